@@ -1,0 +1,117 @@
+//! Where the running kernel keeps what the eBPF program reads.
+//!
+//! Rust's eBPF has no CO-RE relocations, so the loader resolves these from the kernel's BTF and injects them before the
+//! program is loaded. The verifier then sees constants.
+
+/// An offset that nobody has filled in. No kernel structure is this large, so a read through it fails.
+pub const POISON: u32 = u32::MAX;
+
+macro_rules! offsets {
+    ($($(#[$doc:meta])* $field:ident: $path:literal,)*) => {
+        /// Byte offsets into kernel structures.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Offsets { $($(#[$doc])* #[doc = concat!("`", $path, "`")] pub $field: u32,)* }
+
+        impl Offsets {
+            /// Every offset unknown.
+            pub const POISONED: Self = Self { $($field: POISON,)* };
+            /// Each field with the `struct.member.member` it stands for.
+            pub const PATHS: &[&str] = &[$($path,)*];
+
+            /// The offsets in the order of [`Offsets::PATHS`].
+            pub fn from_slice(values: &[u32]) -> Option<Self> {
+                let mut values = values.iter().copied();
+                let offsets = Self { $($field: values.next()?,)* };
+                values.next().is_none().then_some(offsets)
+            }
+        }
+    };
+}
+
+offsets! {
+    task_pid: "task_struct.pid",
+    task_tgid: "task_struct.tgid",
+    task_comm: "task_struct.comm",
+    task_start: "task_struct.start_boottime",
+    task_leader: "task_struct.group_leader",
+    task_parent: "task_struct.real_parent",
+    task_nsproxy: "task_struct.nsproxy",
+    task_cred: "task_struct.real_cred",
+    task_thread_pid: "task_struct.thread_pid",
+    task_signal: "task_struct.signal",
+    task_exit_code: "task_struct.exit_code",
+    task_cgroups: "task_struct.cgroups",
+    signal_live: "signal_struct.live",
+    signal_exit_code: "signal_struct.group_exit_code",
+    signal_flags: "signal_struct.flags",
+    nsproxy_mnt: "nsproxy.mnt_ns",
+    nsproxy_uts: "nsproxy.uts_ns",
+    nsproxy_ipc: "nsproxy.ipc_ns",
+    nsproxy_net: "nsproxy.net_ns",
+    nsproxy_pid: "nsproxy.pid_ns_for_children",
+    nsproxy_cgroup: "nsproxy.cgroup_ns",
+    mnt_inum: "mnt_namespace.ns.inum",
+    uts_inum: "uts_namespace.ns.inum",
+    ipc_inum: "ipc_namespace.ns.inum",
+    net_inum: "net.ns.inum",
+    net_owner: "net.user_ns",
+    pid_inum: "pid_namespace.ns.inum",
+    user_inum: "user_namespace.ns.inum",
+    cgroup_inum: "cgroup_namespace.ns.inum",
+    cred_user: "cred.user_ns",
+    pid_level: "pid.level",
+    pid_numbers: "pid.numbers",
+    upid_nr: "upid.nr",
+    upid_ns: "upid.ns",
+    cgroup_kn: "cgroup.kn",
+    cgroup_root: "cgroup.root",
+    cgroup_parent_css: "cgroup.self.parent",
+    root_hierarchy: "cgroup_root.hierarchy_id",
+    kn_id: "kernfs_node.id",
+    bprm_file: "linux_binprm.filename",
+    siginfo_code: "kernel_siginfo.si_code",
+    sigaction_handler: "k_sigaction.sa.sa_handler",
+    css_set_default: "css_set.dfl_cgrp",
+    css_set_subsys: "css_set.subsys",
+    css_cgroup: "cgroup_subsys_state.cgroup",
+}
+
+/// What else the loader tells the program before it is loaded.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Size of `struct upid`.
+    pub upid_size: u32,
+    /// The id of the cgroup hierarchy that is watched: 0 is the unified one.
+    pub hierarchy: u32,
+    /// Index of that hierarchy's controller in `css_set.subsys`, or [`POISON`] for the unified hierarchy.
+    pub subsys: u32,
+    /// 1 where `oom:mark_victim` passes the task (since Linux 6.8), 0 where it passes a pid.
+    pub oom_passes_task: u32,
+    /// Where `struct pt_regs` keeps a system call's first argument.
+    pub syscall_arg0: u32,
+    /// Where it keeps the second.
+    pub syscall_arg1: u32,
+    /// Padding.
+    pub padding: u32,
+    /// Signals of one number for one cgroup that are reported each window; the rest is counted.
+    pub flood_limit: u32,
+    /// Length of that window in ns.
+    pub flood_window_ns: u64,
+}
+
+impl Config {
+    /// A configuration that watches the unified hierarchy.
+    pub const DEFAULT: Self = Self {
+        upid_size: POISON,
+        hierarchy: 0,
+        subsys: POISON,
+        oom_passes_task: 0,
+        syscall_arg0: POISON,
+        syscall_arg1: POISON,
+        padding: 0,
+        flood_limit: 256,
+        flood_window_ns: 100_000_000,
+    };
+}

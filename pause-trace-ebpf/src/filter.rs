@@ -1,0 +1,102 @@
+//! Which tasks and cgroups are watched. A process that has nothing to do with pods costs one map lookup per hook.
+//!
+//! Watched are the processes and cgroups that the loader names, what they fork, what is moved into a watched cgroup, and
+//! who enters a namespace that a watched process executed in.
+
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    macros::map,
+    maps::{HashMap, LruHashMap},
+};
+use pause_trace_common::{Kind, Namespaces, Task};
+
+use crate::{emit, task::TaskRef};
+
+/// Watched processes by pid, with when they started: a pid is free for another process before the old one's task is freed.
+/// Preallocated: run-time allocation is refused to tracing programs on older kernels.
+#[map]
+static WATCHED: HashMap<u32, u64> = HashMap::with_max_entries(32_768, 0);
+
+/// Watched cgroups by id. New ones below a watched one are added as they are made.
+#[map]
+static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(8_192, 0);
+
+/// Namespaces, by inode number, that watched processes executed in.
+#[map]
+static NAMESPACES: LruHashMap<u32, u32> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Namespaces that are the host's: these are everybody's.
+#[map]
+static HOST: HashMap<u32, u32> = HashMap::with_max_entries(16, 0);
+
+#[inline(always)]
+pub(crate) fn is_watched(tgid: u32) -> bool {
+    WATCHED.get_ptr(tgid).is_some()
+}
+
+pub(crate) fn watch(process: &Task) {
+    if WATCHED
+        .insert(process.tgid, process.start_ns, u64::from(BPF_ANY))
+        .is_err()
+    {
+        emit::lost(Kind::Watch);
+    }
+}
+
+/// Stops watching a process, unless its pid is another's by now.
+pub(crate) fn forget(process: &Task) {
+    let Some(start) = WATCHED.get_ptr(process.tgid) else {
+        return;
+    };
+    // SAFETY: a map value stays valid for the program's run; it is written whole.
+    let start = unsafe { *start };
+    if start == process.start_ns {
+        let _ = WATCHED.remove(process.tgid);
+    }
+}
+
+pub(crate) fn is_watched_cgroup(id: u64) -> bool {
+    CGROUPS.get_ptr(id).is_some()
+}
+
+pub(crate) fn watch_cgroup(id: u64) {
+    if CGROUPS.insert(id, 1, u64::from(BPF_ANY)).is_err() {
+        emit::lost(Kind::Watch);
+    }
+}
+
+pub(crate) fn forget_cgroup(id: u64) {
+    let _ = CGROUPS.remove(id);
+}
+
+/// Remembers the namespaces that a watched process executes in, so that a stranger who enters one is noticed.
+#[inline(always)]
+pub(crate) fn remember(namespaces: &Namespaces) {
+    remember_one(namespaces.net);
+    remember_one(namespaces.ipc);
+    remember_one(namespaces.pid);
+    remember_one(namespaces.mnt);
+}
+
+#[inline(always)]
+fn remember_one(inum: u32) {
+    if NAMESPACES.get_ptr(inum).is_none() && HOST.get_ptr(inum).is_none() {
+        // The table keeps the most recently used: at worst an old pod's visitor goes unnoticed, never a member.
+        let _ = NAMESPACES.insert(inum, 1, u64::from(BPF_ANY));
+    }
+}
+
+/// Whether a namespace of these is a pod's.
+#[inline(always)]
+pub(crate) fn enters_watched(namespaces: &Namespaces) -> bool {
+    NAMESPACES.get_ptr(namespaces.net).is_some()
+        || NAMESPACES.get_ptr(namespaces.ipc).is_some()
+        || NAMESPACES.get_ptr(namespaces.pid_children).is_some()
+        || NAMESPACES.get_ptr(namespaces.mnt).is_some()
+}
+
+/// Whether `child` is to be watched although its parent is not: made in a watched cgroup by `CLONE_INTO_CGROUP`.
+#[inline(always)]
+pub(crate) fn is_cloned_into_watched(parent: TaskRef, child: TaskRef) -> bool {
+    parent.css_set() != child.css_set() && is_watched_cgroup(child.cgroup())
+}

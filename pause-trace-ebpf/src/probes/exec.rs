@@ -1,0 +1,38 @@
+//! `sched_process_exec`: the moment to judge membership.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use pause_trace_common::{Exec, Kind};
+
+use crate::{
+    emit, filter,
+    task::{self, TaskRef},
+};
+
+// match-proto: sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm), since 3.4
+#[btf_tracepoint(function = "sched_process_exec")]
+fn exec(ctx: BtfTracePointContext) -> i32 {
+    let process = TaskRef::new(ctx.arg::<*const u8>(0));
+    let bprm = ctx.arg::<*const u8>(2);
+    if !filter::is_watched(process.tgid()) {
+        return 0;
+    }
+    aya_log_ebpf::debug!(&ctx, "exec {}", process.tgid());
+    emit::lifecycle::<Exec>(Kind::Exec, |record, header| {
+        let namespaces = process.namespaces();
+        filter::remember(&namespaces);
+        // SAFETY: the reservation is as large as the record; each field is written once, and of `file` only what
+        // `file_len` says is read.
+        unsafe {
+            (&raw mut (*record).header).write(header);
+            (&raw mut (*record).task).write(process.identity());
+            (&raw mut (*record).parent).write(process.parent().identity());
+            (&raw mut (*record).cgroup).write(process.cgroup());
+            (&raw mut (*record).namespaces).write(namespaces);
+            (&raw mut (*record).ns_pid).write(process.ns_pid());
+            (&raw mut (*record).comm).write(process.comm());
+            let length = task::executed_file(bprm, &mut (*record).file);
+            (&raw mut (*record).file_len).write(length);
+        }
+    });
+    0
+}

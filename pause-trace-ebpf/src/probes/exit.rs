@@ -1,0 +1,31 @@
+//! `sched_process_exit`: how a process ended, and in which namespaces.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use pause_trace_common::{Exit, Kind};
+
+use crate::{emit, filter, task::TaskRef};
+
+// match-proto: sched_process_exit(struct task_struct *p), since 2.6; 6.16 adds `bool group_dead` at the end
+// Runs once a thread and before the namespaces are dropped (do_exit, kernel/exit.c).
+#[btf_tracepoint(function = "sched_process_exit")]
+fn exit(ctx: BtfTracePointContext) -> i32 {
+    let thread = TaskRef::new(ctx.arg::<*const u8>(0));
+    if !filter::is_watched(thread.tgid()) || !thread.is_last_thread() {
+        return 0;
+    }
+    emit::lifecycle::<Exit>(Kind::Exit, |record, header| {
+        let exit = Exit {
+            header,
+            task: thread.identity(),
+            parent: thread.parent().identity(),
+            cgroup: thread.cgroup(),
+            namespaces: thread.namespaces(),
+            ns_pid: thread.ns_pid(),
+            status: thread.wait_status(),
+            comm: thread.comm(),
+        };
+        // SAFETY: the reservation is as large as the record.
+        unsafe { record.write(exit) };
+    });
+    0
+}

@@ -1,0 +1,39 @@
+//! `sched_process_fork`: the process tree.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use pause_trace_common::{Fork, Kind};
+
+use crate::{emit, filter, task::TaskRef};
+
+// match-proto: sched_process_fork(struct task_struct *parent, struct task_struct *child), since 2.6
+// Reported after copy_process: the child's namespaces, cgroup and pids are final (kernel/fork.c).
+#[btf_tracepoint(function = "sched_process_fork")]
+fn fork(ctx: BtfTracePointContext) -> i32 {
+    let (parent, child) = (
+        TaskRef::new(ctx.arg::<*const u8>(0)),
+        TaskRef::new(ctx.arg::<*const u8>(1)),
+    );
+    if !filter::is_watched(parent.tgid()) && !filter::is_cloned_into_watched(parent, child) {
+        return 0;
+    }
+    if !child.is_leader() {
+        return 0; // a thread
+    }
+    let process = child.identity();
+    filter::watch(&process);
+    emit::lifecycle::<Fork>(Kind::Fork, |record, header| {
+        let fork = Fork {
+            header,
+            parent: parent.identity(),
+            child: process,
+            cgroup: child.cgroup(),
+            namespaces: child.namespaces(),
+            ns_pid: child.ns_pid(),
+            padding: 0,
+            comm: child.comm(),
+        };
+        // SAFETY: the reservation is as large as the record.
+        unsafe { record.write(fork) };
+    });
+    0
+}

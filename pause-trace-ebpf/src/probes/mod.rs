@@ -1,0 +1,10 @@
+//! The hooks, one file a theme. Each says which kernels have it and with which arguments.
+
+mod cgroup;
+mod exec;
+mod exit;
+mod fork;
+mod namespace;
+mod oom;
+mod reap;
+mod signal;

@@ -1,0 +1,179 @@
+//! setns and unshare, which have no tracepoint of their own.
+//!
+//! Three ways in, and the same record from each: the loader takes fexit where the kernel allows it (no cost to any other
+//! system call), else a kprobe and kretprobe, else the system calls' tracepoints.
+
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid,
+    macros::{fexit, kprobe, kretprobe, map, tracepoint},
+    maps::LruHashMap,
+    programs::{FExitContext, ProbeContext, RetProbeContext, TracePointContext},
+};
+use pause_trace_common::{Kind, NamespaceCall, NamespaceChange};
+
+use crate::{
+    emit, filter,
+    task::{self, TaskRef},
+};
+
+/// A call that has been entered and not left.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Pending {
+    flags: u64,
+    fd: i32,
+    padding: u32,
+}
+
+/// Calls under way, by thread. A thread is in one system call at a time, so one table serves both calls.
+#[map]
+static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(1_024, 0);
+
+fn setns(fd: u64, kind: u64) -> Pending {
+    Pending {
+        flags: kind & 0xffff_ffff,
+        fd: fd as i32,
+        padding: 0,
+    }
+}
+
+fn unshare(flags: u64) -> Pending {
+    Pending {
+        flags,
+        fd: -1,
+        padding: 0,
+    }
+}
+
+fn enter(pending: Pending) {
+    let _ = PENDING.insert(bpf_get_current_pid_tgid(), pending, 0);
+}
+
+#[inline(always)]
+fn leave(call: NamespaceCall, result: i64) {
+    let thread = bpf_get_current_pid_tgid();
+    let Some(pending) = PENDING.get_ptr(thread) else {
+        return;
+    };
+    // SAFETY: a map value stays valid for the program's run, and only this thread writes it.
+    let pending = unsafe { *pending };
+    let _ = PENDING.remove(thread);
+    report(call, pending, result);
+}
+
+#[inline(always)]
+fn report(call: NamespaceCall, pending: Pending, result: i64) {
+    let thread = TaskRef::current();
+    let namespaces = thread.namespaces();
+    if !filter::is_watched(thread.tgid()) {
+        if result != 0 || !filter::enters_watched(&namespaces) {
+            return;
+        }
+        // From here on it is a visitor, and what it forks and executes matters.
+        filter::watch(&thread.identity());
+    }
+    emit::lifecycle::<NamespaceChange>(Kind::Namespace, |record, header| {
+        let change = NamespaceChange {
+            header,
+            task: thread.identity(),
+            cgroup: thread.cgroup(),
+            flags: pending.flags,
+            namespaces,
+            call: call as u32,
+            fd: pending.fd,
+            result: result as i32,
+            ns_pid: thread.ns_pid(),
+            comm: thread.comm(),
+        };
+        // SAFETY: the reservation is as large as the record.
+        unsafe { record.write(change) };
+    });
+}
+
+// match-proto: long __x64_sys_setns(const struct pt_regs *regs), long __arm64_sys_setns(…), since 4.17
+// The loader names the function: it differs by architecture.
+#[fexit]
+fn setns_fexit(ctx: FExitContext) -> i32 {
+    let registers = ctx.arg::<*const u8>(0);
+    let pending = setns(task::argument(registers, 0), task::argument(registers, 1));
+    report(NamespaceCall::Setns, pending, ctx.arg::<i64>(1));
+    0
+}
+
+// match-proto: int ksys_unshare(unsigned long unshare_flags), since 4.17
+#[fexit]
+fn unshare_fexit(ctx: FExitContext) -> i32 {
+    report(
+        NamespaceCall::Unshare,
+        unshare(ctx.arg(0)),
+        i64::from(ctx.arg::<i32>(1)),
+    );
+    0
+}
+
+// match-proto: as setns_fexit
+#[kprobe]
+fn setns_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(registers) = ctx.arg::<*const u8>(0) {
+        enter(setns(
+            task::argument(registers, 0),
+            task::argument(registers, 1),
+        ));
+    }
+    0
+}
+
+#[kretprobe]
+fn setns_kretprobe(ctx: RetProbeContext) -> u32 {
+    leave(NamespaceCall::Setns, ctx.ret::<i64>());
+    0
+}
+
+// match-proto: as unshare_fexit
+#[kprobe]
+fn unshare_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(flags) = ctx.arg::<u64>(0) {
+        enter(unshare(flags));
+    }
+    0
+}
+
+#[kretprobe]
+fn unshare_kretprobe(ctx: RetProbeContext) -> u32 {
+    leave(NamespaceCall::Unshare, i64::from(ctx.ret::<i32>()));
+    0
+}
+
+/// A field of a system call's tracepoint: the head is 8 bytes, the number 8, then 8 an argument or the result
+/// (`syscall_trace_enter`, `syscall_trace_exit`: kernel/trace/trace.h).
+#[inline(always)]
+fn field(ctx: &TracePointContext, index: usize) -> u64 {
+    // SAFETY: the offset lies within the record of these tracepoints; the helper checks the read.
+    unsafe { ctx.read_at::<u64>(16 + 8 * index) }.unwrap_or(0)
+}
+
+// match-proto: sys_enter_setns(int fd, int nstype)
+#[tracepoint]
+fn setns_enter(ctx: TracePointContext) -> u32 {
+    enter(setns(field(&ctx, 0), field(&ctx, 1)));
+    0
+}
+
+#[tracepoint]
+fn setns_exit(ctx: TracePointContext) -> u32 {
+    leave(NamespaceCall::Setns, field(&ctx, 0) as i64);
+    0
+}
+
+// match-proto: sys_enter_unshare(unsigned long unshare_flags)
+#[tracepoint]
+fn unshare_enter(ctx: TracePointContext) -> u32 {
+    enter(unshare(field(&ctx, 0)));
+    0
+}
+
+#[tracepoint]
+fn unshare_exit(ctx: TracePointContext) -> u32 {
+    leave(NamespaceCall::Unshare, field(&ctx, 0) as i64);
+    0
+}

@@ -1,0 +1,33 @@
+//! `oom:mark_victim`: the one SIGKILL nobody sent.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use pause_trace_common::{Kind, OomVictim};
+
+use crate::{
+    emit, filter,
+    task::{self, TaskRef},
+};
+
+// match-proto: mark_victim(int pid), since 4.14; mark_victim(struct task_struct *task, uid_t uid), since 6.8
+#[btf_tracepoint(function = "mark_victim")]
+fn oom(ctx: BtfTracePointContext) -> i32 {
+    let tgid = if task::oom_passes_task() {
+        TaskRef::new(ctx.arg::<*const u8>(0)).tgid()
+    } else {
+        ctx.arg::<u32>(0)
+    };
+    if !filter::is_watched(tgid) {
+        return 0;
+    }
+    emit::lifecycle::<OomVictim>(Kind::OomVictim, |record, header| {
+        // SAFETY: the reservation is as large as the record.
+        unsafe {
+            record.write(OomVictim {
+                header,
+                tgid,
+                padding: 0,
+            })
+        };
+    });
+    0
+}

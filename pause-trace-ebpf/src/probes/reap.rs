@@ -1,0 +1,25 @@
+//! `sched_process_free`: the process was reaped.
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use pause_trace_common::{Free, Kind};
+
+use crate::{emit, filter, task::TaskRef};
+
+// match-proto: sched_process_free(struct task_struct *p), since 2.6
+// Reported from delayed_put_task_struct (kernel/exit.c), an RCU grace period after release_task: by whom is not to be
+// seen here any more, it follows from the process tree.
+#[btf_tracepoint(function = "sched_process_free")]
+fn reap(ctx: BtfTracePointContext) -> i32 {
+    let process = TaskRef::new(ctx.arg::<*const u8>(0));
+    let tgid = process.tgid();
+    if !filter::is_watched(tgid) || !process.is_leader() {
+        return 0;
+    }
+    let task = process.identity();
+    filter::forget(&task);
+    emit::lifecycle::<Free>(Kind::Free, |record, header| {
+        // SAFETY: the reservation is as large as the record.
+        unsafe { record.write(Free { header, task }) };
+    });
+    0
+}

@@ -1,0 +1,307 @@
+//! The one file that reads kernel memory: small `Copy` handles over kernel pointers.
+//!
+//! Every read goes through `bpf_probe_read_kernel` at an offset that the loader took from the kernel's BTF, and gives zero
+//! where the pointer was bad: a fact of zero is visibly unknown to userspace, and a hook never stops half-way.
+
+use aya_ebpf::helpers::{
+    bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_str_bytes,
+};
+use pause_trace_common::{COMM_LEN, Config, Namespaces, Offsets, POISON, Task};
+
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets::POISONED;
+
+#[unsafe(no_mangle)]
+static CONFIG: Config = Config::DEFAULT;
+
+/// An offset, read so that the compiler can't fold the poison in: the loader replaces it in the object's read-only data.
+macro_rules! offset {
+    ($field:ident) => {
+        // SAFETY: a static of plain integers is always readable.
+        unsafe { core::ptr::read_volatile(&raw const OFFSETS.$field) }
+    };
+}
+
+/// A setting, read as [`offset`] is.
+macro_rules! config {
+    ($field:ident) => {
+        // SAFETY: a static of plain integers is always readable.
+        unsafe { core::ptr::read_volatile(&raw const CONFIG.$field) }
+    };
+}
+
+pub(crate) fn flood_limit() -> u64 {
+    u64::from(config!(flood_limit))
+}
+
+pub(crate) fn flood_window_ns() -> u64 {
+    config!(flood_window_ns)
+}
+
+pub(crate) fn oom_passes_task() -> bool {
+    config!(oom_passes_task) != 0
+}
+
+/// Types that zero bytes are a value of, so that a failed read has one.
+pub(crate) trait Plain: Copy {
+    const ZERO: Self;
+}
+impl Plain for u32 {
+    const ZERO: Self = 0;
+}
+impl Plain for i32 {
+    const ZERO: Self = 0;
+}
+impl Plain for u64 {
+    const ZERO: Self = 0;
+}
+impl Plain for Pointer {
+    const ZERO: Self = Self(0);
+}
+impl Plain for [u8; COMM_LEN] {
+    const ZERO: Self = [0; COMM_LEN];
+}
+
+/// An address in the kernel that may be anything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Pointer(u64);
+
+impl Pointer {
+    pub(crate) fn new<T>(pointer: *const T) -> Self {
+        Self(pointer as u64)
+    }
+
+    pub(crate) fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn address(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn at(self, offset: u32) -> Self {
+        Self(self.0.wrapping_add(u64::from(offset)))
+    }
+
+    #[inline(always)]
+    fn read<T: Plain>(self, offset: u32) -> T {
+        // SAFETY: the helper checks the address and copies, or fails.
+        unsafe { bpf_probe_read_kernel(self.at(offset).0 as *const T) }.unwrap_or(T::ZERO)
+    }
+
+    /// Copies the NUL-terminated string here into `buffer` and gives its length without the NUL.
+    #[inline(always)]
+    pub(crate) fn string(self, buffer: &mut [u8]) -> u32 {
+        // SAFETY: the helper checks the address and copies no more than the buffer holds, or fails.
+        match unsafe { bpf_probe_read_kernel_str_bytes(self.0 as *const u8, buffer) } {
+            Ok(text) => text.len() as u32,
+            Err(_) => 0,
+        }
+    }
+}
+
+/// A `struct task_struct *`.
+#[derive(Clone, Copy)]
+pub(crate) struct TaskRef(Pointer);
+
+impl TaskRef {
+    pub(crate) fn new<T>(pointer: *const T) -> Self {
+        Self(Pointer::new(pointer))
+    }
+
+    pub(crate) fn current() -> Self {
+        // SAFETY: the helper has no preconditions.
+        Self(Pointer(unsafe { bpf_get_current_task() }))
+    }
+
+    pub(crate) fn tid(self) -> u32 {
+        self.0.read(offset!(task_pid))
+    }
+
+    pub(crate) fn tgid(self) -> u32 {
+        self.0.read(offset!(task_tgid))
+    }
+
+    /// Whether it is its process' first thread.
+    pub(crate) fn is_leader(self) -> bool {
+        self.tid() == self.tgid()
+    }
+
+    pub(crate) fn parent(self) -> Self {
+        Self(self.0.read(offset!(task_parent)))
+    }
+
+    #[inline(always)]
+    pub(crate) fn identity(self) -> Task {
+        let leader: Pointer = self.0.read(offset!(task_leader));
+        Task {
+            start_ns: leader.read(offset!(task_start)),
+            tgid: self.tgid(),
+            tid: self.tid(),
+        }
+    }
+
+    pub(crate) fn comm(self) -> [u8; COMM_LEN] {
+        self.0.read(offset!(task_comm))
+    }
+
+    /// The innermost pid namespace and the task's pid in it (`task_active_pid_ns`, kernel/pid.c).
+    #[inline(always)]
+    fn innermost(self) -> (Pointer, u32, u32) {
+        let pid: Pointer = self.0.read(offset!(task_thread_pid));
+        if pid.is_null() {
+            return (Pointer::ZERO, 0, 0);
+        }
+        let level: u32 = pid.read(offset!(pid_level));
+        // MAX_PID_NS_LEVEL is 32 (include/linux/pid_namespace.h): anything above was not a pid.
+        if level > 32 {
+            return (Pointer::ZERO, 0, 0);
+        }
+        let upid = pid.at(offset!(pid_numbers)).at(level * config!(upid_size));
+        (
+            upid.read(offset!(upid_ns)),
+            upid.read(offset!(upid_nr)),
+            level,
+        )
+    }
+
+    pub(crate) fn ns_pid(self) -> u32 {
+        self.innermost().1
+    }
+
+    pub(crate) fn pid_namespace(self) -> u32 {
+        self.innermost().0.read(offset!(pid_inum))
+    }
+
+    #[inline(always)]
+    pub(crate) fn namespaces(self) -> Namespaces {
+        let cred: Pointer = self.0.read(offset!(task_cred));
+        let user: Pointer = cred.read(offset!(cred_user));
+        let (pid, _, level) = self.innermost();
+        let mut namespaces = Namespaces {
+            pid: if pid.is_null() {
+                0
+            } else {
+                pid.read(offset!(pid_inum))
+            },
+            pid_level: level,
+            user: user.read(offset!(user_inum)),
+            ..Namespaces::default()
+        };
+        let proxy: Pointer = self.0.read(offset!(task_nsproxy));
+        if proxy.is_null() {
+            return namespaces;
+        }
+        let through = |member: u32, inum: u32| proxy.read::<Pointer>(member).read::<u32>(inum);
+        namespaces.mnt = through(offset!(nsproxy_mnt), offset!(mnt_inum));
+        namespaces.uts = through(offset!(nsproxy_uts), offset!(uts_inum));
+        namespaces.ipc = through(offset!(nsproxy_ipc), offset!(ipc_inum));
+        namespaces.pid_children = through(offset!(nsproxy_pid), offset!(pid_inum));
+        namespaces.cgroup = through(offset!(nsproxy_cgroup), offset!(cgroup_inum));
+        let net: Pointer = proxy.read(offset!(nsproxy_net));
+        namespaces.net = net.read(offset!(net_inum));
+        let owner: Pointer = net.read(offset!(net_owner));
+        namespaces.net_owner = owner.read(offset!(user_inum));
+        namespaces
+    }
+
+    /// The `css_set`: equal pointers mean equal cgroups in every hierarchy.
+    pub(crate) fn css_set(self) -> Pointer {
+        self.0.read(offset!(task_cgroups))
+    }
+
+    /// The id of the task's cgroup in the hierarchy that is watched.
+    #[inline(always)]
+    pub(crate) fn cgroup(self) -> u64 {
+        let set = self.css_set();
+        let subsys = config!(subsys);
+        if subsys == POISON {
+            return CgroupRef(set.read(offset!(css_set_default))).id();
+        }
+        let css: Pointer = set.at(offset!(css_set_subsys)).read(subsys * 8);
+        CgroupRef(css.read(offset!(css_cgroup))).id()
+    }
+
+    /// Whether no thread of the process is left. `do_exit` counts the thread off before it reports the exit
+    /// (kernel/exit.c), so two threads that end at once may both see this: userspace takes the first.
+    pub(crate) fn is_last_thread(self) -> bool {
+        let signal: Pointer = self.0.read(offset!(task_signal));
+        signal.read::<i32>(offset!(signal_live)) <= 0
+    }
+
+    /// What wait(2) will report, put together as `wait_task_zombie` does (kernel/exit.c).
+    #[inline(always)]
+    pub(crate) fn wait_status(self) -> u32 {
+        const SIGNAL_GROUP_EXIT: u32 = 0x4;
+        let signal: Pointer = self.0.read(offset!(task_signal));
+        if signal.read::<u32>(offset!(signal_flags)) & SIGNAL_GROUP_EXIT != 0 {
+            return signal.read(offset!(signal_exit_code));
+        }
+        let leader: Pointer = self.0.read(offset!(task_leader));
+        leader.read(offset!(task_exit_code))
+    }
+}
+
+/// A `struct cgroup *`.
+#[derive(Clone, Copy)]
+pub(crate) struct CgroupRef(Pointer);
+
+impl CgroupRef {
+    pub(crate) fn new<T>(pointer: *const T) -> Self {
+        Self(Pointer::new(pointer))
+    }
+
+    pub(crate) fn id(self) -> u64 {
+        let node: Pointer = self.0.read(offset!(cgroup_kn));
+        node.read(offset!(kn_id))
+    }
+
+    /// The id of the cgroup it was made in.
+    pub(crate) fn parent_id(self) -> u64 {
+        let css: Pointer = self.0.read(offset!(cgroup_parent_css));
+        Self(css.read(offset!(css_cgroup))).id()
+    }
+
+    /// Whether it belongs to the hierarchy that is watched: a v1 layout reports every change once per hierarchy.
+    pub(crate) fn is_watched_hierarchy(self) -> bool {
+        let root: Pointer = self.0.read(offset!(cgroup_root));
+        root.read::<u32>(offset!(root_hierarchy)) == config!(hierarchy)
+    }
+}
+
+/// The name of the file that a `struct linux_binprm *` executes.
+pub(crate) fn executed_file<T>(bprm: *const T, buffer: &mut [u8]) -> u32 {
+    Pointer::new(bprm)
+        .read::<Pointer>(offset!(bprm_file))
+        .string(buffer)
+}
+
+/// `si_code` of a `struct kernel_siginfo *`, which may be one of two small numbers instead
+/// (`SEND_SIG_NOINFO`, `SEND_SIG_PRIV`: include/linux/sched/signal.h).
+pub(crate) fn signal_code<T>(info: *const T) -> i32 {
+    const SI_USER: i32 = 0;
+    const SI_KERNEL: i32 = 0x80;
+    match Pointer::new(info).address() {
+        0 => SI_USER,
+        1 => SI_KERNEL,
+        _ => Pointer::new(info).read(offset!(siginfo_code)),
+    }
+}
+
+/// The handler in a `struct k_sigaction *`: 0 default, 1 ignore, else an address.
+pub(crate) fn signal_handler<T>(action: *const T) -> u64 {
+    Pointer::new(action).read(offset!(sigaction_handler))
+}
+
+/// Argument `index` of a system call, from the registers its entry saved: the wrapper's own argument.
+#[inline(always)]
+pub(crate) fn argument<T>(registers: *const T, index: u32) -> u64 {
+    let offset = if index == 0 {
+        config!(syscall_arg0)
+    } else {
+        config!(syscall_arg1)
+    };
+    Pointer::new(registers).read(offset)
+}
