@@ -1,0 +1,29 @@
+//! Exit codes, the same as pause-trace's own: 1 something is wrong with the code, 4 it cannot run here.
+
+use std::{fmt, process::ExitCode};
+
+/// Nothing is wrong with the code: this machine lacks something, and the text says what to do about it.
+#[derive(Debug)]
+pub(crate) struct CannotRun(pub(crate) String);
+
+impl fmt::Display for CannotRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CannotRun {}
+
+/// The code to end with after an error.
+pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
+    code_of_all(&[error])
+}
+
+/// The code to end with after several: one thing wrong with the code outweighs all that this machine lacks.
+pub(crate) fn code_of_all(errors: &[&anyhow::Error]) -> ExitCode {
+    match errors {
+        [] => ExitCode::SUCCESS,
+        _ if errors.iter().all(|error| error.is::<CannotRun>()) => ExitCode::from(4),
+        _ => ExitCode::FAILURE,
+    }
+}

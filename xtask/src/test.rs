@@ -1,0 +1,257 @@
+//! `cargo xtask test`: everything that CI checks, in the order in which it fails fastest, and one table at the end.
+
+use std::{
+    io::{self, IsTerminal},
+    process::{Command, ExitCode},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    apt::{self, Package},
+    cargo, deny, exit,
+    libtest::{self, Counts},
+    toolchain,
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Run only the tests whose names contain one of these, and no other checks
+    filters: Vec<String>,
+    /// Arguments for the test programs, such as `--nocapture`
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+/// One line of the table.
+struct Step {
+    name: &'static str,
+    /// The steps without which this one says nothing.
+    needs: &'static [&'static str],
+    /// Is it skipped when only some tests are wanted?
+    lint: bool,
+    run: fn(&Args) -> Result<Done>,
+}
+
+const STEPS: [Step; 8] = [
+    Step {
+        name: "fmt",
+        needs: &[],
+        lint: true,
+        run: fmt,
+    },
+    Step {
+        name: "toolchain",
+        needs: &[],
+        lint: false,
+        run: toolchain,
+    },
+    Step {
+        name: "clippy",
+        needs: &["toolchain"],
+        lint: true,
+        run: clippy,
+    },
+    Step {
+        name: "deny",
+        needs: &[],
+        lint: true,
+        run: deny,
+    },
+    Step {
+        name: "build",
+        needs: &["toolchain"],
+        lint: true,
+        run: build,
+    },
+    Step {
+        name: "program",
+        needs: &["toolchain"],
+        lint: false,
+        run: program,
+    },
+    Step {
+        name: "packages",
+        needs: &[],
+        lint: false,
+        run: packages,
+    },
+    Step {
+        name: "test",
+        needs: &["toolchain", "program", "packages"],
+        lint: false,
+        run: test,
+    },
+];
+
+/// Programs that the live tests run, and the Debian packages they are in.
+const TEST_PROGRAMS: [(&str, Package); 1] = [("/usr/bin/catatonit", Package::any("catatonit"))];
+
+/// What a step that ran has to say.
+#[derive(Default)]
+struct Done {
+    remark: String,
+    /// The test step's own counts; any other step counts as one.
+    tests: Option<Counts>,
+}
+
+enum Outcome {
+    Done(Done),
+    Failed(anyhow::Error),
+    NotRun(&'static str),
+}
+
+/// Runs every step, also after one that failed.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let mut table: Vec<(&Step, Outcome, Duration)> = Vec::new();
+    for step in STEPS
+        .iter()
+        .filter(|step| args.filters.is_empty() || !step.lint)
+    {
+        let ok = |name: &&&str| {
+            let outcome = table.iter().find(|(earlier, ..)| earlier.name == **name);
+            outcome.is_none_or(|(_, outcome, _)| matches!(outcome, Outcome::Done(_)))
+        };
+        let started = Instant::now();
+        let outcome = match step.needs.iter().find(|name| !ok(name)) {
+            Some(name) => Outcome::NotRun(name),
+            None => {
+                eprintln!("── {}", step.name);
+                (step.run)(args).map_or_else(Outcome::Failed, Outcome::Done)
+            }
+        };
+        if let Outcome::Failed(error) = &outcome {
+            eprintln!("error: {error:#}");
+        }
+        table.push((step, outcome, started.elapsed()));
+    }
+    Ok(report(&table))
+}
+
+/// Prints the table, what failed once more, and the one line that sums it up.
+fn report(table: &[(&Step, Outcome, Duration)]) -> ExitCode {
+    println!();
+    let mut sum = Counts::default();
+    let mut errors = Vec::new();
+    for (step, outcome, took) in table {
+        let (word, remark) = match outcome {
+            Outcome::Done(done) => {
+                let counts = done.tests.clone();
+                sum.add(counts.unwrap_or(Counts {
+                    passed: 1,
+                    ..Counts::default()
+                }));
+                ("ok", done.remark.clone())
+            }
+            Outcome::Failed(error) => {
+                let counts = error
+                    .downcast_ref::<libtest::Failed>()
+                    .map(|failed| failed.0.clone());
+                sum.add(counts.unwrap_or(Counts {
+                    failed: 1,
+                    ..Counts::default()
+                }));
+                errors.push(error);
+                let error = format!("{error:#}");
+                (
+                    "FAILED",
+                    error.lines().next().unwrap_or_default().to_owned(),
+                )
+            }
+            Outcome::NotRun(needed) => ("not run", format!("needs {needed}")),
+        };
+        let seconds = took.as_secs_f32();
+        let line = format!("{:<10} {word:<8} {seconds:>7.1} s  {remark}", step.name);
+        println!("{}", line.trim_end());
+    }
+    for name in &sum.failures {
+        println!("failed: {name}");
+    }
+    println!("{} passed, {} failed", sum.passed, sum.failed);
+    exit::code_of_all(&errors)
+}
+
+fn fmt(_: &Args) -> Result<Done> {
+    let color = if io::stdout().is_terminal() {
+        "auto"
+    } else {
+        "never"
+    };
+    passes(cargo::cargo().args(["fmt", "--all", "--check", "--", "--color", color]))
+}
+
+fn toolchain(_: &Args) -> Result<Done> {
+    let remark = toolchain::ensure()?.to_string();
+    Ok(Done {
+        remark,
+        ..Done::default()
+    })
+}
+
+fn clippy(_: &Args) -> Result<Done> {
+    passes(cargo::cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn deny(_: &Args) -> Result<Done> {
+    Ok(Done {
+        remark: deny::check()?.into(),
+        ..Done::default()
+    })
+}
+
+fn build(_: &Args) -> Result<Done> {
+    passes(cargo::cargo().args(["build", "--workspace"]))
+}
+
+/// The live tests run the program as its users do: a debug build takes seconds to read the kernel's types.
+fn program(_: &Args) -> Result<Done> {
+    passes(cargo::cargo().args(["build", "--release", "--package", "pause-trace"]))
+}
+
+fn packages(_: &Args) -> Result<Done> {
+    let missing = TEST_PROGRAMS
+        .into_iter()
+        .filter(|(program, _)| !std::path::Path::new(program).exists());
+    let missing: Vec<_> = missing.map(|(_, package)| package).collect();
+    if !missing.is_empty() {
+        apt::install(
+            &missing,
+            "the live tests verify pods held by other programs than our own",
+        )?;
+    }
+    Ok(Done::default())
+}
+
+fn test(args: &Args) -> Result<Done> {
+    if !apt::is_root() {
+        eprintln!("not root: the tests that load programs into the kernel will fail");
+    }
+    let mut command = cargo::cargo();
+    command.args(["test", "--workspace", "--no-fail-fast", "--"]);
+    command.args(&args.filters).args(&args.arguments);
+    let counts = libtest::run(&mut command)?;
+    if counts.ignored > 0 {
+        bail!(
+            "{} tests are marked #[ignore]: a test runs, or it is not there",
+            counts.ignored
+        );
+    }
+    let remark = format!("{} passed, {} ignored", counts.passed, counts.ignored);
+    Ok(Done {
+        remark,
+        tests: Some(counts),
+    })
+}
+
+fn passes(command: &mut Command) -> Result<Done> {
+    cargo::passes(command)?;
+    Ok(Done::default())
+}
