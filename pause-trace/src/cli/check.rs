@@ -1,0 +1,142 @@
+//! `check`: the reference check alone.
+
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+
+use super::{Exit, Global, Usage, output::Output, print, select::Selection, unknown, verify};
+use crate::{
+    reference::{self, faults, pod::Pause, scenario::Scenario, scenarios},
+    text::{BOLD, Line, Look},
+};
+
+/// Run the reference check: build a pod, verify it, exit
+///
+/// Spawns a pause and a pod of its own, plays what Kubernetes promises scenario by scenario, and judges what the kernel
+/// saw of it. Needs root, and no container runtime.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Play only these scenarios; --list prints them
+    #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',')]
+    pub(crate) scenarios: Vec<String>,
+    /// Print the scenarios and exit
+    #[arg(long, conflicts_with_all = ["scenarios", "inject", "pause"])]
+    pub(crate) list: bool,
+    /// Break the pod on purpose and expect it to be found; "help" prints the faults
+    #[arg(long, value_name = "FAULT", conflicts_with = "pause")]
+    pub(crate) inject: Option<String>,
+    /// Verify another pause binary instead of the built-in one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pause: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pause-trace check                                    every scenario, for people
+  pause-trace check --format junit --output check.xml  for a CI server
+  pause-trace check --scenario localhost -v            one scenario, with each verdict
+  pause-trace check --pause ./pause                    your own pause binary
+  pause-trace check --inject help                      the faults it can find";
+
+impl Args {
+    pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
+        if self.list {
+            return print(&list(global.look(), scenarios::all()));
+        }
+        if self.inject.as_deref() == Some("help") {
+            return print(&list(global.look(), faults::all()));
+        }
+        let scenarios = match (&self.inject, &self.scenarios[..]) {
+            (Some(fault), _) => vec![find(
+                fault,
+                "fault",
+                faults::all(),
+                "pause-trace check --inject help",
+            )?],
+            (None, []) => scenarios::all().collect(),
+            (None, names) => names
+                .iter()
+                .map(|name| {
+                    find(
+                        name,
+                        "scenario",
+                        scenarios::all(),
+                        "pause-trace check --list",
+                    )
+                })
+                .collect::<Result<_, _>>()?,
+        };
+        let pause = match &self.pause {
+            Some(path) => Pause::File(program(path)?),
+            None => Pause::Image(reference::pause_binary()),
+        };
+        let plan = verify::Plan {
+            scenarios,
+            pause,
+            inject: self.inject.is_some(),
+        };
+        verify::run(&plan, &self.selection, &self.output, global)
+    }
+}
+
+fn find(
+    name: &str,
+    what: &str,
+    known: impl Iterator<Item = &'static Scenario> + Clone,
+    list: &str,
+) -> Result<&'static Scenario, Usage> {
+    known
+        .clone()
+        .find(|scenario| scenario.name == name)
+        .ok_or_else(|| unknown(what, name, known.map(|scenario| scenario.name), list))
+}
+
+/// A program that can be executed, as an absolute path: the pause starts in another directory.
+fn program(path: &Path) -> Result<PathBuf, Usage> {
+    let wrong = |what: &str| Usage(format!("--pause {}: {what}", path.display()));
+    let absolute = fs::canonicalize(path).map_err(|error| wrong(&error.to_string()))?;
+    let mut file = File::open(&absolute).map_err(|error| wrong(&error.to_string()))?;
+    let metadata = file.metadata().map_err(|error| wrong(&error.to_string()))?;
+    if !metadata.is_file() {
+        return Err(wrong("not a file"));
+    }
+    if metadata.permissions().mode() & 0o111 == 0 {
+        return Err(wrong("not executable; chmod +x it"));
+    }
+    let mut magic = [0; 4];
+    let is_program =
+        file.read_exact(&mut magic).is_ok() && (magic == *b"\x7fELF" || magic.starts_with(b"#!"));
+    if !is_program {
+        return Err(wrong("neither an ELF program nor a script"));
+    }
+    Ok(absolute)
+}
+
+fn list(look: Look, scenarios: impl Iterator<Item = &'static Scenario> + Clone) -> String {
+    let name = scenarios
+        .clone()
+        .map(|scenario| scenario.name.len())
+        .max()
+        .unwrap_or_default()
+        + 2;
+    let mut text = String::new();
+    for scenario in scenarios {
+        let mut line = Line::new(look);
+        line.paint(BOLD, scenario.name).pad(name);
+        if let Some(rule) = scenario.finds.first() {
+            line.push(rule).push("  ");
+        }
+        text.push_str(&line.push(scenario.title).end());
+    }
+    text
+}

@@ -1,0 +1,220 @@
+//! `doctor`: what this kernel and node offer.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::{Exit, Global, examine::examine, print};
+use crate::text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, Look, wrap};
+
+/// Show what this kernel and node offer, hook by hook, and what stays unproven without it
+///
+/// Exit codes: 0 all can be proven · 3 something stays unproven · 4 nothing can run.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(crate) struct Args {
+    /// How to show it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Format {
+    /// A line a check, and what to do where something is missing.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    Ok,
+    /// It works by another way, or at a price; what it proves, it proves as well.
+    Degraded,
+    /// What rests on it stays unproven.
+    Missing,
+}
+
+/// Something that was looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Check {
+    /// `sched_process_fork`, `BTF`, `cgroup v2` …
+    pub(crate) name: String,
+    pub(crate) state: State,
+    /// What was found: `tp_btf`, a version, an errno. Escaped.
+    pub(crate) detail: String,
+    /// What it means for the verdicts; empty where all is well.
+    pub(crate) consequence: String,
+    /// What to do about it; empty where there is nothing to do.
+    pub(crate) fix: String,
+    /// Without it nothing can run at all.
+    pub(crate) required: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let checks = &runtime.block_on(examine(global));
+        let text = match self.format {
+            Format::Text => shown(global.look(), checks),
+            Format::Json => json(checks)?,
+        };
+        print(&text)?;
+        Ok(exit(checks))
+    }
+}
+
+fn exit(checks: &[Check]) -> Exit {
+    let missing = |required| {
+        checks
+            .iter()
+            .any(|check| check.state == State::Missing && check.required == required)
+    };
+    if missing(true) {
+        Exit::CannotRun
+    } else if missing(false) {
+        Exit::Inconclusive
+    } else {
+        Exit::Pass
+    }
+}
+
+fn shown(look: Look, checks: &[Check]) -> String {
+    let name = checks
+        .iter()
+        .map(|check| check.name.chars().count())
+        .max()
+        .unwrap_or_default()
+        + 4;
+    let mut text = String::new();
+    for check in checks {
+        let (style, mark) = match check.state {
+            State::Ok => (GOOD, "✓"),
+            State::Degraded => (DOUBTFUL, "~"),
+            State::Missing => (BAD, "✗"),
+        };
+        let mut line = Line::new(look);
+        line.paint(style, mark)
+            .push(" ")
+            .push(&check.name)
+            .pad(name)
+            .push(&check.detail);
+        text.push_str(&line.end());
+        for (what, sentence) in [("", &check.consequence), ("to do: ", &check.fix)] {
+            let width = look
+                .width
+                .map(|width| width.saturating_sub(4 + what.len()).max(20));
+            let parts = if sentence.is_empty() {
+                Vec::new()
+            } else {
+                wrap(sentence, width)
+            };
+            for (index, part) in parts.iter().enumerate() {
+                let mut line = Line::new(look);
+                line.pad(4).paint(DIM, if index == 0 { what } else { "" });
+                if line.columns() < 4 + what.len() {
+                    line.pad(4 + what.len());
+                }
+                text.push_str(&line.push(part).end());
+            }
+        }
+    }
+    let count = |state| checks.iter().filter(|check| check.state == state).count();
+    let (style, verdict) = match exit(checks) {
+        Exit::CannotRun => (BAD, "pause-trace cannot run here"),
+        Exit::Inconclusive => (DOUBTFUL, "what rests on what is missing stays unproven"),
+        _ => (GOOD, "everything can be proven here"),
+    };
+    let mut line = Line::new(look);
+    line.paint(style, verdict).paint(
+        BOLD,
+        &format!(
+            " · {} ok, {} degraded, {} missing",
+            count(State::Ok),
+            count(State::Degraded),
+            count(State::Missing)
+        ),
+    );
+    text + "\n" + &line.end()
+}
+
+fn json(checks: &[Check]) -> serde_json::Result<String> {
+    let lines = checks
+        .iter()
+        .map(|check| serde_json::to_string(check).map(|line| line + "\n"));
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Look = Look::PLAIN;
+
+    fn check(name: &str, state: State, required: bool) -> Check {
+        let bad = state != State::Ok;
+        let told = |text: &str| if bad { text.to_owned() } else { String::new() };
+        Check {
+            name: name.to_owned(),
+            state,
+            detail: "tp_btf".to_owned(),
+            consequence: told("PT402 stays inconclusive"),
+            fix: told("boot a kernel with CONFIG_DEBUG_INFO_BTF=y"),
+            required,
+        }
+    }
+
+    #[test]
+    fn a_check_is_a_line_with_what_follows_from_it() {
+        let checks = [
+            check("BTF", State::Ok, true),
+            check("mark_victim", State::Missing, false),
+        ];
+        let expected = "\
+✓ BTF          tp_btf
+✗ mark_victim  tp_btf
+    PT402 stays inconclusive
+    to do: boot a kernel with CONFIG_DEBUG_INFO_BTF=y
+
+what rests on what is missing stays unproven · 1 ok, 0 degraded, 1 missing
+";
+        assert_eq!(shown(PLAIN, &checks), expected);
+        let narrow = shown(
+            Look {
+                width: Some(34),
+                ..PLAIN
+            },
+            &checks,
+        );
+        assert!(
+            narrow.contains("    to do: boot a kernel with\n           CONFIG_DEBUG_INFO_BTF=y\n"),
+            "{narrow}"
+        );
+    }
+
+    #[test]
+    fn the_exit_code_says_what_can_be_proven() {
+        assert_eq!(exit(&[check("a", State::Degraded, true)]), Exit::Pass);
+        assert_eq!(
+            exit(&[check("a", State::Missing, false)]),
+            Exit::Inconclusive
+        );
+        assert_eq!(
+            exit(&[
+                check("a", State::Missing, false),
+                check("b", State::Missing, true)
+            ]),
+            Exit::CannotRun
+        );
+    }
+
+    #[test]
+    fn json_is_an_object_a_line() {
+        let text = json(&[check("BTF", State::Ok, true)]).expect("checks are JSON");
+        let expected = r#"{"name":"BTF","state":"ok","detail":"tp_btf","consequence":"","fix":"","required":true}"#;
+        assert_eq!(text, format!("{expected}\n"));
+    }
+}

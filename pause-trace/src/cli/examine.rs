@@ -1,0 +1,223 @@
+//! What `doctor` looks at: each thing is tried, not inferred from a version.
+
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+
+use nix::{sys::utsname::uname, unistd::Uid};
+
+use super::{
+    Global,
+    doctor::{Check, State},
+    verify,
+};
+use crate::{
+    event::Kind,
+    live::Live,
+    node::cgroup::Layout,
+    probe::{self, Types},
+    rules,
+    state::Limits,
+};
+
+/// Everything that a verdict rests on.
+pub(super) async fn examine(global: &Global) -> Vec<Check> {
+    let mut checks = vec![kernel(), privileges(), pid_namespace(), types()];
+    let layout = Layout::discover();
+    checks.push(match &layout {
+        Ok(layout) => ok(
+            "cgroups",
+            &format!(
+                "{}, watched at {}",
+                layout.name(),
+                layout.watched().mount.display()
+            ),
+        ),
+        Err(error) => missing(
+            "cgroups",
+            &format!("{error:#}"),
+            "containers can't be told apart",
+            "mount cgroup2 on /sys/fs/cgroup",
+            true,
+        ),
+    });
+    checks.push(tracefs());
+    if let Ok(layout) = layout
+        && checks
+            .iter()
+            .all(|check| check.state != State::Missing || !check.required)
+    {
+        checks.extend(hooks(&layout, global).await);
+    }
+    checks
+}
+
+fn ok(name: &str, detail: &str) -> Check {
+    Check {
+        name: name.to_owned(),
+        state: State::Ok,
+        detail: detail.to_owned(),
+        consequence: String::new(),
+        fix: String::new(),
+        required: true,
+    }
+}
+
+fn missing(name: &str, detail: &str, consequence: &str, fix: &str, required: bool) -> Check {
+    Check {
+        state: State::Missing,
+        consequence: consequence.to_owned(),
+        fix: fix.to_owned(),
+        required,
+        ..ok(name, detail)
+    }
+}
+
+fn kernel() -> Check {
+    let release = uname()
+        .map(|uname| uname.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let detail = format!("Linux {release}, {}", std::env::consts::ARCH);
+    if version >= (5, 10) {
+        return ok("kernel", &detail);
+    }
+    missing(
+        "kernel",
+        &detail,
+        "the hooks and helpers are not all there",
+        "boot Linux 5.10 or newer",
+        true,
+    )
+}
+
+fn privileges() -> Check {
+    // CAP_SYS_ADMIN 21, CAP_PERFMON 38, CAP_BPF 39 (include/uapi/linux/capability.h)
+    const WANTED: [(u32, &str); 3] = [(39, "CAP_BPF"), (38, "CAP_PERFMON"), (21, "CAP_SYS_ADMIN")];
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+    let lacking: Vec<_> = WANTED
+        .iter()
+        .filter(|(bit, _)| mask.unwrap_or(0) >> bit & 1 == 0)
+        .map(|(_, name)| *name)
+        .collect();
+    if lacking.is_empty() {
+        return ok(
+            "privileges",
+            if Uid::effective().is_root() {
+                "root"
+            } else {
+                "capabilities"
+            },
+        );
+    }
+    let detail = format!("without {}", lacking.join(", "));
+    missing(
+        "privileges",
+        &detail,
+        "the kernel refuses the eBPF program",
+        "run it as root: sudo pause-trace doctor",
+        true,
+    )
+}
+
+/// The pids of records are those of the initial namespace; so must ours be.
+fn pid_namespace() -> Check {
+    const INITIAL: u64 = 0xEFFF_FFFC; // PROC_PID_INIT_INO, include/linux/proc_ns.h
+    match fs::metadata("/proc/self/ns/pid").map(|metadata| metadata.ino()) {
+        Ok(INITIAL) => ok("pid namespace", "the initial one"),
+        Ok(other) => missing(
+            "pid namespace",
+            &format!("{other}, not the initial one"),
+            "the kernel's pids are not the ones seen here",
+            "run it on the node itself, or in a pod with hostPID: true",
+            true,
+        ),
+        Err(error) => missing(
+            "pid namespace",
+            &error.to_string(),
+            "nothing can be said",
+            "mount /proc",
+            true,
+        ),
+    }
+}
+
+fn types() -> Check {
+    let layout = Types::read(probe::VMLINUX).and_then(|types| types.layout(None));
+    match layout {
+        Ok(_) => ok("BTF", probe::VMLINUX),
+        Err(error) => missing(
+            "BTF",
+            &error.to_string(),
+            "the kernel's structures can't be read",
+            "boot a kernel with CONFIG_DEBUG_INFO_BTF=y; every current distribution has one",
+            true,
+        ),
+    }
+}
+
+fn tracefs() -> Check {
+    let mounted = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+        .into_iter()
+        .find(|path| Path::new(path).join("events").exists());
+    match mounted {
+        Some(path) => ok("tracefs", path),
+        None => ok(
+            "tracefs",
+            "not mounted; mounted privately where it is needed",
+        ),
+    }
+}
+
+async fn hooks(layout: &Layout, global: &Global) -> Vec<Check> {
+    let live = match Live::start(&verify::options(layout, global), Limits::REFERENCE, |_| {
+        true
+    })
+    .await
+    {
+        Ok(live) => live,
+        Err(error) => {
+            return vec![missing(
+                "eBPF",
+                &error.to_string(),
+                "nothing can be seen",
+                "see the message",
+                true,
+            )];
+        }
+    };
+    let mut checks: Vec<_> = live
+        .hooks
+        .iter()
+        .map(|hook| match &hook.how {
+            Ok("tracepoint") => Check {
+                state: State::Degraded,
+                consequence: "every system call of this machine takes the slower entry path while pause-trace runs \
+                              (about 10 to 15 ns each)"
+                    .to_owned(),
+                fix: "nothing, or a kernel that allows fentry or kprobes".to_owned(),
+                ..ok(hook.name, "system call tracepoints")
+            },
+            Ok(how) => ok(hook.name, how),
+            Err(reason) => missing(hook.name, reason, &unproven(hook.kind), "a kernel that has the hook", false),
+        })
+        .collect();
+    checks.push(ok("self-test", "the records of a known process are right"));
+    checks
+}
+
+/// The rules that stay inconclusive without a kind of record.
+fn unproven(kind: Kind) -> String {
+    let rules: Vec<_> = rules::all()
+        .filter(|rule| rule.needs.contains(&kind))
+        .map(|rule| rule.id)
+        .collect();
+    match rules.is_empty() {
+        true => "no rule rests on it alone".to_owned(),
+        false => format!("{} stay inconclusive", rules.join(", ")),
+    }
+}

@@ -1,0 +1,157 @@
+//! `explain`: a rule's documentation in the terminal.
+
+use super::{Exit, Global, print, unknown};
+use crate::{
+    rules::{self, Rule},
+    text::{BAD, BOLD, DIM, Line, Look, TERM, wrap},
+};
+
+/// Show what a rule checks, why it matters and how to fix a violation
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Args {
+    /// A rule's id or name, like PT101 or net-shared
+    #[arg(value_name = "RULE")]
+    pub(crate) rule: String,
+}
+
+/// Lines longer than this are hard to read, however wide the terminal is.
+const MAX_WIDTH: usize = 100;
+
+impl Args {
+    pub(crate) fn run(&self, global: &Global) -> anyhow::Result<Exit> {
+        let known = || rules::all().flat_map(|rule| [rule.id, rule.name]);
+        let rule = rules::find(&self.rule)
+            .ok_or_else(|| unknown("rule", &self.rule, known(), "pause-trace rules"))?;
+        print(&page(global.look(), rule))
+    }
+}
+
+fn page(look: Look, rule: &Rule) -> String {
+    let mut line = Line::new(look);
+    line.paint(BOLD, rule.id)
+        .push(" ")
+        .paint(BOLD, rule.name)
+        .push(" · ")
+        .paint(BAD, &rule.severity.to_string());
+    let summary = wrap(rule.summary, Some(width(look)));
+    let summary = summary.iter().map(|part| Line::new(look).push(part).end());
+    line.end() + &summary.collect::<String>() + &rendered(look, rule.doc)
+}
+
+fn width(look: Look) -> usize {
+    look.width.unwrap_or(MAX_WIDTH).clamp(40, MAX_WIDTH)
+}
+
+/// Markdown as plain text: headings apart, paragraphs and list items wrapped, code as it is.
+fn rendered(look: Look, markdown: &str) -> String {
+    let mut text = String::new();
+    for source in markdown.trim_end().lines() {
+        let mut line = Line::new(look);
+        if let Some(heading) = source.strip_prefix("## ") {
+            if !text.ends_with("\n\n") {
+                text.push('\n');
+            }
+            text.push_str(&line.paint(BOLD, heading).end());
+        } else if source.starts_with("    ") {
+            text.push_str(&line.paint(DIM, source).end());
+        } else {
+            let (bullet, rest) = source
+                .strip_prefix("- ")
+                .map_or((0, source), |rest| (2, rest));
+            for (index, part) in wrap(rest, Some(width(look) - bullet)).iter().enumerate() {
+                let mut line = Line::new(look);
+                line.push(if bullet > 0 && index == 0 { "- " } else { "" });
+                if line.columns() < bullet {
+                    line.pad(bullet);
+                }
+                inline(&mut line, part);
+                text.push_str(&line.end());
+            }
+            if rest.is_empty() {
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
+
+/// `code` in colour where there is colour, else in its backticks.
+fn inline(line: &mut Line, text: &str) {
+    if !text.matches('`').count().is_multiple_of(2) || !line.has_color() {
+        line.push(text);
+        return;
+    }
+    for (index, part) in text.split('`').enumerate() {
+        if index.is_multiple_of(2) {
+            line.push(part)
+        } else {
+            line.paint(TERM, part)
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Look = Look::PLAIN;
+
+    const DOC: &str =
+        "## What it checks\nThat `net` is one.\n\n## Example\n    net 1, `net` 2\n- one two\n";
+
+    #[test]
+    fn markdown_is_laid_out() {
+        let expected =
+            "\nWhat it checks\nThat `net` is one.\n\nExample\n    net 1, `net` 2\n- one two\n";
+        assert_eq!(rendered(PLAIN, DOC), expected);
+    }
+
+    #[test]
+    fn code_is_coloured_and_paragraphs_are_wrapped() {
+        let look = Look {
+            color: true,
+            width: Some(40),
+            ..PLAIN
+        };
+        let text = rendered(
+            look,
+            "That `net` is the same for each and every one of them.",
+        );
+        assert_eq!(
+            text,
+            "That \x1b[36mnet\x1b[0m is the same for each and\nevery one of them.\n"
+        );
+        let item = rendered(look, "- one two three four five six seven eight nine");
+        assert_eq!(item, "- one two three four five six seven\n  eight nine\n");
+    }
+
+    #[test]
+    fn an_unknown_rule_is_a_usage_error() {
+        let error = Args {
+            rule: "PT1O1".to_owned(),
+        }
+        .run(&Global::default())
+        .expect_err("no such rule");
+        assert_eq!(Exit::of(&error), Exit::Usage);
+        assert!(
+            error.to_string().contains("did you mean \"PT101\"?"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn every_rule_can_be_shown() {
+        for rule in rules::all() {
+            let text = page(PLAIN, rule);
+            assert!(
+                text.starts_with(rule.id) && text.contains("\n\nHow to fix it\n"),
+                "{text}"
+            );
+            assert!(
+                text.lines()
+                    .all(|line| line.starts_with("    ") || line.chars().count() <= MAX_WIDTH),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The command line: what can be asked, one file a subcommand.
+
+pub(crate) mod check;
+pub(crate) mod completions;
+mod console;
+pub(crate) mod doctor;
+mod examine;
+mod exit;
+pub(crate) mod explain;
+pub(crate) mod man;
+mod output;
+pub(crate) mod pause;
+mod progress;
+pub(crate) mod rules;
+pub(crate) mod run;
+mod select;
+mod suggest;
+mod verify;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use console::Console;
+pub(crate) use exit::{End, Exit, Usage};
+pub(crate) use suggest::unknown;
+
+use crate::{
+    probe::NamespaceHook,
+    reference,
+    report::{Failed, Target},
+    text::{Color, Look},
+};
+
+/// Proves, from inside the kernel, that the pods on a node are built the way Kubernetes promises.
+///
+/// The kernel program reports facts, this program judges them, and a verdict is never given on facts that were lost.
+#[derive(Debug, Parser)]
+#[command(name = "pause-trace", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    every verdict passed
+  1    a violation at or above --fail-on
+  2    wrong usage
+  3    inconclusive: evidence was lost or is missing, and nothing is known to be violated
+  4    cannot run: privileges, the kernel, a full disk; the message says what to do
+  130  Ctrl-C, after a clean detach";
+
+/// What every command takes.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// When to write in colour; "auto" heeds NO_COLOR
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    pub(crate) color: Color,
+    /// Show verdicts that passed, too
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// Show on stderr what the kernel program logs
+    #[arg(long, global = true)]
+    pub(crate) kernel_log: bool,
+    /// How to see setns and unshare, instead of the best way that this kernel allows
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WAY",
+        hide_short_help = true
+    )]
+    pub(crate) namespace_hook: Option<NamespaceHook>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(run::Args),
+    Check(check::Args),
+    Rules(rules::Args),
+    Explain(explain::Args),
+    Doctor(doctor::Args),
+    Pause(pause::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// Parses, dispatches, and turns errors into a message and an exit code.
+pub(crate) fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    let result = match command {
+        Command::Run(args) => args.run(&global),
+        Command::Check(args) => args.run(&global),
+        Command::Rules(args) => args.run(&global),
+        Command::Explain(args) => args.run(&global),
+        Command::Doctor(args) => args.run(&global),
+        Command::Pause(args) => args.run(reference::pause_binary()),
+        Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            // That stderr is closed is nobody's problem: the exit code still says it.
+            let _ = writeln!(io::stderr(), "pause-trace: {error:#}");
+            Exit::of(&error).into()
+        }
+    }
+}
+
+/// Writes to stdout what a command has to say. That nobody reads it to its end (`| head`) is no fault.
+fn print(text: &str) -> anyhow::Result<Exit> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Exit::Pass),
+        Err(error) => match Target::Stdout.failed(error) {
+            Failed::Closed(_) => Ok(Exit::Pass),
+            failed => Err(failed.into()),
+        },
+    }
+}
+
+impl Global {
+    /// How stdout is to be written to.
+    fn look(&self) -> Look {
+        Look::of(&io::stdout(), self.color)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_argument_is_explained() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{} {}",
+                    command.get_name(),
+                    argument.get_id()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn global_arguments_are_taken_after_the_command() {
+        let cli = Cli::try_parse_from(["pause-trace", "rules", "-v", "--color", "never"])
+            .expect("it parses");
+        assert!(cli.global.verbose && cli.global.color == Color::Never);
+    }
+}

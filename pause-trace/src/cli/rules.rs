@@ -1,0 +1,167 @@
+//! `rules`: what is checked.
+
+use std::fmt::Write as _;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::{Exit, Global, print};
+use crate::{
+    rules::{self, Rule},
+    text::{BAD, BOLD, DOUBTFUL, Line, Look},
+    verdict::Severity,
+};
+
+/// List the rules: what is checked, and how bad a violation is
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(crate) struct Args {
+    /// How to list them
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Format {
+    /// A table.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+    /// A page with every rule's documentation.
+    Markdown,
+}
+
+impl Args {
+    pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
+        let text = match self.format {
+            Format::Text => table(global.look(), rules::all()),
+            Format::Json => json(rules::all())?,
+            Format::Markdown => markdown(rules::all()),
+        };
+        print(&text)
+    }
+}
+
+/// A line a rule, a blank line between families.
+fn table(look: Look, rules: impl Iterator<Item = &'static Rule>) -> String {
+    let mut text = String::new();
+    let mut family = None;
+    for rule in rules {
+        if family.is_some_and(|family| family != rule.id.get(..3)) {
+            text.push('\n');
+        }
+        family = Some(rule.id.get(..3));
+        let severity = rule.severity.to_string();
+        let mut line = Line::new(look);
+        line.paint(BOLD, rule.id).pad(7);
+        match rule.severity {
+            Severity::Error => line.paint(BAD, &severity),
+            Severity::Warning => line.paint(DOUBTFUL, &severity),
+            Severity::Info => line.push(&severity),
+        };
+        line.pad(16).push(rule.name).pad(36).push(rule.summary);
+        text.push_str(&line.end());
+    }
+    text
+}
+
+#[derive(Serialize)]
+struct Listed {
+    id: &'static str,
+    name: &'static str,
+    severity: Severity,
+    summary: &'static str,
+    doc: &'static str,
+}
+
+fn json(rules: impl Iterator<Item = &'static Rule>) -> serde_json::Result<String> {
+    let mut text = String::new();
+    for Rule {
+        id,
+        name,
+        severity,
+        summary,
+        doc,
+        ..
+    } in rules
+    {
+        text.push_str(&serde_json::to_string(&Listed {
+            id,
+            name,
+            severity: *severity,
+            summary,
+            doc,
+        })?);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn markdown(rules: impl Iterator<Item = &'static Rule>) -> String {
+    let mut text = "# Rules\n".to_owned();
+    for Rule {
+        id,
+        name,
+        severity,
+        summary,
+        doc,
+        ..
+    } in rules
+    {
+        let _ = write!(text, "\n## {id} {name}\n\n*{severity}*: {summary}.\n");
+        for line in doc.trim().lines() {
+            // A rule's headings are one level below the rule's own here, and Markdown wants room around them.
+            match line.strip_prefix("## ") {
+                Some(heading) => _ = write!(text, "\n### {heading}\n\n"),
+                None => _ = writeln!(text, "{line}"),
+            }
+        }
+    }
+    while let Some(at) = text.find("\n\n\n") {
+        text.remove(at);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Look = Look::PLAIN;
+
+    fn net_shared() -> impl Iterator<Item = &'static Rule> {
+        rules::find("PT101").into_iter()
+    }
+
+    #[test]
+    fn a_rule_is_a_line() {
+        let summary = "a pod container executes in another network namespace than the sandbox's";
+        assert_eq!(
+            table(PLAIN, net_shared()),
+            format!("PT101  error    net-shared          {summary}\n")
+        );
+        let twice = rules::find("PT101").into_iter().chain(net_shared());
+        assert_eq!(table(PLAIN, twice).lines().count(), 2);
+    }
+
+    #[test]
+    fn json_is_an_object_a_line() {
+        let text = json(net_shared()).expect("rules are JSON");
+        assert!(
+            text.starts_with(r#"{"id":"PT101","name":"net-shared","severity":"error","summary":""#),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn markdown_headings_are_nested() {
+        let text = markdown(net_shared());
+        assert!(
+            text.starts_with("# Rules\n\n## PT101 net-shared\n\n*error*: a pod"),
+            "{text}"
+        );
+        assert!(text.contains("\n\n### Why it matters\n\n"), "{text}");
+        assert!(!text.contains("\n\n\n"));
+    }
+}

@@ -1,0 +1,69 @@
+//! "Did you mean": what was probably meant by a name that does not exist.
+
+use super::Usage;
+
+/// The error for a name that is none of `known`, with the nearest one and the way to see all.
+pub(crate) fn unknown<'a>(
+    what: &str,
+    given: &str,
+    known: impl Iterator<Item = &'a str>,
+    list: &str,
+) -> Usage {
+    let shown = given.escape_debug();
+    Usage(match nearest(given, known) {
+        Some(meant) => {
+            format!("there is no {what} \"{shown}\"; did you mean \"{meant}\"? ({list} shows all)")
+        }
+        None => format!("there is no {what} \"{shown}\"; {list} shows all"),
+    })
+}
+
+/// The nearest of `known`, if it is near: at most a third of the letters differ.
+fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let given = given.to_lowercase();
+    let rated = known.map(|name| (distance(&given, &name.to_lowercase()), name));
+    let (distance, name) = rated.min_by_key(|(distance, _)| *distance)?;
+    (distance * 3 <= name.len().max(given.len())).then_some(name)
+}
+
+/// Letters to change, add or drop (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<_> = to.chars().collect();
+    let mut row: Vec<_> = (0..=to.len()).collect();
+    for (index, letter) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for column in 0..to.len() {
+            let changed = diagonal + usize::from(letter != to[column]);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_understood_and_a_guess_is_not() {
+        let known = ["PT101", "net-shared", "pid-mode"];
+        assert_eq!(nearest("net-shard", known.into_iter()), Some("net-shared"));
+        assert_eq!(nearest("pt111", known.into_iter()), Some("PT101"));
+        assert_eq!(nearest("bananas", known.into_iter()), None);
+        assert_eq!(nearest("x", std::iter::empty()), None);
+    }
+
+    #[test]
+    fn letters_are_counted() {
+        let pairs = [
+            ("kitten", "sitting", 3),
+            ("", "abc", 3),
+            ("same", "same", 0),
+        ];
+        for (from, to, expected) in pairs {
+            assert_eq!(distance(from, to), expected, "{from} {to}");
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Drives a run of scenarios: the probe, the stage, the report, and Ctrl-C.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    sys::utsname::{UtsName, uname},
+    time::{ClockId, clock_gettime},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use super::{Console, End, Exit, Global, output::Output, select::Selection};
+use crate::{
+    event::Kind,
+    live::Live,
+    node::cgroup::Layout,
+    probe::{self, Options},
+    reference::{
+        check::{self, Played},
+        pod::Pause,
+        scenario::Scenario,
+        stage::Stage,
+    },
+    report::{Clock, Failed, Hello, Hook, Loss, ScenarioResult, Summary},
+    rules::{self, Counts},
+    state::Limits,
+    verdict::{Outcome, Verdict},
+};
+
+/// What is to be played.
+pub(super) struct Plan {
+    pub(super) scenarios: Vec<&'static Scenario>,
+    pub(super) pause: Pause,
+    /// A fault's findings are violations, rather than the proof that it is found.
+    pub(super) inject: bool,
+}
+
+/// What the scenarios that are under way say.
+enum Message {
+    Started(&'static Scenario),
+    Played(Box<Played>),
+}
+
+/// What the probe is told: which cgroup hierarchy to watch, and how.
+pub(super) fn options(layout: &Layout, global: &Global) -> Options {
+    let watched = layout.watched();
+    let controller = watched
+        .controllers
+        .iter()
+        .find(|name| !name.starts_with("name="));
+    let hierarchy = controller.map(|name| (name.clone(), watched.id));
+    Options {
+        hierarchy,
+        namespace_hook: global.namespace_hook,
+        kernel_log: global.kernel_log,
+    }
+}
+
+/// The time of day for reports.
+fn clock() -> Result<Clock> {
+    let realtime =
+        clock_gettime(ClockId::CLOCK_REALTIME).context("failed to read the time of day")?;
+    let realtime = i128::from(realtime.tv_sec()) * 1_000_000_000 + i128::from(realtime.tv_nsec());
+    Ok(Clock::new(realtime, probe::now()))
+}
+
+/// Plays a plan from the first hook to the exit code.
+pub(super) fn run(
+    plan: &Plan,
+    selection: &Selection,
+    output: &Output,
+    global: &Global,
+) -> Result<Exit> {
+    selection.validate()?;
+    let console = Console::open(output, global, clock()?, false)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the event loop")?;
+    let exit = runtime.block_on(play(plan, selection, global, console));
+    // Nothing is left to wait for: what scenarios made is gone when they are dropped.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn play(
+    plan: &Plan,
+    selection: &Selection,
+    global: &Global,
+    mut console: Console,
+) -> Result<Exit> {
+    // Before anything is made that Ctrl-C would leave behind.
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to handle SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("failed to handle SIGTERM")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("failed to handle SIGHUP")?;
+    let interrupted = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    };
+    tokio::pin!(interrupted);
+
+    let layout = Layout::discover()?;
+    let options = options(&layout, global);
+    let live = Live::start(&options, Limits::REFERENCE, |rule| selection.takes(rule));
+    let live = tokio::select! {
+        live = live => live?,
+        () = &mut interrupted => return Ok(console.finish(None, End::Interrupted)?),
+    };
+    let mut tale = Tale::new(plan.inject, plan.scenarios.len());
+    let stage = Stage::new(live, layout, plan.pause.clone());
+    let end = {
+        let told = console
+            .hello(&hello(&stage.live))
+            .and_then(|()| console.flush());
+        match told {
+            Ok(()) => {
+                let pump = stage.live.pump();
+                let (sender, mut messages) = mpsc::unbounded_channel();
+                let started = |scenario| drop(sender.send(Message::Started(scenario)));
+                let played = |played| sender.send(Message::Played(Box::new(played)));
+                let selected = |id: &str| rules::find(id).is_some_and(|rule| selection.takes(rule));
+                let playing = check::play(&stage, &plan.scenarios, selected, started, played);
+                tokio::pin!(pump, playing);
+                let mut is_playing = true;
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = &mut interrupted => break Ok(End::Interrupted),
+                        Some(message) = messages.recv() => {
+                            if let Err(failed) = tale.hear(message, &stage, &mut console) {
+                                break Err(failed);
+                            }
+                        }
+                        _ = &mut playing, if is_playing => is_playing = false,
+                        result = &mut pump => {
+                            result.context("failed to read the kernel's events")?;
+                        }
+                        () = console.tick() => {}
+                        else => break Ok(End::Finished),
+                    }
+                    if !is_playing && messages.is_empty() {
+                        break Ok(End::Finished);
+                    }
+                }
+            }
+            Err(failed) => Err(failed),
+        }
+    };
+    let end = match end {
+        Ok(end) => end,
+        Err(failed) => End::from_failed(failed)?,
+    };
+    let told = tale.tell_general(&stage, &mut console);
+    let end = match (end, told) {
+        (End::Finished, Err(failed)) => End::from_failed(failed)?,
+        _ => end,
+    };
+    let summary = tale.summary(&stage.live, end == End::Interrupted);
+    Ok(console.finish(Some(&summary), end)?)
+}
+
+fn hello(live: &Live) -> Hello {
+    let uname = uname().ok();
+    let text = |part: Option<&std::ffi::OsStr>| {
+        part.map_or(String::new(), |part| part.to_string_lossy().into_owned())
+    };
+    Hello {
+        time: live.started,
+        version: env!("CARGO_PKG_VERSION"),
+        kernel: text(uname.as_ref().map(UtsName::release)),
+        arch: text(uname.as_ref().map(UtsName::machine)),
+        hooks: live
+            .hooks
+            .iter()
+            .map(|hook| Hook {
+                hook: hook.name.to_owned(),
+                how: hook.how.as_ref().map_or("missing", |how| how),
+            })
+            .collect(),
+    }
+}
+
+/// What has been told so far, for the summary.
+struct Tale {
+    inject: bool,
+    total: usize,
+    started: usize,
+    /// What the ledger counts and was not told: what was planted to be found, and what that left undecided.
+    untold: BTreeMap<&'static str, Counts>,
+    scenarios: Counts,
+    /// Losses that were told.
+    lost: BTreeMap<Kind, u64>,
+}
+
+impl Tale {
+    fn new(inject: bool, total: usize) -> Self {
+        Self {
+            inject,
+            total,
+            started: 0,
+            untold: BTreeMap::new(),
+            scenarios: Counts::default(),
+            lost: BTreeMap::new(),
+        }
+    }
+
+    fn hear(
+        &mut self,
+        message: Message,
+        stage: &Stage,
+        console: &mut Console,
+    ) -> Result<(), Failed> {
+        match message {
+            Message::Started(scenario) => {
+                self.started += 1;
+                console.step(Some((self.started, self.total)), scenario.name);
+                Ok(())
+            }
+            Message::Played(played) => self.tell(&played, stage, console),
+        }
+    }
+
+    /// A scenario's verdicts, and then the scenario.
+    fn tell(
+        &mut self,
+        played: &Played,
+        stage: &Stage,
+        console: &mut Console,
+    ) -> Result<(), Failed> {
+        let Played {
+            scenario,
+            judgement,
+            verdicts,
+            duration,
+        } = played;
+        let (caught, told): (Vec<_>, Vec<_>) = verdicts
+            .iter()
+            .partition(|verdict| scenario.expects(verdict) && !self.inject);
+        // What a fault leaves undecided beside what it is named for is no doubt about this machine.
+        let (undecided, told): (Vec<_>, Vec<_>) = told
+            .into_iter()
+            .partition(|verdict| scenario.is_fault() && verdict.outcome == Outcome::Inconclusive);
+        self.leave_out(caught.iter().chain(&undecided).copied());
+        stage.live.look(|core| {
+            told.iter()
+                .try_for_each(|verdict| console.verdict(verdict, &core.names))
+        })?;
+        let mut found: Vec<_> = caught.iter().map(|verdict| verdict.rule.id).collect();
+        if self.inject {
+            found = told
+                .iter()
+                .filter(|verdict| verdict.outcome == Outcome::Fail)
+                .map(|verdict| verdict.rule.id)
+                .collect();
+        }
+        found.sort_unstable();
+        found.dedup();
+        let first = caught
+            .iter()
+            .find(|verdict| scenario.finds.first() == Some(&verdict.rule.id));
+        let (mut outcome, mut words) = (judgement.outcome, judgement.words.clone());
+        if self.inject {
+            // The fault was planted to be found: that it was is a violation, that it was not is no proof of anything.
+            (outcome, words) = match outcome {
+                Outcome::Pass => (Outcome::Fail, "found, as planted".to_owned()),
+                _ => (Outcome::Inconclusive, words),
+            };
+        } else if let (Outcome::Pass, Some(verdict)) = (outcome, first) {
+            words = format!("{} caught it: {}", verdict.rule.id, verdict.details.message);
+        }
+        self.scenarios.count(outcome, 1);
+        let (proof, reason) = if outcome == Outcome::Pass {
+            (words, String::new())
+        } else {
+            (String::new(), words)
+        };
+        console.scenario(&ScenarioResult {
+            time: probe::now(),
+            family: scenario.family(),
+            name: scenario.name,
+            title: scenario.title,
+            outcome,
+            proof,
+            reason,
+            found,
+            duration: *duration,
+        })?;
+        self.tell_general(stage, console)?;
+        console.flush()
+    }
+
+    /// What is about no pod: losses, missing hooks.
+    fn tell_general(&mut self, stage: &Stage, console: &mut Console) -> Result<(), Failed> {
+        let lost = stage.live.look(|core| core.lost.clone());
+        for (kind, count) in lost {
+            let told = self.lost.entry(kind).or_default();
+            if count > *told {
+                console.loss(&Loss {
+                    time: probe::now(),
+                    kind,
+                    count: count - *told,
+                })?;
+                *told = count;
+            }
+        }
+        let verdicts = stage.verdicts_of_none();
+        stage.live.look(|core| {
+            verdicts
+                .iter()
+                .try_for_each(|verdict| console.verdict(verdict, &core.names))
+        })?;
+        Ok(())
+    }
+
+    /// Leaves verdicts out of the summary: of each rule and subject the worst, as the ledger counts it.
+    fn leave_out<'a>(&mut self, verdicts: impl Iterator<Item = &'a Verdict>) {
+        let mut standing = HashMap::new();
+        for verdict in verdicts {
+            let key = (
+                verdict.rule.id,
+                &verdict.subject.pod,
+                &verdict.subject.container,
+            );
+            let outcome = standing.entry(key).or_insert(verdict.outcome);
+            *outcome = verdict.outcome.max(*outcome);
+        }
+        for ((rule, ..), outcome) in standing {
+            self.untold.entry(rule).or_default().count(outcome, 1);
+        }
+    }
+
+    fn summary(&self, live: &Live, interrupted: bool) -> Summary {
+        let now = probe::now();
+        let untold = |rule: &str| self.untold.get(rule).copied().unwrap_or_default();
+        let counts = live.look(|core| core.ledger.counts().clone());
+        let rules: Vec<_> = counts
+            .iter()
+            .map(|(rule, counts)| (*rule, counts.without(untold(rule))))
+            .collect();
+        live.look(|core| Summary {
+            time: now,
+            verdicts: rules.iter().map(|(_, counts)| *counts).sum(),
+            rules,
+            scenarios: self.scenarios,
+            events: core
+                .events_by_kind
+                .iter()
+                .map(|(kind, count)| (*kind, *count))
+                .collect(),
+            lost: core
+                .lost
+                .iter()
+                .map(|(kind, count)| (*kind, *count))
+                .collect(),
+            duration: now.saturating_sub(live.started),
+            interrupted,
+        })
+    }
+}

@@ -1,0 +1,405 @@
+//! The node's cgroups: which hierarchies there are, which one the verifier watches, and cgroups of our own in them.
+//!
+//! Three layouts exist: cgroup2 alone, version 1 controllers alone, and both side by side ("hybrid"). A cgroup's id is the
+//! inode number of its directory: kernfs gives both from one counter ([`kernfs_ino`], since 5.5, 64-bit machines), and it is
+//! what `bpf_get_current_cgroup_id` and the `cgroup_mkdir` tracepoint report.
+//!
+//! [`kernfs_ino`]: https://elixir.bootlin.com/linux/v6.12/A/ident/kernfs_ino
+
+mod removal;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::{AccessFlags, Pid, access};
+
+use removal::{PREFIX, is_ours};
+pub(crate) use removal::{kill, remove};
+
+/// One mounted hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hierarchy {
+    /// As in /proc/self/cgroup; 0 is cgroup2.
+    pub(crate) id: u32,
+    /// Where it is mounted.
+    pub(crate) mount: PathBuf,
+    /// Which of its cgroups the mount shows: `/` but in a container without a cgroup namespace.
+    pub(crate) root: String,
+    /// Version 1 controllers (`pids`) and names (`name=systemd`); none for cgroup2.
+    pub(crate) controllers: Vec<String>,
+    /// The cgroup this process is in, as the kernel calls it.
+    pub(crate) own: String,
+}
+
+impl Hierarchy {
+    pub(crate) fn is_unified(&self) -> bool {
+        self.id == 0
+    }
+
+    /// The directory of a cgroup that the kernel calls `path`, if this mount shows it.
+    pub(crate) fn directory(&self, path: &str) -> Option<PathBuf> {
+        let below = path.strip_prefix(self.root.trim_end_matches('/'))?;
+        Some(self.mount.join(below.trim_start_matches('/')))
+    }
+
+    /// What the kernel calls the cgroup of this directory.
+    fn path(&self, directory: &Path) -> Option<String> {
+        let below = directory.strip_prefix(&self.mount).ok()?;
+        Some(format!(
+            "{}/{}",
+            self.root.trim_end_matches('/'),
+            below.display()
+        ))
+    }
+
+    /// Where to make cgroups of our own: the top of the hierarchy, as kubelet does. There, neither the limits of the session
+    /// that started us apply, nor can our own cgroup's type (threaded) make the new ones invalid. Our own cgroup is second
+    /// best, for a container that is shown more than it may write.
+    fn base(&self) -> Option<PathBuf> {
+        [Some(self.mount.clone()), self.directory(&self.own)]
+            .into_iter()
+            .flatten()
+            .find(|directory| access(directory, AccessFlags::W_OK).is_ok() && is_domain(directory))
+    }
+}
+
+/// Whether a cgroup can have children that hold processes. Version 1 and the root cgroup have no such file.
+fn is_domain(directory: &Path) -> bool {
+    fs::read_to_string(directory.join("cgroup.type")).map_or(true, |kind| {
+        kind.starts_with("domain") && !kind.contains("invalid")
+    })
+}
+
+/// The node's hierarchies.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    /// First the watched one, then the version 1 hierarchies that a container is put into as well.
+    used: Vec<(Hierarchy, PathBuf)>,
+    hybrid: bool,
+}
+
+impl Layout {
+    /// Reads the layout from /proc.
+    ///
+    /// # Errors
+    /// When no hierarchy is mounted writable.
+    pub(crate) fn discover() -> Result<Self> {
+        let mounts = read("/proc/self/mountinfo")?;
+        let memberships = read("/proc/self/cgroup")?;
+        Self::choose(parse(&mounts, &memberships))
+    }
+
+    fn choose(hierarchies: Vec<Hierarchy>) -> Result<Self> {
+        let hybrid = hierarchies.iter().any(Hierarchy::is_unified)
+            && hierarchies
+                .iter()
+                .any(|hierarchy| !hierarchy.controllers.is_empty());
+        let mut used: Vec<(Hierarchy, PathBuf)> = Vec::new();
+        let wanted = |hierarchy: &Hierarchy, controller: &str| {
+            hierarchy.controllers.iter().any(|name| name == controller)
+        };
+        let unified = hierarchies
+            .iter()
+            .filter(|hierarchy| hierarchy.is_unified());
+        let version_1 = ["pids", "memory", "cpu", "freezer"]
+            .into_iter()
+            .flat_map(|name| {
+                hierarchies
+                    .iter()
+                    .filter(move |hierarchy| wanted(hierarchy, name))
+            });
+        for hierarchy in unified.chain(version_1) {
+            // One hierarchy is enough to know a container by; `pids` and `memory` are where limits are set. A hierarchy
+            // may have several controllers.
+            let needed = used.is_empty()
+                || ["pids", "memory"]
+                    .into_iter()
+                    .any(|name| wanted(hierarchy, name));
+            if needed
+                && !used.iter().any(|(taken, _)| taken.id == hierarchy.id)
+                && let Some(base) = hierarchy.base()
+            {
+                used.push((hierarchy.clone(), base));
+            }
+        }
+        if used.is_empty() {
+            bail!(
+                "find a writable cgroup hierarchy: none of {} mounted; run as root, in a container with /sys/fs/cgroup \
+                 mounted read-write",
+                hierarchies.len()
+            );
+        }
+        Ok(Self { used, hybrid })
+    }
+
+    /// The hierarchy by which the verifier knows containers: cgroup2 where it can be written, else the first of the version
+    /// 1 hierarchies that every runtime uses.
+    pub(crate) fn watched(&self) -> &Hierarchy {
+        &self.used[0].0
+    }
+
+    /// For humans: `v2`, `v1` or `hybrid`.
+    pub(crate) fn name(&self) -> &'static str {
+        match (self.hybrid, self.watched().is_unified()) {
+            (true, _) => "hybrid",
+            (false, true) => "v2",
+            (false, false) => "v1",
+        }
+    }
+
+    /// A cgroup of our own in each hierarchy in use, not yet made. `name` begins with `pause-trace-` and may have several
+    /// components; each is made by its own [`Cgroup`].
+    pub(crate) fn cgroup(&self, name: &str) -> Cgroup {
+        debug_assert!(name.starts_with(PREFIX), "{name}");
+        let directories = self
+            .used
+            .iter()
+            .map(|(_, base)| base.join(name))
+            .collect::<Vec<_>>();
+        Cgroup {
+            path: self.watched().path(&directories[0]).unwrap_or_default(),
+            directories,
+            id: None,
+        }
+    }
+
+    /// A name for [`Layout::cgroup`] that no other run of this program has.
+    pub(crate) fn unique_name() -> Result<String> {
+        let uuid = read("/proc/sys/kernel/random/uuid")?;
+        Ok(format!("{PREFIX}{}", &uuid[..13]))
+    }
+}
+
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("read {path}"))
+}
+
+/// Joins what is mounted with where this process is; the latter has the ids.
+fn parse(mountinfo: &str, memberships: &str) -> Vec<Hierarchy> {
+    // 31 23 0:28 /root /mount/point rw,relatime optional… - cgroup source rw,pids
+    let mounts: Vec<_> = mountinfo
+        .lines()
+        .filter_map(|line| {
+            let (left, right) = line.split_once(" - ")?;
+            let left: Vec<&str> = left.split(' ').collect();
+            let right: Vec<&str> = right.split(' ').collect();
+            let kind = *right.first()?;
+            matches!(kind, "cgroup" | "cgroup2").then_some(())?;
+            Some((
+                kind,
+                unescape(left.get(3)?),
+                unescape(left.get(4)?),
+                (*right.get(2)?).to_owned(),
+            ))
+        })
+        .collect();
+    memberships
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.splitn(3, ':');
+            let id: u32 = fields.next()?.parse().ok()?;
+            let names = fields.next()?;
+            let own = fields.next()?.to_owned();
+            let controllers: Vec<String> = names
+                .split(',')
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect();
+            let (_, root, mount, _) = mounts.iter().find(|(kind, _, _, options)| match id {
+                0 => *kind == "cgroup2",
+                _ => {
+                    *kind == "cgroup"
+                        && controllers
+                            .iter()
+                            .all(|name| options.split(',').any(|option| option == name))
+                }
+            })?;
+            Some(Hierarchy {
+                id,
+                mount: mount.into(),
+                root: root.clone(),
+                controllers,
+                own,
+            })
+        })
+        .collect()
+}
+
+/// mountinfo writes space, tab, newline and backslash as three octal digits.
+fn unescape(field: &str) -> String {
+    ["\\040 ", "\\011\t", "\\012\n", "\\134\\"]
+        .into_iter()
+        .fold(field.to_owned(), |text, code| {
+            text.replace(&code[..4], &code[4..])
+        })
+}
+
+/// One cgroup of ours, in each hierarchy in use. Dropping it kills what is in it and removes it.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    /// The watched hierarchy's first.
+    directories: Vec<PathBuf>,
+    path: String,
+    id: Option<u64>,
+}
+
+impl Cgroup {
+    /// Makes it; its parent must be there.
+    pub(crate) fn create(&mut self) -> Result<u64> {
+        for directory in &self.directories {
+            fs::create_dir(directory)
+                .with_context(|| format!("create the cgroup {}", directory.display()))?;
+        }
+        let id = fs::metadata(&self.directories[0])
+            .with_context(|| format!("look up the cgroup {}", self.path))?
+            .ino();
+        self.id = Some(id);
+        Ok(id)
+    }
+
+    /// Its id in the watched hierarchy; 0 before it has been made.
+    pub(crate) fn id(&self) -> u64 {
+        self.id.unwrap_or(0)
+    }
+
+    /// What the kernel calls it in the watched hierarchy.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Its directories, the watched hierarchy's first.
+    pub(crate) fn directories(&self) -> &[PathBuf] {
+        &self.directories
+    }
+
+    /// Limits its memory, swap included where the kernel counts it.
+    ///
+    /// # Errors
+    /// Unsupported when the memory controller is not delegated to where our cgroups are.
+    pub(crate) fn limit_memory(&self, bytes: u64) -> io::Result<()> {
+        for directory in &self.directories {
+            for (limit, swap, most) in [
+                (
+                    "memory.limit_in_bytes",
+                    "memory.memsw.limit_in_bytes",
+                    bytes,
+                ),
+                ("memory.max", "memory.swap.max", 0),
+            ] {
+                if limit == "memory.max" {
+                    delegate(directory, "+memory");
+                }
+                if directory.join(limit).exists() {
+                    fs::write(directory.join(limit), bytes.to_string())?;
+                    // Absent when swap accounting is off: then there is nothing to limit.
+                    let _ = fs::write(directory.join(swap), most.to_string());
+                    return Ok(());
+                }
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "no memory controller for this cgroup",
+        ))
+    }
+
+    /// Kills what is in it and removes it. No error when it is gone already.
+    pub(crate) fn remove(&mut self) -> io::Result<()> {
+        self.id = None;
+        self.directories
+            .iter()
+            .map(|directory| remove(directory))
+            .fold(Ok(()), Result::and)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if self.id.is_some()
+            && let Err(error) = self.remove()
+        {
+            eprintln!(
+                "pause-trace: failed to remove the cgroup {}: {error}",
+                self.path
+            );
+        }
+    }
+}
+
+/// Lets the children of our own cgroups above `directory` have a controller. Only ours: they hold no processes, so cgroup2's
+/// rule against controllers in inner nodes is kept, and the machine's own settings stay as they are.
+fn delegate(directory: &Path, controller: &str) {
+    let ours: Vec<&Path> = directory
+        .ancestors()
+        .skip(1)
+        .filter(|above| is_ours(above))
+        .collect();
+    for above in ours.into_iter().rev() {
+        // Refused where the level above has not got it; the caller then finds no limit file.
+        let _ = fs::write(above.join("cgroup.subtree_control"), controller);
+    }
+}
+
+/// Puts a process into the cgroup of this directory.
+pub(crate) fn attach(directory: &Path, pid: Pid) -> io::Result<()> {
+    fs::write(directory.join("cgroup.procs"), pid.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(mountinfo: &str, memberships: &str) -> Vec<(u32, String, String)> {
+        parse(mountinfo, memberships)
+            .into_iter()
+            .map(|found| (found.id, found.mount.display().to_string(), found.root))
+            .collect()
+    }
+
+    #[test]
+    fn cgroup2_alone() {
+        let mounts =
+            "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        assert_eq!(
+            seen(mounts, "0::/user.slice/session-1.scope\n"),
+            [(0, "/sys/fs/cgroup".into(), "/".into())]
+        );
+    }
+
+    #[test]
+    fn hybrid_keeps_only_what_is_mounted() {
+        let mounts = "29 31 0:30 / /sys/fs/cgroup/cpu\\040x rw - cgroup cgroup rw,cpu,cpuacct\n\
+                      41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(
+            seen(mounts, "9:name=systemd:/\n2:cpu,cpuacct:/\n0::/\n"),
+            [
+                (2, "/sys/fs/cgroup/cpu x".into(), "/".into()),
+                (0, "/sys/fs/cgroup/unified".into(), "/".into())
+            ]
+        );
+    }
+
+    #[test]
+    fn a_container_without_a_cgroup_namespace() {
+        let mounts = "30 23 0:26 /docker/ab /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
+        let found = parse(mounts, "0::/docker/ab\n");
+        assert_eq!(
+            found[0].directory("/docker/ab/x"),
+            Some("/sys/fs/cgroup/x".into())
+        );
+        assert_eq!(found[0].directory("/other"), None);
+        assert_eq!(
+            found[0].path(Path::new("/sys/fs/cgroup/x")).as_deref(),
+            Some("/docker/ab/x")
+        );
+    }
+
+    #[test]
+    fn nothing_of_others_is_removed() {
+        let error = remove(Path::new("/sys/fs/cgroup/kubepods")).expect_err("not ours");
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    }
+}

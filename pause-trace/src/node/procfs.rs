@@ -1,0 +1,108 @@
+//! What `/proc` says of a process.
+
+use std::{fs, io, path::PathBuf};
+
+use crate::event::{PauseStatus, PodId, ProcessId};
+
+/// Clock ticks a second in `/proc/PID/stat` (USER_HZ): 100 on every architecture this is built for.
+const NS_PER_TICK: u64 = 1_000_000_000 / 100;
+
+/// `CAP_SYS_RESOURCE` (include/uapi/linux/capability.h): who has it may lower an OOM score.
+const CAP_SYS_RESOURCE: u64 = 1 << 24;
+
+/// Looks at a pause.
+///
+/// # Errors
+/// When it is gone, or its pid belongs to another process by now.
+pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseStatus> {
+    let directory = PathBuf::from(format!("/proc/{}", process.pid));
+    let read = |name: &str| fs::read_to_string(directory.join(name));
+    let stat = read("stat")?;
+    let malformed =
+        |what: &str| io::Error::other(format!("{}/{what} is not as expected", directory.display()));
+    let stat: Vec<u64> = stat
+        .rsplit_once(')')
+        .map(|(_, fields)| {
+            fields
+                .split_whitespace()
+                .map(|field| field.parse().unwrap_or_default())
+                .collect()
+        })
+        .ok_or_else(|| malformed("stat"))?;
+    // Fields 14 (utime), 15 (stime) and 22 (starttime) of proc_pid_stat(5); the first behind the name is the third.
+    let field = |number: usize| {
+        stat.get(number - 3)
+            .copied()
+            .ok_or_else(|| malformed("stat"))
+    };
+    let started = field(22)?;
+    if process.start != 0 && started != process.start / NS_PER_TICK {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("pid {} is another process by now", process.pid),
+        ));
+    }
+    let status = read("status")?;
+    let line = |name: &str| {
+        let found = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        found.map(str::trim).ok_or_else(|| malformed("status"))
+    };
+    let mask = |name: &str| u64::from_str_radix(line(name)?, 16).map_err(|_| malformed("status"));
+    let rollup = read("smaps_rollup")?;
+    let pss = rollup.lines().find_map(|line| {
+        line.strip_prefix("Pss:")?
+            .trim()
+            .strip_suffix(" kB")?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    });
+    let (mut descriptors, mut sockets) = (0, 0);
+    for entry in fs::read_dir(directory.join("fd"))? {
+        descriptors += 1;
+        let target = fs::read_link(entry?.path());
+        sockets +=
+            u32::from(target.is_ok_and(|target| target.to_string_lossy().starts_with("socket:")));
+    }
+    let children = read(&format!("task/{}/children", process.pid)).unwrap_or_default();
+    let own = fs::read_to_string("/proc/self/status")?;
+    // Exact, where the kernel keeps it (CONFIG_SCHED_INFO); else zeros or no file. `stat` counts whole ticks.
+    let run_ns: u64 = fs::read_dir(directory.join("task"))?
+        .filter_map(|task| {
+            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse::<u64>().ok()
+        })
+        .sum();
+    let capabilities = own
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+    let uptime_ns = crate::probe::now();
+    Ok(PauseStatus {
+        pod: pod.clone(),
+        process,
+        pss_bytes: pss.ok_or_else(|| malformed("smaps_rollup"))? * 1024,
+        threads: line("Threads")?.parse().map_err(|_| malformed("status"))?,
+        descriptors,
+        sockets,
+        children: children.split_whitespace().count() as u32,
+        cpu_ns: run_ns.max((field(14)? + field(15)?) * NS_PER_TICK),
+        age_ns: uptime_ns.saturating_sub(started * NS_PER_TICK),
+        uid: line("Uid")?
+            .split_whitespace()
+            .nth(1)
+            .and_then(|uid| uid.parse().ok())
+            .ok_or_else(|| malformed("status"))?,
+        capabilities: mask("CapEff")?,
+        no_new_privs: line("NoNewPrivs")? == "1",
+        oom_score_adj: read("oom_score_adj")?
+            .trim()
+            .parse()
+            .map_err(|_| malformed("oom_score_adj"))?,
+        oom_adjustable: capabilities.is_some_and(|mask| mask & CAP_SYS_RESOURCE != 0),
+        blocked: mask("SigBlk")?,
+        ignored: mask("SigIgn")?,
+        caught: mask("SigCgt")?,
+    })
+}

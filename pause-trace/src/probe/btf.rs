@@ -1,0 +1,196 @@
+//! Offsets from the running kernel's own description.
+//!
+//! The eBPF program has no relocations: what it needs to know of the kernel's structures is resolved here from BTF by
+//! name, and injected. Nothing is guessed from a version number.
+
+use std::path::Path;
+
+use btf_rs::{Backend, Btf, BtfType, Struct, Type};
+use pause_trace_common::{Config, Offsets};
+
+/// Where the kernel describes itself (`CONFIG_DEBUG_INFO_BTF`).
+pub(crate) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// Why offsets can't be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BtfError {
+    #[error("{path}: {source}; this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF)")]
+    Unreadable { path: String, source: btf_rs::Error },
+    #[error("{path}: the kernel's types have no `{what}`")]
+    Missing { path: String, what: String },
+}
+
+/// What the program is told about the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    pub(crate) offsets: Offsets,
+    /// `upid_size`, `subsys`, `oom_passes_task` and the system call registers are filled in.
+    pub(crate) config: Config,
+}
+
+/// A kernel's types.
+pub(crate) struct Types {
+    btf: Btf,
+    path: String,
+}
+
+impl Types {
+    pub(crate) fn read(path: &str) -> Result<Self, BtfError> {
+        // Mapping the file (possible since Linux 6.16) saves parsing a hundred thousand types of which forty matter.
+        let btf = Btf::from_file_with_backend(Path::new(path), Backend::Mmap)
+            .or_else(|_| Btf::from_file(path))
+            .map_err(|source| BtfError::Unreadable {
+                path: path.to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            btf,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Everything that the program needs. `controller` is the v1 cgroup controller whose hierarchy is watched.
+    pub(crate) fn layout(&self, controller: Option<&str>) -> Result<Layout, BtfError> {
+        let mut values = Vec::with_capacity(Offsets::PATHS.len());
+        for path in Offsets::PATHS {
+            values.push(self.offset(path)?);
+        }
+        let offsets = Offsets::from_slice(&values).ok_or_else(|| self.missing("all offsets"))?;
+        let mut config = Config::DEFAULT;
+        config.upid_size = self
+            .structure("upid")
+            .ok_or_else(|| self.missing("upid"))?
+            .size() as u32;
+        config.oom_passes_task = u32::from(self.passes_pointer("btf_trace_mark_victim", 1));
+        let (first, second) = match std::env::consts::ARCH {
+            "x86_64" => (self.offset("pt_regs.di")?, self.offset("pt_regs.si")?),
+            // user_pt_regs is the first member of pt_regs, and starts with regs[31].
+            _ => (0, 8),
+        };
+        (config.syscall_arg0, config.syscall_arg1) = (first, second);
+        if let Some(controller) = controller {
+            let name = format!("{controller}_cgrp_id");
+            config.subsys = self
+                .enumerator("cgroup_subsys_id", &name)
+                .ok_or_else(|| self.missing(&name))?;
+        }
+        Ok(Layout { offsets, config })
+    }
+
+    fn missing(&self, what: &str) -> BtfError {
+        BtfError::Missing {
+            path: self.path.clone(),
+            what: what.to_owned(),
+        }
+    }
+
+    /// The byte offset of `struct.member.member`.
+    fn offset(&self, path: &str) -> Result<u32, BtfError> {
+        let mut names = path.split('.');
+        let mut current = names
+            .next()
+            .and_then(|name| self.structure(name))
+            .ok_or_else(|| self.missing(path))?;
+        let mut bits = 0;
+        let mut names = names.peekable();
+        while let Some(name) = names.next() {
+            let (at, member) = self
+                .member(&current, name)
+                .ok_or_else(|| self.missing(path))?;
+            bits += at;
+            if names.peek().is_some() {
+                current = member
+                    .and_then(|id| self.strip(id))
+                    .ok_or_else(|| self.missing(path))?;
+            }
+        }
+        if bits % 8 != 0 {
+            return Err(self.missing(path));
+        }
+        Ok(bits / 8)
+    }
+
+    fn structure(&self, name: &str) -> Option<Struct> {
+        self.btf
+            .resolve_types_by_name(name)
+            .ok()?
+            .into_iter()
+            .find_map(|found| match found {
+                Type::Struct(found) => Some(found),
+                _ => None,
+            })
+    }
+
+    /// A member's offset in bits and its type, looked for in anonymous structs and unions too.
+    fn member(&self, structure: &Struct, name: &str) -> Option<(u32, Option<u32>)> {
+        for member in &structure.members {
+            let found = self.btf.resolve_name(member).ok()?;
+            if found == name {
+                return Some((member.bit_offset(), member.get_type_id()));
+            }
+            if found.is_empty()
+                && let Some(inner) = member.get_type_id().and_then(|id| self.strip(id))
+                && let Some((offset, id)) = self.member(&inner, name)
+            {
+                return Some((member.bit_offset() + offset, id));
+            }
+        }
+        None
+    }
+
+    /// The struct or union behind typedefs and qualifiers.
+    fn strip(&self, id: u32) -> Option<Struct> {
+        match self.btf.resolve_type_by_id(id).ok()? {
+            Type::Struct(found) | Type::Union(found) => Some(found),
+            other => self.strip(other.as_btf_type()?.get_type_id()?),
+        }
+    }
+
+    /// Whether a tracepoint's argument (0 is the program's own context) is a pointer.
+    fn passes_pointer(&self, typedef: &str, argument: usize) -> bool {
+        let Ok(types) = self.btf.resolve_types_by_name(typedef) else {
+            return false;
+        };
+        types.into_iter().any(|found| {
+            let Type::Typedef(found) = found else {
+                return false;
+            };
+            let mut current = self.btf.resolve_chained_type(&found).ok();
+            while let Some(Type::Ptr(pointer)) = &current {
+                current = self.btf.resolve_chained_type(pointer).ok();
+            }
+            let Some(Type::FuncProto(proto)) = current else {
+                return false;
+            };
+            proto.parameters.get(argument).is_some_and(|parameter| {
+                matches!(self.btf.resolve_chained_type(parameter), Ok(Type::Ptr(_)))
+            })
+        })
+    }
+
+    /// An enumerator's value.
+    fn enumerator(&self, name: &str, enumerator: &str) -> Option<u32> {
+        self.btf
+            .resolve_types_by_name(name)
+            .ok()?
+            .into_iter()
+            .find_map(|found| {
+                let Type::Enum(found) = found else {
+                    return None;
+                };
+                let member = found.members.iter().find(|member| {
+                    self.btf
+                        .resolve_name(*member)
+                        .is_ok_and(|name| name == enumerator)
+                });
+                member.map(btf_rs::EnumMember::val)
+            })
+    }
+
+    /// Whether the kernel has a tracepoint that BTF programs can attach to.
+    pub(crate) fn has_tracepoint(&self, name: &str) -> bool {
+        self.btf
+            .resolve_ids_by_name(&format!("btf_trace_{name}"))
+            .is_ok_and(|ids| !ids.is_empty())
+    }
+}

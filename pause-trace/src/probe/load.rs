@@ -1,0 +1,378 @@
+//! Loads the program, tells it what it needs to know, and attaches its hooks.
+
+use std::{path::Path, thread};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{HashMap, MapData},
+    programs::{BtfTracePoint, FExit, KProbe, ProgramError, TracePoint},
+};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+use pause_trace_common::Kind;
+
+use super::{
+    btf::{BtfError, Types, VMLINUX},
+    raw::Plain,
+};
+use crate::event::Namespaces;
+
+/// The eBPF object, aligned as the ELF reader wants it.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pause-trace-ebpf"));
+
+/// Tracepoints that BTF programs attach to: the program's name, the tracepoint's, what it reports.
+const TRACEPOINTS: [(&str, &str, Kind); 10] = [
+    ("fork", "sched_process_fork", Kind::Fork),
+    ("exec", "sched_process_exec", Kind::Exec),
+    ("exit", "sched_process_exit", Kind::Exit),
+    ("reap", "sched_process_free", Kind::Free),
+    ("signal_generate", "signal_generate", Kind::SignalGenerate),
+    ("signal_deliver", "signal_deliver", Kind::SignalDeliver),
+    ("cgroup_mkdir", "cgroup_mkdir", Kind::CgroupMkdir),
+    ("cgroup_rmdir", "cgroup_rmdir", Kind::CgroupRmdir),
+    ("cgroup_attach", "cgroup_attach_task", Kind::CgroupAttach),
+    ("oom", "mark_victim", Kind::OomVictim),
+];
+
+/// Why the program can't run; each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    #[error(
+        "the kernel refused the eBPF program: {0:#}; it needs root, or CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, and Linux 5.10 or newer"
+    )]
+    Refused(anyhow::Error),
+    #[error(
+        "failed to attach to `{hook}`: {source:#}; without it nothing can be proven (see `pause-trace doctor`)"
+    )]
+    Essential {
+        hook: &'static str,
+        source: anyhow::Error,
+    },
+    #[error(
+        "self-test failed: {0}; the kernel's description of itself does not fit it, so nothing is reported"
+    )]
+    SelfTest(String),
+}
+
+/// How setns and unshare are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum NamespaceHook {
+    /// At the functions' return: no cost to anyone else.
+    Fentry,
+    /// The same through the breakpoint mechanism.
+    Kprobe,
+    /// The system calls' tracepoints: every system call of the machine takes the slower entry path.
+    Tracepoint,
+}
+
+impl NamespaceHook {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
+            Self::Tracepoint => "tracepoint",
+        }
+    }
+}
+
+/// How to load.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// The v1 cgroup controller whose hierarchy is watched, with the hierarchy's id; `None` for the unified one.
+    pub(crate) hierarchy: Option<(String, u32)>,
+    /// One way to see setns and unshare, instead of the best there is.
+    pub(crate) namespace_hook: Option<NamespaceHook>,
+    /// Log from inside the kernel.
+    pub(crate) kernel_log: bool,
+}
+
+/// A hook that was taken, or why not.
+#[derive(Clone, Debug)]
+pub(crate) struct Hook {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    /// How, or why not.
+    pub(crate) how: Result<&'static str, String>,
+}
+
+/// The program, loaded and attached. Dropping it detaches everything.
+pub(crate) struct Loaded {
+    pub(crate) ebpf: Ebpf,
+    pub(crate) hooks: Vec<Hook>,
+}
+
+/// Loads and attaches.
+pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
+    let controller = options
+        .hierarchy
+        .as_ref()
+        .map(|(controller, _)| controller.as_str());
+    // Two libraries read the same hundred thousand types, each for what only it tells: at the same time.
+    let (types, btf) = thread::scope(|scope| {
+        let btf = scope.spawn(Btf::from_sys_fs);
+        let types = Types::read(VMLINUX).and_then(|types| Ok((types.layout(controller)?, types)));
+        (types, btf.join())
+    });
+    let (layout, types) = types?;
+    let btf = btf
+        .map_err(|_| {
+            LoadError::Refused(anyhow::anyhow!(
+                "the thread that reads {VMLINUX} ended early"
+            ))
+        })?
+        .map_err(|error| LoadError::Refused(error.into()))?;
+    let mut config = layout.config;
+    config.hierarchy = options.hierarchy.as_ref().map_or(0, |(_, id)| *id);
+    let (offsets, config) = (Plain(layout.offsets), Plain(config));
+    let level = if options.kernel_log { u8::MAX } else { 0 };
+    let mut ebpf = EbpfLoader::new()
+        .btf(Some(&btf))
+        .override_global("OFFSETS", &offsets, true)
+        .override_global("CONFIG", &config, true)
+        .override_global("AYA_LOG_LEVEL", &level, false)
+        .load(OBJECT)
+        .map_err(|error| LoadError::Refused(error.into()))?;
+    let mut hooks = Vec::new();
+    for (program, tracepoint, kind) in TRACEPOINTS {
+        let how = if types.has_tracepoint(tracepoint) {
+            attach_tracepoint(&mut ebpf, program, tracepoint, &btf).map(|()| "tp_btf")
+        } else {
+            Err(anyhow::anyhow!("this kernel has no such tracepoint"))
+        };
+        let how = match how {
+            Ok(how) => Ok(how),
+            Err(source) if matches!(kind, Kind::Fork | Kind::Exec | Kind::Exit | Kind::Free) => {
+                return Err(LoadError::Essential {
+                    hook: tracepoint,
+                    source,
+                });
+            }
+            Err(source) => Err(format!("{source:#}")),
+        };
+        hooks.push(Hook {
+            name: tracepoint,
+            kind,
+            how,
+        });
+    }
+    hooks.push(attach_namespaces(&mut ebpf, &btf, options.namespace_hook));
+    Ok(Loaded { ebpf, hooks })
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut P>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| anyhow::anyhow!("the object has no program `{name}`"))?;
+    Ok(program.try_into()?)
+}
+
+fn attach_tracepoint(
+    ebpf: &mut Ebpf,
+    name: &str,
+    tracepoint: &str,
+    btf: &Btf,
+) -> anyhow::Result<()> {
+    let program: &mut BtfTracePoint = program(ebpf, name)?;
+    program.load(tracepoint, btf)?;
+    program.attach()?;
+    Ok(())
+}
+
+/// setns and unshare, by the cheapest way that this kernel allows.
+fn attach_namespaces(ebpf: &mut Ebpf, btf: &Btf, only: Option<NamespaceHook>) -> Hook {
+    let mut reasons = Vec::new();
+    for way in [
+        NamespaceHook::Fentry,
+        NamespaceHook::Kprobe,
+        NamespaceHook::Tracepoint,
+    ] {
+        if only.is_some_and(|only| only != way) {
+            continue;
+        }
+        let attached = match way {
+            NamespaceHook::Fentry => attach_fexit(ebpf, btf),
+            NamespaceHook::Kprobe => attach_kprobes(ebpf),
+            NamespaceHook::Tracepoint => attach_syscalls(ebpf),
+        };
+        match attached {
+            Ok(()) => {
+                return Hook {
+                    name: "setns, unshare",
+                    kind: Kind::Namespace,
+                    how: Ok(way.name()),
+                };
+            }
+            Err(error) => reasons.push(format!("{}: {error:#}", way.name())),
+        }
+        detach(ebpf, way);
+    }
+    Hook {
+        name: "setns, unshare",
+        kind: Kind::Namespace,
+        how: Err(reasons.join("; ")),
+    }
+}
+
+fn setns_symbol() -> &'static str {
+    if cfg!(target_arch = "aarch64") {
+        "__arm64_sys_setns"
+    } else {
+        "__x64_sys_setns"
+    }
+}
+
+const UNSHARE_SYMBOL: &str = "ksys_unshare";
+
+fn attach_fexit(ebpf: &mut Ebpf, btf: &Btf) -> anyhow::Result<()> {
+    for (name, symbol) in [
+        ("setns_fexit", setns_symbol()),
+        ("unshare_fexit", UNSHARE_SYMBOL),
+    ] {
+        let program: &mut FExit = program(ebpf, name)?;
+        program.load(symbol, btf)?;
+        program.attach()?;
+    }
+    Ok(())
+}
+
+fn attach_kprobes(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+    for (name, symbol) in [
+        ("setns_kretprobe", setns_symbol()),
+        ("setns_kprobe", setns_symbol()),
+        ("unshare_kretprobe", UNSHARE_SYMBOL),
+        ("unshare_kprobe", UNSHARE_SYMBOL),
+    ] {
+        let program: &mut KProbe = program(ebpf, name)?;
+        program.load()?;
+        program.attach(symbol, 0)?;
+    }
+    Ok(())
+}
+
+fn attach_syscalls(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+    in_view_of_tracefs(|| {
+        for (name, event) in [
+            ("setns_exit", "sys_exit_setns"),
+            ("setns_enter", "sys_enter_setns"),
+            ("unshare_exit", "sys_exit_unshare"),
+            ("unshare_enter", "sys_enter_unshare"),
+        ] {
+            let program: &mut TracePoint = program(ebpf, name)?;
+            program.load()?;
+            program.attach("syscalls", event)?;
+        }
+        Ok(())
+    })
+}
+
+/// Undoes what a way that failed half-way has attached.
+fn detach(ebpf: &mut Ebpf, way: NamespaceHook) {
+    let names: &[&str] = match way {
+        NamespaceHook::Fentry => &["setns_fexit", "unshare_fexit"],
+        NamespaceHook::Kprobe => &[
+            "setns_kprobe",
+            "setns_kretprobe",
+            "unshare_kprobe",
+            "unshare_kretprobe",
+        ],
+        NamespaceHook::Tracepoint => {
+            &["setns_enter", "setns_exit", "unshare_enter", "unshare_exit"]
+        }
+    };
+    for name in names {
+        // Unloading closes the links; a program that was never loaded has nothing to undo.
+        match ebpf.program_mut(name) {
+            Some(aya::programs::Program::FExit(program)) => drop(program.unload()),
+            Some(aya::programs::Program::KProbe(program)) => drop(program.unload()),
+            Some(aya::programs::Program::TracePoint(program)) => drop(program.unload()),
+            _ => {}
+        }
+    }
+}
+
+/// Runs `attach` where tracefs can be seen. Where nobody has mounted it, it is mounted for one thread alone, in a mount
+/// namespace that ends with it: the node's mounts stay as they are.
+fn in_view_of_tracefs(attach: impl FnOnce() -> anyhow::Result<()> + Send) -> anyhow::Result<()> {
+    use anyhow::Context as _;
+
+    const TRACEFS: &str = "/sys/kernel/tracing";
+    if [TRACEFS, "/sys/kernel/debug/tracing"]
+        .iter()
+        .any(|path| Path::new(path).join("events").exists())
+    {
+        return attach();
+    }
+    let mount_and_attach = || {
+        unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)
+            .context("a mount namespace for tracefs")?;
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none)
+            .context("private mounts")?;
+        mount(
+            Some("tracefs"),
+            TRACEFS,
+            Some("tracefs"),
+            MsFlags::empty(),
+            none,
+        )
+        .with_context(|| format!("mounting tracefs on {TRACEFS} (CONFIG_FTRACE)"))?;
+        attach()
+    };
+    thread::scope(|scope| scope.spawn(mount_and_attach).join()).unwrap_or_else(|_| {
+        Err(anyhow::anyhow!(
+            "the thread that mounts tracefs ended early"
+        ))
+    })
+}
+
+impl Loaded {
+    /// Watches a process and all that descends from it.
+    pub(crate) fn watch(&mut self, pid: u32) -> anyhow::Result<()> {
+        // Its start matters only for telling when to forget it, which is after this program has ended.
+        self.map::<u32, u64>("WATCHED")?.insert(pid, 0, 0)?;
+        Ok(())
+    }
+
+    /// Tells the program which namespaces are everybody's.
+    pub(crate) fn set_host(&mut self, host: &Namespaces) -> anyhow::Result<()> {
+        let inodes = [
+            host.net,
+            host.ipc,
+            host.pid,
+            host.mnt,
+            host.uts,
+            host.user,
+            host.cgroup,
+        ];
+        let mut map = self.map::<u32, u32>("HOST")?;
+        for inode in inodes {
+            map.insert(inode, 1, 0)?;
+        }
+        // The self-test's helper has executed in them, and was watched: whoever enters them is no visitor of a pod.
+        let mut map = self.map::<u32, u32>("NAMESPACES")?;
+        for inode in inodes {
+            if map.get(&inode, 0).is_ok() {
+                map.remove(&inode)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn map<K: aya::Pod, V: aya::Pod>(
+        &mut self,
+        name: &str,
+    ) -> anyhow::Result<HashMap<&mut MapData, K, V>> {
+        let map = self
+            .ebpf
+            .map_mut(name)
+            .ok_or_else(|| anyhow::anyhow!("the object has no map `{name}`"))?;
+        Ok(HashMap::try_from(map)?)
+    }
+}

@@ -1,0 +1,15 @@
+//! What the kernel says: the eBPF program, its hooks and its rings. Produces events and judges nothing.
+
+mod btf;
+mod decode;
+mod load;
+mod log;
+mod raw;
+mod ring;
+mod self_test;
+
+pub(crate) use btf::{Types, VMLINUX};
+pub(crate) use load::{Hook, LoadError, Loaded, NamespaceHook, Options, load};
+pub(crate) use log::show as show_log;
+pub(crate) use ring::{Readiness, Rings, now};
+pub(crate) use self_test::{HELPER, helper, self_test};

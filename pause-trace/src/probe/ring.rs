@@ -1,0 +1,234 @@
+//! The two rings, merged into one stream in the order things happened.
+//!
+//! A signal's record and an exit's lie in different rings, and rules care which came first. Each round therefore reads the
+//! clock, drains the lifecycle ring, then the signal ring, and lets through only what is older than the reading: whatever
+//! caused a lifecycle record that was seen has been committed before it, so it is in this round too, and what was only
+//! seen because the second ring was read later waits for the next round.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
+use bytes::BytesMut;
+use nix::time::{ClockId, clock_gettime};
+use pause_trace_common::{Config, Flood, FloodKey, Kind};
+use tokio::io::unix::AsyncFd;
+
+use super::{
+    decode::{Decoded, decode},
+    load::Loaded,
+    raw::Plain,
+};
+use crate::{
+    event::{Event, Fact, Ktime},
+    sys,
+};
+
+/// Bytes gathered before they are cut into records: a batch shares one allocation.
+const BATCH: usize = 256 * 1024;
+
+/// Now, on the clock of the records (`CLOCK_BOOTTIME`, ns).
+pub(crate) fn now() -> Ktime {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| {
+        time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
+    })
+}
+
+/// Tells when the rings have something to read.
+pub(crate) struct Readiness {
+    lifecycle: AsyncFd<OwnedFd>,
+    signals: AsyncFd<OwnedFd>,
+}
+
+impl Readiness {
+    /// Waits until there may be something to read. Readiness is cleared before the caller drains, so that what comes
+    /// while it drains wakes it again.
+    pub(crate) async fn wait(&self) -> io::Result<()> {
+        tokio::select! {
+            ready = self.lifecycle.readable() => ready?.clear_ready(),
+            ready = self.signals.readable() => ready?.clear_ready(),
+        }
+        Ok(())
+    }
+}
+
+/// Reads what the program reports.
+pub(crate) struct Rings {
+    lifecycle: RingBuf<MapData>,
+    signals: RingBuf<MapData>,
+    lost: PerCpuArray<MapData, u64>,
+    flood: PerCpuHashMap<MapData, Plain<FloodKey>, Plain<Flood>>,
+    /// Losses that have been reported, by kind.
+    reported: [u64; Kind::ALL.len()],
+    /// Cgroups and signals whose counts have to be asked for, and since when.
+    flooding: Vec<(FloodKey, Ktime)>,
+    /// Counts that have been reported.
+    counted: HashMap<FloodKey, u64>,
+    batch: BytesMut,
+    /// Seen too early: for the next round.
+    held: Vec<Event>,
+    /// Records that could not be read.
+    pub(crate) malformed: u64,
+}
+
+fn take(loaded: &mut Loaded, name: &str) -> anyhow::Result<Map> {
+    loaded
+        .ebpf
+        .take_map(name)
+        .ok_or_else(|| anyhow::anyhow!("the object has no map `{name}`"))
+}
+
+impl Rings {
+    pub(crate) fn new(loaded: &mut Loaded) -> anyhow::Result<Self> {
+        let ring = |loaded: &mut Loaded, name| {
+            Ok::<_, anyhow::Error>(RingBuf::try_from(take(loaded, name)?)?)
+        };
+        Ok(Self {
+            lifecycle: ring(loaded, "LIFECYCLE")?,
+            signals: ring(loaded, "SIGNALS")?,
+            lost: PerCpuArray::try_from(take(loaded, "LOST")?)?,
+            flood: PerCpuHashMap::try_from(take(loaded, "FLOOD")?)?,
+            reported: [0; Kind::ALL.len()],
+            flooding: Vec::new(),
+            counted: HashMap::new(),
+            batch: BytesMut::with_capacity(BATCH),
+            held: Vec::new(),
+            malformed: 0,
+        })
+    }
+
+    /// Something to wait with, apart from the rings themselves.
+    pub(crate) fn readiness(&self) -> io::Result<Readiness> {
+        let watch = |ring: &RingBuf<MapData>| sys::watched(ring.as_fd().try_clone_to_owned()?);
+        Ok(Readiness {
+            lifecycle: watch(&self.lifecycle)?,
+            signals: watch(&self.signals)?,
+        })
+    }
+
+    /// Whether records were read too early and wait for another round.
+    pub(crate) fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Whether a flood is being counted, so that the counts must be asked for now and then.
+    pub(crate) fn is_flooded(&self) -> bool {
+        !self.flooding.is_empty()
+    }
+
+    /// Takes everything that happened until now, in order, and adds it to `events`. Gives the "now": what happened up to
+    /// then has been taken, and what has not happened by then has not.
+    pub(crate) fn drain(&mut self, events: &mut Vec<Event>) -> anyhow::Result<Ktime> {
+        let first = events.len();
+        events.append(&mut self.held);
+        let watermark = now();
+        let Self {
+            lifecycle,
+            signals,
+            batch,
+            flooding,
+            malformed,
+            ..
+        } = self;
+        for ring in [lifecycle, signals] {
+            while let Some(item) = ring.next() {
+                batch.extend_from_slice(&item);
+                let record = batch.split().freeze();
+                match decode(&record) {
+                    Ok(Decoded {
+                        event,
+                        flooding: flood,
+                    }) => {
+                        if let Some((cgroup, signal)) = flood {
+                            let key = FloodKey {
+                                cgroup,
+                                signal: signal as u32,
+                                padding: 0,
+                            };
+                            flooding.retain(|(known, _)| *known != key);
+                            flooding.push((key, event.time));
+                        }
+                        events.push(event);
+                    }
+                    Err(_) => *malformed += 1,
+                }
+                if batch.capacity() < 4_096 {
+                    batch.reserve(BATCH);
+                }
+            }
+        }
+        events[first..].sort_by_key(|event| event.time);
+        let keep = first + events[first..].partition_point(|event| event.time <= watermark);
+        self.held.extend(events.drain(keep..));
+        self.count_lost(watermark, events)?;
+        Ok(watermark)
+    }
+
+    fn count_lost(&mut self, now: Ktime, events: &mut Vec<Event>) -> anyhow::Result<()> {
+        for kind in Kind::ALL {
+            let total: u64 = self.lost.get(&(kind as u32), 0)?.iter().sum();
+            let reported = &mut self.reported[kind as usize];
+            if total > *reported {
+                events.push(Event {
+                    time: now,
+                    fact: Fact::Lost {
+                        kind,
+                        count: total - *reported,
+                    },
+                });
+                *reported = total;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what was only counted of floods; a flood that has not grown is over.
+    pub(crate) fn drain_floods(&mut self, events: &mut Vec<Event>) -> anyhow::Result<()> {
+        let time = now();
+        let window = Config::DEFAULT.flood_window_ns;
+        let Self {
+            flood,
+            counted,
+            flooding,
+            ..
+        } = self;
+        let mut result = Ok(());
+        flooding.retain(|(key, since)| {
+            let counts = match flood.get(&Plain(*key), 0) {
+                Ok(counts) => counts,
+                Err(MapError::KeyNotFound) => return false, // evicted: nothing came for long
+                Err(error) => {
+                    result = Err(error.into());
+                    return false;
+                }
+            };
+            let counts = counts.iter().map(|count| count.0);
+            let total: u64 = counts.clone().map(|count| count.suppressed).sum();
+            let first = counts
+                .clone()
+                .map(|count| count.first_ns)
+                .filter(|first| *first > 0)
+                .min();
+            let last = counts.map(|count| count.last_ns).max().unwrap_or_default();
+            let reported = counted.entry(*key).or_default();
+            if total > *reported {
+                let count = total - *reported;
+                let (signal, first) = ((key.signal & 0xff) as i32, first.unwrap_or_default());
+                let fact = Fact::SignalsSuppressed {
+                    cgroup: key.cgroup,
+                    signal,
+                    count,
+                    first,
+                    last,
+                };
+                events.push(Event { time, fact });
+            }
+            *reported = total;
+            time.saturating_sub(last.max(*since)) < 2 * window
+        });
+        result
+    }
+}

@@ -1,0 +1,290 @@
+//! Pauses that die, sandboxes that are replaced, and what is left of a pod.
+
+use nix::{libc::SIGKILL, sys::signal::Signal};
+
+use super::{Pinned, built_as, leave, namespace, pod_with_app};
+use crate::{
+    event::NamespaceKind,
+    reference::{
+        broken_pause::{Broken, CUE},
+        protocol::{Join, Request},
+        scenario::Scenario,
+        stage::{Play, PodKind, StageError},
+    },
+    verdict::Duration,
+};
+
+/// More than a pause needs, and little for a machine.
+const LITTLE: u64 = 32 << 20;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "before-sandbox",
+        title: "a container runs before its sandbox holds the pod's namespaces",
+        proves: &[],
+        finds: &["PT201"],
+        play: |play| Box::pin(before_sandbox(play)),
+    },
+    Scenario {
+        name: "pause-killed",
+        title: "hostPID: a container kills pause while it runs itself",
+        proves: &[],
+        finds: &["PT202"],
+        play: |play| Box::pin(pause_killed(play)),
+    },
+    Scenario {
+        name: "pause-oom",
+        title: "the OOM killer takes pause while a container runs",
+        proves: &[],
+        finds: &["PT202"],
+        play: |play| Box::pin(pause_oom(play)),
+    },
+    Scenario {
+        name: "pause-crash",
+        title: "pause dies of a segmentation fault while a container runs",
+        proves: &[],
+        finds: &["PT202"],
+        play: |play| Box::pin(pause_crash(play)),
+    },
+    Scenario {
+        name: "stale-sandbox",
+        title: "a sandbox is replaced while a container lives in the former one",
+        proves: &[],
+        finds: &["PT203"],
+        play: |play| Box::pin(stale_sandbox(play)),
+    },
+    Scenario {
+        name: "dead-sandbox",
+        title: "a container is started in the pinned namespaces of a sandbox whose pause is dead",
+        proves: &[],
+        finds: &["PT203"],
+        play: |play| Box::pin(dead_sandbox(play)),
+    },
+    Scenario {
+        name: "leftovers",
+        title: "an exec session outlives its pod",
+        proves: &[],
+        finds: &["PT205"],
+        play: |play| Box::pin(leftovers(play)),
+    },
+    Scenario {
+        name: "pause-leaked",
+        title: "pause outlives its pod",
+        proves: &[],
+        finds: &["PT205"],
+        play: |play| Box::pin(pause_leaked(play)),
+    },
+    Scenario {
+        name: "init-stuck",
+        title: "a container is created and joined, and never started",
+        proves: &[],
+        finds: &["PT207"],
+        play: |play| Box::pin(init_stuck(play)),
+    },
+    Scenario {
+        name: "teardown-stalled",
+        title: "a container can't end, as the runtime does not reap an exec session in it",
+        proves: &[],
+        finds: &["PT208"],
+        play: |play| Box::pin(teardown_stalled(play)),
+    },
+];
+
+async fn before_sandbox(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.prepare(PodKind::Plain).await?;
+    let app = built_as(&mut pod, "app", |mut plan| {
+        for join in [&mut plan.plan.net, &mut plan.plan.ipc, &mut plan.plan.uts] {
+            *join = Join::New;
+        }
+        plan
+    })
+    .await?;
+    play.blame(app.process);
+    let pause = pod.start_sandbox().await?;
+    let early = pod.live().look(|core| {
+        let executed = |process| core.state.processes.get(process)?.executed;
+        Some(executed(pause)?.saturating_sub(executed(app.process)?))
+    });
+    pod.finish().await?;
+    Ok(format!("{} before pause", Duration(early.unwrap_or(0))))
+}
+
+async fn pause_killed(play: &Play<'_>) -> Result<String, StageError> {
+    let (mut pod, app) = pod_with_app(play, PodKind::HostPid, |plan| plan).await?;
+    let pause = pod.pause()?;
+    play.blame(pause);
+    app.ask(Request::SendSignal {
+        pid: pause.pid as i32,
+        signal: SIGKILL,
+    })
+    .await?;
+    let status = pod.inner().exited(pause.pid as i32).await?;
+    pod.finish().await?;
+    Ok(format!("{status:?} by pid {}, a container's", app.pid()))
+}
+
+async fn pause_oom(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod_with(PodKind::Plain, Broken::Hungry).await?;
+    let id = pod.inner().cgroup_id();
+    let limited = pod
+        .inner()
+        .cgroup(id)
+        .map(|cgroup| cgroup.limit_memory(LITTLE));
+    match limited {
+        Some(Err(error)) if error.kind() == std::io::ErrorKind::Unsupported => {
+            return Err(StageError::Lacking(
+                "a memory controller for cgroups".to_owned(),
+            ));
+        }
+        Some(Err(source)) => {
+            return Err(StageError::Io {
+                what: "limit the memory of a sandbox".to_owned(),
+                source,
+            });
+        }
+        Some(Ok(())) | None => {}
+    }
+    let status = ends_on_cue(&mut pod).await?;
+    pod.finish().await?;
+    Ok(format!("{status} at {} MiB", LITTLE >> 20))
+}
+
+async fn pause_crash(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod_with(PodKind::Plain, Broken::Crashes).await?;
+    let status = ends_on_cue(&mut pod).await?;
+    pod.finish().await?;
+    Ok(status)
+}
+
+/// Lets a pause do its worst while a container runs; gives how it ended.
+async fn ends_on_cue(
+    pod: &mut crate::reference::stage::ReferencePod<'_>,
+) -> Result<String, StageError> {
+    let _app = pod.container("app").await?;
+    let pause = pod.pause()?.pid as i32;
+    pod.inner().signal(pause, CUE).await?;
+    Ok(format!("{:?}", pod.inner().exited(pause).await?))
+}
+
+async fn stale_sandbox(play: &Play<'_>) -> Result<String, StageError> {
+    let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
+    let former = pod.pause()?;
+    let pause = pod.replace_sandbox().await?;
+    let (its, now) = (
+        namespace(&pod, former, NamespaceKind::Net),
+        namespace(&pod, pause, NamespaceKind::Net),
+    );
+    pod.stop_container(&app, super::SHORT).await?;
+    pod.inner()
+        .signal(former.pid as i32, Signal::SIGTERM)
+        .await?;
+    pod.ended(former).await?;
+    pod.finish().await?;
+    Ok(format!("net {its}, the new sandbox has net {now}"))
+}
+
+async fn dead_sandbox(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let pause = pod.pause()?;
+    let [net, ipc, uts] = [NamespaceKind::Net, NamespaceKind::Ipc, NamespaceKind::Uts]
+        .map(|kind| Pinned::of(pause, kind));
+    let (net, ipc, uts) = (net?, ipc?, uts?);
+    pod.inner()
+        .signal(pause.pid as i32, Signal::SIGTERM)
+        .await?;
+    pod.ended(pause).await?;
+    let app = built_as(&mut pod, "app", |mut plan| {
+        (plan.plan.net, plan.plan.ipc, plan.plan.uts) = (net.join(), ipc.join(), uts.join());
+        plan
+    })
+    .await?;
+    play.blame(app.process);
+    let its = namespace(&pod, app.process, NamespaceKind::Net);
+    pod.finish().await?;
+    Ok(format!("net {its}, which pause, pid {}, held", pause.pid))
+}
+
+async fn leftovers(play: &Play<'_>) -> Result<String, StageError> {
+    // Elsewhere the kernel would end the session with its pid namespace.
+    let (mut pod, app) = pod_with_app(play, PodKind::HostPid, |plan| plan).await?;
+    let session = pod.exec(&app, |plan| plan).await?;
+    play.blame(session.process);
+    pod.stop(super::SHORT).await?;
+    pod.declare_removed();
+    play.found("PT205").await?;
+    let lives = pod
+        .inner()
+        .exited_within(session.pid(), std::time::Duration::ZERO)
+        .await
+        .is_err();
+    pod.remove().await?;
+    Ok(format!(
+        "pid {} {}",
+        session.pid(),
+        if lives { "lives" } else { "has ended" }
+    ))
+}
+
+async fn pause_leaked(play: &Play<'_>) -> Result<String, StageError> {
+    let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
+    let pause = pod.pause()?;
+    play.blame(pause);
+    pod.stop_container(&app, super::SHORT).await?;
+    pod.declare_removed();
+    let finding = play.found("PT205").await?;
+    let lived = finding.time.saturating_sub(pause.start);
+    pod.remove().await?;
+    Ok(format!(
+        "pid {} lives, {} after its start",
+        pause.pid,
+        Duration(lived)
+    ))
+}
+
+async fn init_stuck(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let modes = pod.modes.clone();
+    let hold = |mut plan: crate::reference::pod::ContainerPlan| {
+        plan.plan.hold = true;
+        plan
+    };
+    let prepared = pod
+        .prepare_container("app", crate::event::ContainerKind::App, modes, hold)
+        .await?;
+    let container = pod.inner().launch(prepared).await?;
+    let pid = container.pid as u32;
+    let process = play
+        .await_("the fork of app", |core| {
+            core.state.processes.by_pid(pid).map(|process| process.id)
+        })
+        .await?;
+    play.blame(process);
+    let finding = play.found("PT207").await?;
+    // So that it can end in order.
+    pod.inner().release(&container).await?;
+    let waited = finding.time.saturating_sub(process.start);
+    pod.finish().await?;
+    Ok(format!("no exec within {}", Duration(waited)))
+}
+
+async fn teardown_stalled(play: &Play<'_>) -> Result<String, StageError> {
+    let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
+    let session = pod.exec(&app, |plan| plan).await?;
+    pod.inner().leave_unreaped(session.pid(), true).await?;
+    leave(&pod, &app).await?;
+    let finding = play.found("PT208").await?;
+    let ended = pod
+        .live()
+        .look(|core| core.state.processes.get(app.process)?.ended);
+    let waited = finding
+        .time
+        .saturating_sub(ended.map_or(finding.time, |ended| ended.time));
+    pod.inner().leave_unreaped(session.pid(), false).await?;
+    pod.inner().exited(app.pid()).await?;
+    pod.finish().await?;
+    Ok(format!(
+        "pid {} unreaped {} after the end of pid 1",
+        session.pid(),
+        Duration(waited)
+    ))
+}

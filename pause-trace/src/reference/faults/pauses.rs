@@ -1,0 +1,155 @@
+//! Pauses that are not what a pause is to be.
+
+use nix::sys::signal::Signal;
+
+use super::LONG;
+use crate::{
+    reference::{
+        broken_pause::Broken,
+        protocol::Request,
+        scenario::Scenario,
+        stage::{Play, PodKind, StageError},
+    },
+    verdict::Verdict,
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "pause-blocks-term",
+        title: "pause has SIGTERM blocked and must be killed",
+        proves: &[],
+        finds: &["PT306"],
+        play: |play| Box::pin(stopped(play, Broken::BlocksTerm)),
+    },
+    Scenario {
+        name: "pause-exits-1",
+        title: "pause ends with 1 on SIGTERM, as if it had failed",
+        proves: &[],
+        finds: &["PT306"],
+        play: |play| Box::pin(stopped(play, Broken::ExitsOne)),
+    },
+    Scenario {
+        name: "pause-first-signal",
+        title: "shareProcessNamespace: pause ends on the SIGCHLD of an orphan, and the pod with it",
+        proves: &[],
+        finds: &["PT307"],
+        play: |play| Box::pin(first_signal(play)),
+    },
+    Scenario {
+        name: "pause-forks",
+        title: "pause has children of its own",
+        proves: &[],
+        finds: &["PT501"],
+        play: |play| Box::pin(excessive(play, Broken::ForksHelpers, "children")),
+    },
+    Scenario {
+        name: "pause-sockets",
+        title: "pause listens on ports that its pod's containers share",
+        proves: &[],
+        finds: &["PT501"],
+        play: |play| Box::pin(excessive(play, Broken::OpensSockets, "sockets")),
+    },
+    Scenario {
+        name: "pause-big",
+        title: "pause takes 64 MiB of memory",
+        proves: &[],
+        finds: &["PT501"],
+        play: |play| Box::pin(excessive(play, Broken::BigMemory, "memory")),
+    },
+    Scenario {
+        name: "pause-re-exec",
+        title: "pause executes another file",
+        proves: &[],
+        finds: &["PT502"],
+        play: |play| Box::pin(executed_again(play)),
+    },
+    Scenario {
+        name: "pause-root",
+        title: "pause runs as root with every capability",
+        proves: &[],
+        finds: &["PT503"],
+        play: |play| Box::pin(as_root(play)),
+    },
+];
+
+async fn stopped(play: &Play<'_>, broken: Broken) -> Result<String, StageError> {
+    let mut pod = play.pod_with(PodKind::Plain, broken).await?;
+    let _app = pod.container("app").await?;
+    let pause = pod.pause()?;
+    let stopped = pod.stop(LONG).await?;
+    pod.remove().await?;
+    let how = stopped
+        .iter()
+        .find(|stopped| stopped.pid == pause.pid as i32);
+    how.map(|how| {
+        format!(
+            "{:?}{}",
+            how.status,
+            if how.killed { ", killed" } else { "" }
+        )
+    })
+    .ok_or_else(|| StageError::Unexpected("pause was not stopped".to_owned()))
+}
+
+async fn first_signal(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play
+        .pod_with(PodKind::SharedPid, Broken::FirstSignal)
+        .await?;
+    let app = pod.container("app").await?;
+    let pause = pod.pause()?;
+    // It may be dead before it can answer.
+    app.ask(Request::Orphans { count: 1 }).await.ok();
+    pod.ended(pause).await?;
+    let status = pod.inner().exited(app.pid()).await?;
+    pod.finish().await?;
+    Ok(format!("{}, and the container {status:?}", Signal::SIGCHLD))
+}
+
+/// A pause that has more of something than it needs.
+async fn excessive(
+    play: &Play<'_>,
+    broken: Broken,
+    what: &'static str,
+) -> Result<String, StageError> {
+    let pod = play.pod_with(PodKind::Plain, broken).await?;
+    pod.look_at_pause()?;
+    let finding = play.found("PT501").await?;
+    pod.finish().await?;
+    observed(&finding, what).map(|value| format!("{value} {what}"))
+}
+
+fn observed(finding: &Verdict, what: &str) -> Result<String, StageError> {
+    let value = finding
+        .details
+        .observed
+        .iter()
+        .find(|(name, _)| *name == what);
+    value.map(|(_, value)| value.to_string()).ok_or_else(|| {
+        StageError::Unexpected(format!(
+            "{} does not say {what}: {}",
+            finding.rule.id, finding.details.message
+        ))
+    })
+}
+
+async fn executed_again(play: &Play<'_>) -> Result<String, StageError> {
+    let pod = play.pod_with(PodKind::Plain, Broken::ReExec).await?;
+    let execs = observed(&play.found("PT502").await?, "execs")?;
+    pod.finish().await?;
+    Ok(format!("{execs} execs"))
+}
+
+async fn as_root(play: &Play<'_>) -> Result<String, StageError> {
+    let mut plan = PodKind::Plain.plan(play.stage.pause.clone());
+    (plan.sandbox.credentials, plan.sandbox.no_new_privs) = (None, false);
+    let mut pod = play.prepare_as(PodKind::Plain, plan).await?;
+    let pause = pod.start_sandbox().await?;
+    play.blame(pause);
+    let status = pod.look_at_pause()?;
+    pod.finish().await?;
+    Ok(format!(
+        "uid {}, {} capabilities",
+        status.uid,
+        status.capabilities.count_ones()
+    ))
+}

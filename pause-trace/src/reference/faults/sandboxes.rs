@@ -1,0 +1,105 @@
+//! Sandboxes that hold the wrong namespaces, or hold them unready.
+
+use super::namespace;
+use crate::{
+    event::{NamespaceKind, Observed},
+    reference::{
+        bystander::Bystander,
+        protocol::{Answer, Join, Request},
+        scenario::Scenario,
+        stage::{Play, PodKind, StageError},
+    },
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "sandbox-host-net",
+        title: "a sandbox sits in the node's network, and its containers with it",
+        proves: &[],
+        finds: &["PT105"],
+        play: |play| Box::pin(leaking_sandbox(play, NamespaceKind::Net)),
+    },
+    Scenario {
+        name: "sandbox-host-ipc",
+        title: "a sandbox sits in the node's ipc namespace, and its containers with it",
+        proves: &[],
+        finds: &["PT105"],
+        play: |play| Box::pin(leaking_sandbox(play, NamespaceKind::Ipc)),
+    },
+    Scenario {
+        name: "net-not-owned",
+        title: "hostUsers: false: the network was made before the user namespace, and is the node's",
+        proves: &[],
+        finds: &["PT106"],
+        play: |play| Box::pin(net_not_owned(play)),
+    },
+    Scenario {
+        name: "no-network",
+        title: "a container runs before its pod's network is up",
+        proves: &[],
+        finds: &["PT113"],
+        play: |play| Box::pin(no_network(play)),
+    },
+];
+
+async fn leaking_sandbox(play: &Play<'_>, kind: NamespaceKind) -> Result<String, StageError> {
+    let mut plan = PodKind::Plain.plan(play.stage.pause.clone());
+    *if kind == NamespaceKind::Net {
+        &mut plan.sandbox.net
+    } else {
+        &mut plan.sandbox.ipc
+    } = Join::Host;
+    let mut pod = play.prepare_as(PodKind::Plain, plan).await?;
+    let pause = pod.start_sandbox().await?;
+    play.blame(pause);
+    let _app = pod.container("app").await?;
+    let its = namespace(&pod, pause, kind);
+    pod.finish().await?;
+    Ok(format!("{} {its} is the node's", kind.name()))
+}
+
+async fn net_not_owned(play: &Play<'_>) -> Result<String, StageError> {
+    // As a runtime does that sets the network up first.
+    let maker = Bystander::asked(play, &["make", "net"]).await?;
+    let mut plan = PodKind::OwnUsers.plan(play.stage.pause.clone());
+    plan.sandbox.net = Join::Path(maker.namespace("net"));
+    let mut pod = play.prepare_as(PodKind::OwnUsers, plan).await?;
+    let pause = pod.start_sandbox().await?;
+    play.blame(pause);
+    let seen = pod
+        .live()
+        .look(|core| {
+            core.state
+                .processes
+                .get(pause)
+                .map(|pause| pause.namespaces)
+        })
+        .unwrap_or_default();
+    pod.finish().await?;
+    Ok(format!(
+        "net {} is owned by user {}, the pod's is user {}",
+        seen.net, seen.net_owner, seen.user
+    ))
+}
+
+async fn no_network(play: &Play<'_>) -> Result<String, StageError> {
+    let mut plan = PodKind::Plain.plan(play.stage.pause.clone());
+    plan.sandbox.address = None;
+    let mut pod = play.prepare_as(PodKind::Plain, plan).await?;
+    pod.start_sandbox().await?;
+    let app = pod.container("app").await?;
+    let Answer::Addresses(addresses) = app.ask(Request::Addresses).await? else {
+        return Err(StageError::Unexpected(
+            "the container did not say its addresses".to_owned(),
+        ));
+    };
+    let count = addresses.len();
+    pod.observe(
+        &app,
+        Observed::NetworkReady,
+        count > 0,
+        &format!("{count} addresses"),
+    );
+    pod.finish().await?;
+    Ok(format!("{count} addresses, lo is down"))
+}

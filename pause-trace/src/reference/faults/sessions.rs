@@ -1,0 +1,118 @@
+//! Processes that go into other namespaces when their container runs already.
+
+use std::path::PathBuf;
+
+use super::{namespace, pod_with_app};
+use crate::{
+    event::NamespaceKind,
+    reference::{
+        bystander::Bystander,
+        protocol::{Join, Request},
+        scenario::Scenario,
+        stage::{Play, PodKind, StageError},
+    },
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "late-join",
+        title: "a container's entrypoint leaves the pod's network for one of its own",
+        proves: &[],
+        finds: &["PT108"],
+        play: |play| Box::pin(late_join(play)),
+    },
+    Scenario {
+        name: "escape",
+        title: "a container's process finds its way into the node's network",
+        proves: &[],
+        finds: &["PT109"],
+        play: |play| Box::pin(escape(play)),
+    },
+    Scenario {
+        name: "foreign-join",
+        title: "somebody on the node enters a pod's network",
+        proves: &[],
+        finds: &["PT110"],
+        play: |play| Box::pin(foreign_join(play)),
+    },
+    Scenario {
+        name: "exec-in-host",
+        title: "kubectl exec lands in the node's namespaces instead of the container's",
+        proves: &[],
+        finds: &["PT112"],
+        play: |play| Box::pin(exec_in_host(play)),
+    },
+];
+
+async fn late_join(play: &Play<'_>) -> Result<String, StageError> {
+    let (pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
+    let before = namespace(&pod, app.process, NamespaceKind::Net);
+    app.ask(Request::Unshare {
+        kinds: vec!["net".to_owned()],
+    })
+    .await?;
+    play.found("PT108").await?;
+    let after = namespace(&pod, app.process, NamespaceKind::Net);
+    pod.finish().await?;
+    Ok(format!("net {before}, then net {after}"))
+}
+
+async fn escape(play: &Play<'_>) -> Result<String, StageError> {
+    let (pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
+    let before = namespace(&pod, app.process, NamespaceKind::Net);
+    // Beneath the container's own /proc is the node's: what a volume of it would be.
+    app.ask(Request::Unmount {
+        path: PathBuf::from("/proc"),
+    })
+    .await?;
+    app.ask(Request::Setns {
+        path: PathBuf::from(format!("/proc/{}/ns/net", std::process::id())),
+    })
+    .await?;
+    play.found("PT109").await?;
+    let after = namespace(&pod, app.process, NamespaceKind::Net);
+    pod.finish().await?;
+    Ok(format!("net {before}, then net {after}, the node's"))
+}
+
+async fn foreign_join(play: &Play<'_>) -> Result<String, StageError> {
+    let (pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
+    let net = namespace(&pod, app.process, NamespaceKind::Net);
+    let visitor = Bystander::asked(play, &["join", &app.pid().to_string(), "net"]).await?;
+    play.blame(visitor.id);
+    play.found("PT110").await?;
+    pod.finish().await?;
+    Ok(format!(
+        "pid {} of the node entered net {net}",
+        visitor.id.pid
+    ))
+}
+
+async fn exec_in_host(play: &Play<'_>) -> Result<String, StageError> {
+    let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
+    let session = pod
+        .exec(&app, |mut plan| {
+            let spaces = &mut plan.plan;
+            for join in [
+                &mut spaces.net,
+                &mut spaces.ipc,
+                &mut spaces.uts,
+                &mut spaces.pid,
+                &mut spaces.mount,
+            ] {
+                *join = Join::Host;
+            }
+            plan
+        })
+        .await?;
+    play.blame(session.process);
+    let (its, apps) = (
+        namespace(&pod, session.process, NamespaceKind::Mnt),
+        namespace(&pod, app.process, NamespaceKind::Mnt),
+    );
+    super::leave(&pod, &session).await?;
+    pod.finish().await?;
+    Ok(format!(
+        "mnt {its} is the node's, the container's is mnt {apps}"
+    ))
+}

@@ -1,0 +1,35 @@
+//! What a pause costs a node, after it has worked.
+
+use crate::{
+    reference::{
+        protocol::Request,
+        scenario::Scenario,
+        stage::{Play, PodKind, StageError},
+    },
+    verdict::Duration,
+};
+
+/// Orphans that the pause has reaped by the time it is looked at.
+const WORK: u32 = 256;
+
+pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
+    name: "pause-cost",
+    title: "pause takes next to no memory and CPU time, and holds no privilege",
+    proves: &["PT501", "PT502", "PT503"],
+    finds: &[],
+    play: |play| Box::pin(cost(play)),
+}];
+
+async fn cost(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::SharedPid).await?;
+    let app = pod.container("app").await?;
+    app.ask(Request::Orphans { count: WORK }).await?;
+    pod.quiet().await?;
+    let status = pod.look_at_pause()?;
+    pod.finish().await?;
+    let (kib, cpu) = (status.pss_bytes / 1024, Duration(status.cpu_ns));
+    let (threads, descriptors) = (status.threads, status.descriptors);
+    Ok(format!(
+        "PSS {kib} KiB, {threads} thread, {descriptors} descriptors, CPU {cpu} for {WORK} orphans"
+    ))
+}

@@ -1,0 +1,322 @@
+//! Containers come, crash and go; pause holds the namespaces until the pod ends, and then nothing is left.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::{self, File},
+    os::unix::fs::MetadataExt as _,
+    path::PathBuf,
+    time::Duration as Time,
+};
+
+use nix::{
+    libc::{SIGKILL, SIGSEGV},
+    sys::signal::Signal,
+};
+
+use crate::{
+    event::{Fact, NamespaceKind, Namespaces, WaitStatus},
+    node::holders,
+    reference::{
+        protocol::{Answer, Request},
+        scenario::Scenario,
+        stage::{Play, PodKind, ReferencePod, StageError, Started},
+    },
+    verdict::Duration,
+};
+
+/// What a pod's containers have in common, whatever became of those before them.
+const SHARED: [NamespaceKind; 3] = [NamespaceKind::Net, NamespaceKind::Ipc, NamespaceKind::Uts];
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "container-restart",
+        title: "a container that exited is restarted into the same namespaces",
+        proves: &["PT101", "PT202", "PT203"],
+        finds: &[],
+        play: |play| {
+            Box::pin(restarted(
+                play,
+                Request::Exit { code: 0 },
+                WaitStatus::exited(0),
+            ))
+        },
+    },
+    Scenario {
+        name: "container-crash",
+        title: "a container that crashed is restarted into the same namespaces",
+        proves: &["PT101", "PT202", "PT203"],
+        finds: &[],
+        play: |play| Box::pin(restarted(play, Request::Crash, WaitStatus::killed(SIGSEGV))),
+    },
+    Scenario {
+        name: "pause-outlives",
+        title: "pause alone holds the namespaces while no container runs",
+        proves: &["PT202", "PT203"],
+        finds: &[],
+        play: |play| Box::pin(outlives(play)),
+    },
+    Scenario {
+        name: "nothing-remains",
+        title: "when a pod has ended no process, cgroup or namespace of it is left",
+        proves: &["PT205", "PT208"],
+        finds: &[],
+        play: |play| Box::pin(nothing_remains(play)),
+    },
+    Scenario {
+        name: "pause-kill-takes-all",
+        title: "shareProcessNamespace: SIGKILL to pause ends every process of the pod",
+        proves: &["PT208"],
+        finds: &[],
+        play: |play| Box::pin(takes_all(play)),
+    },
+];
+
+async fn restarted(
+    play: &Play<'_>,
+    end: Request,
+    expected: WaitStatus,
+) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let first = pod.container("app").await?;
+    let before = namespaces(&pod, &first)?;
+    // What the first leaves in the pod's ipc namespace is there for the second.
+    let (key, bytes) = (play.unique as i32, pod.id.as_bytes().to_vec());
+    first
+        .ask(Request::ShmPut {
+            key,
+            bytes: bytes.clone(),
+        })
+        .await?;
+    first.container.ask(end).await.ok();
+    pod.ended(first.process).await?;
+    let ended = pod
+        .live()
+        .look(|core| core.state.containers.get(&first.id)?.ended);
+    pod.inner().exited(first.pid()).await?;
+    pod.inner().delete(first.container)?;
+    let second = pod.container("app").await?;
+    let after = namespaces(&pod, &second)?;
+    let found = second.ask(Request::ShmGet { key }).await?;
+    let started = pod
+        .live()
+        .look(|core| core.state.containers.get(&second.id)?.started);
+    pod.finish().await?;
+    let Some((ended, started)) = ended.filter(|ended| ended.status == expected).zip(started) else {
+        return Err(StageError::Unexpected(format!(
+            "the container ended: {ended:?}"
+        )));
+    };
+    let same = same(&before, &after)?;
+    if found != Answer::Bytes(bytes) {
+        return Err(StageError::Unexpected(
+            "the shared memory of before the restart is gone".to_owned(),
+        ));
+    }
+    let down = Duration(started.saturating_sub(ended.time));
+    Ok(format!("{}, back after {down} in {same}", ended.status))
+}
+
+async fn outlives(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let pause = pod.pause()?;
+    let first = pod.container("app").await?;
+    let other = pod.container("sidecar").await?;
+    let before = namespaces(&pod, &first)?;
+    for container in [&first, &other] {
+        container
+            .container
+            .ask(Request::Exit { code: 0 })
+            .await
+            .ok();
+        pod.ended(container.process).await?;
+    }
+    let alone = pod.live().look(|core| {
+        let living = core
+            .state
+            .processes
+            .iter()
+            .filter(|process| process.is_alive());
+        living
+            .filter(|process| process.namespaces.net == before.net)
+            .map(|process| process.id)
+            .collect::<Vec<_>>()
+    });
+    let again = pod.container("app").await?;
+    let after = namespaces(&pod, &again)?;
+    pod.finish().await?;
+    let same = same(&before, &after)?;
+    if alone != [pause] {
+        return Err(StageError::Unexpected(format!(
+            "the pod's network was held by {alone:?}"
+        )));
+    }
+    Ok(format!("pause, pid {}, alone held {same}", pause.pid))
+}
+
+async fn nothing_remains(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::SharedPid).await?;
+    let app = pod.container("app").await?;
+    let sidecar = pod.container("sidecar").await?;
+    // One that outlives the container it comes from, unless it is seen to.
+    app.ask(Request::Orphan).await?;
+    let id = pod.id.clone();
+    let pinned = pin(&pod, &[&app, &sidecar])?;
+    let cgroups = cgroups(&mut pod, &[&app, &sidecar]);
+    pod.finish().await?;
+    let inodes: HashSet<u64> = pinned.keys().copied().collect();
+    let what = "look for what the pod left".to_owned();
+    let scan = holders::of(&inodes, &id).map_err(|source| StageError::Io { what, source })?;
+    let mut left = scan.found;
+    left.extend(
+        cgroups
+            .iter()
+            .filter(|path| path.exists())
+            .map(|path| path.display().to_string()),
+    );
+    if !left.is_empty() {
+        return Err(StageError::Unexpected(format!(
+            "left of the pod: {}",
+            left.join(", ")
+        )));
+    }
+    let (namespaces, cgroups) = (inodes.len(), cgroups.len());
+    Ok(format!(
+        "{} processes looked at: 0 hold its {namespaces} namespaces, 0 of {cgroups} cgroups left",
+        scan.looked_at
+    ))
+}
+
+async fn takes_all(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::SharedPid).await?;
+    let pause = pod.pause()?;
+    let containers = [pod.container("app").await?, pod.container("sidecar").await?];
+    let grace = Time::ZERO.as_nanos() as u64;
+    pod.live().inject(Fact::PodStopping {
+        pod: pod.id.clone(),
+        grace,
+    });
+    pod.inner()
+        .signal(pause.pid as i32, Signal::SIGKILL)
+        .await?;
+    let mut last = 0;
+    for container in &containers {
+        pod.ended(container.process).await?;
+        let (by_kernel, ended) = pod
+            .live()
+            .look(|core| {
+                let process = core.state.processes.get(container.process)?;
+                let killed = process
+                    .signals
+                    .iter()
+                    .find(|received| received.signal == SIGKILL)?;
+                Some((killed.sender.is_none(), process.ended?))
+            })
+            .ok_or_else(|| {
+                StageError::Unexpected(format!("{} was not killed", container.container.name))
+            })?;
+        if !by_kernel || ended.status != WaitStatus::killed(SIGKILL) {
+            return Err(StageError::Unexpected(format!(
+                "{} ended: {}",
+                container.container.name, ended.status
+            )));
+        }
+        last = last.max(ended.time);
+    }
+    let killed = pod.live().look(|core| {
+        let pause = core.state.processes.get(pause)?;
+        pause
+            .signals
+            .iter()
+            .find(|received| received.signal == SIGKILL)
+            .map(|received| received.time)
+    });
+    pod.ended(pause).await?;
+    pod.remove().await?;
+    let killed =
+        killed.ok_or_else(|| StageError::Unexpected("the pause got no SIGKILL".to_owned()))?;
+    let took = Duration(last.saturating_sub(killed));
+    Ok(format!(
+        "{} containers killed by the kernel within {took}",
+        containers.len()
+    ))
+}
+
+/// The namespaces that a container executed in.
+fn namespaces(pod: &ReferencePod<'_>, container: &Started) -> Result<Namespaces, StageError> {
+    let seen = pod
+        .live()
+        .look(|core| core.state.containers.get(&container.id)?.namespaces);
+    seen.ok_or_else(|| {
+        StageError::Unexpected(format!(
+            "{} was not seen to execute",
+            container.container.name
+        ))
+    })
+}
+
+/// The inode numbers, if both have the same.
+fn same(before: &Namespaces, after: &Namespaces) -> Result<String, StageError> {
+    let words = SHARED.map(|kind| format!("{} {}", kind.name(), before.get(kind)));
+    match SHARED
+        .iter()
+        .all(|kind| before.get(*kind) == after.get(*kind))
+    {
+        true => Ok(words.join(" ")),
+        false => Err(StageError::Unexpected(format!(
+            "{} before, {after:?} after",
+            words.join(" ")
+        ))),
+    }
+}
+
+/// Holds every namespace of the pod: its number is given to no other as long as the file is open.
+fn pin(pod: &ReferencePod<'_>, containers: &[&Started]) -> Result<BTreeMap<u64, File>, StageError> {
+    let host = pod.live().look(|core| core.state.host);
+    let mut pinned = BTreeMap::new();
+    let processes = containers
+        .iter()
+        .map(|container| container.process)
+        .chain([pod.pause()?]);
+    for process in processes {
+        for kind in NamespaceKind::ALL {
+            let path = format!("/proc/{}/ns/{}", process.pid, kind.name());
+            let open = || -> std::io::Result<_> {
+                let file = File::open(&path)?;
+                Ok((file.metadata()?.ino(), file))
+            };
+            let (inode, file) = open().map_err(|source| StageError::Io {
+                what: format!("open {path}"),
+                source,
+            })?;
+            if inode != u64::from(host.get(kind)) {
+                pinned.insert(inode, file);
+            }
+        }
+    }
+    Ok(pinned)
+}
+
+/// The pod's own cgroups: those of its containers and the ones above, which it made.
+fn cgroups(pod: &mut ReferencePod<'_>, containers: &[&Started]) -> Vec<PathBuf> {
+    let pod = pod.inner();
+    let ids = containers
+        .iter()
+        .map(|container| container.container.cgroup_id)
+        .chain([pod.cgroup_id()]);
+    let own: Vec<_> = ids
+        .filter_map(|id| pod.cgroup(id))
+        .flat_map(|cgroup| cgroup.directories().to_vec())
+        .collect();
+    let above = own
+        .iter()
+        .flat_map(|path| path.ancestors().skip(1).take(2))
+        .map(PathBuf::from)
+        .collect::<HashSet<_>>();
+    let all: Vec<_> = own
+        .iter()
+        .cloned()
+        .chain(above)
+        .filter(|path| fs::exists(path).unwrap_or(false))
+        .collect();
+    all
+}

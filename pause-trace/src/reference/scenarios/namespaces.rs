@@ -1,0 +1,170 @@
+//! Every namespace mode that Kubernetes knows: who must share what, seen by the kernel at exec.
+
+use crate::{
+    event::{ContainerKind, Mode, Modes, NamespaceKind, Observed},
+    reference::{
+        protocol::{Answer, Request},
+        scenario::Scenario,
+        stage::{Play, PodKind, ReferencePod, StageError, Started},
+    },
+};
+
+/// The rules that any pod's containers are held to.
+const MEMBERSHIP: &[&str] = &[
+    "PT101", "PT102", "PT103", "PT104", "PT107", "PT112", "PT113", "PT201",
+];
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "pod-plain",
+        title: "containers join net, ipc and uts of the pause; each has its own pids",
+        proves: MEMBERSHIP,
+        finds: &[],
+        play: |play| Box::pin(full_pod(play, PodKind::Plain)),
+    },
+    Scenario {
+        name: "pod-shared-pid",
+        title: "shareProcessNamespace: containers join the pid namespace that pause is init of",
+        proves: MEMBERSHIP,
+        finds: &[],
+        play: |play| Box::pin(full_pod(play, PodKind::SharedPid)),
+    },
+    Scenario {
+        name: "pod-host-pid",
+        title: "hostPID: containers see the node's processes, and share the rest with pause",
+        proves: MEMBERSHIP,
+        finds: &[],
+        play: |play| Box::pin(full_pod(play, PodKind::HostPid)),
+    },
+    Scenario {
+        name: "pod-host-network",
+        title: "hostNetwork: containers are in the node's net and uts, ipc is the pod's",
+        proves: &["PT101", "PT102", "PT103", "PT104", "PT107", "PT112"],
+        finds: &[],
+        play: |play| Box::pin(full_pod(play, PodKind::HostNetwork)),
+    },
+    Scenario {
+        name: "pod-host-ipc",
+        title: "hostIPC: containers are in the node's ipc, net and uts are the pod's",
+        proves: MEMBERSHIP,
+        finds: &[],
+        play: |play| Box::pin(full_pod(play, PodKind::HostIpc)),
+    },
+    Scenario {
+        name: "pod-own-users",
+        title: "hostUsers: false: containers join the pod's user namespace, which owns its network",
+        proves: &[
+            "PT101", "PT102", "PT103", "PT104", "PT106", "PT107", "PT112", "PT113",
+        ],
+        finds: &[],
+        play: |play| Box::pin(full_pod(play, PodKind::OwnUsers)),
+    },
+    Scenario {
+        name: "pod-target",
+        title: "an ephemeral container joins the pid namespace of its target, not pause's",
+        proves: &["PT104"],
+        finds: &[],
+        play: |play| Box::pin(target(play)),
+    },
+];
+
+/// A pod with everything that may run in one: an init container, two containers, an exec session in one and a probe in
+/// the other, an ephemeral container.
+async fn full_pod(play: &Play<'_>, kind: PodKind) -> Result<String, StageError> {
+    let mut pod = play.pod(kind).await?;
+    let modes = pod.modes.clone();
+    let init = pod
+        .container_as("init", ContainerKind::Init, modes.clone(), |plan| plan)
+        .await?;
+    network_ready(&pod, &init).await?;
+    init.container.ask(Request::Exit { code: 0 }).await.ok();
+    pod.ended(init.process).await?;
+    let app = pod.container("app").await?;
+    let sidecar = pod.container("sidecar").await?;
+    let session = pod.exec(&app, |plan| plan).await?;
+    let probe = pod.exec(&sidecar, |plan| plan.named("probe")).await?;
+    let ephemeral = Modes {
+        pid: Mode::Target(app.id.clone()),
+        ..modes
+    };
+    let ephemeral = pod
+        .container_as("debugger", ContainerKind::Ephemeral, ephemeral, |plan| plan)
+        .await?;
+    let proof = proof(&pod, &app)?;
+    for helper in [&session, &probe, &ephemeral] {
+        helper.container.ask(Request::Exit { code: 0 }).await.ok();
+        pod.ended(helper.process).await?;
+    }
+    pod.finish().await?;
+    Ok(format!("{proof} · 4 containers, 2 sessions"))
+}
+
+async fn target(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let app = pod.container("app").await?;
+    let modes = Modes {
+        pid: Mode::Target(app.id.clone()),
+        ..pod.modes.clone()
+    };
+    let debugger = pod
+        .container_as("debugger", ContainerKind::Ephemeral, modes, |plan| plan)
+        .await?;
+    let seen = pod.live().look(|core| {
+        let pid = |process| {
+            core.state
+                .processes
+                .get(process)
+                .map(|process| process.namespaces.pid)
+        };
+        (pid(app.process), pid(debugger.process))
+    });
+    pod.finish().await?;
+    match seen {
+        (Some(app), Some(debugger)) if app == debugger => Ok(format!("pid {app} of the target")),
+        other => Err(StageError::Unexpected(format!(
+            "target and debugger are in pid namespaces {other:?}"
+        ))),
+    }
+}
+
+/// Asks a container for its addresses, which have to be there before it is useful.
+async fn network_ready(pod: &ReferencePod<'_>, container: &Started) -> Result<(), StageError> {
+    let Answer::Addresses(addresses) = container.ask(Request::Addresses).await? else {
+        return Err(StageError::Unexpected(
+            "the container did not say its addresses".to_owned(),
+        ));
+    };
+    let has_loopback = addresses.iter().any(std::net::IpAddr::is_loopback);
+    let other: Vec<_> = addresses
+        .iter()
+        .filter(|address| !address.is_loopback())
+        .map(ToString::to_string)
+        .collect();
+    let holds = has_loopback && !other.is_empty();
+    pod.observe(container, Observed::NetworkReady, holds, &other.join(", "));
+    Ok(())
+}
+
+/// The inode numbers that a container was seen in.
+fn proof(pod: &ReferencePod<'_>, container: &Started) -> Result<String, StageError> {
+    let namespaces = pod
+        .live()
+        .look(|core| core.state.containers.get(&container.id)?.namespaces);
+    let namespaces = namespaces.ok_or_else(|| {
+        StageError::Unexpected(format!(
+            "{} was not seen to execute",
+            container.container.name
+        ))
+    })?;
+    let kinds = [
+        NamespaceKind::Net,
+        NamespaceKind::Ipc,
+        NamespaceKind::Uts,
+        NamespaceKind::Pid,
+    ];
+    let words: Vec<_> = kinds
+        .iter()
+        .map(|kind| format!("{} {}", kind.name(), namespaces.get(*kind)))
+        .collect();
+    Ok(words.join(" "))
+}

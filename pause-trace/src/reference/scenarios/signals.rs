@@ -1,0 +1,338 @@
+//! Ending: what a pause owes to a signal, and how containers are stopped, those too that do not do their part.
+
+use std::time::Duration as Time;
+
+use nix::{
+    libc::{SIGINT, SIGKILL, SIGSTOP, SIGTERM},
+    sys::signal::Signal,
+};
+
+use crate::{
+    event::{ContainerKind, Ktime, ProcessId, WaitStatus, signal_name},
+    reference::{
+        pod::ContainerPlan,
+        protocol::{Answer, OnTerm, Request, Sender},
+        scenario::Scenario,
+        stage::{Play, PodKind, ReferencePod, StageError, Started},
+    },
+    state::{Ended, Limits, Process, Received},
+    verdict::Duration,
+};
+
+/// For containers that will use it up.
+const SHORT_GRACE: Time = Time::from_millis(300);
+
+/// For one that never takes its signal: before `Limits::stop` nobody could say that it was not just slow.
+const PENDING_GRACE: Time = Time::from_nanos(Limits::REFERENCE.stop + 100_000_000);
+
+/// For containers that end by themselves.
+const GRACE: Time = Time::from_secs(5);
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "pause-sigterm",
+        title: "SIGTERM ends pause with exit code 0, as pid 1 and as any other",
+        proves: &["PT306"],
+        finds: &[],
+        play: |play| Box::pin(pause_ends(play, Signal::SIGTERM, WaitStatus::exited(0))),
+    },
+    Scenario {
+        name: "pause-sigint",
+        title: "SIGINT ends pause with exit code 0, as pid 1 and as any other",
+        proves: &["PT306"],
+        finds: &[],
+        play: |play| Box::pin(pause_ends(play, Signal::SIGINT, WaitStatus::exited(0))),
+    },
+    Scenario {
+        name: "pause-sigkill",
+        title: "SIGKILL ends pause at once",
+        proves: &["PT202"],
+        finds: &[],
+        play: |play| {
+            Box::pin(pause_ends(
+                play,
+                Signal::SIGKILL,
+                WaitStatus::killed(SIGKILL),
+            ))
+        },
+    },
+    Scenario {
+        name: "pause-sturdy",
+        title: "no other signal ends pause, and it reaps as before",
+        proves: &["PT307", "PT402"],
+        finds: &[],
+        play: |play| Box::pin(sturdy(play)),
+    },
+    Scenario {
+        name: "stop-handled",
+        title: "a container that handles SIGTERM exits 0 within its grace",
+        proves: &["PT301", "PT302", "PT308"],
+        finds: &[],
+        play: |play| Box::pin(handled(play)),
+    },
+    Scenario {
+        name: "stop-order",
+        title: "an orderly stop ends the containers before pause",
+        proves: &["PT309", "PT202"],
+        finds: &[],
+        play: |play| Box::pin(in_order(play)),
+    },
+    Scenario {
+        name: "stop-ignored",
+        title: "pid 1 with the default disposition never sees SIGTERM and has to be killed",
+        proves: &[],
+        finds: &["PT301", "PT302"],
+        play: |play| Box::pin(overstayed(play, OnTerm::Default, SHORT_GRACE)),
+    },
+    Scenario {
+        name: "stop-blocked",
+        title: "a container that blocks SIGTERM keeps it pending and has to be killed",
+        proves: &[],
+        finds: &["PT308", "PT302"],
+        play: |play| Box::pin(overstayed(play, OnTerm::Block, PENDING_GRACE)),
+    },
+    Scenario {
+        name: "stop-not-forwarded",
+        title: "a shell as pid 1 keeps SIGTERM to itself, and its child is killed with it",
+        proves: &[],
+        finds: &["PT304", "PT302"],
+        play: |play| Box::pin(not_forwarded(play)),
+    },
+    Scenario {
+        name: "killed-after-grace",
+        title: "a container whose SIGTERM handler does not end it is killed after its grace",
+        proves: &["PT301"],
+        finds: &["PT302"],
+        play: |play| Box::pin(overstayed(play, OnTerm::Swallow, SHORT_GRACE)),
+    },
+];
+
+async fn pause_ends(
+    play: &Play<'_>,
+    signal: Signal,
+    expected: WaitStatus,
+) -> Result<String, StageError> {
+    let mut pods = [
+        play.pod(PodKind::Plain).await?,
+        play.pod(PodKind::HostPid).await?,
+    ];
+    let mut words = Vec::new();
+    for pod in &mut pods {
+        let pause = pod.pause()?;
+        pod.inner().signal(pause.pid as i32, signal).await?;
+        pod.ended(pause).await?;
+        let (asked, ended) = story(pod, pause, signal as i32)?;
+        if ended.status != expected {
+            return Err(StageError::Unexpected(format!(
+                "{signal} ended pause with {}",
+                ended.status
+            )));
+        }
+        words.push(Duration(ended.time.saturating_sub(asked.time)).to_string());
+    }
+    let [first, second] = pods;
+    tokio::try_join!(first.remove(), second.remove())?;
+    Ok(format!("{expected} after {}", words.join(" and ")))
+}
+
+async fn sturdy(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::SharedPid).await?;
+    let pause = pod.pause()?;
+    let app = pod.container("app").await?;
+    let signals = (1..=64).filter(|signal| ![SIGKILL, SIGSTOP, SIGTERM, SIGINT].contains(signal));
+    let mut sent = 0;
+    for signal in signals {
+        pod.inner()
+            .signal_from(Sender::Runtime, pause.pid as i32, signal)
+            .await?;
+        sent += 1;
+    }
+    let seen = |process: &Process| process.signals.len() + process.others.len();
+    play.await_("all signals to the pause", |core| {
+        core.state
+            .processes
+            .get(pause)
+            .filter(|pause| seen(pause) >= sent)
+            .map(drop)
+    })
+    .await?;
+    let reaped = |core: &crate::live::Core| {
+        Some(
+            core.state
+                .container_of(core.state.processes.get(pause)?)?
+                .reaps
+                .count,
+        )
+    };
+    let before = pod.live().look(reaped).unwrap_or_default();
+    app.ask(Request::Orphans { count: 8 }).await?;
+    play.await_("the reaping of orphans after the signals", |core| {
+        (reaped(core)? >= before + 8).then_some(())
+    })
+    .await?;
+    let ended = pod.live().look(|core| {
+        core.state
+            .processes
+            .get(pause)
+            .and_then(|pause| pause.ended)
+    });
+    pod.finish().await?;
+    match ended {
+        None => Ok(format!(
+            "{sent} signals, and pause lives and reaped 8 orphans"
+        )),
+        Some(ended) => Err(StageError::Unexpected(format!(
+            "pause ended: {}",
+            ended.status
+        ))),
+    }
+}
+
+async fn handled(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let app = pod.container("app").await?;
+    let (_, killed) = pod.stop_container(&app, GRACE).await?;
+    pod.ended(app.process).await?;
+    let (asked, ended) = story(&pod, app.process, SIGTERM)?;
+    pod.finish().await?;
+    if killed || ended.status != WaitStatus::exited(0) {
+        return Err(StageError::Unexpected(format!(
+            "the container ended with {}",
+            ended.status
+        )));
+    }
+    Ok(format!(
+        "{} after {}",
+        ended.status,
+        Duration(ended.time.saturating_sub(asked.time))
+    ))
+}
+
+async fn in_order(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::SharedPid).await?;
+    let pause = pod.pause()?;
+    let containers = [pod.container("app").await?, pod.container("sidecar").await?];
+    pod.stop(GRACE).await?;
+    pod.ended(pause).await?;
+    let (_, pause) = story(&pod, pause, SIGTERM)?;
+    let mut last: Ktime = 0;
+    for container in &containers {
+        last = last.max(story(&pod, container.process, SIGTERM)?.1.time);
+    }
+    pod.remove().await?;
+    match pause.time.checked_sub(last) {
+        Some(later) => Ok(format!(
+            "2 containers ended, pause {} later",
+            Duration(later)
+        )),
+        None => Err(StageError::Unexpected(
+            "pause ended before its containers".to_owned(),
+        )),
+    }
+}
+
+/// A container that does not end on SIGTERM.
+async fn overstayed(play: &Play<'_>, term: OnTerm, grace: Time) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let app = stubborn(play, &mut pod, term).await?;
+    pod.stop_container(&app, grace).await?;
+    pod.ended(app.process).await?;
+    let proof = killed(&pod, app.process, grace)?;
+    pod.finish().await?;
+    Ok(proof)
+}
+
+async fn not_forwarded(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let app = stubborn(play, &mut pod, OnTerm::Swallow).await?;
+    app.ask(Request::Child {
+        ignores_term: false,
+    })
+    .await?;
+    let process = app.process;
+    let children = async {
+        play.await_("SIGTERM taken by the container's init", |core| {
+            let init = core.state.processes.get(process)?;
+            init.signals
+                .iter()
+                .find(|received| received.signal == SIGTERM)?
+                .handled
+        })
+        .await?;
+        app.ask(Request::Children).await
+    };
+    let (_, children) = tokio::try_join!(pod.stop_container(&app, SHORT_GRACE), children)?;
+    pod.ended(process).await?;
+    let proof = killed(&pod, process, SHORT_GRACE)?;
+    pod.finish().await?;
+    match children {
+        Answer::Children(notes) if notes.iter().all(|child| !child.got_term) => {
+            Ok(format!("{} child got no SIGTERM, {proof}", notes.len()))
+        }
+        other => Err(StageError::Unexpected(format!(
+            "the children are {other:?}"
+        ))),
+    }
+}
+
+/// A container that is the one to blame.
+async fn stubborn(
+    play: &Play<'_>,
+    pod: &mut ReferencePod<'_>,
+    term: OnTerm,
+) -> Result<Started, StageError> {
+    let modes = pod.modes.clone();
+    let edit = |plan: ContainerPlan| plan.on_term(term);
+    let app = pod
+        .container_as("app", ContainerKind::App, modes, edit)
+        .await?;
+    play.blame(app.process);
+    Ok(app)
+}
+
+/// What the kernel saw of a signal, and of the end of who got it.
+fn story(
+    pod: &ReferencePod<'_>,
+    process: ProcessId,
+    signal: i32,
+) -> Result<(Received, Ended), StageError> {
+    let story = pod.live().look(|core| {
+        let process = core.state.processes.get(process)?;
+        let received = process
+            .signals
+            .iter()
+            .find(|received| received.signal == signal)?;
+        Some((received.clone(), process.ended?))
+    });
+    story.ok_or_else(|| {
+        let signal = signal_name(signal);
+        StageError::Unexpected(format!(
+            "the kernel did not report {signal} to pid {} and its end",
+            process.pid
+        ))
+    })
+}
+
+/// How long after SIGTERM the SIGKILL came, as the kernel saw it.
+fn killed(
+    pod: &ReferencePod<'_>,
+    process: ProcessId,
+    asked_for: Time,
+) -> Result<String, StageError> {
+    let (asked, _) = story(pod, process, SIGTERM)?;
+    let (forced, ended) = story(pod, process, SIGKILL)?;
+    let grace = forced.time.saturating_sub(asked.time);
+    let wanted = asked_for.as_nanos() as Ktime;
+    if ended.status != WaitStatus::killed(SIGKILL) || grace < wanted {
+        return Err(StageError::Unexpected(format!(
+            "{} {} after SIGTERM",
+            ended.status,
+            Duration(grace)
+        )));
+    }
+    Ok(format!(
+        "SIGKILL {} after SIGTERM, of {} asked",
+        Duration(grace),
+        Duration(wanted)
+    ))
+}

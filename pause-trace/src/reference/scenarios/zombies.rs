@@ -1,0 +1,212 @@
+//! Who reaps whom, how soon, and how many: orphans fall to pid 1 of their pid namespace.
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    event::{ContainerId, Ktime},
+    reference::{
+        protocol::Request,
+        scenario::Scenario,
+        stage::{Play, PodKind, ReferencePod, StageError, Started},
+    },
+    state::{Container, Reaps},
+    verdict::Duration,
+};
+
+/// How many orphans are enough to see that they are reaped.
+const FEW: u32 = 16;
+
+/// As many as fill a usual pid limit several times over.
+const STORM: u32 = 10_000;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "orphans-of-container",
+        title: "shareProcessNamespace: orphans of a container are reaped by pause",
+        proves: &["PT402"],
+        finds: &[],
+        play: |play| Box::pin(of_container(play)),
+    },
+    Scenario {
+        name: "orphans-of-session",
+        title: "shareProcessNamespace: what kubectl exec left behind is reaped by pause",
+        proves: &["PT402"],
+        finds: &[],
+        play: |play| Box::pin(of_session(play)),
+    },
+    Scenario {
+        name: "orphans-of-probe",
+        title: "shareProcessNamespace: the children of a probe that timed out are reaped by pause",
+        proves: &["PT402"],
+        finds: &[],
+        play: |play| Box::pin(of_probe(play)),
+    },
+    Scenario {
+        name: "orphans-own-pid",
+        title: "with a pid namespace of its own, a container's init reaps its orphans and its sessions', not pause",
+        proves: &["PT401", "PT404"],
+        finds: &[],
+        play: |play| Box::pin(own_pid(play)),
+    },
+    Scenario {
+        name: "zombie-storm",
+        title: "pause reaps ten thousand orphans and leaves none",
+        proves: &["PT402", "PT403"],
+        finds: &[],
+        play: |play| Box::pin(storm(play)),
+    },
+    Scenario {
+        name: "parent-does-not-reap",
+        title: "a process that does not wait for its children leaves a zombie",
+        proves: &[],
+        finds: &["PT401"],
+        play: |play| Box::pin(does_not_reap(play)),
+    },
+];
+
+async fn of_container(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::SharedPid).await?;
+    let app = pod.container("app").await?;
+    let pause = sandbox(&pod)?;
+    app.ask(Request::Orphans { count: FEW }).await?;
+    let reaps = reaped(play, &pause, FEW, |pause| pause.reaps).await?;
+    pod.finish().await?;
+    Ok(told(FEW, "pause", reaps))
+}
+
+async fn of_session(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::SharedPid).await?;
+    let app = pod.container("app").await?;
+    let pause = sandbox(&pod)?;
+    let session = pod.exec(&app, |plan| plan).await?;
+    session.ask(Request::Orphans { count: FEW }).await?;
+    session.container.ask(Request::Exit { code: 0 }).await.ok();
+    pod.ended(session.process).await?;
+    let reaps = reaped(play, &pause, FEW, |pause| pause.session_reaps).await?;
+    pod.finish().await?;
+    Ok(told(FEW, "pause", reaps))
+}
+
+async fn of_probe(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::SharedPid).await?;
+    let app = pod.container("app").await?;
+    let pause = sandbox(&pod)?;
+    let probe = pod.exec(&app, |plan| plan.named("probe")).await?;
+    for _ in 0..FEW {
+        probe.ask(Request::Child { ignores_term: true }).await?;
+    }
+    // Its time is up; the children, which the runtime knows nothing of, end on their own.
+    pod.inner().signal(probe.pid(), Signal::SIGKILL).await?;
+    pod.ended(probe.process).await?;
+    let reaps = reaped(play, &pause, FEW, |pause| pause.session_reaps).await?;
+    pod.finish().await?;
+    Ok(told(FEW, "pause", reaps))
+}
+
+async fn own_pid(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let app = pod.container("app").await?;
+    let pause = sandbox(&pod)?;
+    app.ask(Request::Orphans { count: FEW }).await?;
+    let session = pod.exec(&app, |plan| plan).await?;
+    session.ask(Request::Orphans { count: FEW }).await?;
+    let own = reaped(play, &app.id, FEW, |app| app.reaps).await?;
+    let of_session = reaped(play, &app.id, FEW, |app| app.session_reaps).await?;
+    let by_pause = pod.live().look(|core| {
+        core.state
+            .containers
+            .get(&pause)
+            .map_or(0, |pause| pause.reaps.count)
+    });
+    session.container.ask(Request::Exit { code: 0 }).await.ok();
+    pod.ended(session.process).await?;
+    pod.finish().await?;
+    let slowest = Reaps {
+        slowest: own.slowest.max(of_session.slowest),
+        ..own
+    };
+    match by_pause {
+        0 => Ok(format!(
+            "{}, 0 by pause",
+            told(2 * FEW, "the container's pid 1", slowest)
+        )),
+        count => Err(StageError::Unexpected(format!(
+            "pause reaped {count} of another pid namespace"
+        ))),
+    }
+}
+
+async fn storm(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::SharedPid).await?;
+    let app = pod.container("app").await?;
+    let pause = sandbox(&pod)?;
+    app.ask(Request::Orphans { count: STORM }).await?;
+    let reaps = reaped(play, &pause, STORM, |pause| pause.reaps).await?;
+    let left = pod
+        .live()
+        .look(|core| core.state.pods.get(&pod.id).map_or(0, |pod| pod.zombies));
+    pod.finish().await?;
+    Ok(format!("{}, {left} left", told(STORM, "pause", reaps)))
+}
+
+async fn does_not_reap(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let modes = pod.modes.clone();
+    let app = pod
+        .container_as("app", crate::event::ContainerKind::App, modes, |plan| {
+            plan.reaps(false)
+        })
+        .await?;
+    play.blame(app.process);
+    app.ask(Request::Zombie).await?;
+    let waited = overdue(play, &pod, &app).await?;
+    pod.finish().await?;
+    Ok(format!("not reaped for {}", Duration(waited)))
+}
+
+fn sandbox(pod: &ReferencePod<'_>) -> Result<ContainerId, StageError> {
+    let sandbox = pod
+        .live()
+        .look(|core| core.state.pods.get(&pod.id)?.sandbox().cloned());
+    sandbox.ok_or_else(|| StageError::Unexpected("the pod has no sandbox".to_owned()))
+}
+
+/// Waits until the kernel has said that a container reaped so many; gives what it needed for all of them.
+async fn reaped(
+    play: &Play<'_>,
+    container: &ContainerId,
+    count: u32,
+    reaps: impl Fn(&Container) -> Reaps,
+) -> Result<Reaps, StageError> {
+    play.await_(&format!("the reaping of {count} orphans"), |core| {
+        let reaps = reaps(core.state.containers.get(container)?);
+        (reaps.count >= u64::from(count)).then_some(reaps)
+    })
+    .await
+}
+
+fn told(count: u32, by: &str, reaps: Reaps) -> String {
+    format!(
+        "{count} orphans reaped by {by}, the slowest after {}",
+        Duration(reaps.slowest)
+    )
+}
+
+/// Waits until a child of the container's init has been a zombie for too long; gives for how long.
+async fn overdue(
+    play: &Play<'_>,
+    pod: &ReferencePod<'_>,
+    parent: &Started,
+) -> Result<Ktime, StageError> {
+    let limit = pod.live().look(|core| core.state.limits.zombie);
+    play.await_("a zombie that is overdue", |core| {
+        let zombie = core
+            .state
+            .processes
+            .children(parent.process)
+            .find(|child| child.overdue)?;
+        let waited = crate::probe::now().saturating_sub(zombie.ended?.time);
+        (waited >= limit).then_some(waited)
+    })
+    .await
+}

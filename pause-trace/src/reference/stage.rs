@@ -1,0 +1,633 @@
+//! Where a scenario plays: it tells the verifier what each pod and container is meant to be *before* it runs, waits for what
+//! the kernel says of it, and keeps the verdicts apart by pod.
+
+use std::{cell::RefCell, collections::HashMap, time::Duration};
+
+use nix::sys::signal::Signal;
+
+use super::{
+    broken_pause::{Broken, READY},
+    pod::{self, Pause, PodError, PodPlan, Prepared},
+    protocol::{Answer, Join, Request, Status},
+};
+use crate::{
+    event::{
+        ContainerFact, ContainerId, ContainerKind, Fact, Mode, Modes, Observation, Observed,
+        PauseStatus, PodFact, PodId, ProcessId, Source, Text,
+    },
+    live::{Core, Live},
+    node::{cgroup::Layout, procfs},
+    verdict::{Outcome, Verdict},
+};
+
+/// How long the kernel's word is waited for. It comes within milliseconds; an emulated machine takes longer.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Why a scenario could not be played to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StageError {
+    #[error(transparent)]
+    Pod(#[from] PodError),
+    #[error("{0}: the kernel reported nothing of it")]
+    Silent(String),
+    #[error("{0}")]
+    Unexpected(String),
+    /// The scenario can't be played here.
+    #[error("this machine lacks {0}")]
+    Lacking(String),
+    #[error("{what}: {source}")]
+    Io {
+        what: String,
+        source: std::io::Error,
+    },
+}
+
+/// What all scenarios of a run share.
+pub(crate) struct Stage {
+    pub(crate) live: Live,
+    pub(crate) layout: Layout,
+    pub(crate) pause: Pause,
+    verdicts: RefCell<HashMap<Option<PodId>, Vec<Verdict>>>,
+}
+
+impl Stage {
+    pub(crate) fn new(live: Live, layout: Layout, pause: Pause) -> Self {
+        Self {
+            live,
+            layout,
+            pause,
+            verdicts: RefCell::default(),
+        }
+    }
+
+    /// Sorts new verdicts by pod.
+    fn collect(&self) {
+        let mut sorted = self.verdicts.borrow_mut();
+        for verdict in self.live.verdicts() {
+            sorted
+                .entry(verdict.subject.pod.clone())
+                .or_default()
+                .push(verdict);
+        }
+    }
+
+    /// What a rule has found so far.
+    fn finding(&self, rule: &str, pods: &[PodId]) -> Option<Verdict> {
+        self.collect();
+        let sorted = self.verdicts.borrow();
+        let mut verdicts = pods
+            .iter()
+            .filter_map(|pod| sorted.get(&Some(pod.clone())))
+            .flatten();
+        verdicts
+            .find(|verdict| verdict.rule.id == rule && verdict.outcome == Outcome::Fail)
+            .cloned()
+    }
+
+    /// The verdicts on these pods so far. They are not asked for again.
+    pub(crate) fn verdicts_of(&self, pods: &[PodId]) -> Vec<Verdict> {
+        self.collect();
+        let mut sorted = self.verdicts.borrow_mut();
+        pods.iter()
+            .flat_map(|pod| sorted.remove(&Some(pod.clone())).unwrap_or_default())
+            .collect()
+    }
+
+    /// The verdicts on no pod since the last call: what is wrong with the evidence itself.
+    pub(crate) fn verdicts_of_none(&self) -> Vec<Verdict> {
+        self.collect();
+        self.verdicts.borrow_mut().remove(&None).unwrap_or_default()
+    }
+}
+
+/// One scenario being played.
+pub(crate) struct Play<'a> {
+    pub(crate) stage: &'a Stage,
+    /// Unique on this machine, for what has a name in the host's namespaces.
+    pub(crate) unique: u32,
+    pods: RefCell<Vec<PodId>>,
+    culprit: RefCell<Option<ProcessId>>,
+}
+
+impl<'a> Play<'a> {
+    pub(crate) fn new(stage: &'a Stage, unique: u32) -> Self {
+        Self {
+            stage,
+            unique,
+            pods: RefCell::default(),
+            culprit: RefCell::default(),
+        }
+    }
+
+    /// The pods that were made.
+    pub(crate) fn pods(&self) -> Vec<PodId> {
+        self.pods.borrow().clone()
+    }
+
+    /// The process that the expected finding must name.
+    pub(crate) fn culprit(&self) -> Option<ProcessId> {
+        *self.culprit.borrow()
+    }
+
+    /// Says which process the expected finding must name.
+    pub(crate) fn blame(&self, process: ProcessId) {
+        *self.culprit.borrow_mut() = Some(process);
+    }
+
+    fn live(&self) -> &'a Live {
+        &self.stage.live
+    }
+
+    /// Waits until the kernel has said something.
+    pub(crate) async fn await_<T>(
+        &self,
+        what: &str,
+        look: impl FnMut(&Core) -> Option<T>,
+    ) -> Result<T, StageError> {
+        tokio::time::timeout(DEADLINE, self.live().until(look))
+            .await
+            .map_err(|_| StageError::Silent(what.to_owned()))
+    }
+
+    /// Waits until a rule has found what is wrong with one of the pods.
+    pub(crate) async fn found(&self, rule: &str) -> Result<Verdict, StageError> {
+        let wait = async {
+            loop {
+                // Before looking: what comes in between wakes it.
+                let changed = self.live().changed();
+                if let Some(finding) = self.stage.finding(rule, &self.pods.borrow()) {
+                    return finding;
+                }
+                changed.await;
+            }
+        };
+        let silent =
+            |_| StageError::Unexpected(format!("{rule} has found nothing within {DEADLINE:?}"));
+        tokio::time::timeout(DEADLINE, wait).await.map_err(silent)
+    }
+
+    /// A pod whose pause breaks a promise, with its sandbox up. Its pause is ready, and the one to blame.
+    pub(crate) async fn pod_with(
+        &self,
+        kind: PodKind,
+        broken: Broken,
+    ) -> Result<ReferencePod<'a>, StageError> {
+        let mut pod = self
+            .prepare_as(kind, kind.plan(Pause::Broken(broken)))
+            .await?;
+        let pause = pod.start_sandbox().await?;
+        self.blame(pause);
+        self.await_("the broken pause to be ready", |core| {
+            let signals = &core.state.processes.get(pause)?.others;
+            signals
+                .iter()
+                .any(|other| other.last.signal == READY as i32)
+                .then_some(())
+        })
+        .await?;
+        Ok(pod)
+    }
+
+    /// A pod with its sandbox up.
+    pub(crate) async fn pod(&self, kind: PodKind) -> Result<ReferencePod<'a>, StageError> {
+        let mut pod = self.prepare(kind).await?;
+        pod.start_sandbox().await?;
+        Ok(pod)
+    }
+
+    /// A declared pod of which nothing runs yet.
+    pub(crate) async fn prepare(&self, kind: PodKind) -> Result<ReferencePod<'a>, StageError> {
+        let plan = kind.plan(self.stage.pause.clone());
+        self.prepare_as(kind, plan).await
+    }
+
+    /// The same with a plan that may differ from what is declared: a fault.
+    pub(crate) async fn prepare_as(
+        &self,
+        kind: PodKind,
+        plan: PodPlan,
+    ) -> Result<ReferencePod<'a>, StageError> {
+        let modes = kind.modes();
+        let name = Text::new(&plan.name);
+        let file = match &plan.pause {
+            Pause::Image(_) | Pause::Broken(_) => None,
+            Pause::File(path) => Some(Text::new(&path.to_string_lossy())),
+        };
+        let pod = pod::Pod::prepare(&self.stage.layout, plan).await?;
+        let id: PodId = pod.uid().into();
+        self.pods.borrow_mut().push(id.clone());
+        let runtime = pod.runtime_pid() as u32;
+        let runtime = self
+            .await_("the start of the runtime", |core| {
+                core.state
+                    .processes
+                    .by_pid(runtime)
+                    .map(|process| process.id)
+            })
+            .await?;
+        self.live().inject(Fact::Runtime { process: runtime });
+        self.live().inject(Fact::Pod(PodFact {
+            pod: id.clone(),
+            namespace: Text::new("pause-trace"),
+            name,
+            modes: modes.clone(),
+            source: Source::Reference,
+        }));
+        let pod = ReferencePod {
+            live: self.live(),
+            pod: Some(pod),
+            id,
+            modes,
+            file,
+            runtime,
+        };
+        pod.declare_sandbox();
+        Ok(pod)
+    }
+}
+
+/// The kinds of pod that Kubernetes knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PodKind {
+    /// Its own net, ipc and uts; a pid namespace for each container.
+    Plain,
+    /// `shareProcessNamespace: true`.
+    SharedPid,
+    /// `hostPID: true`.
+    HostPid,
+    /// `hostNetwork: true`.
+    HostNetwork,
+    /// `hostIPC: true`.
+    HostIpc,
+    /// `hostUsers: false`.
+    OwnUsers,
+}
+
+impl PodKind {
+    /// What Kubernetes would ask for.
+    pub(crate) fn modes(self) -> Modes {
+        let plain = Modes::plain();
+        match self {
+            Self::Plain => plain,
+            Self::SharedPid => Modes {
+                pid: Mode::Pod,
+                ..plain
+            },
+            Self::HostPid => Modes {
+                pid: Mode::Node,
+                ..plain
+            },
+            Self::HostNetwork => Modes {
+                net: Mode::Node,
+                uts: Mode::Node,
+                ..plain
+            },
+            Self::HostIpc => Modes {
+                ipc: Mode::Node,
+                ..plain
+            },
+            Self::OwnUsers => Modes {
+                user: Mode::Pod,
+                ..plain
+            },
+        }
+    }
+
+    /// How it is built.
+    pub(crate) fn plan(self, pause: Pause) -> PodPlan {
+        use super::protocol::IdMap;
+        let plan = PodPlan::new("reference", pause);
+        match self {
+            Self::Plain | Self::SharedPid => plan,
+            Self::HostPid => plan.host_pid(),
+            Self::HostNetwork => plan.host_network(),
+            Self::HostIpc => plan.host_ipc(),
+            Self::OwnUsers => plan.own_users(IdMap {
+                outside: 1_000_000,
+                count: 65_536,
+            }),
+        }
+    }
+}
+
+/// A pod that the verifier knows of.
+pub(crate) struct ReferencePod<'a> {
+    live: &'a Live,
+    /// Taken when it is removed.
+    pod: Option<pod::Pod>,
+    pub(crate) id: PodId,
+    pub(crate) modes: Modes,
+    file: Option<Text>,
+    pub(crate) runtime: ProcessId,
+}
+
+/// A container (or session) that the verifier has seen execute.
+pub(crate) struct Started {
+    pub(crate) container: pod::Container,
+    pub(crate) id: ContainerId,
+    pub(crate) process: ProcessId,
+}
+
+impl Started {
+    pub(crate) async fn ask(&self, request: Request) -> Result<Answer, StageError> {
+        Ok(self.container.ask(request).await?)
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.container.pid
+    }
+}
+
+impl ReferencePod<'_> {
+    /// The pod's own side, for what has no declaration.
+    pub(crate) fn inner(&mut self) -> &mut pod::Pod {
+        self.pod
+            .as_mut()
+            .expect("a pod is used before it is removed")
+    }
+
+    fn inner_ref(&self) -> &pod::Pod {
+        self.pod
+            .as_ref()
+            .expect("a pod is used before it is removed")
+    }
+
+    pub(crate) fn live(&self) -> &Live {
+        self.live
+    }
+
+    async fn await_<T>(
+        &self,
+        what: &str,
+        look: impl FnMut(&Core) -> Option<T>,
+    ) -> Result<T, StageError> {
+        tokio::time::timeout(DEADLINE, self.live.until(look))
+            .await
+            .map_err(|_| StageError::Silent(what.to_owned()))
+    }
+
+    fn declare_sandbox(&self) {
+        let sandbox = self.inner_ref().sandbox();
+        self.declare(
+            &sandbox.id,
+            &sandbox.name,
+            sandbox.cgroup_id,
+            ContainerKind::Sandbox,
+            &self.modes,
+            self.file.clone(),
+        );
+    }
+
+    fn declare(
+        &self,
+        id: &str,
+        name: &str,
+        cgroup: u64,
+        what: ContainerKind,
+        modes: &Modes,
+        file: Option<Text>,
+    ) {
+        self.live.inject(Fact::Container(ContainerFact {
+            container: id.into(),
+            pod: self.id.clone(),
+            name: Text::new(name),
+            what,
+            cgroup,
+            modes: modes.clone(),
+            stop_signal: Signal::SIGTERM as i32,
+            file,
+            source: Source::Reference,
+        }));
+    }
+
+    /// Runs the declared sandbox' pause; gives the pause when the kernel has reported its exec.
+    pub(crate) async fn start_sandbox(&mut self) -> Result<ProcessId, StageError> {
+        self.inner().start_sandbox().await?;
+        let sandbox: ContainerId = self.inner_ref().sandbox().id.as_str().into();
+        self.await_("the pause's exec", |core| {
+            core.state.containers.get(&sandbox)?.init
+        })
+        .await
+    }
+
+    /// A new sandbox for the same pod, running.
+    pub(crate) async fn replace_sandbox(&mut self) -> Result<ProcessId, StageError> {
+        self.inner().prepare_sandbox().await?;
+        self.declare_sandbox();
+        self.start_sandbox().await
+    }
+
+    /// The pause of the sandbox that counts now.
+    pub(crate) fn pause(&self) -> Result<ProcessId, StageError> {
+        let sandbox: ContainerId = self.inner_ref().sandbox().id.as_str().into();
+        self.live
+            .look(|core| core.state.containers.get(&sandbox)?.init)
+            .ok_or_else(|| StageError::Unexpected("the sandbox has no pause".to_owned()))
+    }
+
+    /// The mode of a container's pid namespace, as the runtime is told.
+    fn pid_mode(&self, modes: &Modes) -> Result<pod::PidMode, StageError> {
+        Ok(match &modes.pid {
+            Mode::Pod => pod::PidMode::Pod,
+            Mode::Container => pod::PidMode::Container,
+            Mode::Node => pod::PidMode::Node,
+            Mode::Target(target) => {
+                let target = self
+                    .live
+                    .look(|core| core.state.containers.get(target)?.init);
+                let target = target
+                    .ok_or_else(|| StageError::Unexpected("the target does not run".to_owned()))?;
+                pod::PidMode::Target(target.pid as i32)
+            }
+        })
+    }
+
+    /// A container as the pod's own modes have it.
+    pub(crate) async fn container(&mut self, name: &str) -> Result<Started, StageError> {
+        self.container_as(name, ContainerKind::App, self.modes.clone(), |plan| plan)
+            .await
+    }
+
+    /// A container that is declared with these modes, and whose plan `edit` may make differ.
+    pub(crate) async fn container_as(
+        &mut self,
+        name: &str,
+        what: ContainerKind,
+        modes: Modes,
+        edit: impl FnOnce(pod::ContainerPlan) -> pod::ContainerPlan,
+    ) -> Result<Started, StageError> {
+        let prepared = self.prepare_container(name, what, modes, edit).await?;
+        self.launch(prepared).await
+    }
+
+    /// Declares a container that does not run yet.
+    pub(crate) async fn prepare_container(
+        &mut self,
+        name: &str,
+        what: ContainerKind,
+        modes: Modes,
+        edit: impl FnOnce(pod::ContainerPlan) -> pod::ContainerPlan,
+    ) -> Result<Prepared, StageError> {
+        let mode = self.pid_mode(&modes)?;
+        let plan = edit(self.inner().container(mode).named(name));
+        let prepared = self.inner().prepare_container(plan).await?;
+        self.declare(&prepared.id, name, prepared.cgroup_id, what, &modes, None);
+        Ok(prepared)
+    }
+
+    /// Runs a declared container.
+    pub(crate) async fn launch(&mut self, prepared: Prepared) -> Result<Started, StageError> {
+        let container = self.inner().launch(prepared).await?;
+        self.seen(container).await
+    }
+
+    /// Waits until the kernel has reported a container's exec.
+    async fn seen(&self, container: pod::Container) -> Result<Started, StageError> {
+        let id: ContainerId = container.id.as_str().into();
+        let pid = container.pid as u32;
+        let what = format!("the exec of {}", container.name);
+        let process = self
+            .await_(&what, |core| {
+                let process = core.state.processes.by_pid(pid)?;
+                // One that has no cgroup of its own (a fault) executes outside every container.
+                (process.executed.is_some() || !process.file.0.is_empty()).then_some(process.id)
+            })
+            .await?;
+        Ok(Started {
+            container,
+            id,
+            process,
+        })
+    }
+
+    /// An exec session or probe.
+    pub(crate) async fn exec(
+        &mut self,
+        container: &Started,
+        edit: impl FnOnce(pod::ContainerPlan) -> pod::ContainerPlan,
+    ) -> Result<Started, StageError> {
+        let plan = edit(self.inner().session(&container.container));
+        let session = self.inner().exec(&container.container, plan).await?;
+        self.seen(session).await
+    }
+
+    /// Tells the verifier what was tried inside a container.
+    pub(crate) fn observe(&self, container: &Started, what: Observed, holds: bool, detail: &str) {
+        self.live.inject(Fact::Observed(Observation {
+            pod: self.id.clone(),
+            container: container.id.clone(),
+            what,
+            holds,
+            detail: Text::new(detail),
+        }));
+    }
+
+    /// Tells the verifier how the pause is; gives what it was told.
+    pub(crate) fn look_at_pause(&self) -> Result<PauseStatus, StageError> {
+        let pause = self.pause()?;
+        let status = procfs::pause_status(&self.id, pause).map_err(|source| StageError::Io {
+            what: format!("look at the pause, pid {}", pause.pid),
+            source,
+        })?;
+        self.live.inject(Fact::PauseStatus(status.clone()));
+        Ok(status)
+    }
+
+    /// Waits until a process has ended and the kernel has said so.
+    pub(crate) async fn ended(&self, process: ProcessId) -> Result<(), StageError> {
+        self.await_(&format!("the end of pid {}", process.pid), |core| {
+            core.state
+                .processes
+                .get(process)
+                .is_none_or(|process| process.ended.is_some())
+                .then_some(())
+        })
+        .await
+    }
+
+    /// Waits until every process of the pod has been reaped, as the kernel says.
+    pub(crate) async fn quiet(&self) -> Result<(), StageError> {
+        let id = self.id.clone();
+        self.await_("the reaping of the pod's processes", |core| {
+            core.state
+                .pods
+                .get(&id)
+                .is_none_or(|pod| pod.zombies == 0)
+                .then_some(())
+        })
+        .await
+    }
+
+    /// An orderly stop of the whole pod: SIGTERM to the containers, SIGKILL after the grace, then the pause.
+    pub(crate) async fn stop(&mut self, grace: Duration) -> Result<Vec<pod::Stopped>, StageError> {
+        let grace_ns = grace.as_nanos() as u64;
+        self.live.inject(Fact::PodStopping {
+            pod: self.id.clone(),
+            grace: grace_ns,
+        });
+        let stopped = self.inner().stop(grace).await?;
+        Ok(stopped)
+    }
+
+    /// Stops one container as a runtime does; gives how it ended and whether it had to be killed.
+    pub(crate) async fn stop_container(
+        &mut self,
+        container: &Started,
+        grace: Duration,
+    ) -> Result<(Status, bool), StageError> {
+        let grace_ns = grace.as_nanos() as u64;
+        self.live.inject(Fact::ContainerStopping {
+            container: container.id.clone(),
+            grace: grace_ns,
+        });
+        let pid = container.pid();
+        self.inner().signal(pid, Signal::SIGTERM).await?;
+        match self.inner().exited_within(pid, grace).await {
+            Ok(status) => Ok((status, false)),
+            Err(PodError::TimedOut { .. }) => {
+                self.inner().signal(pid, Signal::SIGKILL).await?;
+                Ok((self.inner().exited(pid).await?, true))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Says that the owner is done with the pod, without touching it.
+    pub(crate) fn declare_removed(&self) {
+        self.live.inject(Fact::PodRemoved {
+            pod: self.id.clone(),
+        });
+    }
+
+    /// Ends and removes what is left of the pod, and waits for the last verdicts on it.
+    pub(crate) async fn remove(mut self) -> Result<(), StageError> {
+        if let Some(pod) = self.pod.take() {
+            pod.remove().await?;
+        }
+        let id = self.id.clone();
+        if self.live.look(|core| {
+            core.state
+                .pods
+                .get(&id)
+                .is_some_and(|pod| pod.removed.is_none())
+        }) {
+            self.quiet().await?;
+            self.declare_removed();
+        }
+        self.await_("the end of the pod's watch", |core| {
+            (!core.state.pods.contains_key(&id)).then_some(())
+        })
+        .await
+    }
+
+    /// An orderly stop, and removal.
+    pub(crate) async fn finish(mut self) -> Result<(), StageError> {
+        self.stop(Duration::from_secs(5)).await?;
+        self.remove().await
+    }
+}
+
+/// The modes of a plan's joins must not be guessed by who plants a fault: this names the namespaces of another process.
+pub(crate) fn join_of(process: ProcessId, kind: &str) -> Join {
+    Join::of(process.pid as i32, kind)
+}

@@ -1,0 +1,234 @@
+//! The agent's children, orphans and zombies.
+
+use std::fs;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigHandler, Signal};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::{Pid, getpid, pipe2};
+
+use super::numbers;
+use crate::reference::protocol::{ChildNote, Failure, Step};
+use crate::sys;
+
+/// How many orphans live at one time. A pid limit in the thousands must not be met, and the more there are the longer each
+/// fork takes.
+const BATCH: u32 = 256;
+
+/// What the agent has made.
+pub(super) struct Family {
+    /// Whether a handler reaps.
+    reaps: bool,
+    children: Vec<Child>,
+    /// The lifelines of orphans; closing one ends its orphan.
+    orphans: Vec<OwnedFd>,
+}
+
+struct Child {
+    pid: Pid,
+    /// Closed when the child shall end.
+    lifeline: Option<OwnedFd>,
+    /// Where it notes a SIGTERM.
+    notes: OwnedFd,
+    got_term: bool,
+}
+
+impl Family {
+    pub(super) fn new(reaps: bool) -> Self {
+        Self {
+            reaps,
+            children: Vec::new(),
+            orphans: Vec::new(),
+        }
+    }
+
+    /// Real orphans: alive when their parent dies, so that somebody adopts them.
+    pub(super) fn orphans(&self, count: u32) -> Result<u32, Failure> {
+        let mut made = 0;
+        while made < count {
+            let batch = BATCH.min(count - made);
+            self.batch(batch)?;
+            made += batch;
+        }
+        Ok(made)
+    }
+
+    fn batch(&self, count: u32) -> Result<(), Failure> {
+        // Each orphan holds the write end: the read end's end means that all have exited.
+        let (ends, alive) = pipe()?;
+        let Some(parent) = sys::fork().step("fork the parent of orphans")? else {
+            sys::close_all_but(&numbers([&alive]));
+            let made = parent_of_orphans(count);
+            sys::exit(made.err().map_or(0, |errno| errno as i32));
+        };
+        drop(alive);
+        let made = self.await_child(parent);
+        wait_for_end(ends);
+        made.step(format!("fork {count} orphans"))
+    }
+
+    /// One orphan that stays.
+    pub(super) fn orphan(&mut self) -> Result<i32, Failure> {
+        let (held, lifeline) = pipe()?;
+        let (answer, tell) = pipe()?;
+        let Some(parent) = sys::fork().step("fork the parent of an orphan")? else {
+            sys::close_all_but(&numbers([&held, &tell]));
+            match sys::fork() {
+                Ok(None) => {
+                    // Its pid in its own pid namespace, which the agent shares.
+                    let _ = nix::unistd::write(&tell, &getpid().as_raw().to_ne_bytes());
+                    drop(tell);
+                    wait_for_end(held);
+                    sys::exit(0)
+                }
+                Ok(Some(_)) => sys::exit(0),
+                Err(errno) => sys::exit(errno as i32),
+            }
+        };
+        drop((held, tell));
+        self.await_child(parent).step("fork an orphan")?;
+        let mut pid = [0; 4];
+        fs::File::from(answer)
+            .read_exact(&mut pid)
+            .step("learn the orphan's pid")?;
+        self.orphans.push(lifeline);
+        Ok(i32::from_ne_bytes(pid))
+    }
+
+    /// Lets all that live on end.
+    pub(super) fn release(&mut self) {
+        self.orphans.clear();
+        for child in &mut self.children {
+            child.lifeline = None;
+        }
+    }
+
+    pub(super) fn zombie(&self) -> Result<i32, Failure> {
+        let Some(child) = sys::fork().step("fork")? else {
+            sys::exit(0)
+        };
+        // Until it has exited, and leaving it as it is.
+        match waitid(Id::Pid(child), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
+            // Reaped by the handler.
+            Err(Errno::ECHILD) if self.reaps => {}
+            other => drop(other.step("await the zombie")?),
+        }
+        Ok(child.as_raw())
+    }
+
+    pub(super) fn reap(&self) -> u32 {
+        std::iter::from_fn(|| sys::reap(None).ok()?).fold(0, |count, _| count + 1)
+    }
+
+    /// A child that stays, and does one of two things about SIGTERM.
+    pub(super) fn child(&mut self, ignores_term: bool) -> Result<i32, Failure> {
+        let (held, lifeline) = pipe()?;
+        let (notes, write) = pipe()?;
+        // Ready when its own disposition is set: it says so by one byte.
+        let (ready, say_ready) = pipe()?;
+        let Some(pid) = sys::fork().step("fork a child")? else {
+            sys::close_all_but(&numbers([&held, &write, &say_ready]));
+            live(ignores_term, held, &write, say_ready)
+        };
+        drop((held, write, say_ready));
+        wait_for_end(ready);
+        self.children.push(Child {
+            pid,
+            lifeline: Some(lifeline),
+            notes,
+            got_term: false,
+        });
+        Ok(pid.as_raw())
+    }
+
+    pub(super) fn children(&mut self) -> Vec<ChildNote> {
+        for child in &mut self.children {
+            let mut fds = [PollFd::new(child.notes.as_fd(), PollFlags::POLLIN)];
+            let written = poll(&mut fds, PollTimeout::ZERO).is_ok()
+                && fds[0]
+                    .revents()
+                    .is_some_and(|events| events.contains(PollFlags::POLLIN));
+            child.got_term |= written;
+        }
+        self.children
+            .iter()
+            .map(|child| ChildNote {
+                pid: child.pid.as_raw(),
+                got_term: child.got_term,
+            })
+            .collect()
+    }
+
+    /// Waits for a child that exits with an errno, or 0.
+    fn await_child(&self, pid: Pid) -> nix::Result<()> {
+        use nix::sys::wait::{WaitStatus, waitpid};
+        loop {
+            return match waitpid(pid, None) {
+                Err(Errno::EINTR) => continue,
+                // The handler was faster.
+                Err(Errno::ECHILD) if self.reaps => Ok(()),
+                Err(errno) => Err(errno),
+                Ok(WaitStatus::Exited(_, 0)) => Ok(()),
+                Ok(WaitStatus::Exited(_, errno)) => Err(Errno::from_raw(errno)),
+                Ok(_) => Err(Errno::ECHILD),
+            };
+        }
+    }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
+    pipe2(OFlag::O_CLOEXEC).step("make a pipe")
+}
+
+/// Reads until nobody holds the write end.
+fn wait_for_end(read: OwnedFd) {
+    let mut nothing = Vec::new();
+    // Interrupted reads are repeated by the library.
+    let _ = fs::File::from(read).read_to_end(&mut nothing);
+}
+
+/// Runs in the parent that is about to die. Its children poll *its* pidfd, which becomes readable only after they have been
+/// given to their new parent (`exit_notify`: first `forget_original_parent`, then the notification). A pipe's end would come
+/// too early, when the dying process closes its files.
+fn parent_of_orphans(count: u32) -> nix::Result<()> {
+    // It needs no handler any more: a signal must not make the orphans' poll return.
+    sys::on_signal(Signal::SIGCHLD, SigHandler::SigDfl)?;
+    let own = sys::pidfd_open(getpid())?;
+    for _ in 0..count {
+        if sys::fork()?.is_none() {
+            let mut fds = [PollFd::new(own.as_fd(), PollFlags::POLLIN)];
+            while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
+            sys::exit(0);
+        }
+    }
+    Ok(())
+}
+
+/// Where [`live`]'s handler writes.
+static NOTES: AtomicI32 = AtomicI32::new(-1);
+
+fn live(ignores_term: bool, held: OwnedFd, notes: &OwnedFd, say_ready: OwnedFd) -> ! {
+    extern "C" fn note_and_exit(_signal: i32) {
+        sys::note(NOTES.load(Ordering::Relaxed), b'T');
+        sys::exit(0)
+    }
+    NOTES.store(notes.as_raw_fd(), Ordering::Relaxed);
+    let handler = if ignores_term {
+        SigHandler::SigIgn
+    } else {
+        SigHandler::Handler(note_and_exit)
+    };
+    if sys::on_signal(Signal::SIGTERM, handler).is_err() {
+        sys::exit(1);
+    }
+    // An agent that blocks SIGTERM has given that to its child.
+    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+    drop(say_ready);
+    wait_for_end(held);
+    sys::exit(0)
+}

@@ -1,0 +1,276 @@
+//! JUnit XML, for CI servers: a test suite a family of scenarios and a rule, a test case a scenario and a subject.
+//!
+//! A violation is a `<failure>` whose type is the rule's id. What is inconclusive is an `<error>` of type `inconclusive`: CI
+//! servers take a skipped test for a good one, and it is not known to be good.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    time::Duration as Span,
+};
+
+use quick_junit::{
+    NonSuccessKind, Property, Report as Document, TestCase, TestCaseStatus, TestSuite,
+};
+
+use super::{Hello, Loss, Names, Report, ScenarioResult, Summary, TextReport, kind_name};
+use crate::{
+    text::Look,
+    verdict::{Outcome, Subject, Verdict},
+};
+
+/// Keeps what it hears until [`Report::finish`].
+pub(super) struct JunitReport<W> {
+    out: W,
+    /// What is known of the program and the kernel.
+    properties: Vec<(&'static str, String)>,
+    scenarios: BTreeMap<&'static str, Vec<TestCase>>,
+    /// By rule and subject. Of a subject's verdicts the worst stands, and of violations each one.
+    verdicts: BTreeMap<&'static str, BTreeMap<String, (Outcome, TestCase)>>,
+    lost: Vec<TestCase>,
+    duration: Span,
+}
+
+impl<W: Write> JunitReport<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self {
+            out,
+            properties: Vec::new(),
+            scenarios: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            lost: Vec::new(),
+            duration: Span::ZERO,
+        }
+    }
+}
+
+fn status(outcome: Outcome, kind: &str, message: &str, description: &str) -> TestCaseStatus {
+    let (of_kind, kind) = match outcome {
+        Outcome::Pass => return TestCaseStatus::success(),
+        Outcome::Fail => (NonSuccessKind::Failure, kind),
+        Outcome::Inconclusive => (NonSuccessKind::Error, "inconclusive"),
+    };
+    let mut status = TestCaseStatus::non_success(of_kind);
+    status
+        .set_type(kind)
+        .set_message(message)
+        .set_description(description);
+    status
+}
+
+/// A violation as the text report shows it.
+fn described(verdict: &Verdict, names: &Names) -> io::Result<String> {
+    let mut text = Vec::new();
+    TextReport::new(&mut text, Look::PLAIN, true).verdict(verdict, names)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+impl<W: Write + Send> Report for JunitReport<W> {
+    fn hello(&mut self, hello: &Hello) -> io::Result<()> {
+        self.properties = vec![
+            ("pause-trace", hello.version.to_owned()),
+            ("kernel", hello.kernel.clone()),
+            ("arch", hello.arch.clone()),
+        ];
+        Ok(())
+    }
+
+    fn verdict(&mut self, verdict: &Verdict, names: &Names) -> io::Result<()> {
+        let Verdict {
+            rule,
+            outcome,
+            subject,
+            details,
+            ..
+        } = verdict;
+        let of_rule = self.verdicts.entry(rule.id).or_default();
+        // A process is named where it broke the promise; promises kept are the whole container's.
+        let whole = names.subject(&Subject {
+            process: None,
+            ..subject.clone()
+        });
+        let name = if *outcome == Outcome::Fail {
+            if of_rule
+                .get(&whole)
+                .is_some_and(|(known, _)| *known != Outcome::Fail)
+            {
+                of_rule.remove(&whole);
+            }
+            names.subject(subject)
+        } else {
+            whole
+        };
+        if of_rule.get(&name).is_some_and(|(known, _)| known > outcome) {
+            return Ok(());
+        }
+        let status = status(
+            *outcome,
+            rule.id,
+            &details.message,
+            &described(verdict, names)?,
+        );
+        let mut case = TestCase::new(name.as_str(), status);
+        case.set_classname(format!("{}.{}", rule.id, rule.name));
+        of_rule.insert(name, (*outcome, case));
+        Ok(())
+    }
+
+    fn scenario(&mut self, scenario: &ScenarioResult) -> io::Result<()> {
+        let ScenarioResult {
+            family,
+            name,
+            title,
+            outcome,
+            proof,
+            reason,
+            found,
+            duration,
+            ..
+        } = scenario;
+        let mut case = TestCase::new(
+            *name,
+            status(
+                *outcome,
+                "scenario",
+                reason,
+                &format!("{title}\n{reason}\n{proof}"),
+            ),
+        );
+        case.set_classname(format!("scenario.{family}"))
+            .set_time(Span::from_nanos(*duration));
+        if !proof.is_empty() {
+            case.add_property(Property::new("proof", proof.as_str()));
+        }
+        if !found.is_empty() {
+            case.add_property(Property::new("found", found.join(",")));
+        }
+        self.scenarios.entry(family).or_default().push(case);
+        Ok(())
+    }
+
+    fn loss(&mut self, loss: &Loss) -> io::Result<()> {
+        let message = format!("{} {} events were lost", loss.count, kind_name(loss.kind));
+        let mut case = TestCase::new(
+            kind_name(loss.kind),
+            status(Outcome::Inconclusive, "", &message, ""),
+        );
+        case.set_classname("events");
+        self.lost.push(case);
+        Ok(())
+    }
+
+    fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+        self.duration = Span::from_nanos(summary.duration);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let mut document = Document::new("pause-trace");
+        document.set_time(self.duration);
+        let mut add = |name: String, cases: Vec<TestCase>| {
+            if !cases.is_empty() {
+                let mut suite = TestSuite::new(name);
+                suite.add_properties(
+                    self.properties
+                        .iter()
+                        .map(|(name, value)| Property::new(*name, value.as_str())),
+                );
+                suite
+                    .set_time(cases.iter().filter_map(|case| case.time).sum())
+                    .add_test_cases(cases);
+                document.add_test_suite(suite);
+            }
+        };
+        for (family, cases) in std::mem::take(&mut self.scenarios) {
+            add(format!("scenarios: {family}"), cases);
+        }
+        for (rule, cases) in std::mem::take(&mut self.verdicts) {
+            let name = crate::rules::find(rule).map_or("", |rule| rule.name);
+            add(
+                format!("{rule} {name}"),
+                cases.into_values().map(|(_, case)| case).collect(),
+            );
+        }
+        add("events".to_owned(), std::mem::take(&mut self.lost));
+        // Into memory first: quick-junit does not hand out the writer's own error.
+        let document = document.to_string().map_err(io::Error::other)?;
+        self.out.write_all(document.as_bytes())?;
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::testing::{self, Written};
+
+    fn told(tell: impl FnOnce(&mut dyn Report) -> io::Result<()>) -> String {
+        let written = Written::default();
+        let mut report = JunitReport::new(written.clone());
+        tell(&mut report)
+            .and_then(|()| report.finish())
+            .expect("memory has room");
+        written.text()
+    }
+
+    #[test]
+    fn a_violation_is_a_failure_with_its_evidence() {
+        let text = told(|report| report.verdict(&testing::failed(), &testing::names()));
+        let expected = r#"<?xml version="1.0" encoding="UTF-8"?>
+<testsuites name="pause-trace" tests="1" skipped="0" failures="1" errors="0" time="0.000">
+    <testsuite name="PT101 net-shared" tests="1" skipped="0" errors="0" failures="1" time="0.000">
+        <testcase name="default/web · app · pid 4711 (nginx)" classname="PT101.net-shared">
+            <failure message="the process runs in the host&apos;s network namespace" type="PT101">✗ PT101 error net-shared  default/web · app · pid 4711 (nginx)
+  the process runs in the host&apos;s network namespace
+    expected  net 4026532179
+    observed  net 4026531840, after 1.5 ms
+     -1.2 ms  pause (pid 4700) executed in net 4026532179
+           0  nginx executed in net 4026531840
+</failure>
+        </testcase>
+    </testsuite>
+</testsuites>
+"#;
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_worst_verdict_of_a_subject_stands() {
+        let names = testing::names();
+        let text = told(|report| {
+            report.verdict(&testing::passed(), &names)?;
+            report.verdict(&testing::inconclusive(), &names)
+        });
+        assert!(
+            text.contains(r#"skipped="0" failures="0" errors="1""#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"<error message="2 Exec events were lost" type="inconclusive">"#),
+            "{text}"
+        );
+        let text = told(|report| {
+            report.verdict(&testing::passed(), &names)?;
+            report.verdict(&testing::failed(), &names)
+        });
+        assert!(
+            text.contains(r#"skipped="0" failures="1" errors="0""#),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn hostile_names_are_xml() {
+        let text = told(testing::tell);
+        assert!(
+            text.contains(r#"\u{1b}[2J&lt;b a=&quot;&apos;&amp;\u{a}\u{202e}"#),
+            "{text}"
+        );
+        assert!(!text.contains('\x1b') && !text.contains("<b a"), "{text}");
+        quick_junit::Report::deserialize_from_str(&text).expect("it can be read back");
+    }
+}

@@ -1,0 +1,187 @@
+//! What is told to whom: one trait, one file a format.
+//!
+//! Reports hear of everything in the order in which it was decided. Those that are read while the run goes on (text, json)
+//! write at once; those that are one document (junit, sarif) keep what they hear and write it in [`Report::finish`].
+
+mod clock;
+mod json;
+mod junit;
+mod names;
+mod sarif;
+mod sink;
+#[cfg(test)]
+pub(crate) mod testing;
+mod text;
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+pub(crate) use clock::Clock;
+pub(crate) use names::Names;
+pub(crate) use sink::{Failed, Target};
+pub(crate) use text::TextReport;
+
+use crate::{
+    event::{Kind, Ktime},
+    rules::Counts,
+    text::Look,
+    verdict::{Outcome, Verdict},
+};
+
+/// Who is told: a person, a program, a CI server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people: a line a scenario or verdict, violations with their evidence.
+    #[default]
+    Text,
+    /// One object a line, flushed at once.
+    Json,
+    /// JUnit XML, written at the end.
+    Junit,
+    /// SARIF 2.1.0, written at the end.
+    Sarif,
+}
+
+/// Hears of what is decided. An error means that the report could not be written; nothing is retried.
+pub(crate) trait Report: Send {
+    /// Before anything else.
+    fn hello(&mut self, hello: &Hello) -> io::Result<()>;
+    /// A verdict, as the ledger gives it: a worse one about the same subject may follow.
+    fn verdict(&mut self, verdict: &Verdict, names: &Names) -> io::Result<()>;
+    /// A scenario of the reference check is over. Its verdicts were told before.
+    fn scenario(&mut self, scenario: &ScenarioResult) -> io::Result<()>;
+    /// Events were dropped.
+    fn loss(&mut self, loss: &Loss) -> io::Result<()>;
+    /// How it all came out, once, last.
+    fn summary(&mut self, summary: &Summary) -> io::Result<()>;
+    /// A batch of events has been told: what is read as it comes goes out.
+    fn flush(&mut self) -> io::Result<()>;
+    /// Nothing follows; called also when the run was cut short and there is no summary.
+    fn finish(&mut self) -> io::Result<()>;
+}
+
+/// Who speaks, and what it hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) time: Ktime,
+    /// Of pause-trace.
+    pub(crate) version: &'static str,
+    /// As in `uname -r`.
+    pub(crate) kernel: String,
+    /// As in `uname -m`.
+    pub(crate) arch: String,
+    pub(crate) hooks: Vec<Hook>,
+}
+
+/// A place in the kernel where events come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Hook {
+    /// `sched_process_fork`, `setns` …
+    pub(crate) hook: String,
+    /// `tp_btf`, `fentry`, `kprobe`, `tracepoint` or `missing`.
+    pub(crate) how: &'static str,
+}
+
+/// A scenario of the reference check, played to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ScenarioResult {
+    /// When it was over.
+    pub(crate) time: Ktime,
+    /// `namespaces`, `lifecycle`, `signals` …
+    pub(crate) family: &'static str,
+    /// Kebab-case.
+    pub(crate) name: &'static str,
+    /// What it shows, as a sentence.
+    pub(crate) title: &'static str,
+    pub(crate) outcome: Outcome,
+    /// The numbers that prove it: an inode, a latency, an errno. Escaped; may be empty.
+    pub(crate) proof: String,
+    /// Why it failed or is inconclusive. Escaped; empty for a pass.
+    pub(crate) reason: String,
+    /// Rules that found a violation, by id: as they had to, where a fault was injected.
+    pub(crate) found: Vec<&'static str>,
+    /// In ns.
+    pub(crate) duration: u64,
+}
+
+/// Events that found no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Loss {
+    pub(crate) time: Ktime,
+    pub(crate) kind: Kind,
+    pub(crate) count: u64,
+}
+
+/// How a run came out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) time: Ktime,
+    /// What stands, by rule id, in that order.
+    pub(crate) rules: Vec<(&'static str, Counts)>,
+    pub(crate) verdicts: Counts,
+    /// All zero where none were played.
+    pub(crate) scenarios: Counts,
+    /// Kernel events that arrived, by kind; kinds of which none came may be left out.
+    pub(crate) events: Vec<(Kind, u64)>,
+    /// Kernel events that were dropped.
+    pub(crate) lost: Vec<(Kind, u64)>,
+    /// In ns.
+    pub(crate) duration: u64,
+    /// Ended by Ctrl-C.
+    pub(crate) interrupted: bool,
+}
+
+/// How a report is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) clock: Clock,
+    pub(crate) look: Look,
+    /// Whether the text report shows verdicts that passed, one by one.
+    pub(crate) passes: bool,
+}
+
+/// A report in `format`, written to `out`.
+pub(crate) fn new(
+    format: Format,
+    out: Box<dyn Write + Send>,
+    settings: Settings,
+) -> Box<dyn Report> {
+    match format {
+        Format::Text => Box::new(TextReport::new(out, settings.look, settings.passes)),
+        Format::Json => Box::new(json::JsonReport::new(out, settings.clock)),
+        Format::Junit => Box::new(junit::JunitReport::new(out)),
+        Format::Sarif => Box::new(sarif::SarifReport::new(out, settings.clock)),
+    }
+}
+
+/// A kind of event, as reports name it.
+pub(crate) fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Fork => "fork",
+        Kind::Exec => "exec",
+        Kind::Exit => "exit",
+        Kind::Free => "free",
+        Kind::Namespace => "namespace",
+        Kind::SignalGenerate => "signal_generate",
+        Kind::SignalDeliver => "signal_deliver",
+        Kind::CgroupMkdir => "cgroup_mkdir",
+        Kind::CgroupRmdir => "cgroup_rmdir",
+        Kind::CgroupAttach => "cgroup_attach",
+        Kind::OomVictim => "oom_victim",
+        Kind::Watch => "watch",
+    }
+}
+
+fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Pass => "pass",
+        Outcome::Inconclusive => "inconclusive",
+        Outcome::Fail => "fail",
+    }
+}
+
+fn total(of: &[(Kind, u64)]) -> u64 {
+    of.iter().map(|(_, count)| count).sum()
+}

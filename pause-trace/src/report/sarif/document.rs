@@ -1,0 +1,156 @@
+//! As much of SARIF 2.1.0 as is used, under the standard's names.
+
+use serde::Serialize;
+
+use crate::{event::Ktime, rules::Rule, verdict::Severity};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Log<'a> {
+    #[serde(rename = "$schema")]
+    pub(super) schema: &'static str,
+    pub(super) version: &'static str,
+    pub(super) runs: [Run<'a>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Run<'a> {
+    pub(super) tool: Tool,
+    pub(super) invocations: [Invocation<'a>; 1],
+    pub(super) results: &'a [SarifResult],
+}
+
+#[derive(Serialize)]
+pub(super) struct Tool {
+    pub(super) driver: Driver,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Driver {
+    pub(super) name: &'static str,
+    pub(super) version: &'static str,
+    pub(super) semantic_version: &'static str,
+    pub(super) rules: Vec<Descriptor>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Descriptor {
+    pub(super) id: &'static str,
+    pub(super) name: &'static str,
+    pub(super) short_description: Message,
+    pub(super) help: Help,
+    pub(super) default_configuration: Configuration,
+}
+
+impl From<&'static Rule> for Descriptor {
+    fn from(rule: &'static Rule) -> Self {
+        Self {
+            id: rule.id,
+            name: rule.name,
+            short_description: Message {
+                text: rule.summary.to_owned(),
+            },
+            help: Help {
+                text: rule.doc,
+                markdown: rule.doc,
+            },
+            default_configuration: Configuration {
+                level: level(rule.severity),
+            },
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Help {
+    pub(super) text: &'static str,
+    pub(super) markdown: &'static str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Configuration {
+    pub(super) level: &'static str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Message {
+    pub(super) text: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Invocation<'a> {
+    /// Whether the run came to its end; not whether it found anything.
+    pub(super) execution_successful: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) start_time_utc: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) end_time_utc: Option<String>,
+    pub(super) tool_execution_notifications: &'a [Notification],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Notification {
+    pub(super) level: &'static str,
+    pub(super) message: Message,
+    pub(super) time_utc: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SarifResult {
+    pub(super) rule_id: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rule_index: Option<usize>,
+    pub(super) kind: &'static str,
+    pub(super) level: &'static str,
+    pub(super) message: Message,
+    pub(super) locations: [Location; 1],
+    pub(super) properties: Properties,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Location {
+    pub(super) logical_locations: [LogicalLocation; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LogicalLocation {
+    pub(super) name: String,
+    pub(super) fully_qualified_name: String,
+    /// `resource` is the standard's word for what is no code (§3.33.7).
+    pub(super) kind: &'static str,
+}
+
+/// §3.8: what the standard has no place for.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Properties {
+    pub(super) time_utc: String,
+    pub(super) ktime_ns: Ktime,
+    pub(super) expected: serde_json::Value,
+    pub(super) observed: serde_json::Value,
+    pub(super) evidence: Vec<Step>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Step {
+    pub(super) time_utc: String,
+    pub(super) ktime_ns: Ktime,
+    pub(super) what: String,
+}
+
+pub(super) fn level(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Info => "note",
+    }
+}

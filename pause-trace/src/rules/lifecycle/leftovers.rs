@@ -1,0 +1,196 @@
+//! PT205: nothing of a pod outlives it.
+
+use crate::rules::{ending, prelude::*};
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT205",
+    name: "leftovers",
+    severity: Severity::Error,
+    summary: "processes of a pod survive its end",
+    doc: "\
+## What it checks
+A while after a pod was removed, no process may live in the cgroups of its containers or in a pid namespace of its own. \
+The pause counts too.
+
+## Why it matters
+What is left keeps memory, ports, mounts and volumes of a pod that the API no longer knows: nobody will ever stop it, and \
+the next pod meets it as \"device busy\" or \"address in use\".
+
+## How to fix it
+Kill what is listed. Then look at the runtime: in a shared pid namespace the end of a container's entrypoint does not \
+take its children with it, so the runtime has to kill the whole cgroup.
+
+## Example
+    2 processes live 10.0 s after the pod was removed: sleep (pid 4711, container web), sh (pid 4712, container web)
+
+## Source
+opencontainers/runc#4047, #4145; kubernetes/kubernetes#107730, #110181 (leaked pause).
+",
+    needs: &[Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+    on: &[On::RemovalDue],
+    judge,
+};
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    let Change::RemovalDue(pod) = change else {
+        return;
+    };
+    let Some(pod) = context.state.pods.get(pod) else {
+        return;
+    };
+    // Until the pause ended: after that the kernel lets nobody be born there (`disable_pid_allocation`), and gives the
+    // number to the next pod.
+    let pid_namespaces: Vec<_> = pod
+        .sandboxes
+        .iter()
+        .filter_map(|id| context.state.containers.get(id))
+        .filter_map(|sandbox| {
+            let namespaces = sandbox
+                .namespaces
+                .filter(|namespaces| namespaces.pid_level > 0)?;
+            let until = sandbox.ended.map_or(Ktime::MAX, |ended| ended.time);
+            Some((namespaces.pid, until))
+        })
+        .collect();
+    let is_left = |process: &&Process| {
+        let is_there = |(inode, until): &(u32, Ktime)| {
+            *inode == process.namespaces.pid && process.forked <= *until
+        };
+        let is_its = process.pod.as_ref() == Some(&pod.id) || pid_namespaces.iter().any(is_there);
+        is_its && process.is_alive()
+    };
+    let mut left: Vec<_> = context.state.processes.iter().filter(is_left).collect();
+    left.sort_by_key(|process| process.id);
+    let waited = context
+        .now
+        .saturating_sub(pod.removed.unwrap_or(context.now));
+    if left.is_empty() {
+        return sink.pass(Subject::pod(&pod.id), || {
+            Details::new(format!(
+                "no process is left {} after the removal",
+                Duration(waited)
+            ))
+            .observed("processes", Value::Number(0))
+            .observed("reaped", Value::Number(pod.reaped))
+        });
+    }
+    let needs = (&[Kind::Exit, Kind::CgroupAttach][..], pod.declared);
+    ending::fail_if_seen(context, needs, sink, Subject::process(left[0]), || {
+        let name = |process: &Process| match &process.container {
+            Some(container) => format!("container {}", context.container_name(container)),
+            None => "its pid namespace".to_owned(),
+        };
+        let listed = left.iter().take(ending::MAX_LISTED);
+        let names: Vec<_> = listed
+            .clone()
+            .map(|process| {
+                format!(
+                    "{} (pid {}, {})",
+                    process.comm,
+                    process.id.pid,
+                    name(process)
+                )
+            })
+            .collect();
+        let (count, verb) = if left.len() == 1 {
+            ("1 process", "lives")
+        } else {
+            (&*format!("{} processes", left.len()), "live")
+        };
+        let more = if left.len() > ending::MAX_LISTED {
+            " …"
+        } else {
+            ""
+        };
+        let details = Details::new(format!(
+            "{count} {verb} {} after the pod was removed: {}{more}",
+            Duration(waited),
+            names.join(", ")
+        ))
+        .expected("processes", Value::Number(0))
+        .observed("processes", Value::Number(left.len() as u64))
+        .observed("since the removal", Value::Duration(waited));
+        let details = listed.fold(details, |details, process| {
+            let what = format!(
+                "fork of {} (pid {}) in {}",
+                process.comm,
+                process.id.pid,
+                name(process)
+            );
+            details.evidence(process.forked, what)
+        });
+        details.evidence(pod.removed.unwrap_or(context.now), "the pod was removed")
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::testing::*;
+
+    #[test]
+    fn a_pod_that_is_gone_passes() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.end(init, WaitStatus::exited(0));
+        scene.remove_pod("p");
+        scene.end(pause, WaitStatus::killed(9));
+        scene.wait_ms(1_100);
+        scene.expect("PT205", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn children_and_the_pause_of_a_removed_pod_fail() {
+        let mut scene = Scene::new();
+        scene.shared_pid_pod("p");
+        let init = scene.container("p", "a");
+        scene.fork(init);
+        scene.end(init, WaitStatus::killed(9));
+        scene.remove_pod("p");
+        scene.wait_ms(1_100);
+        let [verdict] = &scene.expect("PT205", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(verdict.details.observed[0], ("processes", Value::Number(2)));
+        assert!(
+            verdict.details.message.contains("container a"),
+            "{}",
+            verdict.details.message
+        );
+    }
+
+    #[test]
+    fn a_zombie_is_not_a_live_process_and_another_pods_is_not_this_ones() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.pod("q");
+        scene.container("q", "b");
+        scene.exit(pause, WaitStatus::exited(0));
+        scene.remove_pod("p");
+        scene.wait_ms(1_100);
+        scene.expect("PT205", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn a_pod_that_was_given_the_same_pid_namespace_number_is_another() {
+        let mut scene = Scene::new();
+        let pause = scene.shared_pid_pod("p");
+        let inode = scene.namespaces(pause).pid;
+        scene.end(pause, WaitStatus::exited(0));
+        scene.remove_pod("p");
+        scene.pod_with("q", Modes::plain(), |ns| ns.pid = inode);
+        scene.wait_ms(1_100);
+        scene.expect("PT205", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn lost_exits_make_it_inconclusive() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        scene.lose(Kind::Exit, 1);
+        scene.remove_pod("p");
+        scene.wait_ms(1_100);
+        scene.expect("PT205", &[Outcome::Inconclusive]);
+    }
+}

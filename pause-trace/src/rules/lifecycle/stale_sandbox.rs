@@ -1,0 +1,287 @@
+//! PT203: containers live in the sandbox that counts.
+
+use crate::rules::{ending, prelude::*};
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT203",
+    name: "stale-sandbox",
+    severity: Severity::Error,
+    summary: "a container lives in the namespaces of a sandbox that was replaced or has died",
+    doc: "\
+## What it checks
+When a pod gets a new sandbox, no container may still run in the namespaces of the former one. When a container starts, \
+the pause of its sandbox must be alive. A restarted container must find the namespaces that its former run had, unless \
+the sandbox was replaced in between. (One that is in any other namespace than its sandbox's is reported by PT101 to PT104, \
+whatever it was given.)
+
+## Why it matters
+Such a container is cut off: another address than its pod's, no localhost to its neighbours, and nothing in the API that \
+shows it. It looks healthy until somebody calls it.
+
+## How to fix it
+Delete the container (or the pod), so that it is made in the new sandbox. Whoever replaces a sandbox has to end its \
+containers first.
+
+## Example
+    container web lives in net 4026532179 of a replaced sandbox, the pod's is net 4026532641
+
+## Source
+kubernetes/kubernetes#48585; containers/podman#12262; kubelet: a changed sandbox kills the pod's containers.
+",
+    needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
+    on: &[On::Executed],
+    judge,
+};
+
+/// What a sandbox may hold for its pod.
+const SHARED: [NamespaceKind; 4] = [
+    NamespaceKind::Net,
+    NamespaceKind::Ipc,
+    NamespaceKind::Uts,
+    NamespaceKind::Pid,
+];
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    let Change::Executed(process) = change else {
+        return;
+    };
+    let Some((process, container, pod)) = context.inside(*process) else {
+        return;
+    };
+    if process.execs != 1 {
+        return; // not its first exec
+    }
+    match process.role {
+        Role::Pause if pod.sandboxes.len() > 1 && pod.sandbox() == Some(&container.id) => {
+            judge_replacement(context, process, pod, sink);
+        }
+        Role::Init => judge_start(context, process, container, pod, sink),
+        _ => {}
+    }
+}
+
+/// The kinds that a container shares with its pod, and its namespaces of these kinds.
+fn shared(container: &Container) -> impl Iterator<Item = (NamespaceKind, u32)> {
+    let kinds = SHARED
+        .into_iter()
+        .filter(|kind| *container.modes.get(*kind) == Mode::Pod);
+    kinds.filter_map(|kind| {
+        container
+            .namespaces
+            .map(|namespaces| (kind, namespaces.get(kind)))
+    })
+}
+
+fn judge_replacement(context: &Context<'_>, pause: &Process, pod: &Pod, sink: &mut Sink<'_>) {
+    let mut stale = 0;
+    for former in pod
+        .sandboxes
+        .iter()
+        .rev()
+        .skip(1)
+        .filter_map(|id| context.state.containers.get(id))
+    {
+        for (container, init) in ending::running(context.state, former, pod) {
+            let differs =
+                |(kind, inode): &(NamespaceKind, u32)| *inode != pause.namespaces.get(*kind);
+            let Some((kind, inode)) = shared(container).find(differs) else {
+                continue;
+            };
+            stale += 1;
+            let needs = (&[Kind::Exit][..], container.declared);
+            ending::fail_if_seen(context, needs, sink, Subject::process(init), || {
+                let (kind_name, now) = (kind.name(), pause.namespaces.get(kind));
+                let details = Details::new(format!(
+                    "container {} lives in {kind_name} {inode} of a replaced sandbox, the pod's is {kind_name} {now}",
+                    container.name
+                ));
+                let details = shared(container).fold(details, |details, (kind, inode)| {
+                    details
+                        .expected(kind.name(), Value::Namespace(pause.namespaces.get(kind)))
+                        .observed(kind.name(), Value::Namespace(inode))
+                });
+                let details = details.evidence(
+                    container.started.unwrap_or(init.forked),
+                    format!(
+                        "exec of {} in container {}, pid {}",
+                        init.file, container.name, init.id.pid
+                    ),
+                );
+                let details = match former.ended {
+                    Some(ended) => {
+                        details.evidence(ended.time, format!("its pause ended: {}", ended.status))
+                    }
+                    None => details,
+                };
+                details.evidence(
+                    context.now,
+                    format!("exec of the new sandbox's pause, pid {}", pause.id.pid),
+                )
+            });
+        }
+    }
+    if stale == 0 {
+        sink.pass(Subject::process(pause), || {
+            Details::new("the sandbox was replaced, and no container runs in the former one")
+                .observed("containers in the former sandbox", Value::Number(0))
+        });
+    }
+}
+
+fn judge_start(
+    context: &Context<'_>,
+    init: &Process,
+    container: &Container,
+    pod: &Pod,
+    sink: &mut Sink<'_>,
+) {
+    let sandbox = ending::sandbox_for(context.state, container, pod);
+    let executed = init.executed.unwrap_or(context.now);
+    let dead = sandbox.and_then(|sandbox| {
+        Some((
+            sandbox,
+            sandbox.ended.filter(|ended| ended.time < executed)?,
+        ))
+    });
+    if let Some((sandbox, ended)) = dead {
+        let dead_for = executed.saturating_sub(ended.time);
+        return sink.fail(Subject::process(init), || {
+            Details::new(format!(
+                "container {} was started in a sandbox whose pause had ended {} before",
+                container.name,
+                Duration(dead_for)
+            ))
+            .expected("pause", Value::Text("alive".to_owned()))
+            .observed("pause", Value::Status(ended.status))
+            .evidence(
+                sandbox.started.unwrap_or(sandbox.declared),
+                "exec of the pause",
+            )
+            .evidence(ended.time, format!("end of the pause: {}", ended.status))
+            .evidence(
+                context.now,
+                format!("exec of {} in container {}", init.file, container.name),
+            )
+        });
+    }
+    let is_former = |former: &&Container| {
+        former.id != container.id && former.name == container.name && former.namespaces.is_some()
+    };
+    let formers = pod
+        .containers
+        .iter()
+        .filter_map(|id| context.state.containers.get(id));
+    let Some(former) = formers.filter(is_former).last() else {
+        return;
+    };
+    let replaced = ending::sandbox_for(context.state, former, pod).map(|sandbox| &sandbox.id)
+        != sandbox.map(|sandbox| &sandbox.id);
+    let same = |(kind, inode): (NamespaceKind, u32)| {
+        former
+            .namespaces
+            .is_some_and(|namespaces| namespaces.get(kind) == inode)
+    };
+    if replaced || !shared(container).all(same) {
+        return; // PT101 to PT104 compare it with its sandbox
+    }
+    sink.pass(Subject::process(init), || {
+        let names: Vec<_> = shared(container)
+            .map(|(kind, inode)| format!("{} {inode}", kind.name()))
+            .collect();
+        let details = Details::new(format!(
+            "restarted container {} found the namespaces of its former run: {}",
+            container.name,
+            names.join(", ")
+        ));
+        shared(container).fold(details, |details, (kind, inode)| {
+            details.observed(kind.name(), Value::Namespace(inode))
+        })
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::testing::*;
+
+    #[test]
+    fn a_container_that_outlives_its_replaced_sandbox_fails() {
+        let mut scene = Scene::new();
+        let former = scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.end(former, WaitStatus::killed(9));
+        let pause = scene.sandbox("p", |_| {});
+        let [verdict] = &scene.expect("PT203", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(
+            verdict.subject.process.map(|process| process.id),
+            Some(init)
+        );
+        assert_eq!(
+            verdict.details.expected[0],
+            ("net", Value::Namespace(scene.namespaces(pause).net))
+        );
+        assert_eq!(
+            verdict.details.observed[0],
+            ("net", Value::Namespace(scene.namespaces(former).net))
+        );
+    }
+
+    #[test]
+    fn a_sandbox_replaced_after_its_containers_ended_passes() {
+        let mut scene = Scene::new();
+        let former = scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.end(init, WaitStatus::killed(9));
+        scene.end(former, WaitStatus::killed(9));
+        scene.sandbox("p", |_| {});
+        scene.container("p", "a2");
+        scene.expect("PT203", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn host_network_is_no_former_sandboxs() {
+        let mut scene = Scene::new();
+        let node = Modes {
+            net: Mode::Node,
+            ipc: Mode::Node,
+            uts: Mode::Node,
+            pid: Mode::Node,
+            user: Mode::Node,
+        };
+        let former = scene.pod_with("p", node, |_| {});
+        scene.container("p", "a");
+        scene.end(former, WaitStatus::killed(9));
+        scene.sandbox("p", |_| {});
+        scene.expect("PT203", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn a_container_started_in_a_dead_sandbox_fails() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.end(pause, WaitStatus::exited(0));
+        scene.container("p", "a");
+        let [verdict] = &scene.expect("PT203", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert!(
+            verdict
+                .details
+                .message
+                .contains("started in a sandbox whose pause had ended")
+        );
+    }
+
+    #[test]
+    fn a_missed_end_of_the_old_container_proves_nothing() {
+        let mut scene = Scene::new();
+        let former = scene.pod("p");
+        scene.container("p", "a");
+        scene.lose(Kind::Exit, 1);
+        scene.end(former, WaitStatus::killed(9));
+        scene.sandbox("p", |_| {});
+        scene.expect("PT203", &[Outcome::Inconclusive]);
+    }
+}

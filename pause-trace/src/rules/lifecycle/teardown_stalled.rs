@@ -1,0 +1,198 @@
+//! PT208: a pid namespace goes with its init.
+
+use crate::rules::{ending, prelude::*};
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT208",
+    name: "teardown-stalled",
+    severity: Severity::Error,
+    summary: "a pid namespace's init is gone but members remain unreaped",
+    doc: "\
+## What it checks
+When pid 1 of a pod's pid namespace ends, the kernel kills every other process in it and waits until each has been reaped. \
+Within a limit none may be left.
+
+## Why it matters
+Until then the dead init can't be reaped either: the runtime waits for an exit that does not come, and the pod hangs in \
+Terminating.
+
+## How to fix it
+The finding lists what is left. A zombie has to be reaped by its parent, for an exec session a process of the runtime \
+outside the namespace: that one hangs. A live process does not die of SIGKILL because the kernel has it waiting for \
+storage (state D) or frozen: see `/proc/PID/stack` and its cgroup's `cgroup.freeze`.
+
+## Example
+    1 process remains 5.0 s after init web (pid 812) ended: session (pid 4711, zombie of shim, pid 100)
+
+## Source
+`zap_pid_ns_processes` (Linux, kernel/pid_namespace.c); containerd/containerd#11133.
+",
+    needs: &[Kind::Fork, Kind::Exit, Kind::Free],
+    on: &[On::TeardownDue, On::Reaped],
+    judge,
+};
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    match change {
+        Change::TeardownDue {
+            pid_namespace,
+            init,
+        } => judge_remains(context, *pid_namespace, *init, sink),
+        Change::Reaped(process) => {
+            let Some((init, _, _)) = context.inside(*process) else {
+                return;
+            };
+            if let (true, Some(ended)) = (init.is_namespace_init(), init.ended) {
+                let took = context.now.saturating_sub(ended.time);
+                sink.pass(Subject::process(init), || {
+                    Details::new(format!(
+                        "pid namespace {} was empty and its init reaped {} after its end",
+                        init.namespaces.pid,
+                        Duration(took)
+                    ))
+                    .observed("end to reaping", Value::Duration(took))
+                });
+            }
+        }
+        _ => {}
+    }
+}
+
+fn judge_remains(context: &Context<'_>, pid_namespace: u32, init: ProcessId, sink: &mut Sink<'_>) {
+    let Some((init, container, _)) = context.inside(init) else {
+        return;
+    };
+    let processes = context.state.processes.iter();
+    let is_left = |process: &&Process| {
+        process.namespaces.pid == pid_namespace && process.id != init.id && process.reaped.is_none()
+    };
+    let mut remain: Vec<_> = processes.filter(is_left).collect();
+    let Some(ended) = init.ended.filter(|_| !remain.is_empty()) else {
+        return;
+    };
+    remain.sort_by_key(|process| process.id);
+    let waited = context.now.saturating_sub(ended.time);
+    let needs = (&[Kind::Exit, Kind::Free][..], container.declared);
+    ending::fail_if_seen(context, needs, sink, Subject::process(init), || {
+        let tell = |process: &Process| {
+            let state = match process.ended {
+                None => "alive".to_owned(),
+                Some(ended) => match context.state.processes.get(ended.parent) {
+                    Some(parent) => format!("zombie of {}, pid {}", parent.comm, parent.id.pid),
+                    None => format!("zombie of pid {}", ended.parent.pid),
+                },
+            };
+            format!("{} (pid {}, {state})", process.comm, process.id.pid)
+        };
+        let listed = remain.iter().take(ending::MAX_LISTED);
+        let names: Vec<_> = listed.clone().map(|process| tell(process)).collect();
+        let count = if remain.len() == 1 {
+            "1 process remains"
+        } else {
+            &*format!("{} processes remain", remain.len())
+        };
+        let details = Details::new(format!(
+            "{count} {} after init {} (pid {}) ended: {}",
+            Duration(waited),
+            init.comm,
+            init.id.pid,
+            names.join(", ")
+        ))
+        .expected("processes", Value::Number(0))
+        .observed("processes", Value::Number(remain.len() as u64))
+        .observed("since its end", Value::Duration(waited))
+        .evidence(
+            ended.time,
+            format!(
+                "init of pid namespace {pid_namespace} ended: {}",
+                ended.status
+            ),
+        );
+        listed.fold(details, |details, process| {
+            let time = process.ended.map_or(process.forked, |ended| ended.time);
+            let what = if process.ended.is_some() {
+                "ended"
+            } else {
+                "was forked"
+            };
+            details.evidence(
+                time,
+                format!("{} (pid {}) {what}", process.comm, process.id.pid),
+            )
+        })
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::testing::*;
+
+    #[test]
+    fn a_namespace_that_empties_passes() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        let child = scene.fork(init);
+        scene.exit(init, WaitStatus::exited(0));
+        scene.end(child, WaitStatus::killed(9));
+        scene.reap(init);
+        scene.wait_ms(1_100);
+        scene.expect("PT208", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn a_session_that_its_runtime_does_not_reap_fails() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        let session = scene.session_with(init, |_| {});
+        scene.exit(init, WaitStatus::exited(0));
+        scene.exit(session, WaitStatus::killed(9));
+        scene.wait_ms(1_100);
+        let [verdict] = &scene.expect("PT208", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        let message = &verdict.details.message;
+        assert!(
+            message.contains("1 process remains") && message.contains("zombie of"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn an_init_that_alone_waits_for_its_reaper_is_no_stalled_teardown() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        let child = scene.fork(init);
+        scene.exit(init, WaitStatus::exited(0));
+        scene.end(child, WaitStatus::killed(9));
+        scene.wait_ms(1_100);
+        scene.expect("PT208", &[]);
+    }
+
+    #[test]
+    fn the_end_of_a_container_in_a_shared_pid_namespace_tears_nothing_down() {
+        let mut scene = Scene::new();
+        scene.shared_pid_pod("p");
+        let init = scene.container("p", "a");
+        scene.fork(init);
+        scene.end(init, WaitStatus::exited(0));
+        scene.wait_ms(1_100);
+        scene.expect("PT208", &[]);
+    }
+
+    #[test]
+    fn lost_reapings_make_it_inconclusive() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        let child = scene.fork(init);
+        scene.exit(init, WaitStatus::exited(0));
+        scene.exit(child, WaitStatus::killed(9));
+        scene.lose(Kind::Free, 1);
+        scene.wait_ms(1_100);
+        scene.expect("PT208", &[Outcome::Inconclusive]);
+    }
+}

@@ -1,0 +1,280 @@
+//! PT112: an exec session or probe runs where its container runs.
+
+use super::membership;
+use crate::rules::{ending, prelude::*};
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT112",
+    name: "exec-session",
+    severity: Severity::Error,
+    summary: "an exec session or probe runs in other namespaces than its container",
+    doc: "\
+## What it checks
+A process that comes into a container from outside and executes (`kubectl exec`, an exec probe, a lifecycle hook) must be in \
+each of the namespaces of the container's entrypoint: net, ipc, uts, pid, mnt, user and cgroup. It is compared where it \
+executes first: what the session does to itself afterwards is its own business. If the entrypoint has ended by then there is \
+nothing to compare with.
+
+## Why it matters
+A probe in the wrong namespaces says healthy of something that is not the container. A session in the host's namespaces is a \
+root shell on the node for everyone who may exec into a pod.
+
+## How to fix it
+The runtime missed a join: compare `ls -l /proc/PID/ns` of session and entrypoint, and update the runtime. For sessions started \
+otherwise (a script with nsenter), give it all of the namespaces.
+
+## Example
+    sh executed with mnt 4026531841 (the host's) instead of 4026532183
+
+## Source
+CRI `ExecSync` and `Exec`; Kubernetes: \"Container probes\"; pelagos#332.
+",
+    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach, Kind::Namespace],
+    on: &[On::Executed],
+    judge,
+};
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    let Change::Executed(id) = change else { return };
+    let Some((session, container, _)) = membership::first_exec(context, *id, Role::Session) else {
+        return;
+    };
+    let subject = || Subject::process(session);
+    let Some(init) = container
+        .init
+        .and_then(|init| context.state.processes.get(init))
+    else {
+        sink.inconclusive(subject(), || {
+            Details::new("the container's entrypoint is not known")
+        });
+        return;
+    };
+    if let Some(ended) = init.ended {
+        sink.inconclusive(subject(), || {
+            Details::new(format!(
+                "{} executed when the container's entrypoint had ended",
+                session.comm
+            ))
+            .evidence(
+                ended.time,
+                format!("pid {} ended: {}", init.id.pid, ended.status),
+            )
+        });
+        return;
+    }
+    // The entrypoint's present ones are what a runtime finds in /proc; one that keeps the paths of the first is right too.
+    let first = container.namespaces.unwrap_or(init.namespaces);
+    let differing: Vec<_> = NamespaceKind::ALL
+        .into_iter()
+        .filter(|kind| {
+            let observed = session.namespaces.get(*kind);
+            observed != init.namespaces.get(*kind) && observed != first.get(*kind)
+        })
+        .collect();
+    let pid = init.id.pid;
+    if differing.is_empty() {
+        sink.pass(subject(), || {
+            Details::new(format!(
+                "all {} namespaces are those of the entrypoint, pid {pid}",
+                NamespaceKind::ALL.len()
+            ))
+            .observed("net", Value::Namespace(session.namespaces.net))
+            .observed("pid", Value::Namespace(session.namespaces.pid))
+            .observed("mnt", Value::Namespace(session.namespaces.mnt))
+        });
+        return;
+    }
+    // The entrypoint may have moved, or not be the entrypoint, if something was missed.
+    let needs = (
+        &[Kind::Namespace, Kind::Exec, Kind::Fork, Kind::CgroupAttach][..],
+        container.declared.min(init.forked),
+    );
+    ending::fail_if_seen(context, needs, sink, subject(), || {
+        let told: Vec<_> = differing
+            .iter()
+            .map(|kind| {
+                let (name, observed) = (kind.name(), session.namespaces.get(*kind));
+                let whose = if membership::is_hosts(context, *kind, observed) {
+                    " (the host's)"
+                } else {
+                    ""
+                };
+                format!(
+                    "{name} {observed}{whose} instead of {}",
+                    init.namespaces.get(*kind)
+                )
+            })
+            .collect();
+        let message = format!("{} executed with {}", session.comm, told.join(", "));
+        let evidence = format!(
+            "pid {} executed {}; the entrypoint is pid {pid}",
+            session.id.pid, session.file
+        );
+        differing.iter().fold(
+            Details::new(message).evidence(context.now, evidence),
+            |details, kind| {
+                details
+                    .expected(kind.name(), Value::Namespace(init.namespaces.get(*kind)))
+                    .observed(kind.name(), Value::Namespace(session.namespaces.get(*kind)))
+            },
+        )
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::testing::*;
+
+    #[test]
+    fn sessions_that_joined_everything_pass() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.session_with(init, |_| {});
+        scene.session_with(init, |_| {});
+        scene.expect("PT112", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn a_session_on_the_host_fails_with_every_namespace_told() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        let session = scene.session_with(init, |ns| *ns = HOST);
+        let [verdict] = &scene.expect("PT112", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(
+            verdict.subject.process.map(|process| process.id),
+            Some(session)
+        );
+        let kinds: Vec<_> = verdict
+            .details
+            .observed
+            .iter()
+            .map(|(name, _)| *name)
+            .collect();
+        assert_eq!(kinds, ["net", "ipc", "uts", "pid", "mnt"]);
+        for rule in ["PT101", "PT102", "PT103", "PT104", "PT105", "PT107"] {
+            assert!(
+                scene
+                    .verdicts(rule)
+                    .iter()
+                    .all(|verdict| verdict.outcome == Outcome::Pass),
+                "{rule}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_missing_join_is_enough() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.session_with(init, |ns| ns.ipc = 77);
+        let [verdict] = &scene.expect("PT112", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        let expected = Value::Namespace(scene.namespaces(init).ipc);
+        assert_eq!(verdict.details.expected, [("ipc", expected)]);
+    }
+
+    #[test]
+    fn what_a_session_does_to_itself_is_its_own_business() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        let session = scene.session_with(init, |_| {});
+        scene.change_namespaces(
+            session,
+            NamespaceCall::Unshare,
+            NamespaceKind::Net.flag(),
+            0,
+            |ns| ns.net = 77,
+        );
+        scene.exec(session);
+        let child = scene.fork(session);
+        scene.exec(child);
+        scene.expect("PT112", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn a_session_follows_an_entrypoint_that_moved_or_stays_with_where_it_was() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        let first = scene.namespaces(init).mnt;
+        scene.change_namespaces(
+            init,
+            NamespaceCall::Unshare,
+            NamespaceKind::Mnt.flag(),
+            0,
+            |ns| ns.mnt = 77,
+        );
+        scene.session_with(init, |_| {});
+        scene.session_with(init, |ns| ns.mnt = first);
+        scene.session_with(init, |ns| ns.mnt = 78);
+        scene.expect("PT112", &[Outcome::Pass, Outcome::Fail]);
+    }
+
+    #[test]
+    fn a_session_into_a_container_that_ended_is_inconclusive() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.exit(init, WaitStatus::exited(0));
+        scene.session_with(init, |ns| *ns = HOST);
+        scene.expect("PT112", &[Outcome::Inconclusive]);
+    }
+
+    #[test]
+    fn a_session_in_a_debug_container_is_where_that_is() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        scene.container("p", "a");
+        let modes = Modes {
+            pid: Mode::Target("a".into()),
+            ..Modes::plain()
+        };
+        let debug = scene.container_with("p", "debug", modes, |_| {});
+        scene.session_with(debug, |_| {});
+        scene.expect("PT112", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn the_runtime_that_starts_itself_again_inside_the_cgroup_is_no_session() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        let (cgroup, runtime) = (scene.cgroup(init), scene.runtime);
+        // runc ≥ 1.4: clone3(CLONE_INTO_CGROUP), exec of itself, then the joins, then the user's program.
+        let runc = scene.fork(runtime);
+        let again = scene.clone_with(runc, |_, own| *own = cgroup);
+        scene.exec_file(again, "/proc/self/fd/7");
+        let middle = scene.fork(again);
+        let joined = scene.namespaces(init);
+        scene.change_namespaces(middle, NamespaceCall::Setns, 0, 0, |ns| *ns = joined);
+        let session = scene.fork(middle);
+        scene.exec(session);
+        let [verdict] = &scene.expect("PT112", &[Outcome::Pass])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(
+            verdict.subject.process.map(|process| process.id),
+            Some(session)
+        );
+    }
+
+    #[test]
+    fn a_runtime_that_forgets_the_joins_after_that_is_found() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        let (cgroup, runtime) = (scene.cgroup(init), scene.runtime);
+        let session = scene.clone_with(runtime, |_, own| *own = cgroup);
+        scene.exec_file(session, "/proc/self/exe");
+        scene.exec_file(session, "/bin/sh");
+        scene.expect("PT112", &[Outcome::Fail]);
+    }
+}

@@ -1,0 +1,245 @@
+//! PT110: who else goes into a pod's namespaces.
+
+use super::membership;
+use crate::rules::{ending, prelude::*};
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT110",
+    name: "foreign-join",
+    severity: Severity::Warning,
+    summary: "a process from outside runtime and pod enters the pod's namespaces",
+    doc: "\
+## What it checks
+Processes that join (setns) a pod's namespaces belong to the pod or to the container runtime. Anybody else is named: a process \
+of another pod as a warning, one of the node (an administrator's `nsenter`, a monitoring agent, a node agent's pod that was \
+given host namespaces) as an info. Such a process must have gone into a namespace in which a process of the pod lives.
+
+## Why it matters
+Who is in a pod's network namespace hears its traffic and speaks with its address; who is in its ipc or pid namespace may touch \
+its memory and its processes. It is often meant, and should then be known.
+
+## How to fix it
+Nothing, if the visitor is known. Otherwise look at what it is and who started it: pid, command and time are in the finding.
+
+## Example
+    tcpdump, pid 9120, entered net 4026532179 of pod default/web by setns
+
+## Source
+setns(2); nsenter(1).
+",
+    needs: &[Kind::Namespace, Kind::Fork],
+    on: &[On::NamespaceChanged, On::PodRemoved],
+    judge,
+};
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    match change {
+        Change::NamespaceChanged {
+            process,
+            call: NamespaceCall::Setns,
+            flags,
+            errno: 0,
+            before,
+            after,
+        } => {
+            let Some(visitor) = context
+                .state
+                .processes
+                .get(*process)
+                .filter(|process| process.role != Role::Runtime)
+            else {
+                return;
+            };
+            for (kind, from, to) in membership::changed(*flags, before, after) {
+                let Some(pod) = context.state.owner_of(to) else {
+                    continue;
+                };
+                if visitor.pod.as_ref() != Some(pod) && context.state.is_held_by(pod, to) {
+                    visited(context, visitor, pod, (kind, from, to), sink);
+                }
+            }
+        }
+        Change::PodRemoved(id) => {
+            let Some(pod) = context.state.pods.get(id) else {
+                return;
+            };
+            sink.pass(Subject::pod(id), || {
+                let lived = Duration(context.now.saturating_sub(pod.declared));
+                Details::new(format!(
+                    "nobody from outside entered the pod's namespaces in {lived}"
+                ))
+                .observed("watched for", Value::Duration(lived.0))
+            });
+        }
+        _ => {}
+    }
+}
+
+fn visited(
+    context: &Context<'_>,
+    visitor: &Process,
+    pod: &PodId,
+    (kind, from, to): (NamespaceKind, u32, u32),
+    sink: &mut Sink<'_>,
+) {
+    let Process {
+        id, ns_pid, comm, ..
+    } = *visitor;
+    let subject = Subject {
+        pod: Some(pod.clone()),
+        container: None,
+        process: Some(ProcessRef { id, ns_pid, comm }),
+    };
+    // Of whom the runtime forked unseen nobody knows that it is the runtime's.
+    let kinds = if visitor.pod.is_some() {
+        &[][..]
+    } else {
+        &[Kind::Fork][..]
+    };
+    ending::fail_if_seen(context, (kinds, 0), sink, subject, || {
+        let (name, pid) = (kind.name(), id.pid);
+        let home = visitor.pod.as_ref();
+        let whose = home
+            .map(|home| format!(" of pod {}", membership::pod_name(context, home)))
+            .unwrap_or_default();
+        let details = Details::new(format!(
+            "{comm}, pid {pid}{whose}, entered {name} {to} of pod {} by setns",
+            membership::pod_name(context, pod)
+        ))
+        .expected(
+            name,
+            Value::Text("entered by runtime and pod only".to_owned()),
+        )
+        .observed(name, Value::Namespace(to))
+        .evidence(
+            context.now,
+            format!("pid {pid} left {name} {from} for {to}"),
+        );
+        match home.map(|home| context.state.pods.get(home)) {
+            Some(home) if !home.is_some_and(membership::is_node_agent) => details,
+            _ => details.milder(Severity::Info),
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::testing::*;
+
+    const NET: u64 = NamespaceKind::Net.flag();
+
+    #[test]
+    fn a_pod_that_nobody_visits_passes_when_it_goes() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.session_with(init, |_| {});
+        scene.remove_pod("p");
+        scene.expect("PT110", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn a_visitor_from_the_node_is_an_info_and_told_once() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let Namespaces { net, ipc, .. } = scene.namespaces(pause);
+        let visitor = scene.fork(scene.stranger);
+        scene.change_namespaces(visitor, NamespaceCall::Setns, NET, 0, |ns| ns.net = net);
+        scene.change_namespaces(visitor, NamespaceCall::Setns, 0, 0, |ns| ns.ipc = ipc);
+        scene.remove_pod("p");
+        let [verdict] = &scene.expect("PT110", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(verdict.severity(), Severity::Info);
+        assert_eq!(
+            verdict.subject.process.map(|process| process.id),
+            Some(visitor)
+        );
+        assert_eq!(verdict.subject.pod.as_deref(), Some("p"));
+    }
+
+    #[test]
+    fn a_visitor_that_was_never_seen_before_is_told_too() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let pid = scene.namespaces(pause).pid;
+        let stranger = scene.stranger;
+        scene.change_namespaces(stranger, NamespaceCall::Setns, 0, 0, |ns| {
+            ns.pid_children = pid
+        });
+        scene.expect("PT110", &[Outcome::Fail]);
+    }
+
+    #[test]
+    fn another_pods_process_is_a_warning_for_the_pod_it_visits() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let net = scene.namespaces(pause).net;
+        scene.pod("q");
+        let intruder = scene.container("q", "x");
+        scene.change_namespaces(intruder, NamespaceCall::Setns, NET, 0, |ns| ns.net = net);
+        let [verdict] = &scene.expect("PT110", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(verdict.severity(), Severity::Warning);
+        assert_eq!(verdict.subject.pod.as_deref(), Some("p"));
+        assert!(
+            verdict.details.message.contains("of pod default/q"),
+            "{}",
+            verdict.details.message
+        );
+    }
+
+    #[test]
+    fn a_node_agents_pod_is_an_info() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let net = scene.namespaces(pause).net;
+        scene.pod_with(
+            "cni",
+            Modes {
+                net: Mode::Node,
+                uts: Mode::Node,
+                ..Modes::plain()
+            },
+            |_| {},
+        );
+        let agent = scene.container("cni", "agent");
+        scene.change_thread(agent, NamespaceCall::Setns, NET, |ns| ns.net = net);
+        let [verdict] = &scene.expect("PT110", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(verdict.severity(), Severity::Info);
+    }
+
+    #[test]
+    fn runtime_and_pod_are_no_visitors() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let net = scene.namespaces(pause).net;
+        let init = scene.container("p", "a");
+        let plugin = scene.fork(scene.runtime);
+        scene.change_namespaces(plugin, NamespaceCall::Setns, NET, 0, |ns| ns.net = net);
+        scene.change_namespaces(init, NamespaceCall::Unshare, NET, 0, |ns| ns.net = 77);
+        scene.change_namespaces(init, NamespaceCall::Setns, NET, 0, |ns| ns.net = net);
+        scene.expect("PT110", &[]);
+    }
+
+    #[test]
+    fn a_new_namespace_under_a_number_that_a_dead_pod_had_is_no_visit() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let net = scene.namespaces(pause).net;
+        scene.end(pause, WaitStatus::exited(0));
+        let stranger = scene.stranger;
+        scene.change_namespaces(stranger, NamespaceCall::Unshare, NET, 0, |ns| ns.net = net);
+        let other = scene.fork(scene.runtime);
+        let visitor = scene.fork(scene.stranger);
+        scene.change_namespaces(other, NamespaceCall::Setns, NET, 0, |ns| ns.net = net);
+        scene.change_namespaces(visitor, NamespaceCall::Setns, NET, 0, |ns| {
+            ns.net = HOST.net
+        });
+        scene.expect("PT110", &[]);
+    }
+}

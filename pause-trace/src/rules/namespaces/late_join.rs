@@ -1,0 +1,256 @@
+//! PT108: a container keeps the namespaces that it shares with its pod.
+
+use super::membership::{self, Expected};
+use crate::rules::{ending, prelude::*};
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT108",
+    name: "late-join",
+    severity: Severity::Warning,
+    summary: "a container's process changes a shared namespace after its entrypoint ran",
+    doc: "\
+## What it checks
+After a container's entrypoint has executed, none of its processes leaves a namespace that the container shares with its \
+pod, its target or the node (net, ipc, uts, and pid and user where they are shared), nor enters one late. A helper process \
+that makes a new one, as the sandboxes of browsers and build tools do, is worth an info; the entrypoint or the pause doing \
+so is a warning. Entering a namespace that is not the pod's at all is PT109.
+
+## Why it matters
+Namespaces are given to a container before its first instruction. One that changes them afterwards is no longer where its pod, \
+its probes and its port-forwards look for it: `kubectl exec` and `localhost` may reach two different places. And what it did \
+before it joined, it did outside.
+
+## How to fix it
+Let the runtime do the joins. If the program isolates itself on purpose, let it do so in a child of its own, or turn its \
+sandbox off: the container is one already.
+
+## Example
+    nginx left the pod's net 4026532179 for 4026532411 by unshare, 812 ms after the container's entrypoint ran
+
+## Source
+Kubernetes: Pods, \"Resource sharing and communication\"; setns(2), unshare(2).
+",
+    needs: &[Kind::Namespace, Kind::Exec, Kind::Fork],
+    on: &[On::NamespaceChanged, On::Ended],
+    judge,
+};
+
+/// Those that may be shared.
+const SHARED: [NamespaceKind; 5] = [
+    NamespaceKind::Net,
+    NamespaceKind::Ipc,
+    NamespaceKind::Uts,
+    NamespaceKind::Pid,
+    NamespaceKind::User,
+];
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    match change {
+        Change::NamespaceChanged {
+            process,
+            call,
+            flags,
+            errno: 0,
+            before,
+            after,
+        } => {
+            let Some((process, container, pod)) = context.inside(*process) else {
+                return;
+            };
+            let Some(started) = container.started.filter(|_| process.role.is_inside()) else {
+                return;
+            };
+            for (kind, from, to) in membership::changed(*flags, before, after) {
+                let Some(shared) = shared(context, container, pod, kind) else {
+                    continue;
+                };
+                let comm = process.comm;
+                let name = kind.name();
+                let what = match (from == shared, to == shared) {
+                    (true, _) if *call == NamespaceCall::Setns && !is_of_pod(context, pod, to) => {
+                        continue;
+                    } // PT109
+                    (true, _) => format!("{comm} left the shared {name} {from} for {to}"),
+                    (_, true) => format!("{comm} entered the shared {name} {to} late, from {from}"),
+                    _ => continue,
+                };
+                let call = membership::call_name(*call);
+                let needs = (&[Kind::Namespace, Kind::Fork][..], process.forked);
+                ending::fail_if_seen(context, needs, sink, Subject::process(process), || {
+                    let after = Duration(context.now.saturating_sub(started));
+                    let details = Details::new(format!(
+                        "{what} by {call}, {after} after the container's entrypoint ran"
+                    ))
+                    .expected(name, Value::Namespace(shared))
+                    .observed(name, Value::Namespace(to))
+                    .evidence(
+                        started,
+                        format!("the entrypoint of {} executed", container.name),
+                    )
+                    .evidence(context.now, format!("pid {} called {call}", process.id.pid));
+                    match process.role {
+                        Role::Member | Role::Session => details.milder(Severity::Info),
+                        _ => details,
+                    }
+                });
+            }
+        }
+        Change::Ended(process) => membership::pass_at_the_end(context, *process, sink, |lived| {
+            format!("no process changed a shared namespace in {lived}")
+        }),
+        _ => {}
+    }
+}
+
+/// The namespace that a container shares with others, if it shares one of this kind.
+fn shared(
+    context: &Context<'_>,
+    container: &Container,
+    pod: &Pod,
+    kind: NamespaceKind,
+) -> Option<u32> {
+    let is_shared = match membership::mode(container, pod, kind) {
+        Mode::Container => false,
+        // The host's user namespace is everybody's: to leave it is to give up rights, not to leave the pod.
+        Mode::Node => kind != NamespaceKind::User,
+        Mode::Pod | Mode::Target(_) => true,
+    };
+    if !is_shared || !SHARED.contains(&kind) {
+        return None;
+    }
+    match membership::expected(context, container, pod, kind) {
+        Expected::Inode(inode, _) => Some(inode),
+        // The sandbox's own, which its containers share.
+        Expected::Own => container.namespaces.map(|namespaces| namespaces.get(kind)),
+        Expected::Unknown(_) => None,
+    }
+}
+
+fn is_of_pod(context: &Context<'_>, pod: &Pod, inode: u32) -> bool {
+    context.state.owner_of(inode) == Some(&pod.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::testing::*;
+
+    const NET: u64 = NamespaceKind::Net.flag();
+
+    #[test]
+    fn containers_that_stay_pass_when_they_end() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.wait_ms(1_500);
+        scene.end(init, WaitStatus::exited(0));
+        scene.end(pause, WaitStatus::exited(0));
+        let verdicts = scene.expect("PT108", &[Outcome::Pass, Outcome::Pass]);
+        assert!(
+            verdicts[0].details.message.contains("in 1.50 s"),
+            "{}",
+            verdicts[0].details.message
+        );
+    }
+
+    #[test]
+    fn an_entrypoint_that_unshares_the_network_is_warned_of_and_does_not_pass() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.change_namespaces(init, NamespaceCall::Unshare, NET, 0, |ns| ns.net = 77);
+        scene.end(init, WaitStatus::exited(0));
+        let [verdict] = &scene.expect("PT108", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(verdict.severity(), Severity::Warning);
+        assert_eq!(verdict.details.observed, [("net", Value::Namespace(77))]);
+    }
+
+    #[test]
+    fn an_entrypoint_that_joins_late_is_warned_of() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let shared = scene.namespaces(pause).net;
+        let init = scene.container_with("p", "a", Modes::plain(), |ns| ns.net = 77);
+        scene.change_namespaces(init, NamespaceCall::Setns, NET, 0, |ns| ns.net = shared);
+        let [verdict] = &scene.expect("PT108", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert!(
+            verdict.details.message.contains("late"),
+            "{}",
+            verdict.details.message
+        );
+    }
+
+    #[test]
+    fn a_helpers_sandbox_is_an_info() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "browser");
+        let helper = scene.fork(init);
+        let flags = NET | NamespaceKind::User.flag() | NamespaceKind::Pid.flag();
+        scene.change_namespaces(helper, NamespaceCall::Unshare, flags, 0, |ns| {
+            (ns.net, ns.user, ns.pid_children) = (77, 78, 79);
+        });
+        let [verdict] = &scene.expect("PT108", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(verdict.severity(), Severity::Info);
+    }
+
+    #[test]
+    fn what_is_not_shared_may_change() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        let kinds = [
+            NamespaceKind::Mnt,
+            NamespaceKind::Pid,
+            NamespaceKind::User,
+            NamespaceKind::Cgroup,
+        ];
+        let flags = kinds.iter().fold(0, |flags, kind| flags | kind.flag());
+        scene.change_namespaces(init, NamespaceCall::Unshare, flags, 0, |ns| {
+            (ns.mnt, ns.pid_children, ns.user, ns.cgroup) = (77, 78, 79, 80);
+        });
+        scene.expect("PT108", &[]);
+    }
+
+    #[test]
+    fn leaving_a_shared_pid_namespace_counts_for_the_children() {
+        let mut scene = Scene::new();
+        scene.shared_pid_pod("p");
+        let init = scene.container("p", "a");
+        let flag = NamespaceKind::Pid.flag();
+        scene.change_namespaces(init, NamespaceCall::Unshare, flag, 0, |ns| {
+            ns.pid_children = 77
+        });
+        scene.expect("PT108", &[Outcome::Fail]);
+    }
+
+    #[test]
+    fn the_runtimes_joins_and_refused_calls_are_not_late() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.change_namespaces(init, NamespaceCall::Unshare, NET, 1, |_| {});
+        let namespaces = scene.namespaces(pause);
+        let session = scene.enter(scene.runtime, scene.cgroup(init), HOST, 0, "runc:[1:CHILD]");
+        scene.change_namespaces(session, NamespaceCall::Setns, NET, 0, |ns| {
+            ns.net = namespaces.net
+        });
+        scene.expect("PT108", &[]);
+    }
+
+    #[test]
+    fn a_foreign_namespace_is_pt109s() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.change_namespaces(init, NamespaceCall::Setns, NET, 0, |ns| ns.net = HOST.net);
+        scene.expect("PT108", &[]);
+        scene.expect("PT109", &[Outcome::Fail]);
+    }
+}

@@ -1,0 +1,132 @@
+//! PT101: a pod's containers share the sandbox's network namespace.
+
+use super::membership;
+use crate::rules::prelude::*;
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT101",
+    name: "net-shared",
+    severity: Severity::Error,
+    summary: "a pod container executes in another network namespace than the sandbox's",
+    doc: "\
+## What it checks
+When a container's entrypoint executes, its network namespace must be the one that the pod's sandbox \
+holds (or the node's, for a host-network pod). In the reference pod it also tries what the namespace is for: a \
+connection over localhost to another container, a port that is taken once for the whole pod, the same addresses.
+
+## Why it matters
+Containers of a pod reach each other over localhost and share one address. A container in another namespace answers \
+nobody: \"connection refused\" on localhost, probes that fail, a Service that routes to nothing.
+
+## How to fix it
+Compare `ls -l /proc/PID/ns/net` of the container and of its pause. The runtime was given a wrong or stale path: look \
+at `linux.namespaces` in the container's OCI bundle, and restart the pod so that it gets a new sandbox.
+
+## Example
+    expected net 4026532179 (pause, pid 812), observed 4026531840 (the host's)
+
+## Source
+Kubernetes: Pods, \"Pod networking\"; CRI `NamespaceOption.network`; containers/podman#12262.
+",
+    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+    on: &[On::Executed, On::Ended, On::Observed],
+    judge,
+};
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    match change {
+        Change::Executed(_) | Change::Ended(_) => {
+            membership::judge(context, change, NamespaceKind::Net, sink);
+        }
+        Change::Observed(observation)
+            if matches!(
+                observation.what,
+                Observed::Localhost | Observed::PortSpace | Observed::Addresses
+            ) =>
+        {
+            if !observation.holds && is_unready(context, &observation.pod) {
+                let why = "it did not work, but the pod's network is not ready either (see PT113)";
+                sink.inconclusive(Subject::pod(&observation.pod), || Details::new(why));
+            } else {
+                membership::judge_use(context, observation, sink);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Without loopback or an address nothing can be said of what is shared.
+fn is_unready(context: &Context<'_>, pod: &PodId) -> bool {
+    let pod = context.state.pods.get(pod);
+    pod.is_some_and(|pod| pod.network_ready.is_none() && pod.network_unready.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::testing::*;
+
+    #[test]
+    fn containers_that_joined_pass() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        scene.container("p", "a");
+        scene.container("p", "b");
+        scene.expect("PT101", &[Outcome::Pass, Outcome::Pass]);
+    }
+
+    #[test]
+    fn a_container_with_a_namespace_of_its_own_fails() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let init = scene.container_with("p", "a", Modes::plain(), |ns| ns.net = 77);
+        let [verdict] = &scene.expect("PT101", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(
+            verdict.subject.process.map(|process| process.id),
+            Some(init)
+        );
+        assert_eq!(
+            verdict.details.expected,
+            [("net", Value::Namespace(scene.namespaces(pause).net))]
+        );
+        assert_eq!(verdict.details.observed, [("net", Value::Namespace(77))]);
+    }
+
+    #[test]
+    fn the_hosts_namespace_is_right_for_a_host_network_pod_alone() {
+        let mut scene = Scene::new();
+        scene.pod_with(
+            "p",
+            Modes {
+                net: Mode::Node,
+                ..Modes::plain()
+            },
+            |_| {},
+        );
+        scene.container("p", "a");
+        scene.expect("PT101", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn without_a_network_localhost_proves_nothing() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        scene.container("p", "a");
+        scene.observe("p", "a", Observed::NetworkReady, false, "lo is down");
+        scene.observe("p", "a", Observed::Localhost, false, "ENETUNREACH");
+        scene.expect("PT101", &[Outcome::Pass, Outcome::Inconclusive]);
+        scene.expect("PT113", &[Outcome::Fail]);
+    }
+
+    #[test]
+    fn a_refused_connection_over_localhost_fails() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        scene.container("p", "a");
+        scene.observe("p", "a", Observed::Localhost, true, "127.0.0.1:8080");
+        scene.observe("p", "a", Observed::Localhost, false, "ECONNREFUSED");
+        scene.expect("PT101", &[Outcome::Pass, Outcome::Fail]);
+    }
+}

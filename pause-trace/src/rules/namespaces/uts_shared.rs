@@ -1,0 +1,151 @@
+//! PT103: a pod's containers share the sandbox's uts namespace, or have what their mode asks for.
+
+use super::membership;
+use crate::rules::prelude::*;
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT103",
+    name: "uts-shared",
+    severity: Severity::Error,
+    summary: "a pod container executes in another uts namespace than was asked for",
+    doc: "\
+## What it checks
+When a container's entrypoint executes, its uts namespace must be the one that was asked for: the sandbox's in general, the \
+node's where the runtime gives a host-network pod the node's host name (containerd), or one of its own. Runtimes differ \
+for host-network pods (podman keeps a private one), so what was asked for decides, not the network's mode. In the \
+reference pod it also compares the host names that two containers see.
+
+## Why it matters
+A pod has one host name, and all its containers must see it: clustered software takes its identity from it. A container in \
+the node's uts namespace carries the node's name, and with CAP_SYS_ADMIN can change it for everybody.
+
+## How to fix it
+Compare `ls -l /proc/PID/ns/uts` of the container and of its pause, and the uts entry of `linux.namespaces` in the \
+container's OCI bundle with the sandbox's.
+
+## Example
+    expected uts 4026532176 (of the pause, pid 812), observed 4026531838 (the host's)
+
+## Source
+Kubernetes: DNS for Services and Pods, \"Pod's hostname\"; runtime-spec `linux.namespaces`; uts_namespaces(7).
+",
+    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+    on: &[On::Executed, On::Ended, On::Observed],
+    judge,
+};
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    match change {
+        Change::Executed(_) | Change::Ended(_) => {
+            membership::judge(context, change, NamespaceKind::Uts, sink);
+        }
+        Change::Observed(observation) if observation.what == Observed::Hostname => {
+            membership::judge_use(context, observation, sink);
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::testing::*;
+
+    #[test]
+    fn containers_that_joined_pass() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        scene.container("p", "a");
+        scene.container("p", "b");
+        scene.expect("PT103", &[Outcome::Pass, Outcome::Pass]);
+    }
+
+    #[test]
+    fn a_container_with_a_namespace_of_its_own_fails() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.container_with("p", "a", Modes::plain(), |ns| ns.uts = 77);
+        let [verdict] = &scene.expect("PT103", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(
+            verdict.details.expected,
+            [("uts", Value::Namespace(scene.namespaces(pause).uts))]
+        );
+        assert_eq!(verdict.details.observed, [("uts", Value::Namespace(77))]);
+    }
+
+    #[test]
+    fn a_host_network_pod_may_have_the_hosts_or_its_own_as_declared() {
+        let mut containerd = Scene::new();
+        containerd.pod_with(
+            "p",
+            Modes {
+                net: Mode::Node,
+                uts: Mode::Node,
+                ..Modes::plain()
+            },
+            |_| {},
+        );
+        containerd.container("p", "a");
+        containerd.expect("PT103", &[Outcome::Pass]);
+
+        let mut podman = Scene::new();
+        podman.pod_with(
+            "p",
+            Modes {
+                net: Mode::Node,
+                ..Modes::plain()
+            },
+            |_| {},
+        );
+        podman.container("p", "a");
+        podman.container_with(
+            "p",
+            "b",
+            Modes {
+                net: Mode::Node,
+                ..Modes::plain()
+            },
+            |ns| ns.uts = HOST.uts,
+        );
+        podman.expect("PT103", &[Outcome::Pass, Outcome::Fail]);
+    }
+
+    #[test]
+    fn a_private_namespace_is_right_where_it_was_asked_for() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        scene.container_with(
+            "p",
+            "a",
+            Modes {
+                uts: Mode::Container,
+                ..Modes::plain()
+            },
+            |ns| ns.uts = 77,
+        );
+        scene.expect("PT103", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn host_names_are_compared() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        scene.container("p", "a");
+        scene.observe("p", "a", Observed::Hostname, true, "p");
+        scene.observe(
+            "p",
+            "a",
+            Observed::Hostname,
+            false,
+            "node-1 \u{1b}[2J instead of p",
+        );
+        let verdicts = scene.expect("PT103", &[Outcome::Pass, Outcome::Fail]);
+        assert!(
+            verdicts[1].details.message.contains(r"\u{1b}"),
+            "{}",
+            verdicts[1].details.message
+        );
+    }
+}

@@ -1,0 +1,151 @@
+//! PT503: a pause can do little, and is ended last.
+
+use super::subject;
+use crate::rules::prelude::*;
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT503",
+    name: "pause-hardened",
+    severity: Severity::Warning,
+    summary: "the pause has capabilities, lacks no_new_privs, or is not protected from the OOM killer",
+    doc: "\
+## What it checks
+Each time the pause is looked at: it has no effective capabilities (in a pod with a user namespace of its own these \
+count for nothing outside, and are not judged), `no_new_privs` is set, and its `oom_score_adj` is below 0 where \
+whoever made it was allowed to lower it.
+
+## Why it matters
+The pause needs no privilege at all: what it has is only good to whoever takes it over. And when memory runs short, \
+the OOM killer must not end the process that all others of the pod depend on.
+
+## How to fix it
+Use a sandbox image that sets an unprivileged user (Kubernetes' own runs as 65535:65535 since 3.5), and a runtime \
+that sets `no_new_privs` and an `oom_score_adj` of -998 for sandboxes (containerd and CRI-O do).
+
+## Example
+    the pause, pid 812, runs as uid 0 with 14 capabilities (0xa80425fb)
+
+## Source
+capabilities(7); PR_SET_NO_NEW_PRIVS(2const); kubernetes/kubernetes#62536, #86337.
+",
+    needs: &[],
+    on: &[On::PauseStatus],
+    judge,
+};
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    let Change::PauseStatus(status) = change else {
+        return;
+    };
+    let Some(pod) = context.state.pods.get(&status.pod) else {
+        return;
+    };
+    let PauseStatus {
+        uid,
+        capabilities,
+        no_new_privs,
+        oom_score_adj,
+        oom_adjustable,
+        ..
+    } = *status;
+    let mut bent = Vec::new();
+    if capabilities != 0 && pod.modes.user == Mode::Node {
+        bent.push(format!(
+            "runs as uid {uid} with {} capabilities ({capabilities:#x})",
+            capabilities.count_ones()
+        ));
+    }
+    if !no_new_privs {
+        bent.push("runs without no_new_privs".to_owned());
+    }
+    if oom_adjustable && oom_score_adj >= 0 {
+        bent.push(format!(
+            "has an oom_score_adj of {oom_score_adj}, which is not below 0"
+        ));
+    }
+    let pid = status.process.pid;
+    let observe = |message: String| {
+        Details::new(message)
+            .observed("uid", Value::Number(uid.into()))
+            .observed("capabilities", Value::Text(format!("{capabilities:#x}")))
+            .observed("no_new_privs", Value::Text(no_new_privs.to_string()))
+            .observed("oom_score_adj", Value::Text(oom_score_adj.to_string()))
+    };
+    let subject = subject(context, status);
+    if bent.is_empty() {
+        sink.pass(subject, || {
+            observe(format!("pid {pid} runs as uid {uid} with capabilities {capabilities:#x}, oom_score_adj {oom_score_adj}"))
+        });
+    } else {
+        sink.fail(subject, || {
+            observe(format!("the pause, pid {pid}, {}", bent.join(" and ")))
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::testing::*;
+
+    fn judged(edit: impl FnOnce(&mut PauseStatus), outcome: Outcome) -> Details {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        scene.pause_status("p", edit);
+        let verdicts = scene.expect("PT503", &[outcome]);
+        assert_eq!(verdicts[0].severity(), Severity::Warning);
+        verdicts[0].details.clone()
+    }
+
+    #[test]
+    fn an_unprivileged_pause_passes() {
+        judged(|_| {}, Outcome::Pass);
+    }
+
+    #[test]
+    fn each_weakness_fails() {
+        let details = judged(
+            |status| (status.uid, status.capabilities) = (0, 0xa804_25fb),
+            Outcome::Fail,
+        );
+        assert!(
+            details
+                .message
+                .ends_with("runs as uid 0 with 14 capabilities (0xa80425fb)"),
+            "{}",
+            details.message
+        );
+        judged(|status| status.no_new_privs = false, Outcome::Fail);
+        judged(|status| status.oom_score_adj = 0, Outcome::Fail);
+    }
+
+    #[test]
+    fn root_without_capabilities_passes() {
+        judged(|status| status.uid = 0, Outcome::Pass);
+    }
+
+    #[test]
+    fn where_the_score_could_not_be_lowered_it_is_not_asked_for() {
+        judged(
+            |status| (status.oom_score_adj, status.oom_adjustable) = (0, false),
+            Outcome::Pass,
+        );
+    }
+
+    #[test]
+    fn capabilities_in_a_user_namespace_of_its_own_count_for_nothing() {
+        let mut scene = Scene::new();
+        scene.pod_with(
+            "p",
+            Modes {
+                user: Mode::Pod,
+                ..Modes::plain()
+            },
+            |_| {},
+        );
+        scene.pause_status("p", |status| {
+            (status.uid, status.capabilities) = (100_000, 0x1ff_ffff_ffff)
+        });
+        scene.expect("PT503", &[Outcome::Pass]);
+    }
+}

@@ -1,0 +1,656 @@
+//! A pod told as events, for the rules' tests: a scene is healthy unless the test spoils it.
+
+use std::collections::HashMap;
+
+pub(crate) use crate::verdict::Outcome;
+use crate::{
+    event::{
+        Comm, ContainerFact, ContainerKind, Event, Fact, Kind, Ktime, Mode, Modes, NamespaceCall,
+        NamespaceKind, Namespaces, Observation, Observed, PauseStatus, PodFact, ProcessId, Signal,
+        SignalResult, Source, Text, WaitStatus,
+    },
+    rules::Ledger,
+    state::{Limits, State},
+    verdict::Verdict,
+};
+
+/// The host's namespaces in every scene.
+pub(crate) const HOST: Namespaces = Namespaces {
+    mnt: 1,
+    uts: 2,
+    ipc: 3,
+    net: 4,
+    pid: 5,
+    pid_children: 5,
+    user: 6,
+    cgroup: 7,
+    net_owner: 6,
+    pid_level: 0,
+};
+
+/// `SI_KERNEL`: the kernel sent it.
+pub(crate) const SI_KERNEL: i32 = 0x80;
+
+#[derive(Clone, Debug)]
+struct Actor {
+    parent: ProcessId,
+    cgroup: u64,
+    namespaces: Namespaces,
+    ns_pid: u32,
+    comm: Comm,
+}
+
+/// Events of a node, made by telling what happens.
+pub(crate) struct Scene {
+    pub(crate) events: Vec<Event>,
+    pub(crate) now: Ktime,
+    /// The container runtime.
+    pub(crate) runtime: ProcessId,
+    /// A process that belongs to nobody.
+    pub(crate) stranger: ProcessId,
+    next: u32,
+    actors: HashMap<ProcessId, Actor>,
+    pauses: HashMap<String, ProcessId>,
+    modes: HashMap<String, Modes>,
+}
+
+impl Scene {
+    /// A node with a runtime and nothing else.
+    pub(crate) fn new() -> Self {
+        let mut scene = Self {
+            events: Vec::new(),
+            now: 1_000_000_000,
+            runtime: ProcessId { pid: 100, start: 1 },
+            stranger: ProcessId { pid: 200, start: 1 },
+            next: 1_000,
+            actors: HashMap::new(),
+            pauses: HashMap::new(),
+            modes: HashMap::new(),
+        };
+        for (id, comm) in [(scene.runtime, "shim"), (scene.stranger, "stranger")] {
+            let actor = Actor {
+                parent: ProcessId { pid: 1, start: 0 },
+                cgroup: 1,
+                namespaces: HOST,
+                ns_pid: id.pid,
+                comm: Comm::new(comm),
+            };
+            scene.actors.insert(id, actor);
+        }
+        scene.push(Fact::Host { namespaces: HOST });
+        scene.push(Fact::Runtime {
+            process: scene.runtime,
+        });
+        scene
+    }
+
+    fn unique(&mut self) -> u32 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Adds a fact, a microsecond after the last.
+    pub(crate) fn push(&mut self, fact: Fact) {
+        self.now += 1_000;
+        self.events.push(Event {
+            time: self.now,
+            fact,
+        });
+    }
+
+    /// Lets time pass.
+    pub(crate) fn wait_ms(&mut self, ms: u64) {
+        self.now += ms * 1_000_000;
+        self.push(Fact::Tick);
+    }
+
+    /// A pod with its pause running; gives the pause. `edit` may spoil the namespaces the pause gets.
+    pub(crate) fn pod_with(
+        &mut self,
+        pod: &str,
+        modes: Modes,
+        edit: impl FnOnce(&mut Namespaces),
+    ) -> ProcessId {
+        self.declare_pod(pod, &modes);
+        self.sandbox(pod, edit)
+    }
+
+    /// A plain pod with its pause running.
+    pub(crate) fn pod(&mut self, pod: &str) -> ProcessId {
+        self.pod_with(pod, Modes::plain(), |_| {})
+    }
+
+    /// A pod whose containers share the sandbox' pid namespace.
+    pub(crate) fn shared_pid_pod(&mut self, pod: &str) -> ProcessId {
+        self.pod_with(
+            pod,
+            Modes {
+                pid: Mode::Pod,
+                ..Modes::plain()
+            },
+            |_| {},
+        )
+    }
+
+    /// Declares a pod and nothing of it yet.
+    pub(crate) fn declare_pod(&mut self, pod: &str, modes: &Modes) {
+        self.modes.insert(pod.to_owned(), modes.clone());
+        self.push(Fact::Pod(PodFact {
+            pod: pod.into(),
+            namespace: Text::new("default"),
+            name: Text::new(pod),
+            modes: modes.clone(),
+            source: Source::Reference,
+        }));
+    }
+
+    /// A (new) sandbox for a declared pod.
+    pub(crate) fn sandbox(&mut self, pod: &str, edit: impl FnOnce(&mut Namespaces)) -> ProcessId {
+        let modes = self.modes[pod].clone();
+        let number = self.unique();
+        let container = format!("{pod}-sandbox-{number}");
+        let cgroup = self.declare_container(pod, &container, ContainerKind::Sandbox, &modes);
+        let own = |scene: &mut Self, mode: &Mode, host: u32| match mode {
+            Mode::Node => host,
+            _ => scene.unique(),
+        };
+        let user = own(self, &modes.user, HOST.user);
+        let pid = own(self, &modes.pid, HOST.pid);
+        let mut namespaces = Namespaces {
+            mnt: self.unique(),
+            uts: own(self, &modes.uts, HOST.uts),
+            ipc: own(self, &modes.ipc, HOST.ipc),
+            net: own(self, &modes.net, HOST.net),
+            pid,
+            pid_children: pid,
+            user,
+            cgroup: HOST.cgroup,
+            net_owner: if modes.net == Mode::Node {
+                HOST.user
+            } else {
+                user
+            },
+            pid_level: u32::from(pid != HOST.pid),
+        };
+        edit(&mut namespaces);
+        let ns_pid = if namespaces.pid == HOST.pid { 0 } else { 1 };
+        let pause = self.enter(self.runtime, cgroup, namespaces, ns_pid, "pause");
+        self.pauses.insert(pod.to_owned(), pause);
+        self.exec(pause);
+        pause
+    }
+
+    /// Declares a container; gives its cgroup.
+    pub(crate) fn declare_container(
+        &mut self,
+        pod: &str,
+        container: &str,
+        what: ContainerKind,
+        modes: &Modes,
+    ) -> u64 {
+        let cgroup = u64::from(self.unique());
+        self.push(Fact::CgroupMade {
+            cgroup,
+            path: Text::new(&format!("/{pod}/{container}")),
+        });
+        self.push(Fact::Container(ContainerFact {
+            container: container.into(),
+            pod: pod.into(),
+            name: Text::new(container),
+            what,
+            cgroup,
+            modes: modes.clone(),
+            stop_signal: 15,
+            file: None,
+            source: Source::Reference,
+        }));
+        cgroup
+    }
+
+    /// The namespaces that a container of the pod is to have.
+    pub(crate) fn namespaces_for(&mut self, pod: &str, modes: &Modes) -> Namespaces {
+        let pause = self.namespaces(self.pauses[pod]);
+        let mut namespaces = Namespaces {
+            mnt: self.unique(),
+            cgroup: HOST.cgroup,
+            ..pause
+        };
+        for (kind, slot) in [
+            (NamespaceKind::Net, &mut namespaces.net),
+            (NamespaceKind::Ipc, &mut namespaces.ipc),
+            (NamespaceKind::Uts, &mut namespaces.uts),
+            (NamespaceKind::User, &mut namespaces.user),
+        ] {
+            if *modes.get(kind) == Mode::Node {
+                *slot = HOST.get(kind);
+            }
+        }
+        namespaces.pid = match &modes.pid {
+            Mode::Pod => pause.pid,
+            Mode::Node => HOST.pid,
+            Mode::Container => self.unique(),
+            Mode::Target(container) => {
+                let target = self
+                    .actors
+                    .values()
+                    .find(|actor| actor.comm == Comm::new(container));
+                target.map_or(0, |actor| actor.namespaces.pid)
+            }
+        };
+        namespaces.pid_children = namespaces.pid;
+        namespaces.pid_level = u32::from(namespaces.pid != HOST.pid);
+        namespaces
+    }
+
+    /// Starts a container with these modes; `edit` may spoil the namespaces it gets. Gives its init.
+    pub(crate) fn container_with(
+        &mut self,
+        pod: &str,
+        container: &str,
+        modes: Modes,
+        edit: impl FnOnce(&mut Namespaces),
+    ) -> ProcessId {
+        let cgroup = self.declare_container(pod, container, ContainerKind::App, &modes);
+        let mut namespaces = self.namespaces_for(pod, &modes);
+        edit(&mut namespaces);
+        let ns_pid = if modes.pid == Mode::Container {
+            1
+        } else {
+            self.unique()
+        };
+        let init = self.enter(self.runtime, cgroup, namespaces, ns_pid, container);
+        self.exec(init);
+        init
+    }
+
+    /// Starts a container in the pod's own modes.
+    pub(crate) fn container(&mut self, pod: &str, container: &str) -> ProcessId {
+        let modes = self.modes[pod].clone();
+        self.container_with(pod, container, modes, |_| {})
+    }
+
+    /// An exec session or probe in the container that `init` runs.
+    pub(crate) fn session_with(
+        &mut self,
+        init: ProcessId,
+        edit: impl FnOnce(&mut Namespaces),
+    ) -> ProcessId {
+        let Actor {
+            mut namespaces,
+            cgroup,
+            ..
+        } = self.actors[&init].clone();
+        edit(&mut namespaces);
+        let ns_pid = self.unique();
+        let session = self.enter(self.runtime, cgroup, namespaces, ns_pid, "session");
+        self.exec(session);
+        session
+    }
+
+    /// Forks from `parent` into a cgroup and namespaces, without an exec.
+    pub(crate) fn enter(
+        &mut self,
+        parent: ProcessId,
+        cgroup: u64,
+        namespaces: Namespaces,
+        ns_pid: u32,
+        comm: &str,
+    ) -> ProcessId {
+        let pid = self.unique();
+        let process = ProcessId {
+            pid,
+            start: self.now,
+        };
+        let outside = self.actors[&parent].clone();
+        let ns_pid = if ns_pid == 0 { pid } else { ns_pid };
+        let actor = Actor {
+            parent,
+            cgroup,
+            namespaces,
+            ns_pid,
+            comm: Comm::new(comm),
+        };
+        let setup = Namespaces {
+            pid: namespaces.pid,
+            pid_level: namespaces.pid_level,
+            ..outside.namespaces
+        };
+        let comm = outside.comm;
+        self.push(Fact::Fork {
+            parent,
+            process,
+            cgroup: outside.cgroup,
+            namespaces: setup,
+            ns_pid,
+            comm,
+        });
+        self.push(Fact::CgroupAttached {
+            process,
+            cgroup,
+            namespaces: setup,
+            ns_pid,
+            comm,
+        });
+        self.actors.insert(process, actor);
+        process
+    }
+
+    /// A child in the same container.
+    pub(crate) fn fork(&mut self, parent: ProcessId) -> ProcessId {
+        self.clone_with(parent, |_, _| {})
+    }
+
+    /// A child that is cloned into other namespaces or another cgroup.
+    pub(crate) fn clone_with(
+        &mut self,
+        parent: ProcessId,
+        edit: impl FnOnce(&mut Namespaces, &mut u64),
+    ) -> ProcessId {
+        let process = ProcessId {
+            pid: self.unique(),
+            start: self.now,
+        };
+        let mut actor = Actor {
+            parent,
+            ns_pid: self.unique(),
+            ..self.actors[&parent].clone()
+        };
+        edit(&mut actor.namespaces, &mut actor.cgroup);
+        let Actor {
+            cgroup,
+            namespaces,
+            ns_pid,
+            comm,
+            ..
+        } = actor.clone();
+        self.actors.insert(process, actor);
+        self.push(Fact::Fork {
+            parent,
+            process,
+            cgroup,
+            namespaces,
+            ns_pid,
+            comm,
+        });
+        process
+    }
+
+    /// The process executes.
+    pub(crate) fn exec(&mut self, process: ProcessId) {
+        let Actor {
+            parent,
+            cgroup,
+            namespaces,
+            ns_pid,
+            comm,
+        } = self.actors[&process].clone();
+        let file = Text::new(&format!("/bin/{comm}"));
+        self.push(Fact::Exec {
+            process,
+            parent,
+            cgroup,
+            namespaces,
+            ns_pid,
+            comm,
+            file,
+        });
+    }
+
+    /// The process executes this file.
+    pub(crate) fn exec_file(&mut self, process: ProcessId, file: &str) {
+        let Actor {
+            parent,
+            cgroup,
+            namespaces,
+            ns_pid,
+            comm,
+        } = self.actors[&process].clone();
+        let file = Text::new(file);
+        self.push(Fact::Exec {
+            process,
+            parent,
+            cgroup,
+            namespaces,
+            ns_pid,
+            comm,
+            file,
+        });
+    }
+
+    /// The process calls setns or unshare, with this outcome.
+    pub(crate) fn change_namespaces(
+        &mut self,
+        process: ProcessId,
+        call: NamespaceCall,
+        flags: u64,
+        errno: i32,
+        edit: impl FnOnce(&mut Namespaces),
+    ) {
+        let actor = self
+            .actors
+            .get_mut(&process)
+            .expect("the process is in the scene");
+        edit(&mut actor.namespaces);
+        let Actor {
+            cgroup,
+            namespaces,
+            ns_pid,
+            comm,
+            ..
+        } = actor.clone();
+        let tid = process.pid;
+        self.push(Fact::NamespaceChange {
+            process,
+            tid,
+            cgroup,
+            call,
+            flags,
+            errno,
+            namespaces,
+            ns_pid,
+            comm,
+        });
+    }
+
+    /// A thread other than the process' first calls setns or unshare, with success.
+    pub(crate) fn change_thread(
+        &mut self,
+        process: ProcessId,
+        call: NamespaceCall,
+        flags: u64,
+        edit: impl FnOnce(&mut Namespaces),
+    ) {
+        let Actor {
+            cgroup,
+            mut namespaces,
+            ns_pid,
+            comm,
+            ..
+        } = self.actors[&process].clone();
+        edit(&mut namespaces);
+        let tid = self.unique();
+        self.push(Fact::NamespaceChange {
+            process,
+            tid,
+            cgroup,
+            call,
+            flags,
+            errno: 0,
+            namespaces,
+            ns_pid,
+            comm,
+        });
+    }
+
+    /// The process ends; `parent` is who has to reap it, if not who forked it.
+    pub(crate) fn exit_to(&mut self, process: ProcessId, parent: ProcessId, status: WaitStatus) {
+        let Actor {
+            cgroup,
+            namespaces,
+            ns_pid,
+            comm,
+            ..
+        } = self.actors[&process].clone();
+        self.push(Fact::Exit {
+            process,
+            parent,
+            cgroup,
+            namespaces,
+            ns_pid,
+            status,
+            comm,
+        });
+    }
+
+    /// The process ends and waits for who forked it.
+    pub(crate) fn exit(&mut self, process: ProcessId, status: WaitStatus) {
+        self.exit_to(process, self.actors[&process].parent, status);
+    }
+
+    /// The process is reaped.
+    pub(crate) fn reap(&mut self, process: ProcessId) {
+        self.push(Fact::Reaped { process });
+    }
+
+    /// The process ends and is reaped at once.
+    pub(crate) fn end(&mut self, process: ProcessId, status: WaitStatus) {
+        self.exit(process, status);
+        self.reap(process);
+    }
+
+    /// A process sends a signal.
+    pub(crate) fn signal(
+        &mut self,
+        sender: ProcessId,
+        target: ProcessId,
+        signal: i32,
+        result: SignalResult,
+    ) {
+        self.signal_with_code(sender, target, signal, result, 0);
+    }
+
+    /// A signal with an `si_code` of its own.
+    pub(crate) fn signal_with_code(
+        &mut self,
+        sender: ProcessId,
+        target: ProcessId,
+        signal: i32,
+        result: SignalResult,
+        code: i32,
+    ) {
+        let (from, to) = (self.actors[&sender].clone(), self.actors[&target].clone());
+        self.push(Fact::Signal(Signal {
+            sender,
+            sender_comm: from.comm,
+            target,
+            target_comm: to.comm,
+            cgroup: to.cgroup,
+            signal,
+            code,
+            result,
+            group: true,
+        }));
+    }
+
+    /// The process' handler takes a signal.
+    pub(crate) fn handle(&mut self, process: ProcessId, signal: i32) {
+        let cgroup = self.actors[&process].cgroup;
+        self.push(Fact::SignalDelivered {
+            process,
+            cgroup,
+            signal,
+            code: 0,
+            handled: true,
+        });
+    }
+
+    /// An orderly stop of the pod begins.
+    pub(crate) fn stop_pod(&mut self, pod: &str, grace_ms: u64) {
+        self.push(Fact::PodStopping {
+            pod: pod.into(),
+            grace: grace_ms * 1_000_000,
+        });
+    }
+
+    /// The pod's owner is done with it.
+    pub(crate) fn remove_pod(&mut self, pod: &str) {
+        self.push(Fact::PodRemoved { pod: pod.into() });
+    }
+
+    /// Something was tried from inside a container.
+    pub(crate) fn observe(
+        &mut self,
+        pod: &str,
+        container: &str,
+        what: Observed,
+        holds: bool,
+        detail: &str,
+    ) {
+        self.push(Fact::Observed(Observation {
+            pod: pod.into(),
+            container: container.into(),
+            what,
+            holds,
+            detail: Text::new(detail),
+        }));
+    }
+
+    /// The pause is looked at: a healthy one, unless `edit` spoils it.
+    pub(crate) fn pause_status(&mut self, pod: &str, edit: impl FnOnce(&mut PauseStatus)) {
+        let mut status = PauseStatus {
+            pod: pod.into(),
+            process: self.pauses[pod],
+            pss_bytes: 20_480,
+            threads: 1,
+            descriptors: 3,
+            sockets: 0,
+            children: 0,
+            cpu_ns: 1_000_000,
+            age_ns: 10_000_000_000,
+            uid: 65_535,
+            capabilities: 0,
+            no_new_privs: true,
+            oom_score_adj: -998,
+            oom_adjustable: true,
+            blocked: 0,
+            ignored: 0,
+            caught: 0x14002,
+        };
+        edit(&mut status);
+        self.push(Fact::PauseStatus(status));
+    }
+
+    /// Events of a kind are lost.
+    pub(crate) fn lose(&mut self, kind: Kind, count: u64) {
+        self.push(Fact::Lost { kind, count });
+    }
+
+    /// The cgroup of a process of the scene.
+    pub(crate) fn cgroup(&self, process: ProcessId) -> u64 {
+        self.actors[&process].cgroup
+    }
+
+    /// The namespaces of a process of the scene.
+    pub(crate) fn namespaces(&self, process: ProcessId) -> Namespaces {
+        self.actors[&process].namespaces
+    }
+
+    /// What one rule says of the whole scene, in order.
+    pub(crate) fn verdicts(&self, rule: &str) -> Vec<Verdict> {
+        let mut state = State::new(Limits::REFERENCE);
+        let mut ledger = Ledger::new(|known| known.id == rule);
+        for event in &self.events {
+            ledger.judge(&mut state, event);
+        }
+        ledger.take()
+    }
+
+    /// Demands that a rule comes to exactly these outcomes, in this order, and gives the verdicts.
+    #[track_caller]
+    pub(crate) fn expect(&self, rule: &str, outcomes: &[Outcome]) -> Vec<Verdict> {
+        let verdicts = self.verdicts(rule);
+        let seen: Vec<_> = verdicts.iter().map(|verdict| verdict.outcome).collect();
+        assert_eq!(seen, outcomes, "{rule} said: {verdicts:#?}");
+        verdicts
+    }
+}

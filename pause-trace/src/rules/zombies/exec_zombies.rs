@@ -1,0 +1,139 @@
+//! PT404: what exec sessions and probes leave behind is reaped.
+
+use super::blame::{self, Blame};
+use crate::rules::prelude::*;
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT404",
+    name: "exec-zombies",
+    severity: Severity::Error,
+    summary: "an orphan of an exec session or probe stays unreaped",
+    doc: "\
+## What it checks
+A process that came with `kubectl exec` or an exec probe may outlive the session's own process, as when a probe \
+times out and only its shell is killed. It then falls to the container's pid 1, which must reap it when it ends. \
+Where it falls to the pause, that is PT402's to say. A session that lives and does not reap its own child is \
+PT401's.
+
+## Why it matters
+Probes run every few seconds for as long as the pod lives. One zombie each fills the container's pids limit within \
+hours, and the application never forked anything.
+
+## How to fix it
+Give the container a pid 1 that reaps (`tini`, `dumb-init`, or `shareProcessNamespace: true`, where the pause does). \
+In the probe, use `exec` in shells, so that the process that is killed is the one that does the work.
+
+## Example
+    app (pid 1201) has not reaped sleep (pid 1302), which an exec session left to it and which ended 1.00 s ago
+
+## Source
+kubernetes/kubernetes#81042; containerd/containerd#4255; pid_namespaces(7), \"Adoption of orphaned children\".
+",
+    needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::Free],
+    on: &[On::ZombieDue, On::PodRemoved, On::RemovalDue],
+    judge,
+};
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    if let Some(zombie) = blame::overdue(context, change)
+        && let Blame::Adopter(adopter) = zombie.blame
+    {
+        sink.fail(Subject::process(adopter), || {
+            let (who, what) = (blame::name(adopter), blame::name(zombie.process));
+            let waited = zombie.waited(context);
+            let message = format!(
+                "{who} has not reaped {what}, which an exec session left to it and which ended {waited} ago"
+            );
+            zombie.tell(context, message)
+        });
+    }
+    let Some(pod) = blame::removed(context, change) else {
+        return;
+    };
+    for container in pod
+        .containers
+        .iter()
+        .filter_map(|id| context.state.containers.get(id))
+    {
+        let reaps = container.session_reaps;
+        if reaps.count > 0 && !blame::is_waited_for(context, container) {
+            sink.pass(Subject::container(container), || {
+                blame::proof("orphans of exec sessions", reaps)
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::testing::*;
+
+    /// A container with a probe whose shell is gone and whose child is not.
+    fn probe_left_a_child() -> (Scene, ProcessId, ProcessId) {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let app = scene.container("p", "app");
+        let shell = scene.session_with(app, |_| {});
+        let orphan = scene.fork(shell);
+        scene.end(shell, WaitStatus::killed(9));
+        (scene, app, orphan)
+    }
+
+    #[test]
+    fn an_app_as_pid_1_that_does_not_reap_a_probes_orphan_fails() {
+        let (mut scene, app, orphan) = probe_left_a_child();
+        scene.exit_to(orphan, app, WaitStatus::exited(0));
+        scene.wait_ms(1_000);
+        let verdicts = scene.expect("PT404", &[Outcome::Fail]);
+        assert_eq!(
+            verdicts[0].subject.process.map(|process| process.id),
+            Some(app)
+        );
+        scene.expect("PT401", &[]);
+        scene.expect("PT402", &[]);
+    }
+
+    #[test]
+    fn an_orphan_that_is_reaped_passes() {
+        let (mut scene, app, orphan) = probe_left_a_child();
+        scene.exit_to(orphan, app, WaitStatus::exited(0));
+        scene.wait_ms(3);
+        scene.reap(orphan);
+        scene.remove_pod("p");
+        let verdicts = scene.expect("PT404", &[Outcome::Pass]);
+        assert_eq!(
+            verdicts[0].details.message,
+            "orphans of exec sessions reaped: 1, the slowest after 3.0 ms"
+        );
+        scene.expect("PT401", &[]);
+    }
+
+    #[test]
+    fn a_sessions_child_of_a_child_is_of_the_session_too() {
+        let (mut scene, app, orphan) = probe_left_a_child();
+        let child = scene.fork(orphan);
+        scene.end(orphan, WaitStatus::exited(0));
+        scene.exit_to(child, app, WaitStatus::exited(0));
+        scene.wait_ms(1_000);
+        scene.expect("PT404", &[Outcome::Fail]);
+    }
+
+    #[test]
+    fn a_session_that_the_runtime_leaves_is_not_this_rules() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let app = scene.container("p", "app");
+        let session = scene.session_with(app, |_| {});
+        scene.exit(session, WaitStatus::exited(0));
+        scene.wait_ms(1_000);
+        scene.expect("PT404", &[]);
+    }
+
+    #[test]
+    fn an_orphan_that_lives_on_is_no_zombie() {
+        let (mut scene, _, _) = probe_left_a_child();
+        scene.wait_ms(5_000);
+        scene.expect("PT404", &[]);
+    }
+}

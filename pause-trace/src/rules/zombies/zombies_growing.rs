@@ -1,0 +1,174 @@
+//! PT403: a pod's zombies do not pile up.
+
+use super::blame;
+use crate::rules::prelude::*;
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT403",
+    name: "zombies-growing",
+    severity: Severity::Warning,
+    summary: "a pod has more overdue zombies than are allowed at once",
+    doc: "\
+## What it checks
+How many processes of a pod have ended, and have not been reaped for longer than the limit (5 s on a node), at the \
+same time: more than 64 is a finding, with the rate at which they came. A storm of processes that are reaped soon is \
+healthy whatever its size. Who fails to reap is said by PT401, PT402 or PT404, as the error; this rule says that it \
+gets worse.
+
+## Why it matters
+Zombies count against the pod's pids limit and the node's pid_max. At the limit nothing in the pod can fork: probes \
+fail, shells do not start, and the node may be tainted with PIDPressure.
+
+## How to fix it
+Mend what the rule beside it names. Until then a restart of that container clears its zombies; in a shared pid \
+namespace only a new pod does.
+
+## Example
+    65 zombies unreaped for longer than 5.00 s, where 64 are allowed: 12.0 more each second
+
+## Source
+Kubernetes: Process ID Limits And Reservations; kubernetes/kubernetes#81042; containerd/containerd#4255.
+",
+    needs: &[Kind::Fork, Kind::Exit, Kind::Free],
+    on: &[On::ZombieDue, On::PodRemoved, On::RemovalDue],
+    judge,
+};
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    let limits = context.state.limits;
+    if let Change::ZombieDue(process) = change
+        && let Some((_, _, pod)) = context.inside(*process)
+        && pod.overdue > limits.zombies
+    {
+        let overdue = context.state.processes.iter().filter(|process| {
+            process.overdue && process.is_zombie() && process.pod.as_ref() == Some(&pod.id)
+        });
+        let oldest = overdue
+            .filter_map(|process| process.ended)
+            .map(|ended| ended.time)
+            .min();
+        let oldest = oldest.unwrap_or(context.now);
+        let subject = Subject::pod(&pod.id);
+        if let Some(gap) = context.state.gap(&[Kind::Exit, Kind::Free], oldest) {
+            sink.inconclusive(subject, || {
+                Details::new(format!(
+                    "{} zombies were not seen reaped, but {gap}",
+                    pod.overdue
+                ))
+            });
+            return;
+        }
+        sink.fail(subject, || {
+            let seconds = context.now.saturating_sub(oldest) as f64 / 1e9;
+            let rate = f64::from(pod.overdue) / seconds.max(1e-9);
+            Details::new(format!(
+                "{} zombies unreaped for longer than {}, where {} are allowed: {rate:.1} more each second",
+                pod.overdue,
+                Duration(limits.zombie),
+                limits.zombies
+            ))
+            .expected("overdue zombies at most", Value::Number(limits.zombies.into()))
+            .observed("overdue zombies", Value::Number(pod.overdue.into()))
+            .observed("zombies", Value::Number(pod.zombies.into()))
+            .evidence(oldest, "the oldest of them ended")
+        });
+    }
+    let Some(pod) = blame::removed(context, change) else {
+        return;
+    };
+    if pod.reaped > 0 && pod.overdue == 0 {
+        sink.pass(Subject::pod(&pod.id), || {
+            Details::new(format!(
+                "at most {} zombies at once; {} processes reaped",
+                pod.most_zombies, pod.reaped
+            ))
+            .expected(
+                "overdue zombies at most",
+                Value::Number(limits.zombies.into()),
+            )
+            .observed("most zombies", Value::Number(pod.most_zombies.into()))
+            .observed("reaped", Value::Number(pod.reaped))
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::testing::*;
+
+    fn zombies(scene: &mut Scene, parent: ProcessId, count: usize) -> Vec<ProcessId> {
+        let children: Vec<_> = (0..count).map(|_| scene.fork(parent)).collect();
+        for child in &children {
+            scene.exit(*child, WaitStatus::exited(0));
+        }
+        children
+    }
+
+    #[test]
+    fn more_overdue_zombies_than_allowed_are_a_warning() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let app = scene.container("p", "app");
+        zombies(&mut scene, app, 65);
+        scene.wait_ms(1_000);
+        let verdicts = scene.expect("PT403", &[Outcome::Fail]);
+        assert_eq!(verdicts[0].severity(), Severity::Warning);
+        assert!(
+            verdicts[0].details.message.starts_with("65 zombies"),
+            "{}",
+            verdicts[0].details.message
+        );
+    }
+
+    #[test]
+    fn as_many_as_are_allowed_are_none() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let app = scene.container("p", "app");
+        zombies(&mut scene, app, 64);
+        scene.wait_ms(1_000);
+        scene.remove_pod("p");
+        scene.expect("PT403", &[]);
+    }
+
+    #[test]
+    fn a_storm_that_is_reaped_soon_passes_with_its_size() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let app = scene.container("p", "app");
+        for process in zombies(&mut scene, app, 1_000) {
+            scene.reap(process);
+        }
+        scene.wait_ms(2_000);
+        scene.remove_pod("p");
+        let verdicts = scene.expect("PT403", &[Outcome::Pass]);
+        assert_eq!(
+            verdicts[0].details.message,
+            "at most 1000 zombies at once; 1000 processes reaped"
+        );
+    }
+
+    #[test]
+    fn a_storm_beside_one_old_zombie_is_no_growth() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let app = scene.container("p", "app");
+        zombies(&mut scene, app, 1);
+        scene.wait_ms(999);
+        zombies(&mut scene, app, 500);
+        scene.wait_ms(2);
+        scene.expect("PT403", &[]);
+    }
+
+    #[test]
+    fn lost_reaps_make_it_inconclusive() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let app = scene.container("p", "app");
+        zombies(&mut scene, app, 65);
+        scene.lose(Kind::Free, 65);
+        scene.wait_ms(1_000);
+        scene.expect("PT403", &[Outcome::Inconclusive]);
+    }
+}

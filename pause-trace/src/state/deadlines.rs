@@ -1,0 +1,90 @@
+//! Things that are due later: the only way by which the absence of an event becomes known.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use crate::event::{CgroupId, ContainerId, Ktime, PodId, ProcessId};
+
+/// After how long what has not happened is a fault; all in ns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// From a process' end to its reaping.
+    pub(crate) zombie: Ktime,
+    /// From a stop signal to its effect on a pause, or its being taken by anyone.
+    pub(crate) stop: Ktime,
+    /// From entering a container's cgroup to the exec.
+    pub(crate) init: Ktime,
+    /// From the end of a pid namespace's init to the reaping of its last member.
+    pub(crate) teardown: Ktime,
+    /// From a pod's removal to the end of its last process.
+    pub(crate) removal: Ktime,
+    /// From a container's first exec to its being known.
+    pub(crate) identity: Ktime,
+    /// Most zombies a pod may have at once.
+    pub(crate) zombies: u32,
+}
+
+impl Limits {
+    /// For the reference pod, where nothing else is to be waited for.
+    pub(crate) const REFERENCE: Self = Self {
+        zombie: 1_000_000_000,
+        stop: 1_000_000_000,
+        init: 1_000_000_000,
+        teardown: 1_000_000_000,
+        removal: 1_000_000_000,
+        identity: 1_000_000_000,
+        zombies: 64,
+    };
+}
+
+/// What is looked at again later.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Deadline {
+    Zombie(ProcessId),
+    Stop {
+        process: ProcessId,
+        signal: i32,
+        sent: Ktime,
+    },
+    Init {
+        process: ProcessId,
+        container: ContainerId,
+    },
+    Teardown {
+        pid_namespace: u32,
+        init: ProcessId,
+    },
+    Removal(PodId),
+    Identity {
+        process: ProcessId,
+        cgroup: CgroupId,
+    },
+}
+
+/// Deadlines, soonest first.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines(BinaryHeap<Reverse<(Ktime, Deadline)>>);
+
+impl Deadlines {
+    pub(super) fn arm(&mut self, at: Ktime, deadline: Deadline) {
+        self.0.push(Reverse((at, deadline)));
+    }
+
+    /// Takes what was due by `now`.
+    pub(super) fn due(&mut self, now: Ktime) -> Option<Deadline> {
+        if self.0.peek()?.0.0 > now {
+            return None;
+        }
+        self.0.pop().map(|Reverse((_, deadline))| deadline)
+    }
+
+    /// When to look again, leaving out what `is_moot` says has been settled.
+    pub(super) fn next(&mut self, is_moot: impl Fn(&Deadline) -> bool) -> Option<Ktime> {
+        while let Some(Reverse((at, deadline))) = self.0.peek() {
+            if !is_moot(deadline) {
+                return Some(*at);
+            }
+            self.0.pop();
+        }
+        None
+    }
+}

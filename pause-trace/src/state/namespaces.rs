@@ -1,0 +1,268 @@
+//! Whose a namespace is.
+//!
+//! A namespace is a pod's when one of the pod's processes executed in it, made it by unshare, or was cloned into it. Inode
+//! numbers are given out again at once, lowest first (`proc_alloc_inum`, fs/proc/generic.c), so who had one before counts
+//! only as long as somebody of that pod is in it.
+
+use super::{Process, Role, State};
+use crate::event::{Ktime, NamespaceCall, NamespaceKind, Namespaces, PodId, ProcessId};
+
+impl State {
+    /// The pod that made or holds a namespace; `None` for the host's and for unknown ones.
+    pub(crate) fn owner_of(&self, namespace: u32) -> Option<&PodId> {
+        self.namespaces.get(&namespace)
+    }
+
+    /// Whether a living process of the pod is in this namespace, or its next children will be.
+    pub(crate) fn is_held_by(&self, pod: &PodId, namespace: u32) -> bool {
+        let is_in = |process: &Process| {
+            let namespaces = &process.namespaces;
+            namespaces.pid_children == namespace
+                || NamespaceKind::ALL
+                    .into_iter()
+                    .any(|kind| namespaces.get(kind) == namespace)
+        };
+        self.processes.iter().any(|process| {
+            process.is_alive() && process.pod.as_ref() == Some(pod) && is_in(process)
+        })
+    }
+
+    pub(super) fn is_host(&self, inode: u32) -> bool {
+        let host = &self.host;
+        [
+            host.net,
+            host.ipc,
+            host.uts,
+            host.pid,
+            host.mnt,
+            host.user,
+            host.cgroup,
+        ]
+        .contains(&inode)
+    }
+
+    /// Takes a namespace for a pod's, unless it is the host's or another pod's that lives.
+    pub(super) fn claim(&mut self, pod: &PodId, inode: u32) {
+        if inode == 0 || self.is_host(inode) {
+            return;
+        }
+        match self.namespaces.get(&inode) {
+            Some(owner) if owner == pod || self.is_held_by(owner, inode) => {}
+            _ => {
+                self.namespaces.insert(inode, pod.clone());
+            }
+        }
+    }
+
+    /// A child that is in other namespaces than its parent's children are to be in was cloned into new ones.
+    pub(super) fn claim_cloned(&mut self, parent: &Namespaces, child: ProcessId) {
+        let Some(child) = self
+            .processes
+            .get(child)
+            .filter(|child| child.role.is_inside())
+        else {
+            return;
+        };
+        let (Some(pod), namespaces) = (child.pod.clone(), child.namespaces) else {
+            return;
+        };
+        for kind in NamespaceKind::ALL {
+            if namespaces.get(kind) != parent.of_children(kind) {
+                self.claim(&pod, namespaces.get(kind));
+            }
+        }
+    }
+
+    /// What follows from a setns or unshare, besides the caller's own namespaces.
+    #[expect(clippy::too_many_arguments, reason = "they are the record's fields")]
+    pub(super) fn namespaces_changed(
+        &mut self,
+        now: Ktime,
+        process: ProcessId,
+        call: NamespaceCall,
+        flags: u64,
+        errno: i32,
+        before: &Namespaces,
+        after: &Namespaces,
+    ) {
+        let Some(process) = self.processes.get_mut(process) else {
+            return;
+        };
+        match call {
+            NamespaceCall::Setns if process.role == Role::Runtime => {
+                process.joins.tried(now, flags, errno)
+            }
+            NamespaceCall::Unshare if errno == 0 && process.role.is_inside() => {
+                let Some(pod) = process.pod.clone() else {
+                    return;
+                };
+                for kind in NamespaceKind::ALL {
+                    if flags & kind.flag() != 0
+                        && before.of_children(kind) != after.of_children(kind)
+                    {
+                        self.claim(&pod, after.of_children(kind));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a process of the runtime only executes itself again, inside the cgroup of the container that it is about to
+    /// enter. runc ≥ 1.4 does so for an exec session: `runc init` is cloned into the cgroup (runc#4812) and then starts
+    /// from `/proc/self/…`, still in the runtime's mount namespace.
+    pub(super) fn is_runtime_again(&self, process: &Process) -> bool {
+        let names_itself = ["/proc/self/", "/proc/thread-self/", "/dev/fd/"]
+            .into_iter()
+            .any(|prefix| process.file.0.starts_with(prefix.as_bytes()));
+        let mnt = process.namespaces.mnt;
+        let is_outside = mnt == self.host.mnt
+            || self
+                .processes
+                .get(process.born_of)
+                .is_some_and(|parent| parent.namespaces.mnt == mnt);
+        process.role == Role::Runtime && process.born_inside && names_itself && is_outside
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::process::{Joins, Refused};
+    use super::*;
+    use crate::{
+        event::{Comm, Event, Fact},
+        state::{Limits, Process},
+    };
+
+    const NET: u64 = NamespaceKind::Net.flag();
+
+    fn id(pid: u32) -> ProcessId {
+        ProcessId { pid, start: 1 }
+    }
+
+    fn state_with(pods: &[(&str, u32, u32)]) -> State {
+        let mut state = State::new(Limits::REFERENCE);
+        state.host = Namespaces {
+            net: 4,
+            mnt: 1,
+            ..Namespaces::default()
+        };
+        for (pod, pid, net) in pods {
+            let namespaces = Namespaces {
+                net: *net,
+                pid_children: 9,
+                ..Namespaces::default()
+            };
+            state.processes.insert(Process {
+                id: id(*pid),
+                pod: Some((*pod).into()),
+                role: Role::Init,
+                namespaces,
+                ..Process::default()
+            });
+            state.claim(&(*pod).into(), *net);
+        }
+        state
+    }
+
+    fn call(state: &mut State, pid: u32, tid: u32, namespaces: Namespaces) {
+        let fact = Fact::NamespaceChange {
+            process: id(pid),
+            tid,
+            cgroup: 0,
+            call: NamespaceCall::Setns,
+            flags: NET,
+            errno: 0,
+            namespaces,
+            ns_pid: pid,
+            comm: Comm::new("x"),
+        };
+        state.apply(&Event { time: 2, fact }, &mut Vec::new());
+    }
+
+    #[test]
+    fn the_hosts_namespaces_are_nobodys() {
+        let mut state = state_with(&[]);
+        state.claim(&"p".into(), 4);
+        state.claim(&"p".into(), 0);
+        assert_eq!((state.owner_of(4), state.owner_of(0)), (None, None));
+    }
+
+    #[test]
+    fn a_namespace_stays_with_its_pod_as_long_as_somebody_of_it_lives_there() {
+        let mut state = state_with(&[("p", 10, 70)]);
+        state.claim(&"q".into(), 70);
+        assert_eq!(state.owner_of(70).map(|pod| &**pod), Some("p"));
+        state.processes.remove(id(10));
+        state.claim(&"q".into(), 70);
+        assert_eq!(state.owner_of(70).map(|pod| &**pod), Some("q"));
+    }
+
+    #[test]
+    fn the_pid_namespace_of_the_next_children_is_held_too() {
+        let state = state_with(&[("p", 10, 70)]);
+        assert!(state.is_held_by(&"p".into(), 9));
+        assert!(!state.is_held_by(&"q".into(), 9));
+    }
+
+    #[test]
+    fn a_process_namespaces_are_its_first_threads() {
+        let mut state = state_with(&[("p", 10, 70)]);
+        call(
+            &mut state,
+            10,
+            11,
+            Namespaces {
+                net: 71,
+                ..Namespaces::default()
+            },
+        );
+        assert_eq!(
+            state
+                .processes
+                .get(id(10))
+                .map(|process| process.namespaces.net),
+            Some(70)
+        );
+        call(
+            &mut state,
+            10,
+            10,
+            Namespaces {
+                net: 71,
+                ..Namespaces::default()
+            },
+        );
+        assert_eq!(
+            state
+                .processes
+                .get(id(10))
+                .map(|process| process.namespaces.net),
+            Some(71)
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_undone_by_the_same_call_only() {
+        let mut joins = Joins::default();
+        joins.tried(1, NET, 1);
+        joins.tried(2, NET, 22);
+        joins.tried(3, NamespaceKind::Ipc.flag(), 0);
+        assert_eq!(
+            joins.refused,
+            [Refused {
+                time: 1,
+                flags: NET,
+                errno: 1
+            }]
+        );
+        joins.tried(4, NET, 0);
+        assert_eq!(
+            joins,
+            Joins {
+                made: 2,
+                refused: Vec::new()
+            }
+        );
+    }
+}
