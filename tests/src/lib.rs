@@ -1,0 +1,166 @@
+//! What the tests share: where the programs are, how to run them, and what a run must not leave behind.
+
+pub mod node;
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    sync::OnceLock,
+};
+
+use serde_json::Value;
+
+fn target() -> PathBuf {
+    let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target"));
+    env::var_os("CARGO_TARGET_DIR").map_or_else(default, PathBuf::from)
+}
+
+/// The program, as `cargo xtask test` builds it before it runs the tests.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn pause_trace() -> PathBuf {
+    let path = target().join("release/pause-trace");
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo xtask test`",
+        path.display()
+    );
+    path
+}
+
+/// A directory for what the tests make, which goes with the build's.
+///
+/// # Panics
+/// When it can't be made.
+#[must_use]
+pub fn scratch(name: &str) -> PathBuf {
+    let path = target().join("tmp").join(name);
+    fs::create_dir_all(&path)
+        .unwrap_or_else(|error| panic!("failed to make {}: {error}", path.display()));
+    path
+}
+
+/// The reference pause, as the program hands it out.
+///
+/// # Panics
+/// When it does not.
+#[must_use]
+pub fn pause_binary() -> PathBuf {
+    static PAUSE: OnceLock<PathBuf> = OnceLock::new();
+    PAUSE
+        .get_or_init(|| {
+            let path = scratch("pause").join("pause");
+            let run = run(["pause", "--force", "--out", &path.to_string_lossy()]);
+            assert_eq!(run.code, Some(0), "{run:?}");
+            path
+        })
+        .clone()
+}
+
+/// A pause written in C, compiled from `pauses/NAME.c`.
+///
+/// # Panics
+/// When the compiler refuses it.
+#[must_use]
+pub fn c_pause(name: &str) -> PathBuf {
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("pauses/{name}.c"));
+    let program = scratch("pauses").join(name);
+    let output = Command::new("gcc")
+        .args([
+            "-std=gnu11",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-static",
+            "-pthread",
+            "-o",
+        ])
+        .args([&program, &source])
+        .output()
+        .expect("failed to run gcc");
+    assert!(
+        output.status.success(),
+        "gcc {}: {}",
+        source.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    program
+}
+
+/// A run of the program that is over.
+#[derive(Debug)]
+pub struct Run {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// Runs the program to its end.
+///
+/// # Panics
+/// When it can't be started.
+pub fn run<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Run {
+    Command::new(pause_trace())
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("failed to run pause-trace")
+        .into()
+}
+
+impl Run {
+    /// The objects of a `--format json` run.
+    ///
+    /// # Panics
+    /// When a line is no object.
+    #[must_use]
+    pub fn objects(&self) -> Vec<Value> {
+        self.stdout
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line)
+                    .unwrap_or_else(|error| panic!("{line}: {error}; {self:?}"))
+            })
+            .collect()
+    }
+
+    /// The objects of one type.
+    #[must_use]
+    pub fn of_type(&self, kind: &str) -> Vec<Value> {
+        self.objects()
+            .into_iter()
+            .filter(|object| object["type"] == kind)
+            .collect()
+    }
+
+    /// The last object, which is the summary.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[must_use]
+    pub fn summary(&self) -> Value {
+        let last = self
+            .objects()
+            .pop()
+            .unwrap_or_else(|| panic!("no output: {self:?}"));
+        assert_eq!(last["type"], "summary", "{self:?}");
+        last
+    }
+}

@@ -1,0 +1,157 @@
+//! Dependencies point one way: a module imports only what lies further towards the events.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Modules of pause-trace from the outermost in; those of one line may import each other.
+const LAYERS: [&[&str]; 7] = [
+    &["cli"],
+    &["reference"],
+    &["live"],
+    &["report", "text"],
+    &["rules", "verdict"],
+    &["state", "node", "probe", "sys"],
+    &["event"],
+];
+
+/// What has no business right of an event: it would make a verdict depend on where and when it is reached.
+const IMPURE: [&str; 9] = [
+    "aya",
+    "tokio",
+    "std::fs",
+    "std::time",
+    "std::env",
+    "std::net",
+    "std::process",
+    "crate::probe",
+    "crate::node",
+];
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)
+        .expect("the sources can be read")
+        .flatten()
+    {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../pause-trace/src")
+}
+
+/// The top module that a file belongs to.
+fn module(path: &Path) -> String {
+    let below = path.strip_prefix(root()).expect("a source of the crate");
+    let first = below
+        .components()
+        .next()
+        .expect("a file name")
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+/// The code of a file, without its tests and comments.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).expect("the source can be read");
+    let text = text
+        .split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The top modules that a file names: `crate::x`, and `use crate::{ x::…, y }`.
+fn imports(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for part in code.split("crate::").skip(1) {
+        if let Some(group) = part.strip_prefix('{') {
+            let mut depth = 0;
+            let mut name = String::new();
+            for character in group.chars() {
+                match character {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => found.push(std::mem::take(&mut name)),
+                    _ if depth == 0 && !character.is_whitespace() => name.push(character),
+                    _ => {}
+                }
+            }
+            found.push(name);
+        } else {
+            found.push(part.to_owned());
+        }
+    }
+    found
+        .into_iter()
+        .map(|path| {
+            path.chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect::<String>()
+        })
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+#[test]
+fn arrows_point_towards_the_events() {
+    let mut turned = Vec::new();
+    for path in sources(&root()) {
+        let own = module(&path);
+        if own == "main" {
+            continue;
+        }
+        let own = layer(&own).unwrap_or_else(|| panic!("{} is in no layer", path.display()));
+        for import in imports(&code(&path)) {
+            if let Some(target) = layer(&import)
+                && target < own
+            {
+                turned.push(format!("{} imports {import}", path.display()));
+            }
+        }
+    }
+    assert!(turned.is_empty(), "{turned:#?}");
+}
+
+#[test]
+fn everything_right_of_an_event_is_pure() {
+    let mut impure = Vec::new();
+    for path in sources(&root()) {
+        if !["event", "state", "rules", "verdict"].contains(&module(&path).as_str()) {
+            continue;
+        }
+        let code = code(&path);
+        for name in IMPURE {
+            if code.contains(&format!("{name}::")) || code.contains(&format!("use {name}")) {
+                impure.push(format!("{} uses {name}", path.display()));
+            }
+        }
+    }
+    assert!(impure.is_empty(), "{impure:#?}");
+}
+
+#[test]
+fn imports_are_read_rightly() {
+    let code = "use crate::{\n    event::{A, B},\n    state::C,\n};\nlet x = crate::probe::now();";
+    assert_eq!(imports(code), ["event", "state", "probe"]);
+}

@@ -1,0 +1,180 @@
+//! The contract of the command line: what is wrong is said, with the right exit code.
+
+use std::{
+    io::Read as _,
+    process::{Command, Stdio},
+};
+
+use pause_trace_tests::{pause_trace, run, scratch};
+
+#[track_caller]
+fn assert_refused(args: &[&str], code: i32, message: &str) {
+    let run = run(args);
+    assert_eq!(run.code, Some(code), "{args:?}: {run:#?}");
+    assert!(run.stderr.contains(message), "{args:?}: {run:#?}");
+    assert!(!run.stderr.contains("panicked"), "{run:#?}");
+}
+
+#[test]
+fn wrong_names_are_refused_with_a_suggestion() {
+    assert_refused(
+        &["check", "--scenario", "pod-plian"],
+        2,
+        "did you mean \"pod-plain\"",
+    );
+    assert_refused(
+        &["check", "--inject", "own-nett"],
+        2,
+        "did you mean \"own-net\"",
+    );
+    assert_refused(&["check", "--select", "PT777"], 2, "there is no rule");
+    assert_refused(&["explain", "net-shard"], 2, "did you mean \"net-shared\"");
+    assert_refused(&["chekc"], 2, "check");
+}
+
+#[test]
+fn a_pause_that_is_no_program_is_refused_before_anything_runs() {
+    assert_refused(
+        &["check", "--pause", "/nonexistent"],
+        2,
+        "/nonexistent: No such file",
+    );
+    assert_refused(&["check", "--pause", "/tmp"], 2, "not a file");
+    assert_refused(&["check", "--pause", "/etc/hostname"], 2, "not executable");
+    let empty = scratch("empty").join("empty");
+    std::fs::write(&empty, "").expect("it can be written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&empty, mode).expect("it is ours");
+    assert_refused(
+        &["check", "--pause", &empty.to_string_lossy()],
+        2,
+        "neither an ELF program nor a script",
+    );
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    assert_refused(
+        &["check", "--output", "/proc/nowhere/x"],
+        2,
+        "failed to create /proc/nowhere/x",
+    );
+    for format in ["text", "json", "junit", "sarif"] {
+        let args = [
+            "check",
+            "--scenario",
+            "pod-target",
+            "--format",
+            format,
+            "--output",
+            "/dev/full",
+        ];
+        assert_refused(&args, 4, "No space left on device");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_crash() {
+    let mut child = Command::new(pause_trace())
+        .args(["check", "--scenario", "pod-plain", "--format", "json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdout = child.stdout.take().expect("a pipe");
+    stdout.read_exact(&mut [0; 1]).expect("it says something");
+    drop(stdout);
+    let output = child.wait_with_output().expect("it ends");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !stderr.contains("panicked") && !stderr.contains("Broken pipe"),
+        "{stderr}"
+    );
+    assert_eq!(
+        output.status.code(),
+        Some(3),
+        "a run cut short never passes: {stderr}"
+    );
+}
+
+#[test]
+fn without_privileges_it_says_how_to_run() {
+    let program = scratch_copy();
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&program)
+        .args(["check", "--scenario", "pod-plain"])
+        .output()
+        .expect("setpriv runs");
+    std::fs::remove_dir_all(program.parent().expect("a directory")).expect("it is ours");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    assert!(
+        stderr.contains("root") || stderr.contains("CAP_BPF"),
+        "{stderr}"
+    );
+}
+
+/// The program where a user without privileges can reach it.
+fn scratch_copy() -> std::path::PathBuf {
+    let directory = std::env::temp_dir().join(format!("pause-trace-cli-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a temporary directory");
+    let copy = directory.join("pause-trace");
+    std::fs::copy(pause_trace(), &copy).expect("it can be copied");
+    copy
+}
+
+#[test]
+fn junit_and_sarif_are_documents() {
+    let run_as = |format| {
+        let run = run(["check", "--scenario", "pod-plain", "--format", format]);
+        assert_eq!(run.code, Some(0), "{run:#?}");
+        run.stdout
+    };
+    let junit = run_as("junit");
+    assert!(
+        junit.starts_with("<?xml") && junit.contains("<testsuites"),
+        "{junit}"
+    );
+    let sarif: serde_json::Value = serde_json::from_str(&run_as("sarif")).expect("SARIF is JSON");
+    assert_eq!(sarif["version"], "2.1.0");
+}
+
+#[test]
+fn rules_are_listed_and_explained() {
+    let rules = run(["rules"]);
+    assert_eq!(rules.code, Some(0));
+    for id in ["PT101", "PT104", "PT301", "PT402", "PT501", "PT901"] {
+        assert!(rules.stdout.contains(id), "{rules:#?}");
+        let explained = run(["explain", id]);
+        assert_eq!(explained.code, Some(0), "{explained:#?}");
+        assert!(
+            explained.stdout.contains("Why it matters"),
+            "{explained:#?}"
+        );
+    }
+}
+
+#[test]
+fn the_page_of_rules_is_that_of_the_program() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rules.md");
+    let written = std::fs::read_to_string(page).expect("docs/rules.md can be read");
+    let generated = run(["rules", "--format", "markdown"]).stdout;
+    assert_eq!(
+        written, generated,
+        "run `pause-trace rules --format markdown > docs/rules.md`"
+    );
+}
+
+#[test]
+fn doctor_finds_this_machine_fit() {
+    let run = run(["doctor", "--format", "json"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    assert!(
+        run.objects()
+            .iter()
+            .any(|check| check["name"] == "self-test" && check["state"] == "ok"),
+        "{run:#?}"
+    );
+}

@@ -1,0 +1,142 @@
+//! Bad luck: interrupted in every phase, killed, run twice at once, pids that wrap. Nothing is left on the node.
+//!
+//! One test at a time: each looks at the whole node before and after.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use pause_trace_tests::{node::Traces, pause_trace, run};
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn start(args: &[&str]) -> Child {
+    Command::new(pause_trace())
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts")
+}
+
+fn send(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().cast_signed()), signal)
+        .expect("the child is ours and not reaped");
+}
+
+/// Waits for the first line of this type.
+fn await_line(lines: &mut impl Iterator<Item = std::io::Result<String>>, kind: &str) {
+    let wanted = format!("\"type\":\"{kind}\"");
+    let found = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .any(|line| line.contains(&wanted));
+    assert!(found, "the output ended without a {kind}");
+}
+
+#[test]
+fn interrupted_before_during_and_after_the_first_scenario_it_cleans_up() {
+    let _alone = alone();
+    let before = Traces::now();
+    for phase in ["", "hello", "scenario"] {
+        for signal in [Signal::SIGINT, Signal::SIGTERM] {
+            let mut child = start(&["check", "--format", "json"]);
+            let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+            if !phase.is_empty() {
+                await_line(&mut lines, phase);
+            }
+            send(&child, signal);
+            let rest: Vec<_> = lines.map_while(Result::ok).collect();
+            let status = child.wait().expect("it ends");
+            if phase.is_empty() {
+                // It may not have come as far as its handlers.
+                assert!(status.code().is_none_or(|code| code == 130), "{status}");
+            } else {
+                assert_eq!(status.code(), Some(130), "{phase} {signal}");
+                let last = rest.last().expect("a summary");
+                assert!(
+                    last.contains("\"type\":\"summary\"") && last.contains("\"interrupted\":true"),
+                    "{last}"
+                );
+            }
+            before.assert_restored();
+        }
+    }
+}
+
+#[test]
+fn killed_it_leaves_nothing() {
+    let _alone = alone();
+    let before = Traces::now();
+    for phase in ["hello", "scenario"] {
+        let mut child = start(&["check", "--format", "json"]);
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        await_line(&mut lines, phase);
+        send(&child, Signal::SIGKILL);
+        child.wait().expect("it ends");
+        before.assert_restored();
+    }
+}
+
+#[test]
+fn two_runs_at_once_do_not_see_each_other() {
+    let _alone = alone();
+    let before = Traces::now();
+    let scenarios = "pod-plain,pod-shared-pid,pod-host-ipc,stop-order";
+    let children = [(); 2].map(|()| start(&["check", "--format", "json", "--scenario", scenarios]));
+    for child in children {
+        let output = child.wait_with_output().expect("it ends");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{stdout}");
+    }
+    before.assert_restored();
+}
+
+#[test]
+fn a_wrap_of_all_pids_confuses_nothing() {
+    let _alone = alone();
+    let before = Traces::now();
+    let child = start(&["check", "--format", "json"]);
+    // Every pid is used once while the check runs: 32,768 by default, more where pid_max was raised.
+    let most: u32 = std::fs::read_to_string("/proc/sys/kernel/pid_max")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .expect("pid_max is a number");
+    let forks = most.min(40_000);
+    let script = format!(
+        "import os\nfor _ in range({forks}):\n    pid = os.fork()\n    if pid == 0: os._exit(0)\n    os.waitpid(pid, 0)\n"
+    );
+    let status = Command::new("python3")
+        .args(["-c", &script])
+        .status()
+        .expect("python3 runs");
+    assert!(status.success());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    before.assert_restored();
+}
+
+#[test]
+fn a_finished_check_leaves_nothing() {
+    let _alone = alone();
+    let before = Traces::now();
+    let run = run(["check", "--format", "json"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    before.assert_restored();
+}

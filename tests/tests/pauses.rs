@@ -1,0 +1,107 @@
+//! Other people's pauses: each is judged by what it does, right or wrong.
+
+use std::{collections::BTreeSet, path::Path};
+
+use pause_trace_tests::{c_pause, pause_binary, run, scratch};
+
+/// The error-level rules that a pause violates, with the exit code.
+fn judge(pause: &Path) -> (Option<i32>, BTreeSet<String>) {
+    let run = run([
+        "check",
+        "--format",
+        "json",
+        "--pause",
+        &pause.to_string_lossy(),
+    ]);
+    let violated = run
+        .of_type("finding")
+        .iter()
+        .filter(|finding| finding["severity"] == "error")
+        .map(|finding| finding["rule"].as_str().expect("a rule").to_owned())
+        .collect();
+    (run.code, violated)
+}
+
+#[track_caller]
+fn assert_violates(pause: &Path, expected: &[&str]) {
+    let (code, violated) = judge(pause);
+    let expected: BTreeSet<String> = expected.iter().map(|rule| (*rule).to_owned()).collect();
+    assert_eq!(violated, expected, "{}", pause.display());
+    assert_eq!(
+        code,
+        Some(i32::from(!expected.is_empty())),
+        "{}",
+        pause.display()
+    );
+}
+
+#[test]
+fn the_built_in_pause_as_a_file_passes() {
+    assert_violates(&pause_binary(), &[]);
+}
+
+#[test]
+fn a_correct_pause_in_c_passes() {
+    assert_violates(&c_pause("correct"), &[]);
+}
+
+#[test]
+fn catatonit_passes() {
+    // `catatonit -P` is its pause mode; `--pause` takes a program without arguments.
+    let script = scratch("catatonit").join("pause");
+    std::fs::write(&script, "#!/bin/sh\nexec /usr/bin/catatonit -P\n")
+        .expect("the script can be written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&script, mode).expect("the script is ours");
+    assert!(
+        Path::new("/usr/bin/catatonit").exists(),
+        "`cargo xtask test` installs catatonit"
+    );
+    let (code, violated) = judge(&script);
+    // It is a second program that the script became.
+    assert_eq!(
+        (code, violated),
+        (Some(1), BTreeSet::from(["PT502".to_owned()]))
+    );
+}
+
+#[test]
+fn a_pause_without_a_sigchld_handler_leaves_zombies() {
+    assert_violates(&c_pause("no_sigchld"), &["PT402"]);
+}
+
+#[test]
+fn a_pause_that_blocks_sigterm_does_not_stop() {
+    assert_violates(&c_pause("blocks_sigterm"), &["PT306"]);
+}
+
+#[test]
+fn a_pause_that_exits_with_1_does_not_stop_cleanly() {
+    assert_violates(&c_pause("exits_1_on_sigterm"), &["PT306"]);
+}
+
+#[test]
+fn a_pause_that_exits_on_any_signal_is_fragile() {
+    let (code, violated) = judge(&c_pause("exits_on_first_signal"));
+    assert_eq!(code, Some(1));
+    assert!(violated.contains("PT307"), "{violated:?}");
+}
+
+#[test]
+fn a_pause_that_forks_helpers_is_not_minimal() {
+    let (code, violated) = judge(&c_pause("forks_helpers"));
+    assert_eq!(code, Some(1));
+    assert!(violated.contains("PT501"), "{violated:?}");
+}
+
+#[test]
+fn a_pause_that_opens_sockets_is_not_minimal() {
+    assert_violates(&c_pause("opens_sockets"), &["PT501"]);
+}
+
+#[test]
+fn a_pause_that_crashes_dies() {
+    let (code, violated) = judge(&c_pause("crashes"));
+    assert_eq!(code, Some(1));
+    assert!(violated.contains("PT202"), "{violated:?}");
+}

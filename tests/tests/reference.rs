@@ -1,0 +1,39 @@
+//! The reference check on this machine's kernel: every scenario passes, with nothing lost and nothing in doubt.
+
+use pause_trace_tests::run;
+
+#[test]
+fn every_scenario_passes_and_nothing_is_lost() {
+    let run = run(["check", "--format", "json"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    for scenario in run.of_type("scenario") {
+        assert_eq!(scenario["outcome"], "pass", "{scenario:#}");
+    }
+    let summary = run.summary();
+    for count in ["fail", "inconclusive"] {
+        assert_eq!(summary["verdicts"][count], 0, "{summary:#}");
+        assert_eq!(summary["scenarios"][count], 0, "{summary:#}");
+    }
+    assert_eq!(summary["lost"], serde_json::json!({}), "{summary:#}");
+}
+
+#[test]
+fn the_main_job_proves_itself_with_planted_faults() {
+    let run = run(["run", "--format", "json"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    let scenarios = run.of_type("scenario");
+    for fault in ["own-net", "ignores-term", "pause-no-reap"] {
+        let scenario = scenarios.iter().find(|scenario| scenario["name"] == fault);
+        let scenario = scenario.unwrap_or_else(|| panic!("{fault} was not planted: {run:#?}"));
+        assert_eq!(scenario["outcome"], "pass", "{scenario:#}");
+        assert!(
+            !scenario["found"].as_array().expect("a list").is_empty(),
+            "{scenario:#}"
+        );
+    }
+    assert_eq!(
+        run.of_type("finding").len(),
+        0,
+        "what was planted is no finding"
+    );
+}
