@@ -9,6 +9,7 @@ use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
     event::{Event, Fact, Kind, Ktime, Namespaces},
+    node::procfs,
     probe::{self, Hook, LoadError, Loaded, Options, Readiness, Rings},
     report::Names,
     rules::{Ledger, Rule},
@@ -31,8 +32,8 @@ pub(crate) struct Live {
 
 /// What waits may look at.
 pub(crate) struct Core {
-    /// Dropped last of all, it detaches the hooks.
-    _loaded: Loaded,
+    /// Dropping it detaches the hooks.
+    loaded: Loaded,
     rings: Rings,
     pub(crate) state: State,
     pub(crate) ledger: Ledger,
@@ -70,7 +71,7 @@ impl Live {
         let hooks = loaded.hooks.clone();
         let live = Self {
             core: RefCell::new(Core {
-                _loaded: loaded,
+                loaded,
                 rings,
                 state: State::new(limits),
                 ledger: Ledger::new(selected),
@@ -192,6 +193,15 @@ impl Core {
         if self.rings.is_flooded() {
             self.rings.drain_floods(&mut events)?;
         }
+        // A reaping that /proc shows is as good as one that the kernel reported.
+        for process in self.state.zombies_due(time) {
+            if procfs::is_gone(process) {
+                events.push(Event {
+                    time,
+                    fact: Fact::Reaped { process },
+                });
+            }
+        }
         // Not a later time: what happened while the rings were drained is not known yet, and must not come due.
         events.push(Event {
             time,
@@ -204,6 +214,11 @@ impl Core {
             self.names.learn(event);
             if let Fact::Lost { kind, count } = &event.fact {
                 *self.lost.entry(*kind).or_default() += count;
+            }
+            if let Fact::PodRemoved { pod } = &event.fact {
+                // The kernel gives inode numbers away again: who gets them next is no visitor of this pod.
+                self.loaded
+                    .forget_namespaces(&self.state.namespaces_of(pod))?;
             }
             self.ledger.judge(&mut self.state, event);
         }

@@ -61,13 +61,20 @@ pub fn pause_binary() -> PathBuf {
 }
 
 /// A pause written in C, compiled from `pauses/NAME.c`.
-///
-/// # Panics
-/// When the compiler refuses it.
 #[must_use]
 pub fn c_pause(name: &str) -> PathBuf {
-    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("pauses/{name}.c"));
-    let program = scratch("pauses").join(name);
+    compiled("pauses", name)
+}
+
+/// Another program in C, compiled from `programs/NAME.c`.
+#[must_use]
+pub fn c_program(name: &str) -> PathBuf {
+    compiled("programs", name)
+}
+
+fn compiled(directory: &str, name: &str) -> PathBuf {
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("{directory}/{name}.c"));
+    let program = scratch(directory).join(name);
     let output = Command::new("gcc")
         .args([
             "-std=gnu11",
@@ -82,11 +89,11 @@ pub fn c_pause(name: &str) -> PathBuf {
         .args([&program, &source])
         .output()
         .expect("failed to run gcc");
+    let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
-        "gcc {}: {}",
-        source.display(),
-        String::from_utf8_lossy(&output.stderr)
+        "gcc {}: {errors}",
+        source.display()
     );
     program
 }

@@ -40,7 +40,7 @@ fn a_pause_that_is_no_program_is_refused_before_anything_runs() {
         "/nonexistent: No such file",
     );
     assert_refused(&["check", "--pause", "/tmp"], 2, "not a file");
-    assert_refused(&["check", "--pause", "/etc/hostname"], 2, "not executable");
+    assert_refused(&["check", "--pause", "/etc/passwd"], 2, "not executable");
     let empty = scratch("empty").join("empty");
     std::fs::write(&empty, "").expect("it can be written");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);

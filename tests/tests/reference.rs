@@ -7,7 +7,7 @@ fn every_scenario_passes_and_nothing_is_lost() {
     let run = run(["check", "--format", "json"]);
     assert_eq!(run.code, Some(0), "{run:#?}");
     for scenario in run.of_type("scenario") {
-        assert_eq!(scenario["outcome"], "pass", "{scenario:#}");
+        assert_eq!(scenario["verdict"], "pass", "{scenario:#}");
     }
     let summary = run.summary();
     for count in ["fail", "inconclusive"] {
@@ -25,7 +25,7 @@ fn the_main_job_proves_itself_with_planted_faults() {
     for fault in ["own-net", "ignores-term", "pause-no-reap"] {
         let scenario = scenarios.iter().find(|scenario| scenario["name"] == fault);
         let scenario = scenario.unwrap_or_else(|| panic!("{fault} was not planted: {run:#?}"));
-        assert_eq!(scenario["outcome"], "pass", "{scenario:#}");
+        assert_eq!(scenario["verdict"], "pass", "{scenario:#}");
         assert!(
             !scenario["found"].as_array().expect("a list").is_empty(),
             "{scenario:#}"

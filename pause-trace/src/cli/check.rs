@@ -34,6 +34,14 @@ pub(crate) struct Args {
     /// Verify another pause binary instead of the built-in one
     #[arg(long, value_name = "FILE")]
     pub(crate) pause: Option<PathBuf>,
+    /// An argument for that binary, like -P for catatonit; may be given more than once
+    #[arg(
+        long = "pause-arg",
+        value_name = "ARG",
+        requires = "pause",
+        allow_hyphen_values = true
+    )]
+    pub(crate) pause_args: Vec<String>,
     #[command(flatten)]
     pub(crate) selection: Selection,
     #[command(flatten)]
@@ -83,6 +91,7 @@ impl Args {
         let plan = verify::Plan {
             scenarios,
             pause,
+            pause_args: self.pause_args.clone(),
             inject: self.inject.is_some(),
         };
         verify::run(&plan, &self.selection, &self.output, global)
@@ -133,8 +142,8 @@ fn list(look: Look, scenarios: impl Iterator<Item = &'static Scenario> + Clone) 
     for scenario in scenarios {
         let mut line = Line::new(look);
         line.paint(BOLD, scenario.name).pad(name);
-        if let Some(rule) = scenario.finds.first() {
-            line.push(rule).push("  ");
+        if scenario.is_fault() {
+            line.push(&scenario.finds.join("+")).push("  ");
         }
         text.push_str(&line.push(scenario.title).end());
     }

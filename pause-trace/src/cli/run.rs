@@ -34,6 +34,7 @@ impl Args {
         let plan = verify::Plan {
             scenarios: scenarios::all().chain(proof).collect(),
             pause: Pause::Image(reference::pause_binary()),
+            pause_args: Vec::new(),
             inject: false,
         };
         verify::run(&plan, &self.selection, &self.output, global)

@@ -34,6 +34,7 @@ use crate::{
 pub(super) struct Plan {
     pub(super) scenarios: Vec<&'static Scenario>,
     pub(super) pause: Pause,
+    pub(super) pause_args: Vec<String>,
     /// A fault's findings are violations, rather than the proof that it is found.
     pub(super) inject: bool,
 }
@@ -113,7 +114,7 @@ async fn play(
         () = &mut interrupted => return Ok(console.finish(None, End::Interrupted)?),
     };
     let mut tale = Tale::new(plan.inject, plan.scenarios.len());
-    let stage = Stage::new(live, layout, plan.pause.clone());
+    let stage = Stage::new(live, layout, plan.pause.clone(), plan.pause_args.clone());
     let end = {
         let told = console
             .hello(&hello(&stage.live))
@@ -268,6 +269,9 @@ impl Tale {
         if self.inject {
             // The fault was planted to be found: that it was is a violation, that it was not is no proof of anything.
             (outcome, words) = match outcome {
+                Outcome::Pass if found.is_empty() => {
+                    (Outcome::Inconclusive, "its rule was not asked".to_owned())
+                }
                 Outcome::Pass => (Outcome::Fail, "found, as planted".to_owned()),
                 _ => (Outcome::Inconclusive, words),
             };

@@ -10,6 +10,27 @@ const NS_PER_TICK: u64 = 1_000_000_000 / 100;
 /// `CAP_SYS_RESOURCE` (include/uapi/linux/capability.h): who has it may lower an OOM score.
 const CAP_SYS_RESOURCE: u64 = 1 << 24;
 
+/// Whether a process has been reaped: its pid is nobody's, or another's.
+pub(crate) fn is_gone(process: ProcessId) -> bool {
+    match fs::read_to_string(format!("/proc/{}/stat", process.pid)) {
+        Ok(stat) => start(&stat).is_some_and(|ticks| ticks != process.start / NS_PER_TICK),
+        Err(error) => {
+            error.kind() == io::ErrorKind::NotFound
+                || error.raw_os_error() == Some(nix::libc::ESRCH)
+        }
+    }
+}
+
+/// Field 22 of proc_pid_stat(5), in ticks, counted from behind the name, which may hold anything.
+fn start(stat: &str) -> Option<u64> {
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
+}
+
 /// Looks at a pause.
 ///
 /// # Errors

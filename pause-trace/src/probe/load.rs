@@ -356,10 +356,15 @@ impl Loaded {
             map.insert(inode, 1, 0)?;
         }
         // The self-test's helper has executed in them, and was watched: whoever enters them is no visitor of a pod.
+        self.forget_namespaces(&inodes)
+    }
+
+    /// Takes namespaces out of those whose visitors are watched.
+    pub(crate) fn forget_namespaces(&mut self, inodes: &[u32]) -> anyhow::Result<()> {
         let mut map = self.map::<u32, u32>("NAMESPACES")?;
         for inode in inodes {
-            if map.get(&inode, 0).is_ok() {
-                map.remove(&inode)?;
+            if map.get(inode, 0).is_ok() {
+                map.remove(inode)?;
             }
         }
         Ok(())

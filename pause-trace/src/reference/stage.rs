@@ -47,15 +47,18 @@ pub(crate) struct Stage {
     pub(crate) live: Live,
     pub(crate) layout: Layout,
     pub(crate) pause: Pause,
+    /// What the pause is started with, beside its name.
+    pub(crate) pause_args: Vec<String>,
     verdicts: RefCell<HashMap<Option<PodId>, Vec<Verdict>>>,
 }
 
 impl Stage {
-    pub(crate) fn new(live: Live, layout: Layout, pause: Pause) -> Self {
+    pub(crate) fn new(live: Live, layout: Layout, pause: Pause, pause_args: Vec<String>) -> Self {
         Self {
             live,
             layout,
             pause,
+            pause_args,
             verdicts: RefCell::default(),
         }
     }
@@ -197,7 +200,10 @@ impl<'a> Play<'a> {
 
     /// A declared pod of which nothing runs yet.
     pub(crate) async fn prepare(&self, kind: PodKind) -> Result<ReferencePod<'a>, StageError> {
-        let plan = kind.plan(self.stage.pause.clone());
+        let mut plan = kind.plan(self.stage.pause.clone());
+        plan.sandbox
+            .argv
+            .extend(self.stage.pause_args.iter().cloned());
         self.prepare_as(kind, plan).await
     }
 

@@ -77,6 +77,18 @@ impl Deadlines {
         self.0.pop().map(|Reverse((_, deadline))| deadline)
     }
 
+    /// Zombies that are due by `now`.
+    pub(super) fn zombies(&self, now: Ktime) -> Vec<ProcessId> {
+        if self.0.peek().is_none_or(|Reverse((at, _))| *at > now) {
+            return Vec::new();
+        }
+        let due = |entry: &Reverse<(Ktime, Deadline)>| match entry {
+            Reverse((at, Deadline::Zombie(process))) if *at <= now => Some(*process),
+            _ => None,
+        };
+        self.0.iter().filter_map(due).collect()
+    }
+
     /// When to look again, leaving out what `is_moot` says has been settled.
     pub(super) fn next(&mut self, is_moot: impl Fn(&Deadline) -> bool) -> Option<Ktime> {
         while let Some(Reverse((at, deadline))) = self.0.peek() {

@@ -142,6 +142,8 @@ pub(crate) struct Process {
     pub(crate) reaped: Option<Ktime>,
     /// Whether it ended `Limits::zombie` ago without being reaped.
     pub(crate) overdue: bool,
+    /// When a child of it was last seen to have been reaped.
+    pub(crate) last_reap: Ktime,
     /// Chosen by the OOM killer.
     pub(crate) oom: Option<Ktime>,
     /// Signals that ask for or force its end, oldest first.

@@ -9,10 +9,10 @@ pub(super) const RULE: Rule = Rule {
     id: "PT202",
     name: "pause-died",
     severity: Severity::Error,
-    summary: "the pause ended while containers lived and nobody stopped the pod",
+    summary: "the pause ended while containers lived and nobody stopped the pod, or ended by itself",
     doc: "\
 ## What it checks
-As long as a container of the pod runs, its pause must. If it ends earlier, this says why: a signal and its sender, the \
+As long as a container of the pod runs, its pause must, and it never ends by itself. If it ends earlier, this says why: a signal and its sender, the \
 OOM killer, a crash, or an exit of its own. A pause that the runtime or an orderly stop ends too early is PT309's; one \
 that a harmless signal ends is PT307's.
 
@@ -72,7 +72,9 @@ fn judge_end(
         return;
     };
     let running: Vec<_> = ending::running(context.state, sandbox, pod).collect();
-    if running.is_empty() {
+    // With no container to hold for, only an end of its own making counts: anyone may end an idle sandbox.
+    let is_own = matches!(cause, Cause::Oom | Cause::Crashed(_) | Cause::Exited);
+    if running.is_empty() && !(is_own && pod.removed.is_none()) {
         return pass(context, pause, sandbox, pod, ended.time, sink);
     }
     if matches!(cause, Cause::Fragile(_)) || ending::is_being_stopped(pause, sandbox, pod) {
@@ -96,17 +98,14 @@ fn judge_end(
             }
             Cause::Exited => format!("it exited by itself, {}", ended.status),
         };
-        let (pid, noun) = (
-            pause.id.pid,
-            if running.len() == 1 {
-                "container"
-            } else {
-                "containers"
-            },
-        );
+        let with = match names.len() {
+            0 => "before any container ran or after the last".to_owned(),
+            1 => format!("with container {} running", names[0]),
+            _ => format!("with containers {} running", names.join(", ")),
+        };
         let details = Details::new(format!(
-            "the pause (pid {pid}) ended with {noun} {} running: {why}",
-            names.join(", ")
+            "the pause (pid {}) ended {with}: {why}",
+            pause.id.pid
         ))
         .expected("containers running", Value::Number(0))
         .observed("containers running", Value::Number(running.len() as u64))

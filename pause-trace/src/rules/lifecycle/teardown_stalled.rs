@@ -62,14 +62,22 @@ fn judge_remains(context: &Context<'_>, pid_namespace: u32, init: ProcessId, sin
     let Some((init, container, _)) = context.inside(init) else {
         return;
     };
-    let processes = context.state.processes.iter();
-    let is_left = |process: &&Process| {
-        process.namespaces.pid == pid_namespace && process.id != init.id && process.reaped.is_none()
-    };
-    let mut remain: Vec<_> = processes.filter(is_left).collect();
-    let Some(ended) = init.ended.filter(|_| !remain.is_empty()) else {
+    let Some(ended) = init.ended else {
         return;
     };
+    // Nothing is forked in a namespace whose init is gone (`alloc_pid`, kernel/pid.c): who came later is in another one
+    // that was given the same inode number.
+    let processes = context.state.processes.iter();
+    let is_left = |process: &&Process| {
+        process.namespaces.pid == pid_namespace
+            && process.id != init.id
+            && process.reaped.is_none()
+            && process.forked <= ended.time
+    };
+    let mut remain: Vec<_> = processes.filter(is_left).collect();
+    if remain.is_empty() {
+        return;
+    }
     remain.sort_by_key(|process| process.id);
     let waited = context.now.saturating_sub(ended.time);
     let needs = (&[Kind::Exit, Kind::Free][..], container.declared);

@@ -78,7 +78,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         });
     } else {
         sink.fail(subject, || {
-            observe(format!("the pause, pid {pid}, {}", bent.join(" and ")))
+            observe(format!("the pause, pid {pid}, {}", bent.join(" and "))).evidence(
+                context.now,
+                format!("/proc/{pid}/status and oom_score_adj were read"),
+            )
         });
     }
 }
