@@ -629,12 +629,36 @@ mod deadlines {
         );
         assert_eq!(world.wait(LIMITS.zombie - 2_001), []);
         assert_eq!(world.pod().overdue, 0);
+        assert_eq!(world.wait(0), [], "its parent has reaped another since");
         assert_eq!(world.wait(0), [Change::ZombieDue(zombie)]);
         assert_eq!(world.pod().overdue, 1);
         assert_eq!(world.wait(LIMITS.zombie), []);
         world.reap(zombie);
         assert_eq!((world.pod().overdue, world.pod().zombies), (0, 0));
         assert_eq!(world.state.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_parent_that_reaps_all_others_is_not_busy_for_ever() {
+        let mut world = World::new();
+        let app = world.app();
+        let zombie = world.child(app, 202);
+        world.exit(zombie, app);
+        let ended = world.now;
+        let mut due = None;
+        for pid in 300..330 {
+            let other = world.child(app, pid);
+            world.exit(other, app);
+            world.reap(other);
+            if world
+                .wait(LIMITS.zombie / 2)
+                .contains(&Change::ZombieDue(zombie))
+            {
+                due.get_or_insert(world.now);
+            }
+        }
+        let waited = due.map(|due| (due - ended) / LIMITS.zombie);
+        assert_eq!(waited, Some(10));
     }
 
     #[test]

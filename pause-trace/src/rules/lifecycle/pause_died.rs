@@ -74,7 +74,8 @@ fn judge_end(
     let running: Vec<_> = ending::running(context.state, sandbox, pod).collect();
     // With no container to hold for, only an end of its own making counts: anyone may end an idle sandbox.
     let is_own = matches!(cause, Cause::Oom | Cause::Crashed(_) | Cause::Exited);
-    if running.is_empty() && !(is_own && pod.removed.is_none()) {
+    let counts = pod.sandbox() == Some(&sandbox.id) && pod.removed.is_none();
+    if running.is_empty() && !(is_own && counts) {
         return pass(context, pause, sandbox, pod, ended.time, sink);
     }
     if matches!(cause, Cause::Fragile(_)) || ending::is_being_stopped(pause, sandbox, pod) {
@@ -302,6 +303,34 @@ mod tests {
         scene.lose(Kind::Exit, 3);
         scene.end(pause, WaitStatus::exited(0));
         scene.expect("PT202", &[Outcome::Inconclusive]);
+    }
+
+    #[test]
+    fn a_pause_that_ends_by_itself_fails_also_without_containers() {
+        for (status, signal) in [
+            (WaitStatus::exited(3), None),
+            (WaitStatus::killed(SIGSEGV), Some(SIGSEGV)),
+        ] {
+            let mut scene = Scene::new();
+            let pause = scene.pod("p");
+            if let Some(signal) = signal {
+                let result = SignalResult::Delivered;
+                scene.signal_with_code(pause, pause, signal, result, SI_KERNEL);
+            }
+            scene.end(pause, status);
+            let message = one_failure(&scene);
+            assert!(message.contains("before any container ran"), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_idle_pause_that_is_told_to_end_passes() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.signal(scene.stranger, pause, SIGTERM, SignalResult::Delivered);
+        scene.handle(pause, SIGTERM);
+        scene.end(pause, WaitStatus::exited(0));
+        scene.expect("PT202", &[Outcome::Pass]);
     }
 
     #[test]
