@@ -3,8 +3,11 @@
 //! Every read goes through `bpf_probe_read_kernel` at an offset that the loader took from the kernel's BTF, and gives zero
 //! where the pointer was bad: a fact of zero is visibly unknown to userspace, and a hook never stops half-way.
 
-use aya_ebpf::helpers::{
-    bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_kernel_str_bytes,
+use aya_ebpf::{
+    cty::c_void,
+    helpers::{
+        bpf_get_current_task, bpf_probe_read_kernel_str_bytes, generated::bpf_probe_read_kernel,
+    },
 };
 use pause_trace_common::{COMM_LEN, Config, Namespaces, Offsets, POISON, Task};
 
@@ -85,10 +88,16 @@ impl Pointer {
         Self(self.0.wrapping_add(u64::from(offset)))
     }
 
+    /// What lies there; zero where nothing can be read. The helper's answer is not looked at: it fills with zero what it
+    /// can't read (`bpf_probe_read_kernel_common`, kernel/trace/bpf_trace.c, since 5.5), and a branch at each of forty
+    /// reads is more paths than the verifier of Linux 6.1 follows.
     #[inline(always)]
     fn read<T: Plain>(self, offset: u32) -> T {
-        // SAFETY: the helper checks the address and copies, or fails.
-        unsafe { bpf_probe_read_kernel(self.at(offset).0 as *const T) }.unwrap_or(T::ZERO)
+        let mut value = T::ZERO;
+        let address = self.at(offset).0 as *const c_void;
+        // SAFETY: the helper checks the address, and writes no more than the size of `value`, all bits of which are valid.
+        unsafe { bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, address) };
+        value
     }
 
     /// Copies the NUL-terminated string here into `buffer` and gives its length without the NUL.
