@@ -178,3 +178,19 @@ fn doctor_finds_this_machine_fit() {
         "{run:#?}"
     );
 }
+
+#[test]
+fn without_the_kernels_types_it_says_so() {
+    let hide = "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" check --scenario pod-plain";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", hide])
+        .arg(pause_trace())
+        .output()
+        .expect("unshare runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{stderr}");
+    assert!(
+        stderr.contains("/sys/kernel/btf/vmlinux") && stderr.contains("CONFIG_DEBUG_INFO_BTF"),
+        "{stderr}"
+    );
+}

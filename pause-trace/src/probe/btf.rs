@@ -14,8 +14,8 @@ pub(crate) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// Why offsets can't be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BtfError {
-    #[error("{path}: {source}; this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF)")]
-    Unreadable { path: String, source: btf_rs::Error },
+    #[error("{path}: {error}; this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF)")]
+    Unreadable { path: String, error: btf_rs::Error },
     #[error("{path}: the kernel's types have no `{what}`")]
     Missing { path: String, what: String },
 }
@@ -39,9 +39,9 @@ impl Types {
         // Mapping the file (possible since Linux 6.16) saves parsing a hundred thousand types of which forty matter.
         let btf = Btf::from_file_with_backend(Path::new(path), Backend::Mmap)
             .or_else(|_| Btf::from_file(path))
-            .map_err(|source| BtfError::Unreadable {
+            .map_err(|error| BtfError::Unreadable {
                 path: path.to_owned(),
-                source,
+                error,
             })?;
         Ok(Self {
             btf,

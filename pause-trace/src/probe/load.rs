@@ -46,11 +46,11 @@ pub(crate) enum LoadError {
     )]
     Refused(anyhow::Error),
     #[error(
-        "failed to attach to `{hook}`: {source:#}; without it nothing can be proven (see `pause-trace doctor`)"
+        "failed to attach to `{hook}`: {error:#}; without it nothing can be proven (see `pause-trace doctor`)"
     )]
     Essential {
         hook: &'static str,
-        source: anyhow::Error,
+        error: anyhow::Error,
     },
     #[error(
         "self-test failed: {0}; the kernel's description of itself does not fit it, so nothing is reported"
@@ -145,13 +145,13 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
         };
         let how = match how {
             Ok(how) => Ok(how),
-            Err(source) if matches!(kind, Kind::Fork | Kind::Exec | Kind::Exit | Kind::Free) => {
+            Err(error) if matches!(kind, Kind::Fork | Kind::Exec | Kind::Exit | Kind::Free) => {
                 return Err(LoadError::Essential {
                     hook: tracepoint,
-                    source,
+                    error,
                 });
             }
-            Err(source) => Err(format!("{source:#}")),
+            Err(error) => Err(format!("{error:#}")),
         };
         hooks.push(Hook {
             name: tracepoint,
