@@ -5,6 +5,7 @@
 
 use aya_ebpf::{
     bindings::BPF_ANY,
+    helpers::bpf_get_current_pid_tgid,
     macros::map,
     maps::{HashMap, LruHashMap},
 };
@@ -32,6 +33,12 @@ static HOST: HashMap<u32, u32> = HashMap::with_max_entries(16, 0);
 #[inline(always)]
 pub(crate) fn is_watched(tgid: u32) -> bool {
     WATCHED.get_ptr(tgid).is_some()
+}
+
+/// Whether the process that runs is watched: its pid takes no read of kernel memory.
+#[inline(always)]
+pub(crate) fn is_current_watched() -> bool {
+    is_watched((bpf_get_current_pid_tgid() >> 32) as u32)
 }
 
 pub(crate) fn watch(process: &Task) {

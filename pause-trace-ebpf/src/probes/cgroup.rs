@@ -30,9 +30,7 @@ fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     if !cgroup.is_watched_hierarchy() {
         return 0;
     }
-    if !filter::is_watched(TaskRef::current().tgid())
-        && !filter::is_watched_cgroup(cgroup.parent_id())
-    {
+    if !filter::is_current_watched() && !filter::is_watched_cgroup(cgroup.parent_id()) {
         return 0;
     }
     filter::watch_cgroup(cgroup.id());

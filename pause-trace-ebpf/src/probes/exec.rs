@@ -13,7 +13,8 @@ use crate::{
 fn exec(ctx: BtfTracePointContext) -> i32 {
     let process = TaskRef::new(ctx.arg::<*const u8>(0));
     let bprm = ctx.arg::<*const u8>(2);
-    if !filter::is_watched(process.tgid()) {
+    // The process that executes is the one that runs.
+    if !filter::is_current_watched() {
         return 0;
     }
     aya_log_ebpf::debug!(&ctx, "exec {}", process.tgid());

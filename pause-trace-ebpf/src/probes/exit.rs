@@ -10,7 +10,8 @@ use crate::{emit, filter, task::TaskRef};
 #[btf_tracepoint(function = "sched_process_exit")]
 fn exit(ctx: BtfTracePointContext) -> i32 {
     let thread = TaskRef::new(ctx.arg::<*const u8>(0));
-    if !filter::is_watched(thread.tgid()) || !thread.is_last_thread() {
+    // The thread that ends is the one that runs.
+    if !filter::is_current_watched() || !thread.is_last_thread() {
         return 0;
     }
     emit::lifecycle::<Exit>(Kind::Exit, |record, header| {

@@ -13,7 +13,8 @@ fn fork(ctx: BtfTracePointContext) -> i32 {
         TaskRef::new(ctx.arg::<*const u8>(0)),
         TaskRef::new(ctx.arg::<*const u8>(1)),
     );
-    if !filter::is_watched(parent.tgid()) && !filter::is_cloned_into_watched(parent, child) {
+    // The parent is the process that runs.
+    if !filter::is_current_watched() && !filter::is_cloned_into_watched(parent, child) {
         return 0;
     }
     if !child.is_leader() {

@@ -65,7 +65,7 @@ fn leave(call: NamespaceCall, result: i64) {
 fn report(call: NamespaceCall, pending: Pending, result: i64) {
     let thread = TaskRef::current();
     let namespaces = thread.namespaces();
-    if !filter::is_watched(thread.tgid()) {
+    if !filter::is_current_watched() {
         if result != 0 || !filter::enters_watched(&namespaces) {
             return;
         }

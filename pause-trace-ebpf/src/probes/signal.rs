@@ -15,7 +15,7 @@ use crate::{
 fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     let sender = TaskRef::current();
     let target = TaskRef::new(ctx.arg::<*const u8>(2));
-    if !filter::is_watched(target.tgid()) && !filter::is_watched(sender.tgid()) {
+    if !filter::is_current_watched() && !filter::is_watched(target.tgid()) {
         return 0;
     }
     let signal = ctx.arg::<i32>(0);
@@ -48,10 +48,10 @@ fn signal_generate(ctx: BtfTracePointContext) -> i32 {
 // match-proto: signal_deliver(int sig, struct kernel_siginfo *info, struct k_sigaction *ka), since 2.6.34
 #[btf_tracepoint(function = "signal_deliver")]
 fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
-    let thread = TaskRef::current();
-    if !filter::is_watched(thread.tgid()) {
+    if !filter::is_current_watched() {
         return 0;
     }
+    let thread = TaskRef::current();
     let signal = ctx.arg::<i32>(0);
     let cgroup = thread.cgroup();
     // Deliveries have a rate of their own: real signal numbers end at 64.
