@@ -3,9 +3,10 @@
 use nix::sys::signal::Signal;
 
 use crate::{
-    event::{ContainerId, Ktime},
+    event::{ContainerId, Ktime, ProcessId},
     reference::{
-        protocol::Request,
+        faults::{built_as, leave},
+        protocol::{Answer, Join, Request},
         scenario::Scenario,
         stage::{Play, PodKind, ReferencePod, StageError, Started},
     },
@@ -18,6 +19,9 @@ const FEW: u32 = 16;
 
 /// As many as fill a usual pid limit several times over.
 const STORM: u32 = 10_000;
+
+/// More zombies than a pod may have at once.
+const MANY: u32 = 70;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -61,6 +65,22 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         proves: &[],
         finds: &["PT401"],
         play: |play| Box::pin(does_not_reap(play)),
+    },
+    Scenario {
+        name: "zombies-growing",
+        title: "a container's zombies grow towards the pod's pid limit",
+        proves: &[],
+        // Who does not reap is the other's to say.
+        finds: &["PT403", "PT401"],
+        play: |play| Box::pin(zombies_growing(play)),
+    },
+    Scenario {
+        name: "adopted-outside",
+        title: "an orphan of an exec session that runs in the node's pid namespace falls to the runtime",
+        proves: &[],
+        // In a session that is where it should be, it can't happen.
+        finds: &["PT405", "PT112"],
+        play: |play| Box::pin(adopted_outside(play)),
     },
 ];
 
@@ -151,17 +171,60 @@ async fn storm(play: &Play<'_>) -> Result<String, StageError> {
 
 async fn does_not_reap(play: &Play<'_>) -> Result<String, StageError> {
     let mut pod = play.pod(PodKind::Plain).await?;
-    let modes = pod.modes.clone();
-    let app = pod
-        .container_as("app", crate::event::ContainerKind::App, modes, |plan| {
-            plan.reaps(false)
-        })
-        .await?;
+    let app = built_as(&mut pod, "app", |plan| plan.reaps(false)).await?;
     play.blame(app.process);
     app.ask(Request::Zombie).await?;
     let waited = overdue(play, &pod, &app).await?;
     pod.finish().await?;
     Ok(format!("not reaped for {}", Duration(waited)))
+}
+
+async fn zombies_growing(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let app = built_as(&mut pod, "app", |plan| plan.reaps(false)).await?;
+    for _ in 0..MANY {
+        app.ask(Request::Zombie).await?;
+    }
+    play.found("PT403").await?;
+    let zombies = pod
+        .live()
+        .look(|core| core.state.pods.get(&pod.id).map_or(0, |pod| pod.zombies));
+    pod.finish().await?;
+    Ok(format!("{zombies} zombies"))
+}
+
+async fn adopted_outside(play: &Play<'_>) -> Result<String, StageError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let app = pod.container("app").await?;
+    let session = pod
+        .exec(&app, |mut plan| {
+            plan.plan.pid = Join::Host;
+            plan
+        })
+        .await?;
+    let Answer::Pid(orphan) = session.ask(Request::Orphan).await? else {
+        return Err(StageError::Unexpected(
+            "the session did not say its orphan's pid".to_owned(),
+        ));
+    };
+    let orphan: ProcessId = play
+        .await_("the fork of an orphan", |core| {
+            core.state
+                .processes
+                .by_pid(orphan as u32)
+                .map(|process| process.id)
+        })
+        .await?;
+    play.blame(orphan);
+    session.ask(Request::Release).await?;
+    play.found("PT405").await?;
+    leave(&pod, &session).await?;
+    let runtime = pod.runtime;
+    pod.finish().await?;
+    Ok(format!(
+        "pid {} fell to the runtime, pid {}",
+        orphan.pid, runtime.pid
+    ))
 }
 
 fn sandbox(pod: &ReferencePod<'_>) -> Result<ContainerId, StageError> {
