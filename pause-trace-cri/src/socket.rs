@@ -1,0 +1,164 @@
+//! Where container runtimes listen.
+
+use std::{
+    env, fmt,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// Where runtimes listen unless they were told otherwise, the most usual first.
+const USUAL: [&str; 6] = [
+    "/run/containerd/containerd.sock",
+    "/run/crio/crio.sock",
+    "/run/cri-dockerd.sock",
+    "/var/run/cri-dockerd.sock",
+    "/run/k3s/containerd/containerd.sock",
+    "/var/snap/microk8s/common/run/containerd.sock",
+];
+
+/// What crictl calls the socket to use.
+const VARIABLE: &str = "CONTAINER_RUNTIME_ENDPOINT";
+
+/// What a socket's path may be long: `sun_path`, with the NUL at its end (unix(7)).
+const MAX_PATH: usize = 107;
+
+/// The absolute path of a unix socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket(PathBuf);
+
+/// What cannot be a socket. Fits "failed to …".
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("take {given:?} for a CRI socket: {reason}; give an absolute path or unix:///path, such as {}", USUAL[0])]
+pub struct BadSocket {
+    given: String,
+    reason: &'static str,
+}
+
+impl Socket {
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The sockets on this node that may be a runtime's, the most usual first: what `CONTAINER_RUNTIME_ENDPOINT` names,
+    /// and nothing else, where it is set; else those of the usual places where there is a socket.
+    ///
+    /// # Errors
+    /// When `CONTAINER_RUNTIME_ENDPOINT` names no unix socket.
+    pub fn discover() -> Result<Vec<Self>, BadSocket> {
+        match env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
+            Some(named) => Ok(vec![named.to_string_lossy().parse()?]),
+            None => Ok(existing(USUAL.iter().map(Path::new))),
+        }
+    }
+}
+
+impl FromStr for Socket {
+    type Err = BadSocket;
+
+    fn from_str(given: &str) -> Result<Self, BadSocket> {
+        let bad = |reason| {
+            Err(BadSocket {
+                given: given.chars().take(2 * MAX_PATH).collect(),
+                reason,
+            })
+        };
+        let path = match given.strip_prefix("unix:") {
+            Some(path) => path.strip_prefix("//").unwrap_or(path),
+            None if given.contains("://") => return bad("it is not of unix"),
+            None => given,
+        };
+        if path.is_empty() {
+            bad("the path is empty")
+        } else if !path.starts_with('/') {
+            bad("the path is not absolute")
+        } else if path.contains('\0') {
+            bad("the path has a NUL")
+        } else if path.len() > MAX_PATH {
+            bad("the path is longer than the 107 bytes that unix sockets may have")
+        } else {
+            Ok(Self(path.into()))
+        }
+    }
+}
+
+impl fmt::Display for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.display())
+    }
+}
+
+/// Those of the paths where a socket is, each socket once: `/var/run` is `/run` on most nodes.
+fn existing<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<Socket> {
+    let mut seen = Vec::new();
+    let mut found = Vec::new();
+    for path in paths {
+        let Ok(file) = path.metadata() else { continue };
+        let identity = (file.dev(), file.ino());
+        if file.file_type().is_socket() && !seen.contains(&identity) {
+            seen.push(identity);
+            found.push(Socket(path.into()));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::{fs::symlink, net::UnixListener};
+
+    use super::*;
+
+    #[test]
+    fn a_socket_is_a_path_or_a_unix_url() {
+        for given in [
+            "/run/crio/crio.sock",
+            "unix:///run/crio/crio.sock",
+            "unix:/run/crio/crio.sock",
+        ] {
+            let socket: Socket = given.parse().expect("a socket");
+            assert_eq!(socket.path(), Path::new("/run/crio/crio.sock"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_socket_is_refused_with_an_example() {
+        let long = format!("/{}", "x".repeat(107));
+        for (given, reason) in [
+            ("", "the path is empty"),
+            ("unix://", "the path is empty"),
+            ("tcp://127.0.0.1:2375", "it is not of unix"),
+            ("npipe:////./pipe/containerd", "it is not of unix"),
+            ("containerd.sock", "the path is not absolute"),
+            ("unix://run/x", "the path is not absolute"),
+            ("/run/\0", "the path has a NUL"),
+            (
+                &long,
+                "the path is longer than the 107 bytes that unix sockets may have",
+            ),
+        ] {
+            let error = given.parse::<Socket>().expect_err(given);
+            assert_eq!(error.reason, reason, "{given}");
+            assert!(
+                error
+                    .to_string()
+                    .ends_with("such as /run/containerd/containerd.sock")
+            );
+        }
+    }
+
+    #[test]
+    fn a_socket_with_two_names_is_found_once_and_files_are_not() {
+        let directory = env::temp_dir().join(format!("cri-discover-{}", std::process::id()));
+        std::fs::create_dir(&directory).expect("a directory");
+        let socket = directory.join("a.sock");
+        let _listener = UnixListener::bind(&socket).expect("a socket");
+        symlink(&socket, directory.join("b.sock")).expect("a link");
+        std::fs::write(directory.join("file"), "").expect("a file");
+        let paths = ["missing", "file", "a.sock", "b.sock"].map(|name| directory.join(name));
+        let found = existing(paths.iter().map(PathBuf::as_path));
+        std::fs::remove_dir_all(&directory).expect("what was made is removed");
+        assert_eq!(found, [Socket(socket)]);
+    }
+}
