@@ -26,7 +26,7 @@ use crate::{
 pub enum Detail {
     /// What CRI defines.
     Plain,
-    /// And what the runtime adds of its own, such as the pid.
+    /// And what the runtime adds of its own, such as the pid: see [`Info`](crate::Info).
     Verbose,
 }
 

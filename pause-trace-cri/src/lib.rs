@@ -7,7 +7,8 @@
 //! let client = Client::connect("/run/containerd/containerd.sock".parse::<Socket>()?);
 //! for container in client.containers(None).await? {
 //!     let status = client.container_status(&container.id, Detail::Verbose).await?;
-//!     println!("{status:?}");
+//!     let pid = status.info()?.and_then(|info| info.pid);
+//!     println!("{} is process {pid:?}", container.id);
 //! }
 //! # Ok(())
 //! # }
@@ -20,6 +21,7 @@
 //! | `error.rs` | [`CriError`] |
 //! | `socket.rs` | [`Socket`]: where runtimes listen |
 //! | `messages/` | what is sent and received, as far as we use it |
+//! | `info.rs` | [`Info`]: the JSON of a verbose answer |
 //!
 //! Everything that a runtime answers may hold text that a pod chose: names, annotations, error messages. Messages carry
 //! it as it came; only [`CriError`] escapes it when it is shown.
@@ -29,12 +31,14 @@
 mod channel;
 mod client;
 mod error;
+mod info;
 pub mod messages;
 mod socket;
 
 pub use channel::{Api, Timeouts};
 pub use client::{Client, Detail};
 pub use error::CriError;
+pub use info::{BadInfo, Info};
 pub use socket::{BadSocket, Socket};
 /// The code of a refusal ([`CriError::Refused`]).
 pub use tonic::Code;

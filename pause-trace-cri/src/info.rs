@@ -1,0 +1,272 @@
+//! The JSON that runtimes add to a verbose answer.
+//!
+//! CRI leaves its shape to the runtime. What is read here is what containerd (`toCRISandboxInfo`, `toCRIContainerInfo`,
+//! `toCRIImageInfo`) and CRI-O (server/sandbox_status.go, server/container_status.go, server/image_status.go) have in
+//! common, and `config`, which only containerd has.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::messages::{
+    ContainerStatusResponse, ImageStatusResponse, NamespaceMode, NamespaceOption,
+    PodSandboxStatusResponse, UserNamespace,
+};
+
+/// The key that both runtimes use.
+const KEY: &str = "info";
+
+/// How much of it is read, in bytes. Kubernetes allows a pod 256 KiB of annotations, which containerd repeats twice.
+const MAX: usize = 4 << 20;
+
+/// The details that a runtime adds to a verbose answer, as far as they are there.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Info {
+    /// The first process of the container, or the pause; absent where it does not run.
+    #[serde(deserialize_with = "running")]
+    pub pid: Option<u32>,
+    /// Of a container: its sandbox' id.
+    #[serde(rename = "sandboxID")]
+    pub sandbox_id: Option<String>,
+    /// The OCI specification that the OCI runtime got.
+    #[serde(rename = "runtimeSpec")]
+    pub runtime_spec: Value,
+    /// containerd: the configuration that CRI was asked for.
+    pub config: Value,
+    /// Of an image: its OCI configuration.
+    #[serde(rename = "imageSpec")]
+    pub image_spec: Value,
+}
+
+/// Details that are not as expected. Fits "failed to …".
+#[derive(Debug, thiserror::Error)]
+pub enum BadInfo {
+    /// They are longer than is read.
+    #[error("read a runtime's verbose answer: it has {0} bytes, more than {MAX}")]
+    TooLong(usize),
+    /// They are no JSON, or of another shape.
+    #[error("read a runtime's verbose answer: {0}")]
+    Malformed(serde_json::Error),
+}
+
+impl Info {
+    /// Reads the details of an answer; `None` where it has none.
+    ///
+    /// # Errors
+    /// When they are too long or malformed.
+    pub fn read(info: &BTreeMap<String, String>) -> Result<Option<Self>, BadInfo> {
+        let Some(json) = info.get(KEY) else {
+            return Ok(None);
+        };
+        if json.len() > MAX {
+            return Err(BadInfo::TooLong(json.len()));
+        }
+        serde_json::from_str(json)
+            .map(Some)
+            .map_err(BadInfo::Malformed)
+    }
+
+    /// What was asked for, per namespace (containerd: CRI-O does not say it of a container).
+    ///
+    /// `None` as well where a mode is of a kind that we do not know.
+    pub fn namespace_options(&self) -> Option<NamespaceOption> {
+        let options = self
+            .config
+            .pointer("/linux/security_context/namespace_options")?;
+        let users = match options.get("userns_options") {
+            None | Some(Value::Null) => None,
+            Some(users) => Some(UserNamespace {
+                mode: mode(users, "mode")?,
+                ..UserNamespace::default()
+            }),
+        };
+        Some(NamespaceOption {
+            network: mode(options, "network")?,
+            pid: mode(options, "pid")?,
+            ipc: mode(options, "ipc")?,
+            target_id: options
+                .get("target_id")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
+            userns_options: users,
+        })
+    }
+
+    /// The namespaces of the OCI specification by type (`network`, `pid`, …): those that are new, and those that are
+    /// joined, with their paths. One that is not listed is the runtime's own, which is the node's.
+    pub fn spec_namespaces(&self) -> Option<BTreeMap<&str, Option<&str>>> {
+        let listed = self.runtime_spec.pointer("/linux/namespaces")?.as_array()?;
+        Some(
+            listed
+                .iter()
+                .filter_map(|namespace| {
+                    let path = namespace.get("path").and_then(Value::as_str);
+                    Some((
+                        namespace.get("type")?.as_str()?,
+                        path.filter(|path| !path.is_empty()),
+                    ))
+                })
+                .collect(),
+        )
+    }
+
+    /// The command line of the first process.
+    pub fn args(&self) -> Vec<&str> {
+        let args = self.runtime_spec.pointer("/process/args");
+        args.and_then(Value::as_array)
+            .map(|args| args.iter().filter_map(Value::as_str).collect())
+            .unwrap_or_default()
+    }
+
+    /// Of an image: the signal that asks a process of it to stop, as its author wrote it: `SIGQUIT`, `QUIT`, `3`.
+    pub fn image_stop_signal(&self) -> Option<&str> {
+        let signal = self.image_spec.pointer("/config/StopSignal")?.as_str()?;
+        (!signal.is_empty()).then_some(signal)
+    }
+}
+
+macro_rules! verbose {
+    ($($response:ty),*) => {$(
+        impl $response {
+            /// The details of a verbose answer; `None` where it has none.
+            ///
+            /// # Errors
+            /// When they are too long or malformed.
+            pub fn info(&self) -> Result<Option<Info>, BadInfo> {
+                Info::read(&self.info)
+            }
+        }
+    )*};
+}
+
+verbose!(
+    PodSandboxStatusResponse,
+    ContainerStatusResponse,
+    ImageStatusResponse
+);
+
+/// Go leaves out a 0 and writes an enumeration as a number; protobuf's own JSON has its name.
+fn mode(options: &Value, name: &str) -> Option<i32> {
+    let mode = match options.get(name) {
+        None | Some(Value::Null) => NamespaceMode::Pod,
+        Some(Value::String(name)) => match name.as_str() {
+            "POD" => NamespaceMode::Pod,
+            "CONTAINER" => NamespaceMode::Container,
+            "NODE" => NamespaceMode::Node,
+            "TARGET" => NamespaceMode::Target,
+            _ => return None,
+        },
+        Some(number) => i32::try_from(number.as_i64()?).ok()?.try_into().ok()?,
+    };
+    Some(mode.into())
+}
+
+/// A pid, but for the 0 of what does not run.
+fn running<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    Ok(Option::<u32>::deserialize(deserializer)?.filter(|pid| *pid != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Info, BadInfo> {
+        let info = BTreeMap::from([(KEY.to_owned(), json.to_owned())]);
+        Info::read(&info).map(|info| info.expect("it has the key"))
+    }
+
+    /// containerd 1.6.20's, of an ephemeral container; shortened by hand.
+    const TARGET: &str = r#"{
+        "sandboxID": "fbbb9113", "pid": 4697, "removing": false,
+        "config": {
+            "metadata": {"name": "debug"},
+            "linux": {"security_context": {"namespace_options": {"pid": 3, "target_id": "77e5e770"}}}
+        },
+        "runtimeSpec": {
+            "process": {"args": ["sleep", "1000"]},
+            "linux": {"namespaces": [
+                {"type": "pid", "path": "/proc/4647/ns/pid"},
+                {"type": "mount"},
+                {"type": "network", "path": "/proc/4611/ns/net"}
+            ]}
+        }
+    }"#;
+
+    #[test]
+    fn containerds_details_are_read() {
+        let info = read(TARGET).expect("details");
+        assert_eq!(info.pid, Some(4697));
+        assert_eq!(info.sandbox_id.as_deref(), Some("fbbb9113"));
+        assert_eq!(info.args(), ["sleep", "1000"]);
+        let options = info.namespace_options().expect("options");
+        assert_eq!(
+            (options.network(), options.pid(), options.ipc()),
+            (
+                NamespaceMode::Pod,
+                NamespaceMode::Target,
+                NamespaceMode::Pod
+            )
+        );
+        assert_eq!(options.target_id, "77e5e770");
+        assert_eq!(options.userns_options, None);
+        let namespaces = info.spec_namespaces().expect("namespaces");
+        assert_eq!(namespaces["pid"], Some("/proc/4647/ns/pid"));
+        assert_eq!(namespaces["mount"], None);
+        assert!(!namespaces.contains_key("user"));
+    }
+
+    #[test]
+    fn user_namespaces_are_read_by_number_and_by_name() {
+        for mode in ["2", "\"NODE\""] {
+            let json = format!(
+                r#"{{"config": {{"linux": {{"security_context": {{"namespace_options": {{"userns_options": {{"mode": {mode}}}}}}}}}}}}}"#
+            );
+            let options = read(&json).expect("details").namespace_options();
+            let users = options.and_then(|options| options.userns_options);
+            assert_eq!(
+                users.map(|users| users.mode()),
+                Some(NamespaceMode::Node),
+                "{mode}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_has_ended_has_no_pid() {
+        assert_eq!(read(r#"{"pid": 0}"#).expect("details").pid, None);
+        assert_eq!(read("{}").expect("details").pid, None);
+    }
+
+    #[test]
+    fn an_unknown_mode_is_no_mode() {
+        let json =
+            r#"{"config": {"linux": {"security_context": {"namespace_options": {"pid": 9}}}}}"#;
+        assert_eq!(read(json).expect("details").namespace_options(), None);
+    }
+
+    #[test]
+    fn an_images_stop_signal_is_read() {
+        let json = r#"{"imageSpec": {"os": "linux", "config": {"StopSignal": "SIGQUIT"}}}"#;
+        assert_eq!(
+            read(json).expect("details").image_stop_signal(),
+            Some("SIGQUIT")
+        );
+        let json = r#"{"imageSpec": {"os": "linux", "config": {"StopSignal": ""}}}"#;
+        assert_eq!(read(json).expect("details").image_stop_signal(), None);
+    }
+
+    #[test]
+    fn malformed_details_are_an_error() {
+        let deep = "[".repeat(100_000);
+        for json in ["", "{", "3", r#"{"pid": -1}"#, r#"{"pid": "1"}"#, &deep] {
+            let error = read(json).expect_err(json);
+            assert!(matches!(error, BadInfo::Malformed(_)), "{error}");
+        }
+        let long = format!("\"{}\"", "x".repeat(MAX));
+        assert!(matches!(read(&long), Err(BadInfo::TooLong(_))));
+        assert_eq!(Info::read(&BTreeMap::new()).expect("no details"), None);
+    }
+}
