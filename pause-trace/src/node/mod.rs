@@ -1,5 +1,13 @@
 //! What the node says, apart from the kernel's events.
 
 pub(crate) mod cgroup;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "what asks it is the verification of the node's own pods"
+    )
+)]
+pub(crate) mod cri;
 pub(crate) mod holders;
 pub(crate) mod procfs;

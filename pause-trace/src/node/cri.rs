@@ -1,0 +1,3 @@
+//! Who a container is, as the container runtime knows it.
+
+pub(crate) mod intent;

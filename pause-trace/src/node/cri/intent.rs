@@ -1,0 +1,262 @@
+//! What a runtime's answers mean: which pod and which container, and the namespaces they were asked to have. Pure.
+
+use std::str::FromStr as _;
+
+use nix::sys::signal::Signal;
+use pause_trace_cri::{
+    BadInfo, Info,
+    messages::{
+        ContainerStatusResponse, NamespaceMode, NamespaceOption, PodSandboxState,
+        PodSandboxStatusResponse, signal_from_cri,
+    },
+};
+
+use crate::event::{ContainerFact, ContainerKind, Mode, Modes, PodFact, Source, Text};
+
+/// How long a name is taken: that of a Kubernetes object has at most 253 characters.
+const MAX_NAME: usize = 253;
+
+/// How long an id is taken: runtimes use 64 characters, Kubernetes 36.
+const MAX_ID: usize = 128;
+
+/// Where OCI puts the stop signal of an image when it is made a specification (image-spec, conversion.md).
+const STOP_SIGNAL: &str = "org.opencontainers.image.stopSignal";
+
+/// The first real-time signal, and the last (signal(7), as the C library counts them).
+const REAL_TIME: (i32, i32) = (34, 64);
+
+/// A sandbox.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Sandbox {
+    pub(crate) pod: PodFact,
+    /// Its pause; `None` where the runtime holds the namespaces without one, as CRI-O does.
+    pub(crate) pause: Option<ContainerFact>,
+    /// The pause's pid while it runs.
+    pub(crate) pid: Option<u32>,
+}
+
+/// An answer that says too little, or what we do not know. Fits "failed to …".
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unclear {
+    #[error("understand the runtime's answer: {0} is missing")]
+    Missing(&'static str),
+    #[error("understand the runtime's answer: {0} is not an id")]
+    NoId(&'static str),
+    #[error(
+        "understand the runtime's answer: the mode {mode} of the {namespace} namespace is not known"
+    )]
+    Mode { namespace: &'static str, mode: i32 },
+    #[error("tell whose pid namespace the container joins: the runtime names {0} alone")]
+    Joins(Text),
+    #[error(transparent)]
+    Details(#[from] BadInfo),
+}
+
+/// Whether it may be the id of a pod or container: nothing that would have to be escaped, and not long.
+pub(crate) fn is_id(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(plain)
+}
+
+/// What a verbose answer says of a sandbox.
+pub(crate) fn sandbox(answer: &PodSandboxStatusResponse) -> Result<Sandbox, Unclear> {
+    let status = answer
+        .status
+        .as_ref()
+        .ok_or(Unclear::Missing("the status"))?;
+    let metadata = status
+        .metadata
+        .as_ref()
+        .ok_or(Unclear::Missing("the sandbox' metadata"))?;
+    if !is_id(&status.id) {
+        return Err(Unclear::NoId("the sandbox'"));
+    }
+    // CRI does not ask for a uid; who makes pods by hand may give none.
+    let uid = if metadata.uid.is_empty() {
+        &status.id
+    } else {
+        &metadata.uid
+    };
+    if !is_id(uid) {
+        return Err(Unclear::NoId("the pod's uid"));
+    }
+    let info = answer.info()?;
+    let modes = sandbox_modes(answer, info.as_ref())?;
+    let pod = PodFact {
+        pod: uid.as_str().into(),
+        namespace: text(&metadata.namespace),
+        name: text(&metadata.name),
+        modes: modes.clone(),
+        source: Source::Cri,
+    };
+    let pid = info.as_ref().and_then(|info| info.pid);
+    let ready = status.state == i32::from(PodSandboxState::Ready);
+    let has_pause = !ready || pid.is_some() || info.is_none();
+    let pause = has_pause.then(|| ContainerFact {
+        container: status.id.as_str().into(),
+        pod: pod.pod.clone(),
+        name: Text::new("pause"),
+        what: ContainerKind::Sandbox,
+        cgroup: 0,
+        modes,
+        stop_signal: Signal::SIGTERM as i32,
+        file: info.as_ref().and_then(file),
+        source: Source::Cri,
+    });
+    Ok(Sandbox { pod, pause, pid })
+}
+
+/// What a verbose answer says of a container of that pod. `image`: the details of its image, for its stop signal.
+pub(crate) fn container(
+    pod: &PodFact,
+    answer: &ContainerStatusResponse,
+    image: Option<&Info>,
+) -> Result<ContainerFact, Unclear> {
+    let status = answer
+        .status
+        .as_ref()
+        .ok_or(Unclear::Missing("the status"))?;
+    if !is_id(&status.id) {
+        return Err(Unclear::NoId("the container's"));
+    }
+    let info = answer.info()?;
+    let pid = container_pids(pod, info.as_ref())?;
+    let name = status.metadata.as_ref().map(|metadata| &*metadata.name);
+    Ok(ContainerFact {
+        container: status.id.as_str().into(),
+        pod: pod.pod.clone(),
+        name: text(name.unwrap_or_default()),
+        what: match pid {
+            Mode::Target(_) => ContainerKind::Ephemeral,
+            _ => ContainerKind::App,
+        },
+        cgroup: 0,
+        // Of these a container has what its sandbox has, whatever it asks for: runtimes join them unread (containerd:
+        // `WithPodNamespaces`), and the kubelet asks for the same.
+        modes: Modes {
+            pid,
+            ..pod.modes.clone()
+        },
+        stop_signal: declared_stop_signal(answer, info.as_ref())
+            .or_else(|| parse_signal(image?.image_stop_signal()?))
+            .unwrap_or(Signal::SIGTERM as i32),
+        file: info.as_ref().and_then(file),
+        source: Source::Cri,
+    })
+}
+
+/// The stop signal of a container, where its own answer says it: then the image need not be asked for.
+pub(crate) fn declared_stop_signal(
+    answer: &ContainerStatusResponse,
+    info: Option<&Info>,
+) -> Option<i32> {
+    signal_from_cri(answer.status.as_ref()?.stop_signal).or_else(|| {
+        let annotations = info?.runtime_spec.get("annotations")?;
+        parse_signal(annotations.get(STOP_SIGNAL)?.as_str()?)
+    })
+}
+
+/// The sandbox' modes. What was asked for, which containerd repeats, comes before the status, from which containerd 1.6
+/// leaves out user namespaces.
+fn sandbox_modes(answer: &PodSandboxStatusResponse, info: Option<&Info>) -> Result<Modes, Unclear> {
+    let reported = || {
+        let linux = answer.status.as_ref()?.linux.as_ref()?;
+        linux.namespaces.as_ref()?.options.clone()
+    };
+    let options = info
+        .and_then(Info::namespace_options)
+        .or_else(reported)
+        .ok_or(Unclear::Missing("the sandbox' namespace options"))?;
+    let net = mode("network", options.network, &options)?;
+    Ok(Modes {
+        // It has no option of its own: a pod in the node's network has the node's host name.
+        uts: match net {
+            Mode::Node => Mode::Node,
+            _ => Mode::Pod,
+        },
+        net,
+        ipc: mode("ipc", options.ipc, &options)?,
+        pid: mode("pid", options.pid, &options)?,
+        user: match &options.userns_options {
+            Some(users) => mode("user", users.mode, &options)?,
+            // api.proto has it mean the pod's; runtimes give the node's, unless an annotation makes CRI-O give more.
+            None if has_users(info) => Mode::Pod,
+            None => Mode::Node,
+        },
+    })
+}
+
+/// Whether the specification has a user namespace.
+fn has_users(info: Option<&Info>) -> bool {
+    info.and_then(Info::spec_namespaces)
+        .is_some_and(|namespaces| namespaces.contains_key("user"))
+}
+
+/// Whose pids a container is to see: as it was asked for where the runtime repeats it, else by its specification.
+fn container_pids(pod: &PodFact, info: Option<&Info>) -> Result<Mode, Unclear> {
+    let info = info.ok_or(Unclear::Missing("the container's verbose part"))?;
+    if let Some(options) = info.namespace_options() {
+        return mode("pid", options.pid, &options);
+    }
+    let namespaces = info
+        .spec_namespaces()
+        .ok_or(Unclear::Missing("the container's specification"))?;
+    match namespaces.get("pid") {
+        None => Ok(Mode::Node),
+        Some(None) => Ok(Mode::Container),
+        Some(Some(_)) if pod.modes.pid == Mode::Pod => Ok(Mode::Pod),
+        Some(Some(path)) => Err(Unclear::Joins(text(path))),
+    }
+}
+
+fn mode(namespace: &'static str, mode: i32, options: &NamespaceOption) -> Result<Mode, Unclear> {
+    match NamespaceMode::try_from(mode) {
+        Ok(NamespaceMode::Pod) => Ok(Mode::Pod),
+        Ok(NamespaceMode::Container) => Ok(Mode::Container),
+        Ok(NamespaceMode::Node) => Ok(Mode::Node),
+        Ok(NamespaceMode::Target) if is_id(&options.target_id) => {
+            Ok(Mode::Target(options.target_id.as_str().into()))
+        }
+        Ok(NamespaceMode::Target) => Err(Unclear::NoId("the target's")),
+        Err(_) => Err(Unclear::Mode { namespace, mode }),
+    }
+}
+
+/// The file that the first process is to execute.
+fn file(info: &Info) -> Option<Text> {
+    let file = *info.args().first()?;
+    // What is longer than the kernel reports of a file name cannot be compared with it.
+    (!file.is_empty() && file.len() < MAX_NAME).then(|| Text::new(file))
+}
+
+/// A signal as images name it: `SIGQUIT`, `quit`, `3`, `RTMIN+3`.
+fn parse_signal(name: &str) -> Option<i32> {
+    let (first, last) = REAL_TIME;
+    if let Ok(number) = name.parse::<i32>() {
+        return (1..=last).contains(&number).then_some(number);
+    }
+    let name = name.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let from_end = |above: &str, sign: char| match above {
+        "" => Some(0),
+        _ => above.strip_prefix(sign)?.parse::<u8>().ok().map(i32::from),
+    };
+    if let Some(above) = name.strip_prefix("RTMIN") {
+        let signal = first + from_end(above, '+')?;
+        return (signal <= last).then_some(signal);
+    }
+    if let Some(below) = name.strip_prefix("RTMAX") {
+        let signal = last - from_end(below, '-')?;
+        return (signal >= first).then_some(signal);
+    }
+    let known = Signal::from_str(&format!("SIG{name}"));
+    known.ok().map(|signal| signal as i32)
+}
+
+/// A name, which may be anything: cut where it is too long to be one, and escaped wherever it is shown.
+fn text(name: &str) -> Text {
+    Text::new(&name[..name.floor_char_boundary(MAX_NAME)])
+}
+
+#[cfg(test)]
+mod tests;
