@@ -1,3 +1,205 @@
-//! Who a container is, as the container runtime knows it.
+//! Who a container is, asked of the container runtime.
+//!
+//! Asked once for each id that somebody wants to know, never in a loop: who was told [`Answer::Unknown`] or
+//! [`Answer::Unavailable`] decides when to ask again.
 
+mod backoff;
 pub(crate) mod intent;
+
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
+
+use pause_trace_cri::{Client, CriError, Detail, messages::ContainerStatusResponse};
+
+use crate::event::ContainerFact;
+use backoff::Backoff;
+use intent::{Sandbox, Unclear};
+
+/// Asks one runtime.
+#[derive(Debug)]
+pub(crate) struct CriNames {
+    client: Client,
+    backoff: RefCell<Backoff>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Answer {
+    /// The id is a sandbox' or a container's.
+    Known(Box<Known>),
+    /// The runtime knows nothing of that id, at least now: containerd makes a container known before it starts it, but a
+    /// sandbox only as `RunPodSandbox` ends, some 20 to 40 ms after its cgroup is there and its pause may run.
+    Unknown,
+    /// The runtime knows it, and what it says does not tell what was asked for. Asking again is of no use.
+    Unclear(String),
+    /// The runtime did not answer, or answered with an error. One that did not answer is not asked before `again` has
+    /// passed.
+    Unavailable { reason: String, again: Duration },
+}
+
+/// A sandbox, and the container that was asked for, if it was one. Their cgroups are not known here.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Known {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) container: Option<ContainerFact>,
+    /// The container's first process while it runs.
+    pub(crate) pid: Option<u32>,
+}
+
+enum Failure {
+    Cri(CriError),
+    Unclear(Unclear),
+}
+
+impl From<CriError> for Failure {
+    fn from(error: CriError) -> Self {
+        Self::Cri(error)
+    }
+}
+
+impl From<Unclear> for Failure {
+    fn from(error: Unclear) -> Self {
+        Self::Unclear(error)
+    }
+}
+
+impl CriNames {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            client,
+            backoff: RefCell::default(),
+        }
+    }
+
+    /// What the runtime knows of a container or sandbox. Takes at most as long as its four calls may
+    /// ([`pause_trace_cri::Timeouts`]).
+    pub(crate) async fn ask(&self, id: &str) -> Answer {
+        self.ask_at(Instant::now(), id).await
+    }
+
+    async fn ask_at(&self, begun: Instant, id: &str) -> Answer {
+        // The id is the name of a cgroup, which a pod may have chosen; runtimes also take the beginning of an id.
+        if !intent::is_id(id) {
+            return Answer::Unknown;
+        }
+        if let Some((reason, again)) = self.backoff.borrow().wait(begun) {
+            return Answer::Unavailable {
+                reason: reason.to_owned(),
+                again,
+            };
+        }
+        let looked_up = self.look_up(id).await;
+        let mut backoff = self.backoff.borrow_mut();
+        let lost = match looked_up {
+            Err(Failure::Cri(error)) if !error.is_answer() => error,
+            answered => {
+                backoff.succeeded();
+                return match answered {
+                    Ok(Some(known)) => Answer::Known(Box::new(known)),
+                    Ok(None) => Answer::Unknown,
+                    Err(Failure::Unclear(error)) => Answer::Unclear(error.to_string()),
+                    Err(Failure::Cri(error)) => Answer::Unavailable {
+                        reason: error.to_string(),
+                        again: backoff::FIRST,
+                    },
+                };
+            }
+        };
+        let reason = format!("{:#}", anyhow::Error::from(lost));
+        let again = backoff.failed(begun, Instant::now(), &reason);
+        Answer::Unavailable { reason, again }
+    }
+
+    async fn look_up(&self, id: &str) -> Result<Option<Known>, Failure> {
+        let Some(answer) = found(self.client.container_status(id, Detail::Verbose).await)? else {
+            let sandbox = self.sandbox(id).await?;
+            return Ok(sandbox.map(|sandbox| Known {
+                sandbox,
+                container: None,
+                pid: None,
+            }));
+        };
+        if answer.status.as_ref().is_none_or(|status| status.id != id) {
+            return Ok(None);
+        }
+        let info = answer.info().map_err(Unclear::from)?.unwrap_or_default();
+        let sandbox = match &info.sandbox_id {
+            Some(sandbox) => Some(sandbox.clone()),
+            None => self.sandbox_of(id).await?,
+        };
+        let sandbox = sandbox.ok_or(Unclear::Missing("the container's sandbox"))?;
+        let Some(sandbox) = self.sandbox(&sandbox).await? else {
+            // It is being removed.
+            return Ok(None);
+        };
+        let image = match intent::declared_stop_signal(&answer, Some(&info)) {
+            Some(_) => None,
+            None => self.image(&answer).await?,
+        };
+        let container = intent::container(&sandbox.pod, &answer, image.as_ref())?;
+        Ok(Some(Known {
+            sandbox,
+            container: Some(container),
+            pid: info.pid,
+        }))
+    }
+
+    async fn sandbox(&self, id: &str) -> Result<Option<Sandbox>, Failure> {
+        let answer = found(self.client.sandbox_status(id, Detail::Verbose).await)?;
+        let is_it = |answer: &pause_trace_cri::messages::PodSandboxStatusResponse| {
+            answer.status.as_ref().is_some_and(|status| status.id == id)
+        };
+        Ok(answer
+            .filter(is_it)
+            .as_ref()
+            .map(intent::sandbox)
+            .transpose()?)
+    }
+
+    /// Whose container it is, where its own status does not say.
+    async fn sandbox_of(&self, id: &str) -> Result<Option<String>, Failure> {
+        let containers = self.client.containers(None).await?;
+        Ok(containers
+            .into_iter()
+            .find(|container| container.id == id)
+            .map(|container| container.pod_sandbox_id))
+    }
+
+    /// The details of a container's image. One that has been removed meanwhile, or that the runtime will not tell of, has
+    /// none: runtimes then stop the container with SIGTERM.
+    async fn image(
+        &self,
+        answer: &ContainerStatusResponse,
+    ) -> Result<Option<pause_trace_cri::Info>, Failure> {
+        let Some(status) = answer
+            .status
+            .as_ref()
+            .filter(|status| !status.image_ref.is_empty())
+        else {
+            return Ok(None);
+        };
+        match self
+            .client
+            .image_status(&status.image_ref, Detail::Verbose)
+            .await
+        {
+            Ok(image) => Ok(image.info().map_err(Unclear::from)?),
+            Err(error) if error.is_answer() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// An answer, or that there is no such thing.
+fn found<T>(answer: Result<T, CriError>) -> Result<Option<T>, CriError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;
