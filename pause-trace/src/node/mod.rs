@@ -10,4 +10,12 @@ pub(crate) mod cgroup;
 )]
 pub(crate) mod cri;
 pub(crate) mod holders;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "the commands that look at a node's own pods will use it"
+    )
+)]
+pub(crate) mod identity;
 pub(crate) mod procfs;
