@@ -17,5 +17,8 @@ pub(crate) mod holders;
         reason = "the commands that look at a node's own pods will use it"
     )
 )]
+pub(crate) mod bundle;
+pub(crate) mod cgroup;
+pub(crate) mod holders;
 pub(crate) mod identity;
 pub(crate) mod procfs;

@@ -1,0 +1,197 @@
+//! Where a container's bundle is: its shim's or conmon's word, else the usual places.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::Read as _,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::{BundleError, Location, Manager};
+use crate::node::identity::{Identity, identify};
+
+/// How far above a container's process its shim is looked for.
+const MOST_ANCESTORS: usize = 64;
+
+/// How much of a file in `/proc` is read.
+const LONGEST_FILE: u64 = 64 << 10;
+
+/// containerd's tasks below its state directory, for CRI and for Docker.
+const CRI_TASKS: &str = "io.containerd.runtime.v2.task/k8s.io";
+const MOBY_TASKS: &str = "io.containerd.runtime.v2.task/moby";
+
+/// Where bundles are when nobody says otherwise: a state directory, what is in it, and what follows the id.
+const USUAL: [(Manager, [&str; 3]); 8] = [
+    (Manager::Containerd, ["run/containerd", CRI_TASKS, ""]),
+    (Manager::Containerd, ["run/k3s/containerd", CRI_TASKS, ""]),
+    (Manager::Containerd, ["run/k0s/containerd", CRI_TASKS, ""]),
+    (
+        Manager::Containerd,
+        ["var/snap/microk8s/common/run/containerd", CRI_TASKS, ""],
+    ),
+    (Manager::Docker, ["run/containerd", MOBY_TASKS, ""]),
+    (
+        Manager::Docker,
+        ["run/docker/containerd/daemon", MOBY_TASKS, ""],
+    ),
+    (
+        Manager::Conmon,
+        ["run/containers/storage", "overlay-containers", "userdata"],
+    ),
+    (
+        Manager::Conmon,
+        [
+            "var/lib/containers/storage",
+            "overlay-containers",
+            "userdata",
+        ],
+    ),
+];
+
+/// Finds the bundle of a container, of which `pid` is a process. `proc` and `root` are `/proc` and `/`.
+///
+/// The shim or conmon is an ancestor of each of the container's processes, but for those that `runc exec` left behind. One
+/// shim serves a whole pod, and the bundles of its containers are beside each other. Only an ancestor outside the
+/// container is believed; what is inside can call itself a shim.
+///
+/// # Errors
+/// When there is no such ancestor, nor a bundle in one of the usual places.
+pub(crate) fn find(
+    identity: &Identity<'_>,
+    pid: u32,
+    proc: &Path,
+    root: &Path,
+) -> Result<Location, BundleError> {
+    let id = &*identity.container;
+    ancestors(pid, proc)
+        .filter(|ancestor| is_outside(&proc.join(ancestor.to_string()), identity))
+        .find_map(|ancestor| of_ancestor(&proc.join(ancestor.to_string()), id))
+        .or_else(|| usual(id, root))
+        .ok_or_else(|| BundleError::NotFound {
+            container: identity.container.clone(),
+            pid,
+        })
+}
+
+/// The pids above, nearest first.
+fn ancestors(pid: u32, proc: &Path) -> impl Iterator<Item = u32> {
+    let parent = move |pid: &u32| {
+        let stat = bytes(&proc.join(pid.to_string()).join("stat"))?;
+        // Counted from behind the name, which may hold anything: state, ppid.
+        let behind = stat.iter().rposition(|byte| *byte == b')')? + 1;
+        let mut fields = str::from_utf8(&stat[behind..]).ok()?.split_whitespace();
+        fields.nth(1)?.parse().ok().filter(|parent| *parent > 0)
+    };
+    std::iter::successors(Some(pid), parent)
+        .skip(1)
+        .take(MOST_ANCESTORS)
+}
+
+/// Whether a process belongs to the node, or to the container that plays it, as far as each hierarchy shows.
+fn is_outside(process: &Path, identity: &Identity<'_>) -> bool {
+    let Some(memberships) = bytes(&process.join("cgroup")) else {
+        return false;
+    };
+    memberships.split(|byte| *byte == b'\n').all(|line| {
+        // 4:memory:/path
+        let path = line.splitn(3, |byte| *byte == b':').nth(2);
+        let found = path.and_then(identify).map(|found| found.container);
+        found.is_none() || found == identity.node
+    })
+}
+
+/// The bundle that an ancestor keeps for this container, if it is a shim or conmon.
+fn of_ancestor(process: &Path, id: &str) -> Option<Location> {
+    let command = bytes(&process.join("cmdline"))?;
+    let args: Vec<&OsStr> = command
+        .split(|byte| *byte == 0)
+        .map(OsStr::from_bytes)
+        .collect();
+    let program = Path::new(args.first()?).file_name()?;
+    let location = if program == "conmon" {
+        of_conmon(process, &args, id)?
+    } else if program.as_bytes().starts_with(b"containerd-shim") {
+        of_shim(process, &args, id)?
+    } else {
+        return None;
+    };
+    holds_bundle(&location.reach).then_some(location)
+}
+
+/// A shim runs in the bundle of the first container that it was started for.
+fn of_shim(process: &Path, args: &[&OsStr], id: &str) -> Option<Location> {
+    let cwd = process.join("cwd");
+    let directory = fs::read_link(&cwd).ok()?.parent()?.join(id);
+    let manager = match value(args, &["-namespace", "--namespace"])?.as_bytes() {
+        b"moby" => Manager::Docker,
+        _ => Manager::Containerd,
+    };
+    Some(Location {
+        manager,
+        directory,
+        // Through the shim's directory itself, for a path may mean something else in our mount namespace.
+        reach: cwd.join("..").join(id),
+        pid_file: None,
+    })
+}
+
+/// conmon is given everything ([conmon(8)]).
+///
+/// [conmon(8)]: https://github.com/containers/conmon/blob/main/docs/conmon.8.md
+fn of_conmon(process: &Path, args: &[&OsStr], id: &str) -> Option<Location> {
+    if value(args, &["-c", "--cid"])? != id {
+        return None;
+    }
+    let directory = PathBuf::from(value(args, &["-b", "--bundle"])?);
+    let root = process.join("root");
+    let within = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
+    let pid_file = value(args, &["-p", "--container-pidfile"]);
+    Some(Location {
+        manager: Manager::Conmon,
+        reach: within(&directory),
+        pid_file: pid_file.map(|path| within(Path::new(path))),
+        directory,
+    })
+}
+
+/// The value of an option: `-b VALUE` or `--bundle=VALUE`.
+fn value<'a>(args: &[&'a OsStr], names: &[&str]) -> Option<&'a OsStr> {
+    args.iter().enumerate().find_map(|(at, arg)| {
+        let bytes = arg.as_bytes();
+        names
+            .iter()
+            .find_map(|name| match bytes.strip_prefix(name.as_bytes())? {
+                [] => args.get(at + 1).copied(),
+                [b'=', value @ ..] => Some(OsStr::from_bytes(value)),
+                _ => None,
+            })
+    })
+}
+
+fn usual(id: &str, root: &Path) -> Option<Location> {
+    USUAL
+        .into_iter()
+        .find_map(|(manager, [state, kind, last])| {
+            let directory = Path::new("/").join(state).join(kind).join(id).join(last);
+            let reach = root.join(directory.strip_prefix("/").ok()?);
+            holds_bundle(&reach).then_some(Location {
+                manager,
+                directory,
+                reach,
+                pid_file: None,
+            })
+        })
+}
+
+fn holds_bundle(directory: &Path) -> bool {
+    fs::symlink_metadata(directory.join("config.json")).is_ok()
+}
+
+/// What is in a file of `/proc`, up to a bound; nothing for a process that has ended.
+fn bytes(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).ok()?;
+    file.take(LONGEST_FILE).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}

@@ -1,0 +1,370 @@
+use std::{os::unix::fs::symlink, process::id};
+
+use super::{find::find, *};
+use crate::node::identity::{Identity, identify};
+
+const ID: &str = "8852eac251d8a963b28d3accf45d9d1173c668558fcd8049345e9d4589599bc9";
+const OTHER: &str = "14e3592df8861a1c754907322eb5829d4e8ba9b03772f70f3f365f15a790b7da";
+
+/// A directory that is gone after the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("pause-trace-bundle-{}-{name}", id()));
+        fs::create_dir_all(&path).expect("the directory for temporary files is writable");
+        Self(path)
+    }
+
+    fn write(&self, path: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(path);
+        let directory = path.parent().expect("it is below the scratch directory");
+        fs::create_dir_all(directory).expect("make a directory");
+        fs::write(&path, text).expect("write a file");
+        path
+    }
+
+    /// A process, as `/proc` shows one.
+    fn process(&self, pid: u32, parent: u32, cgroup: &str, args: &[&str]) {
+        self.write(
+            &format!("proc/{pid}/stat"),
+            format!("{pid} (a) b) S {parent} 1 1"),
+        );
+        self.write(
+            &format!("proc/{pid}/cgroup"),
+            format!("8:pids:{cgroup}\n0::{cgroup}\n"),
+        );
+        self.write(
+            &format!("proc/{pid}/cmdline"),
+            format!("{}\0", args.join("\0")),
+        );
+    }
+
+    fn shim(&self, pid: u32, bundle: &str) {
+        let args = [
+            "/usr/bin/containerd-shim-runc-v2",
+            "-namespace",
+            "k8s.io",
+            "-id",
+            ID,
+        ];
+        self.process(pid, 1, "/system.slice/containerd.service", &args);
+        self.cwd(pid, bundle);
+    }
+
+    fn cwd(&self, pid: u32, directory: &str) {
+        let directory = self.0.join(directory);
+        symlink(directory, self.0.join(format!("proc/{pid}/cwd"))).expect("make a link");
+    }
+
+    fn find(&self, identity: &Identity<'_>, pid: u32) -> Result<Location, BundleError> {
+        find(identity, pid, &self.0.join("proc"), &self.0.join("root"))
+    }
+
+    fn at(&self, directory: &str) -> Location {
+        let directory = self.0.join(directory);
+        Location {
+            manager: Manager::Containerd,
+            reach: directory.clone(),
+            directory,
+            pid_file: None,
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Only a directory of ours, and the next run has another name.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn cgroup(id: &str) -> String {
+    format!("/kubepods/besteffort/podx/{id}")
+}
+
+#[test]
+fn a_containers_bundle_is_beside_its_shims() {
+    let scratch = Scratch::new("sibling");
+    scratch.write(&format!("state/{ID}/config.json"), "{}");
+    scratch.write(&format!("state/{OTHER}/config.json"), "{}");
+    scratch.write(&format!("state/{OTHER}/init.pid"), "20");
+    scratch.shim(10, &format!("state/{ID}"));
+    scratch.process(20, 10, &cgroup(OTHER), &["app"]);
+    scratch.process(21, 20, &cgroup(OTHER), &["worker"]);
+    let path = cgroup(OTHER);
+    let identity = identify(path.as_bytes()).expect("it is a container's");
+    let found = scratch.find(&identity, 21).expect("the shim has it");
+    assert_eq!(found.manager, Manager::Containerd);
+    assert_eq!(found.directory, scratch.0.join("state").join(OTHER));
+    assert_eq!(read(&found).expect("it is a bundle").init, Some(20));
+}
+
+#[test]
+fn a_shim_inside_the_container_is_not_believed() {
+    let scratch = Scratch::new("forged");
+    scratch.write(&format!("state/{ID}/config.json"), "{}");
+    scratch.write(&format!("forged/{ID}/config.json"), "{}");
+    scratch.shim(10, &format!("state/{ID}"));
+    let args = ["/containerd-shim-runc-v2", "-namespace", "k8s.io"];
+    scratch.process(20, 10, &cgroup(ID), &args);
+    scratch.cwd(20, &format!("forged/{ID}"));
+    scratch.process(21, 20, &cgroup(ID), &["app"]);
+    let path = cgroup(ID);
+    let identity = identify(path.as_bytes()).expect("it is a container's");
+    let found = scratch.find(&identity, 21).expect("the shim has it");
+    assert_eq!(found.directory, scratch.0.join("state").join(ID));
+}
+
+#[test]
+fn a_shim_in_the_container_that_plays_the_node_is_believed() {
+    let scratch = Scratch::new("kind");
+    scratch.write(&format!("state/{ID}/config.json"), "{}");
+    scratch.shim(10, &format!("state/{ID}"));
+    let node = format!("/docker/{OTHER}/system.slice/containerd.service");
+    scratch.write("proc/10/cgroup", format!("0::{node}\n"));
+    let path = format!("/docker/{OTHER}/kubelet/kubepods/podx/{ID}");
+    scratch.process(20, 10, &path, &["app"]);
+    let identity = identify(path.as_bytes()).expect("it is a container's");
+    assert!(scratch.find(&identity, 20).is_ok());
+}
+
+#[test]
+fn conmon_says_where_bundle_and_pid_are() {
+    let scratch = Scratch::new("conmon");
+    scratch.write("mounts/containers/userdata/config.json", "{}");
+    scratch.write("mounts/run/pidfile", "20\n");
+    let args = [
+        "/usr/bin/conmon",
+        "-c",
+        ID,
+        "-b",
+        "/containers/userdata",
+        "--container-pidfile=/run/pidfile",
+    ];
+    let path = format!("/machine.slice/libpod-{ID}.scope");
+    scratch.process(
+        10,
+        1,
+        &format!("/machine.slice/libpod-conmon-{ID}.scope"),
+        &args,
+    );
+    symlink(scratch.0.join("mounts"), scratch.0.join("proc/10/root")).expect("make a link");
+    scratch.process(20, 10, &path, &["app"]);
+    let identity = identify(path.as_bytes()).expect("it is a container's");
+    let found = scratch.find(&identity, 20).expect("conmon has it");
+    assert_eq!(found.manager, Manager::Conmon);
+    assert_eq!(found.directory, Path::new("/containers/userdata"));
+    assert_eq!(read(&found).expect("it is a bundle").init, Some(20));
+
+    // Another container's conmon: nothing.
+    let path = format!("/machine.slice/libpod-{OTHER}.scope");
+    let identity = identify(path.as_bytes()).expect("it is a container's");
+    let error = scratch.find(&identity, 20).expect_err("it is another's");
+    assert!(error.to_string().contains("above pid 20"), "{error}");
+}
+
+#[test]
+fn without_a_shim_the_usual_places_are_looked_at() {
+    let scratch = Scratch::new("usual");
+    let k3s = "run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io";
+    scratch.write(&format!("root/{k3s}/{ID}/config.json"), "{}");
+    let path = cgroup(ID);
+    let identity = identify(path.as_bytes()).expect("it is a container's");
+    let found = scratch.find(&identity, 4_000_000).expect("it is there");
+    assert_eq!(found.directory, Path::new("/").join(k3s).join(ID));
+    assert!(read(&found).is_ok());
+}
+
+#[test]
+fn a_loop_of_parents_ends() {
+    let scratch = Scratch::new("loop");
+    scratch.process(20, 21, &cgroup(ID), &["a"]);
+    scratch.process(21, 20, &cgroup(ID), &["b"]);
+    let path = cgroup(ID);
+    let identity = identify(path.as_bytes()).expect("it is a container's");
+    assert!(scratch.find(&identity, 20).is_err());
+}
+
+#[test]
+fn what_is_no_bundle_is_refused_without_waiting() {
+    let scratch = Scratch::new("odd");
+    let refused = |directory: &str| {
+        read(&scratch.at(directory))
+            .expect_err("it is no bundle")
+            .to_string()
+    };
+    assert!(refused("missing").contains("No such file"));
+
+    fs::create_dir_all(scratch.0.join("directory/config.json")).expect("make a directory");
+    assert!(refused("directory").contains("not a regular file"));
+
+    let fifo = scratch
+        .write("fifo/other", "")
+        .with_file_name("config.json");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("make a FIFO");
+    assert!(refused("fifo").contains("not a regular file"));
+
+    for (directory, target) in [
+        ("link", "other"),
+        ("device", "/dev/zero"),
+        ("loop", "config.json"),
+    ] {
+        let file = scratch.write(&format!("{directory}/other"), "{}");
+        symlink(target, file.with_file_name("config.json")).expect("make a link");
+        assert!(
+            refused(directory).contains("not a regular file"),
+            "{directory}"
+        );
+    }
+
+    symlink("looped", scratch.0.join("looped")).expect("make a link");
+    assert!(refused("looped").contains("open"));
+}
+
+#[test]
+fn a_bundle_of_fifty_megabytes_is_refused_unread() {
+    let scratch = Scratch::new("long");
+    let path = scratch.write("long/config.json", "");
+    let file = fs::OpenOptions::new().write(true).open(path);
+    // Sparse: nothing is written.
+    file.and_then(|file| file.set_len(50 << 20))
+        .expect("make a long file");
+    let error = read(&scratch.at("long")).expect_err("it is too long");
+    assert!(matches!(error, BundleError::TooLong { size, .. } if size == 50 << 20));
+}
+
+#[test]
+fn garbage_is_said_to_be_garbage() {
+    let scratch = Scratch::new("garbage");
+    let plain = include_str!("../fixtures/bundles/containerd-plain-app.json");
+    for (name, text) in [
+        ("empty", ""),
+        ("cut", &plain[..plain.len() / 2]),
+        ("bytes", "\u{0}\u{1}"),
+        ("list", "[]x"),
+        ("types", r#"{"linux": {"namespaces": "all"}}"#),
+        ("deep", &"[".repeat(1 << 20)),
+    ] {
+        scratch.write(&format!("{name}/config.json"), text);
+        let error = read(&scratch.at(name)).expect_err("it is garbage");
+        assert!(
+            matches!(error, BundleError::Malformed { .. }),
+            "{name}: {error}"
+        );
+    }
+}
+
+/// What a fixture says, as if its runtime had made it.
+fn bundle(manager: Manager, config: &str) -> Bundle {
+    let location = Location {
+        manager,
+        directory: "/bundle".into(),
+        reach: "/bundle".into(),
+        pid_file: None,
+    };
+    let spec: spec::Spec = serde_json::from_str(config).expect("fixtures are bundles");
+    spec.into_bundle(&location)
+}
+
+fn shown(text: Option<&Text>) -> String {
+    text.map(Text::to_string).unwrap_or_default()
+}
+
+#[test]
+fn containerds_annotations_are_understood() {
+    let sandbox = include_str!("../fixtures/bundles/containerd-plain-sandbox.json");
+    let sandbox = bundle(Manager::Containerd, sandbox);
+    assert_eq!(sandbox.kind, Some(Kind::Sandbox));
+    assert_eq!(sandbox.sandbox.as_deref(), Some(ID));
+    assert_eq!(shown(sandbox.pod.name.as_ref()), "plain");
+    assert_eq!(shown(sandbox.pod.namespace.as_ref()), "default");
+    assert!(sandbox.readonly_root && sandbox.no_new_privileges && !sandbox.maps_users);
+    assert_eq!(sandbox.oom_score_adj, Some(0));
+    assert_eq!(sandbox.namespaces.get(NamespaceKind::Pid), &Entry::New);
+    assert_eq!(sandbox.namespaces.get(NamespaceKind::User), &Entry::Absent);
+
+    let app = include_str!("../fixtures/bundles/containerd-plain-app.json");
+    let app = bundle(Manager::Containerd, app);
+    assert_eq!(app.kind, Some(Kind::Container));
+    assert_eq!(
+        app.pod.uid.as_deref(),
+        Some("6a1c2f0e-3f0b-4a37-9d0e-0b1f5f7c9a11")
+    );
+    assert_eq!(shown(app.name.as_ref()), "app");
+    assert_eq!(shown(app.image.as_ref()), "localhost/pause:1");
+    assert_eq!(app.args, [Text::new("/pause")]);
+    let net = app.namespaces.get(NamespaceKind::Net);
+    assert!(
+        matches!(net, Entry::Path(path) if path.ends_with("ns/net")),
+        "{net:?}"
+    );
+    assert_eq!(app.stop_signal, None);
+}
+
+#[test]
+fn crios_annotations_win_over_what_its_pod_pretends() {
+    let sandbox = include_str!("../fixtures/bundles/crio-sandbox.json");
+    let sandbox = bundle(Manager::Conmon, sandbox);
+    assert_eq!(sandbox.kind, Some(Kind::Sandbox));
+    assert_eq!(shown(sandbox.pod.name.as_ref()), "web");
+    assert_eq!(shown(sandbox.pod.namespace.as_ref()), "shop");
+    assert_eq!(
+        sandbox.asked.map(|asked| (asked.network, asked.pid)),
+        Some((0, 1))
+    );
+
+    let app = include_str!("../fixtures/bundles/crio-app.json");
+    let app = bundle(Manager::Conmon, app);
+    assert_eq!(app.kind, Some(Kind::Container));
+    assert_eq!(shown(app.pod.name.as_ref()), "web");
+    assert_eq!(shown(app.name.as_ref()), "server");
+    assert_eq!(
+        app.pod.uid.as_deref(),
+        Some("aaaa2b4a-f398-41c0-928b-049e1cc4ec40")
+    );
+    assert_eq!(app.sandbox, sandbox.sandbox);
+    assert_eq!(app.stop_signal, Some(3));
+}
+
+#[test]
+fn podmans_members_name_their_infra_container() {
+    let infra = include_str!("../fixtures/bundles/podman-infra.json");
+    let infra = bundle(Manager::Conmon, infra);
+    assert_eq!((infra.kind, infra.sandbox), (None, None));
+    let member = include_str!("../fixtures/bundles/podman-member.json");
+    let member = bundle(Manager::Conmon, member);
+    assert_eq!(member.kind, Some(Kind::Container));
+    let infra = "581d7a27c39c2897671c714d49cff1bffd515980a3039399e1bdd95f8eb21279";
+    assert_eq!(member.sandbox.as_deref(), Some(infra));
+    let alone = include_str!("../fixtures/bundles/podman-alone.json");
+    assert_eq!(bundle(Manager::Conmon, alone).stop_signal, Some(10));
+}
+
+#[test]
+fn docker_keeps_names_to_itself() {
+    let joined = include_str!("../fixtures/bundles/docker-joined.json");
+    let joined = bundle(Manager::Docker, joined);
+    assert_eq!((joined.kind, joined.name.as_ref()), (None, None));
+    assert_eq!(joined.pod, PodNames::default());
+}
+
+#[test]
+fn hostile_names_stay_bounded_and_are_shown_escaped() {
+    let name = "x".repeat(100_000);
+    let config = serde_json::json!({
+        "process": { "args": vec!["\u{1b}[2J"; 1000] },
+        "annotations": {
+            "io.kubernetes.cri.sandbox-name": name,
+            "io.kubernetes.cri.sandbox-uid": "../../etc\n",
+            "io.kubernetes.cri.container-type": "sandbox\n",
+            "io.kubernetes.cri.podsandbox.image-name": "pause",
+        },
+    });
+    let bundle = bundle(Manager::Containerd, &config.to_string());
+    assert_eq!(shown(bundle.pod.name.as_ref()).len(), LONGEST_NAME);
+    assert_eq!((bundle.pod.uid, bundle.kind), (None, None));
+    assert_eq!(shown(bundle.image.as_ref()), "pause");
+    assert_eq!(bundle.args.len(), MOST_ARGS);
+    assert_eq!(bundle.args[0].to_string(), "\\u{1b}[2J");
+}
