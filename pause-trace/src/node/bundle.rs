@@ -246,4 +246,20 @@ fn pid(path: &Path) -> Option<u32> {
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// What a configuration says, as if a runtime of `manager` had made it.
+    pub(crate) fn bundle(manager: Manager, config: &str) -> Bundle {
+        let location = Location {
+            manager,
+            directory: "/bundle".into(),
+            reach: "/bundle".into(),
+            pid_file: None,
+        };
+        let spec: spec::Spec = serde_json::from_str(config).expect("it is a configuration");
+        spec.into_bundle(&location)
+    }
+}
+#[cfg(test)]
 mod tests;

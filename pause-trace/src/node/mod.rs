@@ -21,4 +21,12 @@ pub(crate) mod bundle;
 pub(crate) mod cgroup;
 pub(crate) mod holders;
 pub(crate) mod identity;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "the commands that look at a node's own pods will use it"
+    )
+)]
+pub(crate) mod intent;
 pub(crate) mod procfs;

@@ -9,7 +9,10 @@ use std::{
 };
 
 use super::{BundleError, Location, Manager};
-use crate::node::identity::{Identity, identify};
+use crate::{
+    event::ContainerId,
+    node::identity::{Identity, identify},
+};
 
 /// How far above a container's process its shim is looked for.
 const MOST_ANCESTORS: usize = 64;
@@ -72,6 +75,30 @@ pub(crate) fn find(
             container: identity.container.clone(),
             pid,
         })
+}
+
+impl Location {
+    /// The bundle of another container of the same runtime: a container's sandbox' also when there is no process of it, be
+    /// it that pause has died or that CRI-O runs none.
+    pub(crate) fn beside(&self, id: &ContainerId) -> Option<Self> {
+        // What comes from an annotation must not lead elsewhere.
+        let is_name = id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let (up, last) = match self.manager {
+            Manager::Containerd | Manager::Docker => ("..", ""),
+            Manager::Conmon => ("../..", "userdata"),
+        };
+        let siblings = self
+            .directory
+            .ancestors()
+            .nth(Path::new(up).components().count())?;
+        let location = Self {
+            manager: self.manager,
+            directory: siblings.join(&**id).join(last),
+            reach: self.reach.join(up).join(&**id).join(last),
+            pid_file: None,
+        };
+        (is_name && holds_bundle(&location.reach)).then_some(location)
+    }
 }
 
 /// The pids above, nearest first.

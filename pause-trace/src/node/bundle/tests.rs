@@ -1,6 +1,6 @@
 use std::{os::unix::fs::symlink, process::id};
 
-use super::{find::find, *};
+use super::{find::find, testing::bundle, *};
 use crate::node::identity::{Identity, identify};
 
 const ID: &str = "8852eac251d8a963b28d3accf45d9d1173c668558fcd8049345e9d4589599bc9";
@@ -165,6 +165,32 @@ fn conmon_says_where_bundle_and_pid_are() {
 }
 
 #[test]
+fn a_sandbox_without_a_process_is_found_beside_its_containers() {
+    let scratch = Scratch::new("beside");
+    scratch.write(&format!("tasks/{ID}/config.json"), "{}");
+    scratch.write(&format!("containers/{ID}/userdata/config.json"), "{}");
+    let containerd = scratch.at(&format!("tasks/{OTHER}"));
+    fs::create_dir_all(&containerd.directory).expect("make a directory");
+    let found = containerd.beside(&ID.into()).expect("it is there");
+    assert_eq!(found.directory, scratch.0.join("tasks").join(ID));
+    assert!(read(&found).is_ok());
+
+    let mut conmon = scratch.at(&format!("containers/{OTHER}/userdata"));
+    conmon.manager = Manager::Conmon;
+    fs::create_dir_all(&conmon.directory).expect("make a directory");
+    let found = conmon.beside(&ID.into()).expect("it is there");
+    assert_eq!(
+        found.directory,
+        scratch.0.join("containers").join(ID).join("userdata")
+    );
+    assert!(read(&found).is_ok());
+
+    for elsewhere in ["..", "../tasks", "", OTHER] {
+        assert_eq!(containerd.beside(&elsewhere.into()), None, "{elsewhere}");
+    }
+}
+
+#[test]
 fn without_a_shim_the_usual_places_are_looked_at() {
     let scratch = Scratch::new("usual");
     let k3s = "run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io";
@@ -253,18 +279,6 @@ fn garbage_is_said_to_be_garbage() {
             "{name}: {error}"
         );
     }
-}
-
-/// What a fixture says, as if its runtime had made it.
-fn bundle(manager: Manager, config: &str) -> Bundle {
-    let location = Location {
-        manager,
-        directory: "/bundle".into(),
-        reach: "/bundle".into(),
-        pid_file: None,
-    };
-    let spec: spec::Spec = serde_json::from_str(config).expect("fixtures are bundles");
-    spec.into_bundle(&location)
 }
 
 fn shown(text: Option<&Text>) -> String {

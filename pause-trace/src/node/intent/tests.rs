@@ -1,0 +1,207 @@
+use super::*;
+use crate::node::bundle::testing::bundle;
+
+const SANDBOX: &str = "the-sandbox";
+
+macro_rules! fixture {
+    ($manager:ident, $name:literal) => {
+        bundle(
+            Manager::$manager,
+            include_str!(concat!("../fixtures/bundles/", $name, ".json")),
+        )
+    };
+}
+
+/// `net ipc uts pid user`, a letter each.
+fn shown(intent: &Intent) -> String {
+    let letter = |mode: &Result<Mode, Unknown>| match mode {
+        Ok(Mode::Pod) => 'P',
+        Ok(Mode::Container) => 'C',
+        Ok(Mode::Node) => 'N',
+        Ok(Mode::Target(_)) => 'T',
+        Err(_) => '?',
+    };
+    let Intent {
+        net,
+        ipc,
+        uts,
+        pid,
+        user,
+    } = intent;
+    [net, ipc, uts, pid, user].map(letter).iter().collect()
+}
+
+fn nobody(_pid: u32) -> Holder {
+    Holder::Nobody
+}
+
+/// Whose the pid is: a container of the pod of `SANDBOX`.
+fn held_by(id: &'static str) -> impl Fn(u32) -> Holder {
+    move |_| Holder::Container {
+        id: id.into(),
+        sandbox: Some(SANDBOX.into()),
+    }
+}
+
+/// The modes of a container and of its pod. The sandbox has `pid`.
+fn check(sandbox: &Bundle, pid: u32, container: &Bundle, expected: [&str; 2]) {
+    let sandbox = Bundle {
+        init: Some(pid),
+        ..sandbox.clone()
+    };
+    let id = SANDBOX.into();
+    let container = of_container(container, Some((&id, &sandbox)), nobody);
+    let pod = of_pod(&sandbox, [&container]);
+    assert_eq!([shown(&container), shown(&pod)], expected);
+}
+
+#[test]
+fn pods_of_containerd_are_understood() {
+    let sandbox = fixture!(Containerd, "containerd-plain-sandbox");
+    let app = fixture!(Containerd, "containerd-plain-app");
+    check(&sandbox, 11999, &app, ["PPPCN", "PPPCN"]);
+
+    let sandbox = fixture!(Containerd, "containerd-shared-sandbox");
+    let app = fixture!(Containerd, "containerd-shared-app");
+    check(&sandbox, 12191, &app, ["PPPPN", "PPPPN"]);
+
+    // The container's paths look like any other's.
+    let sandbox = fixture!(Containerd, "containerd-hostnet-sandbox");
+    let app = fixture!(Containerd, "containerd-hostnet-app");
+    check(&sandbox, 12101, &app, ["NPNCN", "NPNCN"]);
+
+    let sandbox = fixture!(Containerd, "containerd-hostall-sandbox");
+    let app = fixture!(Containerd, "containerd-hostall-app");
+    check(&sandbox, 12263, &app, ["NNNNN", "NNNNN"]);
+}
+
+#[test]
+fn a_debuggers_target_is_told_from_its_sandbox() {
+    let mut sandbox = fixture!(Containerd, "containerd-plain-sandbox");
+    sandbox.init = Some(11999);
+    let mut debugger = fixture!(Containerd, "containerd-plain-debugger");
+    debugger.sandbox = Some(SANDBOX.into());
+    let id = SANDBOX.into();
+    let of =
+        |holder: &dyn Fn(u32) -> Holder| of_container(&debugger, Some((&id, &sandbox)), holder).pid;
+    assert_eq!(of(&held_by("app")), Ok(Mode::Target("app".into())));
+    // Kubernetes once sent debuggers into pause' namespace.
+    assert_eq!(of(&held_by(SANDBOX)), Ok(Mode::Pod));
+    assert_eq!(
+        of(&nobody).map_err(|unknown| unknown.why),
+        Err(Why::Nobody { pid: 12031 })
+    );
+    let stranger = |_| Holder::Container {
+        id: "stranger".into(),
+        sandbox: Some("another".into()),
+    };
+    let error = of(&stranger).expect_err("it is another pod's").to_string();
+    assert!(
+        error.contains("pid 12031") && error.contains("stranger"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_pid_that_was_used_again_does_not_make_a_target_of_a_network() {
+    let sandbox = fixture!(Containerd, "containerd-plain-sandbox");
+    let app = fixture!(Containerd, "containerd-plain-app");
+    let id = SANDBOX.into();
+    // Pause has been replaced, and its pid is another container's by now.
+    let intent = of_container(&app, Some((&id, &sandbox)), held_by("another"));
+    assert_eq!(shown(&intent), "PPPCN");
+}
+
+#[test]
+fn without_its_sandbox_little_is_known() {
+    let app = fixture!(Containerd, "containerd-shared-app");
+    let intent = of_container(&app, None, nobody);
+    assert_eq!(shown(&intent), "????N");
+    let error = intent.modes().expect_err("not all is known").to_string();
+    assert_eq!(
+        error,
+        "tell the net mode: there is no bundle of its sandbox"
+    );
+    let sandbox = fixture!(Containerd, "containerd-shared-sandbox");
+    assert_eq!(shown(&of_pod(&sandbox, [])), "PPP?N");
+}
+
+#[test]
+fn a_debugger_does_not_tell_the_pods_pid_mode() {
+    let sandbox = fixture!(Containerd, "containerd-plain-sandbox");
+    let debugger = fixture!(Containerd, "containerd-plain-debugger");
+    let debugger = of_container(&debugger, None, held_by("app"));
+    assert!(of_pod(&sandbox, [&debugger]).pid.is_err());
+}
+
+#[test]
+fn crio_joins_by_pinned_paths_and_says_what_was_asked() {
+    let sandbox = fixture!(Conmon, "crio-sandbox");
+    let app = fixture!(Conmon, "crio-app");
+    check(&sandbox, 1, &app, ["PPPCN", "PPPCN"]);
+    assert_eq!(shown(&of_sandbox(&sandbox)), "PPPCN");
+    let mut other = app.clone();
+    other.namespaces = fixture!(Containerd, "containerd-plain-sandbox").namespaces;
+    let id = SANDBOX.into();
+    let intent = of_container(&other, Some((&id, &sandbox)), nobody);
+    let why = intent.net.expect_err("another pin than its sandbox'").why;
+    assert_eq!(why, Why::Elsewhere);
+}
+
+#[test]
+fn podmans_infra_container_is_a_sandbox() {
+    let infra = fixture!(Conmon, "podman-infra");
+    let member = fixture!(Conmon, "podman-member");
+    check(&infra, 15443, &member, ["PPPPN", "PPPPN"]);
+    // In the node's network, with a host name of its own.
+    let infra = fixture!(Conmon, "podman-host-infra");
+    let member = fixture!(Conmon, "podman-host-member");
+    check(&infra, 17169, &member, ["NPPCN", "NPPCN"]);
+}
+
+#[test]
+fn dockers_joins_make_a_pod_of_the_container_that_is_joined() {
+    let alone = fixture!(Docker, "docker-alone");
+    let member = fixture!(Docker, "docker-joined");
+    assert_eq!(joined(&member, held_by("alone")).as_deref(), Some("alone"));
+    assert_eq!(joined(&alone, held_by("alone")), None);
+    check(&alone, 15935, &member, ["PPCPN", "PPPPN"]);
+    // Two containers that are no pod: what is joined is another's.
+    let intent = of_container(&member, None, held_by("alone"));
+    assert_eq!(shown(&intent), "TTCTN");
+    let intent = of_container(&member, None, |_| Holder::Node);
+    assert_eq!(shown(&intent), "NNCNN");
+    // A path, and yet the node's.
+    let host = fixture!(Docker, "docker-host");
+    assert_eq!(shown(&of_container(&host, None, nobody)), "NNNNN");
+}
+
+#[test]
+fn a_users_namespace_makes_a_pod_with_users_of_its_own() {
+    for path in ["", "/run/containerd/sandboxes/x/pinned-namespaces/user"] {
+        let config =
+            serde_json::json!({ "linux": { "namespaces": [{ "type": "user", "path": path }] } });
+        let sandbox = bundle(Manager::Containerd, &config.to_string());
+        assert_eq!(of_sandbox(&sandbox).user, Ok(Mode::Pod), "{path}");
+    }
+}
+
+#[test]
+fn only_a_process_own_namespace_is_read_as_a_pid() {
+    let of = |path: &str| joined_pid(Path::new(path), NamespaceKind::Net);
+    assert_eq!(of("/proc/42/ns/net"), Some(42));
+    for path in [
+        "/proc/42/ns/pid",
+        "/proc/self/ns/net",
+        "/proc/42/task/43/ns/net",
+        "/proc/99999999999/ns/net",
+        "/run/proc/42/ns/net",
+    ] {
+        assert_eq!(of(path), None, "{path}");
+    }
+    assert!(same(
+        Path::new("/run/netns/a"),
+        Path::new("/var/run/netns/a")
+    ));
+    assert!(!same(Path::new("/run/netns/a"), Path::new("/srv/netns/a")));
+}
