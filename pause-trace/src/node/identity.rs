@@ -29,7 +29,7 @@ pub(crate) enum Qos {
 
 /// Whose a cgroup is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Identity<'a> {
+pub(crate) struct Identity {
     pub(crate) runtime: Runtime,
     pub(crate) container: ContainerId,
     /// The pod's uid and class; none for a container that kubelet did not ask for.
@@ -38,11 +38,10 @@ pub(crate) struct Identity<'a> {
     pub(crate) podman_pod: Option<ContainerId>,
     /// The container that plays the node: kind, k3d and minikube run kubelet in one, docker-in-docker its daemon.
     pub(crate) node: Option<ContainerId>,
-    /// The rest of the path, inside the container: empty, or it begins with a slash.
-    pub(crate) below: &'a [u8],
 }
 
-/// Reads a path as the kernel has it, from the root of a hierarchy.
+/// Reads a path as the kernel has it, from the root of a hierarchy. With the identity comes the rest of the path, inside
+/// the container: empty, or it begins with a slash.
 ///
 /// Where containers are nested the innermost is meant, since an outer one plays the node. Inside a *pod's* container,
 /// however, names are not believed: a pod that may make cgroups could else pass for another pod. Whoever runs kubelet
@@ -50,8 +49,8 @@ pub(crate) struct Identity<'a> {
 ///
 /// Ids are 64 hexadecimal digits: every CRI runtime, Docker and Podman make such. A path that was cut short is nobody's,
 /// and so are containers that somebody named by hand (`ctr run … NAME`) and conmon's own cgroups.
-pub(crate) fn identify(path: &[u8]) -> Option<Identity<'_>> {
-    let mut found: Option<Identity<'_>> = None;
+pub(crate) fn identify(path: &[u8]) -> Option<(Identity, &[u8])> {
+    let mut found: Option<(Identity, &[u8])> = None;
     let mut place = Place::Elsewhere("");
     let mut rest = path.strip_prefix(b"/")?;
     loop {
@@ -68,19 +67,18 @@ pub(crate) fn identify(path: &[u8]) -> Option<Identity<'_>> {
                 podman_pod,
             } => {
                 // Below a parent of the user's choice, Podman's pod is a bare id and was taken for a container.
-                let outer = found.map(|outer| outer.container);
+                let outer = found.map(|(outer, _)| outer.container);
                 let identity = Identity {
                     runtime,
                     container: id.into(),
                     pod,
                     node: outer.filter(|outer| podman_pod != Some(&**outer)),
                     podman_pod: podman_pod.map(ContainerId::from),
-                    below,
                 };
                 if identity.pod.is_some() {
-                    return Some(identity);
+                    return Some((identity, below));
                 }
-                found = Some(identity);
+                found = Some((identity, below));
                 Place::Elsewhere(name)
             }
         };
@@ -250,7 +248,7 @@ mod tests {
     const OTHER: &str = "14e3592df8861a1c754907322eb5829d4e8ba9b03772f70f3f365f15a790b7da";
 
     /// `Containerd 8852eac251d8 pod 6a1c2f0e-… Burstable node … podman-pod … below /…`
-    fn describe(identity: &Identity<'_>) -> String {
+    fn describe(identity: &Identity, below: &[u8]) -> String {
         let short = |id: &str| id[..12].to_owned();
         let mut text = format!("{:?} {}", identity.runtime, short(&identity.container));
         if let Some((uid, qos)) = &identity.pod {
@@ -262,14 +260,17 @@ mod tests {
         if let Some(node) = &identity.node {
             let _ = write!(text, " node {}", short(node));
         }
-        if !identity.below.is_empty() {
-            let _ = write!(text, " below {}", String::from_utf8_lossy(identity.below));
+        if !below.is_empty() {
+            let _ = write!(text, " below {}", String::from_utf8_lossy(below));
         }
         text
     }
 
     fn shown(path: &str) -> String {
-        identify(path.as_bytes()).map_or_else(|| "nobody".to_owned(), |found| describe(&found))
+        identify(path.as_bytes()).map_or_else(
+            || "nobody".to_owned(),
+            |(found, below)| describe(&found, below),
+        )
     }
 
     /// A fixture has a path a line, and behind an arrow whose it is; a path without one is nobody's.
@@ -334,8 +335,8 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_inside_a_container_leave_it_known() {
         let path = [format!("/docker/{ID}/").as_bytes(), b"\xff\n/x"].concat();
-        let found = identify(&path).expect("the container is in the path");
-        assert_eq!((&*found.container, found.below), (ID, &b"/\xff\n/x"[..]));
+        let (found, below) = identify(&path).expect("the container is in the path");
+        assert_eq!((&*found.container, below), (ID, &b"/\xff\n/x"[..]));
     }
 
     #[test]
@@ -348,7 +349,7 @@ mod tests {
             let cut = &path[..length];
             match identify(cut.as_bytes()) {
                 None => assert!(length < whole, "{cut}"),
-                Some(found) => assert_eq!(&*found.container, ID, "{cut}"),
+                Some((found, _)) => assert_eq!(&*found.container, ID, "{cut}"),
             }
         }
     }
@@ -378,7 +379,7 @@ mod tests {
     #[test]
     fn a_uid_is_bounded_and_plain() {
         let of = |uid: &str| {
-            identify(format!("/kubepods/pod{uid}/{ID}").as_bytes()).and_then(|found| found.pod)
+            identify(format!("/kubepods/pod{uid}/{ID}").as_bytes()).and_then(|(found, _)| found.pod)
         };
         assert!(of("0e2ac9b5bd2b3f5a8f0d4a76a4c1d9e2").is_some());
         assert_eq!(of(&"a".repeat(64)), None);

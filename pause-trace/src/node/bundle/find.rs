@@ -61,7 +61,7 @@ const USUAL: [(Manager, [&str; 3]); 8] = [
 /// # Errors
 /// When there is no such ancestor, nor a bundle in one of the usual places.
 pub(crate) fn find(
-    identity: &Identity<'_>,
+    identity: &Identity,
     pid: u32,
     proc: &Path,
     root: &Path,
@@ -116,14 +116,14 @@ fn ancestors(pid: u32, proc: &Path) -> impl Iterator<Item = u32> {
 }
 
 /// Whether a process belongs to the node, or to the container that plays it, as far as each hierarchy shows.
-fn is_outside(process: &Path, identity: &Identity<'_>) -> bool {
+fn is_outside(process: &Path, identity: &Identity) -> bool {
     let Some(memberships) = bytes(&process.join("cgroup")) else {
         return false;
     };
     memberships.split(|byte| *byte == b'\n').all(|line| {
         // 4:memory:/path
         let path = line.splitn(3, |byte| *byte == b':').nth(2);
-        let found = path.and_then(identify).map(|found| found.container);
+        let found = path.and_then(identify).map(|(found, _)| found.container);
         found.is_none() || found == identity.node
     })
 }

@@ -57,7 +57,7 @@ impl Scratch {
         symlink(directory, self.0.join(format!("proc/{pid}/cwd"))).expect("make a link");
     }
 
-    fn find(&self, identity: &Identity<'_>, pid: u32) -> Result<Location, BundleError> {
+    fn find(&self, identity: &Identity, pid: u32) -> Result<Location, BundleError> {
         find(identity, pid, &self.0.join("proc"), &self.0.join("root"))
     }
 
@@ -93,7 +93,7 @@ fn a_containers_bundle_is_beside_its_shims() {
     scratch.process(20, 10, &cgroup(OTHER), &["app"]);
     scratch.process(21, 20, &cgroup(OTHER), &["worker"]);
     let path = cgroup(OTHER);
-    let identity = identify(path.as_bytes()).expect("it is a container's");
+    let (identity, _) = identify(path.as_bytes()).expect("it is a container's");
     let found = scratch.find(&identity, 21).expect("the shim has it");
     assert_eq!(found.manager, Manager::Containerd);
     assert_eq!(found.directory, scratch.0.join("state").join(OTHER));
@@ -111,7 +111,7 @@ fn a_shim_inside_the_container_is_not_believed() {
     scratch.cwd(20, &format!("forged/{ID}"));
     scratch.process(21, 20, &cgroup(ID), &["app"]);
     let path = cgroup(ID);
-    let identity = identify(path.as_bytes()).expect("it is a container's");
+    let (identity, _) = identify(path.as_bytes()).expect("it is a container's");
     let found = scratch.find(&identity, 21).expect("the shim has it");
     assert_eq!(found.directory, scratch.0.join("state").join(ID));
 }
@@ -125,7 +125,7 @@ fn a_shim_in_the_container_that_plays_the_node_is_believed() {
     scratch.write("proc/10/cgroup", format!("0::{node}\n"));
     let path = format!("/docker/{OTHER}/kubelet/kubepods/podx/{ID}");
     scratch.process(20, 10, &path, &["app"]);
-    let identity = identify(path.as_bytes()).expect("it is a container's");
+    let (identity, _) = identify(path.as_bytes()).expect("it is a container's");
     assert!(scratch.find(&identity, 20).is_ok());
 }
 
@@ -151,7 +151,7 @@ fn conmon_says_where_bundle_and_pid_are() {
     );
     symlink(scratch.0.join("mounts"), scratch.0.join("proc/10/root")).expect("make a link");
     scratch.process(20, 10, &path, &["app"]);
-    let identity = identify(path.as_bytes()).expect("it is a container's");
+    let (identity, _) = identify(path.as_bytes()).expect("it is a container's");
     let found = scratch.find(&identity, 20).expect("conmon has it");
     assert_eq!(found.manager, Manager::Conmon);
     assert_eq!(found.directory, Path::new("/containers/userdata"));
@@ -159,7 +159,7 @@ fn conmon_says_where_bundle_and_pid_are() {
 
     // Another container's conmon: nothing.
     let path = format!("/machine.slice/libpod-{OTHER}.scope");
-    let identity = identify(path.as_bytes()).expect("it is a container's");
+    let (identity, _) = identify(path.as_bytes()).expect("it is a container's");
     let error = scratch.find(&identity, 20).expect_err("it is another's");
     assert!(error.to_string().contains("above pid 20"), "{error}");
 }
@@ -196,7 +196,7 @@ fn without_a_shim_the_usual_places_are_looked_at() {
     let k3s = "run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io";
     scratch.write(&format!("root/{k3s}/{ID}/config.json"), "{}");
     let path = cgroup(ID);
-    let identity = identify(path.as_bytes()).expect("it is a container's");
+    let (identity, _) = identify(path.as_bytes()).expect("it is a container's");
     let found = scratch.find(&identity, 4_000_000).expect("it is there");
     assert_eq!(found.directory, Path::new("/").join(k3s).join(ID));
     assert!(read(&found).is_ok());
@@ -208,7 +208,7 @@ fn a_loop_of_parents_ends() {
     scratch.process(20, 21, &cgroup(ID), &["a"]);
     scratch.process(21, 20, &cgroup(ID), &["b"]);
     let path = cgroup(ID);
-    let identity = identify(path.as_bytes()).expect("it is a container's");
+    let (identity, _) = identify(path.as_bytes()).expect("it is a container's");
     assert!(scratch.find(&identity, 20).is_err());
 }
 
