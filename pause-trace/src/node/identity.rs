@@ -10,7 +10,7 @@ use crate::event::{ContainerId, PodId};
 
 /// What runs a container, as far as its cgroup's name tells. Under kubelet's `cgroupfs` driver it does not: containerd's
 /// and Docker's look the same there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Runtime {
     Containerd,
     Crio,
@@ -20,7 +20,7 @@ pub(crate) enum Runtime {
 }
 
 /// A pod's quality-of-service class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Qos {
     Guaranteed,
     Burstable,
@@ -28,7 +28,7 @@ pub(crate) enum Qos {
 }
 
 /// Whose a cgroup is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     pub(crate) runtime: Runtime,
     pub(crate) container: ContainerId,

@@ -30,3 +30,11 @@ pub(crate) mod identity;
 )]
 pub(crate) mod intent;
 pub(crate) mod procfs;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "the commands that look at a node's own pods will use it"
+    )
+)]
+pub(crate) mod survey;

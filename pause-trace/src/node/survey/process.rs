@@ -1,0 +1,230 @@
+//! One process, as its directory in `/proc` shows it.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::fd::OwnedFd,
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, open, openat, readlinkat},
+    sys::stat::Mode,
+};
+
+use crate::event::{CgroupId, Comm, NamespaceKind};
+
+/// How much of a file is read: a list of processes is the longest.
+const LONGEST_FILE: u64 = 4 << 20;
+
+/// A process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    /// When it started, in clock ticks since boot: with its pid, who it is.
+    pub(crate) start_ticks: u64,
+    pub(crate) parent: u32,
+    pub(crate) comm: Comm,
+    /// As in proc_pid_stat(5): `S`, `R`, `Z` …
+    pub(crate) state: u8,
+    /// Its cgroup; 0 when that has been removed, which a zombie does not prevent.
+    pub(crate) cgroup: CgroupId,
+    /// Its pid in its own pid namespace, and how deep that lies below ours.
+    pub(crate) ns_pid: u32,
+    pub(crate) pid_level: u32,
+    namespaces: [Link; NamespaceKind::ALL.len()],
+}
+
+/// A link in `/proc/PID/ns`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// The namespace' inode number.
+    Inode(u32),
+    /// None any more: a zombie keeps its pid and user namespaces only.
+    Gone,
+    /// This program is not allowed to look.
+    Unknown,
+}
+
+impl Process {
+    pub(crate) fn is_zombie(&self) -> bool {
+        is_zombie(self.state)
+    }
+
+    pub(crate) fn namespace(&self, kind: NamespaceKind) -> Link {
+        let at = NamespaceKind::ALL.iter().position(|known| *known == kind);
+        at.map_or(Link::Unknown, |at| self.namespaces[at])
+    }
+}
+
+/// `/proc/PID`, opened: what is read through it is the same process' also when the pid has been used again.
+pub(super) struct Directory(OwnedFd);
+
+/// What is looked at of `/proc/PID/stat`.
+pub(super) struct Stat {
+    pid: u32,
+    comm: Comm,
+    state: u8,
+    pub(super) parent: u32,
+    start_ticks: u64,
+}
+
+impl Stat {
+    pub(super) fn is_zombie(&self) -> bool {
+        is_zombie(self.state)
+    }
+}
+
+fn is_zombie(state: u8) -> bool {
+    matches!(state, b'Z' | b'X')
+}
+
+impl Directory {
+    pub(super) fn open(pid: u32) -> nix::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        open(format!("/proc/{pid}").as_str(), flags, Mode::empty()).map(Self)
+    }
+
+    /// Reads a file of the directory into `buffer`; nothing when the process has ended.
+    fn file(&self, name: &str, buffer: &mut Vec<u8>) -> Option<()> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let file = openat(&self.0, name, flags, Mode::empty()).ok()?;
+        fill(file.into(), buffer).ok()
+    }
+
+    pub(super) fn stat(&self, buffer: &mut Vec<u8>) -> Option<Stat> {
+        self.file("stat", buffer)?;
+        // The name may hold anything, brackets too.
+        let opening = buffer.iter().position(|byte| *byte == b'(')?;
+        let closing = buffer.iter().rposition(|byte| *byte == b')')?;
+        let mut comm = Comm::default();
+        let name = buffer.get(opening + 1..closing)?;
+        for (to, from) in comm.0.iter_mut().take(15).zip(name) {
+            *to = *from;
+        }
+        // The first field behind the name is the third of proc_pid_stat(5): state, ppid; the 22nd is the start.
+        let mut fields = buffer[closing + 1..]
+            .split(|byte| *byte == b' ')
+            .filter(|field| !field.is_empty());
+        Some(Stat {
+            pid: number(buffer.get(..opening)?.trim_ascii())?,
+            comm,
+            state: *fields.next()?.first()?,
+            parent: number(fields.next()?)?,
+            start_ticks: number(fields.nth(17)?)?,
+        })
+    }
+
+    /// The cgroup it is in, in one hierarchy.
+    pub(super) fn cgroup(&self, hierarchy: u32, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+        self.file("cgroup", buffer)?;
+        buffer.split(|byte| *byte == b'\n').find_map(|line| {
+            let mut fields = line.splitn(3, |byte| *byte == b':');
+            (number(fields.next()?) == Some(hierarchy)).then_some(())?;
+            fields.nth(1).map(<[u8]>::to_vec)
+        })
+    }
+
+    /// The rest of what there is to know; nothing when the process has ended.
+    pub(super) fn process(
+        &self,
+        stat: Stat,
+        cgroup: CgroupId,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Process> {
+        let namespaces = NamespaceKind::ALL.map(|kind| self.link(kind));
+        // Last: as long as this can be read, the links were a process'.
+        self.file("status", buffer)?;
+        let (ns_pid, pid_level) = ns_pids(buffer).unwrap_or((stat.pid, 0));
+        let Stat {
+            pid,
+            comm,
+            state,
+            parent,
+            start_ticks,
+        } = stat;
+        Some(Process {
+            pid,
+            start_ticks,
+            parent,
+            comm,
+            state,
+            cgroup,
+            ns_pid,
+            pid_level,
+            namespaces,
+        })
+    }
+
+    fn link(&self, kind: NamespaceKind) -> Link {
+        match readlinkat(&self.0, format!("ns/{}", kind.name()).as_str()) {
+            Ok(target) => inode(target.as_bytes()).map_or(Link::Unknown, Link::Inode),
+            Err(Errno::ENOENT) => Link::Gone,
+            Err(_) => Link::Unknown,
+        }
+    }
+}
+
+/// The last number in the line `NSpid:` of proc_pid_status(5), which is the innermost, and how many are in front of it.
+fn ns_pids(status: &[u8]) -> Option<(u32, u32)> {
+    let lines = status.split(|byte| *byte == b'\n');
+    let pids = lines
+        .filter_map(|line| line.strip_prefix(b"NSpid:"))
+        .next()?;
+    let mut pids = pids.split(u8::is_ascii_whitespace).filter_map(number);
+    let first = pids.next()?;
+    Some(pids.fold((first, 0), |(_, level), pid| (pid, level + 1)))
+}
+
+/// The number in `net:[4026531840]`.
+fn inode(link: &[u8]) -> Option<u32> {
+    let at = link.iter().position(|byte| *byte == b'[')?;
+    number(link[at + 1..].strip_suffix(b"]")?)
+}
+
+/// A decimal number and nothing else.
+pub(super) fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Reads a file into `buffer`, up to a bound.
+pub(super) fn read_file(path: &Path, buffer: &mut Vec<u8>) -> io::Result<()> {
+    fill(File::open(path)?, buffer)
+}
+
+fn fill(file: File, buffer: &mut Vec<u8>) -> io::Result<()> {
+    buffer.clear();
+    file.take(LONGEST_FILE).read_to_end(buffer).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_pid_and_its_depth() {
+        let of = |line: &str| ns_pids(format!("Name:\tx\n{line}\nNSpgid:\t9\n").as_bytes());
+        assert_eq!(of("NSpid:\t4711"), Some((4711, 0)));
+        assert_eq!(of("NSpid:\t4711\t5\t1"), Some((1, 2)));
+        assert_eq!(of("NSpid:\t"), None);
+    }
+
+    #[test]
+    fn this_process_is_read() {
+        let mut buffer = Vec::new();
+        let own = Directory::open(std::process::id()).expect("/proc is mounted");
+        let stat = own.stat(&mut buffer).expect("we are alive");
+        let process = own.process(stat, 7, &mut buffer).expect("we are alive");
+        assert_eq!((process.pid, process.cgroup), (std::process::id(), 7));
+        assert_eq!(process.parent, std::os::unix::process::parent_id());
+        assert!(process.start_ticks > 0 && !process.is_zombie());
+        assert_ne!(process.namespace(NamespaceKind::Pid), Link::Gone);
+    }
+
+    #[test]
+    fn a_pid_that_nobody_has_is_no_error() {
+        assert!(Directory::open(u32::MAX).is_err());
+    }
+}
