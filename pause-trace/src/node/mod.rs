@@ -19,6 +19,7 @@ pub(crate) mod holders;
 )]
 pub(crate) mod bundle;
 pub(crate) mod cgroup;
+mod file;
 pub(crate) mod holders;
 pub(crate) mod identity;
 #[cfg_attr(

@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use super::{
     cgroup::Hierarchy,
+    file,
     identity::{Identity, identify},
 };
 use crate::event::{CgroupId, ContainerId, Text};
@@ -24,6 +25,9 @@ use process::{Directory, Process};
 
 /// How many cgroups of a container are looked at: a pod that makes many must not keep the survey from the others.
 const MOST_GROUPS: usize = 1024;
+
+/// How much of a cgroup's list of processes is read: about a million pids.
+const LONGEST_LIST: u64 = 8 << 20;
 
 /// All containers of a node.
 #[derive(Debug, Default)]
@@ -41,7 +45,7 @@ pub(crate) struct Container {
     pub(crate) groups: Vec<Group>,
     /// In order of pid.
     pub(crate) processes: Vec<Process>,
-    /// Whether it has more cgroups than were looked at.
+    /// Whether it has more cgroups or processes than were looked at.
     pub(crate) is_cut: bool,
 }
 
@@ -124,9 +128,12 @@ impl Surveyor {
         container.groups.push(Group { id, path: text });
         self.groups.insert(path, (at, id));
         // A threaded cgroup has no list: its processes are those of the domain it belongs to, a cgroup above.
-        if process::read_file(&directory.join("cgroup.procs"), &mut self.buffer).is_ok() {
-            for line in self.buffer.split(|byte| *byte == b'\n') {
-                match process::number(line) {
+        if let Ok(list) = file::read(&directory.join("cgroup.procs"), LONGEST_LIST) {
+            container.is_cut |= list.len() as u64 == LONGEST_LIST;
+            // A number that was cut would be another process'.
+            let end = list.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+            for line in file::lines(&list[..end]) {
+                match file::number(line) {
                     // Of a pid namespace that is not below ours.
                     Some(0) => self.survey.unseen += 1,
                     Some(pid) => drop(self.members.insert(pid, (at, id))),
@@ -155,7 +162,7 @@ impl Surveyor {
     /// Looks at all processes: a cgroup's list does not have its zombies.
     fn look_at_processes(&mut self, hierarchy: &Hierarchy) -> io::Result<()> {
         for entry in fs::read_dir("/proc")?.flatten() {
-            let Some(pid) = process::number(entry.file_name().as_bytes()) else {
+            let Some(pid) = file::number(entry.file_name().as_bytes()) else {
                 continue;
             };
             if let Some((at, process)) = self.look_at(pid, hierarchy) {

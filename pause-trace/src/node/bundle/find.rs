@@ -2,8 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File},
-    io::Read as _,
+    fs,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
@@ -11,7 +10,10 @@ use std::{
 use super::{BundleError, Location, Manager};
 use crate::{
     event::ContainerId,
-    node::identity::{Identity, identify},
+    node::{
+        file,
+        identity::{Identity, identify},
+    },
 };
 
 /// How far above a container's process its shim is looked for.
@@ -104,7 +106,7 @@ impl Location {
 /// The pids above, nearest first.
 fn ancestors(pid: u32, proc: &Path) -> impl Iterator<Item = u32> {
     let parent = move |pid: &u32| {
-        let stat = bytes(&proc.join(pid.to_string()).join("stat"))?;
+        let stat = file::read(&proc.join(pid.to_string()).join("stat"), LONGEST_FILE).ok()?;
         // Counted from behind the name, which may hold anything: state, ppid.
         let behind = stat.iter().rposition(|byte| *byte == b')')? + 1;
         let mut fields = str::from_utf8(&stat[behind..]).ok()?.split_whitespace();
@@ -117,7 +119,7 @@ fn ancestors(pid: u32, proc: &Path) -> impl Iterator<Item = u32> {
 
 /// Whether a process belongs to the node, or to the container that plays it, as far as each hierarchy shows.
 fn is_outside(process: &Path, identity: &Identity) -> bool {
-    let Some(memberships) = bytes(&process.join("cgroup")) else {
+    let Ok(memberships) = file::read(&process.join("cgroup"), LONGEST_FILE) else {
         return false;
     };
     memberships.split(|byte| *byte == b'\n').all(|line| {
@@ -130,7 +132,7 @@ fn is_outside(process: &Path, identity: &Identity) -> bool {
 
 /// The bundle that an ancestor keeps for this container, if it is a shim or conmon.
 fn of_ancestor(process: &Path, id: &str) -> Option<Location> {
-    let command = bytes(&process.join("cmdline"))?;
+    let command = file::read(&process.join("cmdline"), LONGEST_FILE).ok()?;
     let args: Vec<&OsStr> = command
         .split(|byte| *byte == 0)
         .map(OsStr::from_bytes)
@@ -213,12 +215,4 @@ fn usual(id: &str, root: &Path) -> Option<Location> {
 
 fn holds_bundle(directory: &Path) -> bool {
     fs::symlink_metadata(directory.join("config.json")).is_ok()
-}
-
-/// What is in a file of `/proc`, up to a bound; nothing for a process that has ended.
-fn bytes(path: &Path) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).ok()?;
-    file.take(LONGEST_FILE).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
 }

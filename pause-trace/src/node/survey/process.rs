@@ -1,11 +1,8 @@
 //! One process, as its directory in `/proc` shows it.
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
-    os::fd::OwnedFd,
-    os::unix::ffi::OsStrExt as _,
-    path::Path,
+    io,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
 };
 
 use nix::{
@@ -14,9 +11,12 @@ use nix::{
     sys::stat::Mode,
 };
 
-use crate::event::{CgroupId, Comm, NamespaceKind};
+use crate::{
+    event::{CgroupId, Comm, NamespaceKind},
+    node::file::{fields, fill, lines, number},
+};
 
-/// How much of a file is read: a list of processes is the longest.
+/// How much of a file is read: a table of connections is the longest.
 const LONGEST_FILE: u64 = 4 << 20;
 
 /// A process.
@@ -60,7 +60,7 @@ impl Process {
 }
 
 /// `/proc/PID`, opened: what is read through it is the same process' also when the pid has been used again.
-pub(super) struct Directory(OwnedFd);
+pub(in crate::node) struct Directory(OwnedFd);
 
 /// What is looked at of `/proc/PID/stat`.
 pub(super) struct Stat {
@@ -82,20 +82,23 @@ fn is_zombie(state: u8) -> bool {
 }
 
 impl Directory {
-    pub(super) fn open(pid: u32) -> nix::Result<Self> {
+    pub(in crate::node) fn open(pid: u32) -> nix::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         open(format!("/proc/{pid}").as_str(), flags, Mode::empty()).map(Self)
     }
 
-    /// Reads a file of the directory into `buffer`; nothing when the process has ended.
-    fn file(&self, name: &str, buffer: &mut Vec<u8>) -> Option<()> {
+    /// Reads the beginning of a file of the directory into `buffer`.
+    ///
+    /// # Errors
+    /// When the process has ended, for one.
+    pub(in crate::node) fn file(&self, name: &str, buffer: &mut Vec<u8>) -> io::Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let file = openat(&self.0, name, flags, Mode::empty()).ok()?;
-        fill(file.into(), buffer).ok()
+        let file = openat(&self.0, name, flags, Mode::empty())?;
+        fill(file.into(), LONGEST_FILE, buffer)
     }
 
     pub(super) fn stat(&self, buffer: &mut Vec<u8>) -> Option<Stat> {
-        self.file("stat", buffer)?;
+        self.file("stat", buffer).ok()?;
         // The name may hold anything, brackets too.
         let opening = buffer.iter().position(|byte| *byte == b'(')?;
         let closing = buffer.iter().rposition(|byte| *byte == b')')?;
@@ -105,9 +108,7 @@ impl Directory {
             *to = *from;
         }
         // The first field behind the name is the third of proc_pid_stat(5): state, ppid; the 22nd is the start.
-        let mut fields = buffer[closing + 1..]
-            .split(|byte| *byte == b' ')
-            .filter(|field| !field.is_empty());
+        let mut fields = fields(&buffer[closing + 1..]);
         Some(Stat {
             pid: number(buffer.get(..opening)?.trim_ascii())?,
             comm,
@@ -119,8 +120,8 @@ impl Directory {
 
     /// The cgroup it is in, in one hierarchy.
     pub(super) fn cgroup(&self, hierarchy: u32, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
-        self.file("cgroup", buffer)?;
-        buffer.split(|byte| *byte == b'\n').find_map(|line| {
+        self.file("cgroup", buffer).ok()?;
+        lines(buffer).find_map(|line| {
             let mut fields = line.splitn(3, |byte| *byte == b':');
             (number(fields.next()?) == Some(hierarchy)).then_some(())?;
             fields.nth(1).map(<[u8]>::to_vec)
@@ -136,7 +137,7 @@ impl Directory {
     ) -> Option<Process> {
         let namespaces = NamespaceKind::ALL.map(|kind| self.link(kind));
         // Last: as long as this can be read, the links were a process'.
-        self.file("status", buffer)?;
+        self.file("status", buffer).ok()?;
         let (ns_pid, pid_level) = ns_pids(buffer).unwrap_or((stat.pid, 0));
         let Stat {
             pid,
@@ -182,21 +183,6 @@ fn ns_pids(status: &[u8]) -> Option<(u32, u32)> {
 fn inode(link: &[u8]) -> Option<u32> {
     let at = link.iter().position(|byte| *byte == b'[')?;
     number(link[at + 1..].strip_suffix(b"]")?)
-}
-
-/// A decimal number and nothing else.
-pub(super) fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
-    str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// Reads a file into `buffer`, up to a bound.
-pub(super) fn read_file(path: &Path, buffer: &mut Vec<u8>) -> io::Result<()> {
-    fill(File::open(path)?, buffer)
-}
-
-fn fill(file: File, buffer: &mut Vec<u8>) -> io::Result<()> {
-    buffer.clear();
-    file.take(LONGEST_FILE).read_to_end(buffer).map(drop)
 }
 
 #[cfg(test)]
