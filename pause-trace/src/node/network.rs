@@ -1,0 +1,292 @@
+//! What a pod's network looks like from inside, without going inside: `/proc/PID/net` is that process' view.
+//!
+//! The files say less than netlink does. Flags of interfaces are not among them; but an interface that is up is in the
+//! group of all hosts, which `igmp` shows ([`ip_mc_up`], on loopback too). An IPv4 address is not tied to its interface, and
+//! those of interfaces that are down are there as well.
+//!
+//! [`ip_mc_up`]: https://elixir.bootlin.com/linux/v6.12/A/ident/ip_mc_up
+
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use bytes::Bytes;
+
+use super::{
+    file::{fields, lines, number},
+    survey::process::Directory,
+};
+use crate::event::Text;
+
+/// How many entries of each kind are kept.
+const MOST: usize = 1024;
+
+/// `RTF_UP` and `RTF_REJECT` (include/uapi/linux/route.h).
+const RTF_UP: u32 = 0x1;
+const RTF_REJECT: u32 = 0x200;
+
+/// A network namespace, as one of its processes sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Network {
+    pub(crate) interfaces: Vec<Interface>,
+    /// In order: IPv4 first.
+    pub(crate) addresses: BTreeSet<IpAddr>,
+    /// The default routes: the ways out.
+    pub(crate) ways_out: Vec<WayOut>,
+    pub(crate) listening: BTreeSet<Listening>,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Interface {
+    pub(crate) name: Text,
+    /// `None` where the kernel was built without multicast, and so does not tell.
+    pub(crate) is_up: Option<bool>,
+}
+
+/// A default route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WayOut {
+    pub(crate) interface: Text,
+    /// None where the other side is directly behind the interface.
+    pub(crate) gateway: Option<IpAddr>,
+}
+
+/// A port that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Listening {
+    pub(crate) protocol: Protocol,
+    pub(crate) address: IpAddr,
+    pub(crate) port: u16,
+}
+
+/// How a port is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Protocol {
+    /// With a listening socket.
+    Tcp,
+    /// With a socket that is bound and not connected. A client that waits for an answer looks the same.
+    Udp,
+}
+
+impl Network {
+    /// Whether 127.0.0.1 works: loopback is up and has it, as each new namespace's gets it on coming up.
+    pub(crate) fn is_loopback_up(&self) -> bool {
+        let up = self
+            .interfaces
+            .iter()
+            .find(|interface| &interface.name.0[..] == b"lo")
+            .is_some_and(|loopback| loopback.is_up != Some(false));
+        up && self.addresses.iter().any(IpAddr::is_loopback)
+    }
+
+    /// The addresses by which the pod can be reached from outside: not loopback's, nor those that IPv6 gives each interface.
+    pub(crate) fn outer_addresses(&self) -> impl Iterator<Item = &IpAddr> {
+        self.addresses.iter().filter(|address| match address {
+            IpAddr::V4(v4) => !v4.is_loopback(),
+            IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+        })
+    }
+
+    /// Whether a container can rely on it: loopback is up and there is an address besides.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_loopback_up() && self.outer_addresses().next().is_some()
+    }
+}
+
+/// Looks at the network namespace of a process.
+///
+/// # Errors
+/// When the process has ended: a zombie has no network any more.
+pub(crate) fn look(pid: u32) -> io::Result<Network> {
+    let process = Directory::open(pid)?;
+    let mut buffer = Vec::new();
+    process.file("net/dev", &mut buffer)?;
+    let names = interfaces(&buffer);
+    // Of these, some are not there on every kernel: multicast and IPv6 can be left out.
+    let mut read = |name: &str| match process.file(name, &mut buffer) {
+        Ok(()) => Ok(Some(std::mem::take(&mut buffer))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    };
+    let groups = read("net/igmp")?;
+    let interface = |name: &[u8]| Interface {
+        name: Text(Bytes::copy_from_slice(name)),
+        is_up: groups.as_deref().map(|groups| is_up(groups, name)),
+    };
+    let mut network = Network {
+        interfaces: names.iter().map(|name| interface(name)).collect(),
+        ..Network::default()
+    };
+    let trie = read("net/fib_trie")?.unwrap_or_default();
+    network.addresses.extend(local_v4(&trie).take(MOST));
+    let v6 = read("net/if_inet6")?.unwrap_or_default();
+    network.addresses.extend(local_v6(&v6).take(MOST));
+    let routes = read("net/route")?.unwrap_or_default();
+    network.ways_out.extend(ways_out_v4(&routes).take(MOST));
+    let routes = read("net/ipv6_route")?.unwrap_or_default();
+    network.ways_out.extend(ways_out_v6(&routes).take(MOST));
+    for (name, protocol) in [
+        ("net/tcp", Protocol::Tcp),
+        ("net/tcp6", Protocol::Tcp),
+        ("net/udp", Protocol::Udp),
+        ("net/udp6", Protocol::Udp),
+    ] {
+        let sockets = read(name)?.unwrap_or_default();
+        network
+            .listening
+            .extend(listening(&sockets, protocol).take(MOST));
+    }
+    // The names of another process' files would tell of another namespace; this one is still there.
+    process.file("net/dev", &mut Vec::new())?;
+    Ok(network)
+}
+
+/// `  eth0: 90 1 …` under two lines of heading.
+fn interfaces(dev: &[u8]) -> Vec<Vec<u8>> {
+    lines(dev)
+        .skip(2)
+        .filter_map(|line| {
+            let end = line.iter().rposition(|byte| *byte == b':')?;
+            Some(line[..end].trim_ascii().to_vec())
+        })
+        .take(MOST)
+        .collect()
+}
+
+/// Whether an interface is in the group of all hosts, 224.0.0.1. Groups follow the line of their interface, indented:
+/// `1 lo : 1 V3`, ` 010000E0 1 0:00000000 0`.
+fn is_up(igmp: &[u8], name: &[u8]) -> bool {
+    let all_hosts = Ipv4Addr::new(224, 0, 0, 1);
+    // Long names touch the colon.
+    let named = |line| {
+        fields(line)
+            .nth(1)
+            .map(|field| field.strip_suffix(b":").unwrap_or(field))
+    };
+    lines(igmp)
+        .skip_while(|line| line.first() == Some(&b'\t') || named(line) != Some(name))
+        .skip(1)
+        .take_while(|line| line.first() == Some(&b'\t'))
+        .any(|line| fields(line).next().and_then(word) == Some(all_hosts))
+}
+
+/// ` |-- 10.9.8.7` and below it `/32 host LOCAL`.
+fn local_v4(fib_trie: &[u8]) -> impl Iterator<Item = IpAddr> {
+    let mut leaf = None;
+    lines(fib_trie).filter_map(move |line| {
+        let mut fields = fields(line);
+        match fields.next()? {
+            b"|--" => {
+                leaf = number::<Ipv4Addr>(fields.next()?);
+                None
+            }
+            b"/32" if fields.eq([&b"host"[..], b"LOCAL"]) => leaf.map(IpAddr::V4),
+            _ => None,
+        }
+    })
+}
+
+/// `fd000001000000000000000000000007 03 40 00 82 veth0`.
+fn local_v6(if_inet6: &[u8]) -> impl Iterator<Item = IpAddr> {
+    lines(if_inet6).filter_map(|line| Some(IpAddr::V6(v6(fields(line).next()?)?)))
+}
+
+/// `veth0 00000000 0108090A 0003 0 0 0 00000000 …`: interface, destination, gateway, flags … and mask.
+fn ways_out_v4(route: &[u8]) -> impl Iterator<Item = WayOut> {
+    lines(route).skip(1).filter_map(|line| {
+        let fields: Vec<&[u8]> = fields(line).take(8).collect();
+        let [interface, destination, gateway, flags, .., mask] = fields[..] else {
+            return None;
+        };
+        let flags = hex(flags)?;
+        let is_default = [destination, mask].map(word) == [Some(Ipv4Addr::UNSPECIFIED); 2];
+        let gateway = IpAddr::V4(word(gateway)?);
+        (is_default && flags & RTF_UP != 0 && flags & RTF_REJECT == 0)
+            .then(|| way_out(interface, gateway))
+    })
+}
+
+/// Destination and its prefix' length, source and its, next hop, metric, references, use, flags, interface.
+fn ways_out_v6(ipv6_route: &[u8]) -> impl Iterator<Item = WayOut> {
+    lines(ipv6_route).filter_map(|line| {
+        let fields: Vec<&[u8]> = fields(line).take(10).collect();
+        let [destination, length, _, _, hop, _, _, _, flags, interface] = fields[..] else {
+            return None;
+        };
+        let flags = hex(flags)?;
+        let is_default = v6(destination)?.is_unspecified() && hex(length)? == 0;
+        let hop = IpAddr::V6(v6(hop)?);
+        (is_default && flags & RTF_UP != 0 && flags & RTF_REJECT == 0)
+            .then(|| way_out(interface, hop))
+    })
+}
+
+fn way_out(interface: &[u8], gateway: IpAddr) -> WayOut {
+    WayOut {
+        interface: Text(Bytes::copy_from_slice(interface)),
+        gateway: (!gateway.is_unspecified()).then_some(gateway),
+    }
+}
+
+/// `0: 0100007F:1F90 00000000:0000 0A …`: number, own and other address, state. Listening ones come first, so what a bound
+/// cuts off are connections.
+fn listening(sockets: &[u8], protocol: Protocol) -> impl Iterator<Item = Listening> {
+    // TCP_LISTEN, and TCP_CLOSE as UDP uses it (include/net/tcp_states.h).
+    let wanted = match protocol {
+        Protocol::Tcp => 0x0a,
+        Protocol::Udp => 0x07,
+    };
+    lines(sockets).skip(1).filter_map(move |line| {
+        let mut fields = fields(line).skip(1);
+        let own = fields.next()?;
+        let state = hex(fields.nth(1)?)?;
+        let colon = own.iter().position(|byte| *byte == b':')?;
+        let port = u16::try_from(hex(&own[colon + 1..])?).ok()?;
+        (state == wanted && port != 0).then_some(Listening {
+            protocol,
+            address: words(&own[..colon])?,
+            port,
+        })
+    })
+}
+
+fn hex(digits: &[u8]) -> Option<u32> {
+    u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// An IPv4 address that was printed as a number of this machine's byte order.
+fn word(digits: &[u8]) -> Option<Ipv4Addr> {
+    (digits.len() == 8)
+        .then(|| hex(digits))?
+        .map(|word| word.to_ne_bytes().into())
+}
+
+/// One such word, or four of them for IPv6.
+fn words(digits: &[u8]) -> Option<IpAddr> {
+    if digits.len() == 8 {
+        return word(digits).map(IpAddr::V4);
+    }
+    let mut bytes = [0; 16];
+    if digits.len() != 2 * bytes.len() {
+        return None;
+    }
+    for (to, from) in bytes.chunks_exact_mut(4).zip(digits.chunks_exact(8)) {
+        to.copy_from_slice(&word(from)?.octets());
+    }
+    // What listens for both is shown as it was bound.
+    Some(IpAddr::V6(bytes.into()))
+}
+
+/// An IPv6 address printed byte by byte.
+fn v6(digits: &[u8]) -> Option<Ipv6Addr> {
+    let text = str::from_utf8(digits)
+        .ok()
+        .filter(|text| text.len() == 32)?;
+    u128::from_str_radix(text, 16).ok().map(Ipv6Addr::from_bits)
+}
+
+#[cfg(test)]
+mod tests;
