@@ -68,6 +68,7 @@ fn rerun_if_changed(workspace: &Path) {
     let sources = [
         "Cargo.lock",
         "Cargo.toml",
+        "nolibc",
         "pause",
         "pause-trace/build",
         "pause-trace/build.rs",

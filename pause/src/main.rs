@@ -28,72 +28,67 @@
 //! [`sig_task_ignored`]: https://elixir.bootlin.com/linux/v6.12/A/ident/sig_task_ignored
 //! [`force_sig_info_to_task`]: https://elixir.bootlin.com/linux/v6.12/A/ident/force_sig_info_to_task
 
+#![forbid(unsafe_code)]
 #![no_std]
 #![no_main]
 
-mod sys;
-
-use sys::{Args, SIGCHLD, SIGINT, SIGKILL, SIGNALS, SIGSTOP, SIGTERM, STDERR, STDOUT};
+use nolibc::{Args, SIGCHLD, SIGINT, SIGKILL, SIGNALS, SIGSTOP, SIGTERM, STDERR, STDOUT};
 
 const VERSION: &[u8] =
     concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n").as_bytes();
 
+nolibc::start!(main);
+
 /// Runs on the process's first stack, called by `_start` with what the kernel put there.
 fn main(mut args: Args) -> ! {
     if !take_signals() {
-        sys::write(
+        nolibc::write(
             STDERR,
             b"pause: failed to set up signal handling: a seccomp filter forbids it?\n",
         );
-        sys::exit(1);
+        nolibc::exit(1);
     }
     reap(SIGCHLD);
 
+    let given = !args.is_empty();
     if args.any(|arg| arg.is(b"-v")) {
-        let written = sys::write(STDOUT, VERSION);
-        sys::exit(if written { 0 } else { 1 });
+        let written = nolibc::write(STDOUT, VERSION);
+        nolibc::exit(if written { 0 } else { 1 });
     }
-    if args.given {
-        sys::write(STDERR, b"pause: ignoring arguments: only -v is known\n");
+    if given {
+        nolibc::write(STDERR, b"pause: ignoring arguments: only -v is known\n");
     }
-    if sys::getpid() != 1 {
-        sys::write(
+    if nolibc::getpid() != 1 {
+        nolibc::write(
             STDERR,
             b"pause: not pid 1: orphans of this pod fall to another process\n",
         );
     }
 
-    while sys::sleep_until_signal() {}
-    sys::write(
+    while nolibc::sleep_until_signal() {}
+    nolibc::write(
         STDERR,
         b"pause: failed to wait for signals: a seccomp filter forbids it?\n",
     );
-    sys::exit(1)
+    nolibc::exit(1)
 }
 
 /// Replaces every disposition and empties the mask, in the order that leaves no moment in which a signal would do harm:
 /// handlers first, the mask last.
 fn take_signals() -> bool {
-    sys::catch(SIGTERM, end)
-        && sys::catch(SIGINT, end)
-        && sys::catch(SIGCHLD, reap)
+    nolibc::catch(SIGTERM, end)
+        && nolibc::catch(SIGINT, end)
+        && nolibc::catch(SIGCHLD, reap)
         && SIGNALS
             .filter(|signal| !matches!(*signal, SIGTERM | SIGINT | SIGCHLD | SIGKILL | SIGSTOP))
-            .all(sys::ignore)
-        && sys::unblock_all()
+            .all(nolibc::ignore)
+        && nolibc::unblock_all()
 }
 
 extern "C" fn end(_signal: i32) {
-    sys::exit(0)
+    nolibc::exit(0)
 }
 
 extern "C" fn reap(_signal: i32) {
-    while sys::reap_one() {}
-}
-
-/// Nothing here panics; the language wants an answer. Ending loudly beats spinning as pid 1.
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    sys::write(STDERR, b"pause: bug: panicked\n");
-    sys::exit(101)
+    while nolibc::reap_one() {}
 }

@@ -2,7 +2,7 @@
 
 use core::arch::{asm, naked_asm};
 
-pub(super) mod nr {
+pub(crate) mod nr {
     pub(crate) const WRITE: usize = 1;
     pub(crate) const RT_SIGACTION: usize = 13;
     pub(crate) const RT_SIGPROCMASK: usize = 14;
@@ -13,7 +13,7 @@ pub(super) mod nr {
 }
 
 /// What a signal handler returns to: x86_64 kernels want every program to bring its own (`x64_setup_rt_frame`).
-pub(super) const RESTORER: Option<unsafe extern "C" fn() -> !> = Some(restorer);
+pub(crate) const RESTORER: Option<unsafe extern "C" fn() -> !> = Some(restorer);
 
 /// rt_sigreturn. Debuggers know a signal frame by these very bytes.
 #[unsafe(naked)]
@@ -26,12 +26,12 @@ unsafe extern "C" fn restorer() -> ! {
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn _start() -> ! {
-    naked_asm!("xor ebp, ebp", "mov rdi, rsp", "call {entry}", entry = sym super::entry)
+    naked_asm!("xor ebp, ebp", "mov rdi, rsp", "call {entry}", entry = sym crate::start::entry)
 }
 
 /// # Safety
 /// The arguments must be what the system call takes: pointers valid for it, sizes true.
-pub(super) unsafe fn syscall(number: usize, a: usize, b: usize, c: usize, d: usize) -> isize {
+pub(crate) unsafe fn syscall(number: usize, a: usize, b: usize, c: usize, d: usize) -> isize {
     let result;
     // SAFETY: the kernel keeps every register but rax, rcx and r11; memory it may touch is vouched for by the caller.
     unsafe {

@@ -1,0 +1,45 @@
+//! What a program without a C library needs: how it starts, and the kernel, each system call behind a safe function.
+//!
+//! `pause` and `workload` are such programs. Each is one small file that runs in an empty root file system, and all `unsafe`
+//! of both is in this crate. A program names its main function, never allocates, and has no mutable statics:
+//!
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//!
+//! nolibc::start!(main);
+//!
+//! fn main(args: nolibc::Args) -> ! { … }
+//! ```
+//!
+//! Its package says `build = "../nolibc/link.rs"`, which sees to the linking.
+
+#![no_std]
+
+#[cfg_attr(target_arch = "x86_64", path = "arch/x86_64.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "arch/aarch64.rs")]
+mod arch;
+mod file;
+mod process;
+mod signal;
+mod start;
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("nolibc knows the system calls of x86_64 and aarch64 only");
+
+pub use file::{STDERR, STDOUT, write};
+pub use process::{exit, getpid, reap_one};
+pub use signal::{
+    SIGCHLD, SIGINT, SIGKILL, SIGNALS, SIGSTOP, SIGTERM, catch, ignore, sleep_until_signal,
+    unblock_all,
+};
+pub use start::{Arg, Args};
+
+use arch::{nr, syscall};
+
+/// Nothing in these programs panics; the language wants an answer. Ending loudly beats spinning as pid 1.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    write(STDERR, b"bug: panicked\n");
+    exit(101)
+}
