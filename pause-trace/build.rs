@@ -1,4 +1,4 @@
-//! Puts the kernel program and the reference pause into `OUT_DIR`, where `include_bytes!` finds them.
+//! Puts the kernel program and the programs without a C library into `OUT_DIR`, where `include_bytes!` finds them.
 
 use std::{
     env,
@@ -48,8 +48,10 @@ fn build() -> Result<(), Box<dyn Error>> {
         }
     };
     copy(&object, &out.join("pause-trace-ebpf"))?;
-    let pause = nested::build_pause(workspace, &shared_dir(&out))?;
-    copy(&pause, &out.join("pause"))?;
+    let programs = nested::build_programs(workspace, &shared_dir(&out))?;
+    for name in nested::PROGRAMS {
+        copy(&programs.join(name), &out.join(name))?;
+    }
     // Last, for a failure to show nothing but itself: cargo runs a build script that failed again in any case.
     rerun_if_changed(workspace);
     Ok(())
@@ -74,6 +76,7 @@ fn rerun_if_changed(workspace: &Path) {
         "pause-trace/build.rs",
         "pause-trace-common",
         "pause-trace-ebpf",
+        "workload",
     ];
     for source in sources {
         println!(

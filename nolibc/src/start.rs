@@ -45,9 +45,46 @@ impl Args {
         // SAFETY: `next` is within argv, at most at its closing null.
         unsafe { (*self.next).is_null() }
     }
+
+    /// What `execve` takes: the path, the arguments from it on, and the environment, which follows them on the stack.
+    pub(crate) fn to_execute(&self) -> (*const u8, *const *const u8, *const *const u8) {
+        let argv = self.next;
+        // SAFETY: `next` is within argv, at most at its closing null.
+        let path = unsafe { *argv };
+        let mut end = argv;
+        // SAFETY: goes no further than the closing null.
+        while unsafe { !(*end).is_null() } {
+            // SAFETY: not yet at the closing null.
+            end = unsafe { end.add(1) };
+        }
+        // SAFETY: the environment begins right behind argv's closing null (`create_elf_tables`, fs/binfmt_elf.c).
+        (path, argv, unsafe { end.add(1) })
+    }
 }
 
 impl Arg {
+    /// The number that it is, when it is a decimal one of at most nine digits.
+    pub fn number(&self) -> Option<usize> {
+        let mut at = self.0;
+        let mut number = 0;
+        for _ in 0..10 {
+            // SAFETY: nothing before `at` was the closing NUL.
+            let byte = unsafe { *at };
+            match byte {
+                b'0'..=b'9' => number = number * 10 + usize::from(byte - b'0'),
+                0 if at != self.0 => return Some(number),
+                _ => return None,
+            }
+            // SAFETY: a digit is not the closing NUL, so there is one more.
+            at = unsafe { at.add(1) };
+        }
+        None
+    }
+
+    pub(crate) fn pointer(&self) -> *const u8 {
+        self.0
+    }
+
     /// Compares byte by byte: `memcmp` and `strlen` are what a C library would bring.
     pub fn is(&self, expected: &[u8]) -> bool {
         let mut at = self.0;

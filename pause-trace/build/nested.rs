@@ -1,6 +1,6 @@
-//! The two cargo builds inside the build: the kernel program for BPF and the reference pause for the node.
+//! The two cargo builds inside the build: the kernel program for BPF, and the programs without a C library for the node.
 //!
-//! How each is compiled stands in the workspace's manifest, as the profiles `ebpf` and `pause`.
+//! How each is compiled stands in the workspace's manifest, as the profiles `ebpf` and `nolibc`.
 
 use std::{
     env,
@@ -44,17 +44,21 @@ pub(crate) fn build_ebpf(
     Ok(target_dir.join(target).join("ebpf/pause-trace-ebpf"))
 }
 
-/// Builds the reference pause for the machine that pause-trace is built for, and returns the program.
-pub(crate) fn build_pause(workspace: &Path, target_dir: &Path) -> Result<PathBuf> {
+/// What [`build_programs`] builds: the reference pause, and what the containers of the image run.
+pub(crate) const PROGRAMS: [&str; 2] = ["pause", "workload"];
+
+/// Builds [`PROGRAMS`] for the machine that pause-trace is built for, and returns the directory they are in.
+pub(crate) fn build_programs(workspace: &Path, target_dir: &Path) -> Result<PathBuf> {
     let target = env::var("TARGET")?;
     let mut command = cargo(Path::new(&env::var("CARGO")?), workspace, target_dir);
     command
-        .args(["--package", "pause", "--profile", "pause"])
+        .args(PROGRAMS.map(|name| format!("--package={name}")))
+        .args(["--profile", "nolibc"])
         .args(["--target", &target])
         .env("RUSTC", env::var("RUSTC")?)
         .env("CARGO_ENCODED_RUSTFLAGS", remap(workspace)?);
     run(&mut command)?;
-    Ok(target_dir.join(target).join("pause/pause"))
+    Ok(target_dir.join(target).join("nolibc"))
 }
 
 /// How cargo parts the flags in `CARGO_ENCODED_RUSTFLAGS`, the one variable that wins over any configuration.

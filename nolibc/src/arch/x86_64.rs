@@ -4,12 +4,30 @@ use core::arch::{asm, naked_asm};
 
 pub(crate) mod nr {
     pub(crate) const WRITE: usize = 1;
+    pub(crate) const CLOSE: usize = 3;
+    pub(crate) const BRK: usize = 12;
     pub(crate) const RT_SIGACTION: usize = 13;
     pub(crate) const RT_SIGPROCMASK: usize = 14;
     pub(crate) const GETPID: usize = 39;
+    pub(crate) const SOCKET: usize = 41;
+    pub(crate) const CONNECT: usize = 42;
+    pub(crate) const BIND: usize = 49;
+    pub(crate) const LISTEN: usize = 50;
+    pub(crate) const SETSOCKOPT: usize = 54;
+    pub(crate) const CLONE: usize = 56;
+    pub(crate) const EXECVE: usize = 59;
     pub(crate) const WAIT4: usize = 61;
+    pub(crate) const KILL: usize = 62;
+    pub(crate) const RT_SIGTIMEDWAIT: usize = 128;
     pub(crate) const RT_SIGSUSPEND: usize = 130;
     pub(crate) const EXIT_GROUP: usize = 231;
+    pub(crate) const OPENAT: usize = 257;
+    pub(crate) const PPOLL: usize = 271;
+    pub(crate) const UNSHARE: usize = 272;
+    pub(crate) const ACCEPT4: usize = 288;
+    pub(crate) const SETNS: usize = 308;
+    pub(crate) const PIDFD_OPEN: usize = 434;
+    pub(crate) const CLOSE_RANGE: usize = 436;
 }
 
 /// What a signal handler returns to: x86_64 kernels want every program to bring its own (`x64_setup_rt_frame`).
@@ -48,4 +66,35 @@ pub(crate) unsafe fn syscall(number: usize, a: usize, b: usize, c: usize, d: usi
         );
     }
     result
+}
+
+/// The same with a fifth argument, which costs bytes where it is not needed.
+///
+/// # Safety
+/// As [`syscall`].
+pub(crate) unsafe fn syscall5(number: usize, args: [usize; 5]) -> isize {
+    let [a, b, c, d, e] = args;
+    let result;
+    // SAFETY: as in `syscall`.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number => result,
+            in("rdi") a,
+            in("rsi") b,
+            in("rdx") c,
+            in("r10") d,
+            in("r8") e,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack, preserves_flags),
+        );
+    }
+    result
+}
+
+/// Writes where no page is.
+pub(crate) fn fault() {
+    // SAFETY: the page at 0 is never mapped (vm.mmap_min_addr), so the write changes nothing: it ends the process.
+    unsafe { asm!("mov byte ptr [{null}], 0", null = in(reg) 0_usize, options(nostack)) };
 }

@@ -1,0 +1,36 @@
+//! Namespaces: leaving and entering them.
+
+use crate::{Errno, File, check, nr, syscall};
+
+/// A kind of namespace, as the kernel numbers it (include/uapi/linux/sched.h).
+#[derive(Clone, Copy)]
+#[repr(usize)]
+pub enum Namespace {
+    /// Host and domain name.
+    Uts = 0x0400_0000,
+    /// System V IPC and POSIX message queues.
+    Ipc = 0x0800_0000,
+    /// Interfaces, addresses, ports.
+    Net = 0x4000_0000,
+}
+
+/// Moves this process into a new namespace of this kind.
+///
+/// # Errors
+/// EPERM without `CAP_SYS_ADMIN`.
+pub fn unshare(namespace: Namespace) -> Result<(), Errno> {
+    // SAFETY: none of these kinds touches memory, files or threads.
+    let result = unsafe { syscall(nr::UNSHARE, namespace as usize, 0, 0, 0) };
+    check(result).map(drop)
+}
+
+/// Moves this process into the namespace that `file` is.
+///
+/// # Errors
+/// EPERM without `CAP_SYS_ADMIN`, EINVAL when it is no namespace.
+pub fn join(file: &File) -> Result<(), Errno> {
+    const ANY_KIND: usize = 0;
+    // SAFETY: changes what this process sees, not its memory.
+    let result = unsafe { syscall(nr::SETNS, file.0, ANY_KIND, 0, 0) };
+    check(result).map(drop)
+}
