@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 mod examine;
 mod exit;
 pub(crate) mod explain;
+mod file;
 pub(crate) mod man;
 mod output;
 pub(crate) mod pause;
