@@ -19,6 +19,6 @@ impl Args {
     pub(crate) fn run(self) -> anyhow::Result<Exit> {
         let mut text = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "pause-trace", &mut text);
-        print(&String::from_utf8_lossy(&text))
+        print(&text)
     }
 }

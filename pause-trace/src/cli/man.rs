@@ -25,6 +25,6 @@ impl Args {
         }
         let mut page = Vec::new();
         Man::new(Cli::command()).render(&mut page)?;
-        print(&String::from_utf8_lossy(&page))
+        print(&page)
     }
 }

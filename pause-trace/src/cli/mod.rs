@@ -8,6 +8,7 @@ mod examine;
 mod exit;
 pub(crate) mod explain;
 mod file;
+pub(crate) mod image;
 pub(crate) mod man;
 mod output;
 pub(crate) mod pause;
@@ -89,6 +90,7 @@ pub(crate) enum Command {
     Explain(explain::Args),
     Doctor(doctor::Args),
     Pause(pause::Args),
+    Image(image::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -103,6 +105,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Explain(args) => args.run(&global),
         Command::Doctor(args) => args.run(&global),
         Command::Pause(args) => args.run(reference::pause_binary()),
+        Command::Image(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     };
@@ -117,9 +120,9 @@ pub(crate) fn main() -> ExitCode {
 }
 
 /// Writes to stdout what a command has to say. That nobody reads it to its end (`| head`) is no fault.
-fn print(text: &str) -> anyhow::Result<Exit> {
+fn print(content: &(impl AsRef<[u8]> + ?Sized)) -> anyhow::Result<Exit> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(content.as_ref()).and_then(|()| out.flush()) {
         Ok(()) => Ok(Exit::Pass),
         Err(error) => match Target::Stdout.failed(error) {
             Failed::Closed(_) => Ok(Exit::Pass),

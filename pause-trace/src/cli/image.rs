@@ -1,0 +1,47 @@
+//! `image`: the built-in pause and a workload as a container image.
+
+use std::{
+    io::{self, IsTerminal},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use super::{Exit, Usage, file, print};
+use crate::reference::image::{self, Name, Pause};
+
+/// Write a container image of the built-in pause and a workload, for `ctr images import`, `podman load` and `docker load`
+///
+/// Its entrypoint is /pause. Containers run /workload, which has one behaviour for each promise that is kept or broken:
+/// `/workload --help` lists them.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Args {
+    /// Where to write it; "-" is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// What to call it [default: localhost/pause-trace:VERSION, and -KIND with --pause]
+    #[arg(long, value_name = "REGISTRY/PATH:TAG")]
+    pub(crate) name: Option<Name>,
+    /// Make another program the entrypoint: a pause that breaks one promise
+    #[arg(long, value_enum, value_name = "KIND", default_value_t = Pause::Good)]
+    pub(crate) pause: Pause,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+impl Args {
+    pub(crate) fn run(&self) -> Result<Exit> {
+        let to_stdout = self.out == Path::new("-");
+        if to_stdout && io::stdout().is_terminal() {
+            return Err(Usage("an image is not for a terminal; redirect it".to_owned()).into());
+        }
+        let default = || Name::of(self.pause);
+        let name = self.name.clone().unwrap_or_else(default);
+        let archive = image::archive(&name, self.pause).context("failed to make the image")?;
+        if to_stdout {
+            return print(&archive);
+        }
+        file::write(&self.out, &archive, 0o644, self.force)
+    }
+}

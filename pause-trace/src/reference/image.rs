@@ -1,0 +1,423 @@
+//! The pause and the workload as a container image, for pods that a real runtime makes.
+//!
+//! [`archive`] writes an [OCI image layout] as a tar archive, with the `manifest.json` that `docker load` wants beside it: so
+//! `ctr images import`, `podman load` and `docker load` all take the one file. The image is two programs in an otherwise empty
+//! root file system; what else a container needs (`/proc`, `/etc/hosts`), its runtime mounts. The same input gives the same
+//! bytes: there is no time in it, and no name of a machine.
+//!
+//! [OCI image layout]: https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md
+
+use std::{fmt, io, str::FromStr};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::pause_binary;
+
+/// What the containers of the image run; `workload --help` lists what it can do.
+pub(crate) fn workload_binary() -> &'static [u8] {
+    include_bytes!(concat!(env!("OUT_DIR"), "/workload"))
+}
+
+/// The user and group of Kubernetes' own pause image: nobody who owns anything. Numbers need no `/etc/passwd`.
+const USER: &str = "65535:65535";
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// What a sandbox of the image runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Pause {
+    /// The pause that keeps its promises
+    Good,
+    /// Any signal that is caught ends it, SIGCHLD too
+    ExitOnSignal,
+    /// It reaps nobody
+    NoReap,
+    /// It has SIGTERM blocked
+    BlockTerm,
+    /// It has no handler for SIGTERM
+    IgnoreTerm,
+    /// It ends with 1 on SIGTERM
+    #[value(name = "exit-1")]
+    ExitOne,
+    /// It listens on port 65535
+    Listen,
+    /// It has a child
+    Child,
+    /// It takes 64 MiB
+    Big,
+}
+
+impl Pause {
+    fn entrypoint(self) -> &'static [&'static str] {
+        match self {
+            Self::Good => &["/pause"],
+            Self::ExitOnSignal => &["/workload", "exit-on-signal"],
+            Self::NoReap => &["/workload", "no-reap"],
+            Self::BlockTerm => &["/workload", "block-term"],
+            Self::IgnoreTerm => &["/workload", "ignore-term"],
+            Self::ExitOne => &["/workload", "exit-on-term", "1"],
+            Self::Listen => &["/workload", "serve", "--port", "65535"],
+            Self::Child => &["/workload", "shell", "/workload", "serve"],
+            Self::Big => &["/workload", "eat-memory", "64"],
+        }
+    }
+}
+
+/// A name that every runtime understands the same way: `REGISTRY/PATH:TAG`. Where the registry is left out one program adds
+/// `docker.io`, another `localhost`, a third nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Name {
+    whole: String,
+    tag: String,
+}
+
+/// Why a name is none.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum BadName {
+    #[error("it names no registry, such as localhost/")]
+    NoRegistry,
+    #[error("it has no tag, such as :1")]
+    NoTag,
+    #[error("it has an empty part, or a character other than a-z, 0-9, '.', '_' and '-' in a part")]
+    Characters,
+    #[error("it is longer than {LONGEST} bytes")]
+    Long,
+}
+
+const LONGEST: usize = 255;
+
+impl FromStr for Name {
+    type Err = BadName;
+
+    /// Takes what the [grammar of references] takes, but for digests, upper-case hosts and IPv6 addresses.
+    ///
+    /// [grammar of references]: https://github.com/distribution/reference/blob/v0.6.0/reference.go
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let (registry, rest) = text.split_once('/').ok_or(BadName::NoRegistry)?;
+        let (host, port) = registry.split_once(':').unwrap_or((registry, "0"));
+        if host != "localhost" && !registry.contains(['.', ':']) {
+            return Err(BadName::NoRegistry);
+        }
+        let (path, tag) = rest.split_once(':').ok_or(BadName::NoTag)?;
+        let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let in_tag = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let is_tag = (1..=128).contains(&tag.len())
+            && !tag.starts_with(['.', '-'])
+            && tag.bytes().all(in_tag);
+        let are_parts = host.split('.').chain(path.split('/')).all(is_part);
+        if !(is_port && is_tag && are_parts) {
+            return Err(BadName::Characters);
+        }
+        if text.len() > LONGEST {
+            return Err(BadName::Long);
+        }
+        Ok(Self {
+            whole: text.to_owned(),
+            tag: tag.to_owned(),
+        })
+    }
+}
+
+/// Is this a part of a host or of a path: words with separators between them?
+fn is_part(part: &str) -> bool {
+    let in_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let separates =
+        |text: &str| matches!(text, "." | "_" | "__") || text.bytes().all(|b| b == b'-');
+    part.starts_with(in_word) && part.ends_with(in_word) && part.split(in_word).all(separates)
+}
+
+impl Name {
+    /// What an image is called that nobody gave a name.
+    pub(crate) fn of(pause: Pause) -> Self {
+        let version = env!("CARGO_PKG_VERSION");
+        let tag = match clap::ValueEnum::to_possible_value(&pause) {
+            Some(kind) if pause != Pause::Good => format!("{version}-{}", kind.get_name()),
+            _ => version.to_owned(),
+        };
+        Self {
+            whole: format!("localhost/pause-trace:{tag}"),
+            tag,
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.whole)
+    }
+}
+
+/// The archive, ready to be loaded.
+pub(crate) fn archive(name: &Name, pause: Pause) -> io::Result<Vec<u8>> {
+    let mut layer = Archive::default();
+    layer.add("pause", 0o755, pause_binary())?;
+    layer.add("workload", 0o755, workload_binary())?;
+    let layer = Blob::new(LAYER, layer.finish()?);
+
+    let config = Blob::json(
+        CONFIG,
+        &json!({
+            "architecture": architecture(),
+            "os": "linux",
+            "config": { "User": USER, "Entrypoint": pause.entrypoint(), "WorkingDir": "/" },
+            // The layer is not compressed, so its digest is also that of its content.
+            "rootfs": { "type": "layers", "diff_ids": [layer.digest()] },
+        }),
+    );
+    let manifest = Blob::json(
+        MANIFEST,
+        &json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": config.descriptor(),
+            "layers": [layer.descriptor()],
+        }),
+    );
+    let mut described = manifest.descriptor();
+    described["platform"] = json!({ "architecture": architecture(), "os": "linux" });
+    // The first is the convention of layouts, a tag; the second is where containerd looks for a whole name.
+    described["annotations"] = json!({
+        "org.opencontainers.image.ref.name": name.tag,
+        "io.containerd.image.name": name.whole,
+    });
+    let index = json!({ "schemaVersion": 2, "manifests": [described] });
+    let docker = json!([{
+        "Config": config.path(),
+        "RepoTags": [name.whole],
+        "Layers": [layer.path()],
+    }]);
+
+    let mut archive = Archive::default();
+    let layout = json!({ "imageLayoutVersion": "1.0.0" });
+    archive.add("oci-layout", 0o644, layout.to_string().as_bytes())?;
+    archive.add("index.json", 0o644, index.to_string().as_bytes())?;
+    archive.add("manifest.json", 0o644, docker.to_string().as_bytes())?;
+    for blob in [manifest, config, layer] {
+        archive.add(&blob.path(), 0o644, &blob.bytes)?;
+    }
+    archive.finish()
+}
+
+/// This machine's architecture, as images name it. (The programs inside are built for it like this one.)
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// A part of the image, found by what it contains.
+struct Blob {
+    kind: &'static str,
+    hash: String,
+    bytes: Vec<u8>,
+}
+
+impl Blob {
+    fn new(kind: &'static str, bytes: Vec<u8>) -> Self {
+        let hash = hash(&bytes);
+        Self { kind, hash, bytes }
+    }
+
+    fn json(kind: &'static str, value: &Value) -> Self {
+        Self::new(kind, value.to_string().into_bytes())
+    }
+
+    fn digest(&self) -> String {
+        format!("sha256:{}", self.hash)
+    }
+
+    fn path(&self) -> String {
+        format!("blobs/sha256/{}", self.hash)
+    }
+
+    fn descriptor(&self) -> Value {
+        json!({ "mediaType": self.kind, "digest": self.digest(), "size": self.bytes.len() })
+    }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A tar archive of files that belong to root and are as old as time.
+struct Archive(tar::Builder<Vec<u8>>);
+
+impl Default for Archive {
+    fn default() -> Self {
+        Self(tar::Builder::new(Vec::new()))
+    }
+}
+
+impl Archive {
+    fn add(&mut self, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(content.len() as u64);
+        self.0.append_data(&mut header, path, content)
+    }
+
+    fn finish(self) -> io::Result<Vec<u8>> {
+        self.0.into_inner()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, io::Read as _};
+
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    fn files(archive: &[u8]) -> BTreeMap<String, (u32, Vec<u8>)> {
+        let mut archive = tar::Archive::new(archive);
+        let entries = archive.entries().expect("a tar archive");
+        let read = |entry: io::Result<tar::Entry<'_, &[u8]>>| {
+            let mut entry = entry.expect("an entry");
+            let (path, mode) = (entry.path_bytes().into_owned(), entry.header().mode());
+            let owner = (
+                entry.header().uid(),
+                entry.header().gid(),
+                entry.header().mtime(),
+            );
+            assert_eq!(
+                owner.0.ok().zip(owner.1.ok()).zip(owner.2.ok()),
+                Some(((0, 0), 0))
+            );
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).expect("a whole entry");
+            let path = String::from_utf8(path).expect("our names are text");
+            (path, (mode.expect("a mode"), content))
+        };
+        entries.map(read).collect()
+    }
+
+    /// Follows a descriptor, and sees that it says the truth.
+    fn blob<'a>(files: &'a BTreeMap<String, (u32, Vec<u8>)>, descriptor: &Value) -> &'a [u8] {
+        let digest = descriptor["digest"].as_str().expect("a digest");
+        let path = format!("blobs/{}", digest.replace(':', "/"));
+        let (_, content) = files.get(&path).unwrap_or_else(|| panic!("no {path}"));
+        assert_eq!(format!("sha256:{}", hash(content)), digest);
+        assert_eq!(descriptor["size"], content.len());
+        content
+    }
+
+    fn parse(json: &[u8]) -> Value {
+        serde_json::from_slice(json).expect("JSON")
+    }
+
+    #[test]
+    fn every_digest_and_size_is_true_from_the_index_down_to_the_programs() {
+        let name: Name = "localhost:5000/a/b:c".parse().expect("a name");
+        let files = files(&archive(&name, Pause::NoReap).expect("it is written to memory"));
+        let index = parse(&files["index.json"].1);
+        let entry = &index["manifests"][0];
+        assert_eq!(
+            entry["annotations"]["io.containerd.image.name"],
+            "localhost:5000/a/b:c"
+        );
+        assert_eq!(
+            entry["annotations"]["org.opencontainers.image.ref.name"],
+            "c"
+        );
+        let manifest = parse(blob(&files, entry));
+        let config = parse(blob(&files, &manifest["config"]));
+        assert_eq!(
+            config["config"]["Entrypoint"],
+            json!(["/workload", "no-reap"])
+        );
+        let layer = &manifest["layers"][0];
+        assert_eq!(config["rootfs"]["diff_ids"], json!([layer["digest"]]));
+        let programs = self::files(blob(&files, layer));
+        assert_eq!(programs["pause"], (0o755, pause_binary().to_vec()));
+        assert_eq!(programs["workload"], (0o755, workload_binary().to_vec()));
+        assert_eq!(programs.len(), 2, "nothing else is in the root file system");
+    }
+
+    #[test]
+    fn docker_finds_the_same_config_and_layer() {
+        let name = Name::of(Pause::Good);
+        let files = files(&archive(&name, Pause::Good).expect("it is written to memory"));
+        let docker = parse(&files["manifest.json"].1);
+        assert_eq!(docker[0]["RepoTags"], json!([name.to_string()]));
+        let config = docker[0]["Config"].as_str().expect("a path");
+        let layer = docker[0]["Layers"][0].as_str().expect("a path");
+        let config = parse(&files[config].1);
+        let digest = format!("sha256:{}", hash(&files[layer].1));
+        assert_eq!(config["rootfs"]["diff_ids"], json!([digest]));
+        assert_eq!(config["config"]["Entrypoint"], json!(["/pause"]));
+    }
+
+    #[test]
+    fn the_same_image_is_the_same_bytes() {
+        let write =
+            |pause| archive(&Name::of(Pause::Good), pause).expect("it is written to memory");
+        assert_eq!(write(Pause::Good), write(Pause::Good));
+        assert_ne!(write(Pause::Good), write(Pause::Big));
+    }
+
+    #[test]
+    fn each_pause_has_a_name_of_its_own_that_can_be_given_too() {
+        let names: Vec<_> = Pause::value_variants()
+            .iter()
+            .map(|kind| Name::of(*kind))
+            .collect();
+        for (at, name) in names.iter().enumerate() {
+            assert_eq!(name.to_string().parse().as_ref(), Ok(name));
+            assert!(!names[..at].contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_runtimes_would_read_differently_is_refused() {
+        let error = |name: &str| name.parse::<Name>().expect_err(name);
+        for name in ["pause:1", "pause-trace/pause:1", "a/b"] {
+            assert_eq!(error(name), BadName::NoRegistry, "{name}");
+        }
+        for name in ["localhost/pause", "registry.example/pause@sha256"] {
+            assert_eq!(error(name), BadName::NoTag, "{name}");
+        }
+        let long_tag = format!("localhost/a:{}", "t".repeat(129));
+        for name in [
+            "localhost/Pause:1",
+            "localhost/a//b:1",
+            "localhost/:1",
+            "localhost/a:",
+            "localhost/a:b:c",
+            "localhost/a:-1",
+            "localhost/a:\u{1b}[2J",
+            "localhost/a b:1",
+            "localhost/ä:1",
+            "localhost/-a:1",
+            "localhost/a..b:1",
+            "localhost:x/a:1",
+            "localhost:/a:1",
+            ".local/a:1",
+            "localhost/a@b:1",
+            &long_tag,
+        ] {
+            assert_eq!(error(name), BadName::Characters, "{name}");
+        }
+        let long = format!("localhost/{}:1", "a".repeat(LONGEST));
+        assert_eq!(error(&long), BadName::Long);
+        for name in [
+            "localhost/a:1",
+            "registry.example:5000/a/b__c/d--e.f:V_1.x-y",
+            "localhost:1/a:_",
+        ] {
+            assert_eq!(
+                name.parse::<Name>().map(|name| name.to_string()),
+                Ok(name.to_owned())
+            );
+        }
+    }
+}
