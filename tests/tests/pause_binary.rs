@@ -4,23 +4,24 @@
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 use nix::libc;
-use nix::sched::{CloneFlags, unshare};
-use pause_trace_tests::pause_binary;
+use pause_trace_tests::{
+    pause_binary,
+    process::{Place, Process, before_exec, close_from, command},
+};
 
 const ORPHANS: usize = 1000;
-const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What a pause rests in.
+const REST: libc::c_long = libc::SYS_rt_sigsuspend;
 
 #[test]
 fn sigterm_and_sigint_end_it_with_0() {
-    for place in places() {
+    for place in Place::each() {
         for signal in [libc::SIGTERM, libc::SIGINT] {
-            let mut pause = Pause::start(place, |_| ());
+            let mut pause = start(place, |_| ());
             pause.signal(signal);
             assert_eq!(pause.exit().code(), Some(0), "after signal {signal}");
         }
@@ -29,17 +30,22 @@ fn sigterm_and_sigint_end_it_with_0() {
 
 #[test]
 fn no_other_signal_ends_or_stops_it() {
-    for place in places() {
-        let mut pause = Pause::start(place, |_| ());
+    for place in Place::each() {
+        let mut pause = start(place, |_| ());
         let others = (1..=libc::SIGRTMAX()).filter(|signal| {
             ![libc::SIGTERM, libc::SIGINT, libc::SIGKILL, libc::SIGSTOP].contains(signal)
         });
         // A fatal signal settles the exit status while it is sent, and a stopped process would not take SIGTERM: the
         // status below tells of either.
         others.for_each(|signal| pause.signal(signal));
-        pause.wait_until("nothing is pending", |pause| {
-            pause.signals("SigPnd") == 0 && pause.signals("ShdPnd") == 0
-        });
+        pause.settle();
+        for pending in ["SigPnd", "ShdPnd"] {
+            assert!(
+                pause.signals(pending).is_empty(),
+                "{:?}",
+                pause.signals(pending)
+            );
+        }
         pause.signal(libc::SIGTERM);
         assert_eq!(pause.exit().code(), Some(0));
     }
@@ -47,18 +53,14 @@ fn no_other_signal_ends_or_stops_it() {
 
 #[test]
 fn a_thousand_orphans_that_die_at_once_are_all_reaped() {
-    for place in places() {
+    for place in Place::each() {
         let (wait, release) = io::pipe().expect("failed to make a pipe");
-        let mut pause = Pause::start(place, |command| {
+        let mut pause = start(place, |command| {
             before_exec(command, move || leave_orphans(&wait));
         });
-        pause.wait_until("every orphan fell to it", |pause| {
-            pause.children().len() == ORPHANS
-        });
+        assert_eq!(pause.children().len(), ORPHANS, "fell to it");
         drop::<PipeWriter>(release);
-        pause.wait_until("every orphan is reaped", |pause| {
-            pause.children().is_empty()
-        });
+        pause.reaps_all();
         pause.signal(libc::SIGTERM);
         assert_eq!(pause.exit().code(), Some(0));
     }
@@ -68,7 +70,7 @@ fn a_thousand_orphans_that_die_at_once_are_all_reaped() {
 fn children_from_before_its_exec_are_reaped() {
     for exit_signal in [libc::SIGCHLD, 0] {
         let (wait, release) = io::pipe().expect("failed to make a pipe");
-        let pause = Pause::start(Place::Ordinary, |command| {
+        let pause = start(Place::Ordinary, |command| {
             before_exec(command, move || {
                 let dead = child(exit_signal, || ())?;
                 await_death(dead)?;
@@ -76,52 +78,48 @@ fn children_from_before_its_exec_are_reaped() {
                 child(exit_signal, || sleep_until_closed(alive)).map(drop)
             });
         });
-        pause.wait_until("the one that had died is reaped", |pause| {
-            pause.children().len() == 1
-        });
+        assert_eq!(pause.children().len(), 1, "the one that had died is reaped");
         drop(release);
-        pause.wait_until("the one that dies later is reaped", |pause| {
-            pause.children().is_empty()
-        });
+        pause.reaps_all();
     }
 }
 
 #[test]
 fn inherited_signal_settings_do_not_matter() {
-    let mut pause = Pause::start(Place::Ordinary, |command| {
+    let mut pause = start(Place::Ordinary, |command| {
         before_exec(command, || {
             block_all_signals();
             (1..=libc::SIGRTMAX()).for_each(ignore);
             Ok(())
         });
     });
-    assert_eq!(pause.signals("SigBlk"), 0, "nothing is blocked");
-    let caught = [libc::SIGINT, libc::SIGTERM, libc::SIGCHLD].map(|signal| 1_u64 << (signal - 1));
-    assert_eq!(pause.signals("SigCgt"), caught.iter().sum::<u64>());
+    let caught = [libc::SIGINT, libc::SIGTERM, libc::SIGCHLD];
+    assert_eq!(pause.signals("SigCgt"), caught.into());
     pause.signal(libc::SIGTERM);
     assert_eq!(pause.exit().code(), Some(0));
 }
 
 #[test]
 fn a_stop_request_from_before_its_exec_is_kept() {
-    let mut command = command();
+    let mut command = command(&pause_binary());
     before_exec(&mut command, || {
         block_all_signals();
         // SAFETY: sends a blocked signal to the calling process.
         unsafe { libc::raise(libc::SIGTERM) };
         Ok(())
     });
-    let mut pause = Pause(command.spawn().expect("failed to start the pause"));
+    let mut pause = Process::spawn(Place::Ordinary, command, REST);
     assert_eq!(pause.exit().code(), Some(0));
 }
 
 #[test]
 fn dash_v_prints_the_version() {
     let version = |stdout: Stdio| {
-        let spawned = command().arg("-v").stdout(stdout).spawn();
-        let mut pause = Pause(spawned.expect("failed to start the pause"));
+        let mut command = command(&pause_binary());
+        command.arg("-v").stdout(stdout);
+        let mut pause = Process::spawn(Place::Ordinary, command, REST);
         let code = pause.exit().code();
-        (code, text_of(pause.0.stdout.take()))
+        (code, text_of(pause.child.stdout.take()))
     };
     let expected = concat!("pause ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!(version(Stdio::piped()), (Some(0), expected.to_owned()));
@@ -132,7 +130,7 @@ fn dash_v_prints_the_version() {
 
 #[test]
 fn it_says_so_when_it_is_not_pid_1_and_stays() {
-    for place in places() {
+    for place in Place::each() {
         let stderr = said(place, |_| ());
         let warned = stderr.contains("not pid 1") && stderr.lines().count() == 1;
         assert_eq!(warned, place == Place::Ordinary, "{stderr:?}");
@@ -156,7 +154,7 @@ fn it_says_so_when_it_does_not_know_an_argument_and_stays() {
 
 #[test]
 fn it_is_one_thread_with_no_file_of_its_own() {
-    let pause = Pause::start(Place::Ordinary, |_| ());
+    let pause = start(Place::Ordinary, |_| ());
     assert_eq!(pause.entries("task").len(), 1, "threads");
     let mut files = pause.entries("fd");
     files.sort();
@@ -196,126 +194,25 @@ fn its_file_is_small_static_and_has_no_writable_code() {
     );
 }
 
-/// A running pause; killed and waited for when the test ends, however it does.
-struct Pause(Child);
-
-impl Drop for Pause {
-    fn drop(&mut self) {
-        // Both fail only when it has been waited for already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Pause {
-    /// Starts one and waits until it sleeps with all its dispositions set.
-    fn start(place: Place, adjust: impl FnOnce(&mut Command)) -> Pause {
-        let mut command = command();
-        adjust(&mut command);
-        let pause = Pause(place.spawn(command));
-        let last = 1_u64 << (libc::SIGRTMAX() - 1);
-        pause.wait_until("it is set up", |pause| {
-            let asleep = pause.status("State").starts_with('S');
-            asleep && pause.signals("SigBlk") == 0 && pause.signals("SigIgn") & last != 0
-        });
-        pause
-    }
-
-    fn signal(&self, signal: i32) {
-        // SAFETY: only sends a signal; the process is our child and not waited for, so the pid is still its own.
-        let result = unsafe { libc::kill(self.0.id() as i32, signal) };
-        assert_eq!(
-            result,
-            0,
-            "failed to send signal {signal}: {}",
-            io::Error::last_os_error()
-        );
-    }
-
-    fn exit(&mut self) -> ExitStatus {
-        let until = Instant::now() + DEADLINE;
-        loop {
-            match self.0.try_wait().expect("failed to wait for the pause") {
-                Some(status) => return status,
-                None if Instant::now() > until => panic!("it did not end within {DEADLINE:?}"),
-                None => thread::sleep(Duration::from_millis(1)),
-            }
-        }
-    }
-
-    fn wait_until(&self, what: &str, reached: impl Fn(&Pause) -> bool) {
-        let until = Instant::now() + DEADLINE;
-        while !reached(self) {
-            let status = self.proc("status");
-            assert!(
-                Instant::now() < until,
-                "not within {DEADLINE:?}: {what}\n{status}"
-            );
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    fn proc(&self, file: &str) -> String {
-        let path = format!("/proc/{}/{file}", self.0.id());
-        fs::read_to_string(&path).unwrap_or_else(|error| panic!("failed to read {path}: {error}"))
-    }
-
-    fn entries(&self, directory: &str) -> Vec<String> {
-        let path = format!("/proc/{}/{directory}", self.0.id());
-        let entries =
-            fs::read_dir(&path).unwrap_or_else(|error| panic!("failed to list {path}: {error}"));
-        entries
-            .map(|entry| {
-                entry
-                    .expect("failed to list")
-                    .file_name()
-                    .to_string_lossy()
-                    .into_owned()
-            })
-            .collect()
-    }
-
-    fn status(&self, key: &str) -> String {
-        let status = self.proc("status");
-        let value = status
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix(":\t"));
-        value
-            .unwrap_or_else(|| panic!("no {key} in:\n{status}"))
-            .to_owned()
-    }
-
-    fn signals(&self, key: &str) -> u64 {
-        u64::from_str_radix(&self.status(key), 16).expect("a set of signals is hexadecimal")
-    }
-
-    /// Pids of its children, zombies included.
-    fn children(&self) -> Vec<String> {
-        let children = self.proc(&format!("task/{}/children", self.0.id()));
-        children.split_whitespace().map(str::to_owned).collect()
-    }
-}
-
-/// The pause with no file of the test harness but the first three.
-fn command() -> Command {
-    let mut command = Command::new(pause_binary());
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    before_exec(&mut command, || close_from(3, libc::CLOSE_RANGE_CLOEXEC));
-    command
+/// Starts a pause and waits until it rests.
+fn start(place: Place, adjust: impl FnOnce(&mut Command)) -> Process {
+    let mut command = command(&pause_binary());
+    adjust(&mut command);
+    let pause = Process::start(place, command, REST);
+    assert!(pause.signals("SigBlk").is_empty(), "nothing is blocked");
+    assert!(pause.signals("SigIgn").contains(&libc::SIGRTMAX()));
+    pause
 }
 
 /// What a pause had written to stderr when it slept, and that it was still there to end with 0.
 fn said(place: Place, adjust: impl FnOnce(&mut Command)) -> String {
-    let mut pause = Pause::start(place, |command| {
+    let mut pause = start(place, |command| {
         command.stderr(Stdio::piped());
         adjust(command);
     });
     pause.signal(libc::SIGTERM);
     assert_eq!(pause.exit().code(), Some(0));
-    text_of(pause.0.stderr.take())
+    text_of(pause.child.stderr.take())
 }
 
 /// What an ended process had written to a pipe.
@@ -328,69 +225,21 @@ fn text_of(pipe: Option<impl Read>) -> String {
     text
 }
 
-/// Where a pause runs.
-#[derive(Clone, Copy, PartialEq)]
-enum Place {
-    /// In the pid namespace of the tests.
-    Ordinary,
-    /// As the first process of a new pid namespace.
-    Pid1,
-}
-
-/// Every place this user may put a process in.
-fn places() -> impl Iterator<Item = Place> {
-    let allowed = |place: &Place| match thread::scope(|scope| scope.spawn(|| place.enter()).join())
-    {
-        Ok(Ok(())) => true,
-        Ok(Err(errno)) => {
-            eprintln!("skipped: as pid 1 of a pid namespace: unshare: {errno} (needs root)");
-            false
-        }
-        Err(panic) => std::panic::resume_unwind(panic),
-    };
-    [Place::Ordinary, Place::Pid1].into_iter().filter(allowed)
-}
-
-impl Place {
-    /// Has the next child of the calling thread be born there. A pid namespace takes no process after its first has ended,
-    /// so each wants a thread of its own.
-    fn enter(self) -> nix::Result<()> {
-        match self {
-            Place::Ordinary => Ok(()),
-            Place::Pid1 => unshare(CloneFlags::CLONE_NEWPID),
-        }
-    }
-
-    fn spawn(self, mut command: Command) -> Child {
-        let spawn = move || {
-            self.enter().expect("failed to make a pid namespace");
-            command.spawn().expect("failed to start the pause")
-        };
-        thread::spawn(spawn)
-            .join()
-            .expect("failed to start the pause")
-    }
-}
-
 // What follows runs in the forked child of a test process with threads: system calls only, no allocation.
 
-fn before_exec(command: &mut Command, act: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
-    // SAFETY: every caller in this file passes a closure that makes system calls only.
-    unsafe { command.pre_exec(act) };
-}
-
-/// Leaves `ORPHANS` processes behind that fall to the calling process and live until the other end of `wait` is closed.
+/// Leaves `ORPHANS` processes behind that fall to the calling process and live until the other end of `wait` is closed;
+/// their parent is dead, and has yet to be reaped.
 fn leave_orphans(wait: &PipeReader) -> io::Result<()> {
     let wait = wait.as_raw_fd();
     nix::sys::prctl::set_child_subreaper(true)?;
-    child(libc::SIGCHLD, || {
+    let parent = child(libc::SIGCHLD, || {
         for _ in 0..ORPHANS {
             if child(libc::SIGCHLD, || sleep_until_closed(wait)).is_err() {
                 return;
             }
         }
-    })
-    .map(drop)
+    })?;
+    await_death(parent)
 }
 
 /// Forks a child that runs `act` and exits; its death is told to the parent by `exit_signal`, or not at all.
@@ -436,16 +285,6 @@ fn sleep_until_closed(pipe: RawFd) {
         let mut byte = 0_u8;
         // SAFETY: reads at most one byte into one byte.
         unsafe { libc::read(0, (&raw mut byte).cast(), 1) };
-    }
-}
-
-fn close_from(first: u32, flags: u32) -> io::Result<()> {
-    // SAFETY: closes files (or marks them for it) in a forked child that owns its table of files.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
     }
 }
 
