@@ -1,10 +1,13 @@
 //! What the tests share: where the programs are, how to run them, and what a run must not leave behind.
 
+pub mod elf;
 pub mod node;
 pub mod process;
 
 use std::{
     env, fs,
+    io::Read as _,
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Command, Output, Stdio},
     sync::OnceLock,
@@ -59,6 +62,47 @@ pub fn pause_binary() -> PathBuf {
             path
         })
         .clone()
+}
+
+/// The workload, out of the image that the program hands out.
+///
+/// # Panics
+/// When it is not in there.
+#[must_use]
+pub fn workload_binary() -> PathBuf {
+    static WORKLOAD: OnceLock<PathBuf> = OnceLock::new();
+    WORKLOAD
+        .get_or_init(|| {
+            let directory = scratch("workload");
+            let image = directory.join("image.tar");
+            let run = run(["image", "--force", "--out", &image.to_string_lossy()]);
+            assert_eq!(run.code, Some(0), "{run:?}");
+            let image = fs::read(image).expect("it was just written");
+            let docker = in_archive(&image, "manifest.json");
+            let docker: Value = serde_json::from_slice(&docker).expect("a manifest is JSON");
+            let layer = docker[0]["Layers"][0]
+                .as_str()
+                .expect("an image has a layer");
+            let workload = in_archive(&in_archive(&image, layer), "workload");
+            let path = directory.join("workload");
+            fs::write(&path, workload).expect("failed to write the workload");
+            let executable = PermissionsExt::from_mode(0o755);
+            fs::set_permissions(&path, executable).expect("it is ours");
+            path
+        })
+        .clone()
+}
+
+fn in_archive(archive: &[u8], name: &str) -> Vec<u8> {
+    let mut archive = tar::Archive::new(archive);
+    let mut entries = archive.entries().expect("a tar archive").flatten();
+    let entry = entries.find(|entry| entry.path_bytes() == name.as_bytes());
+    let mut content = Vec::new();
+    entry
+        .unwrap_or_else(|| panic!("no {name} in the archive"))
+        .read_to_end(&mut content)
+        .expect("a whole entry");
+    content
 }
 
 /// A pause written in C, compiled from `pauses/NAME.c`.

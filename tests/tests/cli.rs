@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use pause_trace_tests::{pause_trace, run, scratch};
+use pause_trace_tests::{Run, pause_trace, run, scratch};
 
 #[track_caller]
 fn assert_refused(args: &[&str], code: i32, message: &str) {
@@ -71,6 +71,49 @@ fn output_that_cannot_be_written_is_an_error() {
         ];
         assert_refused(&args, 4, "No space left on device");
     }
+}
+
+#[test]
+fn an_image_is_refused_where_it_would_replace_something_or_have_no_name() {
+    let path = scratch("image").join("image.tar");
+    let path = path.to_string_lossy();
+    let written = run(["image", "--force", "--out", &path]);
+    assert_eq!(written.code, Some(0), "{written:?}");
+    let whole = std::fs::read(&*path).expect("it was written");
+    let piped = Command::new(pause_trace())
+        .args(["image", "-o", "-"])
+        .output();
+    assert_eq!(piped.expect("failed to run pause-trace").stdout, whole);
+
+    assert_refused(&["image", "-o", &path], 2, "--force replaces it");
+    assert_refused(
+        &["image", "-o", "/dev/full", "--force"],
+        2,
+        "not a regular file",
+    );
+    assert_refused(
+        &["image", "-o", "x", "--name", "pause:1"],
+        2,
+        "names no registry",
+    );
+    assert_refused(&["image", "-o", "x", "--pause", "nap"], 2, "no-reap");
+    assert_refused(&["image", "-o", "/proc/x"], 4, "failed to write /proc/x");
+}
+
+#[test]
+fn a_full_disk_is_told_and_keeps_no_half_of_an_image() {
+    let disk = scratch("full-disk");
+    // The mount goes with the mount namespace, so with the shell.
+    let script = "mount -t tmpfs -o size=8k none \"$1\" && cd \"$1\" && \"$0\" image -o image.tar; code=$?; ls -A; exit $code";
+    let run: Run = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .args([pause_trace(), disk])
+        .output()
+        .expect("failed to run unshare")
+        .into();
+    assert_eq!((run.code, &*run.stdout), (Some(4), ""), "{run:?}");
+    let message = "failed to write image.tar: No space left on device";
+    assert!(run.stderr.contains(message), "{run:?}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use nix::libc;
 use pause_trace_tests::{
-    pause_binary,
+    elf, pause_binary,
     process::{Place, Process, before_exec, close_from, command},
 };
 
@@ -163,35 +163,7 @@ fn it_is_one_thread_with_no_file_of_its_own() {
 
 #[test]
 fn its_file_is_small_static_and_has_no_writable_code() {
-    const PT_INTERP: u32 = 3;
-    const PT_GNU_STACK: u32 = 0x6474_e551;
-    const EXECUTE: u32 = 1;
-    const WRITE: u32 = 2;
-
-    let file = fs::read(pause_binary()).expect("failed to read the pause binary");
-    assert!(file.len() <= 16 << 10, "{} bytes", file.len());
-
-    let u16_at = |at: usize| usize::from(u16::from_le_bytes([file[at], file[at + 1]]));
-    let u32_at = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| file[at + byte]));
-    // Elf64_Ehdr: e_phoff, e_phentsize, e_phnum; Elf64_Phdr: p_type, p_flags.
-    let (start, size, count) = (u32_at(0x20) as usize, u16_at(0x36), u16_at(0x38));
-    let segments: Vec<(u32, u32)> = (0..count)
-        .map(|index| start + index * size)
-        .map(|at| (u32_at(at), u32_at(at + 4)))
-        .collect();
-    let both = EXECUTE | WRITE;
-    assert!(
-        segments.iter().all(|(_, flags)| flags & both != both),
-        "{segments:x?}"
-    );
-    assert!(
-        segments.iter().all(|(kind, _)| *kind != PT_INTERP),
-        "{segments:x?}"
-    );
-    assert!(
-        segments.iter().any(|(kind, _)| *kind == PT_GNU_STACK),
-        "{segments:x?}"
-    );
+    elf::assert_small_static_and_without_writable_code(&pause_binary(), 2 << 10);
 }
 
 /// Starts a pause and waits until it rests.
