@@ -13,6 +13,11 @@ use std::{
     process::Command,
 };
 
+#[path = "cache.rs"]
+mod cache;
+
+pub(crate) use cache::cache_dir;
+
 /// A Rust installation to take, whatever else is there: a directory with `bin/rustc` and `lib/rustlib/src`.
 pub(crate) const SYSROOT_VARIABLE: &str = "PAUSE_TRACE_BPF_SYSROOT";
 
@@ -147,16 +152,6 @@ pub(crate) fn find() -> Result<Toolchain, Missing> {
         Some(linker) => Ok(Toolchain { compiler, linker }),
         None => Err(Missing::Linker(compiler)),
     }
-}
-
-/// Where `xtask` keeps the tools it builds: outside the tree, so that every checkout shares them.
-pub(crate) fn cache_dir() -> PathBuf {
-    let base = env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|dir| dir.is_absolute());
-    base.or_else(|| Some(env::home_dir()?.join(".cache")))
-        .unwrap_or_else(env::temp_dir)
-        .join("pause-trace")
 }
 
 /// The root directory (in `cargo install`'s sense) of the linker that is built for a compiler.

@@ -7,6 +7,7 @@ mod exit;
 mod libtest;
 mod progress;
 mod run;
+mod runtimes;
 mod test;
 mod toolchain;
 
@@ -29,6 +30,8 @@ enum Task {
     Test(test::Args),
     /// Get what building the kernel program needs, and say what it is
     Toolchain,
+    /// Get the container runtimes that the tests start, and say where they are
+    Runtimes,
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
             println!("{toolchain}");
             ExitCode::SUCCESS
         }),
+        Task::Runtimes => runtimes::run().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -12,7 +12,7 @@ use crate::{
     apt::{self, Package},
     cargo, deny, exit,
     libtest::{self, Counts},
-    toolchain,
+    runtimes, toolchain,
 };
 
 #[derive(clap::Args)]
@@ -34,7 +34,7 @@ struct Step {
     run: fn(&Args) -> Result<Done>,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step {
         name: "fmt",
         needs: &[],
@@ -78,8 +78,14 @@ const STEPS: [Step; 8] = [
         run: packages,
     },
     Step {
+        name: "runtimes",
+        needs: &[],
+        lint: false,
+        run: runtimes,
+    },
+    Step {
         name: "test",
-        needs: &["toolchain", "program", "packages"],
+        needs: &["toolchain", "program", "packages", "runtimes"],
         lint: false,
         run: test,
     },
@@ -227,6 +233,11 @@ fn packages(_: &Args) -> Result<Done> {
             "the live tests verify pods held by other programs than our own",
         )?;
     }
+    Ok(Done::default())
+}
+
+fn runtimes(_: &Args) -> Result<Done> {
+    runtimes::ensure()?;
     Ok(Done::default())
 }
 

@@ -1,0 +1,230 @@
+//! Debian packages, without installing them: from any suite, by an apt whose whole state is a directory of ours.
+//!
+//! The machine's own lists, sources and packages are neither read nor changed; its apt settings, such as a proxy, apply.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{exit::CannotRun, progress};
+
+/// What Debian signs its suites with; the package `debian-archive-keyring` brings it, and every Debian has that.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// A suite of Debian's archive, with its lists as they are now. Dropping it removes them.
+pub(crate) struct Suite {
+    name: &'static str,
+    directory: PathBuf,
+}
+
+impl Suite {
+    /// Fetches the lists of a suite into `directory`, which is made.
+    pub(crate) fn open(name: &'static str, directory: PathBuf) -> Result<Self> {
+        for program in ["/usr/bin/apt-get", "/usr/bin/dpkg-deb", KEYRING] {
+            if !Path::new(program).exists() {
+                bail!(CannotRun(format!(
+                    "the runtimes are taken from Debian's packages, and {program} is not here"
+                )));
+            }
+        }
+        let mirror = mirror()?;
+        let suite = Self { name, directory };
+        for part in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(suite.directory.join(part)).with_context(|| suite.not_made())?;
+        }
+        let source = |kind| format!("{kind} [signed-by={KEYRING}] {mirror} {name} main\n");
+        fs::write(
+            suite.directory.join("sources.list"),
+            source("deb") + &source("deb-src"),
+        )
+        .with_context(|| suite.not_made())?;
+        let title = format!("fetching the package lists of Debian {name}");
+        let log = format!("apt-update-{name}");
+        // Without `Error-Mode` apt takes a list that cannot be fetched for no reason to fail.
+        let mut update = suite.apt_get();
+        update.args(["-o", "APT::Update::Error-Mode=any", "update"]);
+        progress::run(&title, &log, &mut update)?;
+        Ok(suite)
+    }
+
+    /// Downloads packages into `directory`, which is made, and unpacks them below `root`; returns their versions.
+    pub(crate) fn unpack(
+        &self,
+        packages: &[&str],
+        directory: &Path,
+        root: &Path,
+    ) -> Result<Vec<Version>> {
+        self.download("download", packages, directory)?;
+        let mut versions = Vec::new();
+        for file in files(directory, ".deb")? {
+            let unpacked = Command::new("dpkg-deb")
+                .arg("--extract")
+                .args([&file, root])
+                .output()
+                .context("failed to start dpkg-deb")?;
+            if !unpacked.status.success() {
+                let said = String::from_utf8_lossy(&unpacked.stderr);
+                bail!("failed to unpack {}: {}", file.display(), said.trim());
+            }
+            versions.push(Version::of_file(&file)?);
+        }
+        Ok(versions)
+    }
+
+    /// Downloads the files of a source package into `directory`, which is made.
+    pub(crate) fn download_source(&self, package: &str, directory: &Path) -> Result<()> {
+        self.download("source", &["--download-only", package], directory)
+    }
+
+    fn download(&self, how: &str, what: &[&str], directory: &Path) -> Result<()> {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("failed to make {}", directory.display()))?;
+        let words = what.iter().filter(|word| !word.starts_with('-'));
+        let names = words.copied().collect::<Vec<_>>().join(", ");
+        let mut apt_get = self.apt_get();
+        apt_get.current_dir(directory).arg(how).args(what);
+        let title = format!("downloading {names} of Debian {}", self.name);
+        progress::run(&title, &format!("apt-{how}-{}", self.name), &mut apt_get)
+    }
+
+    fn apt_get(&self) -> Command {
+        let mut apt_get = Command::new("apt-get");
+        let at = |part: &str| self.directory.join(part).display().to_string();
+        for (option, value) in [
+            ("Dir::Etc::SourceList", at("sources.list")),
+            ("Dir::Etc::SourceParts", "/dev/null".into()),
+            ("Dir::Etc::PreferencesParts", "/dev/null".into()),
+            ("Dir::Etc::Preferences", "/dev/null".into()),
+            ("Dir::State::Lists", at("lists")),
+            ("Dir::State::Status", "/dev/null".into()),
+            ("Dir::Cache", at("cache")),
+            ("Acquire::Languages", "none".into()),
+            ("Acquire::Retries", "3".into()),
+            // apt's own user may not enter a home directory.
+            ("APT::Sandbox::User", "root".into()),
+        ] {
+            apt_get.arg("-o").arg(format!("{option}={value}"));
+        }
+        apt_get.arg("--quiet").env_remove("LD_LIBRARY_PATH");
+        apt_get
+    }
+
+    fn not_made(&self) -> String {
+        format!("failed to make {}", self.directory.display())
+    }
+}
+
+impl Drop for Suite {
+    fn drop(&mut self) {
+        // Tens of megabytes that are soon out of date; what stays is in the way of nothing.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A package and its version.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) package: String,
+    pub(crate) version: String,
+}
+
+impl Version {
+    /// From the name that apt gives a file: `NAME_VERSION_ARCHITECTURE.deb`, where `%3a` stands for a colon.
+    fn of_file(file: &Path) -> Result<Self> {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let mut parts = name.split('_');
+        match (parts.next(), parts.next()) {
+            (Some(package), Some(version)) => Ok(Self {
+                package: package.to_owned(),
+                version: version.replace("%3a", ":"),
+            }),
+            _ => bail!("{} is not named as a package is", file.display()),
+        }
+    }
+}
+
+/// The files of a directory whose names end like this, in order.
+pub(crate) fn files(directory: &Path, end: &str) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)
+        .with_context(|| format!("failed to read {}", directory.display()))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.to_string_lossy().ends_with(end))
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
+/// The mirror that this machine already uses.
+fn mirror() -> Result<String> {
+    // The installer writes one of the first two; an image may do otherwise.
+    let mut places: Vec<PathBuf> = ["sources.list.d/debian.sources", "sources.list"]
+        .map(|file| Path::new("/etc/apt").join(file))
+        .to_vec();
+    places.extend(files(Path::new("/etc/apt/sources.list.d"), "").unwrap_or_default());
+    let texts = places
+        .iter()
+        .filter_map(|place| fs::read_to_string(place).ok());
+    texts
+        .filter_map(|text| first_mirror(&text))
+        .next()
+        .ok_or_else(|| {
+            let text =
+                "the runtimes are taken from Debian's packages, and /etc/apt names no mirror";
+            anyhow::Error::new(CannotRun(text.into()))
+        })
+}
+
+/// The first mirror that a file of sources names, in either of the two formats.
+fn first_mirror(text: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let line = line.trim();
+        let words = match line.strip_prefix("URIs:") {
+            Some(words) => words,
+            None => line
+                .strip_prefix("deb ")
+                .or_else(|| line.strip_prefix("deb-src "))?,
+        };
+        let mut words = words.split_whitespace();
+        let mirror = words.find(|word| word.contains(":/") && !word.starts_with('['))?;
+        Some(mirror.trim_end_matches('/').to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_mirror_is_found_in_either_format() {
+        let deb822 = "Types: deb\n# a comment\nURIs: http://mirror.example/debian/ http://b.example/debian\nSuites: x\n";
+        assert_eq!(
+            first_mirror(deb822).as_deref(),
+            Some("http://mirror.example/debian")
+        );
+        let one_line = "# deb http://old.example x main\n\
+                        deb [arch=amd64 signed-by=/k.gpg] https://one.example/debian bookworm main\n";
+        assert_eq!(
+            first_mirror(one_line).as_deref(),
+            Some("https://one.example/debian")
+        );
+        assert_eq!(first_mirror("# nothing here\n"), None);
+    }
+
+    #[test]
+    fn a_file_name_tells_the_version() {
+        let version = Version::of_file(Path::new("/x/libdevmapper1.02.1_2%3a1.02.185-2_amd64.deb"));
+        assert_eq!(
+            version.expect("it is a package's name"),
+            Version {
+                package: "libdevmapper1.02.1".into(),
+                version: "2:1.02.185-2".into()
+            }
+        );
+        assert!(Version::of_file(Path::new("/x/other.deb")).is_err());
+    }
+}

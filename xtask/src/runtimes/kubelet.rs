@@ -1,0 +1,122 @@
+//! A kubelet built from Debian's source package of Kubernetes, the last one that was whole.
+//!
+//! Its dependencies are in the source, the compiler is a Debian package: no other download is needed. Debian's patches are left
+//! out: they change how kubectl and a library of the tests print. So is the API's description, which only the API server has.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::debian::{Suite, files};
+use crate::progress;
+
+/// A compiler and its library, and the version of a dependency that this compiler can build: the source has reflect2 1.0.1,
+/// which calls the runtime's iterators as they were before Go 1.18.
+pub(super) const PACKAGES: [&str; 3] = [
+    "golang-1.19-go",
+    "golang-1.19-src",
+    "golang-github-modern-go-reflect2-dev",
+];
+
+/// Where the source must lie below `GOPATH`. Its module files do not fit its vendored dependencies, so it is built as before
+/// there were modules.
+const IMPORT_PATH: &str = "k8s.io/kubernetes";
+
+/// Builds the kubelet with the packages that are unpacked below `work/packages`; puts it into `finished`.
+pub(super) fn build(suite: &Suite, work: &Path, finished: &Path) -> Result<()> {
+    let source = work.join("go/src").join(IMPORT_PATH);
+    unpack_source(suite, &work.join("source"), &source)?;
+    replace_reflect2(
+        &work.join("packages/usr/share/gocode/src/github.com/modern-go/reflect2"),
+        &source.join("vendor/github.com/modern-go/reflect2"),
+    )?;
+
+    let go = work.join("packages/usr/lib/go-1.19");
+    let temporary = work.join("tmp");
+    fs::create_dir_all(&temporary)
+        .with_context(|| format!("failed to make {}", temporary.display()))?;
+    let mut command = Command::new(go.join("bin/go"));
+    command
+        .current_dir(&source)
+        .args(["build", "-v", "-trimpath"])
+        // Without cloud providers, and without the client of dockerd: it asks a CRI runtime only.
+        .args(["-tags", "providerless dockerless"])
+        .args(["-ldflags", &linker_flags()])
+        .arg("-o")
+        .arg(finished.join("kubelet"))
+        .arg(format!("{IMPORT_PATH}/cmd/kubelet"))
+        // An own environment: the user's Go settings are for other programs.
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", work)
+        .env("GOROOT", &go)
+        .env("GOPATH", work.join("go"))
+        .env("GOCACHE", work.join("cache"))
+        .env("GOTMPDIR", &temporary)
+        .env("GO111MODULE", "off")
+        .env("GOPROXY", "off")
+        .env("CGO_ENABLED", "0");
+    progress::run("building kubelet 1.20.2", "kubelet", &mut command)
+}
+
+/// What the kubelet says its version is, and no debug information.
+fn linker_flags() -> String {
+    let mut flags = "-s -w".to_owned();
+    for package in ["component-base/version", "client-go/pkg/version"] {
+        for (name, value) in [
+            ("gitVersion", "v1.20.2"),
+            ("gitMajor", "1"),
+            ("gitMinor", "20"),
+            ("gitTreeState", "clean"),
+            ("buildDate", "2021-01-13T13:20:00Z"),
+        ] {
+            flags += &format!(" -X {IMPORT_PATH}/vendor/k8s.io/{package}.{name}={value}");
+        }
+    }
+    flags
+}
+
+fn unpack_source(suite: &Suite, downloads: &Path, source: &Path) -> Result<()> {
+    suite.download_source("kubernetes", downloads)?;
+    let archives = files(downloads, ".orig.tar.gz")?;
+    let [archive] = archives.as_slice() else {
+        bail!("the source package of kubernetes has no single .orig.tar.gz: {archives:?}");
+    };
+    fs::create_dir_all(source).with_context(|| format!("failed to make {}", source.display()))?;
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--strip-components=1", "--file"])
+        .arg(archive)
+        .arg("--directory")
+        .arg(source);
+    progress::run("unpacking the source of Kubernetes", "tar", &mut tar)
+}
+
+/// Puts the source files of `newer` in the place of those of `vendored`.
+fn replace_reflect2(newer: &Path, vendored: &Path) -> Result<()> {
+    let context = || {
+        format!(
+            "failed to replace {} by {}",
+            vendored.display(),
+            newer.display()
+        )
+    };
+    let sources = |directory: &Path| -> Result<Vec<PathBuf>> {
+        let mut sources = files(directory, ".go")?;
+        sources.extend(files(directory, ".s")?);
+        Ok(sources)
+    };
+    for old in sources(vendored)? {
+        fs::remove_file(old).with_context(context)?;
+    }
+    for new in sources(newer)? {
+        let name = new.file_name().unwrap_or_default();
+        if !name.to_string_lossy().ends_with("_test.go") {
+            fs::copy(&new, vendored.join(name)).with_context(context)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,33 @@
+//! What the runtimes of the tests are called and where they are. `xtask`, which gets them, and the tests, which start
+//! them, share this file; its parent module says where the cache is.
+
+use std::path::{Path, PathBuf};
+
+use super::cache_dir;
+
+/// containerd 1.6, with its shim and `ctr`.
+pub(crate) const CONTAINERD_1: &str = "containerd-1.6";
+/// containerd 2, with its shim and `ctr`.
+pub(crate) const CONTAINERD_2: &str = "containerd-2";
+/// runc and the CNI plugins, which every runtime here uses.
+pub(crate) const OCI: &str = "oci";
+/// dockerd and its command.
+pub(crate) const DOCKER: &str = "docker-20.10";
+/// podman and conmon.
+pub(crate) const PODMAN: &str = "podman-4.3";
+/// A static busybox, for images with a shell.
+pub(crate) const BUSYBOX: &str = "busybox";
+/// A kubelet, built from source.
+pub(crate) const KUBELET: &str = "kubelet-1.20.2";
+
+/// The directory of a runtime. What its packages would put below `/` is below it.
+pub(crate) fn directory(name: &str) -> PathBuf {
+    cache_dir().join("runtimes").join(name)
+}
+
+/// Where the programs below a runtime's directory find the libraries that came with it: `LD_LIBRARY_PATH`.
+pub(crate) fn libraries(directory: &Path) -> String {
+    let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
+    let of = |lib: &str| directory.join(lib).join(&triplet).display().to_string();
+    [of("usr/lib"), of("lib")].join(":")
+}
