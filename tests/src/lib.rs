@@ -1,6 +1,7 @@
 //! What the tests share: where the programs are, how to run them, and what a run must not leave behind.
 
 pub mod elf;
+pub mod lab;
 pub mod node;
 pub mod process;
 

@@ -1,0 +1,141 @@
+//! The cgroup of a node: one directory of the same name in every hierarchy.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// How long killed processes may take to leave.
+const EMPTYING: Duration = Duration::from_secs(20);
+
+/// A cgroup at the top of every hierarchy that is mounted.
+#[derive(Debug)]
+pub(super) struct Cgroup {
+    /// That of cgroup2 first, if it is there.
+    directories: Vec<PathBuf>,
+}
+
+impl Cgroup {
+    /// The one of this name, whether it is there or not.
+    pub(super) fn named(name: &str) -> Self {
+        let directories = hierarchies()
+            .into_iter()
+            .map(|top| top.join(name))
+            .collect();
+        Self { directories }
+    }
+
+    pub(super) fn create(&self) -> io::Result<()> {
+        self.directories.iter().try_for_each(fs::create_dir)
+    }
+
+    /// Makes a cgroup below this one for processes that are no pod's; returns the file that takes them in. One hierarchy is
+    /// enough to find them again.
+    pub(super) fn create_for_daemons(&self) -> io::Result<PathBuf> {
+        let first = self.directories.first().ok_or(io::ErrorKind::Unsupported)?;
+        let directory = first.join("daemons");
+        match fs::create_dir(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(directory.join("cgroup.procs")),
+        }
+    }
+
+    /// Kills everything in it and below it, and removes it.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        let until = Instant::now() + EMPTYING;
+        loop {
+            let found = self.processes();
+            if found.is_empty() {
+                break;
+            }
+            if Instant::now() > until {
+                let text = format!("{found:?} of {:?} outlive SIGKILL", self.directories);
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            for pid in found {
+                // ESRCH: it has ended by itself.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            thread::yield_now();
+        }
+        self.directories
+            .iter()
+            .try_for_each(|directory| remove_tree(directory, until))
+    }
+
+    /// Removes what is below a path of it, which holds no processes any more. As the kubelet does when a pod has ended.
+    pub(super) fn remove_below(&self, path: &str) -> io::Result<()> {
+        let until = Instant::now() + EMPTYING;
+        self.directories
+            .iter()
+            .try_for_each(|directory| remove_tree(&directory.join(path), until))
+    }
+
+    fn processes(&self) -> BTreeSet<i32> {
+        fn collect(directory: &Path, found: &mut BTreeSet<i32>) {
+            let pids = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            found.extend(pids.lines().filter_map(|pid| pid.parse::<i32>().ok()));
+            for child in children(directory) {
+                collect(&child, found);
+            }
+        }
+        let mut found = BTreeSet::new();
+        for directory in &self.directories {
+            collect(directory, &mut found);
+        }
+        found
+    }
+}
+
+/// Where hierarchies are mounted, cgroup2 first.
+fn hierarchies() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo can be read");
+    let mut found: Vec<(bool, PathBuf)> = mounts
+        .lines()
+        .filter_map(|line| {
+            let (left, right) = line.split_once(" - ")?;
+            let kind = right.split(' ').next()?;
+            let place = left.split(' ').nth(4)?;
+            kind.starts_with("cgroup")
+                .then(|| (kind != "cgroup2", place.into()))
+        })
+        .collect();
+    found.sort();
+    found.into_iter().map(|(_, place)| place).collect()
+}
+
+fn children(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// Removes a cgroup and those below it. A runtime that is still at it removes the same.
+fn remove_tree(directory: &Path, until: Instant) -> io::Result<()> {
+    for child in children(directory) {
+        remove_tree(&child, until)?;
+    }
+    loop {
+        match fs::remove_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // The kernel is a moment behind the last process.
+            Err(error)
+                if error.raw_os_error() == Some(Errno::EBUSY as i32) && Instant::now() < until =>
+            {
+                thread::yield_now();
+            }
+            other => return other,
+        }
+    }
+}

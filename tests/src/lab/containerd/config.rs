@@ -1,0 +1,73 @@
+//! What containerd and its network plugins are told.
+
+use super::Version;
+use crate::lab::{image, places};
+
+/// The file for containerd, as the version that it is for wants it.
+///
+/// Kept apart from its defaults is only what the machine may not have: AppArmor, systemd, and the right to lower
+/// `oom_score_adj`, which runc would otherwise fail for.
+pub(super) fn containerd(version: Version, networks: &str) -> String {
+    let oci = places::directory(places::OCI);
+    let (runc, plugins) = (oci.join("usr/sbin/runc"), oci.join("usr/lib/cni"));
+    let (runc, plugins, pause) = (runc.display(), plugins.display(), image::PAUSE);
+    match version {
+        Version::V1 => format!(
+            r#"
+version = 2
+oom_score = 0
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+  stream_server_address = "127.0.0.1"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+      BinaryName = "{runc}"
+      SystemdCgroup = false
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{plugins}"
+    conf_dir = "{networks}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "/var/lib/containerd/opt"
+"#
+        ),
+        Version::V2 => format!(
+            r#"
+version = 3
+oom_score = 0
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+  sandbox = '{pause}'
+[plugins.'io.containerd.cri.v1.runtime']
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+    runtime_type = 'io.containerd.runc.v2'
+    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+      BinaryName = '{runc}'
+      SystemdCgroup = false
+  [plugins.'io.containerd.cri.v1.runtime'.cni]
+    bin_dirs = ['{plugins}']
+    conf_dir = '{networks}'
+[plugins.'io.containerd.grpc.v1.cri']
+  stream_server_address = '127.0.0.1'
+[plugins.'io.containerd.internal.v1.opt']
+  path = '/var/lib/containerd/opt'
+"#
+        ),
+    }
+}
+
+/// A network that joins the node's pods: a bridge, and addresses that are handed out by a file.
+pub(super) const NETWORK: &str = r#"{
+  "cniVersion": "0.4.0",
+  "name": "lab",
+  "plugins": [{
+    "type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
+    "ipam": {
+      "type": "host-local", "dataDir": "/run/cni/addresses",
+      "ranges": [[{"subnet": "10.214.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]
+    }
+  }]
+}"#;

@@ -1,0 +1,228 @@
+//! containerd with its CRI, as a kubelet uses it.
+
+mod config;
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use pause_trace_cri::{Client, CriError, Socket, Timeouts};
+
+use super::{Node, PodSpec, daemon::Daemon, image, places};
+
+/// Where it listens, as the node calls it: where runtimes are looked for.
+const SOCKET: &str = "/run/containerd/containerd.sock";
+
+/// Its configuration, as the node calls it.
+const CONFIG: &str = "/run/containerd.toml";
+
+/// Where it finds networks, as the node calls it.
+const NETWORKS: &str = "/run/cni/net.d";
+
+/// Generous: the machine may be busy with other tests. What is slow is no failure of the runtime.
+const TIMEOUTS: Timeouts = Timeouts {
+    query: Duration::from_secs(60),
+    change: Duration::from_secs(120),
+};
+
+/// Which containerd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// 1.6: CRI v1 and v1alpha2.
+    V1,
+    /// 2: CRI v1, and another layout of its configuration.
+    V2,
+}
+
+/// A containerd that runs on a node of its own. Dropping it ends all its pods.
+#[derive(Debug)]
+pub struct Containerd {
+    programs: PathBuf,
+    daemon: Mutex<Option<Daemon>>,
+    client: Client,
+    runtime: tokio::runtime::Runtime,
+    /// Last: it takes with it what the others leave.
+    node: Node,
+}
+
+impl Containerd {
+    /// Starts it, with images for pauses ([`image::PAUSE`]) and containers ([`image::BUSYBOX`]).
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start(version: Version) -> Self {
+        let name = match version {
+            Version::V1 => places::CONTAINERD_1,
+            Version::V2 => places::CONTAINERD_2,
+        };
+        let node = Node::start();
+        node.write(CONFIG, &config::containerd(version, NETWORKS));
+        node.write(&format!("{NETWORKS}/10-lab.conflist"), config::NETWORK);
+        let socket: Socket = node
+            .path(SOCKET)
+            .display()
+            .to_string()
+            .parse()
+            .unwrap_or_else(|error| panic!("failed to {error}"));
+        let containerd = Self {
+            programs: installed(name).join("usr/bin"),
+            daemon: Mutex::new(None),
+            client: Client::connect(socket).with_timeouts(TIMEOUTS),
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("an event loop can be made"),
+            node,
+        };
+        containerd.restart();
+        for image in image::write_all(&containerd.node.path("/run/images")) {
+            containerd.import(&image);
+        }
+        containerd
+    }
+
+    /// The node it runs on.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Its CRI socket, as the machine calls it; the node calls it `/run/containerd/containerd.sock`.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        self.client.socket().path()
+    }
+
+    /// The pid of the daemon.
+    ///
+    /// # Panics
+    /// When it was ended.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        let daemon = self.daemon();
+        daemon.as_ref().expect("containerd runs").pid()
+    }
+
+    /// Ends the daemon; its pods go on. `restart` starts it again.
+    pub fn stop(&self) {
+        if let Some(daemon) = self.daemon().take() {
+            daemon.stop();
+        }
+    }
+
+    /// Kills the daemon; its pods go on. `restart` starts it again.
+    pub fn kill(&self) {
+        if let Some(daemon) = self.daemon().take() {
+            daemon.kill();
+        }
+    }
+
+    /// Starts the daemon again, after ending it if it runs.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn restart(&self) {
+        self.stop();
+        let mut command = self.node.daemon(self.programs.join("containerd"));
+        command
+            .args(["--config", CONFIG])
+            .env("PATH", path_with(&self.programs));
+        let daemon = Daemon::start("containerd", &self.node, &mut command);
+        daemon.await_line("containerd successfully booted");
+        *self.daemon() = Some(daemon);
+        self.await_answers();
+    }
+
+    /// Waits until CRI has found the pods of an earlier containerd. Until then it refuses every call ("server is not
+    /// initialized yet"), which is after containerd has said that it has booted, and after the last word of CRI itself.
+    #[track_caller]
+    fn await_answers(&self) {
+        let until = Instant::now() + TIMEOUTS.query;
+        while self.call(self.client.sandboxes()).is_err() && Instant::now() < until {
+            thread::yield_now();
+        }
+        self.must(self.client.sandboxes());
+    }
+
+    /// Gives it the images of an archive.
+    ///
+    /// # Panics
+    /// When it does not take them.
+    pub fn import(&self, archive: &Path) {
+        self.node.run(
+            Command::new(self.programs.join("ctr"))
+                .args(["--address", SOCKET, "--namespace", "k8s.io"])
+                .args(["images", "import"])
+                .arg(archive),
+        );
+    }
+
+    /// A pod to be, in the Kubernetes namespace `default`.
+    pub fn pod(&self, name: &str) -> PodSpec<'_> {
+        PodSpec::new(self, name)
+    }
+
+    /// The client of its CRI, for [`Containerd::call`].
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Waits for the answer to a call of the client.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn call<T>(
+        &self,
+        answer: impl Future<Output = Result<T, CriError>>,
+    ) -> Result<T, CriError> {
+        self.runtime.block_on(answer)
+    }
+
+    /// Waits for the answer to a call that must not fail.
+    #[track_caller]
+    pub(super) fn must<T>(&self, answer: impl Future<Output = Result<T, CriError>>) -> T {
+        self.call(answer).unwrap_or_else(|error| {
+            let said = self.daemon().as_ref().map(ToString::to_string);
+            panic!("failed to {error}; {}", said.unwrap_or_default())
+        })
+    }
+
+    /// The directory of a sandbox' or container's bundle, as the machine calls it.
+    pub(super) fn bundle(&self, id: &str) -> PathBuf {
+        let bundles = "/run/containerd/io.containerd.runtime.v2.task/k8s.io";
+        self.node.path(Path::new(bundles).join(id))
+    }
+
+    fn daemon(&self) -> MutexGuard<'_, Option<Daemon>> {
+        self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The directory of a runtime that `cargo xtask runtimes` has got.
+pub(super) fn installed(name: &str) -> PathBuf {
+    let directory = places::directory(name);
+    assert!(
+        fs::exists(&directory).unwrap_or(false),
+        "{} is missing: run `cargo xtask runtimes`",
+        directory.display()
+    );
+    directory
+}
+
+/// A `PATH` where programs of `directory` come first: containerd finds its shim, and the shim finds runc, by it.
+pub(super) fn path_with(directory: &Path) -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let all = [directory.to_owned()]
+        .into_iter()
+        .chain(env::split_paths(&path));
+    env::join_paths(all).expect("a cache directory has no colon")
+}

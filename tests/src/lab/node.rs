@@ -1,0 +1,289 @@
+//! A node: namespaces, a cgroup and a directory, which end together.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs::{self, File},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    panic,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, setns, unshare},
+};
+
+use super::{cgroup::Cgroup, places};
+
+/// What the names of all nodes begin with: of their directories below the directory for temporary files, and of their cgroups.
+pub const PREFIX: &str = "pause-trace-lab-";
+
+/// Directories that are the node's own: where they are on the node, and below its directory.
+const OWN: [(&str, &str); 3] = [("/run", "run"), ("/var/lib", "lib"), ("/var/log", "log")];
+
+/// A place for a runtime and its pods. Dropping it kills what runs there and removes what is there.
+#[derive(Debug)]
+pub struct Node {
+    name: String,
+    directory: PathBuf,
+    /// Holds the namespace.
+    mounts: File,
+    /// Holds the namespace.
+    network: File,
+}
+
+impl Node {
+    /// Makes a node, and removes those of test programs that were killed.
+    ///
+    /// # Panics
+    /// When the machine does not allow it: it takes root.
+    #[must_use]
+    pub fn start() -> Self {
+        sweep();
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let owner = std::process::id();
+        let started = start_time(owner).expect("this process is in /proc");
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PREFIX}{owner}-{started}-{count}");
+        let directory = env::temp_dir().join(&name);
+        // containerd 2 wants to be able to enter it as any user.
+        fs::DirBuilder::new()
+            .mode(0o711)
+            .create(&directory)
+            .unwrap_or_else(|error| panic!("failed to make {}: {error}", directory.display()));
+        Cgroup::named(&name).create().unwrap_or_else(|error| {
+            panic!("failed to make the cgroup {name} in every hierarchy: {error}")
+        });
+        let (mounts, network) = on_a_thread(|| isolate(&directory))
+            .unwrap_or_else(|error| panic!("failed to make namespaces: {error}"));
+        let node = Self {
+            name,
+            directory,
+            mounts,
+            network,
+        };
+        let busybox = places::directory(places::BUSYBOX).join("bin/busybox");
+        node.run(Command::new(busybox).args(["ip", "link", "set", "lo", "up"]));
+        node
+    }
+
+    /// Its name, and that of its cgroup in every hierarchy.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the machine calls a file that the node calls `path`.
+    #[must_use]
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        OWN.iter()
+            .find_map(|(place, own)| {
+                Some(
+                    self.directory
+                        .join(own)
+                        .join(path.strip_prefix(place).ok()?),
+                )
+            })
+            .unwrap_or_else(|| path.to_owned())
+    }
+
+    /// Writes a file that the node calls `path`, with the directories above it; returns `path`.
+    ///
+    /// # Panics
+    /// When it can't.
+    pub fn write<'a>(&self, path: &'a str, text: &str) -> &'a str {
+        let file = self.path(path);
+        fs::create_dir_all(file.parent().expect("a file is in a directory"))
+            .and_then(|()| fs::write(&file, text))
+            .unwrap_or_else(|error| panic!("failed to write {}: {error}", file.display()));
+        path
+    }
+
+    /// Runs `f` on a thread that is on the node: what it opens, connects to and starts is the node's.
+    pub fn enter<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        on_a_thread(|| {
+            // A thread shares its root and working directory with the others, and such a one may not enter.
+            unshare(CloneFlags::CLONE_FS)
+                .and_then(|()| setns(&self.mounts, CloneFlags::CLONE_NEWNS))
+                .and_then(|()| setns(&self.network, CloneFlags::CLONE_NEWNET))
+                .unwrap_or_else(|error| panic!("failed to enter {}: {error}", self.name));
+            f()
+        })
+    }
+
+    /// Starts a program on the node. It stays in the cgroup of the caller.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn spawn(&self, command: &mut Command) -> Child {
+        self.enter(|| {
+            command
+                .spawn()
+                .unwrap_or_else(|error| panic!("failed to start {command:?}: {error}"))
+        })
+    }
+
+    /// Runs a program on the node to its end.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn output(&self, command: &mut Command) -> Output {
+        self.enter(|| {
+            command
+                .output()
+                .unwrap_or_else(|error| panic!("failed to start {command:?}: {error}"))
+        })
+    }
+
+    /// Runs a program on the node, which must succeed; returns what it printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[track_caller]
+    pub fn run(&self, command: &mut Command) -> String {
+        let output = self.output(command);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {errors}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// A command that runs `program` in the cgroup of the node, where it and its family are found when the node ends.
+    pub(super) fn daemon(&self, program: impl AsRef<OsStr>) -> Command {
+        let members = Cgroup::named(&self.name)
+            .create_for_daemons()
+            .unwrap_or_else(|error| panic!("failed to make a cgroup below {}: {error}", self.name));
+        // It has to be inside before it can fork: a shell moves itself there, and becomes it.
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", "echo 0 > \"$0\" && exec \"$@\""])
+            .arg(members)
+            .arg(program);
+        command
+    }
+
+    /// Removes a cgroup below the node's.
+    pub(super) fn remove_cgroup(&self, path: &str) {
+        Cgroup::named(&self.name)
+            .remove_below(path)
+            .unwrap_or_else(|error| panic!("failed to remove {path} below {}: {error}", self.name));
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Err(error) = clear(&self.name, &self.directory) {
+            // A second panic would end the test program, and its other nodes with it.
+            if thread::panicking() {
+                eprintln!("failed to remove {}: {error}", self.name);
+            } else {
+                panic!("failed to remove {}: {error}", self.name);
+            }
+        }
+    }
+}
+
+/// Moves the calling thread into namespaces of its own, which it returns.
+fn isolate(directory: &Path) -> io::Result<(File, File)> {
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)?;
+    let change = |place: &str, flags| mount(None::<&str>, place, None::<&str>, flags, None::<&str>);
+    // Away from the machine's mounts, and among themselves shared, as systemd has it on a real node: a volume that is
+    // mounted later then reaches the containers that asked for that.
+    change("/", MsFlags::MS_REC | MsFlags::MS_PRIVATE)?;
+    change("/", MsFlags::MS_REC | MsFlags::MS_SHARED)?;
+    for (place, own) in OWN {
+        let own = directory.join(own);
+        fs::create_dir(&own)?;
+        mount(
+            Some(&own),
+            place,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )?;
+    }
+    Ok((
+        File::open("/proc/thread-self/ns/mnt")?,
+        File::open("/proc/thread-self/ns/net")?,
+    ))
+}
+
+/// Runs `f` on a thread of its own, whose namespaces nobody else has.
+fn on_a_thread<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let thread = scope.spawn(f);
+        thread
+            .join()
+            .unwrap_or_else(|cause| panic::resume_unwind(cause))
+    })
+}
+
+/// Removes the nodes of test programs that have ended without doing it.
+fn sweep() {
+    for entry in fs::read_dir(env::temp_dir())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if owner(&name).is_some_and(|(pid, started)| start_time(pid).as_ref() != Some(&started)) {
+            clear(&name, &entry.path()).unwrap_or_else(|error| {
+                panic!("failed to remove {name}, which is a leftover: {error}")
+            });
+        }
+    }
+}
+
+/// Pid and start time of the test program that a node of this name belongs to.
+fn owner(name: &str) -> Option<(u32, String)> {
+    let mut parts = name.strip_prefix(PREFIX)?.split('-');
+    Some((parts.next()?.parse().ok()?, parts.next()?.to_owned()))
+}
+
+/// When a process started, in clock ticks since boot: with its pid, this tells it from any other.
+fn start_time(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold spaces and parentheses itself; the time is the 20th field after it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(19).map(str::to_owned)
+}
+
+/// Ends a node. Its mounts and interfaces go with the last process in its namespaces. Its directory goes last: by that it is
+/// found again if this is interrupted.
+fn clear(name: &str, directory: &Path) -> io::Result<()> {
+    Cgroup::named(name).remove()?;
+    match fs::remove_dir_all(directory) {
+        // Another test program swept at the same time.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_of_a_node_is_in_its_name() {
+        assert_eq!(
+            owner("pause-trace-lab-12-3456-0"),
+            Some((12, "3456".into()))
+        );
+        assert_eq!(owner("pause-trace-12-3456-0"), None);
+        assert_eq!(owner("pause-trace-lab-x-y"), None);
+    }
+
+    #[test]
+    fn a_start_time_tells_processes_apart() {
+        let own = std::process::id();
+        assert!(start_time(own).is_some_and(|time| time.parse::<u64>().is_ok()));
+        assert_eq!(start_time(own), start_time(own));
+        assert_ne!(start_time(own), start_time(1));
+        assert_eq!(start_time(0), None);
+    }
+}

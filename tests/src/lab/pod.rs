@@ -1,0 +1,244 @@
+//! Pods that a CRI runtime makes, as a kubelet would ask for them.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use pause_trace_cri::{
+    Detail,
+    messages::{
+        LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
+        PodSandboxConfig, PodSandboxMetadata,
+    },
+};
+
+use super::{ContainerSpec, Containerd};
+
+/// A pod to be.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct PodSpec<'lab> {
+    lab: &'lab Containerd,
+    name: String,
+    namespace: String,
+    annotations: BTreeMap<String, String>,
+    namespaces: NamespaceOption,
+    attempt: u32,
+    uid: String,
+}
+
+/// A pod that runs.
+#[derive(Debug)]
+pub struct Pod<'lab> {
+    pub(super) lab: &'lab Containerd,
+    /// What the sandbox was made of: containers are made of it as well.
+    pub(super) config: PodSandboxConfig,
+    pub(super) namespaces: NamespaceOption,
+    id: String,
+}
+
+impl<'lab> PodSpec<'lab> {
+    pub(super) fn new(lab: &'lab Containerd, name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
+        let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Self {
+            lab,
+            name: name.to_owned(),
+            namespace: "default".to_owned(),
+            annotations: BTreeMap::new(),
+            namespaces: NamespaceOption {
+                pid: NamespaceMode::Container.into(),
+                ..NamespaceOption::default()
+            },
+            attempt: 0,
+            // Laid out as Kubernetes' are.
+            uid: format!("{process:08x}-0000-4000-8000-{count:012x}"),
+        }
+    }
+
+    /// In another Kubernetes namespace.
+    pub fn namespace(mut self, namespace: &str) -> Self {
+        namespace.clone_into(&mut self.namespace);
+        self
+    }
+
+    /// With an annotation.
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// `hostNetwork: true`
+    pub fn host_network(mut self) -> Self {
+        self.namespaces.network = NamespaceMode::Node.into();
+        self
+    }
+
+    /// `hostPID: true`
+    pub fn host_pid(mut self) -> Self {
+        self.namespaces.pid = NamespaceMode::Node.into();
+        self
+    }
+
+    /// `hostIPC: true`
+    pub fn host_ipc(mut self) -> Self {
+        self.namespaces.ipc = NamespaceMode::Node.into();
+        self
+    }
+
+    /// `shareProcessNamespace: true`
+    pub fn shared_pid(mut self) -> Self {
+        self.namespaces.pid = NamespaceMode::Pod.into();
+        self
+    }
+
+    /// A new sandbox for a pod whose sandbox has ended.
+    pub fn again(mut self, pod: &Pod<'_>) -> Self {
+        let old = pod.metadata();
+        self.uid = old.uid.clone();
+        self.attempt = old.attempt + 1;
+        self
+    }
+
+    /// Makes its sandbox.
+    ///
+    /// # Panics
+    /// When the runtime refuses.
+    #[must_use]
+    #[track_caller]
+    pub fn run(self) -> Pod<'lab> {
+        let config = self.config();
+        let id = self.lab.must(self.lab.client().run_sandbox(&config, ""));
+        Pod {
+            lab: self.lab,
+            config,
+            namespaces: self.namespaces,
+            id,
+        }
+    }
+
+    fn config(&self) -> PodSandboxConfig {
+        let Self {
+            name,
+            namespace,
+            uid,
+            ..
+        } = self;
+        let label = |key: &str, value: &str| (format!("io.kubernetes.pod.{key}"), value.to_owned());
+        let on_node = self.namespaces.network() == NamespaceMode::Node;
+        PodSandboxConfig {
+            metadata: Some(PodSandboxMetadata {
+                name: name.clone(),
+                uid: uid.clone(),
+                namespace: namespace.clone(),
+                attempt: self.attempt,
+            }),
+            hostname: if on_node { String::new() } else { name.clone() },
+            log_directory: format!("/var/log/pods/{namespace}_{name}_{uid}"),
+            dns_config: None,
+            labels: [
+                label("name", name),
+                label("namespace", namespace),
+                label("uid", uid),
+            ]
+            .into(),
+            annotations: self.annotations.clone(),
+            linux: Some(LinuxPodSandboxConfig {
+                cgroup_parent: format!("/{}/{}", self.lab.node().name(), cgroup(uid)),
+                security_context: Some(LinuxSandboxSecurityContext {
+                    namespace_options: Some(self.namespaces.clone()),
+                    ..LinuxSandboxSecurityContext::default()
+                }),
+                ..LinuxPodSandboxConfig::default()
+            }),
+        }
+    }
+}
+
+impl<'lab> Pod<'lab> {
+    /// The sandbox' id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The pod's uid.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        &self.metadata().uid
+    }
+
+    /// The pid of its pause.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    #[track_caller]
+    pub fn pause_pid(&self) -> i32 {
+        let client = self.lab.client();
+        let status = self
+            .lab
+            .must(client.sandbox_status(&self.id, Detail::Verbose));
+        let info = status.info().expect("containerd's details can be read");
+        let pid = info.and_then(|info| info.pid).expect("the pause runs");
+        pid.cast_signed()
+    }
+
+    /// The pid of its shim, the parent of its pause and of all its containers' first processes.
+    ///
+    /// # Panics
+    /// When the pause does not run.
+    #[must_use]
+    #[track_caller]
+    pub fn shim_pid(&self) -> i32 {
+        let pause = self.pause_pid();
+        let status = fs::read_to_string(format!("/proc/{pause}/status")).expect("the pause runs");
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        let parent = parent.and_then(|pid| pid.trim().parse().ok());
+        parent.expect("every process has a parent")
+    }
+
+    /// The directory of the sandbox' bundle, as the machine calls it.
+    #[must_use]
+    pub fn bundle(&self) -> PathBuf {
+        self.lab.bundle(&self.id)
+    }
+
+    /// A container to be.
+    pub fn container(&self, name: &str) -> ContainerSpec<'_> {
+        ContainerSpec::new(self, name)
+    }
+
+    /// Stops its containers, at once, and its pause; then removes all of it.
+    ///
+    /// # Panics
+    /// When the runtime refuses.
+    #[track_caller]
+    pub fn remove(self) {
+        self.stop();
+        self.lab.must(self.lab.client().remove_sandbox(&self.id));
+        self.lab.node().remove_cgroup(&cgroup(self.uid()));
+    }
+
+    /// Stops it, and lets it be seen.
+    ///
+    /// # Panics
+    /// When the runtime refuses.
+    #[track_caller]
+    pub fn stop(&self) {
+        self.lab.must(self.lab.client().stop_sandbox(&self.id));
+    }
+
+    pub(super) fn metadata(&self) -> &PodSandboxMetadata {
+        let metadata = self.config.metadata.as_ref();
+        metadata.expect("every pod is made with metadata")
+    }
+}
+
+/// Where a pod's containers are below the node's cgroup: as a kubelet has it that was given that as its root.
+fn cgroup(uid: &str) -> String {
+    format!("kubepods/besteffort/pod{uid}")
+}

@@ -1,0 +1,172 @@
+//! The real runtimes that other tests use: each starts, runs pods of every kind, and leaves nothing on the machine.
+//!
+//! One test at a time: each looks at the whole machine before and after.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use pause_trace_tests::{
+    lab::{Containerd, Node, Pod, Version},
+    node::Traces,
+};
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The namespace of a process.
+#[track_caller]
+fn namespace(pid: i32, kind: &str) -> String {
+    let link = fs::read_link(format!("/proc/{pid}/ns/{kind}"))
+        .unwrap_or_else(|error| panic!("pid {pid} has no {kind} namespace: {error}"));
+    link.display().to_string()
+}
+
+/// The namespace of the node that a runtime runs on.
+fn node_namespace(node: &Node, kind: &str) -> String {
+    node.enter(|| {
+        let link = fs::read_link(Path::new("/proc/thread-self/ns").join(kind));
+        link.expect("a thread has namespaces").display().to_string()
+    })
+}
+
+/// Has two containers in a pod, and says which namespaces both share with its pause.
+fn shared_with_pause(pod: &Pod<'_>) -> Vec<&'static str> {
+    let containers = ["one", "two"].map(|name| {
+        let spec = pod.container(name).command(["sleep", "1000"]);
+        spec.start()
+    });
+    let pause = pod.pause_pid();
+    let shared = |kind: &&str| {
+        let of_pause = namespace(pause, kind);
+        containers
+            .iter()
+            .all(|container| namespace(container.pid(), kind) == of_pause)
+    };
+    let kinds = ["net", "ipc", "uts", "pid", "mnt"];
+    let shared = kinds.into_iter().filter(shared).collect();
+    for container in containers {
+        assert!(container.bundle().join("config.json").exists());
+        assert_eq!(container.exec(["sh", "-c", "exit 7"]).exit_code, 7);
+        container.stop(Duration::ZERO);
+        assert_eq!(container.exit_code(), Some(128 + 9));
+        container.remove();
+    }
+    shared
+}
+
+fn runs_every_kind_of_pod(version: Version) {
+    let _alone = alone();
+    let before = Traces::now();
+    let lab = Containerd::start(version);
+
+    let pod = lab.pod("plain").run();
+    assert_eq!(shared_with_pause(&pod), ["net", "ipc", "uts"]);
+    assert_ne!(
+        namespace(pod.pause_pid(), "net"),
+        node_namespace(lab.node(), "net")
+    );
+    pod.remove();
+
+    let pod = lab.pod("host-network").host_network().run();
+    assert_eq!(shared_with_pause(&pod), ["net", "ipc", "uts"]);
+    assert_eq!(
+        namespace(pod.pause_pid(), "net"),
+        node_namespace(lab.node(), "net")
+    );
+    pod.remove();
+
+    let pod = lab.pod("shared-pid").shared_pid().run();
+    assert_eq!(shared_with_pause(&pod), ["net", "ipc", "uts", "pid"]);
+    pod.remove();
+
+    drop(lab);
+    before.assert_restored();
+}
+
+#[test]
+fn containerd_1_runs_every_kind_of_pod_and_leaves_nothing() {
+    runs_every_kind_of_pod(Version::V1);
+}
+
+#[test]
+fn containerd_2_runs_every_kind_of_pod_and_leaves_nothing() {
+    runs_every_kind_of_pod(Version::V2);
+}
+
+#[test]
+fn pods_outlive_their_runtime() {
+    let _alone = alone();
+    let before = Traces::now();
+    let lab = Containerd::start(Version::V1);
+    let pod = lab.pod("sturdy").run();
+    let container = pod.container("app").command(["sleep", "1000"]).start();
+    let pids = [pod.pause_pid(), container.pid(), pod.shim_pid()];
+    let old = lab.pid();
+
+    lab.kill();
+    assert!(!Path::new(&format!("/proc/{old}")).exists());
+    for pid in pids {
+        assert!(Path::new(&format!("/proc/{pid}")).exists());
+    }
+    lab.restart();
+    assert_eq!([pod.pause_pid(), container.pid(), pod.shim_pid()], pids);
+
+    // Pods that were not removed go with the node.
+    drop(lab);
+    before.assert_restored();
+}
+
+#[test]
+fn two_nodes_at_once_do_not_see_each_other() {
+    let _alone = alone();
+    let before = Traces::now();
+    let labs = [Version::V1, Version::V2].map(Containerd::start);
+    let pods = [0, 1].map(|lab: usize| labs[lab].pod("twin").run());
+    for lab in &labs {
+        let sandboxes = lab
+            .call(lab.client().sandboxes())
+            .expect("containerd answers");
+        assert_eq!(sandboxes.len(), 1);
+    }
+    assert_ne!(
+        namespace(pods[0].pause_pid(), "net"),
+        namespace(pods[1].pause_pid(), "net")
+    );
+    drop(pods);
+    drop(labs);
+    before.assert_restored();
+}
+
+#[test]
+fn what_a_killed_test_has_left_is_removed_by_the_next() {
+    let _alone = alone();
+    let before = Traces::now();
+    let mut killed = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .arg("containerd-1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let output = BufReader::new(killed.stdout.take().expect("a pipe"));
+    let ready = output
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| line.contains("nsenter"));
+    assert!(ready, "{:?}", killed.wait());
+    killed.kill().expect("it is our child");
+    killed.wait().expect("it is our child");
+    let left = Traces::now();
+    assert!(left.processes.len() > before.processes.len(), "{left:?}");
+
+    drop(Node::start());
+    before.assert_restored();
+}
