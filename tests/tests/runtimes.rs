@@ -12,7 +12,7 @@ use std::{
 };
 
 use pause_trace_tests::{
-    lab::{Containerd, Node, Pod, Version},
+    lab::{Container, Containerd, Engine, EngineContainer, EnginePod, Node, Pod, Sharing, Version},
     node::Traces,
 };
 
@@ -38,30 +38,59 @@ fn node_namespace(node: &Node, kind: &str) -> String {
     })
 }
 
+/// The kinds of namespace that every one of these processes shares with a pause.
+fn shared(pause: i32, containers: [i32; 2]) -> Vec<&'static str> {
+    let is_shared = |kind: &&str| {
+        let of_pause = namespace(pause, kind);
+        containers
+            .iter()
+            .all(|container| namespace(*container, kind) == of_pause)
+    };
+    let kinds = ["net", "ipc", "uts", "pid", "mnt"];
+    kinds.into_iter().filter(is_shared).collect()
+}
+
 /// Has two containers in a pod, and says which namespaces both share with its pause.
-fn shared_with_pause(pod: &Pod<'_>) -> Vec<&'static str> {
+fn try_out(pod: &Pod<'_>) -> Vec<&'static str> {
     let containers = ["one", "two"].map(|name| {
         let spec = pod.container(name).command(["sleep", "1000"]);
         spec.start()
     });
-    let pause = pod.pause_pid();
-    let shared = |kind: &&str| {
-        let of_pause = namespace(pause, kind);
-        containers
-            .iter()
-            .all(|container| namespace(container.pid(), kind) == of_pause)
-    };
-    let kinds = ["net", "ipc", "uts", "pid", "mnt"];
-    let shared = kinds.into_iter().filter(shared).collect();
+    let shared = shared(pod.pause_pid(), containers.each_ref().map(Container::pid));
     for container in containers {
         assert!(container.bundle().join("config.json").exists());
-        assert_eq!(container.exec(["sh", "-c", "exit 7"]).exit_code, 7);
+        let echo = container.exec(["sh", "-c", "echo heard; exit 7"]);
+        assert_eq!(
+            (echo.stdout.as_slice(), echo.exit_code),
+            (&b"heard\n"[..], 7)
+        );
         container.stop(Duration::ZERO);
-        assert_eq!(container.exit_code(), Some(128 + 9));
+        assert_eq!(container.exit_code(), Some(KILLED));
         container.remove();
     }
     shared
 }
+
+/// Like [`try_out`] for a pod of an engine.
+fn try_out_engine(pod: &EnginePod<'_>) -> Vec<&'static str> {
+    let containers = [(); 2].map(|()| pod.container(&["sh", "-c", "trap '' TERM; sleep 1000"]));
+    let shared = shared(
+        pod.pause.pid(),
+        containers.each_ref().map(EngineContainer::pid),
+    );
+    for container in containers {
+        let echo = container.exec(&["sh", "-c", "echo heard; exit 7"]);
+        assert_eq!(echo.stdout, b"heard\n", "{echo:?}");
+        assert_eq!(echo.status.code(), Some(7));
+        container.stop(Duration::ZERO);
+        assert_eq!(container.exit_code(), KILLED);
+        container.remove();
+    }
+    shared
+}
+
+/// The exit code that a runtime gives for SIGKILL.
+const KILLED: i32 = 128 + 9;
 
 fn runs_every_kind_of_pod(version: Version) {
     let _alone = alone();
@@ -69,7 +98,7 @@ fn runs_every_kind_of_pod(version: Version) {
     let lab = Containerd::start(version);
 
     let pod = lab.pod("plain").run();
-    assert_eq!(shared_with_pause(&pod), ["net", "ipc", "uts"]);
+    assert_eq!(try_out(&pod), ["net", "ipc", "uts"]);
     assert_ne!(
         namespace(pod.pause_pid(), "net"),
         node_namespace(lab.node(), "net")
@@ -77,7 +106,7 @@ fn runs_every_kind_of_pod(version: Version) {
     pod.remove();
 
     let pod = lab.pod("host-network").host_network().run();
-    assert_eq!(shared_with_pause(&pod), ["net", "ipc", "uts"]);
+    assert_eq!(try_out(&pod), ["net", "ipc", "uts"]);
     assert_eq!(
         namespace(pod.pause_pid(), "net"),
         node_namespace(lab.node(), "net")
@@ -85,7 +114,7 @@ fn runs_every_kind_of_pod(version: Version) {
     pod.remove();
 
     let pod = lab.pod("shared-pid").shared_pid().run();
-    assert_eq!(shared_with_pause(&pod), ["net", "ipc", "uts", "pid"]);
+    assert_eq!(try_out(&pod), ["net", "ipc", "uts", "pid"]);
     pod.remove();
 
     drop(lab);
@@ -100,6 +129,43 @@ fn containerd_1_runs_every_kind_of_pod_and_leaves_nothing() {
 #[test]
 fn containerd_2_runs_every_kind_of_pod_and_leaves_nothing() {
     runs_every_kind_of_pod(Version::V2);
+}
+
+#[test]
+fn docker_runs_every_kind_of_pod_and_leaves_nothing() {
+    let _alone = alone();
+    let before = Traces::now();
+    let engine = Engine::docker();
+    // docker shares no uts namespace.
+    for (sharing, expected) in [
+        (Sharing::Plain, &["net", "ipc"][..]),
+        (Sharing::HostNetwork, &["net", "ipc"]),
+        (Sharing::Pid, &["net", "ipc", "pid"]),
+    ] {
+        let pod = engine.pod(sharing);
+        assert_eq!(try_out_engine(&pod), expected, "{sharing:?}");
+        pod.remove();
+    }
+    drop(engine);
+    before.assert_restored();
+}
+
+#[test]
+fn podman_runs_every_kind_of_pod_and_leaves_nothing() {
+    let _alone = alone();
+    let before = Traces::now();
+    let engine = Engine::podman();
+    for (sharing, expected) in [
+        (Sharing::Plain, &["net", "ipc", "uts"][..]),
+        (Sharing::HostNetwork, &["net", "ipc", "uts"]),
+        (Sharing::Pid, &["net", "ipc", "uts", "pid"]),
+    ] {
+        let pod = engine.pod(sharing);
+        assert_eq!(try_out_engine(&pod), expected, "{sharing:?}");
+        pod.remove();
+    }
+    drop(engine);
+    before.assert_restored();
 }
 
 #[test]

@@ -2,15 +2,17 @@
 
 use std::{env, io, process::ExitCode};
 
-use pause_trace_tests::lab::{Containerd, Node, Version};
+use pause_trace_tests::lab::{Containerd, Engine, Node, Sharing, Version};
 
 fn main() -> ExitCode {
     let runtime = env::args().nth(1).unwrap_or_default();
     match runtime.as_str() {
         "containerd-1" => containerd(Version::V1),
         "containerd-2" => containerd(Version::V2),
+        "docker" => engine(&Engine::docker()),
+        "podman" => engine(&Engine::podman()),
         _ => {
-            eprintln!("usage: lab containerd-1|containerd-2");
+            eprintln!("usage: lab containerd-1|containerd-2|docker|podman");
             return ExitCode::from(2);
         }
     }
@@ -27,12 +29,19 @@ fn containerd(version: Version) {
         app.pid(),
         lab.socket().display()
     );
-    hold(lab.node(), lab.pid());
+    hold(lab.node());
 }
 
-/// Says how to enter a node by one of its processes, and keeps it until the end of the input.
-fn hold(node: &Node, pid: i32) {
-    println!("to be there: nsenter --target {pid} --mount --net");
+fn engine(engine: &Engine) {
+    let pod = engine.pod(Sharing::Plain);
+    let app = pod.container(&["sleep", "1000000"]);
+    println!("pause {}, app {}", pod.pause.pid(), app.pid());
+    hold(engine.node());
+}
+
+/// Says how to be on a node, and keeps it until the end of the input.
+fn hold(node: &Node) {
+    println!("to be there: {}", node.entrance());
     println!("cgroups: {}; Enter ends it all", node.name());
     let mut line = String::new();
     io::stdin()

@@ -22,18 +22,17 @@ mod cgroup;
 mod container;
 mod containerd;
 mod daemon;
+mod engine;
 pub mod image;
 mod node;
 #[path = "../../../xtask/src/runtimes/places.rs"]
-#[expect(
-    dead_code,
-    reason = "docker, podman and the kubelet are not started yet"
-)]
+#[expect(dead_code, reason = "the kubelet is not started yet")]
 mod places;
 mod pod;
 
 use cache::cache_dir;
 pub use container::{Container, ContainerSpec};
 pub use containerd::{Containerd, Version};
+pub use engine::{Engine, EngineContainer, EnginePod, Sharing};
 pub use node::{Node, PREFIX};
 pub use pod::{Pod, PodSpec};

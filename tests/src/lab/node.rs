@@ -5,7 +5,7 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     io,
-    os::unix::fs::DirBuilderExt as _,
+    os::{fd::AsRawFd as _, unix::fs::DirBuilderExt as _},
     panic,
     path::{Path, PathBuf},
     process::{Child, Command, Output},
@@ -115,6 +115,14 @@ impl Node {
                 .unwrap_or_else(|error| panic!("failed to enter {}: {error}", self.name));
             f()
         })
+    }
+
+    /// The command that starts a shell on the node, for people, as long as this process runs.
+    #[must_use]
+    pub fn entrance(&self) -> String {
+        let held = format!("/proc/{}/fd", std::process::id());
+        let (mounts, network) = (self.mounts.as_raw_fd(), self.network.as_raw_fd());
+        format!("nsenter --mount={held}/{mounts} --net={held}/{network}")
     }
 
     /// Starts a program on the node. It stays in the cgroup of the caller.

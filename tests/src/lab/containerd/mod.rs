@@ -134,7 +134,7 @@ impl Containerd {
         let mut command = self.node.daemon(self.programs.join("containerd"));
         command
             .args(["--config", CONFIG])
-            .env("PATH", path_with(&self.programs));
+            .env("PATH", path_with(&[&self.programs]));
         let daemon = Daemon::start("containerd", &self.node, &mut command);
         daemon.await_line("containerd successfully booted");
         *self.daemon() = Some(daemon);
@@ -218,11 +218,9 @@ pub(super) fn installed(name: &str) -> PathBuf {
     directory
 }
 
-/// A `PATH` where programs of `directory` come first: containerd finds its shim, and the shim finds runc, by it.
-pub(super) fn path_with(directory: &Path) -> OsString {
+/// A `PATH` where programs of these directories come first: runtimes find each other by it.
+pub(super) fn path_with(directories: &[&Path]) -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
-    let all = [directory.to_owned()]
-        .into_iter()
-        .chain(env::split_paths(&path));
-    env::join_paths(all).expect("a cache directory has no colon")
+    let all = directories.iter().map(|directory| directory.to_path_buf());
+    env::join_paths(all.chain(env::split_paths(&path))).expect("a cache directory has no colon")
 }
