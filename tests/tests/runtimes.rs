@@ -8,13 +8,18 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
+    thread,
     time::Duration,
 };
 
 use pause_trace_tests::{
-    lab::{Container, Containerd, Engine, EngineContainer, EnginePod, Node, Pod, Sharing, Version},
+    lab::{
+        Container, Containerd, Engine, EngineContainer, EnginePod, Kubelet, Node, Pod, Sharing,
+        Version, image,
+    },
     node::Traces,
 };
+use serde_json::{Value, json};
 
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -78,14 +83,13 @@ fn try_out_engine(pod: &EnginePod<'_>) -> Vec<&'static str> {
         pod.pause.pid(),
         containers.each_ref().map(EngineContainer::pid),
     );
-    for container in containers {
-        let echo = container.exec(&["sh", "-c", "echo heard; exit 7"]);
-        assert_eq!(echo.stdout, b"heard\n", "{echo:?}");
-        assert_eq!(echo.status.code(), Some(7));
-        container.stop(Duration::ZERO);
-        assert_eq!(container.exit_code(), KILLED);
-        container.remove();
-    }
+    let [container, _] = containers;
+    let echo = container.exec(&["sh", "-c", "echo heard; exit 7"]);
+    assert_eq!(echo.stdout, b"heard\n", "{echo:?}");
+    assert_eq!(echo.status.code(), Some(7));
+    container.stop(Duration::ZERO);
+    assert_eq!(container.exit_code(), KILLED);
+    container.remove();
     shared
 }
 
@@ -169,6 +173,50 @@ fn podman_runs_every_kind_of_pod_and_leaves_nothing() {
 }
 
 #[test]
+fn a_kubelet_runs_static_pods_and_leaves_nothing() {
+    let _alone = alone();
+    let before = Traces::now();
+    let lab = Containerd::start(Version::V1);
+    let kubelet = Kubelet::start(&lab);
+    let container = |name: &str| {
+        json!({
+            "name": name, "image": image::BUSYBOX, "imagePullPolicy": "Never",
+            "command": ["sleep", "1000"],
+        })
+    };
+    let manifest = |name: &str, more: Value| {
+        let mut spec = json!({
+            "terminationGracePeriodSeconds": 1,
+            "containers": [container("one"), container("two")],
+        });
+        let fields = more.as_object().expect("an object").clone();
+        spec.as_object_mut().expect("an object").extend(fields);
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+    };
+    for (name, more, expected) in [
+        ("plain", json!({}), &["net", "ipc", "uts"][..]),
+        (
+            "host-network",
+            json!({"hostNetwork": true}),
+            &["net", "ipc", "uts"],
+        ),
+        (
+            "shared-pid",
+            json!({"shareProcessNamespace": true}),
+            &["net", "ipc", "uts", "pid"],
+        ),
+    ] {
+        let pod = kubelet.run(&manifest(name, more));
+        let containers = ["one", "two"].map(|container| pod.pid(container));
+        assert_eq!(shared(pod.pause_pid(), containers), expected, "{name}");
+        pod.remove();
+    }
+    drop(kubelet);
+    drop(lab);
+    before.assert_restored();
+}
+
+#[test]
 fn pods_outlive_their_runtime() {
     let _alone = alone();
     let before = Traces::now();
@@ -188,6 +236,23 @@ fn pods_outlive_their_runtime() {
 
     // Pods that were not removed go with the node.
     drop(lab);
+    before.assert_restored();
+}
+
+#[test]
+fn a_test_that_fails_leaves_nothing() {
+    let _alone = alone();
+    let before = Traces::now();
+    let failing = thread::spawn(|| {
+        let lab = Containerd::start(Version::V1);
+        let pod = lab.pod("abandoned").run();
+        let _app = pod.container("app").command(["sleep", "1000"]).start();
+        panic!(
+            "this test fails on purpose, after it started pid {}",
+            lab.pid()
+        );
+    });
+    assert!(failing.join().is_err());
     before.assert_restored();
 }
 

@@ -2,7 +2,8 @@
 
 use std::{env, io, process::ExitCode};
 
-use pause_trace_tests::lab::{Containerd, Engine, Node, Sharing, Version};
+use pause_trace_tests::lab::{Containerd, Engine, Kubelet, Node, Sharing, Version, image};
+use serde_json::json;
 
 fn main() -> ExitCode {
     let runtime = env::args().nth(1).unwrap_or_default();
@@ -11,8 +12,9 @@ fn main() -> ExitCode {
         "containerd-2" => containerd(Version::V2),
         "docker" => engine(&Engine::docker()),
         "podman" => engine(&Engine::podman()),
+        "kubelet" => kubelet(),
         _ => {
-            eprintln!("usage: lab containerd-1|containerd-2|docker|podman");
+            eprintln!("usage: lab containerd-1|containerd-2|docker|podman|kubelet");
             return ExitCode::from(2);
         }
     }
@@ -37,6 +39,20 @@ fn engine(engine: &Engine) {
     let app = pod.container(&["sleep", "1000000"]);
     println!("pause {}, app {}", pod.pause.pid(), app.pid());
     hold(engine.node());
+}
+
+fn kubelet() {
+    let lab = Containerd::start(Version::V1);
+    let kubelet = Kubelet::start(&lab);
+    let pod = kubelet.run(&json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "by-hand"},
+        "spec": {"terminationGracePeriodSeconds": 1, "containers": [{
+            "name": "app", "image": image::BUSYBOX, "imagePullPolicy": "Never",
+            "command": ["sleep", "1000000"],
+        }]},
+    }));
+    println!("pause {}, app {}", pod.pause_pid(), pod.pid("app"));
+    hold(lab.node());
 }
 
 /// Says how to be on a node, and keeps it until the end of the input.

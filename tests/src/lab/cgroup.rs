@@ -80,6 +80,18 @@ impl Cgroup {
             .try_for_each(|directory| remove_tree(&directory.join(path), until))
     }
 
+    /// Whether one of this name, somewhere below it, has children.
+    pub(super) fn has_children(&self, name: &str) -> bool {
+        fn search(directory: &Path, name: &str) -> bool {
+            let children = children(directory);
+            (directory.ends_with(name) && !children.is_empty())
+                || children.iter().any(|child| search(child, name))
+        }
+        self.directories
+            .iter()
+            .any(|directory| search(directory, name))
+    }
+
     fn processes(&self) -> BTreeSet<i32> {
         fn collect(directory: &Path, found: &mut BTreeSet<i32>) {
             let pids = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();

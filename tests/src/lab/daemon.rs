@@ -46,6 +46,8 @@ struct Heard {
 #[derive(Debug, Default)]
 struct State {
     lines: Vec<String>,
+    /// How many there have been.
+    count: usize,
     ended: bool,
 }
 
@@ -68,14 +70,21 @@ impl Daemon {
     /// Waits until it has said something that is its way to say that it is ready.
     #[track_caller]
     pub(super) fn await_line(&self, words: &str) {
-        let ready =
-            self.wait(|state| state.ended || state.lines.iter().any(|line| line.contains(words)));
+        let ready = self.wait(PATIENCE, |state| {
+            state.ended || state.lines.iter().any(|line| line.contains(words))
+        });
         let ended = self.heard.lock().ended;
         assert!(
             ready && !ended,
             "{} did not say {words:?}: {self}",
             self.name
         );
+    }
+
+    /// Waits until it says something more, or for that long.
+    pub(super) fn await_news(&self, longest: Duration) {
+        let before = self.heard.lock().count;
+        self.wait(longest, |state| state.ended || state.count > before);
     }
 
     /// Its pid.
@@ -98,13 +107,13 @@ impl Daemon {
     fn end(&mut self, signal: Signal) -> Option<ExitStatus> {
         // It is not reaped before that is seen here, so the pid is its own.
         let _ = kill(Pid::from_raw(self.pid()), signal);
-        self.wait(|state| state.ended)
+        self.wait(PATIENCE, |state| state.ended)
             .then(|| self.child.wait().expect("it is our child"))
     }
 
     /// Waits for the news that makes `met` true; whether they came.
-    fn wait(&self, met: impl Fn(&State) -> bool) -> bool {
-        let until = Instant::now() + PATIENCE;
+    fn wait(&self, longest: Duration, met: impl Fn(&State) -> bool) -> bool {
+        let until = Instant::now() + longest;
         let mut state = self.heard.lock();
         while !met(&state) {
             let left = until.saturating_duration_since(Instant::now());
@@ -156,6 +165,7 @@ fn listen(output: impl Read + Send + 'static, heard: Arc<Heard>) {
             state
                 .lines
                 .push(String::from_utf8_lossy(&line).into_owned());
+            state.count += 1;
             heard.news.notify_all();
         }
     });

@@ -270,7 +270,7 @@ impl<'engine> EnginePod<'engine> {
         self.pause.engine.run(image::BUSYBOX, &options, command)
     }
 
-    /// Removes it. With podman its containers go with it.
+    /// Removes it. With podman its containers go with it, with docker they stay.
     #[track_caller]
     pub fn remove(self) {
         let words: Vec<&str> = self.remove.iter().map(String::as_str).collect();

@@ -24,9 +24,9 @@ mod containerd;
 mod daemon;
 mod engine;
 pub mod image;
+mod kubelet;
 mod node;
 #[path = "../../../xtask/src/runtimes/places.rs"]
-#[expect(dead_code, reason = "the kubelet is not started yet")]
 mod places;
 mod pod;
 
@@ -34,5 +34,6 @@ use cache::cache_dir;
 pub use container::{Container, ContainerSpec};
 pub use containerd::{Containerd, Version};
 pub use engine::{Engine, EngineContainer, EnginePod, Sharing};
+pub use kubelet::{Kubelet, StaticPod};
 pub use node::{Node, PREFIX};
 pub use pod::{Pod, PodSpec};

@@ -175,6 +175,11 @@ impl Node {
         command
     }
 
+    /// Whether a cgroup of this name, somewhere below the node's in any hierarchy, has cgroups below it.
+    pub(super) fn has_cgroups_in(&self, name: &str) -> bool {
+        Cgroup::named(&self.name).has_children(name)
+    }
+
     /// Removes a cgroup below the node's.
     pub(super) fn remove_cgroup(&self, path: &str) {
         Cgroup::named(&self.name)

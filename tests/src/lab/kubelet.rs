@@ -1,0 +1,345 @@
+//! A kubelet without an API server: it runs the pods whose manifests lie in a directory.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use nix::mount::{MsFlags, mount};
+use pause_trace_cri::{Detail, messages::PodSandboxState};
+use serde_json::{Value, json};
+
+use super::{Containerd, Node, containerd::installed, daemon::Daemon, image, places};
+
+/// Its own name; a static pod's ends with it.
+const NAME: &str = "node";
+
+/// An address for it: it takes none of loopback's.
+const ADDRESS: &str = "192.0.2.2";
+
+/// Where it finds manifests, as the node calls it.
+const MANIFESTS: &str = "/run/kubelet/manifests";
+
+/// Where it says what it runs, on the node's network.
+const READ_ONLY_API: (&str, u16) = ("127.0.0.1", 10255);
+
+/// How long it may take to do what it was told. Its own loops take some seconds each.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long its log may be silent before it is asked again: not everything that it does is logged.
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// A kubelet that runs beside a containerd. Dropping it ends it; its pods go with the node.
+#[derive(Debug)]
+pub struct Kubelet<'lab> {
+    lab: &'lab Containerd,
+    daemon: Daemon,
+}
+
+/// A pod of a manifest.
+#[derive(Debug)]
+pub struct StaticPod<'kubelet> {
+    kubelet: &'kubelet Kubelet<'kubelet>,
+    name: String,
+    uid: String,
+}
+
+impl<'lab> Kubelet<'lab> {
+    /// Starts kubelet 1.20, which speaks the v1alpha2 of CRI and so takes no containerd 2.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start(lab: &'lab Containerd) -> Self {
+        let node = lab.node();
+        fs::create_dir_all(node.path(MANIFESTS)).expect("the node's directory can be written to");
+        hide_settings(node);
+        let busybox = places::directory(places::BUSYBOX).join("bin/busybox");
+        let address = format!("{ADDRESS}/32");
+        node.run(Command::new(busybox).args(["ip", "address", "add", &address, "dev", "lo"]));
+        let settings = settings(node).to_string();
+        let runtime = "unix:///run/containerd/containerd.sock";
+        let daemon = Daemon::start(
+            "kubelet",
+            node,
+            node.daemon(installed(places::KUBELET).join("kubelet"))
+                .args([
+                    "--config",
+                    node.write("/run/kubelet/config.json", &settings),
+                ])
+                .args(["--container-runtime", "remote"])
+                .args(["--container-runtime-endpoint", runtime])
+                .args(["--image-service-endpoint", runtime])
+                .args(["--pod-infra-container-image", image::PAUSE])
+                .args(["--hostname-override", NAME])
+                .args(["--node-ip", ADDRESS])
+                .args(["--v", "2"]),
+        );
+        let kubelet = Self { lab, daemon };
+        kubelet.until("serves its API", || kubelet.try_pods().map(drop));
+        kubelet
+    }
+
+    /// The containerd that it uses.
+    #[must_use]
+    pub fn lab(&self) -> &'lab Containerd {
+        self.lab
+    }
+
+    /// The pid of the daemon.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.daemon.pid()
+    }
+
+    /// Gives it the manifest of a pod, and waits until all its containers have started.
+    ///
+    /// # Panics
+    /// When they do not.
+    #[must_use]
+    #[track_caller]
+    pub fn run(&self, manifest: &Value) -> StaticPod<'_> {
+        let name = manifest["metadata"]["name"].as_str();
+        let name = name.expect("a pod has a name").to_owned();
+        let directory = self.lab.node().path(MANIFESTS);
+        // It must never read half a manifest, and it passes over hidden files.
+        let hidden = directory.join(format!(".{name}"));
+        fs::write(&hidden, manifest.to_string())
+            .and_then(|()| fs::rename(&hidden, directory.join(format!("{name}.json"))))
+            .unwrap_or_else(|error| panic!("failed to write the manifest of {name}: {error}"));
+        let pod = self.until(&format!("runs {name}"), || {
+            let pod = self.pod(&name)?;
+            let started = pod["status"]["containerStatuses"].as_array()?;
+            let wanted = manifest["spec"]["containers"].as_array()?;
+            let running = started
+                .iter()
+                .filter(|status| status["state"]["running"].is_object());
+            (running.count() == wanted.len()).then_some(pod)
+        });
+        let uid = pod["metadata"]["uid"].as_str().expect("a pod has a uid");
+        StaticPod {
+            kubelet: self,
+            name,
+            uid: uid.to_owned(),
+        }
+    }
+
+    /// What it says of its pods, as the API server would be told.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    #[track_caller]
+    pub fn pods(&self) -> Vec<Value> {
+        self.try_pods()
+            .unwrap_or_else(|| panic!("the kubelet does not answer: {}", self.daemon))
+    }
+
+    /// Waits until a question about it has an answer.
+    ///
+    /// # Panics
+    /// When that takes longer than two minutes.
+    #[track_caller]
+    pub fn until<T>(&self, what: &str, ask: impl Fn() -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(answer) = ask() {
+                return answer;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "not seen: the kubelet {what}; {}",
+                self.daemon
+            );
+            self.daemon.await_news(SILENCE.min(left));
+        }
+    }
+
+    fn pod(&self, name: &str) -> Option<Value> {
+        let full = format!("{name}-{NAME}");
+        let mut pods = self.try_pods()?.into_iter();
+        pods.find(|pod| pod["metadata"]["name"] == *full)
+    }
+
+    fn try_pods(&self) -> Option<Vec<Value>> {
+        let body = self.lab.node().enter(|| get("/pods"))?;
+        let mut answer: Value = serde_json::from_str(&body).ok()?;
+        match answer["items"].take() {
+            Value::Array(pods) => Some(pods),
+            // Go writes an empty list so.
+            Value::Null => Some(Vec::new()),
+            _ => None,
+        }
+    }
+}
+
+impl StaticPod<'_> {
+    /// The pod's name, as the manifest has it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The pod's uid: of a static pod a hash without dashes.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// What the kubelet says of it.
+    ///
+    /// # Panics
+    /// When it says nothing.
+    #[must_use]
+    #[track_caller]
+    pub fn value(&self) -> Value {
+        let pod = self.kubelet.pod(&self.name);
+        pod.unwrap_or_else(|| panic!("the kubelet knows no {}", self.name))
+    }
+
+    /// The id of its sandbox.
+    ///
+    /// # Panics
+    /// When it has none that is ready.
+    #[must_use]
+    #[track_caller]
+    pub fn sandbox(&self) -> String {
+        self.ready_sandbox()
+            .unwrap_or_else(|| panic!("{} has no sandbox that is ready", self.name))
+    }
+
+    /// The pid of its pause.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    #[track_caller]
+    pub fn pause_pid(&self) -> i32 {
+        let (lab, sandbox) = (self.kubelet.lab, self.sandbox());
+        let status = lab.must(lab.client().sandbox_status(&sandbox, Detail::Verbose));
+        let info = status.info().expect("containerd's details can be read");
+        let pid = info.and_then(|info| info.pid).expect("the pause runs");
+        pid.cast_signed()
+    }
+
+    /// The id of a container, as the kubelet knows it now.
+    ///
+    /// # Panics
+    /// When it was not started.
+    #[must_use]
+    #[track_caller]
+    pub fn container(&self, name: &str) -> String {
+        let pod = self.value();
+        let statuses = pod["status"]["containerStatuses"].as_array();
+        let id = statuses
+            .into_iter()
+            .flatten()
+            .find(|status| status["name"] == name)
+            .and_then(|status| {
+                status["containerID"]
+                    .as_str()?
+                    .strip_prefix("containerd://")
+            });
+        id.unwrap_or_else(|| panic!("{} has no container {name}: {pod:#}", self.name))
+            .to_owned()
+    }
+
+    /// The pid of a container's first process.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    #[track_caller]
+    pub fn pid(&self, container: &str) -> i32 {
+        let (lab, id) = (self.kubelet.lab, self.container(container));
+        let status = lab.must(lab.client().container_status(&id, Detail::Verbose));
+        let info = status.info().expect("containerd's details can be read");
+        let pid = info.and_then(|info| info.pid).expect("the container runs");
+        pid.cast_signed()
+    }
+
+    /// Takes its manifest away, and waits until nothing of it runs and its containers' cgroups are gone.
+    ///
+    /// The pod's own cgroup is not waited for: where both versions are mounted, this kubelet leaves that of cgroup2.
+    ///
+    /// # Panics
+    /// When that does not come.
+    #[track_caller]
+    pub fn remove(self) {
+        let node = self.kubelet.lab.node();
+        let manifest = node.path(MANIFESTS).join(format!("{}.json", self.name));
+        fs::remove_file(&manifest)
+            .unwrap_or_else(|error| panic!("failed to remove {}: {error}", manifest.display()));
+        let what = format!("has ended {}", self.name);
+        self.kubelet.until(&what, || {
+            let gone = self.kubelet.pod(&self.name).is_none()
+                && self.ready_sandbox().is_none()
+                && !node.has_cgroups_in(&format!("pod{}", self.uid));
+            gone.then_some(())
+        });
+    }
+
+    fn ready_sandbox(&self) -> Option<String> {
+        let lab = self.kubelet.lab;
+        let mut sandboxes = lab.must(lab.client().sandboxes()).into_iter();
+        let sandbox = sandboxes.find(|sandbox| {
+            let metadata = sandbox.metadata.as_ref();
+            metadata.is_some_and(|metadata| metadata.uid == self.uid)
+                && sandbox.state() == PodSandboxState::Ready
+        });
+        sandbox.map(|sandbox| sandbox.id)
+    }
+}
+
+/// What it is told. The rest are its defaults, as on a node whose operator has changed nothing.
+fn settings(node: &Node) -> Value {
+    json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
+        "address": "127.0.0.1", "readOnlyPort": READ_ONLY_API.1,
+        "authentication": {"anonymous": {"enabled": true}, "webhook": {"enabled": false}},
+        "authorization": {"mode": "AlwaysAllow"},
+        "staticPodPath": MANIFESTS,
+        "cgroupDriver": "cgroupfs", "cgroupRoot": format!("/{}", node.name()),
+        // What a machine that is used for other things may not fulfil.
+        "failSwapOn": false, "makeIPTablesUtilChains": false, "oomScoreAdj": 0,
+        "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%"},
+        "imageGCHighThresholdPercent": 100,
+        "resolvConf": node.write("/run/kubelet/resolv.conf", ""),
+        "volumePluginDir": "/var/lib/kubelet/plugins",
+    })
+}
+
+/// Puts files in the place of the kernel's settings that it would change, on the node only.
+fn hide_settings(node: &Node) {
+    for (setting, value) in [
+        ("vm/overcommit_memory", "1"),
+        ("vm/panic_on_oom", "0"),
+        ("kernel/panic", "10"),
+        ("kernel/panic_on_oops", "1"),
+        ("kernel/keys/root_maxkeys", "1000000"),
+        ("kernel/keys/root_maxbytes", "25000000"),
+    ] {
+        let place = format!("/proc/sys/{setting}");
+        let instead = format!("/run/kubelet/sys/{setting}");
+        node.write(&instead, value);
+        let (from, flags, none) = (Some(instead.as_str()), MsFlags::MS_BIND, None::<&str>);
+        node.enter(|| mount(from, place.as_str(), none, flags, none))
+            .unwrap_or_else(|error| panic!("failed to hide {place}: {error}"));
+    }
+}
+
+/// What the read-only API answers; `None` when it does not, or refuses.
+fn get(path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(READ_ONLY_API).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.split(' ').nth(1).filter(|code| *code == "200")?;
+    Some(body.to_owned())
+}
