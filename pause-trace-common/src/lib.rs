@@ -44,11 +44,13 @@ pub enum Kind {
     OomVictim = 10,
     /// No record: a process that should be watched found no room in the table of watched ones.
     Watch = 11,
+    /// A process that was there before the hooks were ([`Found`]).
+    Found = 12,
 }
 
 impl Kind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Fork,
         Self::Exec,
         Self::Exit,
@@ -61,6 +63,7 @@ impl Kind {
         Self::CgroupAttach,
         Self::OomVictim,
         Self::Watch,
+        Self::Found,
     ];
 
     /// The kind with this number.
@@ -189,6 +192,32 @@ pub struct Free {
     pub header: Header,
     /// The process.
     pub task: Task,
+}
+
+/// A process that an iteration over all tasks came across.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Found {
+    /// Common head.
+    pub header: Header,
+    /// The process.
+    pub task: Task,
+    /// Its parent (`real_parent`).
+    pub parent: Task,
+    /// Its cgroup's id.
+    pub cgroup: u64,
+    /// Its namespaces; of a zombie, what is left of them.
+    pub namespaces: Namespaces,
+    /// Its pid in its own pid namespace.
+    pub ns_pid: u32,
+    /// 1 for a zombie.
+    pub ended: u32,
+    /// Of a zombie, the status that wait(2) will report.
+    pub status: u32,
+    /// Padding.
+    pub padding: u32,
+    /// Its name.
+    pub comm: [u8; COMM_LEN],
 }
 
 /// The system call behind a [`NamespaceChange`].
@@ -373,6 +402,7 @@ const _: () = {
     assert!(size_of::<Fork>() == 16 + 32 + 8 + 40 + 8 + 16);
     assert!(size_of::<Exec>() == 16 + 32 + 8 + 40 + 8 + 16 + FILE_LEN);
     assert!(size_of::<Exit>() == 16 + 32 + 8 + 40 + 8 + 16);
+    assert!(size_of::<Found>() == 16 + 32 + 8 + 40 + 16 + 16);
     assert!(size_of::<Free>() == 32);
     assert!(size_of::<NamespaceChange>() == 16 + 16 + 16 + 40 + 16 + 16);
     assert!(size_of::<SignalGenerate>() == 16 + 32 + 8 + 24 + 32);

@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, LruHashMap},
 };
-use pause_trace_common::{Kind, Namespaces, Task};
+use pause_trace_common::{COMM_LEN, Kind, Namespaces, Task};
 
 use crate::{emit, task::TaskRef};
 
@@ -21,6 +21,10 @@ static WATCHED: HashMap<u32, u64> = HashMap::with_max_entries(32_768, 0);
 /// Watched cgroups by id. New ones below a watched one are added as they are made.
 #[map]
 static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(8_192, 0);
+
+/// Names of container runtimes. Empty while the reference pod alone is watched.
+#[map]
+static RUNTIMES: HashMap<[u8; COMM_LEN], u32> = HashMap::with_max_entries(32, 0);
 
 /// Namespaces, by inode number, that watched processes executed in.
 #[map]
@@ -60,6 +64,12 @@ pub(crate) fn forget(process: &Task) {
     if start == process.start_ns {
         let _ = WATCHED.remove(process.tgid);
     }
+}
+
+/// Whether a process of this name plays the container runtime.
+#[inline(always)]
+pub(crate) fn is_runtime(comm: &[u8; COMM_LEN]) -> bool {
+    RUNTIMES.get_ptr(comm).is_some()
 }
 
 pub(crate) fn is_watched_cgroup(id: u64) -> bool {

@@ -162,7 +162,7 @@ impl Namespaces {
 pub(crate) struct Comm(pub(crate) [u8; 16]);
 
 impl Comm {
-    #[cfg(test)]
+    /// A name of at most 15 bytes; what is longer is cut, as the kernel does.
     pub(crate) fn new(name: &str) -> Self {
         let mut bytes = [0; 16];
         for (to, from) in bytes.iter_mut().take(15).zip(name.bytes()) {
@@ -189,7 +189,7 @@ impl fmt::Debug for Comm {
 }
 
 /// Bytes that a pod chose (a file name, a cgroup path): bounded by the record they came in, escaped wherever shown.
-#[derive(Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Text(pub(crate) Bytes);
 
 impl Text {
@@ -384,6 +384,8 @@ pub(crate) enum Mode {
     Node,
     /// Another container's.
     Target(ContainerId),
+    /// Nobody could say.
+    Unknown,
 }
 
 /// What was asked for, per namespace.
@@ -406,6 +408,17 @@ impl Modes {
             uts: Mode::Pod,
             pid: Mode::Container,
             user: Mode::Node,
+        }
+    }
+
+    /// Of a container that nobody has described.
+    pub(crate) fn unknown() -> Self {
+        Self {
+            net: Mode::Unknown,
+            ipc: Mode::Unknown,
+            uts: Mode::Unknown,
+            pid: Mode::Unknown,
+            user: Mode::Unknown,
         }
     }
 
@@ -570,6 +583,17 @@ pub(crate) enum Fact {
         status: WaitStatus,
         comm: Comm,
     },
+    /// Kernel: a process that was there before the hooks were.
+    Found {
+        process: ProcessId,
+        parent: ProcessId,
+        cgroup: CgroupId,
+        namespaces: Namespaces,
+        ns_pid: u32,
+        /// Of a zombie, how it ended.
+        ended: Option<WaitStatus>,
+        comm: Comm,
+    },
     /// Kernel: a process was reaped, at most an RCU grace period ago.
     Reaped { process: ProcessId },
     /// Kernel: a thread called setns or unshare.
@@ -625,6 +649,9 @@ pub(crate) enum Fact {
     Host { namespaces: Namespaces },
     /// A process that plays the container runtime: what it does to pods is no stranger's doing.
     Runtime { process: ProcessId },
+    /// Names by which the node's container runtimes are known: whoever executes as one of these outside every container is
+    /// the runtime.
+    RuntimeNames { names: Vec<Comm> },
     /// A pod was asked for.
     Pod(PodFact),
     /// A container was asked for.
@@ -638,6 +665,16 @@ pub(crate) enum Fact {
     },
     /// The pod is gone as far as its owner is concerned: nothing of it may be left.
     PodRemoved { pod: PodId },
+    /// The container runtime does not know a sandbox whose pause runs.
+    SandboxUnknown { container: ContainerId },
+    /// A network namespace is kept by a mount, as CNI has it; for which sandbox, where that is known.
+    NamespacePinned {
+        path: Text,
+        namespace: u32,
+        sandbox: Option<ContainerId>,
+    },
+    /// The mount is gone.
+    NamespaceUnpinned { path: Text },
     /// Something was tried inside a container.
     Observed(Observation),
     /// A pause process was looked at.
@@ -665,6 +702,7 @@ impl Fact {
             Self::Fork { .. } => Kind::Fork,
             Self::Exec { .. } => Kind::Exec,
             Self::Exit { .. } => Kind::Exit,
+            Self::Found { .. } => Kind::Found,
             Self::Reaped { .. } => Kind::Free,
             Self::NamespaceChange { .. } => Kind::Namespace,
             Self::Signal(_) => Kind::SignalGenerate,

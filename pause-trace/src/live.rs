@@ -3,17 +3,23 @@
 //! One thread. The rings are read when the kernel says that there is something, and a tick is made when the state says
 //! that something is due; at rest nothing runs.
 
-use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    io::Read as _,
+    time::Duration,
+};
 
 use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
-    event::{Event, Fact, Kind, Ktime, Namespaces},
-    node::procfs,
+    event::{CgroupId, Comm, Event, Fact, Kind, Ktime, Namespaces, Text},
+    news::{Announced, News},
+    node::{identity, procfs},
     probe::{self, Hook, LoadError, Loaded, Options, Readiness, Rings},
     report::Names,
     rules::{Ledger, Rule},
-    state::{Limits, State},
+    state::{Change, Limits, State},
     verdict::Verdict,
 };
 
@@ -30,6 +36,65 @@ pub(crate) struct Live {
     pub(crate) started: Ktime,
 }
 
+/// Something about a container's cgroup: somebody should find out whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// The first process is in it.
+    Entered {
+        cgroup: CgroupId,
+        /// `None` for a cgroup that nobody was seen to make.
+        path: Option<Text>,
+        pid: u32,
+    },
+    Removed {
+        cgroup: CgroupId,
+    },
+}
+
+/// Cgroups that may be containers', and what happened to them.
+#[derive(Debug, Default)]
+struct Arrivals {
+    fresh: Vec<Arrival>,
+    /// Made, and empty so far.
+    empty: HashMap<CgroupId, Text>,
+}
+
+impl Arrivals {
+    fn see(&mut self, event: &Event, state: &State) {
+        match &event.fact {
+            Fact::CgroupMade { cgroup, path } => {
+                if identity::of_container(&path.0).is_some() {
+                    self.empty.insert(*cgroup, path.detached());
+                }
+            }
+            Fact::CgroupRemoved { cgroup, .. } => {
+                self.empty.remove(cgroup);
+                self.fresh.push(Arrival::Removed { cgroup: *cgroup });
+            }
+            Fact::CgroupAttached {
+                cgroup, process, ..
+            }
+            | Fact::Fork {
+                cgroup, process, ..
+            }
+            | Fact::Found {
+                cgroup, process, ..
+            } => {
+                let path = self.empty.remove(cgroup);
+                let is_attached = matches!(event.fact, Fact::CgroupAttached { .. });
+                if path.is_some() || (is_attached && state.cgroup_path(*cgroup).is_none()) {
+                    self.fresh.push(Arrival::Entered {
+                        cgroup: *cgroup,
+                        path,
+                        pid: process.pid,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 /// What waits may look at.
 pub(crate) struct Core {
     /// Dropping it detaches the hooks.
@@ -40,6 +105,11 @@ pub(crate) struct Core {
     /// Verdicts that nobody has taken yet.
     verdicts: Vec<Verdict>,
     events: Vec<Event>,
+    /// Where the node's pods are followed: what nobody has looked at yet.
+    arrivals: Option<Arrivals>,
+    /// Where the node's pods are followed: what nobody has heard of yet.
+    news: Vec<News>,
+    announced: Announced,
     /// The kernel's events that were taken in.
     pub(crate) events_by_kind: BTreeMap<Kind, u64>,
     pub(crate) names: Names,
@@ -77,6 +147,9 @@ impl Live {
                 ledger: Ledger::new(selected),
                 verdicts: Vec::new(),
                 events: Vec::new(),
+                arrivals: None,
+                news: Vec::new(),
+                announced: Announced::default(),
                 events_by_kind: BTreeMap::new(),
                 names: Names::default(),
                 lost: BTreeMap::new(),
@@ -97,10 +170,65 @@ impl Live {
             if let Err(reason) = &hook.how {
                 self.inject(Fact::HookMissing {
                     kind: hook.kind,
-                    reason: crate::event::Text::new(reason),
+                    reason: Text::new(reason),
                 });
             }
         }
+    }
+
+    /// Watches the node's runtimes by their names, these cgroups, and all that is in them; from now on [`Live::arrivals`]
+    /// tells of cgroups that come and go.
+    ///
+    /// The hooks are attached already: what begins meanwhile is reported by them, and what began before is found now.
+    pub(crate) fn follow(
+        &self,
+        names: &[Comm],
+        cgroups: impl Iterator<Item = (CgroupId, Text)>,
+    ) -> anyhow::Result<()> {
+        /// Children whose pid is lower than their parent's are found by the next reading. A chain of more than a few of
+        /// them, each between two wraps of the pids, is no runtime's.
+        const READINGS: u32 = 4;
+        let mut core = self.core.borrow_mut();
+        core.arrivals = Some(Arrivals::default());
+        let raw: Vec<_> = names.iter().map(|name| name.0).collect();
+        core.loaded.watch_names(&raw)?;
+        core.take_in(Some(Fact::RuntimeNames {
+            names: names.to_vec(),
+        }))?;
+        for (cgroup, path) in cgroups {
+            core.loaded.watch_cgroup(cgroup)?;
+            core.take_in(Some(Fact::CgroupMade { cgroup, path }))?;
+        }
+        let mut found = 0;
+        for _ in 0..READINGS {
+            core.loaded.iterator()?.read_to_end(&mut Vec::new())?;
+            core.take_in(None)?;
+            let now_found = core.events_by_kind.get(&Kind::Found).copied().unwrap_or(0);
+            if now_found == found {
+                break;
+            }
+            found = now_found;
+        }
+        Ok(())
+    }
+
+    /// What happened to containers' cgroups since the last call.
+    pub(crate) fn take_arrivals(&self) -> Vec<Arrival> {
+        let mut core = self.core.borrow_mut();
+        let arrivals = core.arrivals.as_mut();
+        arrivals
+            .map(|arrivals| std::mem::take(&mut arrivals.fresh))
+            .unwrap_or_default()
+    }
+
+    /// The same, once something has.
+    pub(crate) async fn arrivals(&self) -> Vec<Arrival> {
+        self.until(|core| {
+            let arrivals = core.arrivals.as_ref()?;
+            (!arrivals.fresh.is_empty()).then_some(())
+        })
+        .await;
+        self.take_arrivals()
     }
 
     /// Reads and judges until the rings fail. Dropping the future stops it; nothing is lost by that.
@@ -176,6 +304,11 @@ impl Live {
         self.changed.notified()
     }
 
+    /// What happened to the node's pods since the last call.
+    pub(crate) fn news(&self) -> Vec<News> {
+        std::mem::take(&mut self.core.borrow_mut().news)
+    }
+
     /// The verdicts since the last call.
     pub(crate) fn verdicts(&self) -> Vec<Verdict> {
         std::mem::take(&mut self.core.borrow_mut().verdicts)
@@ -211,6 +344,9 @@ impl Core {
             if let Some(kind) = event.fact.record() {
                 *self.events_by_kind.entry(kind).or_default() += 1;
             }
+            if let Some(arrivals) = &mut self.arrivals {
+                arrivals.see(event, &self.state);
+            }
             self.names.learn(event);
             if let Fact::Lost { kind, count } = &event.fact {
                 *self.lost.entry(*kind).or_default() += count;
@@ -220,7 +356,18 @@ impl Core {
                 self.loaded
                     .forget_namespaces(&self.state.namespaces_of(pod))?;
             }
-            self.ledger.judge(&mut self.state, event);
+            if self.arrivals.is_some() {
+                let (news, announced) = (&mut self.news, &mut self.announced);
+                let hear = |change: &Change, state: &State, ledger: &Ledger| {
+                    let counts = |pod: &_| ledger.counts_of(pod);
+                    let told = News::of(event.time, change, state, counts);
+                    // A container that is described again is judged again, and yet has started once.
+                    news.extend(told.filter(|told| announced.take(told)));
+                };
+                self.ledger.judge_and_tell(&mut self.state, event, hear);
+            } else {
+                self.ledger.judge(&mut self.state, event);
+            }
         }
         self.verdicts.append(&mut self.ledger.take());
         events.clear();

@@ -3,7 +3,10 @@
 mod cli;
 mod event;
 mod live;
+mod news;
 mod node;
+mod pods;
+
 mod probe;
 mod reference;
 mod report;

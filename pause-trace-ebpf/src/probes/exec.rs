@@ -15,7 +15,11 @@ fn exec(ctx: BtfTracePointContext) -> i32 {
     let bprm = ctx.arg::<*const u8>(2);
     // The process that executes is the one that runs.
     if !filter::is_current_watched() {
-        return 0;
+        // A runtime that is started while we watch. The name is the new one (begin_new_exec, fs/exec.c).
+        if !filter::is_runtime(&process.comm()) {
+            return 0;
+        }
+        filter::watch(&process.identity());
     }
     aya_log_ebpf::debug!(&ctx, "exec {}", process.tgid());
     emit::lifecycle::<Exec>(Kind::Exec, |record, header| {

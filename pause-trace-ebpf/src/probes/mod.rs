@@ -4,6 +4,7 @@ mod cgroup;
 mod exec;
 mod exit;
 mod fork;
+mod found;
 mod namespace;
 mod oom;
 mod reap;

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::{End, Exit, Global, Usage, exit::Tally, output::Output, progress::Progress};
 use crate::{
+    news::News,
     report::{
         self, Clock, Failed, Hello, Loss, Names, Report, ScenarioResult, Settings, Summary, Target,
         TextReport,
@@ -97,6 +98,10 @@ impl Console {
             self.echo(|echo| echo.scenario(scenario));
         }
         Ok(())
+    }
+
+    pub(crate) fn news(&mut self, news: &News, names: &Names) -> Result<(), Failed> {
+        self.tell(|report| report.news(news, names))
     }
 
     pub(crate) fn loss(&mut self, loss: &Loss) -> Result<(), Failed> {

@@ -7,7 +7,7 @@ use nix::{sys::utsname::uname, unistd::Uid};
 use super::{
     Global,
     doctor::{Check, State},
-    verify,
+    session,
 };
 use crate::{
     event::Kind,
@@ -174,7 +174,7 @@ fn tracefs() -> Check {
 }
 
 async fn hooks(layout: &Layout, global: &Global) -> Vec<Check> {
-    let live = match Live::start(&verify::options(layout, global), Limits::REFERENCE, |_| {
+    let live = match Live::start(&session::options(layout, global), Limits::REFERENCE, |_| {
         true
     })
     .await

@@ -16,8 +16,10 @@ mod progress;
 pub(crate) mod rules;
 pub(crate) mod run;
 mod select;
+mod session;
 mod suggest;
 mod verify;
+pub(crate) mod watch;
 
 use std::{
     io::{self, Write},
@@ -85,6 +87,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(run::Args),
+    Watch(watch::Args),
     Check(check::Args),
     Rules(rules::Args),
     Explain(explain::Args),
@@ -100,6 +103,7 @@ pub(crate) fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
     let result = match command {
         Command::Run(args) => args.run(&global),
+        Command::Watch(args) => args.run(&global),
         Command::Check(args) => args.run(&global),
         Command::Rules(args) => args.run(&global),
         Command::Explain(args) => args.run(&global),

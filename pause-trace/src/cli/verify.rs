@@ -3,28 +3,25 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context as _, Result};
-use nix::{
-    sys::utsname::{UtsName, uname},
-    time::{ClockId, clock_gettime},
-};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
 
-use super::{Console, End, Exit, Global, output::Output, select::Selection};
+use super::{
+    Console, End, Exit, Global,
+    output::Output,
+    select::Selection,
+    session::{self, Interrupt, Losses},
+};
 use crate::{
-    event::Kind,
     live::Live,
     node::cgroup::Layout,
-    probe::{self, Options},
+    probe,
     reference::{
         check::{self, Played},
         pod::Pause,
         scenario::Scenario,
         stage::Stage,
     },
-    report::{Clock, Failed, Hello, Hook, Loss, ScenarioResult, Summary},
+    report::{Failed, ScenarioResult},
     rules::{self, Counts},
     state::Limits,
     verdict::{Outcome, Verdict},
@@ -45,29 +42,6 @@ enum Message {
     Played(Box<Played>),
 }
 
-/// What the probe is told: which cgroup hierarchy to watch, and how.
-pub(super) fn options(layout: &Layout, global: &Global) -> Options {
-    let watched = layout.watched();
-    let controller = watched
-        .controllers
-        .iter()
-        .find(|name| !name.starts_with("name="));
-    let hierarchy = controller.map(|name| (name.clone(), watched.id));
-    Options {
-        hierarchy,
-        namespace_hook: global.namespace_hook,
-        kernel_log: global.kernel_log,
-    }
-}
-
-/// The time of day for reports.
-fn clock() -> Result<Clock> {
-    let realtime =
-        clock_gettime(ClockId::CLOCK_REALTIME).context("failed to read the time of day")?;
-    let realtime = i128::from(realtime.tv_sec()) * 1_000_000_000 + i128::from(realtime.tv_nsec());
-    Ok(Clock::new(realtime, probe::now()))
-}
-
 /// Plays a plan from the first hook to the exit code.
 pub(super) fn run(
     plan: &Plan,
@@ -76,15 +50,8 @@ pub(super) fn run(
     global: &Global,
 ) -> Result<Exit> {
     selection.validate()?;
-    let console = Console::open(output, global, clock()?, false)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("failed to start the event loop")?;
-    let exit = runtime.block_on(play(plan, selection, global, console));
-    // Nothing is left to wait for: what scenarios made is gone when they are dropped.
-    runtime.shutdown_background();
-    exit
+    let console = Console::open(output, global, session::clock()?, false)?;
+    session::block_on(play(plan, selection, global, console))
 }
 
 async fn play(
@@ -94,20 +61,12 @@ async fn play(
     mut console: Console,
 ) -> Result<Exit> {
     // Before anything is made that Ctrl-C would leave behind.
-    let mut interrupt = signal(SignalKind::interrupt()).context("failed to handle SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("failed to handle SIGTERM")?;
-    let mut hang_up = signal(SignalKind::hangup()).context("failed to handle SIGHUP")?;
-    let interrupted = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hang_up.recv() => {}
-        }
-    };
+    let mut interrupt = Interrupt::catch()?;
+    let interrupted = interrupt.received();
     tokio::pin!(interrupted);
 
     let layout = Layout::discover()?;
-    let options = options(&layout, global);
+    let options = session::options(&layout, global);
     let live = Live::start(&options, Limits::REFERENCE, |rule| selection.takes(rule));
     let live = tokio::select! {
         live = live => live?,
@@ -117,7 +76,7 @@ async fn play(
     let stage = Stage::new(live, layout, plan.pause.clone(), plan.pause_args.clone());
     let end = {
         let told = console
-            .hello(&hello(&stage.live))
+            .hello(&session::hello(&stage.live))
             .and_then(|()| console.flush());
         match told {
             Ok(()) => {
@@ -162,29 +121,9 @@ async fn play(
         (End::Finished, Err(failed)) => End::from_failed(failed)?,
         _ => end,
     };
-    let summary = tale.summary(&stage.live, end == End::Interrupted);
+    let is_interrupted = end == End::Interrupted;
+    let summary = session::summary(&stage.live, &tale.untold, tale.scenarios, is_interrupted);
     Ok(console.finish(Some(&summary), end)?)
-}
-
-fn hello(live: &Live) -> Hello {
-    let uname = uname().ok();
-    let text = |part: Option<&std::ffi::OsStr>| {
-        part.map_or(String::new(), |part| part.to_string_lossy().into_owned())
-    };
-    Hello {
-        time: live.started,
-        version: env!("CARGO_PKG_VERSION"),
-        kernel: text(uname.as_ref().map(UtsName::release)),
-        arch: text(uname.as_ref().map(UtsName::machine)),
-        hooks: live
-            .hooks
-            .iter()
-            .map(|hook| Hook {
-                hook: hook.name.to_owned(),
-                how: hook.how.as_ref().map_or("missing", |how| how),
-            })
-            .collect(),
-    }
 }
 
 /// What has been told so far, for the summary.
@@ -195,8 +134,7 @@ struct Tale {
     /// What the ledger counts and was not told: what was planted to be found, and what that left undecided.
     untold: BTreeMap<&'static str, Counts>,
     scenarios: Counts,
-    /// Losses that were told.
-    lost: BTreeMap<Kind, u64>,
+    losses: Losses,
 }
 
 impl Tale {
@@ -207,7 +145,7 @@ impl Tale {
             started: 0,
             untold: BTreeMap::new(),
             scenarios: Counts::default(),
-            lost: BTreeMap::new(),
+            losses: Losses::default(),
         }
     }
 
@@ -301,18 +239,7 @@ impl Tale {
 
     /// What is about no pod: losses, missing hooks.
     fn tell_general(&mut self, stage: &Stage, console: &mut Console) -> Result<(), Failed> {
-        let lost = stage.live.look(|core| core.lost.clone());
-        for (kind, count) in lost {
-            let told = self.lost.entry(kind).or_default();
-            if count > *told {
-                console.loss(&Loss {
-                    time: probe::now(),
-                    kind,
-                    count: count - *told,
-                })?;
-                *told = count;
-            }
-        }
+        self.losses.tell(&stage.live, console)?;
         let verdicts = stage.verdicts_of_none();
         stage.live.look(|core| {
             verdicts
@@ -337,33 +264,5 @@ impl Tale {
         for ((rule, ..), outcome) in standing {
             self.untold.entry(rule).or_default().count(outcome, 1);
         }
-    }
-
-    fn summary(&self, live: &Live, interrupted: bool) -> Summary {
-        let now = probe::now();
-        let untold = |rule: &str| self.untold.get(rule).copied().unwrap_or_default();
-        let counts = live.look(|core| core.ledger.counts().clone());
-        let rules: Vec<_> = counts
-            .iter()
-            .map(|(rule, counts)| (*rule, counts.without(untold(rule))))
-            .collect();
-        live.look(|core| Summary {
-            time: now,
-            verdicts: rules.iter().map(|(_, counts)| *counts).sum(),
-            rules,
-            scenarios: self.scenarios,
-            events: core
-                .events_by_kind
-                .iter()
-                .map(|(kind, count)| (*kind, *count))
-                .collect(),
-            lost: core
-                .lost
-                .iter()
-                .map(|(kind, count)| (*kind, *count))
-                .collect(),
-            duration: now.saturating_sub(live.started),
-            interrupted,
-        })
     }
 }

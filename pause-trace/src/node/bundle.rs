@@ -38,6 +38,8 @@ pub(crate) struct Location {
     reach: PathBuf,
     /// Where conmon wrote the pid of the container's init.
     pid_file: Option<PathBuf>,
+    /// The socket of the daemon that the shim belongs to: its CRI, if it has one.
+    pub(crate) socket: Option<PathBuf>,
 }
 
 /// Who made a bundle.
@@ -256,6 +258,7 @@ pub(crate) mod testing {
             directory: "/bundle".into(),
             reach: "/bundle".into(),
             pid_file: None,
+            socket: None,
         };
         let spec: spec::Spec = serde_json::from_str(config).expect("it is a configuration");
         spec.into_bundle(&location)

@@ -46,7 +46,7 @@ impl Hierarchy {
     }
 
     /// What the kernel calls the cgroup of this directory.
-    fn path(&self, directory: &Path) -> Option<String> {
+    pub(crate) fn path(&self, directory: &Path) -> Option<String> {
         let below = directory.strip_prefix(&self.mount).ok()?;
         Some(format!(
             "{}/{}",

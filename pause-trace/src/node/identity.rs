@@ -40,6 +40,13 @@ pub(crate) struct Identity {
     pub(crate) node: Option<ContainerId>,
 }
 
+/// The container whose own cgroup this is: not one that it made below.
+pub(crate) fn of_container(path: &[u8]) -> Option<Identity> {
+    identify(path)
+        .filter(|(_, below)| below.is_empty())
+        .map(|(identity, _)| identity)
+}
+
 /// Reads a path as the kernel has it, from the root of a hierarchy. With the identity comes the rest of the path, inside
 /// the container: empty, or it begins with a slash.
 ///

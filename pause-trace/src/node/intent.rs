@@ -159,6 +159,11 @@ pub(crate) fn of_container(
                 Entry::New | Entry::Path(_) => Mode::Pod,
             })
         };
+        // Through CRI a container joins nobody but its sandbox, except for pids: whatever path its bundle has, and whoever
+        // has that pid by now.
+        if container.kind == Some(Kind::Container) && kind != NamespaceKind::Pid {
+            return pods();
+        }
         let Some(pid) = joined_pid(path, kind) else {
             return match sandbox.map(|(_, sandbox)| sandbox.namespaces.get(kind)) {
                 Some(Entry::Path(its)) if same(its, path) => pods(),
@@ -166,11 +171,7 @@ pub(crate) fn of_container(
                 _ => Err(unknown(kind, Why::Elsewhere)),
             };
         };
-        // Through CRI a container joins nobody but its sandbox, except for pids. So whoever has the pid by now, it was the
-        // sandbox' when this was written.
-        let is_sandboxs = sandbox.is_some_and(|(_, sandbox)| sandbox.init == Some(pid));
-        let by_cri = container.kind == Some(Kind::Container) && kind != NamespaceKind::Pid;
-        if is_sandboxs || by_cri {
+        if sandbox.is_some_and(|(_, sandbox)| sandbox.init == Some(pid)) {
             return pods();
         }
         let own = sandbox.map(|(id, _)| id).or(container.sandbox.as_ref());

@@ -21,6 +21,11 @@ pub(crate) fn is_gone(process: ProcessId) -> bool {
     }
 }
 
+/// When the process that has a pid started, in clock ticks since boot.
+pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
+    start(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
 /// Field 22 of proc_pid_stat(5), in ticks, counted from behind the name, which may hold anything.
 fn start(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?

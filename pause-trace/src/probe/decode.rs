@@ -107,6 +107,28 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
                 comm: Comm(comm),
             }
         }
+        Kind::Found => {
+            let record::Found {
+                task,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                ended,
+                status,
+                comm,
+                ..
+            } = take(bytes)?;
+            Fact::Found {
+                process: task.into(),
+                parent: parent.into(),
+                cgroup,
+                namespaces: namespaces.into(),
+                ns_pid,
+                ended: (ended != 0).then_some(WaitStatus(status)),
+                comm: Comm(comm),
+            }
+        }
         Kind::Free => Fact::Reaped {
             process: take::<record::Free>(bytes)?.task.into(),
         },

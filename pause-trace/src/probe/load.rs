@@ -1,17 +1,17 @@
 //! Loads the program, tells it what it needs to know, and attaches its hooks.
 
-use std::{path::Path, thread};
+use std::{fs::File, path::Path, thread};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{HashMap, MapData},
-    programs::{BtfTracePoint, FExit, KProbe, ProgramError, TracePoint},
+    programs::{BtfTracePoint, FExit, Iter, KProbe, ProgramError, TracePoint},
 };
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
-use pause_trace_common::Kind;
+use pause_trace_common::{COMM_LEN, Kind};
 
 use super::{
     btf::{BtfError, Types, VMLINUX},
@@ -160,6 +160,13 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
         });
     }
     hooks.push(attach_namespaces(&mut ebpf, &btf, options.namespace_hook));
+    hooks.push(Hook {
+        name: "task iterator",
+        kind: Kind::Found,
+        how: load_iterator(&mut ebpf, &btf)
+            .map(|()| "iter")
+            .map_err(|error| format!("{error:#}")),
+    });
     Ok(Loaded { ebpf, hooks })
 }
 
@@ -183,6 +190,12 @@ fn attach_tracepoint(
     program.load(tracepoint, btf)?;
     program.attach()?;
     Ok(())
+}
+
+/// Since Linux 5.8; attached each time that it is read.
+fn load_iterator(ebpf: &mut Ebpf, btf: &Btf) -> anyhow::Result<()> {
+    let program: &mut Iter = program(ebpf, "found")?;
+    Ok(program.load("task", btf)?)
 }
 
 /// setns and unshare, by the cheapest way that this kernel allows.
@@ -357,6 +370,31 @@ impl Loaded {
         }
         // The self-test's helper has executed in them, and was watched: whoever enters them is no visitor of a pod.
         self.forget_namespaces(&inodes)
+    }
+
+    /// Watches what is in a cgroup, or comes to be.
+    pub(crate) fn watch_cgroup(&mut self, id: u64) -> anyhow::Result<()> {
+        self.map::<u64, u32>("CGROUPS")?.insert(id, 1, 0)?;
+        Ok(())
+    }
+
+    /// Watches processes that execute under one of these names, and all that descends from them.
+    pub(crate) fn watch_names(&mut self, names: &[[u8; COMM_LEN]]) -> anyhow::Result<()> {
+        let mut map = self.map::<[u8; COMM_LEN], u32>("RUNTIMES")?;
+        for name in names {
+            map.insert(name, 1, 0)?;
+        }
+        Ok(())
+    }
+
+    /// A file whose reading to its end makes the program report what is to be watched and was there before it.
+    ///
+    /// # Errors
+    /// When the kernel has no task iterators (before Linux 5.8, or a hardened one).
+    pub(crate) fn iterator(&mut self) -> anyhow::Result<File> {
+        let program: &mut Iter = program(&mut self.ebpf, "found")?;
+        let link = program.attach()?;
+        Ok(program.take_link(link)?.into_file()?)
     }
 
     /// Takes namespaces out of those whose visitors are watched.

@@ -9,6 +9,7 @@ impl Record for record::Header {}
 impl Record for record::Fork {}
 impl Record for record::Exec {}
 impl Record for record::Exit {}
+impl Record for record::Found {}
 impl Record for record::Free {}
 impl Record for record::NamespaceChange {}
 impl Record for record::SignalGenerate {}

@@ -437,6 +437,10 @@ impl ReferencePod<'_> {
             Mode::Pod => pod::PidMode::Pod,
             Mode::Container => pod::PidMode::Container,
             Mode::Node => pod::PidMode::Node,
+            Mode::Unknown => {
+                let why = "a reference container says what it wants".to_owned();
+                return Err(StageError::Unexpected(why));
+            }
             Mode::Target(target) => {
                 let target = self
                     .live

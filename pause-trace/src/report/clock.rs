@@ -13,6 +13,11 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    /// The time of day in UTC, to the millisecond: `20:00:00.123`.
+    pub(crate) fn time_of_day(&self, time: Ktime) -> String {
+        self.utc(time).chars().skip(11).take(12).collect()
+    }
+
     /// From the two clocks, read one right after the other, both in ns.
     pub(crate) fn new(realtime: i128, boottime: Ktime) -> Self {
         Self {

@@ -25,6 +25,7 @@ pub(crate) use text::TextReport;
 
 use crate::{
     event::{Kind, Ktime},
+    news::News,
     rules::Counts,
     text::Look,
     verdict::{Outcome, Verdict},
@@ -50,6 +51,10 @@ pub(crate) trait Report: Send {
     fn hello(&mut self, hello: &Hello) -> io::Result<()>;
     /// A verdict, as the ledger gives it: a worse one about the same subject may follow.
     fn verdict(&mut self, verdict: &Verdict, names: &Names) -> io::Result<()>;
+    /// Something happened to a pod. Reports that are a document about verdicts leave it out.
+    fn news(&mut self, _news: &News, _names: &Names) -> io::Result<()> {
+        Ok(())
+    }
     /// A scenario of the reference check is over. Its verdicts were told before.
     fn scenario(&mut self, scenario: &ScenarioResult) -> io::Result<()>;
     /// Events were dropped.
@@ -149,7 +154,9 @@ pub(crate) fn new(
     settings: Settings,
 ) -> Box<dyn Report> {
     match format {
-        Format::Text => Box::new(TextReport::new(out, settings.look, settings.passes)),
+        Format::Text => Box::new(
+            TextReport::new(out, settings.look, settings.passes).with_clock(settings.clock),
+        ),
         Format::Json => Box::new(json::JsonReport::new(out, settings.clock)),
         Format::Junit => Box::new(junit::JunitReport::new(out)),
         Format::Sarif => Box::new(sarif::SarifReport::new(out, settings.clock)),
@@ -171,6 +178,7 @@ pub(crate) fn kind_name(kind: Kind) -> &'static str {
         Kind::CgroupAttach => "cgroup_attach",
         Kind::OomVictim => "oom_victim",
         Kind::Watch => "watch",
+        Kind::Found => "found",
     }
 }
 

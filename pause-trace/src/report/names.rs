@@ -83,6 +83,18 @@ impl Names {
         }
     }
 
+    /// Whether somebody means this pod by `NAMESPACE/NAME`, or by its uid or the beginning of it.
+    pub(crate) fn is_called(&self, id: &PodId, wanted: &str) -> bool {
+        match wanted.split_once('/') {
+            Some((namespace, name)) => {
+                self.pods.get(id).is_some_and(|(its_namespace, its_name)| {
+                    its_namespace == namespace && its_name == name
+                })
+            }
+            None => !wanted.is_empty() && id.starts_with(wanted),
+        }
+    }
+
     pub(crate) fn container(&self, id: &ContainerId) -> ContainerName {
         ContainerName {
             name: self.containers.get(id).map(|(_, name)| name.clone()),

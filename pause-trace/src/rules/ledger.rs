@@ -22,6 +22,8 @@ pub(super) enum Topic {
     Records(Kind),
     /// A cgroup that nobody declared.
     Cgroup(CgroupId),
+    /// A namespace that is no pod's.
+    Namespace(u32),
 }
 
 /// What is decided once.
@@ -121,6 +123,16 @@ impl Ledger {
 
     /// Gives an event to the state and its consequences to the rules. Verdicts wait in [`Ledger::take`].
     pub(crate) fn judge(&mut self, state: &mut State, event: &Event) {
+        self.judge_and_tell(state, event, |_, _, _| ());
+    }
+
+    /// The same, and gives the consequences to `hear` as well, when the rules have had them.
+    pub(crate) fn judge_and_tell(
+        &mut self,
+        state: &mut State,
+        event: &Event,
+        mut hear: impl FnMut(&Change, &State, &Self),
+    ) {
         let mut changes = std::mem::take(&mut self.changes);
         changes.clear();
         state.apply(event, &mut changes);
@@ -155,6 +167,7 @@ impl Ledger {
                 };
                 (rule.judge)(&context, change, &mut sink);
             }
+            hear(change, state, self);
         }
         state.forget(&changes);
         self.forget(&changes);
@@ -169,6 +182,16 @@ impl Ledger {
     /// What stands, by rule.
     pub(crate) fn counts(&self) -> &BTreeMap<&'static str, Counts> {
         &self.counts
+    }
+
+    /// What stands of a pod that has not been forgotten.
+    pub(crate) fn counts_of(&self, pod: &PodId) -> Counts {
+        let mut counts = Counts::default();
+        let of_pod = |(key, _): &(&Key, &Entry)| key.pod.as_ref() == Some(pod);
+        for (_, entry) in self.entries.iter().filter(of_pod) {
+            counts.count(entry.outcome, 1);
+        }
+        counts
     }
 
     /// Takes an answer in, and makes a verdict of it where it is news: a first answer, a worse one, or one more process

@@ -229,6 +229,7 @@ impl Scene {
             Mode::Pod => pause.pid,
             Mode::Node => HOST.pid,
             Mode::Container => self.unique(),
+            Mode::Unknown => panic!("a scene says what it asks for"),
             Mode::Target(container) => {
                 let target = self
                     .actors

@@ -12,20 +12,16 @@ impl State {
         let place = parent
             .unplaced
             .map(|(place, _)| place)
-            .or(parent.is_unplaced_member.then_some(parent.cgroup));
+            .or(parent.unplaced_member);
         if let Some(child) = self.processes.get_mut(child) {
-            child.is_unplaced_member = place == Some(child.cgroup);
+            child.unplaced_member = place.filter(|place| *place == child.cgroup);
         }
     }
 
     /// Gives a container the processes that are in its cgroup already, as if they had come after it was declared.
     pub(super) fn adopt(&mut self, container: &ContainerId, changes: &mut Vec<Change>) {
-        let Some(known) = self.containers.get(container) else {
-            return;
-        };
-        let (cgroup, pod) = (known.cgroup, known.pod.clone());
         let is_early = |process: &&super::Process| {
-            process.container.is_none() && process.cgroup == cgroup && cgroup != 0
+            process.container.is_none() && self.places.container(process.cgroup) == Some(container)
         };
         let mut early: Vec<_> = self
             .processes
@@ -35,31 +31,56 @@ impl State {
             .collect();
         early.sort_unstable();
         for (_, id) in early {
-            let session = self
-                .processes
-                .get(id)
-                .and_then(|process| self.processes.get(process.born_of)?.session);
-            let Some(process) = self.processes.get_mut(id) else {
-                continue;
-            };
-            process.container = Some(container.clone());
-            process.pod = Some(pod.clone());
-            if process.is_unplaced_member {
-                (process.role, process.session) = (Role::Member, session);
-            }
-            let is_alive = process.is_alive();
-            let executed = process
-                .unplaced
-                .take()
-                .filter(|(place, _)| *place == cgroup);
-            if is_alive {
-                self.count_alive(Some(container), 1);
-            }
-            if let Some((_, time)) = executed {
-                self.executed_inside(time, id, changes);
-            }
-            self.adopt_ended(id);
+            self.place(container, id, changes);
         }
+    }
+
+    /// Gives a container one process that is in its cgroup.
+    pub(super) fn place(
+        &mut self,
+        container: &ContainerId,
+        id: ProcessId,
+        changes: &mut Vec<Change>,
+    ) {
+        let Some((pod, has_init)) = self
+            .containers
+            .get(container)
+            .map(|known| (known.pod.clone(), known.init.is_some()))
+        else {
+            return;
+        };
+        let session = self
+            .processes
+            .get(id)
+            .and_then(|process| self.processes.get(process.born_of)?.session);
+        let comes_from_runtime = self
+            .processes
+            .get(id)
+            .and_then(|process| self.processes.get(process.parent))
+            .is_some_and(|parent| parent.role == Role::Runtime);
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        let is_new = process.container.replace(container.clone()).is_none();
+        process.pod = Some(pod);
+        // Of what was there before us, the first is the entrypoint; an orphan of it has another parent by now.
+        let is_orphan = process.found && has_init && !comes_from_runtime;
+        // Whoever was forked elsewhere and moved here since is not.
+        if process.unplaced_member == Some(process.cgroup) || is_orphan {
+            (process.role, process.session) = (Role::Member, session);
+        }
+        let is_alive = process.is_alive();
+        let executed = process
+            .unplaced
+            .take()
+            .filter(|(place, _)| self.places.container(*place) == Some(container));
+        if is_alive && is_new {
+            self.count_alive(Some(container), 1);
+        }
+        if let Some((_, time)) = executed {
+            self.executed_inside(time, id, changes);
+        }
+        self.adopt_ended(id);
     }
 
     /// What [`State::exited`] would have noted, had the container been known.

@@ -2,7 +2,7 @@
 
 use crate::event::{
     CgroupId, ContainerId, Kind, Ktime, NamespaceCall, Namespaces, Observation, PauseStatus, PodId,
-    ProcessId, Signal,
+    ProcessId, Signal, Text,
 };
 
 /// A consequence of one event, given to the rules after the state has taken it in.
@@ -52,6 +52,10 @@ pub(crate) enum Change {
     TeardownDue { pid_namespace: u32, init: ProcessId },
     /// A pod was removed `Limits::removal` ago.
     RemovalDue(PodId),
+    /// The runtime has not known a sandbox for `Limits::removal`, and its pause runs.
+    SandboxDue(ContainerId),
+    /// A pinned network namespace has had no sandbox for `Limits::pin`.
+    PinDue(Text),
     /// A cgroup that nobody declared was entered `Limits::identity` ago by a process that executed in it.
     IdentityDue {
         process: ProcessId,
@@ -94,6 +98,8 @@ pub(crate) enum On {
     InitDue,
     TeardownDue,
     RemovalDue,
+    SandboxDue,
+    PinDue,
     IdentityDue,
     PodDeclared,
     ContainerDeclared,
@@ -128,6 +134,8 @@ impl Change {
             Self::InitDue { .. } => On::InitDue,
             Self::TeardownDue { .. } => On::TeardownDue,
             Self::RemovalDue(_) => On::RemovalDue,
+            Self::SandboxDue(_) => On::SandboxDue,
+            Self::PinDue(_) => On::PinDue,
             Self::IdentityDue { .. } => On::IdentityDue,
             Self::PodDeclared(_) => On::PodDeclared,
             Self::ContainerDeclared(_) => On::ContainerDeclared,

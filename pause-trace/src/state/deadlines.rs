@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use crate::event::{CgroupId, ContainerId, Ktime, PodId, ProcessId};
+use crate::event::{CgroupId, ContainerId, Ktime, PodId, ProcessId, Text};
 
 /// After how long what has not happened is a fault; all in ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(crate) struct Limits {
     pub(crate) teardown: Ktime,
     /// From a pod's removal to the end of its last process.
     pub(crate) removal: Ktime,
+    /// From the pinning of a network namespace to its having a sandbox.
+    pub(crate) pin: Ktime,
     /// From a container's first exec to its being known.
     pub(crate) identity: Ktime,
     /// Most zombies a pod may have at once.
@@ -24,6 +26,18 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// For real pods on a node that may be busy.
+    pub(crate) const NODE: Self = Self {
+        zombie: 5_000_000_000,
+        stop: 5_000_000_000,
+        init: 30_000_000_000,
+        teardown: 10_000_000_000,
+        removal: 10_000_000_000,
+        pin: 120_000_000_000,
+        identity: 10_000_000_000,
+        zombies: 64,
+    };
+
     /// For the reference pod, where nothing else is to be waited for.
     pub(crate) const REFERENCE: Self = Self {
         zombie: 1_000_000_000,
@@ -31,6 +45,7 @@ impl Limits {
         init: 1_000_000_000,
         teardown: 1_000_000_000,
         removal: 1_000_000_000,
+        pin: 1_000_000_000,
         identity: 1_000_000_000,
         zombies: 64,
     };
@@ -54,6 +69,8 @@ pub(super) enum Deadline {
         init: ProcessId,
     },
     Removal(PodId),
+    Sandbox(ContainerId),
+    Pin(Text),
     Identity {
         process: ProcessId,
         cgroup: CgroupId,

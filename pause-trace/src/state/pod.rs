@@ -1,7 +1,7 @@
 //! Pods and containers: what was asked for, and who plays the parts.
 
 use crate::event::{
-    CgroupId, ContainerId, ContainerKind, Ktime, Modes, Namespaces, PodId, ProcessId, Text,
+    CgroupId, ContainerId, ContainerKind, Ktime, Modes, Namespaces, PodId, ProcessId, Source, Text,
 };
 
 use super::process::Ended;
@@ -21,6 +21,8 @@ pub(crate) struct Container {
     pub(crate) pod: PodId,
     pub(crate) name: Text,
     pub(crate) what: ContainerKind,
+    /// Who told of it last.
+    pub(crate) source: Source,
     pub(crate) cgroup: CgroupId,
     pub(crate) modes: Modes,
     pub(crate) stop_signal: i32,
@@ -37,6 +39,8 @@ pub(crate) struct Container {
     pub(crate) stopping: Option<Stop>,
     /// Processes of it that live.
     pub(crate) alive: u32,
+    /// Of a sandbox: whether the runtime does not know it, as far as it was asked.
+    pub(crate) unknown: bool,
     /// When one of its processes (not its entrypoint, not of an exec session) last ended without a SIGKILL.
     pub(crate) member_left: Option<Ktime>,
     /// When last a signal that asks for or forces an end was counted and not reported, because there were so many.
@@ -47,6 +51,17 @@ pub(crate) struct Container {
     pub(crate) session_reaps: Reaps,
     /// Processes of it that fell to another of the pod when their parent ended; counted when they ended themselves.
     pub(crate) adopted: u64,
+}
+
+/// A network namespace that is kept by a mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pin {
+    pub(crate) namespace: u32,
+    /// Which it was made for. It stays when the sandbox is forgotten.
+    pub(crate) sandbox: Option<ContainerId>,
+    /// The pod of that sandbox.
+    pub(crate) pod: Option<PodId>,
+    pub(crate) since: Ktime,
 }
 
 /// How often something was reaped, and how long the slowest waited, in ns.

@@ -121,6 +121,8 @@ pub(crate) struct Process {
     /// Who has to reap it, as far as known: changes when its parent ends.
     pub(crate) parent: ProcessId,
     pub(crate) comm: Comm,
+    /// Whether it was there before us: what it did before is not known.
+    pub(crate) found: bool,
     /// What it executed last; empty before.
     pub(crate) file: Text,
     /// How often it executed a file inside its container.
@@ -135,8 +137,8 @@ pub(crate) struct Process {
     pub(crate) executed: Option<Ktime>,
     /// Where and when it executed last while nobody knew whose cgroup that was.
     pub(super) unplaced: Option<(CgroupId, Ktime)>,
-    /// Whether it was forked there by a process that had executed there.
-    pub(super) is_unplaced_member: bool,
+    /// Where it was forked by a process that had executed there, while nobody knew whose cgroup that was.
+    pub(super) unplaced_member: Option<CgroupId>,
     pub(crate) ended: Option<Ended>,
     /// When it was reaped. Only a container's entrypoint stays in the state after that.
     pub(crate) reaped: Option<Ktime>,
@@ -163,6 +165,14 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn is_alive(&self) -> bool {
         self.ended.is_none() && self.reaped.is_none()
+    }
+
+    /// What it executed last, by the file's name; by its own where it did so before us.
+    pub(crate) fn executable(&self) -> String {
+        match self.file.0.is_empty() {
+            true => self.comm.to_string(),
+            false => self.file.to_string(),
+        }
     }
 
     /// Whether it ended and waits to be reaped.

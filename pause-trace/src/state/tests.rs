@@ -1,7 +1,11 @@
 //! What the state makes of events, told event by event.
 
+mod found;
+
 use super::*;
-use crate::event::{Mode, Modes, SignalResult, Source};
+use crate::event::{
+    ContainerFact, ContainerKind, Mode, Modes, PodFact, Signal, SignalResult, Source, WaitStatus,
+};
 
 const HOST: Namespaces = Namespaces {
     mnt: 1,
@@ -46,14 +50,20 @@ struct World {
 }
 
 impl World {
-    /// A host with a runtime, and a pod `p` that is declared and has nothing running.
-    fn new() -> Self {
+    /// A host of which nothing else is known.
+    fn bare() -> Self {
         let mut world = Self {
             state: State::new(Limits::REFERENCE),
             now: 0,
             told: HashMap::new(),
         };
         world.tell(Fact::Host { namespaces: HOST });
+        world
+    }
+
+    /// A host with a runtime, and a pod `p` that is declared and has nothing running.
+    fn new() -> Self {
+        let mut world = Self::bare();
         world.tell(Fact::Runtime { process: RUNTIME });
         world.declare_pod();
         world.declare("sandbox", ContainerKind::Sandbox, SANDBOX);

@@ -98,6 +98,7 @@ impl Location {
             directory: siblings.join(&**id).join(last),
             reach: self.reach.join(up).join(&**id).join(last),
             pid_file: None,
+            socket: self.socket.clone(),
         };
         (is_name && holds_bundle(&location.reach)).then_some(location)
     }
@@ -162,6 +163,7 @@ fn of_shim(process: &Path, args: &[&OsStr], id: &str) -> Option<Location> {
         // Through the shim's directory itself, for a path may mean something else in our mount namespace.
         reach: cwd.join("..").join(id),
         pid_file: None,
+        socket: value(args, &["-address", "--address"]).map(PathBuf::from),
     })
 }
 
@@ -181,6 +183,7 @@ fn of_conmon(process: &Path, args: &[&OsStr], id: &str) -> Option<Location> {
         reach: within(&directory),
         pid_file: pid_file.map(|path| within(Path::new(path))),
         directory,
+        socket: None,
     })
 }
 
@@ -209,6 +212,7 @@ fn usual(id: &str, root: &Path) -> Option<Location> {
                 directory,
                 reach,
                 pid_file: None,
+                socket: None,
             })
         })
 }

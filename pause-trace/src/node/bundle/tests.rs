@@ -68,6 +68,7 @@ impl Scratch {
             reach: directory.clone(),
             directory,
             pid_file: None,
+            socket: None,
         }
     }
 }

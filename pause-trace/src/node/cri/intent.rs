@@ -11,7 +11,7 @@ use pause_trace_cri::{
     },
 };
 
-use crate::event::{ContainerFact, ContainerKind, Mode, Modes, PodFact, Source, Text};
+use crate::event::{ContainerFact, ContainerId, ContainerKind, Mode, Modes, PodFact, Source, Text};
 
 /// How long a name is taken: that of a Kubernetes object has at most 253 characters.
 const MAX_NAME: usize = 253;
@@ -28,6 +28,8 @@ const REAL_TIME: (i32, i32) = (34, 64);
 /// A sandbox.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sandbox {
+    /// Its id.
+    pub(crate) id: ContainerId,
     pub(crate) pod: PodFact,
     /// Its pause; `None` where the runtime holds the namespaces without one, as CRI-O does.
     pub(crate) pause: Option<ContainerFact>,
@@ -103,7 +105,12 @@ pub(crate) fn sandbox(answer: &PodSandboxStatusResponse) -> Result<Sandbox, Uncl
         file: info.as_ref().and_then(file),
         source: Source::Cri,
     });
-    Ok(Sandbox { pod, pause, pid })
+    Ok(Sandbox {
+        id: status.id.as_str().into(),
+        pod,
+        pause,
+        pid,
+    })
 }
 
 /// What a verbose answer says of a container of that pod. `image`: the details of its image, for its stop signal.

@@ -1,13 +1,14 @@
 //! The lines themselves: what is written where, and in which order.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use nix::errno::Errno;
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
 use crate::{
-    event::{Kind, Ktime, signal_name},
+    event::{Kind, Ktime, NamespaceKind, signal_name},
+    news::{Happened, News, TOLD},
     report::{
         Clock, Hook, Names, kind_name,
         names::{ContainerName, PodName},
@@ -59,6 +60,7 @@ pub(super) enum Body<'a> {
         about: About<'a>,
         message: &'a str,
     },
+    Pod(Told),
     Scenario {
         #[serde(flatten)]
         when: When,
@@ -93,7 +95,7 @@ pub(super) enum Body<'a> {
     },
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct When {
     time: String,
     ktime_ns: Ktime,
@@ -104,6 +106,89 @@ impl When {
         Self {
             time: clock.utc(time),
             ktime_ns: time,
+        }
+    }
+}
+
+/// Something that happened to a pod.
+#[derive(Default, Serialize)]
+pub(super) struct Told {
+    #[serde(flatten)]
+    when: When,
+    event: &'static str,
+    pod: Option<PodName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<ContainerName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<Process>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found: Option<bool>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    namespaces: BTreeMap<&'static str, u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared: Option<Vec<&'static str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Vec<&'static str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lived_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdicts: Option<Tally>,
+}
+
+impl Told {
+    pub(super) fn new(news: &News, names: &Names, clock: Clock) -> Self {
+        let told = Self {
+            when: When::new(clock, news.time),
+            event: news.what.name(),
+            pod: Some(names.pod(&news.pod)),
+            container: news.container.as_ref().map(|id| names.container(id)),
+            ..Self::default()
+        };
+        let named = |kinds: &[NamespaceKind]| Some(kinds.iter().map(|kind| kind.name()).collect());
+        match &news.what {
+            Happened::Started {
+                process,
+                is_pause,
+                found,
+                namespaces,
+                shared,
+                host,
+            } => Self {
+                process: Some((*process).into()),
+                pause: Some(*is_pause),
+                found: Some(*found),
+                namespaces: TOLD
+                    .into_iter()
+                    .map(|kind| (kind.name(), namespaces.get(kind)))
+                    .collect(),
+                shared: named(shared),
+                host: named(host),
+                ..told
+            },
+            Happened::Ended {
+                process,
+                is_pause,
+                status,
+                lived,
+            } => Self {
+                process: Some((*process).into()),
+                pause: Some(*is_pause),
+                status: Some(status.to_string()),
+                lived_ns: Some(*lived),
+                ..told
+            },
+            Happened::Removed { lived } => Self {
+                lived_ns: Some(*lived),
+                ..told
+            },
+            Happened::Verified { verdicts } => Self {
+                verdicts: Some((*verdicts).into()),
+                ..told
+            },
         }
     }
 }

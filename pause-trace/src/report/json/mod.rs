@@ -9,6 +9,7 @@
 //! | `hello` | first | `time`, `ktime_ns`, `version`, `kernel`, `arch`, `hooks`: [{`hook`, `how`}]; `how` is `missing` where the kernel lacks it |
 //! | `finding` | a promise was broken | `time`, `ktime_ns`, `rule`, `name`, `severity` (`error`, `warning`, `info`), `verdict` (`fail`), `pod`, `container`, `process`, `expected`, `observed`, `message`, `evidence`: [{`time`, `ktime_ns`, `what`}] |
 //! | `verdict` | decided, `pass` and `inconclusive` included; follows each finding, too | as a finding, without `expected`, `observed`, `evidence` |
+//! | `pod` | a pod or container came or went | `time`, `ktime_ns`, `event` (`started`, `ended`, `removed`, `verified`), `pod`, `container`, `process`, `pause`, `found` (it ran before us), `namespaces`: {name: inode}, `shared` and `host`: [names], `status`, `lived_ns`, `verdicts`: {`pass`, `fail`, `inconclusive`} |
 //! | `scenario` | a scenario of the reference check is over | `time`, `ktime_ns`, `family`, `name`, `title`, `verdict`, `proof`, `reason`, `found`: [rule ids], `duration_ns` |
 //! | `loss` | events were dropped | `time`, `ktime_ns`, `kind`, `lost` |
 //! | `summary` | last | `time`, `ktime_ns`, `scenarios`, `verdicts`: {`pass`, `fail`, `inconclusive`}, `rules`: {id: the same}, `events`, `lost`: {kind: count}, `duration_ns`, `interrupted` |
@@ -23,11 +24,12 @@ mod line;
 use std::io::{self, Write};
 
 pub(super) use line::Named;
-use line::{About, Body, Led, Line, When};
+use line::{About, Body, Led, Line, Told, When};
 
 use super::{Clock, Hello, Loss, Names, Report, ScenarioResult, Summary, kind_name, outcome_name};
 use crate::{
     event::Ktime,
+    news::News,
     verdict::{Outcome, Verdict},
 };
 
@@ -91,6 +93,10 @@ impl<W: Write + Send> Report for JsonReport<W> {
             about: About::new(verdict, names, self.clock),
             message: &details.message,
         })
+    }
+
+    fn news(&mut self, news: &News, names: &Names) -> io::Result<()> {
+        self.write(Body::Pod(Told::new(news, names, self.clock)))
     }
 
     fn scenario(&mut self, scenario: &ScenarioResult) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! The report for people: a line a scenario or verdict, a block a violation, and how it all came out.
 
+mod news;
 #[cfg(test)]
 mod tests;
 
@@ -7,11 +8,12 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-use super::{Hello, Loss, Names, Report, ScenarioResult, Summary, kind_name, total};
+use super::{Clock, Hello, Loss, Names, Report, ScenarioResult, Summary, kind_name, total};
 use crate::{
+    news::News,
     rules::Counts,
     text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, Look, TERM, grouped, wrap},
-    verdict::{Duration, Evidence, Outcome, Severity, Values, Verdict},
+    verdict::{Duration, Evidence, Outcome, Severity, Subject, Values, Verdict},
 };
 
 /// Where the columns of a scenario's line begin: name, duration, title, proof.
@@ -26,6 +28,8 @@ pub(crate) struct TextReport<W> {
     look: Look,
     /// Whether verdicts that passed get a line.
     passes: bool,
+    /// For lines that say when something happened.
+    clock: Option<Clock>,
     /// Something was written, and whether it was a block that stands apart.
     written: bool,
     apart: bool,
@@ -37,8 +41,16 @@ impl<W: Write> TextReport<W> {
             out,
             look,
             passes,
+            clock: None,
             written: false,
             apart: false,
+        }
+    }
+
+    pub(crate) fn with_clock(self, clock: Clock) -> Self {
+        Self {
+            clock: Some(clock),
+            ..self
         }
     }
 
@@ -189,6 +201,29 @@ impl<W: Write + Send> Report for TextReport<W> {
             .paint(TERM, &names.subject(&verdict.subject))
             .pad(message)
             .push(&verdict.details.message);
+        self.write(&line)
+    }
+
+    /// `20:00:00.123 + default/web/app  pid 6539 · the pause's net ipc uts · pid 4026532183`
+    fn news(&mut self, news: &News, names: &Names) -> io::Result<()> {
+        self.space(false)?;
+        let (style, mark) = news::mark(&news.what);
+        let subject = Subject {
+            pod: Some(news.pod.clone()),
+            container: news.container.clone(),
+            process: None,
+        };
+        let [mark_at, subject_at, what_at] = news::COLUMNS;
+        let mut line = self.line();
+        if let Some(clock) = self.clock {
+            line.paint(DIM, &clock.time_of_day(news.time));
+        }
+        line.pad(mark_at)
+            .paint(style, mark)
+            .pad(subject_at)
+            .paint(TERM, &names.subject(&subject))
+            .pad(what_at)
+            .push(&news::words(&news.what));
         self.write(&line)
     }
 

@@ -47,7 +47,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 Some(path) => path.to_string(),
                 None => format!("cgroup {cgroup}"),
             };
-            let (pid, file) = (process.id.pid, &process.file);
+            let (pid, file) = (process.id.pid, process.executable());
             let limit = Duration(state.limits.identity);
             let namespaces = &process.namespaces;
             Details::new(format!(

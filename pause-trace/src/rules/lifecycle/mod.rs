@@ -2,7 +2,9 @@
 
 mod init_stuck;
 mod leftovers;
+mod netns_leaked;
 mod pause_died;
+mod pause_leaked;
 mod sandbox_first;
 mod stale_sandbox;
 mod teardown_stalled;
@@ -14,7 +16,9 @@ pub(super) const RULES: &[Rule] = &[
     sandbox_first::RULE,
     pause_died::RULE,
     stale_sandbox::RULE,
+    pause_leaked::RULE,
     leftovers::RULE,
+    netns_leaked::RULE,
     init_stuck::RULE,
     teardown_stalled::RULE,
 ];

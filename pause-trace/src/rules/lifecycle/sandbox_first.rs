@@ -100,7 +100,11 @@ fn judge_pair(context: &Context<'_>, container: &Container, pod: &Pod, sink: &mu
         .observed("too early by", Value::Duration(early))
         .evidence(
             started,
-            format!("exec of {} in container {}", init.file, container.name),
+            format!(
+                "exec of {} in container {}",
+                init.executable(),
+                container.name
+            ),
         )
         .evidence(held, format!("exec of the pause, pid {}", pause.pid))
     });

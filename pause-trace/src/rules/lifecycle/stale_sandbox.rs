@@ -104,7 +104,9 @@ fn judge_replacement(context: &Context<'_>, pause: &Process, pod: &Pod, sink: &m
                     container.started.unwrap_or(init.forked),
                     format!(
                         "exec of {} in container {}, pid {}",
-                        init.file, container.name, init.id.pid
+                        init.executable(),
+                        container.name,
+                        init.id.pid
                     ),
                 );
                 let details = match former.ended {
@@ -160,7 +162,11 @@ fn judge_start(
             .evidence(ended.time, format!("end of the pause: {}", ended.status))
             .evidence(
                 context.now,
-                format!("exec of {} in container {}", init.file, container.name),
+                format!(
+                    "exec of {} in container {}",
+                    init.executable(),
+                    container.name
+                ),
             )
         });
     }

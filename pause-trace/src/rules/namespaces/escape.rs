@@ -132,7 +132,8 @@ fn origin(process: &Process, container: &Container) -> String {
     match process.executed {
         Some(_) => format!(
             "pid {pid} executed {} in container {}",
-            process.file, container.name
+            process.executable(),
+            container.name
         ),
         None => format!(
             "pid {pid} was forked by pid {} in container {}",

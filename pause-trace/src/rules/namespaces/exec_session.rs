@@ -108,7 +108,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         let message = format!("{} executed with {}", session.comm, told.join(", "));
         let evidence = format!(
             "pid {} executed {}; the entrypoint is pid {pid}",
-            session.id.pid, session.file
+            session.id.pid,
+            session.executable()
         );
         differing.iter().fold(
             Details::new(message).evidence(context.now, evidence),

@@ -110,7 +110,7 @@ fn shared(
     kind: NamespaceKind,
 ) -> Option<u32> {
     let is_shared = match membership::mode(container, pod, kind) {
-        Mode::Container => false,
+        Mode::Container | Mode::Unknown => false,
         // The host's user namespace is everybody's: to leave it is to give up rights, not to leave the pod.
         Mode::Node => kind != NamespaceKind::User,
         Mode::Pod | Mode::Target(_) => true,

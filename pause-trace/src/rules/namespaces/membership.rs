@@ -48,6 +48,7 @@ pub(super) fn expected(
             0 => Expected::Unknown("the host's namespaces are not known".to_owned()),
             inode => Expected::Inode(inode, "the host's".to_owned()),
         },
+        Mode::Unknown => Expected::Unknown("what was asked for is not known".to_owned()),
         Mode::Container => Expected::Own,
         Mode::Target(target) => match context
             .state
@@ -153,7 +154,7 @@ fn is_measured_by(
         Mode::Pod => ending::sandbox_for(context.state, container, pod)
             .is_some_and(|sandbox| sandbox.id == other.id),
         Mode::Target(target) => *target == other.id,
-        Mode::Container | Mode::Node => false,
+        Mode::Container | Mode::Node | Mode::Unknown => false,
     }
 }
 
@@ -263,7 +264,10 @@ impl Details {
         inode: u32,
     ) -> Self {
         let (name, pid) = (kind.name(), process.id.pid);
-        let what = format!("pid {pid} executed {} in {name} {inode}", process.file);
+        let what = format!(
+            "pid {pid} executed {} in {name} {inode}",
+            process.executable()
+        );
         self.evidence(process.executed.unwrap_or(context.now), what)
     }
 }

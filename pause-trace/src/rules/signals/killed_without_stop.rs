@@ -15,7 +15,7 @@ pub(super) const RULE: Rule = Rule {
     doc: "\
 ## What it checks
 When the runtime ends a container's init with SIGKILL, a stop signal must have gone before it, unless a grace period of 0 \
-was asked for. Whether one was is part of what was asked for: where that is not known, the answer is inconclusive. Not \
+was asked for. Whether one was is part of what was asked for: where that is not known, the finding is for information only. Not \
 meant are SIGKILLs of the kernel (OOM killer, end of a pid namespace), of strangers (PT310) and of the pod itself. The pause \
 is not judged: runtimes kill it outright, and may.
 
@@ -92,11 +92,17 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             });
         }
         None if pod.removed.is_some() => {}
-        None => sink.inconclusive(Subject::process(init), || {
-            details(format!(
-                "{got}; whether a grace period of 0 was asked for is not known"
-            ))
-        }),
+        // What was sent before we came is not known.
+        None if init.found => {}
+        None => {
+            let needs = (&[Kind::SignalGenerate][..], container.declared);
+            ending::fail_if_seen(context, needs, sink, Subject::process(init), || {
+                details(format!(
+                    "{got}; whether a grace period of 0 was asked for is not known"
+                ))
+                .milder(Severity::Info)
+            });
+        }
     }
 }
 
@@ -144,9 +150,10 @@ mod tests {
     }
 
     #[test]
-    fn a_grace_period_of_0_passes_and_an_unknown_one_is_inconclusive() {
+    fn a_grace_period_of_0_passes_and_an_unknown_one_is_for_information() {
         killed(|scene, _| scene.stop_pod("p", 0)).expect("PT303", &[Outcome::Pass]);
-        killed(|_, _| {}).expect("PT303", &[Outcome::Inconclusive]);
+        let verdicts = killed(|_, _| {}).expect("PT303", &[Outcome::Fail]);
+        assert_eq!(verdicts[0].severity(), Severity::Info);
         killed(|scene, _| scene.remove_pod("p")).expect("PT303", &[]);
     }
 

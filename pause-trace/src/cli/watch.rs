@@ -1,0 +1,267 @@
+//! `watch`: the node's real pods.
+
+use std::{future, time::Duration};
+
+use anyhow::{Context as _, Result};
+use pause_trace_cri::Socket;
+
+use super::{
+    Console, End, Exit, Global,
+    output::Output,
+    select::Selection,
+    session::{self, Interrupt, Losses},
+};
+use crate::{
+    live::Live,
+    node::cgroup::Layout,
+    pods::Follower,
+    report::{Failed, Names},
+    rules::Counts,
+    state::Limits,
+    verdict::{Severity, Verdict},
+};
+
+/// Verify the node's pods: those that run, and those that come, until Ctrl-C
+///
+/// Needs root and the node's own pid namespace. Nothing is changed on the node.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) pods: Pods,
+    #[command(flatten)]
+    pub(crate) runtime: Runtime,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Whom to ask what was asked for.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Runtime {
+    /// The runtime's CRI socket, instead of the one that each container's shim names, or the usual ones
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) cri: Option<Socket>,
+}
+
+/// Which pods are told of, and for how long.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Pods {
+    /// Tell only of this pod: NAMESPACE/NAME, or the beginning of its uid
+    #[arg(long, value_name = "POD")]
+    pub(crate) pod: Option<String>,
+    /// Tell only of findings that are at least this bad
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = Severity::Info)]
+    pub(crate) min_severity: Severity,
+    /// Stop when the pods that run have been verified
+    #[arg(long, conflicts_with = "duration")]
+    pub(crate) once: bool,
+    /// Stop after this long: 30s, 5m, 1h
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) duration: Option<Duration>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pause-trace watch                              what comes and goes, and what is wrong with it
+  pause-trace watch --pod default/web            one pod's start, while it is debugged
+  pause-trace watch --once --format junit        the pods that run now, for CI
+  pause-trace watch --select PT1,PT4 --for 10m";
+
+impl Args {
+    pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
+        self.selection.validate()?;
+        let console = Console::open(&self.output, global, session::clock()?, false)?;
+        session::block_on(self.watch(global, console))
+    }
+
+    async fn watch(&self, global: &Global, mut console: Console) -> Result<Exit> {
+        let mut interrupt = Interrupt::catch()?;
+        let interrupted = interrupt.received();
+        tokio::pin!(interrupted);
+
+        let layout = Layout::discover()?;
+        let options = session::options(&layout, global);
+        let live = Live::start(&options, Limits::NODE, |rule| self.selection.takes(rule));
+        let live = tokio::select! {
+            live = live => live?,
+            () = &mut interrupted => return Ok(console.finish(None, End::Interrupted)?),
+        };
+        let mut teller = Teller {
+            pods: &self.pods,
+            losses: Losses::default(),
+        };
+        let told = console
+            .hello(&session::hello(&live))
+            .and_then(|()| console.flush());
+        let end = match told {
+            Ok(()) => {
+                follow(
+                    &live,
+                    &layout,
+                    (&self.pods, &self.runtime),
+                    &mut teller,
+                    &mut console,
+                    interrupted,
+                )
+                .await?
+            }
+            Err(failed) => End::from_failed(failed)?,
+        };
+        let told = teller.tell(&live, &mut console);
+        let end = match (end, told) {
+            (End::Finished, Err(failed)) => End::from_failed(failed)?,
+            _ => end,
+        };
+        let none = std::collections::BTreeMap::new();
+        let is_interrupted = end == End::Interrupted;
+        let summary = session::summary(&live, &none, Counts::default(), is_interrupted);
+        Ok(console.finish(Some(&summary), end)?)
+    }
+}
+
+/// Follows the node's pods until something ends it.
+pub(super) async fn follow(
+    live: &Live,
+    layout: &Layout,
+    (pods, runtime): (&Pods, &Runtime),
+    teller: &mut Teller<'_>,
+    console: &mut Console,
+    interrupted: impl Future<Output = ()>,
+) -> Result<End> {
+    let mut follower = Follower::start(live, layout, runtime.cri.clone())
+        .context("failed to look at the node's pods")?;
+    let settled = follower.settled();
+    let (pump, following) = (live.pump(), follower.run());
+    let time_is_up = async {
+        match pods.duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None if pods.once => settled.await,
+            None => future::pending().await,
+        }
+    };
+    tokio::pin!(pump, following, time_is_up, interrupted);
+    loop {
+        let changed = live.changed();
+        if let Err(failed) = teller.tell(live, console) {
+            return Ok(End::from_failed(failed)?);
+        }
+        tokio::select! {
+            biased;
+            () = &mut interrupted => return Ok(End::Interrupted),
+            result = &mut pump => result.context("failed to read the kernel's events")?,
+            result = &mut following => result?,
+            () = &mut time_is_up => return Ok(End::Finished),
+            () = changed => {}
+            () = console.tick() => {}
+        }
+    }
+}
+
+/// Tells of what was asked for, in the order it happened.
+pub(super) struct Teller<'a> {
+    pub(super) pods: &'a Pods,
+    pub(super) losses: Losses,
+}
+
+impl Teller<'_> {
+    fn tell(&mut self, live: &Live, console: &mut Console) -> Result<(), Failed> {
+        let (news, verdicts) = (live.news(), live.verdicts());
+        if news.is_empty() && verdicts.is_empty() {
+            return self.losses.tell(live, console);
+        }
+        live.look(|core| {
+            let mut verdicts = verdicts.iter().peekable();
+            for news in &news {
+                while let Some(verdict) = verdicts.next_if(|verdict| verdict.time < news.time) {
+                    self.verdict(verdict, &core.names, console)?;
+                }
+                if self.pods.takes(&news.pod, &core.names) {
+                    console.news(news, &core.names)?;
+                }
+            }
+            verdicts.try_for_each(|verdict| self.verdict(verdict, &core.names, console))
+        })?;
+        self.losses.tell(live, console)?;
+        console.flush()
+    }
+
+    fn verdict(
+        &self,
+        verdict: &Verdict,
+        names: &Names,
+        console: &mut Console,
+    ) -> Result<(), Failed> {
+        let is_asked_for = match &verdict.subject.pod {
+            Some(pod) => self.pods.takes(pod, names),
+            None => true,
+        };
+        if is_asked_for && verdict.severity() >= self.pods.min_severity {
+            console.verdict(verdict, names)?;
+        }
+        Ok(())
+    }
+}
+
+impl Pods {
+    /// Whether a pod is to be told of.
+    fn takes(&self, pod: &crate::event::PodId, names: &Names) -> bool {
+        self.pod
+            .as_ref()
+            .is_none_or(|wanted| names.is_called(pod, wanted))
+    }
+}
+
+/// `30s`, `5m`, `1h`, `500ms`; a bare number is seconds.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "a duration is a number with a unit: 500ms, 30s, 5m, 1h".to_owned())?;
+    let ms = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(format!("\"{unit}\" is no unit of time: ms, s, m or h")),
+    };
+    let ms = number
+        .checked_mul(ms)
+        .ok_or_else(|| format!("{text} is longer than time is counted"))?;
+    Ok(Duration::from_millis(ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        for (text, ms) in [
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("250ms", 250),
+            ("2", 2_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(ms)),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "s",
+            "5 s",
+            "-3s",
+            "5d",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

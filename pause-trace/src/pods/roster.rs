@@ -1,0 +1,345 @@
+//! Which containers make which pod, what was asked of them, and when a pod is gone. Pure: what was learned of a container
+//! goes in, facts come out.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::{
+    event::{
+        CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, Mode, Modes, PodFact, PodId,
+        Source, Text,
+    },
+    node::{
+        bundle::{Bundle, Kind},
+        cri::Known,
+        identity::Identity,
+        intent::{self, Holder, Intent},
+    },
+};
+
+/// Most containers that wait for a sandbox which may never be told of.
+const MOST_WAITING: usize = 1_024;
+
+/// A container whose cgroup is there, as somebody described it.
+#[derive(Clone, Debug)]
+struct Member {
+    container: ContainerId,
+    cgroup: CgroupId,
+    /// Its own id, for a sandbox.
+    sandbox: ContainerId,
+    /// Of the pod, from the path of its cgroup.
+    uid: Option<PodId>,
+    bundle: Option<Bundle>,
+    intent: Option<Intent>,
+    /// What CRI says.
+    asked: Option<(PodFact, ContainerFact)>,
+}
+
+/// What is known of the pods whose cgroups are there.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    members: HashMap<ContainerId, Member>,
+    by_cgroup: HashMap<CgroupId, ContainerId>,
+    /// Containers of no pod, so far: Docker's, which become a pod's sandbox when another joins them.
+    loose: HashSet<ContainerId>,
+    /// Containers that became known before their sandbox.
+    waiting: Vec<ContainerId>,
+    /// Sandboxes that have been declared, with their pod and whether its pid mode is known.
+    sandboxes: HashMap<ContainerId, (PodId, bool)>,
+    /// The cgroups of each pod, its sandboxes' too.
+    pods: HashMap<PodId, HashSet<CgroupId>>,
+}
+
+impl Roster {
+    /// Takes in a container's bundle, and gives what is to be declared. `who` says which container, if any, a process is
+    /// in that is older than this one; `None` where there is no such process.
+    pub(crate) fn bundle(
+        &mut self,
+        cgroup: CgroupId,
+        identity: &Identity,
+        bundle: Bundle,
+        who: impl Fn(u32) -> Option<Option<ContainerId>>,
+    ) -> Vec<Fact> {
+        let id = identity.container.clone();
+        let holder = |pid| match who(pid) {
+            None => Holder::Nobody,
+            Some(None) => Holder::Node,
+            Some(Some(id)) => Holder::Container {
+                sandbox: self.members.get(&id).map(|member| member.sandbox.clone()),
+                id,
+            },
+        };
+        let joined = match bundle.kind {
+            Some(Kind::Sandbox) => Some(id.clone()),
+            Some(Kind::Container) => bundle.sandbox.clone(),
+            None if identity.podman_pod.is_some() => {
+                Some(bundle.sandbox.clone().unwrap_or(id.clone()))
+            }
+            None => bundle
+                .sandbox
+                .clone()
+                .or_else(|| intent::joined(&bundle, &holder)),
+        };
+        let sandbox_bundle = joined
+            .as_ref()
+            .filter(|sandbox| **sandbox != id)
+            .and_then(|sandbox| Some((sandbox, self.members.get(sandbox)?.bundle.as_ref()?)));
+        let is_sandbox = joined.as_ref() == Some(&id);
+        let intent = if is_sandbox {
+            intent::of_sandbox(&bundle)
+        } else {
+            intent::of_container(&bundle, sandbox_bundle, holder)
+        };
+        let member = Member {
+            container: id.clone(),
+            cgroup,
+            sandbox: joined.clone().unwrap_or(id.clone()),
+            uid: bundle
+                .pod
+                .uid
+                .clone()
+                .or(identity.pod.clone().map(|(uid, _)| uid)),
+            bundle: Some(bundle),
+            intent: Some(intent),
+            asked: None,
+        };
+        self.by_cgroup.insert(cgroup, id.clone());
+        self.members.insert(id.clone(), member);
+        let Some(sandbox) = joined else {
+            self.loose.insert(id);
+            return Vec::new();
+        };
+        let mut facts = Vec::new();
+        if self.loose.remove(&sandbox) {
+            self.promote(&sandbox, &mut facts);
+        }
+        facts.extend(self.declare(&id));
+        facts
+    }
+
+    /// Takes in what CRI says of a container that has a cgroup. It says nothing of a container without a pause where the
+    /// sandbox was asked for.
+    pub(crate) fn asked(&mut self, cgroup: CgroupId, id: &ContainerId, known: Known) -> Vec<Fact> {
+        let Known {
+            sandbox, container, ..
+        } = known;
+        let Some(fact) = container.or(sandbox.pause) else {
+            return Vec::new();
+        };
+        let its_sandbox = match fact.what {
+            ContainerKind::Sandbox => id.clone(),
+            _ => sandbox.id,
+        };
+        self.loose.remove(id);
+        self.by_cgroup.insert(cgroup, id.clone());
+        let member = self.members.entry(id.clone()).or_insert_with(|| Member {
+            container: id.clone(),
+            cgroup,
+            sandbox: its_sandbox.clone(),
+            uid: None,
+            bundle: None,
+            intent: None,
+            asked: None,
+        });
+        member.sandbox = its_sandbox;
+        member.asked = Some((sandbox.pod, fact));
+        self.declare(id)
+    }
+
+    /// A container whose namespaces another has joined is what a sandbox is.
+    fn promote(&mut self, sandbox: &ContainerId, facts: &mut Vec<Fact>) {
+        if let Some(member) = self.members.get_mut(sandbox) {
+            member.intent = member.bundle.as_ref().map(intent::of_sandbox);
+            facts.extend(self.declare(sandbox));
+        }
+    }
+
+    /// Declares a container, once its sandbox has been; again, when more is known of it.
+    fn declare(&mut self, id: &ContainerId) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        let Some(member) = self.members.get(id) else {
+            return facts;
+        };
+        if member.is_sandbox() {
+            let (fact, knows_pids) = member.pod_fact();
+            let pod = fact.pod.clone();
+            facts.push(Fact::Pod(fact));
+            self.sandboxes.insert(id.clone(), (pod, knows_pids));
+        } else if !self.sandboxes.contains_key(&member.sandbox) {
+            if self.waiting.len() < MOST_WAITING && !self.waiting.contains(id) {
+                self.waiting.push(id.clone());
+            }
+            return facts;
+        }
+        self.take_in(id, &mut facts);
+        let (ready, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|early| {
+                self.members
+                    .get(early)
+                    .is_some_and(|early| early.sandbox == *id)
+            });
+        self.waiting = waiting;
+        let ready: Vec<ContainerId> = ready;
+        for early in ready {
+            self.take_in(&early, &mut facts);
+        }
+        facts
+    }
+
+    fn take_in(&mut self, id: &ContainerId, facts: &mut Vec<Fact>) {
+        let Some(member) = self.members.get(id) else {
+            return;
+        };
+        let Some((pod, knows_pids)) = self.sandboxes.get(&member.sandbox).cloned() else {
+            return;
+        };
+        // Kubernetes gives all containers of a pod the same pid mode: the first says what the sandbox' bundle does not.
+        let modes = member.modes();
+        if !knows_pids
+            && !member.is_sandbox()
+            && matches!(modes.pid, Mode::Pod | Mode::Container)
+            && let Some(sandbox) = self.members.get(&member.sandbox)
+        {
+            let (mut fact, _) = sandbox.pod_fact();
+            fact.modes.pid = modes.pid.clone();
+            facts.push(Fact::Pod(fact));
+            self.sandboxes
+                .insert(member.sandbox.clone(), (pod.clone(), true));
+        }
+        facts.push(Fact::Container(member.fact(&pod, modes)));
+        self.pods.entry(pod).or_default().insert(member.cgroup);
+    }
+
+    /// A cgroup is gone. With the last of a pod's cgroups goes the pod: a container that is restarted leaves its sandbox
+    /// behind, and a sandbox that is replaced has ended together with its containers.
+    pub(crate) fn removed(&mut self, cgroup: CgroupId) -> Option<Fact> {
+        let id = self.by_cgroup.remove(&cgroup)?;
+        let gone = self.members.remove(&id)?;
+        self.loose.remove(&id);
+        self.waiting.retain(|waiting| *waiting != id);
+        let (pod, _) = self.sandboxes.get(&gone.sandbox)?.clone();
+        let left = self.pods.get_mut(&pod)?;
+        left.remove(&cgroup);
+        let is_last = left.is_empty();
+        // Members that are left still ask whose they are.
+        let has_members = self
+            .members
+            .values()
+            .any(|member| member.sandbox == gone.sandbox);
+        if !has_members {
+            self.sandboxes.remove(&gone.sandbox);
+        }
+        is_last.then(|| {
+            self.pods.remove(&pod);
+            Fact::PodRemoved { pod }
+        })
+    }
+
+    /// Whether a container has this cgroup still.
+    pub(crate) fn has(&self, cgroup: CgroupId, id: &ContainerId) -> bool {
+        self.by_cgroup.get(&cgroup) == Some(id)
+    }
+
+    /// Whether a container is a sandbox that has been declared.
+    pub(crate) fn is_sandbox(&self, id: &ContainerId) -> bool {
+        self.sandboxes.contains_key(id)
+    }
+}
+
+impl Member {
+    fn is_sandbox(&self) -> bool {
+        self.sandbox == self.container
+    }
+
+    fn short(id: &str) -> Text {
+        Text::new(id.get(..12).unwrap_or(id))
+    }
+
+    /// The pod that this sandbox is of, and whether its pid mode is known: a bundle leaves that open.
+    fn pod_fact(&self) -> (PodFact, bool) {
+        let source = self.source();
+        if let Some((pod, _)) = &self.asked {
+            return (pod.clone(), true);
+        }
+        let names = self.bundle.as_ref().map(|bundle| &bundle.pod);
+        let named = |text: Option<&Text>| text.cloned();
+        let knows_pids = self
+            .intent
+            .as_ref()
+            .is_some_and(|intent| intent.pid.is_ok());
+        let fact = PodFact {
+            pod: self.uid.clone().unwrap_or_else(|| self.container.clone()),
+            namespace: named(names.and_then(|names| names.namespace.as_ref()))
+                .unwrap_or_else(|| Text::new("-")),
+            name: named(names.and_then(|names| names.name.as_ref()))
+                .unwrap_or_else(|| Self::short(&self.container)),
+            modes: self.modes(),
+            source,
+        };
+        (fact, knows_pids)
+    }
+
+    fn fact(&self, pod: &PodId, modes: Modes) -> ContainerFact {
+        if let Some((_, fact)) = &self.asked {
+            return ContainerFact {
+                pod: pod.clone(),
+                cgroup: self.cgroup,
+                ..fact.clone()
+            };
+        }
+        let bundle = self.bundle.as_ref();
+        let name = bundle
+            .and_then(|bundle| bundle.name.clone())
+            .unwrap_or_else(|| match self.is_sandbox() {
+                true => Text::new("pause"),
+                false => Self::short(&self.container),
+            });
+        let what = match modes.pid {
+            _ if self.is_sandbox() => ContainerKind::Sandbox,
+            Mode::Target(_) => ContainerKind::Ephemeral,
+            _ => ContainerKind::App,
+        };
+        let stop_signal = bundle.and_then(|bundle| bundle.stop_signal);
+        ContainerFact {
+            container: self.container.clone(),
+            pod: pod.clone(),
+            name,
+            what,
+            cgroup: self.cgroup,
+            modes,
+            stop_signal: stop_signal.unwrap_or(nix::libc::SIGTERM),
+            file: None,
+            source: self.source(),
+        }
+    }
+
+    fn source(&self) -> Source {
+        match self.asked {
+            Some(_) => Source::Cri,
+            None => Source::Bundle,
+        }
+    }
+
+    /// What was asked for: by whom it was asked, where that is known, else as the bundle has it.
+    fn modes(&self) -> Modes {
+        if let Some((_, fact)) = &self.asked {
+            return fact.modes.clone();
+        }
+        let Some(intent) = self.intent.clone() else {
+            return Modes::unknown();
+        };
+        let or_unknown = |mode: Result<Mode, intent::Unknown>| mode.unwrap_or(Mode::Unknown);
+        let pid = match intent.pid {
+            // A sandbox has a pid namespace of its own, whether its containers share it or not.
+            Err(_) if self.is_sandbox() => Mode::Container,
+            pid => or_unknown(pid),
+        };
+        Modes {
+            net: or_unknown(intent.net),
+            ipc: or_unknown(intent.ipc),
+            uts: or_unknown(intent.uts),
+            pid,
+            user: or_unknown(intent.user),
+        }
+    }
+}

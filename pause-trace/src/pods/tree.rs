@@ -1,0 +1,74 @@
+//! The cgroups that are there, and who is in them.
+
+use std::{fs, os::unix::fs::MetadataExt as _};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    event::{CgroupId, ContainerId, Text},
+    node::{cgroup::Hierarchy, identity, procfs},
+};
+
+/// How deep cgroups are looked for. Kubelet's are six deep under systemd, a node that is a container adds as many.
+const DEEPEST: usize = 32;
+
+/// Every cgroup of a hierarchy with its id, outer ones first. One that goes away meanwhile is left out.
+pub(super) fn walk(hierarchy: &Hierarchy) -> Result<Vec<(CgroupId, Text)>> {
+    let mut found = Vec::new();
+    let top = fs::read_dir(&hierarchy.mount)
+        .with_context(|| format!("read {}", hierarchy.mount.display()))?;
+    visit(hierarchy, top, 0, &mut found);
+    Ok(found)
+}
+
+fn visit(
+    hierarchy: &Hierarchy,
+    entries: fs::ReadDir,
+    depth: usize,
+    found: &mut Vec<(CgroupId, Text)>,
+) {
+    for entry in entries.flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let directory = entry.path();
+        if let (Ok(about), Some(path)) = (entry.metadata(), hierarchy.path(&directory)) {
+            found.push((about.ino(), Text::new(&path)));
+        }
+        if depth < DEEPEST
+            && let Ok(entries) = fs::read_dir(&directory)
+        {
+            visit(hierarchy, entries, depth + 1, found);
+        }
+    }
+}
+
+/// Whether a cgroup is a container's, or one that kubelet keeps containers' in.
+pub(super) fn is_of_pods(path: &[u8]) -> bool {
+    let mut components = path.split(|byte| *byte == b'/');
+    identity::identify(path).is_some() || components.any(|part| part.starts_with(b"kubepods"))
+}
+
+/// The path of the cgroup that a process is in.
+pub(super) fn path_of(hierarchy: &Hierarchy, pid: u32) -> Option<Text> {
+    let memberships = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = memberships.lines().find_map(|line| {
+        let (id, rest) = line.split_once(':')?;
+        let (_, path) = rest.split_once(':')?;
+        (id.parse() == Ok(hierarchy.id)).then_some(path)
+    })?;
+    Some(Text::new(path))
+}
+
+/// Which container a process is in that is at least as old as another; `None` where there is no such process.
+pub(super) fn container_of(
+    hierarchy: &Hierarchy,
+    pid: u32,
+    not_after: u32,
+) -> Option<Option<ContainerId>> {
+    if procfs::start_ticks(pid)? > procfs::start_ticks(not_after).unwrap_or(u64::MAX) {
+        return None;
+    }
+    let path = path_of(hierarchy, pid)?;
+    Some(identity::identify(&path.0).map(|(identity, _)| identity.container))
+}

@@ -1,0 +1,80 @@
+//! How what happens to a pod is put into words.
+
+use anstyle::Style;
+
+use crate::{
+    event::{NamespaceKind, WaitStatus},
+    news::{Happened, TOLD},
+    text::{BAD, DIM, DOUBTFUL, GOOD},
+    verdict::Duration,
+};
+
+/// Where the columns begin: mark, subject, words.
+pub(super) const COLUMNS: [usize; 3] = [13, 15, 47];
+
+/// Comes, goes, was judged.
+pub(super) fn mark(what: &Happened) -> (Style, &'static str) {
+    match what {
+        Happened::Started { .. } => (GOOD, "+"),
+        Happened::Ended { status, .. } if *status == WaitStatus::exited(0) => (DIM, "-"),
+        Happened::Ended { .. } => (DOUBTFUL, "-"),
+        Happened::Removed { .. } => (DIM, "-"),
+        Happened::Verified { verdicts } => match (verdicts.fail, verdicts.inconclusive) {
+            (0, 0) => (GOOD, "✓"),
+            (0, _) => (DOUBTFUL, "?"),
+            _ => (BAD, "✗"),
+        },
+    }
+}
+
+/// What happened, without a name and in one line.
+pub(super) fn words(what: &Happened) -> String {
+    match what {
+        Happened::Started {
+            process,
+            is_pause,
+            found,
+            namespaces,
+            shared,
+            host,
+        } => {
+            let list = |kinds: &[NamespaceKind]| {
+                let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+                names.join(" ")
+            };
+            let own: Vec<_> = TOLD
+                .into_iter()
+                .filter(|kind| !shared.contains(kind) && !host.contains(kind))
+                .map(|kind| format!("{} {}", kind.name(), namespaces.get(kind)))
+                .collect();
+            let mut parts = vec![format!(
+                "{}pid {}{}",
+                if *is_pause { "pause " } else { "" },
+                process.id.pid,
+                if *found { ", there before us" } else { "" }
+            )];
+            if !shared.is_empty() {
+                parts.push(format!("the pause's {}", list(shared)));
+            }
+            if !own.is_empty() {
+                parts.push(own.join(" "));
+            }
+            // That it has the host's users is so common that it is not worth a word.
+            let host: Vec<_> = host
+                .iter()
+                .copied()
+                .filter(|kind| *kind != NamespaceKind::User)
+                .collect();
+            if !host.is_empty() {
+                parts.push(format!("the host's {}", list(&host)));
+            }
+            parts.join(" · ")
+        }
+        Happened::Ended { status, lived, .. } => format!("{status} after {}", Duration(*lived)),
+        Happened::Removed { lived } => format!("removed after {}", Duration(*lived)),
+        Happened::Verified { verdicts } => format!(
+            "verified: {} passed, {} failed, {} inconclusive",
+            verdicts.pass, verdicts.fail, verdicts.inconclusive
+        ),
+    }
+}

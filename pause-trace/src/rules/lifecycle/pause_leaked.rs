@@ -1,0 +1,165 @@
+//! PT204: no pause outlives what it was made for.
+
+use crate::rules::{ending, prelude::*};
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT204",
+    name: "pause-leaked",
+    severity: Severity::Error,
+    summary: "a pause runs for a sandbox that its runtime does not know",
+    doc: "\
+## What it checks
+For each pause the runtime is asked, over CRI, for its sandbox. A pause that runs although the runtime has not known its \
+sandbox for the limit (10 s on a node) holds a pod that nobody will ever stop. A sandbox without containers is none: it may \
+wait for images.
+
+## Why it matters
+What the runtime does not know, kubelet can't remove: the pause keeps its network namespace, its address and its \
+cgroup until the node is started anew, and addresses run out.
+
+## How to fix it
+See that nothing of the pod runs (`pause-trace inspect`), and end the pause: SIGTERM to the process that is named. Then \
+look at how the runtime lost it: a deleted state or root directory, a crash while the sandbox was made.
+
+## Example
+    the pause (pid 812) runs, and containerd has not known its sandbox 01763abf0a1e for 10.0 s
+
+## Source
+kubernetes/kubernetes#107730, #110181.
+",
+    needs: &[Kind::Exit],
+    on: &[On::SandboxDue, On::ContainerDeclared],
+    judge,
+};
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    let (Change::SandboxDue(id) | Change::ContainerDeclared(id)) = change else {
+        return;
+    };
+    let Some(sandbox) = context
+        .state
+        .containers
+        .get(id)
+        .filter(|container| container.what == ContainerKind::Sandbox)
+    else {
+        return;
+    };
+    let short: String = id.chars().take(12).collect();
+    if matches!(change, Change::ContainerDeclared(_)) {
+        if sandbox.source == Source::Cri {
+            sink.pass(Subject::container(sandbox), || {
+                Details::new(format!("the runtime knows sandbox {short}"))
+            });
+        }
+        return;
+    }
+    let Some(pause) = sandbox
+        .init
+        .and_then(|init| context.state.processes.get(init))
+    else {
+        return;
+    };
+    let limit = context.state.limits.removal;
+    let needs = (&[Kind::Exit][..], sandbox.declared);
+    ending::fail_if_seen(context, needs, sink, Subject::process(pause), || {
+        Details::new(format!(
+            "the pause (pid {}) runs, and the runtime has not known its sandbox {short} for {}",
+            pause.id.pid,
+            Duration(limit)
+        ))
+        .expected("sandbox", Value::Text("known to the runtime".to_owned()))
+        .observed("sandbox", Value::Text("unknown".to_owned()))
+        .observed(
+            "running for",
+            Value::Duration(context.now.saturating_sub(pause.id.start)),
+        )
+        .evidence(pause.id.start, format!("pid {} started", pause.id.pid))
+        .evidence(
+            context.now.saturating_sub(limit),
+            format!("the runtime said that it has no sandbox {short}"),
+        )
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::testing::*;
+
+    fn sandbox(scene: &Scene) -> ContainerId {
+        let facts = scene.events.iter().map(|event| &event.fact);
+        let of = |fact: &Fact| match fact {
+            Fact::Container(fact) if fact.what == ContainerKind::Sandbox => {
+                Some(fact.container.clone())
+            }
+            _ => None,
+        };
+        facts.filter_map(of).next().expect("a sandbox")
+    }
+
+    fn told_by_cri(scene: &mut Scene) {
+        let fact = scene.events.iter().find_map(|event| match &event.fact {
+            Fact::Container(fact) if fact.what == ContainerKind::Sandbox => Some(fact.clone()),
+            _ => None,
+        });
+        let fact = fact.expect("a sandbox");
+        scene.push(Fact::Container(ContainerFact {
+            source: Source::Cri,
+            ..fact
+        }));
+    }
+
+    #[test]
+    fn a_pause_that_the_runtime_does_not_know_fails() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let container = sandbox(&scene);
+        scene.push(Fact::SandboxUnknown { container });
+        scene.wait_ms(1_001);
+        let verdicts = scene.expect("PT204", &[Outcome::Fail]);
+        let named = verdicts[0].subject.process.map(|process| process.id);
+        assert_eq!(named, Some(pause));
+    }
+
+    #[test]
+    fn one_that_becomes_known_in_time_passes() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let container = sandbox(&scene);
+        scene.push(Fact::SandboxUnknown { container });
+        scene.wait_ms(500);
+        told_by_cri(&mut scene);
+        scene.wait_ms(5_000);
+        scene.expect("PT204", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn one_that_ends_in_time_is_not_judged() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let container = sandbox(&scene);
+        scene.push(Fact::SandboxUnknown { container });
+        scene.end(pause, WaitStatus::killed(9));
+        scene.wait_ms(1_001);
+        scene.expect("PT204", &[]);
+    }
+
+    #[test]
+    fn without_cri_nothing_is_said() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        scene.wait_ms(60_000);
+        scene.expect("PT204", &[]);
+    }
+
+    #[test]
+    fn lost_exits_make_it_inconclusive() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let container = sandbox(&scene);
+        scene.push(Fact::SandboxUnknown { container });
+        scene.lose(Kind::Exit, 1);
+        scene.wait_ms(1_001);
+        scene.expect("PT204", &[Outcome::Inconclusive]);
+    }
+}

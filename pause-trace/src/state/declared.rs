@@ -1,0 +1,171 @@
+//! Pods and containers as they were asked for.
+
+use super::{Change, Container, Deadline, Pin, Pod, Reaps, State};
+use crate::event::{
+    ContainerFact, ContainerId, ContainerKind, Ktime, PodFact, PodId, Source, Text,
+};
+
+impl State {
+    pub(super) fn pod(&mut self, now: Ktime, fact: &PodFact, changes: &mut Vec<Change>) {
+        let PodFact {
+            pod,
+            namespace,
+            name,
+            modes,
+            ..
+        } = fact;
+        let known = self.pods.entry(pod.clone()).or_insert_with(|| Pod {
+            id: pod.clone(),
+            namespace: namespace.clone(),
+            name: name.clone(),
+            modes: modes.clone(),
+            declared: now,
+            sandboxes: Vec::new(),
+            containers: Vec::new(),
+            stopping: None,
+            removed: None,
+            zombies: 0,
+            most_zombies: 0,
+            overdue: 0,
+            reaped: 0,
+            slowest_reap: 0,
+            network_ready: None,
+            network_unready: None,
+        });
+        (known.namespace, known.name, known.modes) =
+            (namespace.clone(), name.clone(), modes.clone());
+        if known.removed.take().is_some() {
+            known.stopping = None; // a static pod comes back with the same uid
+        }
+        changes.push(Change::PodDeclared(pod.clone()));
+    }
+
+    pub(super) fn container(
+        &mut self,
+        now: Ktime,
+        fact: &ContainerFact,
+        changes: &mut Vec<Change>,
+    ) {
+        let ContainerFact {
+            container,
+            pod,
+            name,
+            what,
+            cgroup,
+            modes,
+            stop_signal,
+            file,
+            source,
+        } = fact;
+        let Some(known) = self.pods.get_mut(pod) else {
+            return;
+        };
+        let of_kind = if *what == ContainerKind::Sandbox {
+            &mut known.sandboxes
+        } else {
+            &mut known.containers
+        };
+        if !of_kind.contains(container) {
+            of_kind.push(container.clone());
+        }
+        let known = self
+            .containers
+            .entry(container.clone())
+            .or_insert_with(|| Container {
+                id: container.clone(),
+                pod: pod.clone(),
+                name: name.clone(),
+                what: *what,
+                source: *source,
+                cgroup: *cgroup,
+                modes: modes.clone(),
+                stop_signal: *stop_signal,
+                file: None,
+                declared: now,
+                init: None,
+                namespaces: None,
+                started: None,
+                ended: None,
+                stopping: None,
+                alive: 0,
+                unknown: false,
+                member_left: None,
+                flooded: None,
+                reaps: Reaps::default(),
+                session_reaps: Reaps::default(),
+                adopted: 0,
+            });
+        // Told again, by a source that knows more: what has been seen of it stays, and is judged by what is known now.
+        let is_other = known.modes != *modes;
+        (known.name, known.modes, known.stop_signal) = (name.clone(), modes.clone(), *stop_signal);
+        known.file = file.clone().or(known.file.take());
+        let again = known.init.filter(|_| is_other);
+        known.source = *source;
+        if *source == Source::Cri {
+            known.unknown = false;
+        }
+        if *cgroup != 0 {
+            known.cgroup = *cgroup;
+            self.places.claim(*cgroup, container);
+        }
+        changes.push(Change::ContainerDeclared(container.clone()));
+        self.adopt(container, changes);
+        changes.extend(again.map(Change::Executed));
+    }
+
+    /// The runtime was asked for a sandbox and does not know it.
+    pub(super) fn sandbox_unknown(&mut self, now: Ktime, container: &ContainerId) {
+        if let Some(sandbox) = self.containers.get_mut(container)
+            && !std::mem::replace(&mut sandbox.unknown, true)
+        {
+            self.deadlines.arm(
+                now + self.limits.removal,
+                Deadline::Sandbox(container.clone()),
+            );
+        }
+    }
+
+    pub(super) fn pinned(
+        &mut self,
+        now: Ktime,
+        path: &Text,
+        namespace: u32,
+        sandbox: Option<&ContainerId>,
+    ) {
+        let pin = self.pins.entry(path.detached()).or_insert_with(|| Pin {
+            namespace,
+            sandbox: None,
+            pod: None,
+            since: now,
+        });
+        if let Some(sandbox) = sandbox {
+            pin.sandbox = Some(sandbox.clone());
+            pin.pod = self
+                .containers
+                .get(sandbox)
+                .map(|sandbox| sandbox.pod.clone());
+        } else if pin.sandbox.is_none() {
+            self.deadlines
+                .arm(now + self.limits.pin, Deadline::Pin(path.detached()));
+        }
+    }
+
+    pub(super) fn forget_pod(&mut self, id: &PodId) {
+        let Some(pod) = self.pods.remove(id) else {
+            return;
+        };
+        for container in pod.sandboxes.iter().chain(&pod.containers) {
+            self.places.forget(container);
+            if let Some(container) = self.containers.remove(container) {
+                let init = container.init.and_then(|init| self.processes.get(init));
+                if let Some(init) = init
+                    .filter(|init| init.reaped.is_some())
+                    .map(|init| init.id)
+                {
+                    self.processes.remove(init);
+                }
+            }
+        }
+        self.namespaces.retain(|_, owner| owner != id);
+    }
+}

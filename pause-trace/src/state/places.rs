@@ -1,0 +1,136 @@
+//! Which cgroup is whose. A container may make cgroups below its own: what runs there is the container's too.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::event::{CgroupId, ContainerId, Text};
+
+/// Cgroups that are known, and containers by cgroup.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    containers: HashMap<CgroupId, ContainerId>,
+    paths: HashMap<CgroupId, Text>,
+    by_path: HashMap<Bytes, CgroupId>,
+}
+
+impl Places {
+    /// A cgroup was made, or was there. What is made below a container's cgroup is the container's.
+    pub(super) fn made(&mut self, cgroup: CgroupId, path: &Text) {
+        let path = path.detached();
+        if let Some(parent) = parent(&path)
+            && let Some(container) = self
+                .by_path
+                .get(parent)
+                .and_then(|parent| self.containers.get(parent))
+        {
+            self.containers.insert(cgroup, container.clone());
+        }
+        self.by_path.insert(path.0.clone(), cgroup);
+        self.paths.insert(cgroup, path);
+    }
+
+    pub(super) fn removed(&mut self, cgroup: CgroupId) {
+        if let Some(path) = self.paths.remove(&cgroup)
+            && self.by_path.get(&path.0) == Some(&cgroup)
+        {
+            self.by_path.remove(&path.0);
+        }
+    }
+
+    /// A container's own cgroup, with those below it that no container has. An inner container keeps its own.
+    pub(super) fn claim(&mut self, cgroup: CgroupId, container: &ContainerId) {
+        let outer = self.containers.insert(cgroup, container.clone());
+        let Some(path) = self.paths.get(&cgroup) else {
+            return;
+        };
+        let below = self.by_path.iter().filter(|(other, _)| {
+            let rest = other.strip_prefix(&path.0[..]);
+            rest.is_some_and(|rest| rest.starts_with(b"/"))
+        });
+        let below: Vec<_> = below.map(|(_, cgroup)| *cgroup).collect();
+        for cgroup in below {
+            let owner = self.containers.get(&cgroup);
+            if owner.is_none() || owner == outer.as_ref() {
+                self.containers.insert(cgroup, container.clone());
+            }
+        }
+    }
+
+    pub(super) fn forget(&mut self, container: &ContainerId) {
+        self.containers.retain(|_, owner| owner != container);
+    }
+
+    pub(super) fn container(&self, cgroup: CgroupId) -> Option<&ContainerId> {
+        self.containers.get(&cgroup)
+    }
+
+    pub(super) fn path(&self, cgroup: CgroupId) -> Option<&Text> {
+        self.paths.get(&cgroup)
+    }
+}
+
+/// The path of the cgroup that one was made in.
+fn parent(path: &Text) -> Option<&[u8]> {
+    let slash = path.0.iter().rposition(|byte| *byte == b'/')?;
+    Some(&path.0[..slash])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(made: &[(CgroupId, &str)]) -> Places {
+        let mut places = Places::default();
+        for (id, path) in made {
+            places.made(*id, &Text::new(path));
+        }
+        places
+    }
+
+    fn owner(places: &Places, cgroup: CgroupId) -> Option<&str> {
+        places.container(cgroup).map(|container| &**container)
+    }
+
+    #[test]
+    fn what_is_made_below_a_container_is_its_own_however_deep() {
+        let mut places = places(&[(1, "/pods/a")]);
+        places.claim(1, &"a".into());
+        places.made(2, &Text::new("/pods/a/init.scope"));
+        places.made(3, &Text::new("/pods/a/init.scope/deep"));
+        places.made(4, &Text::new("/pods/ab"));
+        assert_eq!(owner(&places, 3), Some("a"));
+        assert_eq!(owner(&places, 4), None);
+        places.forget(&"a".into());
+        assert_eq!(owner(&places, 3), None);
+    }
+
+    #[test]
+    fn a_container_that_becomes_known_late_has_what_was_made_below_it() {
+        let mut places = places(&[(1, "/a"), (2, "/a/b"), (3, "/ab"), (4, "/a/c")]);
+        places.claim(4, &"inner".into());
+        places.claim(1, &"a".into());
+        assert_eq!(owner(&places, 2), Some("a"));
+        assert_eq!(owner(&places, 3), None);
+        assert_eq!(owner(&places, 4), Some("inner"));
+    }
+
+    #[test]
+    fn an_inner_container_takes_its_cgroup_from_the_outer() {
+        let mut places = places(&[(1, "/a"), (2, "/a/b"), (3, "/a/b/c")]);
+        places.claim(1, &"a".into());
+        places.claim(2, &"b".into());
+        assert_eq!(owner(&places, 1), Some("a"));
+        assert_eq!(owner(&places, 3), Some("b"));
+    }
+
+    #[test]
+    fn a_path_that_is_used_again_is_another_cgroup() {
+        let mut places = places(&[(1, "/a"), (2, "/a")]);
+        places.removed(1);
+        places.claim(2, &"a".into());
+        places.made(3, &Text::new("/a/x"));
+        assert_eq!(owner(&places, 3), Some("a"));
+        assert_eq!(places.path(1), None);
+    }
+}

@@ -1,0 +1,158 @@
+//! Processes that were there before the hooks were.
+
+use super::*;
+
+const SHIM: ProcessId = id(50);
+
+impl World {
+    /// A node on which `app` runs already, and nobody has said so yet.
+    fn taken_over() -> Self {
+        let mut world = Self::bare();
+        world.tell(Fact::RuntimeNames {
+            names: vec![Comm::new("containerd-shim")],
+        });
+        world.find(SHIM, ProcessId::default(), ROOT, HOST, "containerd-shim");
+        world
+    }
+
+    fn find(
+        &mut self,
+        process: ProcessId,
+        parent: ProcessId,
+        cgroup: CgroupId,
+        namespaces: Namespaces,
+        comm: &str,
+    ) -> Vec<Change> {
+        self.find_ended(process, parent, cgroup, namespaces, comm, None)
+    }
+
+    fn find_ended(
+        &mut self,
+        process: ProcessId,
+        parent: ProcessId,
+        cgroup: CgroupId,
+        namespaces: Namespaces,
+        comm: &str,
+        ended: Option<WaitStatus>,
+    ) -> Vec<Change> {
+        self.told.insert(process, (cgroup, namespaces, 1));
+        self.tell(Fact::Found {
+            process,
+            parent,
+            cgroup,
+            namespaces,
+            ns_pid: 1,
+            ended,
+            comm: Comm::new(comm),
+        })
+    }
+
+    fn role(&self, process: ProcessId) -> Role {
+        self.state
+            .processes
+            .get(process)
+            .map_or(Role::Stranger, |process| process.role)
+    }
+}
+
+#[test]
+fn a_container_that_runs_already_gets_its_entrypoint_members_and_sessions() {
+    let mut world = World::taken_over();
+    let (init, child, session, late) = (id(60), id(61), id(62), id(63));
+    world.find(init, SHIM, APP, inside(9), "app");
+    world.find(child, init, APP, inside(9), "child");
+    world.find(session, SHIM, APP, inside(9), "sh");
+    world.declare_pod();
+    let changes = world.declare("app", ContainerKind::App, APP);
+    assert!(changes.contains(&Change::Executed(init)), "{changes:?}");
+    assert!(changes.contains(&Change::Executed(session)), "{changes:?}");
+    // One that the iteration comes to only now.
+    world.find(late, init, APP, inside(9), "late");
+    assert_eq!(world.role(SHIM), Role::Runtime);
+    assert_eq!(world.role(init), Role::Init);
+    assert_eq!(world.role(child), Role::Member);
+    assert_eq!(world.role(session), Role::Session);
+    assert_eq!(world.role(late), Role::Member);
+    let app = &world.state.containers["app"];
+    assert_eq!((app.init, app.alive), (Some(init), 4));
+}
+
+#[test]
+fn an_orphan_that_fell_to_the_pause_is_no_session() {
+    let mut world = World::taken_over();
+    let (pause, init, orphan) = (id(60), id(61), id(62));
+    world.find(pause, SHIM, SANDBOX, inside(9), "pause");
+    world.find(init, SHIM, APP, inside(9), "app");
+    world.find(orphan, pause, APP, inside(9), "orphan");
+    world.declare_pod();
+    world.declare("sandbox", ContainerKind::Sandbox, SANDBOX);
+    world.declare("app", ContainerKind::App, APP);
+    assert_eq!(world.role(pause), Role::Pause);
+    assert_eq!(world.role(init), Role::Init);
+    assert_eq!(world.role(orphan), Role::Member);
+}
+
+#[test]
+fn what_a_hook_has_reported_is_not_found_again() {
+    let mut world = World::taken_over();
+    world.declare_pod();
+    world.declare("app", ContainerKind::App, APP);
+    let init = world.fork(SHIM, 60, APP, inside(9), 1);
+    world.exec(init);
+    let changes = world.find(init, SHIM, APP, inside(9), "app");
+    assert_eq!(changes, []);
+    assert_eq!(world.state.containers["app"].alive, 1);
+}
+
+#[test]
+fn a_zombie_that_was_there_is_due_from_now_on() {
+    let mut world = World::taken_over();
+    world.declare_pod();
+    let (init, zombie) = (id(60), id(61));
+    world.find(init, SHIM, APP, inside(9), "app");
+    world.find_ended(
+        zombie,
+        init,
+        APP,
+        inside(9),
+        "gone",
+        Some(WaitStatus::exited(3)),
+    );
+    world.declare("app", ContainerKind::App, APP);
+    assert_eq!(world.state.pods["p"].zombies, 1);
+    assert_eq!(world.state.containers["app"].alive, 1);
+    let changes = world.wait(1_000 * MS);
+    assert_eq!(changes, [Change::ZombieDue(zombie)]);
+}
+
+#[test]
+fn a_runtime_that_starts_later_is_known_by_its_name_but_not_inside_a_container() {
+    let mut world = World::taken_over();
+    let outside = world.fork(id(1), 70, ROOT, HOST, 70);
+    let inner = world.fork(id(1), 71, 99, inside(9), 1);
+    for process in [outside, inner] {
+        let (cgroup, namespaces, ns_pid) = world.told[&process];
+        world.tell(Fact::Exec {
+            process,
+            parent: id(1),
+            cgroup,
+            namespaces,
+            ns_pid,
+            comm: Comm::new("containerd-shim"),
+            file: Text::new("/usr/bin/containerd-shim"),
+        });
+    }
+    assert_eq!(world.role(outside), Role::Runtime);
+    assert_eq!(world.role(inner), Role::Stranger);
+}
+
+#[test]
+fn a_child_that_is_found_before_the_runtime_is_the_runtime_too() {
+    let mut world = World::bare();
+    world.tell(Fact::RuntimeNames {
+        names: vec![Comm::new("containerd")],
+    });
+    world.find(id(40), SHIM, ROOT, HOST, "bridge");
+    world.find(SHIM, ProcessId::default(), ROOT, HOST, "containerd");
+    assert_eq!(world.role(id(40)), Role::Runtime);
+}
