@@ -19,6 +19,7 @@
 #[cfg_attr(target_arch = "x86_64", path = "arch/x86_64.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "arch/aarch64.rs")]
 mod arch;
+mod builtin;
 mod file;
 mod memory;
 mod namespace;

@@ -10,7 +10,7 @@ use std::{
 
 use nix::{
     libc::{self, SIGCHLD, SIGINT, SIGKILL, SIGSEGV, SIGTERM, SIGUSR1},
-    sys::signal::{self, Signal},
+    sys::signal::{self, SigHandler, SigSet, Signal},
     unistd::{Pid, chroot},
 };
 use pause_trace_tests::{
@@ -269,6 +269,23 @@ fn any_signal_ends_exit_on_signal() {
             assert_eq!(stopped_by(process, signal), Some(0), "{signal}");
         }
     }
+}
+
+#[test]
+fn inherited_signal_settings_do_not_matter() {
+    let mut command = workload(&["serve"]);
+    before_exec(&mut command, || {
+        for signal in [Signal::SIGTERM, Signal::SIGCHLD, Signal::SIGHUP] {
+            // SAFETY: SIG_IGN runs no code.
+            unsafe { signal::signal(signal, SigHandler::SigIgn) }?;
+        }
+        Ok(SigSet::all().thread_block()?)
+    });
+    let process = Process::start(Place::Ordinary, command, SLEEP);
+    assert!(process.signals("SigBlk").is_empty());
+    assert!(process.signals("SigIgn").is_empty());
+    assert_eq!(process.signals("SigCgt"), [SIGTERM, SIGINT, SIGCHLD].into());
+    assert_eq!(stopped_by(process, SIGTERM), Some(0));
 }
 
 #[test]
