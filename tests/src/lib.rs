@@ -1,4 +1,4 @@
-//! What the tests share: where the programs are, how to run them, and what a run must not leave behind.
+//! What the tests share: where the programs are, how to run them, real runtimes, and what a run must not leave behind.
 
 pub mod elf;
 pub mod lab;

@@ -13,6 +13,7 @@ use std::{
 };
 
 use pause_trace_tests::{
+    c_pause,
     lab::{
         Container, Containerd, Engine, EngineContainer, EnginePod, Kubelet, Node, Pod, Sharing,
         Version, image,
@@ -220,10 +221,16 @@ fn a_kubelet_runs_static_pods_and_leaves_nothing() {
 fn pods_outlive_their_runtime() {
     let _alone = alone();
     let before = Traces::now();
-    let lab = Containerd::start(Version::V1);
+    let pause = c_pause("correct");
+    let lab = Containerd::start_with_pause(Version::V1, &pause);
     let pod = lab.pod("sturdy").run();
     let container = pod.container("app").command(["sleep", "1000"]).start();
     let pids = [pod.pause_pid(), container.pid(), pod.shim_pid()];
+    let executed = fs::read(format!("/proc/{}/exe", pids[0])).expect("the pause runs");
+    assert!(
+        executed == fs::read(pause).expect("it was compiled"),
+        "it runs another pause"
+    );
     let old = lab.pid();
 
     lab.kill();

@@ -13,6 +13,7 @@ use super::{
     daemon::Daemon,
     image, places,
 };
+use crate::pause_binary;
 
 /// An engine on a node of its own. Dropping it ends all its containers.
 #[derive(Debug)]
@@ -97,7 +98,7 @@ impl Engine {
             daemon: Some(daemon),
             node,
         };
-        engine.load_images();
+        engine.import_all();
         engine
     }
 
@@ -119,7 +120,7 @@ impl Engine {
             daemon: None,
             node,
         };
-        engine.load_images();
+        engine.import_all();
         engine
     }
 
@@ -151,6 +152,23 @@ impl Engine {
             daemon.unwrap_or_default()
         );
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Gives it the images of an archive.
+    ///
+    /// # Panics
+    /// When it does not take them.
+    #[track_caller]
+    pub fn import(&self, archive: &Path) {
+        let policy = r#"{"default": [{"type": "insecureAcceptAnything"}]}"#;
+        let policy = self.node.write("/run/policy.json", policy);
+        // A bare machine has no policy, and without one podman takes no image.
+        let policy = match self.kind {
+            Kind::Docker => &[][..],
+            Kind::Podman => &["--signature-policy", policy],
+        };
+        let input = archive.to_string_lossy();
+        self.command(&[&["load", "--input", &*input], policy].concat());
     }
 
     /// Makes a pod.
@@ -241,19 +259,10 @@ impl Engine {
     }
 
     #[track_caller]
-    fn load_images(&self) {
-        let policy = self.node.write(
-            "/run/policy.json",
-            r#"{"default": [{"type": "insecureAcceptAnything"}]}"#,
-        );
-        // A bare machine has no policy, and without one podman takes no image.
-        let policy = match self.kind {
-            Kind::Docker => &[][..],
-            Kind::Podman => &["--signature-policy", policy],
-        };
-        for archive in image::write_all(&self.node.path("/run/images")) {
-            let input = archive.to_string_lossy();
-            self.command(&[&["load", "--input", &*input], policy].concat());
+    fn import_all(&self) {
+        let images = self.node.path("/run/images");
+        for archive in image::write_all(&images, &pause_binary()) {
+            self.import(&archive);
         }
     }
 }

@@ -10,28 +10,22 @@ use std::{
 use serde_json::json;
 
 use super::places;
-use crate::pause_binary;
 
-/// The image of a pod's pause: the reference pause.
+/// The image of a pod's pause: the reference pause, unless a runtime was started with another.
 pub const PAUSE: &str = "localhost/pause-trace/pause:lab";
 
 /// An image with a shell and the usual tools.
 pub const BUSYBOX: &str = "localhost/pause-trace/busybox:lab";
 
-/// Writes both into `directory`.
-pub(super) fn write_all(directory: &Path) -> [PathBuf; 2] {
-    [pause(directory, PAUSE, &pause_binary()), busybox(directory)]
+/// Writes both into `directory`, with `program` for a pause.
+pub(super) fn write_all(directory: &Path, program: &Path) -> [PathBuf; 2] {
+    [pause(directory, program), busybox(directory)]
 }
 
-/// Writes the image of a pause of this name, which runs `program`.
-///
-/// # Panics
-/// When it can't.
-#[must_use]
-pub fn pause(directory: &Path, name: &str, program: &Path) -> PathBuf {
+fn pause(directory: &Path, program: &Path) -> PathBuf {
     let root = root(directory, "pause");
     install(program, &root.join("pause"));
-    archive(directory, name, &root, json!({"Entrypoint": ["/pause"]}))
+    archive(directory, PAUSE, &root, json!({"Entrypoint": ["/pause"]}))
 }
 
 fn busybox(directory: &Path) -> PathBuf {
@@ -57,8 +51,6 @@ fn busybox(directory: &Path) -> PathBuf {
 /// An empty directory for the files of an image.
 fn root(directory: &Path, name: &str) -> PathBuf {
     let root = directory.join(format!("{name}.root"));
-    // It is there when an image of that kind was made before.
-    let _ = fs::remove_dir_all(&root);
     fs::create_dir_all(&root)
         .unwrap_or_else(|error| panic!("failed to make {}: {error}", root.display()));
     root
@@ -73,7 +65,6 @@ fn install(program: &Path, place: &Path) {
 /// Packs the files below `root`: an OCI image layout of one layer, and the manifest that docker wants beside it.
 fn archive(directory: &Path, name: &str, root: &Path, config: serde_json::Value) -> PathBuf {
     let layout = root.with_extension("layout");
-    let _ = fs::remove_dir_all(&layout);
     let blobs = layout.join("blobs/sha256");
     fs::create_dir_all(&blobs).expect("the directory can be made");
     let put = |file: &Path| {

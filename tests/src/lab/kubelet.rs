@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How long its log may be silent before it is asked again: not everything that it does is logged.
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// A kubelet that runs beside a containerd. Dropping it ends it; its pods go with the node.
+/// A kubelet that runs beside a containerd. Dropping it ends it; its pods go with the node, or stay for the next kubelet.
 #[derive(Debug)]
 pub struct Kubelet<'lab> {
     lab: &'lab Containerd,
@@ -59,7 +59,7 @@ impl<'lab> Kubelet<'lab> {
         hide_settings(node);
         let busybox = places::directory(places::BUSYBOX).join("bin/busybox");
         let address = format!("{ADDRESS}/32");
-        node.run(Command::new(busybox).args(["ip", "address", "add", &address, "dev", "lo"]));
+        node.run(Command::new(busybox).args(["ip", "address", "replace", &address, "dev", "lo"]));
         let settings = settings(node).to_string();
         let runtime = "unix:///run/containerd/containerd.sock";
         let daemon = Daemon::start(

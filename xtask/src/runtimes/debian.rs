@@ -47,7 +47,7 @@ impl Suite {
         // Without `Error-Mode` apt takes a list that cannot be fetched for no reason to fail.
         let mut update = suite.apt_get();
         update.args(["-o", "APT::Update::Error-Mode=any", "update"]);
-        progress::run(&title, &log, &mut update)?;
+        progress::run(&title, &log, &mut update).map_err(unreachable)?;
         Ok(suite)
     }
 
@@ -89,6 +89,7 @@ impl Suite {
         apt_get.current_dir(directory).arg(how).args(what);
         let title = format!("downloading {names} of Debian {}", self.name);
         progress::run(&title, &format!("apt-{how}-{}", self.name), &mut apt_get)
+            .map_err(unreachable)
     }
 
     fn apt_get(&self) -> Command {
@@ -123,6 +124,12 @@ impl Drop for Suite {
         // Tens of megabytes that are soon out of date; what stays is in the way of nothing.
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// A download that fails says nothing about our code.
+fn unreachable(error: anyhow::Error) -> anyhow::Error {
+    let text = "this takes the network once; what was got is kept";
+    anyhow::Error::new(CannotRun(format!("{error:#}\n{text}")))
 }
 
 /// A package and its version.

@@ -16,6 +16,7 @@ use std::{
 use pause_trace_cri::{Client, CriError, Socket, Timeouts};
 
 use super::{Node, PodSpec, daemon::Daemon, image, places};
+use crate::pause_binary;
 
 /// Where it listens, as the node calls it: where runtimes are looked for.
 const SOCKET: &str = "/run/containerd/containerd.sock";
@@ -59,6 +60,15 @@ impl Containerd {
     /// When it does not start.
     #[must_use]
     pub fn start(version: Version) -> Self {
+        Self::start_with_pause(version, &pause_binary())
+    }
+
+    /// Starts it, with pods whose pause is `program`, which is linked statically.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_with_pause(version: Version, program: &Path) -> Self {
         let name = match version {
             Version::V1 => places::CONTAINERD_1,
             Version::V2 => places::CONTAINERD_2,
@@ -83,7 +93,7 @@ impl Containerd {
             node,
         };
         containerd.restart();
-        for image in image::write_all(&containerd.node.path("/run/images")) {
+        for image in image::write_all(&containerd.node.path("/run/images"), program) {
             containerd.import(&image);
         }
         containerd
