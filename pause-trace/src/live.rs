@@ -13,8 +13,10 @@ use std::{
 use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
-    event::{CgroupId, Comm, Event, Fact, Kind, Ktime, Namespaces, Text},
-    news::{Announced, News},
+    event::{
+        CgroupId, Comm, ContainerId, Event, Fact, Kind, Ktime, Namespaces, PodId, ProcessId, Text,
+    },
+    news::{Announced, Happened, News},
     node::{identity, procfs},
     probe::{self, Hook, LoadError, Loaded, Options, Readiness, Rings},
     report::Names,
@@ -36,7 +38,7 @@ pub(crate) struct Live {
     pub(crate) started: Ktime,
 }
 
-/// Something about a container's cgroup: somebody should find out whose it is.
+/// Something about a container that somebody should look into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// The first process is in it.
@@ -46,9 +48,17 @@ pub(crate) enum Arrival {
         path: Option<Text>,
         pid: u32,
     },
-    Removed {
-        cgroup: CgroupId,
+    /// It is gone.
+    Removed { cgroup: CgroupId },
+    /// A container's entrypoint runs.
+    Started {
+        pod: PodId,
+        container: ContainerId,
+        process: ProcessId,
+        is_pause: bool,
     },
+    /// Somebody of the runtime executed under this name.
+    Executed { comm: Comm },
 }
 
 /// Cgroups that may be containers', and what happened to them.
@@ -90,7 +100,28 @@ impl Arrivals {
                     });
                 }
             }
+            // What a runtime itself executes goes by other names, or is no daemon.
+            Fact::Exec { comm, .. } if state.is_runtime_name(*comm) => {
+                self.fresh.push(Arrival::Executed { comm: *comm });
+            }
             _ => {}
+        }
+    }
+
+    fn hear(&mut self, news: &News) {
+        if let (
+            Some(container),
+            Happened::Started {
+                process, is_pause, ..
+            },
+        ) = (&news.container, &news.what)
+        {
+            self.fresh.push(Arrival::Started {
+                pod: news.pod.clone(),
+                container: container.clone(),
+                process: process.id,
+                is_pause: *is_pause,
+            });
         }
     }
 }
@@ -356,13 +387,16 @@ impl Core {
                 self.loaded
                     .forget_namespaces(&self.state.namespaces_of(pod))?;
             }
-            if self.arrivals.is_some() {
+            if let Some(arrivals) = &mut self.arrivals {
                 let (news, announced) = (&mut self.news, &mut self.announced);
                 let hear = |change: &Change, state: &State, ledger: &Ledger| {
                     let counts = |pod: &_| ledger.counts_of(pod);
                     let told = News::of(event.time, change, state, counts);
                     // A container that is described again is judged again, and yet has started once.
-                    news.extend(told.filter(|told| announced.take(told)));
+                    if let Some(told) = told.filter(|told| announced.take(told)) {
+                        arrivals.hear(&told);
+                        news.push(told);
+                    }
                 };
                 self.ledger.judge_and_tell(&mut self.state, event, hear);
             } else {

@@ -1,7 +1,7 @@
 //! Everything a run says, and what its exit code will be: the report, the status line, and text on stderr beside a report
 //! that goes to a file.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use anyhow::Result;
 
@@ -102,6 +102,15 @@ impl Console {
 
     pub(crate) fn news(&mut self, news: &News, names: &Names) -> Result<(), Failed> {
         self.tell(|report| report.news(news, names))
+    }
+
+    /// A sentence for people, on stderr.
+    pub(crate) fn note(&mut self, text: &str) -> Result<(), Failed> {
+        self.flush()?;
+        self.progress.erase();
+        // That nobody can read it is no fault.
+        let _ = writeln!(io::stderr(), "pause-trace: {text}");
+        Ok(())
     }
 
     pub(crate) fn loss(&mut self, loss: &Loss) -> Result<(), Failed> {

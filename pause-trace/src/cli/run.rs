@@ -2,18 +2,30 @@
 
 use anyhow::Result;
 
-use super::{Exit, Global, output::Output, select::Selection, verify};
+use super::{
+    Console, End, Exit, Global,
+    output::Output,
+    select::Selection,
+    session::{self, Interrupt},
+    verify,
+    watch::{self, Node, Pods, Runtime},
+};
 use crate::reference::{self, faults, pod::Pause, scenarios};
 
 /// Faults of three kinds that a run plants to show that they would be found.
 const SELF_PROOF: [&str; 3] = ["own-net", "ignores-term", "pause-no-reap"];
 
-/// Verify this node's kernel with the reference pod: every scenario, and three planted faults that must be caught
+/// Verify this node: its kernel with the reference pod, then its pods, those that run and those that come, until Ctrl-C
 ///
-/// Needs root and the node's own pid namespace.
+/// The reference part plays every scenario and plants three faults that must be caught. Where no container runtime runs there
+/// is nothing to wait for, and it ends there. Needs root and the node's own pid namespace.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) pods: Pods,
+    #[command(flatten)]
+    pub(crate) runtime: Runtime,
     #[command(flatten)]
     pub(crate) selection: Selection,
     #[command(flatten)]
@@ -22,9 +34,9 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  pause-trace run                                      for people
-  pause-trace run --format sarif --output node.sarif   for a code-scanning service
-  pause-trace run --format json | jq 'select(.type == \"finding\")'";
+  pause-trace run                                             for people, until Ctrl-C
+  pause-trace run --once --format sarif --output node.sarif   for a code-scanning service
+  pause-trace run --for 10m --format json | jq 'select(.type == \"finding\")'";
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
@@ -37,7 +49,37 @@ impl Args {
             pause_args: Vec::new(),
             inject: false,
         };
-        verify::run(&plan, &self.selection, &self.output, global)
+        self.selection.validate()?;
+        let console = Console::open(&self.output, global, session::clock()?, false)?;
+        session::block_on(self.run_both(&plan, global, console))
+    }
+
+    /// The reference pod, and then the node's own.
+    async fn run_both(
+        &self,
+        plan: &verify::Plan,
+        global: &Global,
+        mut console: Console,
+    ) -> Result<Exit> {
+        let mut interrupt = Interrupt::catch()?;
+        let (end, reference) =
+            verify::play(plan, &self.selection, global, &mut console, &mut interrupt).await?;
+        if end != End::Finished {
+            return Ok(console.finish(reference.as_ref(), end)?);
+        }
+        console.note("the reference pod is verified; now the pods of this node")?;
+        let node = Node {
+            pods: &self.pods,
+            runtime: &self.runtime,
+            comes_second: true,
+        };
+        let (end, pods) =
+            watch::watch(&node, &self.selection, global, &mut console, &mut interrupt).await?;
+        let summary = match (reference, pods) {
+            (Some(reference), Some(pods)) => Some(reference.and(pods)),
+            (one, other) => one.or(other),
+        };
+        Ok(console.finish(summary.as_ref(), end)?)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
         scenario::Scenario,
         stage::Stage,
     },
-    report::{Failed, ScenarioResult},
+    report::{Failed, ScenarioResult, Summary},
     rules::{self, Counts},
     state::Limits,
     verdict::{Outcome, Verdict},
@@ -51,17 +51,23 @@ pub(super) fn run(
 ) -> Result<Exit> {
     selection.validate()?;
     let console = Console::open(output, global, session::clock()?, false)?;
-    session::block_on(play(plan, selection, global, console))
+    session::block_on(async {
+        // Before anything is made that Ctrl-C would leave behind.
+        let mut interrupt = Interrupt::catch()?;
+        let mut console = console;
+        let (end, summary) = play(plan, selection, global, &mut console, &mut interrupt).await?;
+        Ok(console.finish(summary.as_ref(), end)?)
+    })
 }
 
-async fn play(
+/// Plays a plan, and gives why it stopped and how it came out; no summary where it was stopped before it began.
+pub(super) async fn play(
     plan: &Plan,
     selection: &Selection,
     global: &Global,
-    mut console: Console,
-) -> Result<Exit> {
-    // Before anything is made that Ctrl-C would leave behind.
-    let mut interrupt = Interrupt::catch()?;
+    console: &mut Console,
+    interrupt: &mut Interrupt,
+) -> Result<(End, Option<Summary>)> {
     let interrupted = interrupt.received();
     tokio::pin!(interrupted);
 
@@ -70,7 +76,7 @@ async fn play(
     let live = Live::start(&options, Limits::REFERENCE, |rule| selection.takes(rule));
     let live = tokio::select! {
         live = live => live?,
-        () = &mut interrupted => return Ok(console.finish(None, End::Interrupted)?),
+        () = &mut interrupted => return Ok((End::Interrupted, None)),
     };
     let mut tale = Tale::new(plan.inject, plan.scenarios.len());
     let stage = Stage::new(live, layout, plan.pause.clone(), plan.pause_args.clone());
@@ -93,7 +99,7 @@ async fn play(
                         biased;
                         () = &mut interrupted => break Ok(End::Interrupted),
                         Some(message) = messages.recv() => {
-                            if let Err(failed) = tale.hear(message, &stage, &mut console) {
+                            if let Err(failed) = tale.hear(message, &stage, console) {
                                 break Err(failed);
                             }
                         }
@@ -116,14 +122,14 @@ async fn play(
         Ok(end) => end,
         Err(failed) => End::from_failed(failed)?,
     };
-    let told = tale.tell_general(&stage, &mut console);
+    let told = tale.tell_general(&stage, console);
     let end = match (end, told) {
         (End::Finished, Err(failed)) => End::from_failed(failed)?,
         _ => end,
     };
     let is_interrupted = end == End::Interrupted;
     let summary = session::summary(&stage.live, &tale.untold, tale.scenarios, is_interrupted);
-    Ok(console.finish(Some(&summary), end)?)
+    Ok((end, Some(summary)))
 }
 
 /// What has been told so far, for the summary.

@@ -1,6 +1,6 @@
 //! `watch`: the node's real pods.
 
-use std::{future, time::Duration};
+use std::{collections::BTreeMap, future, time::Duration};
 
 use anyhow::{Context as _, Result};
 use pause_trace_cri::Socket;
@@ -15,7 +15,7 @@ use crate::{
     live::Live,
     node::cgroup::Layout,
     pods::Follower,
-    report::{Failed, Names},
+    report::{Failed, Names, Summary},
     rules::Counts,
     state::Limits,
     verdict::{Severity, Verdict},
@@ -73,71 +73,98 @@ impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
         self.selection.validate()?;
         let console = Console::open(&self.output, global, session::clock()?, false)?;
-        session::block_on(self.watch(global, console))
-    }
-
-    async fn watch(&self, global: &Global, mut console: Console) -> Result<Exit> {
-        let mut interrupt = Interrupt::catch()?;
-        let interrupted = interrupt.received();
-        tokio::pin!(interrupted);
-
-        let layout = Layout::discover()?;
-        let options = session::options(&layout, global);
-        let live = Live::start(&options, Limits::NODE, |rule| self.selection.takes(rule));
-        let live = tokio::select! {
-            live = live => live?,
-            () = &mut interrupted => return Ok(console.finish(None, End::Interrupted)?),
-        };
-        let mut teller = Teller {
-            pods: &self.pods,
-            losses: Losses::default(),
-        };
-        let told = console
-            .hello(&session::hello(&live))
-            .and_then(|()| console.flush());
-        let end = match told {
-            Ok(()) => {
-                follow(
-                    &live,
-                    &layout,
-                    (&self.pods, &self.runtime),
-                    &mut teller,
-                    &mut console,
-                    interrupted,
-                )
-                .await?
-            }
-            Err(failed) => End::from_failed(failed)?,
-        };
-        let told = teller.tell(&live, &mut console);
-        let end = match (end, told) {
-            (End::Finished, Err(failed)) => End::from_failed(failed)?,
-            _ => end,
-        };
-        let none = std::collections::BTreeMap::new();
-        let is_interrupted = end == End::Interrupted;
-        let summary = session::summary(&live, &none, Counts::default(), is_interrupted);
-        Ok(console.finish(Some(&summary), end)?)
+        session::block_on(async {
+            let mut interrupt = Interrupt::catch()?;
+            let mut console = console;
+            let (pods, runtime) = (&self.pods, &self.runtime);
+            let node = Node {
+                pods,
+                runtime,
+                comes_second: false,
+            };
+            let (end, summary) =
+                watch(&node, &self.selection, global, &mut console, &mut interrupt).await?;
+            Ok(console.finish(summary.as_ref(), end)?)
+        })
     }
 }
 
+/// What of a node is watched.
+pub(super) struct Node<'a> {
+    pub(super) pods: &'a Pods,
+    pub(super) runtime: &'a Runtime,
+    /// Something was verified before: the report has begun, and where no container runtime runs that is all, unless a
+    /// time was given.
+    pub(super) comes_second: bool,
+}
+
+/// Watches the node's pods, and gives why it stopped and how it came out.
+pub(super) async fn watch(
+    node: &Node<'_>,
+    selection: &Selection,
+    global: &Global,
+    console: &mut Console,
+    interrupt: &mut Interrupt,
+) -> Result<(End, Option<Summary>)> {
+    let interrupted = interrupt.received();
+    tokio::pin!(interrupted);
+
+    let layout = Layout::discover()?;
+    let options = session::options(&layout, global);
+    let live = Live::start(&options, Limits::NODE, |rule| selection.takes(rule));
+    let live = tokio::select! {
+        live = live => live?,
+        () = &mut interrupted => return Ok((End::Interrupted, None)),
+    };
+    let mut teller = Teller {
+        pods: node.pods,
+        losses: Losses::default(),
+    };
+    let told = match node.comes_second {
+        false => console.hello(&session::hello(&live)),
+        true => Ok(()),
+    };
+    let end = match told.and_then(|()| console.flush()) {
+        Ok(()) => follow(&live, &layout, node, &mut teller, console, interrupted).await?,
+        Err(failed) => End::from_failed(failed)?,
+    };
+    let told = teller.tell(&live, console);
+    let end = match (end, told) {
+        (End::Finished, Err(failed)) => End::from_failed(failed)?,
+        _ => end,
+    };
+    let none = BTreeMap::new();
+    let summary = session::summary(&live, &none, Counts::default(), end == End::Interrupted);
+    Ok((end, Some(summary)))
+}
+
 /// Follows the node's pods until something ends it.
-pub(super) async fn follow(
+async fn follow(
     live: &Live,
     layout: &Layout,
-    (pods, runtime): (&Pods, &Runtime),
+    node: &Node<'_>,
     teller: &mut Teller<'_>,
     console: &mut Console,
     interrupted: impl Future<Output = ()>,
 ) -> Result<End> {
+    let Node {
+        pods,
+        runtime,
+        comes_second,
+    } = node;
     let mut follower = Follower::start(live, layout, runtime.cri.clone())
         .context("failed to look at the node's pods")?;
     let settled = follower.settled();
+    let is_over = *comes_second && pods.duration.is_none() && !follower.sees_runtime();
+    if is_over {
+        console
+            .note("no container runtime runs on this node; `pause-trace watch` waits for one")?;
+    }
     let (pump, following) = (live.pump(), follower.run());
     let time_is_up = async {
         match pods.duration {
             Some(duration) => tokio::time::sleep(duration).await,
-            None if pods.once => settled.await,
+            None if pods.once || is_over => settled.await,
             None => future::pending().await,
         }
     };
@@ -160,9 +187,9 @@ pub(super) async fn follow(
 }
 
 /// Tells of what was asked for, in the order it happened.
-pub(super) struct Teller<'a> {
-    pub(super) pods: &'a Pods,
-    pub(super) losses: Losses,
+struct Teller<'a> {
+    pods: &'a Pods,
+    losses: Losses,
 }
 
 impl Teller<'_> {

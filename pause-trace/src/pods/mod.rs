@@ -4,30 +4,34 @@
 //! CRI, in that order, and enters the state as facts. Nothing waits for an answer: what happened meanwhile is kept, and
 //! judged when the answer is there.
 
+mod look;
+mod pins;
 mod roster;
 mod runtimes;
 mod tree;
 
 use std::{cell::Cell, path::Path, pin::Pin, rc::Rc, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use pause_trace_cri::Socket;
 use tokio::sync::Notify;
 
 use self::{
+    pins::{Pinned, Pins},
     roster::Roster,
     runtimes::{Question, Runtimes},
 };
 use crate::{
-    event::{CgroupId, Comm, ContainerId, Fact, Text},
+    event::{CgroupId, Comm, ContainerId, Fact, NamespaceKind, PodId, ProcessId, Text},
     live::{Arrival, Live},
     node::{
-        bundle::{self, Bundle, BundleError, Location},
+        bundle::{self, Bundle, BundleError, Entry, Location},
         cgroup::{Hierarchy, Layout},
         cri::Answer,
         identity,
     },
+    state::Role,
 };
 
 /// The names of processes that make containers: daemons, what stays with a container, and what builds it. The kernel keeps
@@ -48,6 +52,12 @@ const NAMES: [&str; 13] = [
     "runsc",
 ];
 
+/// Which of these know what they made.
+const DAEMONS: [&str; 4] = ["containerd", "dockerd", "cri-dockerd", "crio"];
+
+/// How long a daemon that was started may take to answer before it is asked.
+const RESTART: Duration = Duration::from_secs(1);
+
 /// How long a bundle may take to be read. It lies in memory; a file system that hangs must not stop the verifier.
 const BUNDLE_TIME: Duration = Duration::from_secs(2);
 
@@ -55,12 +65,14 @@ const BUNDLE_TIME: Duration = Duration::from_secs(2);
 const MOST_LOCATIONS: usize = 8;
 
 /// Something that takes its time.
-type Pending<'a> = Pin<Box<dyn Future<Output = Answered> + 'a>>;
+type Pending<'a> = Pin<Box<dyn Future<Output = Told> + 'a>>;
 
-/// What came of asking a runtime about a container.
-struct Answered {
-    question: Question,
-    answer: Answer,
+/// What came of it.
+enum Told {
+    /// A runtime was asked about a container.
+    Answer { question: Question, answer: Answer },
+    /// Something was looked at.
+    Fact(Option<Fact>),
 }
 
 /// Follows the pods.
@@ -69,9 +81,12 @@ pub(crate) struct Follower<'a> {
     hierarchy: &'a Hierarchy,
     roster: Roster,
     runtimes: Rc<Runtimes>,
-    asking: FuturesUnordered<Pending<'a>>,
+    pending: FuturesUnordered<Pending<'a>>,
     /// Where bundles were found: where others are, too.
     locations: Vec<Location>,
+    pins: Pins,
+    /// How much of what was there has not been looked at yet.
+    unsettled: usize,
     settled: Rc<Settled>,
 }
 
@@ -97,14 +112,30 @@ impl<'a> Follower<'a> {
             &names,
             cgroups.filter(|(_, path)| tree::is_of_pods(&path.0)),
         )?;
+        let mut pins = Pins::new().context("failed to watch the pinned network namespaces")?;
+        for path in pins.watch(Path::new(pins::USUAL)) {
+            if let Some(fact) = pins::pinned(&path, None) {
+                live.inject(fact);
+            }
+        }
         Ok(Self {
             live,
+            pins,
+            unsettled: 0,
             hierarchy,
             roster: Roster::default(),
             runtimes: Rc::new(Runtimes::new(socket)),
-            asking: FuturesUnordered::new(),
+            pending: FuturesUnordered::new(),
             locations: Vec::new(),
             settled: Rc::default(),
+        })
+    }
+
+    /// Whether a container runtime runs on this node.
+    pub(crate) fn sees_runtime(&self) -> bool {
+        self.live.look(|core| {
+            let mut processes = core.state.processes.iter();
+            processes.any(|process| process.role == Role::Runtime && process.is_alive())
         })
     }
 
@@ -124,7 +155,7 @@ impl<'a> Follower<'a> {
             self.take(arrival).await;
         }
         loop {
-            if self.asking.is_empty() && !self.settled.is.replace(true) {
+            if self.unsettled == 0 && !self.settled.is.replace(true) {
                 self.settled.now.notify_waiters();
             }
             tokio::select! {
@@ -133,7 +164,24 @@ impl<'a> Follower<'a> {
                         self.take(arrival).await;
                     }
                 }
-                Some(answered) = self.asking.next() => self.answered(answered),
+                changed = self.pins.changed() => {
+                    for pinned in changed.context("failed to hear of pinned network namespaces")? {
+                        match pinned {
+                            Pinned::Came(path) => {
+                                self.unsettled += 1;
+                                self.pending.push(Box::pin(pins::came(path)));
+                            }
+                            Pinned::Went(path) => self.live.inject(pins::went(&path)),
+                        }
+                    }
+                }
+                Some(told) = self.pending.next() => match told {
+                    Told::Answer { question, answer } => self.answered(question, answer),
+                    Told::Fact(fact) => {
+                        fact.into_iter().for_each(|fact| self.live.inject(fact));
+                        self.unsettled = self.unsettled.saturating_sub(1);
+                    }
+                },
             }
         }
     }
@@ -148,6 +196,17 @@ impl<'a> Follower<'a> {
             Arrival::Removed { cgroup } => {
                 if let Some(fact) = self.roster.removed(cgroup) {
                     self.live.inject(fact);
+                }
+            }
+            Arrival::Started {
+                pod,
+                container,
+                process,
+                is_pause,
+            } => self.started(&pod, &container, process, is_pause),
+            Arrival::Executed { comm } => {
+                if DAEMONS.iter().any(|name| Comm::new(name) == comm) {
+                    self.ask_all();
                 }
             }
         }
@@ -181,15 +240,68 @@ impl<'a> Follower<'a> {
         if let Some((bundle, location)) = read {
             socket.clone_from(&location.socket);
             self.remember(location);
+            let pin = match bundle.namespaces.get(NamespaceKind::Net) {
+                Entry::Path(path) if bundle.kind == Some(bundle::Kind::Sandbox) => {
+                    Some(path.clone())
+                }
+                _ => None,
+            };
             let who = |other| tree::container_of(self.hierarchy, other, pid);
             for fact in self.roster.bundle(cgroup, &identity, bundle, who) {
                 self.live.inject(fact);
             }
+            if let Some(path) = pin {
+                self.pinned(&path, &identity.container);
+            }
         }
-        self.ask(
-            Question::new(cgroup, identity.container, socket),
-            Duration::ZERO,
-        );
+        let question = Question::new(cgroup, identity.container, socket);
+        self.roster.remember(question.clone());
+        self.ask(question, Duration::ZERO);
+    }
+
+    /// What can be seen of a container that runs: whether its pod has a network, and what its pause takes. Docker's and
+    /// Podman's containers that play a sandbox promise neither.
+    fn started(
+        &mut self,
+        pod: &PodId,
+        container: &ContainerId,
+        process: ProcessId,
+        is_pause: bool,
+    ) {
+        if !self.roster.is_of_kubernetes(container) {
+            return;
+        }
+        self.unsettled += 1 + usize::from(is_pause);
+        self.pending.push(Box::pin(look::network(
+            pod.clone(),
+            container.clone(),
+            process,
+        )));
+        if is_pause {
+            self.pending
+                .push(Box::pin(look::pause(pod.clone(), process)));
+        }
+    }
+
+    /// A runtime that was started anew may have forgotten what it made.
+    fn ask_all(&mut self) {
+        let questions: Vec<_> = self.roster.questions().collect();
+        for question in questions {
+            self.ask(question, RESTART);
+        }
+    }
+
+    /// A sandbox has the network namespace that this path pins.
+    fn pinned(&mut self, path: &Path, sandbox: &ContainerId) {
+        let others = path.parent().map(|directory| self.pins.watch(directory));
+        let others = others.unwrap_or_default();
+        let facts = others
+            .iter()
+            .filter_map(|path| pins::pinned(path, None))
+            .chain(pins::pinned(path, Some(sandbox)));
+        for fact in facts {
+            self.live.inject(fact);
+        }
     }
 
     fn remember(&mut self, location: Location) {
@@ -202,17 +314,20 @@ impl<'a> Follower<'a> {
         }
     }
 
-    fn ask(&self, question: Question, after: Duration) {
+    fn ask(&mut self, question: Question, after: Duration) {
+        self.unsettled += usize::from(question.is_first());
         let runtimes = Rc::clone(&self.runtimes);
-        self.asking.push(Box::pin(async move {
+        self.pending.push(Box::pin(async move {
             tokio::time::sleep(after).await;
             let answer = runtimes.ask(&question).await;
-            Answered { question, answer }
+            Told::Answer { question, answer }
         }));
     }
 
-    fn answered(&mut self, answered: Answered) {
-        let Answered { question, answer } = answered;
+    fn answered(&mut self, question: Question, answer: Answer) {
+        if question.is_first() {
+            self.unsettled = self.unsettled.saturating_sub(1);
+        }
         let again = match answer {
             Answer::Known(known) => {
                 for fact in self
@@ -226,7 +341,7 @@ impl<'a> Follower<'a> {
             // Nobody will know more of it than its bundle.
             Answer::Unclear(_) => return,
             Answer::Unknown => question.again(),
-            Answer::Unavailable { again, .. } => Some(again),
+            Answer::Unavailable { again, .. } => question.is_worth_it().then_some(again),
         };
         let is_there = self.roster.has(question.cgroup, &question.container);
         match again {

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::runtimes::Question;
 use crate::{
     event::{
         CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, Mode, Modes, PodFact, PodId,
@@ -47,6 +48,8 @@ pub(crate) struct Roster {
     sandboxes: HashMap<ContainerId, (PodId, bool)>,
     /// The cgroups of each pod, its sandboxes' too.
     pods: HashMap<PodId, HashSet<CgroupId>>,
+    /// What a runtime was asked of each.
+    questions: HashMap<CgroupId, Question>,
 }
 
 impl Roster {
@@ -213,6 +216,7 @@ impl Roster {
     /// A cgroup is gone. With the last of a pod's cgroups goes the pod: a container that is restarted leaves its sandbox
     /// behind, and a sandbox that is replaced has ended together with its containers.
     pub(crate) fn removed(&mut self, cgroup: CgroupId) -> Option<Fact> {
+        self.questions.remove(&cgroup);
         let id = self.by_cgroup.remove(&cgroup)?;
         let gone = self.members.remove(&id)?;
         self.loose.remove(&id);
@@ -232,6 +236,28 @@ impl Roster {
         is_last.then(|| {
             self.pods.remove(&pod);
             Fact::PodRemoved { pod }
+        })
+    }
+
+    /// Keeps what a runtime is asked, to ask it again when it has been started anew.
+    pub(crate) fn remember(&mut self, question: Question) {
+        self.questions.insert(question.cgroup, question);
+    }
+
+    /// What there is to ask a runtime that has been started anew.
+    pub(crate) fn questions(&self) -> impl Iterator<Item = Question> {
+        self.questions.values().cloned()
+    }
+
+    /// Whether a container's sandbox is one that kubelet, or whoever speaks CRI, asked for.
+    pub(crate) fn is_of_kubernetes(&self, id: &ContainerId) -> bool {
+        let sandbox = self
+            .members
+            .get(id)
+            .and_then(|member| self.members.get(&member.sandbox));
+        sandbox.is_some_and(|sandbox| {
+            let kind = sandbox.bundle.as_ref().and_then(|bundle| bundle.kind);
+            sandbox.asked.is_some() || kind == Some(Kind::Sandbox)
         })
     }
 

@@ -47,9 +47,18 @@ impl Question {
         self.socket.is_some()
     }
 
-    /// When to ask again of what is not known, if it is worth it.
+    pub(super) fn is_first(&self) -> bool {
+        self.tries == 0
+    }
+
+    /// Whether to ask again at all. A runtime that is started anew is asked anew.
+    pub(super) fn is_worth_it(&self) -> bool {
+        self.tries < TRIES
+    }
+
+    /// When to ask again of what is not known.
     pub(super) fn again(&self) -> Option<Duration> {
-        (self.tries < TRIES).then(|| FIRST * 2_u32.pow(self.tries))
+        self.is_worth_it().then(|| FIRST * 2_u32.pow(self.tries))
     }
 
     pub(super) fn next(self) -> Self {

@@ -13,7 +13,10 @@ mod sink;
 pub(crate) mod testing;
 mod text;
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -136,6 +139,36 @@ pub(crate) struct Summary {
     pub(crate) duration: u64,
     /// Ended by Ctrl-C.
     pub(crate) interrupted: bool,
+}
+
+impl Summary {
+    /// One run after the other, as one.
+    pub(crate) fn and(self, later: Self) -> Self {
+        fn sum<K: Ord + Copy, V: Copy>(
+            one: Vec<(K, V)>,
+            other: Vec<(K, V)>,
+            add: impl Fn(V, V) -> V,
+        ) -> Vec<(K, V)> {
+            let mut sum = BTreeMap::new();
+            for (key, value) in one.into_iter().chain(other) {
+                sum.entry(key)
+                    .and_modify(|known| *known = add(*known, value))
+                    .or_insert(value);
+            }
+            sum.into_iter().collect()
+        }
+        let both = |one: Counts, other: Counts| [one, other].into_iter().sum();
+        Self {
+            time: later.time,
+            rules: sum(self.rules, later.rules, both),
+            verdicts: both(self.verdicts, later.verdicts),
+            scenarios: both(self.scenarios, later.scenarios),
+            events: sum(self.events, later.events, |a, b| a + b),
+            lost: sum(self.lost, later.lost, |a, b| a + b),
+            duration: self.duration + later.duration,
+            interrupted: self.interrupted || later.interrupted,
+        }
+    }
 }
 
 /// How a report is to be made.

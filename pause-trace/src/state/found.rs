@@ -4,7 +4,7 @@
 //! executed, joined or signalled before is not known, and nothing is claimed of it.
 
 use super::{Change, Deadline, Ended, Process, Role, State};
-use crate::event::{Ktime, ProcessId, WaitStatus};
+use crate::event::{Comm, Ktime, ProcessId, WaitStatus};
 
 impl State {
     /// Whether an iteration over all tasks tells nothing new of a process: the hooks have reported it.
@@ -67,7 +67,12 @@ impl State {
     pub(super) fn is_runtime_by_name(&self, process: &Process) -> bool {
         process.container.is_none()
             && process.namespaces.pid == self.host.pid
-            && self.runtime_names.contains(&process.comm)
+            && self.is_runtime_name(process.comm)
+    }
+
+    /// Whether the node's runtimes go by this name.
+    pub(crate) fn is_runtime_name(&self, comm: Comm) -> bool {
+        self.runtime_names.contains(&comm)
     }
 
     /// The runtime, and those of its children that were found before it.

@@ -1,0 +1,49 @@
+//! What can be seen of a pod from outside, once it runs.
+
+use std::time::Duration;
+
+use super::Told;
+use crate::{
+    event::{ContainerId, Fact, Observation, Observed, PodId, ProcessId, Text},
+    node::{network, procfs},
+};
+
+/// How old a pause is when it is looked at: it has made itself ready by then, and its start no longer counts as work.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// Whether the network that a container was started in is ready.
+pub(super) async fn network(pod: PodId, container: ContainerId, process: ProcessId) -> Told {
+    let seen = on_a_thread(move || network::look(process.pid)).await;
+    // One that has ended is not looked at: its pid may be another's.
+    let is_same = !procfs::is_gone(process);
+    Told::Fact(seen.filter(|_| is_same).map(|network| {
+        let addresses: Vec<_> = network.outer_addresses().map(ToString::to_string).collect();
+        let detail = match (network.is_loopback_up(), addresses.is_empty()) {
+            (false, _) => "loopback is not up".to_owned(),
+            (true, true) => "no address but loopback's".to_owned(),
+            (true, false) => addresses.join(", "),
+        };
+        Fact::Observed(Observation {
+            pod,
+            container,
+            what: Observed::NetworkReady,
+            holds: network.is_ready(),
+            detail: Text::new(&detail),
+        })
+    }))
+}
+
+/// What a pause takes and may do.
+pub(super) async fn pause(pod: PodId, process: ProcessId) -> Told {
+    let age = crate::probe::now().saturating_sub(process.start);
+    tokio::time::sleep(SETTLED.saturating_sub(Duration::from_nanos(age))).await;
+    let status = on_a_thread(move || procfs::pause_status(&pod, process)).await;
+    Told::Fact(status.map(Fact::PauseStatus))
+}
+
+/// Reads `/proc` where it holds up nobody.
+async fn on_a_thread<T: Send + 'static>(
+    read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Option<T> {
+    tokio::task::spawn_blocking(read).await.ok()?.ok()
+}

@@ -1,0 +1,171 @@
+//! Network namespaces that are kept by mounts (`/run/netns/cni-…`): which there are, and when they go.
+//!
+//! The kernel tells of files that come and go in a directory (inotify), so nothing is looked at twice.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    fs, io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::sys::{
+    inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor},
+    statfs::{FsType, statfs},
+};
+use tokio::io::unix::AsyncFd;
+
+use super::Told;
+use crate::{
+    event::{ContainerId, Fact, Text},
+    sys,
+};
+
+/// Where CNI's network namespaces usually are.
+pub(super) const USUAL: &str = "/run/netns";
+
+/// How runtimes call the namespaces that they make for pods. Others are the administrator's.
+const PREFIX: &str = "cni-";
+
+/// A name is there before the namespace is mounted on it.
+const MOUNTING: Duration = Duration::from_secs(1);
+
+/// `NSFS_MAGIC` (include/uapi/linux/magic.h).
+const NSFS: FsType = FsType(0x6e73_6673);
+
+/// Watches directories of pinned namespaces.
+pub(super) struct Pins {
+    inotify: Inotify,
+    readable: AsyncFd<OwnedFd>,
+    directories: HashMap<WatchDescriptor, PathBuf>,
+}
+
+/// What happened to a name.
+pub(super) enum Pinned {
+    Came(PathBuf),
+    Went(PathBuf),
+}
+
+impl Pins {
+    pub(super) fn new() -> io::Result<Self> {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+        let readable = sys::watched(inotify.as_fd().try_clone_to_owned()?)?;
+        Ok(Self {
+            inotify,
+            readable,
+            directories: HashMap::new(),
+        })
+    }
+
+    /// Watches a directory, if that is new and possible; gives the namespaces that are pinned there.
+    pub(super) fn watch(&mut self, directory: &Path) -> Vec<PathBuf> {
+        let Ok(directory) = directory.canonicalize() else {
+            return Vec::new();
+        };
+        if self.directories.values().any(|known| *known == directory) {
+            return Vec::new();
+        }
+        let flags = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_DELETE | AddWatchFlags::IN_ONLYDIR;
+        let Ok(descriptor) = self.inotify.add_watch(&directory, flags) else {
+            return Vec::new();
+        };
+        self.directories.insert(descriptor, directory.clone());
+        let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| is_pods(&entry.file_name()))
+            .map(|entry| entry.path())
+            .collect()
+    }
+
+    /// What happened, once something has.
+    pub(super) async fn changed(&self) -> io::Result<Vec<Pinned>> {
+        loop {
+            self.readable.readable().await?.clear_ready();
+            let events = match self.inotify.read_events() {
+                Ok(events) => events,
+                Err(nix::errno::Errno::EAGAIN) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let pinned = events.into_iter().filter_map(|event| {
+                let name = event.name.filter(|name| is_pods(name))?;
+                let path = self.directories.get(&event.wd)?.join(name);
+                match event.mask.contains(AddWatchFlags::IN_DELETE) {
+                    true => Some(Pinned::Went(path)),
+                    false => Some(Pinned::Came(path)),
+                }
+            });
+            return Ok(pinned.collect());
+        }
+    }
+}
+
+fn is_pods(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+}
+
+/// The namespace that a path pins, for which sandbox; nothing where the path does not, or no longer.
+pub(super) fn pinned(path: &Path, sandbox: Option<&ContainerId>) -> Option<Fact> {
+    // As it is called in the directory that is watched.
+    let path = path.canonicalize().ok()?;
+    if !is_pods(path.file_name()?) || statfs(&path).ok()?.filesystem_type() != NSFS {
+        return None;
+    }
+    Some(Fact::NamespacePinned {
+        namespace: u32::try_from(fs::metadata(&path).ok()?.ino()).ok()?,
+        path: Text::new(&path.to_string_lossy()),
+        sandbox: sandbox.cloned(),
+    })
+}
+
+/// Looks at a name that has just come.
+pub(super) async fn came(path: PathBuf) -> Told {
+    tokio::time::sleep(MOUNTING).await;
+    Told::Fact(pinned(&path, None))
+}
+
+pub(super) fn went(path: &Path) -> Fact {
+    Fact::NamespaceUnpinned {
+        path: Text::new(&path.to_string_lossy()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn names_of_pods_that_come_and_go_are_told() {
+        let directory =
+            std::env::temp_dir().join(format!("pause-trace-pins-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        fs::write(directory.join("cni-old"), "").expect("a file");
+        fs::write(directory.join("vpn"), "").expect("a file");
+        let mut pins = Pins::new().expect("inotify");
+        assert_eq!(pins.watch(&directory).len(), 1);
+        assert_eq!(pins.watch(&directory).len(), 0, "it is watched already");
+        fs::write(directory.join("other"), "").expect("a file");
+        fs::write(directory.join("cni-new"), "").expect("a file");
+        fs::remove_file(directory.join("cni-old")).expect("it is there");
+        let mut told = Vec::new();
+        while told.len() < 2 {
+            told.extend(pins.changed().await.expect("events"));
+        }
+        assert!(matches!(&told[0], Pinned::Came(path) if path.ends_with("cni-new")));
+        assert!(matches!(&told[1], Pinned::Went(path) if path.ends_with("cni-old")));
+        fs::remove_dir_all(&directory).expect("it is ours");
+    }
+
+    #[test]
+    fn a_file_is_no_namespace() {
+        let path = std::env::temp_dir().join(format!("cni-{}", std::process::id()));
+        fs::write(&path, "").expect("a file");
+        assert_eq!(pinned(&path, None), None);
+        fs::remove_file(&path).expect("it is ours");
+        assert_eq!(pinned(Path::new("/run/netns/cni-nobody"), None), None);
+    }
+}
