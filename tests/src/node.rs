@@ -2,17 +2,15 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    fs,
     path::Path,
     time::{Duration, Instant},
 };
 
-use crate::lab;
-
 /// What of pause-trace is on the node: for tests that run one at a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Traces {
-    /// Processes that run the program or a pause of it, and those of the lab.
+    /// Processes that run the program, or a pause of it.
     pub processes: BTreeSet<String>,
     /// Cgroups in any hierarchy.
     pub cgroups: BTreeSet<String>,
@@ -20,10 +18,6 @@ pub struct Traces {
     pub programs: BTreeSet<u32>,
     /// Mounts of this namespace.
     pub mounts: BTreeSet<String>,
-    /// Network interfaces of this namespace, such as bridges.
-    pub links: BTreeSet<String>,
-    /// Files that hold network namespaces, and directories of the lab.
-    pub files: BTreeSet<String>,
 }
 
 impl Traces {
@@ -38,8 +32,6 @@ impl Traces {
             cgroups: cgroups(),
             programs: programs(),
             mounts: mounts(),
-            links: entries(Path::new("/sys/class/net"), ""),
-            files: &entries(Path::new("/run/netns"), "") | &entries(&env::temp_dir(), lab::PREFIX),
         }
     }
 
@@ -72,8 +64,6 @@ impl Traces {
             && self.cgroups.is_subset(&before.cgroups)
             && self.programs.is_subset(&before.programs)
             && self.mounts.is_subset(&before.mounts)
-            && self.links.is_subset(&before.links)
-            && self.files.is_subset(&before.files)
     }
 }
 
@@ -86,8 +76,7 @@ fn processes() -> BTreeSet<String> {
         }
         let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let name = command.split(|byte| *byte == 0).next().unwrap_or_default();
-        let cgroups = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-        if name.ends_with(b"pause-trace") || name == b"/pause" || cgroups.contains(lab::PREFIX) {
+        if name.ends_with(b"pause-trace") || name == b"/pause" {
             found.insert(format!(
                 "{pid} {}",
                 String::from_utf8_lossy(&command).replace('\0', " ")
@@ -129,14 +118,4 @@ fn programs() -> BTreeSet<u32> {
 fn mounts() -> BTreeSet<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo can be read");
     mounts.lines().map(str::to_owned).collect()
-}
-
-/// What is in a directory that may not be there, of names that begin like this.
-fn entries(directory: &Path, prefix: &str) -> BTreeSet<String> {
-    let names = fs::read_dir(directory).into_iter().flatten().flatten();
-    names
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.starts_with(prefix))
-        .map(|name| directory.join(name).display().to_string())
-        .collect()
 }

@@ -1,13 +1,12 @@
 //! The real runtimes that other tests use: each starts, runs pods of every kind, and leaves nothing on the machine.
-//!
-//! One test at a time: each looks at the whole machine before and after.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader},
+    panic,
     path::Path,
     process::{Command, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
@@ -16,16 +15,18 @@ use pause_trace_tests::{
     c_pause,
     lab::{
         Container, Containerd, Engine, EngineContainer, EnginePod, Kubelet, Node, Pod, Sharing,
-        Version, image,
+        Version, image, traces,
     },
-    node::Traces,
 };
 use serde_json::{Value, json};
 
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// Ends what runs on a node, and demands that the machine has nothing of it then.
+#[track_caller]
+fn end<R>(runtime: R, node: impl FnOnce(&R) -> &Node) {
+    let name = node(&runtime).name().to_owned();
+    assert!(!traces(&name).is_empty(), "a node in use is seen");
+    drop(runtime);
+    assert_eq!(traces(&name), BTreeSet::new());
 }
 
 /// The namespace of a process.
@@ -98,8 +99,6 @@ fn try_out_engine(pod: &EnginePod<'_>) -> Vec<&'static str> {
 const KILLED: i32 = 128 + 9;
 
 fn runs_every_kind_of_pod(version: Version) {
-    let _alone = alone();
-    let before = Traces::now();
     let lab = Containerd::start(version);
 
     let pod = lab.pod("plain").run();
@@ -122,8 +121,7 @@ fn runs_every_kind_of_pod(version: Version) {
     assert_eq!(try_out(&pod), ["net", "ipc", "uts", "pid"]);
     pod.remove();
 
-    drop(lab);
-    before.assert_restored();
+    end(lab, Containerd::node);
 }
 
 #[test]
@@ -138,8 +136,6 @@ fn containerd_2_runs_every_kind_of_pod_and_leaves_nothing() {
 
 #[test]
 fn docker_runs_every_kind_of_pod_and_leaves_nothing() {
-    let _alone = alone();
-    let before = Traces::now();
     let engine = Engine::docker();
     // docker shares no uts namespace.
     for (sharing, expected) in [
@@ -151,14 +147,11 @@ fn docker_runs_every_kind_of_pod_and_leaves_nothing() {
         assert_eq!(try_out_engine(&pod), expected, "{sharing:?}");
         pod.remove();
     }
-    drop(engine);
-    before.assert_restored();
+    end(engine, Engine::node);
 }
 
 #[test]
 fn podman_runs_every_kind_of_pod_and_leaves_nothing() {
-    let _alone = alone();
-    let before = Traces::now();
     let engine = Engine::podman();
     for (sharing, expected) in [
         (Sharing::Plain, &["net", "ipc", "uts"][..]),
@@ -169,14 +162,11 @@ fn podman_runs_every_kind_of_pod_and_leaves_nothing() {
         assert_eq!(try_out_engine(&pod), expected, "{sharing:?}");
         pod.remove();
     }
-    drop(engine);
-    before.assert_restored();
+    end(engine, Engine::node);
 }
 
 #[test]
 fn a_kubelet_runs_static_pods_and_leaves_nothing() {
-    let _alone = alone();
-    let before = Traces::now();
     let lab = Containerd::start(Version::V1);
     let kubelet = Kubelet::start(&lab);
     let container = |name: &str| {
@@ -213,14 +203,11 @@ fn a_kubelet_runs_static_pods_and_leaves_nothing() {
         pod.remove();
     }
     drop(kubelet);
-    drop(lab);
-    before.assert_restored();
+    end(lab, Containerd::node);
 }
 
 #[test]
 fn pods_outlive_their_runtime() {
-    let _alone = alone();
-    let before = Traces::now();
     let pause = c_pause("correct");
     let lab = Containerd::start_with_pause(Version::V1, &pause);
     let pod = lab.pod("sturdy").run();
@@ -242,69 +229,56 @@ fn pods_outlive_their_runtime() {
     assert_eq!([pod.pause_pid(), container.pid(), pod.shim_pid()], pids);
 
     // Pods that were not removed go with the node.
-    drop(lab);
-    before.assert_restored();
+    end(lab, Containerd::node);
 }
 
 #[test]
 fn a_test_that_fails_leaves_nothing() {
-    let _alone = alone();
-    let before = Traces::now();
     let failing = thread::spawn(|| {
         let lab = Containerd::start(Version::V1);
         let pod = lab.pod("abandoned").run();
         let _app = pod.container("app").command(["sleep", "1000"]).start();
-        panic!(
-            "this test fails on purpose, after it started pid {}",
-            lab.pid()
-        );
+        panic::panic_any(lab.node().name().to_owned());
     });
-    assert!(failing.join().is_err());
-    before.assert_restored();
+    let cause = failing.join().expect_err("it fails on purpose");
+    let name = cause.downcast::<String>().expect("the name of its node");
+    assert_eq!(traces(&name), BTreeSet::new());
 }
 
 #[test]
 fn two_nodes_at_once_do_not_see_each_other() {
-    let _alone = alone();
-    let before = Traces::now();
     let labs = [Version::V1, Version::V2].map(Containerd::start);
-    let pods = [0, 1].map(|lab: usize| labs[lab].pod("twin").run());
+    let pods = labs.each_ref().map(|lab| lab.pod("twin").run());
     for lab in &labs {
-        let sandboxes = lab
-            .call(lab.client().sandboxes())
-            .expect("containerd answers");
-        assert_eq!(sandboxes.len(), 1);
+        let sandboxes = lab.call(lab.client().sandboxes());
+        assert_eq!(sandboxes.expect("containerd answers").len(), 1);
     }
-    assert_ne!(
-        namespace(pods[0].pause_pid(), "net"),
-        namespace(pods[1].pause_pid(), "net")
-    );
-    drop(pods);
-    drop(labs);
-    before.assert_restored();
+    let [one, other] = pods.map(|pod| namespace(pod.pause_pid(), "net"));
+    assert_ne!(one, other);
+    for lab in labs {
+        end(lab, Containerd::node);
+    }
 }
 
 #[test]
 fn what_a_killed_test_has_left_is_removed_by_the_next() {
-    let _alone = alone();
-    let before = Traces::now();
     let mut killed = Command::new(env!("CARGO_BIN_EXE_lab"))
         .arg("containerd-1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("it starts");
-    let output = BufReader::new(killed.stdout.take().expect("a pipe"));
-    let ready = output
-        .lines()
-        .map_while(Result::ok)
-        .any(|line| line.contains("nsenter"));
-    assert!(ready, "{:?}", killed.wait());
+    let mut lines = BufReader::new(killed.stdout.take().expect("a pipe")).lines();
+    let name = lines.find_map(|line| {
+        let line = line.expect("the output is text");
+        let (name, _) = line.strip_prefix("cgroups: ")?.split_once(';')?;
+        Some(name.to_owned())
+    });
+    let name = name.expect("it says its name when it is ready");
+    assert!(!traces(&name).is_empty());
     killed.kill().expect("it is our child");
     killed.wait().expect("it is our child");
-    let left = Traces::now();
-    assert!(left.processes.len() > before.processes.len(), "{left:?}");
 
     drop(Node::start());
-    before.assert_restored();
+    assert_eq!(traces(&name), BTreeSet::new());
 }

@@ -34,6 +34,11 @@ impl Cgroup {
         Self { directories }
     }
 
+    /// Its directories, whether they are there or not.
+    pub(super) fn directories(&self) -> &[PathBuf] {
+        &self.directories
+    }
+
     pub(super) fn create(&self) -> io::Result<()> {
         self.directories.iter().try_for_each(fs::create_dir)
     }

@@ -1,6 +1,6 @@
 //! Containers that a CRI runtime makes.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use pause_trace_cri::{
     Detail,
@@ -48,7 +48,6 @@ impl<'pod> ContainerSpec<'pod> {
             labels: labels
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),
-            annotations: BTreeMap::new(),
             ..ContainerConfig::default()
         };
         let spec = Self { pod, config };
@@ -164,11 +163,7 @@ impl Container<'_> {
     #[must_use]
     #[track_caller]
     pub fn pid(&self) -> i32 {
-        let lab = self.pod.lab;
-        let status = lab.must(lab.client().container_status(&self.id, Detail::Verbose));
-        let info = status.info().expect("containerd's details can be read");
-        let pid = info.and_then(|info| info.pid).expect("the container runs");
-        pid.cast_signed()
+        self.pod.lab.container_pid(&self.id)
     }
 
     /// What the runtime says of it.

@@ -211,7 +211,9 @@ impl Engine {
                 EnginePod {
                     pause: self.container(&self.command(&infra)),
                     join: vec![format!("--pod={id}")],
-                    remove: ["pod", "rm", "--force", &id].map(str::to_owned).into(),
+                    remove: ["pod", "rm", "--force", "--time", "0", &id]
+                        .map(str::to_owned)
+                        .into(),
                 }
             }
         }

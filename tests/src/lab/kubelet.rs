@@ -9,7 +9,7 @@ use std::{
 };
 
 use nix::mount::{MsFlags, mount};
-use pause_trace_cri::{Detail, messages::PodSandboxState};
+use pause_trace_cri::messages::PodSandboxState;
 use serde_json::{Value, json};
 
 use super::{Containerd, Node, containerd::installed, daemon::Daemon, image, places};
@@ -219,11 +219,7 @@ impl StaticPod<'_> {
     #[must_use]
     #[track_caller]
     pub fn pause_pid(&self) -> i32 {
-        let (lab, sandbox) = (self.kubelet.lab, self.sandbox());
-        let status = lab.must(lab.client().sandbox_status(&sandbox, Detail::Verbose));
-        let info = status.info().expect("containerd's details can be read");
-        let pid = info.and_then(|info| info.pid).expect("the pause runs");
-        pid.cast_signed()
+        self.kubelet.lab.sandbox_pid(&self.sandbox())
     }
 
     /// The id of a container, as the kubelet knows it now.
@@ -255,11 +251,7 @@ impl StaticPod<'_> {
     #[must_use]
     #[track_caller]
     pub fn pid(&self, container: &str) -> i32 {
-        let (lab, id) = (self.kubelet.lab, self.container(container));
-        let status = lab.must(lab.client().container_status(&id, Detail::Verbose));
-        let info = status.info().expect("containerd's details can be read");
-        let pid = info.and_then(|info| info.pid).expect("the container runs");
-        pid.cast_signed()
+        self.kubelet.lab.container_pid(&self.container(container))
     }
 
     /// Takes its manifest away, and waits until nothing of it runs and its containers' cgroups are gone.

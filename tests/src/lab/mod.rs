@@ -29,11 +29,13 @@ mod node;
 #[path = "../../../xtask/src/runtimes/places.rs"]
 mod places;
 mod pod;
+mod traces;
 
 use cache::cache_dir;
 pub use container::{Container, ContainerSpec};
 pub use containerd::{Containerd, Version};
 pub use engine::{Engine, EngineContainer, EnginePod, Sharing};
 pub use kubelet::{Kubelet, StaticPod};
-pub use node::{Node, PREFIX};
+pub use node::Node;
 pub use pod::{Pod, PodSpec};
+pub use traces::traces;

@@ -21,7 +21,7 @@ use nix::{
 use super::{cgroup::Cgroup, places};
 
 /// What the names of all nodes begin with: of their directories below the directory for temporary files, and of their cgroups.
-pub const PREFIX: &str = "pause-trace-lab-";
+const PREFIX: &str = "pause-trace-lab-";
 
 /// Directories that are the node's own: where they are on the node, and below its directory.
 const OWN: [(&str, &str); 3] = [("/run", "run"), ("/var/lib", "lib"), ("/var/log", "log")];

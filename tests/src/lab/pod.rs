@@ -7,12 +7,9 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use pause_trace_cri::{
-    Detail,
-    messages::{
-        LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
-        PodSandboxConfig, PodSandboxMetadata,
-    },
+use pause_trace_cri::messages::{
+    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
+    PodSandboxConfig, PodSandboxMetadata,
 };
 
 use super::{ContainerSpec, Containerd};
@@ -92,6 +89,12 @@ impl<'lab> PodSpec<'lab> {
     /// `shareProcessNamespace: true`
     pub fn shared_pid(mut self) -> Self {
         self.namespaces.pid = NamespaceMode::Pod.into();
+        self
+    }
+
+    /// Asked for any other namespaces, such as users of its own.
+    pub fn namespaces(mut self, change: impl FnOnce(&mut NamespaceOption)) -> Self {
+        change(&mut self.namespaces);
         self
     }
 
@@ -178,13 +181,7 @@ impl<'lab> Pod<'lab> {
     #[must_use]
     #[track_caller]
     pub fn pause_pid(&self) -> i32 {
-        let client = self.lab.client();
-        let status = self
-            .lab
-            .must(client.sandbox_status(&self.id, Detail::Verbose));
-        let info = status.info().expect("containerd's details can be read");
-        let pid = info.and_then(|info| info.pid).expect("the pause runs");
-        pid.cast_signed()
+        self.lab.sandbox_pid(&self.id)
     }
 
     /// The pid of its shim, the parent of its pause and of all its containers' first processes.

@@ -1,7 +1,9 @@
 //! What containerd and its network plugins are told.
 
+use serde_json::{Value, json};
+
 use super::Version;
-use crate::lab::{image, places};
+use crate::lab::{image, places, traces::BRIDGE};
 
 /// The file for containerd, as the version that it is for wants it.
 ///
@@ -60,14 +62,15 @@ oom_score = 0
 }
 
 /// A network that joins the node's pods: a bridge, and addresses that are handed out by a file.
-pub(super) const NETWORK: &str = r#"{
-  "cniVersion": "0.4.0",
-  "name": "lab",
-  "plugins": [{
-    "type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
-    "ipam": {
-      "type": "host-local", "dataDir": "/run/cni/addresses",
-      "ranges": [[{"subnet": "10.214.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]
-    }
-  }]
-}"#;
+pub(super) fn network() -> Value {
+    json!({
+        "cniVersion": "0.4.0", "name": "lab",
+        "plugins": [{
+            "type": "bridge", "bridge": BRIDGE, "isGateway": true, "hairpinMode": true,
+            "ipam": {
+                "type": "host-local", "dataDir": "/run/cni/addresses",
+                "ranges": [[{"subnet": "10.214.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}],
+            },
+        }],
+    })
+}

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pause_trace_cri::{Client, CriError, Socket, Timeouts};
+use pause_trace_cri::{BadInfo, Client, CriError, Detail, Info, Socket, Timeouts};
 
 use super::{Node, PodSpec, daemon::Daemon, image, places};
 use crate::pause_binary;
@@ -75,7 +75,8 @@ impl Containerd {
         };
         let node = Node::start();
         node.write(CONFIG, &config::containerd(version, NETWORKS));
-        node.write(&format!("{NETWORKS}/10-lab.conflist"), config::NETWORK);
+        let network = config::network().to_string();
+        node.write(&format!("{NETWORKS}/10-lab.conflist"), &network);
         let socket: Socket = node
             .path(SOCKET)
             .display()
@@ -197,6 +198,28 @@ impl Containerd {
         self.runtime.block_on(answer)
     }
 
+    /// The pid of a sandbox' pause.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    #[track_caller]
+    pub fn sandbox_pid(&self, sandbox: &str) -> i32 {
+        let status = self.must(self.client.sandbox_status(sandbox, Detail::Verbose));
+        running_pid(status.info(), sandbox)
+    }
+
+    /// The pid of a container's first process.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    #[track_caller]
+    pub fn container_pid(&self, container: &str) -> i32 {
+        let status = self.must(self.client.container_status(container, Detail::Verbose));
+        running_pid(status.info(), container)
+    }
+
     /// Waits for the answer to a call that must not fail.
     #[track_caller]
     pub(super) fn must<T>(&self, answer: impl Future<Output = Result<T, CriError>>) -> T {
@@ -215,6 +238,14 @@ impl Containerd {
     fn daemon(&self) -> MutexGuard<'_, Option<Daemon>> {
         self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+#[track_caller]
+fn running_pid(info: Result<Option<Info>, BadInfo>, id: &str) -> i32 {
+    let info = info.unwrap_or_else(|error| panic!("failed to {error}"));
+    let pid = info.and_then(|info| info.pid);
+    pid.unwrap_or_else(|| panic!("{id} does not run"))
+        .cast_signed()
 }
 
 /// The directory of a runtime that `cargo xtask runtimes` has got.
