@@ -667,6 +667,11 @@ pub(crate) enum Fact {
     PodRemoved { pod: PodId },
     /// The container runtime does not know a sandbox whose pause runs.
     SandboxUnknown { container: ContainerId },
+    /// A sandbox without a pause: its namespaces are kept by files. What it has none of is 0.
+    SandboxPinned {
+        container: ContainerId,
+        namespaces: Namespaces,
+    },
     /// A network namespace is kept by a mount, as CNI has it; for which sandbox, where that is known.
     NamespacePinned {
         path: Text,

@@ -243,6 +243,11 @@ impl Live {
         Ok(())
     }
 
+    /// Watches one more cgroup.
+    pub(crate) fn watch_cgroup(&self, cgroup: CgroupId) -> anyhow::Result<()> {
+        self.core.borrow_mut().loaded.watch_cgroup(cgroup)
+    }
+
     /// What happened to containers' cgroups since the last call.
     pub(crate) fn take_arrivals(&self) -> Vec<Arrival> {
         let mut core = self.core.borrow_mut();

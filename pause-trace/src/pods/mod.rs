@@ -6,6 +6,7 @@
 
 mod look;
 mod pins;
+mod read;
 mod roster;
 mod runtimes;
 mod tree;
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 
 use self::{
     pins::{Pinned, Pins},
+    read::Read,
     roster::Roster,
     runtimes::{Question, Runtimes},
 };
@@ -26,10 +28,10 @@ use crate::{
     event::{CgroupId, Comm, ContainerId, Fact, NamespaceKind, PodId, ProcessId, Text},
     live::{Arrival, Live},
     node::{
-        bundle::{self, Bundle, BundleError, Entry, Location},
+        bundle::{Entry, Kind, Location},
         cgroup::{Hierarchy, Layout},
         cri::Answer,
-        identity,
+        identity::{self, Identity},
     },
     state::Role,
 };
@@ -152,7 +154,7 @@ impl<'a> Follower<'a> {
     /// Finds out whose each cgroup is.
     pub(crate) async fn run(&mut self) -> Result<()> {
         for arrival in self.live.take_arrivals() {
-            self.take(arrival).await;
+            self.take(arrival).await?;
         }
         loop {
             if self.unsettled == 0 && !self.settled.is.replace(true) {
@@ -161,7 +163,7 @@ impl<'a> Follower<'a> {
             tokio::select! {
                 arrivals = self.live.arrivals() => {
                     for arrival in arrivals {
-                        self.take(arrival).await;
+                        self.take(arrival).await?;
                     }
                 }
                 changed = self.pins.changed() => {
@@ -186,11 +188,11 @@ impl<'a> Follower<'a> {
         }
     }
 
-    async fn take(&mut self, arrival: Arrival) {
+    async fn take(&mut self, arrival: Arrival) -> Result<()> {
         match arrival {
             Arrival::Entered { cgroup, path, pid } => {
                 if let Some(path) = path.or_else(|| self.learn_path(cgroup, pid)) {
-                    self.entered(cgroup, path, pid).await;
+                    self.entered(cgroup, path, pid).await?;
                 }
             }
             Arrival::Removed { cgroup } => {
@@ -210,6 +212,7 @@ impl<'a> Follower<'a> {
                 }
             }
         }
+        Ok(())
     }
 
     /// The path of a cgroup that was made by somebody who is not watched, as systemd makes those of its driver.
@@ -223,13 +226,13 @@ impl<'a> Follower<'a> {
     }
 
     /// A container's first process is there: its bundle says what was asked for, and its runtime who did.
-    async fn entered(&mut self, cgroup: CgroupId, path: Text, pid: u32) {
+    async fn entered(&mut self, cgroup: CgroupId, path: Text, pid: u32) -> Result<()> {
         let Some(identity) = identity::of_container(&path.0) else {
-            return;
+            return Ok(());
         };
         let reading = tokio::task::spawn_blocking({
             let (path, known) = (path.clone(), self.locations.clone());
-            move || read_bundle(&path, pid, &known)
+            move || read::bundle(&path, pid, &known)
         });
         // One that can't be read is told of by the runtime, or by nobody: PT903 says so.
         let read = match tokio::time::timeout(BUNDLE_TIME, reading).await {
@@ -237,19 +240,24 @@ impl<'a> Follower<'a> {
             _ => None,
         };
         let mut socket = None;
-        if let Some((bundle, location)) = read {
+        if let Some(Read {
+            bundle,
+            location,
+            pinned,
+        }) = read
+        {
             socket.clone_from(&location.socket);
             self.remember(location);
+            if let Some(pinned) = pinned {
+                self.sandbox_without_pause(&path, &identity, pinned)?;
+            }
             let pin = match bundle.namespaces.get(NamespaceKind::Net) {
-                Entry::Path(path) if bundle.kind == Some(bundle::Kind::Sandbox) => {
-                    Some(path.clone())
-                }
+                Entry::Path(path) if bundle.kind == Some(Kind::Sandbox) => Some(path.clone()),
                 _ => None,
             };
             let who = |other| tree::container_of(self.hierarchy, other, pid);
-            for fact in self.roster.bundle(cgroup, &identity, bundle, who) {
-                self.live.inject(fact);
-            }
+            let facts = self.roster.bundle(cgroup, &identity, bundle, who);
+            self.tell(facts);
             if let Some(path) = pin {
                 self.pinned(&path, &identity.container);
             }
@@ -257,6 +265,7 @@ impl<'a> Follower<'a> {
         let question = Question::new(cgroup, identity.container, socket);
         self.roster.remember(question.clone());
         self.ask(question, Duration::ZERO);
+        Ok(())
     }
 
     /// What can be seen of a container that runs: whether its pod has a network, and what its pause takes. Docker's and
@@ -291,6 +300,33 @@ impl<'a> Follower<'a> {
         }
     }
 
+    fn tell(&self, facts: impl IntoIterator<Item = Fact>) {
+        facts.into_iter().for_each(|fact| self.live.inject(fact));
+    }
+
+    /// A container whose sandbox runs no pause, as CRI-O's do not unless the pod shares its pids.
+    fn sandbox_without_pause(
+        &mut self,
+        path: &Text,
+        identity: &Identity,
+        pinned: read::Pinned,
+    ) -> Result<()> {
+        if self.roster.is_sandbox(&pinned.sandbox) {
+            return Ok(());
+        }
+        // Its containers come and go; the cgroup that they are in goes with the pod.
+        let Some(pod) = tree::above(self.hierarchy, path) else {
+            return Ok(());
+        };
+        let uid = identity.pod.as_ref().map(|(uid, _)| uid.clone());
+        let facts = self
+            .roster
+            .pinned(pod, &pinned.sandbox, uid, pinned.bundle, pinned.namespaces);
+        self.live.watch_cgroup(pod)?;
+        self.tell(facts);
+        Ok(())
+    }
+
     /// A sandbox has the network namespace that this path pins.
     fn pinned(&mut self, path: &Path, sandbox: &ContainerId) {
         let others = path.parent().map(|directory| self.pins.watch(directory));
@@ -299,9 +335,8 @@ impl<'a> Follower<'a> {
             .iter()
             .filter_map(|path| pins::pinned(path, None))
             .chain(pins::pinned(path, Some(sandbox)));
-        for fact in facts {
-            self.live.inject(fact);
-        }
+        let facts: Vec<_> = facts.collect();
+        self.tell(facts);
     }
 
     fn remember(&mut self, location: Location) {
@@ -357,17 +392,4 @@ impl<'a> Follower<'a> {
             _ => {}
         }
     }
-}
-
-/// Reads the bundle of the container in a cgroup: where its shim says that it is, else beside known ones.
-fn read_bundle(
-    path: &Text,
-    pid: u32,
-    known: &[Location],
-) -> Option<Result<(Bundle, Location), BundleError>> {
-    let identity = identity::of_container(&path.0)?;
-    let id: &ContainerId = &identity.container;
-    let location = bundle::find::find(&identity, pid, Path::new("/proc"), Path::new("/"))
-        .or_else(|error| known.iter().find_map(|known| known.beside(id)).ok_or(error));
-    Some(location.and_then(|location| Ok((bundle::read(&location)?, location))))
 }

@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 use super::runtimes::Question;
 use crate::{
     event::{
-        CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, Mode, Modes, PodFact, PodId,
-        Source, Text,
+        CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, Mode, Modes, Namespaces,
+        PodFact, PodId, Source, Text,
     },
     node::{
         bundle::{Bundle, Kind},
@@ -27,6 +27,8 @@ struct Member {
     cgroup: CgroupId,
     /// Its own id, for a sandbox.
     sandbox: ContainerId,
+    /// It has no pause: its cgroup is the pod's, and files keep its namespaces.
+    is_pinned: bool,
     /// Of the pod, from the path of its cgroup.
     uid: Option<PodId>,
     bundle: Option<Bundle>,
@@ -104,6 +106,7 @@ impl Roster {
             bundle: Some(bundle),
             intent: Some(intent),
             asked: None,
+            is_pinned: false,
         };
         self.by_cgroup.insert(cgroup, id.clone());
         self.members.insert(id.clone(), member);
@@ -142,10 +145,41 @@ impl Roster {
             bundle: None,
             intent: None,
             asked: None,
+            is_pinned: false,
         });
         member.sandbox = its_sandbox;
         member.asked = Some((sandbox.pod, fact));
         self.declare(id)
+    }
+
+    /// A sandbox that runs no pause, with its bundle and the cgroup that its containers' cgroups are in: as long as that is
+    /// there, so is the pod. `namespaces` are those that files keep for it.
+    pub(crate) fn pinned(
+        &mut self,
+        cgroup: CgroupId,
+        sandbox: &ContainerId,
+        uid: Option<PodId>,
+        bundle: Bundle,
+        namespaces: Namespaces,
+    ) -> Vec<Fact> {
+        let member = Member {
+            container: sandbox.clone(),
+            cgroup,
+            sandbox: sandbox.clone(),
+            is_pinned: true,
+            uid: bundle.pod.uid.clone().or(uid),
+            intent: Some(intent::of_sandbox(&bundle)),
+            bundle: Some(bundle),
+            asked: None,
+        };
+        self.by_cgroup.insert(cgroup, sandbox.clone());
+        self.members.insert(sandbox.clone(), member);
+        let mut facts = self.declare(sandbox);
+        facts.push(Fact::SandboxPinned {
+            container: sandbox.clone(),
+            namespaces,
+        });
+        facts
     }
 
     /// A container whose namespaces another has joined is what a sandbox is.
@@ -184,9 +218,36 @@ impl Roster {
         self.waiting = waiting;
         let ready: Vec<ContainerId> = ready;
         for early in ready {
+            self.reconsider(&early);
             self.take_in(&early, &mut facts);
         }
         facts
+    }
+
+    /// Reads a container's bundle again, together with its sandbox', for what it did not tell alone.
+    fn reconsider(&mut self, id: &ContainerId) {
+        let Some(member) = self.members.get(id) else {
+            return;
+        };
+        let sandbox = self
+            .members
+            .get(&member.sandbox)
+            .and_then(|sandbox| Some((&sandbox.container, sandbox.bundle.as_ref()?)));
+        let (Some(bundle), Some(intent)) = (&member.bundle, member.intent.clone()) else {
+            return;
+        };
+        // Who had a pid when the bundle was written was asked then.
+        let again = intent::of_container(bundle, sandbox, |_| Holder::Nobody);
+        let intent = Intent {
+            net: intent.net.or(again.net),
+            ipc: intent.ipc.or(again.ipc),
+            uts: intent.uts.or(again.uts),
+            pid: intent.pid.or(again.pid),
+            user: intent.user.or(again.user),
+        };
+        if let Some(member) = self.members.get_mut(id) {
+            member.intent = Some(intent);
+        }
     }
 
     fn take_in(&mut self, id: &ContainerId, facts: &mut Vec<Fact>) {
@@ -309,7 +370,7 @@ impl Member {
         if let Some((_, fact)) = &self.asked {
             return ContainerFact {
                 pod: pod.clone(),
-                cgroup: self.cgroup,
+                cgroup: self.own_cgroup(),
                 ..fact.clone()
             };
         }
@@ -331,12 +392,17 @@ impl Member {
             pod: pod.clone(),
             name,
             what,
-            cgroup: self.cgroup,
+            cgroup: self.own_cgroup(),
             modes,
             stop_signal: stop_signal.unwrap_or(nix::libc::SIGTERM),
             file: None,
             source: self.source(),
         }
+    }
+
+    /// The one whose processes are its own.
+    fn own_cgroup(&self) -> CgroupId {
+        if self.is_pinned { 0 } else { self.cgroup }
     }
 
     fn source(&self) -> Source {
@@ -369,3 +435,6 @@ impl Member {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,6 +49,15 @@ pub(super) fn is_of_pods(path: &[u8]) -> bool {
     identity::identify(path).is_some() || components.any(|part| part.starts_with(b"kubepods"))
 }
 
+/// The id of the cgroup that one is in.
+pub(super) fn above(hierarchy: &Hierarchy, path: &Text) -> Option<CgroupId> {
+    let path = str::from_utf8(&path.0).ok()?;
+    let (above, _) = path
+        .rsplit_once('/')
+        .filter(|(above, _)| !above.is_empty())?;
+    Some(fs::metadata(hierarchy.directory(above)?).ok()?.ino())
+}
+
 /// The path of the cgroup that a process is in.
 pub(super) fn path_of(hierarchy: &Hierarchy, pid: u32) -> Option<Text> {
     let memberships = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;

@@ -2,7 +2,7 @@
 
 use super::{Change, Container, Deadline, Pin, Pod, Reaps, State};
 use crate::event::{
-    ContainerFact, ContainerId, ContainerKind, Ktime, PodFact, PodId, Source, Text,
+    ContainerFact, ContainerId, ContainerKind, Ktime, Namespaces, PodFact, PodId, Source, Text,
 };
 
 impl State {
@@ -122,6 +122,40 @@ impl State {
                 now + self.limits.removal,
                 Deadline::Sandbox(container.clone()),
             );
+        }
+    }
+
+    /// A sandbox' namespaces are kept by files, which were there before any container that joined them.
+    pub(super) fn sandbox_pinned(
+        &mut self,
+        now: Ktime,
+        container: &ContainerId,
+        namespaces: &Namespaces,
+        changes: &mut Vec<Change>,
+    ) {
+        let Some(pod) = self
+            .containers
+            .get(container)
+            .map(|known| known.pod.clone())
+        else {
+            return;
+        };
+        let members = self.pods.get(&pod).map_or(&[][..], |pod| &pod.containers);
+        let members: Vec<_> = members
+            .iter()
+            .filter_map(|id| self.containers.get(id))
+            .collect();
+        let first = members.iter().filter_map(|member| member.started).min();
+        // Those that could not be compared before can be now.
+        changes.extend(
+            members
+                .iter()
+                .filter_map(|member| member.init)
+                .map(Change::Executed),
+        );
+        if let Some(sandbox) = self.containers.get_mut(container) {
+            sandbox.namespaces = Some(*namespaces);
+            sandbox.started = Some(first.map_or(now, |first| first.min(now)));
         }
     }
 

@@ -326,6 +326,10 @@ impl State {
                 }
             }
             Fact::SandboxUnknown { container } => self.sandbox_unknown(now, container),
+            Fact::SandboxPinned {
+                container,
+                namespaces,
+            } => self.sandbox_pinned(now, container, namespaces, changes),
             Fact::NamespacePinned {
                 path,
                 namespace,

@@ -75,11 +75,13 @@ pub(super) fn expected(
             {
                 return Expected::Unknown("it ran before its sandbox (see PT201)".to_owned());
             }
-            let pause = sandbox.init.unwrap_or_default();
-            Expected::Inode(
-                namespaces.get(kind),
-                format!("of the pause, pid {}", pause.pid),
-            )
+            match (sandbox.init, namespaces.get(kind)) {
+                (Some(pause), inode) => {
+                    Expected::Inode(inode, format!("of the pause, pid {}", pause.pid))
+                }
+                (None, 0) => Expected::Unknown("the sandbox pins none".to_owned()),
+                (None, inode) => Expected::Inode(inode, "pinned for the sandbox".to_owned()),
+            }
         }
     }
 }

@@ -129,4 +129,54 @@ mod tests {
         scene.observe("p", "a", Observed::Localhost, false, "ECONNREFUSED");
         scene.expect("PT101", &[Outcome::Pass, Outcome::Fail]);
     }
+
+    /// A pod as CRI-O runs it: no pause, and files that keep what its containers join.
+    fn pod_without_pause(net: u32) -> Scene {
+        let mut scene = Scene::new();
+        let modes = Modes::plain();
+        scene.declare_pod("p", &modes);
+        scene.declare_container("p", "sandbox", ContainerKind::Sandbox, &modes);
+        let cgroup = scene.declare_container("p", "a", ContainerKind::App, &modes);
+        let namespaces = Namespaces {
+            net,
+            pid: 50,
+            pid_level: 1,
+            ..HOST
+        };
+        let init = scene.enter(scene.runtime, cgroup, namespaces, 1, "a");
+        scene.exec(init);
+        let container = scene
+            .events
+            .iter()
+            .find_map(|event| match &event.fact {
+                Fact::Container(fact) if fact.what == ContainerKind::Sandbox => {
+                    Some(fact.container.clone())
+                }
+                _ => None,
+            })
+            .expect("the sandbox was declared");
+        scene.push(Fact::SandboxPinned {
+            container,
+            namespaces: Namespaces {
+                net: 70,
+                ..Namespaces::default()
+            },
+        });
+        scene.end(init, WaitStatus::exited(0));
+        scene
+    }
+
+    #[test]
+    fn without_a_pause_it_is_compared_with_what_is_pinned() {
+        let [verdict] = &pod_without_pause(70).expect("PT101", &[Outcome::Pass])[..] else {
+            panic!("one verdict")
+        };
+        let message = &verdict.details.message;
+        assert!(
+            message.ends_with("is the one pinned for the sandbox"),
+            "{message}"
+        );
+        pod_without_pause(71).expect("PT101", &[Outcome::Fail]);
+        pod_without_pause(70).expect("PT201", &[]);
+    }
 }

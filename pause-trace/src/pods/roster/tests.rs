@@ -1,0 +1,261 @@
+use super::*;
+use crate::node::{
+    bundle::{Manager, testing::bundle},
+    cri::intent::Sandbox,
+    identity::{Qos, Runtime},
+};
+
+macro_rules! fixture {
+    ($manager:ident, $name:literal) => {
+        bundle(
+            Manager::$manager,
+            include_str!(concat!("../../node/fixtures/bundles/", $name, ".json")),
+        )
+    };
+}
+
+fn identity(id: &str, pod: Option<&str>) -> Identity {
+    Identity {
+        runtime: Runtime::Unknown,
+        container: id.into(),
+        pod: pod.map(|uid| (uid.into(), Qos::Burstable)),
+        podman_pod: None,
+        node: None,
+    }
+}
+
+/// A bundle as containerd writes it, of that container and sandbox.
+fn of(id: &str, sandbox: &str, template: Bundle) -> (Identity, Bundle) {
+    let bundle = Bundle {
+        sandbox: Some(sandbox.into()),
+        ..template
+    };
+    (identity(id, Some("uid")), bundle)
+}
+
+fn nobody(_: u32) -> Option<Option<ContainerId>> {
+    None
+}
+
+fn plain_sandbox() -> Bundle {
+    fixture!(Containerd, "containerd-plain-sandbox")
+}
+
+fn plain_app() -> Bundle {
+    fixture!(Containerd, "containerd-plain-app")
+}
+
+/// What was declared or removed, in words.
+fn told(facts: impl IntoIterator<Item = Fact>) -> Vec<String> {
+    let letter = |mode: &Mode| match mode {
+        Mode::Pod => 'P',
+        Mode::Container => 'C',
+        Mode::Node => 'N',
+        Mode::Target(_) => 'T',
+        Mode::Unknown => '?',
+    };
+    let modes = |modes: &Modes| {
+        let Modes {
+            net,
+            ipc,
+            uts,
+            pid,
+            user,
+        } = modes;
+        [net, ipc, uts, pid, user]
+            .map(letter)
+            .iter()
+            .collect::<String>()
+    };
+    facts
+        .into_iter()
+        .map(|fact| match fact {
+            Fact::Pod(pod) => format!("pod {}/{} {}", pod.namespace, pod.name, modes(&pod.modes)),
+            Fact::Container(container) => format!(
+                "{} ({}) {:?} in {} {}",
+                container.container,
+                container.name,
+                container.what,
+                container.cgroup,
+                modes(&container.modes)
+            ),
+            Fact::PodRemoved { .. } => "removed".to_owned(),
+            Fact::SandboxPinned {
+                container,
+                namespaces,
+            } => format!("{container} pins net {}", namespaces.net),
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+impl Roster {
+    fn enter(&mut self, cgroup: CgroupId, (identity, bundle): (Identity, Bundle)) -> Vec<String> {
+        told(self.bundle(cgroup, &identity, bundle, nobody))
+    }
+}
+
+#[test]
+fn a_pod_is_declared_before_its_sandbox_and_containers() {
+    let mut roster = Roster::default();
+    let sandbox = roster.enter(1, of("s", "s", plain_sandbox()));
+    assert_eq!(
+        sandbox,
+        ["pod default/plain PPPCN", "s (pause) Sandbox in 1 PPPCN"]
+    );
+    let app = roster.enter(2, of("a", "s", plain_app()));
+    assert_eq!(app, ["pod default/plain PPPCN", "a (app) App in 2 PPPCN"]);
+    let other = roster.enter(3, of("b", "s", plain_app()));
+    assert_eq!(other, ["b (app) App in 3 PPPCN"]);
+}
+
+#[test]
+fn the_first_container_says_whether_the_pod_shares_its_pids() {
+    let mut roster = Roster::default();
+    let shared = fixture!(Containerd, "containerd-shared-sandbox");
+    let shared = Bundle {
+        init: Some(12191),
+        ..shared
+    };
+    roster.enter(1, of("s", "s", shared));
+    let app = roster.enter(
+        2,
+        of("a", "s", fixture!(Containerd, "containerd-shared-app")),
+    );
+    assert_eq!(app, ["pod default/shared PPPPN", "a (app) App in 2 PPPPN"]);
+}
+
+#[test]
+fn a_container_that_is_known_first_waits_for_its_sandbox() {
+    let mut roster = Roster::default();
+    assert_eq!(roster.enter(2, of("a", "s", plain_app())), [""; 0]);
+    let facts = roster.enter(1, of("s", "s", plain_sandbox()));
+    assert_eq!(facts.len(), 4, "{facts:?}");
+    assert_eq!(facts[3], "a (app) App in 2 PPPCN");
+}
+
+#[test]
+fn a_container_that_goes_while_it_waits_is_not_declared() {
+    let mut roster = Roster::default();
+    roster.enter(2, of("a", "s", plain_app()));
+    assert_eq!(roster.removed(2), None);
+    assert_eq!(roster.enter(1, of("s", "s", plain_sandbox())).len(), 2);
+}
+
+#[test]
+fn a_restarted_container_does_not_end_its_pod_and_the_last_cgroup_does() {
+    let mut roster = Roster::default();
+    roster.enter(1, of("s", "s", plain_sandbox()));
+    roster.enter(2, of("a", "s", plain_app()));
+    assert_eq!(roster.removed(2), None);
+    roster.enter(3, of("b", "s", plain_app()));
+    assert_eq!(roster.removed(1), None);
+    assert_eq!(told(roster.removed(3)), ["removed"]);
+}
+
+#[test]
+fn a_pod_whose_sandbox_is_replaced_before_the_last_container_goes_lives_on() {
+    let mut roster = Roster::default();
+    roster.enter(1, of("s", "s", plain_sandbox()));
+    roster.enter(2, of("a", "s", plain_app()));
+    assert_eq!(roster.removed(1), None);
+    roster.enter(4, of("t", "t", plain_sandbox()));
+    assert_eq!(roster.removed(2), None);
+    assert_eq!(told(roster.removed(4)), ["removed"]);
+}
+
+#[test]
+fn a_cgroup_that_nobody_described_is_nobodys() {
+    assert_eq!(Roster::default().removed(7), None);
+}
+
+#[test]
+fn what_the_runtime_says_counts_more_than_a_bundle() {
+    let mut roster = Roster::default();
+    roster.enter(1, of("s", "s", plain_sandbox()));
+    roster.enter(2, of("a", "s", plain_app()));
+    let modes = Modes {
+        pid: Mode::Pod,
+        ..Modes::plain()
+    };
+    let pod = PodFact {
+        pod: "uid".into(),
+        namespace: Text::new("shop"),
+        name: Text::new("web"),
+        modes: modes.clone(),
+        source: Source::Cri,
+    };
+    let container = ContainerFact {
+        container: "a".into(),
+        pod: "uid".into(),
+        name: Text::new("server"),
+        what: ContainerKind::App,
+        cgroup: 0,
+        modes,
+        stop_signal: 3,
+        file: None,
+        source: Source::Cri,
+    };
+    let known = Known {
+        sandbox: Sandbox {
+            id: "s".into(),
+            pod,
+            pause: None,
+            pid: None,
+        },
+        container: Some(container),
+        pid: None,
+    };
+    let facts = roster.asked(2, &"a".into(), known.clone());
+    assert_eq!(told(facts), ["a (server) App in 2 PPPPN"]);
+    // And without any bundle.
+    let mut roster = Roster::default();
+    assert_eq!(
+        told(roster.asked(2, &"a".into(), known)),
+        [""; 0],
+        "its sandbox is to come"
+    );
+}
+
+#[test]
+fn docker_containers_are_a_pod_once_one_joins_another() {
+    let mut roster = Roster::default();
+    let alone = fixture!(Docker, "docker-alone");
+    let joined = fixture!(Docker, "docker-joined");
+    assert_eq!(
+        told(roster.bundle(1, &identity("alone", None), alone, nobody)),
+        [""; 0]
+    );
+    let who = |_| Some(Some("alone".into()));
+    let facts = told(roster.bundle(2, &identity("joined", None), joined, who));
+    assert_eq!(facts.len(), 4, "{facts:?}");
+    assert!(
+        facts[1].starts_with("alone (pause) Sandbox in 1"),
+        "{facts:?}"
+    );
+    assert!(
+        facts[3].starts_with("joined (joined) App in 2"),
+        "{facts:?}"
+    );
+}
+
+#[test]
+fn a_sandbox_without_a_pause_is_what_files_keep() {
+    let mut roster = Roster::default();
+    let (app, id) = (fixture!(Conmon, "crio-app"), identity("a", Some("uid")));
+    let sandbox = app.sandbox.clone().expect("CRI-O names it");
+    assert_eq!(told(roster.bundle(2, &id, app, nobody)), [""; 0]);
+    let bundle = fixture!(Conmon, "crio-sandbox");
+    let namespaces = Namespaces {
+        net: 70,
+        ..Namespaces::default()
+    };
+    let facts = told(roster.pinned(9, &sandbox, None, bundle, namespaces));
+    assert_eq!(facts.len(), 4, "{facts:?}");
+    assert!(facts[1].contains("Sandbox in 0 "), "{facts:?}");
+    assert!(facts[2].contains("App in 2 PPPCN"), "{facts:?}");
+    assert!(facts[3].ends_with("pins net 70"), "{facts:?}");
+    // A container that crashes does not end the pod: the pod's own cgroup does.
+    assert_eq!(roster.removed(2), None);
+    assert_eq!(told(roster.removed(9)), ["removed"]);
+}
