@@ -21,7 +21,8 @@ use crate::{
     probe::{self, Hook, LoadError, Loaded, Options, Readiness, Rings},
     report::Names,
     rules::{Ledger, Rule},
-    state::{Change, Limits, State},
+    state::{Change, Limits, Role, State},
+    sys,
     verdict::Verdict,
 };
 
@@ -157,6 +158,7 @@ impl Live {
     ) -> Result<Self, LoadError> {
         let refused = LoadError::Refused;
         let mut loaded = probe::load(options)?;
+        sys::give_memory_back();
         if options.kernel_log {
             probe::show_log(&mut loaded).map_err(refused)?;
         }
@@ -207,13 +209,14 @@ impl Live {
         }
     }
 
-    /// Watches the node's runtimes by their names, these cgroups, and all that is in them; from now on [`Live::arrivals`]
-    /// tells of cgroups that come and go.
+    /// Watches the node's runtimes by their names (`daemons` among them), these cgroups, and all that is in them; from now
+    /// on [`Live::arrivals`] tells of cgroups that come and go.
     ///
     /// The hooks are attached already: what begins meanwhile is reported by them, and what began before is found now.
     pub(crate) fn follow(
         &self,
         names: &[Comm],
+        daemons: &[Comm],
         cgroups: impl Iterator<Item = (CgroupId, Text)>,
     ) -> anyhow::Result<()> {
         /// Children whose pid is lower than their parent's are found by the next reading. A chain of more than a few of
@@ -240,7 +243,7 @@ impl Live {
             }
             found = now_found;
         }
-        Ok(())
+        core.learn_host(daemons)
     }
 
     /// Watches one more cgroup.
@@ -352,6 +355,39 @@ impl Live {
 }
 
 impl Core {
+    /// Takes the runtime's network, ipc and uts namespaces for the host's: those are what pods get that ask for the node's,
+    /// and the loader may be in a pod that has its own.
+    fn learn_host(&mut self, daemons: &[Comm]) -> anyhow::Result<()> {
+        let host = self.state.host;
+        let mut runtimes: Vec<_> = self
+            .state
+            .processes
+            .iter()
+            .filter(|process| process.role == Role::Runtime && process.is_alive())
+            .filter(|process| daemons.contains(&process.comm))
+            .map(|process| {
+                let Namespaces { net, ipc, uts, .. } = process.namespaces;
+                (net, ipc, uts)
+            })
+            .collect();
+        runtimes.dedup();
+        // Several that differ are nodes in containers: which of them is meant can't be told.
+        let &[(net, ipc, uts)] = &runtimes[..] else {
+            return Ok(());
+        };
+        if (net, ipc, uts) != (host.net, host.ipc, host.uts) {
+            let namespaces = Namespaces {
+                net,
+                ipc,
+                uts,
+                ..host
+            };
+            self.loaded.set_host(&namespaces)?;
+            self.take_in(Some(Fact::Host { namespaces }))?;
+        }
+        Ok(())
+    }
+
     /// Everything up to now, and then `fact`.
     fn take_in(&mut self, fact: Option<Fact>) -> anyhow::Result<()> {
         if let Some(failure) = self.failure.take() {

@@ -96,7 +96,7 @@ impl State {
                 adopted: 0,
             });
         // Told again, by a source that knows more: what has been seen of it stays, and is judged by what is known now.
-        let is_other = known.modes != *modes;
+        let is_other = known.modes != *modes || (file.is_some() && known.file != *file);
         (known.name, known.modes, known.stop_signal) = (name.clone(), modes.clone(), *stop_signal);
         known.file = file.clone().or(known.file.take());
         let again = known.init.filter(|_| is_other);

@@ -39,7 +39,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let Some((process, container, _)) = context.inside(*id) else {
         return;
     };
-    if process.role != Role::Pause {
+    // What one that ran before us executed then is not known.
+    if process.role != Role::Pause || process.file.0.is_empty() {
         return;
     }
     let pid = process.id.pid;
@@ -119,6 +120,24 @@ mod tests {
             }
         }
         scene
+    }
+
+    #[test]
+    fn what_a_pause_executed_before_us_is_not_guessed() {
+        let mut scene = Scene::new();
+        scene.declare_pod("p", &Modes::plain());
+        let cgroup = scene.declare_container("p", "pause", ContainerKind::Sandbox, &Modes::plain());
+        scene.push(Fact::Found {
+            process: ProcessId { pid: 77, start: 5 },
+            parent: scene.runtime,
+            cgroup,
+            namespaces: Namespaces { net: 70, ..HOST },
+            ns_pid: 1,
+            ended: None,
+            comm: Comm::new("pause"),
+        });
+        scene.expect("PT101", &[]);
+        scene.expect("PT502", &[]);
     }
 
     #[test]
