@@ -667,6 +667,8 @@ pub(crate) enum Fact {
     PodRemoved { pod: PodId },
     /// The container runtime does not know a sandbox whose pause runs.
     SandboxUnknown { container: ContainerId },
+    /// What runs in a cgroup is in no pod, and nothing was promised of it.
+    NotInPod { cgroup: CgroupId },
     /// A sandbox without a pause: its namespaces are kept by files. What it has none of is 0.
     SandboxPinned {
         container: ContainerId,

@@ -49,6 +49,8 @@ pub(crate) enum Arrival {
         path: Option<Text>,
         pid: u32,
     },
+    /// It was made, and is no container's.
+    Nobodys { cgroup: CgroupId },
     /// It is gone.
     Removed { cgroup: CgroupId },
     /// A container's entrypoint runs.
@@ -76,6 +78,8 @@ impl Arrivals {
             Fact::CgroupMade { cgroup, path } => {
                 if identity::of_container(&path.0).is_some() {
                     self.empty.insert(*cgroup, path.detached());
+                } else if identity::identify(&path.0).is_none() {
+                    self.fresh.push(Arrival::Nobodys { cgroup: *cgroup });
                 }
             }
             Fact::CgroupRemoved { cgroup, .. } => {
@@ -370,6 +374,7 @@ impl Core {
                 (net, ipc, uts)
             })
             .collect();
+        runtimes.sort_unstable();
         runtimes.dedup();
         // Several that differ are nodes in containers: which of them is meant can't be told.
         let &[(net, ipc, uts)] = &runtimes[..] else {

@@ -197,6 +197,7 @@ impl<'a> Follower<'a> {
                     self.entered(cgroup, path, pid).await?;
                 }
             }
+            Arrival::Nobodys { cgroup } => self.live.inject(Fact::NotInPod { cgroup }),
             Arrival::Removed { cgroup } => {
                 if let Some(fact) = self.roster.removed(cgroup) {
                     self.live.inject(fact);

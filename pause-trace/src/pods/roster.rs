@@ -112,7 +112,7 @@ impl Roster {
         self.members.insert(id.clone(), member);
         let Some(sandbox) = joined else {
             self.loose.insert(id);
-            return Vec::new();
+            return vec![Fact::NotInPod { cgroup }];
         };
         let mut facts = Vec::new();
         if self.loose.remove(&sandbox) {

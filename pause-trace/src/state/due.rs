@@ -141,11 +141,11 @@ impl State {
                 }
             }
             Deadline::Identity { process, cgroup } => {
-                if self
+                let is_unknown = self
                     .processes
                     .get(process)
-                    .is_some_and(|process| process.container.is_none())
-                {
+                    .is_some_and(|process| process.container.is_none());
+                if is_unknown && self.places.is_in_question(cgroup) {
                     changes.push(Change::IdentityDue { process, cgroup });
                 }
             }

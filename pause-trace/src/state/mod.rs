@@ -326,6 +326,7 @@ impl State {
                 }
             }
             Fact::SandboxUnknown { container } => self.sandbox_unknown(now, container),
+            Fact::NotInPod { cgroup } => self.places.leave_out(*cgroup),
             Fact::SandboxPinned {
                 container,
                 namespaces,

@@ -1,6 +1,6 @@
 //! Which cgroup is whose. A container may make cgroups below its own: what runs there is the container's too.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -12,6 +12,8 @@ pub(super) struct Places {
     containers: HashMap<CgroupId, ContainerId>,
     paths: HashMap<CgroupId, Text>,
     by_path: HashMap<Bytes, CgroupId>,
+    /// Those that are in no pod.
+    outside: HashSet<CgroupId>,
 }
 
 impl Places {
@@ -30,7 +32,18 @@ impl Places {
         self.paths.insert(cgroup, path);
     }
 
+    /// A cgroup is in no pod, until somebody claims it.
+    pub(super) fn leave_out(&mut self, cgroup: CgroupId) {
+        self.outside.insert(cgroup);
+    }
+
+    /// Whether somebody ought to say whose a cgroup is.
+    pub(super) fn is_in_question(&self, cgroup: CgroupId) -> bool {
+        self.paths.contains_key(&cgroup) && !self.outside.contains(&cgroup)
+    }
+
     pub(super) fn removed(&mut self, cgroup: CgroupId) {
+        self.outside.remove(&cgroup);
         if let Some(path) = self.paths.remove(&cgroup)
             && self.by_path.get(&path.0) == Some(&cgroup)
         {
@@ -40,6 +53,7 @@ impl Places {
 
     /// A container's own cgroup, with those below it that no container has. An inner container keeps its own.
     pub(super) fn claim(&mut self, cgroup: CgroupId, container: &ContainerId) {
+        self.outside.remove(&cgroup);
         let outer = self.containers.insert(cgroup, container.clone());
         let Some(path) = self.paths.get(&cgroup) else {
             return;

@@ -222,10 +222,8 @@ fn docker_containers_are_a_pod_once_one_joins_another() {
     let mut roster = Roster::default();
     let alone = fixture!(Docker, "docker-alone");
     let joined = fixture!(Docker, "docker-joined");
-    assert_eq!(
-        told(roster.bundle(1, &identity("alone", None), alone, nobody)),
-        [""; 0]
-    );
+    let facts = roster.bundle(1, &identity("alone", None), alone, nobody);
+    assert_eq!(facts, [Fact::NotInPod { cgroup: 1 }]);
     let who = |_| Some(Some("alone".into()));
     let facts = told(roster.bundle(2, &identity("joined", None), joined, who));
     assert_eq!(facts.len(), 4, "{facts:?}");

@@ -107,6 +107,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_no_pod_is_not_asked_for() {
+        let mut scene = Scene::new();
+        unknown(&mut scene, 900, "/docker/a");
+        scene.push(Fact::NotInPod { cgroup: 900 });
+        scene.wait_ms(1_000);
+        scene.expect("PT903", &[]);
+    }
+
+    #[test]
     fn each_cgroup_is_told_once() {
         let mut scene = Scene::new();
         unknown(&mut scene, 900, "/a");
