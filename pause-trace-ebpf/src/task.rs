@@ -6,7 +6,8 @@
 use aya_ebpf::{
     cty::c_void,
     helpers::{
-        bpf_get_current_task, bpf_probe_read_kernel_str_bytes, generated::bpf_probe_read_kernel,
+        bpf_get_current_task, bpf_probe_read_kernel_str_bytes,
+        generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str},
     },
 };
 use pause_trace_common::{COMM_LEN, Config, Namespaces, Offsets, POISON, Task};
@@ -60,9 +61,6 @@ impl Plain for u64 {
 }
 impl Plain for Pointer {
     const ZERO: Self = Self(0);
-}
-impl Plain for [u8; COMM_LEN] {
-    const ZERO: Self = [0; COMM_LEN];
 }
 
 /// An address in the kernel that may be anything.
@@ -152,8 +150,18 @@ impl TaskRef {
         }
     }
 
+    /// The task's name, with nothing but zeros behind it: before Linux 5.16 `__set_task_comm` (fs/exec.c) left there what a
+    /// longer name had.
+    #[inline(always)]
     pub(crate) fn comm(self) -> [u8; COMM_LEN] {
-        self.0.read(offset!(task_comm))
+        let mut comm = [0; COMM_LEN];
+        let address = self.0.at(offset!(task_comm)).0 as *const c_void;
+        // SAFETY: the helper checks the address and writes at most the size of `comm`, up to the first NUL. Its answer is not
+        // looked at, for the reason that `Pointer::read` gives.
+        unsafe {
+            bpf_probe_read_kernel_str(comm.as_mut_ptr().cast(), COMM_LEN as u32, address);
+        }
+        comm
     }
 
     /// The innermost pid namespace and the task's pid in it (`task_active_pid_ns`, kernel/pid.c).
