@@ -150,7 +150,7 @@ impl TaskRef {
         }
     }
 
-    /// The task's name, with nothing but zeros behind it: before Linux 5.16 `__set_task_comm` (fs/exec.c) left there what a
+    /// The task's name, with nothing but zeros behind it: before Linux 5.17 `__set_task_comm` (fs/exec.c) left there what a
     /// longer name had.
     #[inline(always)]
     pub(crate) fn comm(self) -> [u8; COMM_LEN] {
