@@ -72,10 +72,8 @@ struct Arrivals {
 impl Arrivals {
     fn see(&mut self, event: &Event, state: &State) {
         match &event.fact {
-            Fact::CgroupMade { cgroup, path } => {
-                if identity::of_container(&path.0).is_some() {
-                    self.empty.insert(*cgroup, path.detached());
-                }
+            Fact::CgroupMade { cgroup, path } if identity::of_container(&path.0).is_some() => {
+                self.empty.insert(*cgroup, path.detached());
             }
             Fact::CgroupRemoved { cgroup, .. } => {
                 self.empty.remove(cgroup);

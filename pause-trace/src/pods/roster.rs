@@ -82,7 +82,7 @@ impl Roster {
             None => bundle
                 .sandbox
                 .clone()
-                .or_else(|| intent::joined(&bundle, &holder)),
+                .or_else(|| intent::joined(&bundle, holder)),
         };
         let sandbox_bundle = joined
             .as_ref()
