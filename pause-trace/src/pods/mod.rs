@@ -5,12 +5,18 @@
 //! judged when the answer is there.
 
 mod bundles;
+mod described;
+mod judge;
 mod look;
 mod pins;
 mod read;
 mod roster;
 mod runtimes;
+mod sight;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tree;
+mod view;
 
 use std::{cell::Cell, path::Path, pin::Pin, rc::Rc, time::Duration};
 
@@ -19,13 +25,6 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use pause_trace_cri::Socket;
 use tokio::sync::Notify;
 
-use self::{
-    bundles::Bundles,
-    pins::{Pinned, Pins},
-    read::Read,
-    roster::Roster,
-    runtimes::{Question, Runtimes},
-};
 use self::{
     bundles::Bundles,
     pins::{Pinned, Pins},

@@ -327,6 +327,11 @@ impl Roster {
         self.by_cgroup.get(&cgroup) == Some(id)
     }
 
+    /// The sandbox of a container that is there; its own id, for one.
+    pub(crate) fn sandbox_of(&self, id: &ContainerId) -> Option<&ContainerId> {
+        self.members.get(id).map(|member| &member.sandbox)
+    }
+
     /// Whether a container is a sandbox that has been declared.
     pub(crate) fn is_sandbox(&self, id: &ContainerId) -> bool {
         self.sandboxes.contains_key(id)
