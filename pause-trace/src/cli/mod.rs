@@ -9,9 +9,12 @@ mod exit;
 pub(crate) mod explain;
 mod file;
 pub(crate) mod image;
+pub(crate) mod inspect;
+pub(crate) mod ls;
 pub(crate) mod man;
 mod output;
 pub(crate) mod pause;
+mod pods;
 mod progress;
 pub(crate) mod rules;
 pub(crate) mod run;
@@ -88,6 +91,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     Run(run::Args),
     Watch(watch::Args),
+    Ls(ls::Args),
+    Inspect(inspect::Args),
     Check(check::Args),
     Rules(rules::Args),
     Explain(explain::Args),
@@ -104,6 +109,8 @@ pub(crate) fn main() -> ExitCode {
     let result = match command {
         Command::Run(args) => args.run(&global),
         Command::Watch(args) => args.run(&global),
+        Command::Ls(args) => args.run(&global),
+        Command::Inspect(args) => args.run(&global),
         Command::Check(args) => args.run(&global),
         Command::Rules(args) => args.run(&global),
         Command::Explain(args) => args.run(&global),

@@ -6,6 +6,7 @@
 //!
 //! [`kernfs_ino`]: https://elixir.bootlin.com/linux/v6.12/A/ident/kernfs_ino
 
+mod hierarchies;
 mod removal;
 
 use std::fs;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use nix::unistd::{AccessFlags, Pid, access};
 
+pub(crate) use hierarchies::Hierarchies;
 use removal::{PREFIX, is_ours};
 pub(crate) use removal::{kill, remove};
 

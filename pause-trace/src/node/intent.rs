@@ -8,7 +8,7 @@
 use std::{fmt, path::Path};
 
 use crate::{
-    event::{ContainerId, Mode, Modes, NamespaceKind},
+    event::{ContainerId, Mode, NamespaceKind},
     node::bundle::{Bundle, Entry, Kind, Manager},
 };
 
@@ -20,19 +20,6 @@ pub(crate) struct Intent {
     pub(crate) uts: Result<Mode, Unknown>,
     pub(crate) pid: Result<Mode, Unknown>,
     pub(crate) user: Result<Mode, Unknown>,
-}
-
-impl Intent {
-    /// All modes, if all are known.
-    pub(crate) fn modes(self) -> Result<Modes, Unknown> {
-        Ok(Modes {
-            net: self.net?,
-            ipc: self.ipc?,
-            uts: self.uts?,
-            pid: self.pid?,
-            user: self.user?,
-        })
-    }
 }
 
 /// Why a mode cannot be told. Fits "failed to …".
@@ -116,26 +103,6 @@ pub(crate) fn of_sandbox(sandbox: &Bundle) -> Intent {
         pid,
         user: of(NamespaceKind::User),
     }
-}
-
-/// The pod's modes, from its sandbox and what is known of its containers (their pid modes).
-///
-/// Kubernetes gives all containers of a pod the same pid mode, but those whose mode is to join a target.
-pub(crate) fn of_pod<'a>(
-    sandbox: &Bundle,
-    containers: impl IntoIterator<Item = &'a Intent>,
-) -> Intent {
-    let mut intent = of_sandbox(sandbox);
-    if intent.pid.is_err() {
-        let told = containers
-            .into_iter()
-            .filter_map(|container| container.pid.as_ref().ok())
-            .find(|mode| matches!(mode, Mode::Pod | Mode::Container));
-        if let Some(mode) = told {
-            intent.pid = Ok(mode.clone());
-        }
-    }
-    intent
 }
 
 /// A container's modes. `sandbox` is the container that holds its pod's namespaces, with its bundle: CRI's sandbox,

@@ -5,7 +5,7 @@ use std::{fs, io, path::PathBuf};
 use crate::event::{PauseStatus, PodId, ProcessId};
 
 /// Clock ticks a second in `/proc/PID/stat` (USER_HZ): 100 on every architecture this is built for.
-const NS_PER_TICK: u64 = 1_000_000_000 / 100;
+pub(crate) const NS_PER_TICK: u64 = 1_000_000_000 / 100;
 
 /// `CAP_SYS_RESOURCE` (include/uapi/linux/capability.h): who has it may lower an OOM score.
 const CAP_SYS_RESOURCE: u64 = 1 << 24;

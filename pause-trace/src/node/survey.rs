@@ -20,7 +20,7 @@ use super::{
     file,
     identity::{Identity, identify},
 };
-use crate::event::{CgroupId, ContainerId, Text};
+use crate::event::{CgroupId, Text};
 use process::{Directory, Process};
 
 /// How many cgroups of a container are looked at: a pod that makes many must not keep the survey from the others.
@@ -208,13 +208,6 @@ impl Surveyor {
     }
 }
 
-impl Container {
-    /// Its id, which no two containers of a node share.
-    pub(crate) fn id(&self) -> &ContainerId {
-        &self.identity.container
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -297,7 +290,7 @@ mod tests {
             let survey = survey(layout.watched()).expect("it can be read");
             let mut found = survey.containers.into_iter().filter(|found| {
                 let is_ours = |group: &Group| group.path.to_string().contains(&name);
-                &**found.id() == ID && found.groups.iter().any(is_ours)
+                &*found.identity.container == ID && found.groups.iter().any(is_ours)
             });
             found.next().expect("the container is there")
         };

@@ -4,12 +4,19 @@
 //! CRI, in that order, and enters the state as facts. Nothing waits for an answer: what happened meanwhile is kept, and
 //! judged when the answer is there.
 
+mod bundles;
+mod described;
+mod judge;
 mod look;
 mod pins;
 mod read;
 mod roster;
 mod runtimes;
+mod sight;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tree;
+mod view;
 
 use std::{cell::Cell, path::Path, pin::Pin, rc::Rc, time::Duration};
 
@@ -19,16 +26,22 @@ use pause_trace_cri::Socket;
 use tokio::sync::Notify;
 
 use self::{
+    bundles::Bundles,
     pins::{Pinned, Pins},
     read::Read,
     roster::Roster,
     runtimes::{Question, Runtimes},
 };
+pub(crate) use self::{
+    judge::{Judged, SignalSeen, judge},
+    sight::{Sight, look},
+    view::{Compared, ContainerView, PodView, SandboxView, Whose},
+};
 use crate::{
     event::{CgroupId, Comm, ContainerId, Fact, NamespaceKind, PodId, ProcessId, Text},
     live::{Arrival, Live},
     node::{
-        bundle::{Entry, Kind, Location},
+        bundle::{Entry, Kind},
         cgroup::{Hierarchy, Layout},
         cri::Answer,
         identity::{self, Identity},
@@ -60,12 +73,6 @@ const DAEMONS: [&str; 4] = ["containerd", "dockerd", "cri-dockerd", "crio"];
 /// How long a daemon that was started may take to answer before it is asked.
 const RESTART: Duration = Duration::from_secs(1);
 
-/// How long a bundle may take to be read. It lies in memory; a file system that hangs must not stop the verifier.
-const BUNDLE_TIME: Duration = Duration::from_secs(2);
-
-/// How many directories with bundles are remembered: one a runtime.
-const MOST_LOCATIONS: usize = 8;
-
 /// Something that takes its time.
 type Pending<'a> = Pin<Box<dyn Future<Output = Told> + 'a>>;
 
@@ -84,8 +91,7 @@ pub(crate) struct Follower<'a> {
     roster: Roster,
     runtimes: Rc<Runtimes>,
     pending: FuturesUnordered<Pending<'a>>,
-    /// Where bundles were found: where others are, too.
-    locations: Vec<Location>,
+    bundles: Bundles,
     pins: Pins,
     /// How much of what was there has not been looked at yet.
     unsettled: usize,
@@ -130,7 +136,7 @@ impl<'a> Follower<'a> {
             roster: Roster::default(),
             runtimes: Rc::new(Runtimes::new(socket)),
             pending: FuturesUnordered::new(),
-            locations: Vec::new(),
+            bundles: Bundles::default(),
             settled: Rc::default(),
         })
     }
@@ -233,24 +239,15 @@ impl<'a> Follower<'a> {
         let Some(identity) = identity::of_container(&path.0) else {
             return Ok(());
         };
-        let reading = tokio::task::spawn_blocking({
-            let (path, known) = (path.clone(), self.locations.clone());
-            move || read::bundle(&path, pid, &known)
-        });
-        // One that can't be read is told of by the runtime, or by nobody: PT903 says so.
-        let read = match tokio::time::timeout(BUNDLE_TIME, reading).await {
-            Ok(Ok(Some(Ok(read)))) => Some(read),
-            _ => None,
-        };
         let mut socket = None;
-        if let Some(Read {
+        // One that can't be read is told of by the runtime, or by nobody: PT903 says so.
+        if let Ok(Read {
             bundle,
             location,
             pinned,
-        }) = read
+        }) = self.bundles.read(&identity, pid).await
         {
-            socket.clone_from(&location.socket);
-            self.remember(location);
+            socket = location.socket;
             if let Some(pinned) = pinned {
                 self.sandbox_without_pause(&path, &identity, pinned)?;
             }
@@ -340,16 +337,6 @@ impl<'a> Follower<'a> {
             .chain(pins::pinned(path, Some(sandbox)));
         let facts: Vec<_> = facts.collect();
         self.tell(facts);
-    }
-
-    fn remember(&mut self, location: Location) {
-        let is_known = self
-            .locations
-            .iter()
-            .any(|known| known.directory.parent() == location.directory.parent());
-        if !is_known && self.locations.len() < MOST_LOCATIONS {
-            self.locations.push(location);
-        }
     }
 
     fn ask(&mut self, question: Question, after: Duration) {

@@ -7,10 +7,10 @@ use std::{
 };
 
 use crate::{
-    event::{ContainerId, NamespaceKind, Namespaces, Text},
+    event::{ContainerId, NamespaceKind, Namespaces},
     node::{
         bundle::{self, Bundle, BundleError, Entry, Kind, Location, Manager},
-        identity,
+        identity::Identity,
     },
 };
 
@@ -31,25 +31,21 @@ pub(super) struct Pinned {
     pub(super) namespaces: Namespaces,
 }
 
-/// Reads the bundle of the container in a cgroup: where its shim says that it is, else beside known ones. `None` where the
-/// path is no container's.
+/// Reads the bundle of a container, of which `pid` is a process: where its shim says that it is, else beside known ones.
 pub(super) fn bundle(
-    path: &Text,
+    identity: &Identity,
     pid: u32,
     known: &[Location],
-) -> Option<Result<Read, BundleError>> {
-    let identity = identity::of_container(&path.0)?;
-    let id: &ContainerId = &identity.container;
-    let location = bundle::find::find(&identity, pid, Path::new("/proc"), Path::new("/"))
-        .or_else(|error| known.iter().find_map(|known| known.beside(id)).ok_or(error));
-    Some(location.and_then(|location| {
-        let bundle = bundle::read(&location)?;
-        Ok(Read {
-            pinned: pinned(&bundle, &location),
-            bundle,
-            location,
-        })
-    }))
+) -> Result<Read, BundleError> {
+    let id = &identity.container;
+    let location = bundle::find::find(identity, pid, Path::new("/proc"), Path::new("/"))
+        .or_else(|error| known.iter().find_map(|known| known.beside(id)).ok_or(error))?;
+    let bundle = bundle::read(&location)?;
+    Ok(Read {
+        pinned: pinned(&bundle, &location),
+        bundle,
+        location,
+    })
 }
 
 /// The sandbox of a container of CRI-O, where the container joins its namespaces by files rather than through a process.

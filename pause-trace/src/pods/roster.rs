@@ -82,7 +82,7 @@ impl Roster {
             None => bundle
                 .sandbox
                 .clone()
-                .or_else(|| intent::joined(&bundle, &holder)),
+                .or_else(|| intent::joined(&bundle, holder)),
         };
         let sandbox_bundle = joined
             .as_ref()
@@ -325,6 +325,11 @@ impl Roster {
     /// Whether a container has this cgroup still.
     pub(crate) fn has(&self, cgroup: CgroupId, id: &ContainerId) -> bool {
         self.by_cgroup.get(&cgroup) == Some(id)
+    }
+
+    /// The sandbox of a container that is there; its own id, for one.
+    pub(crate) fn sandbox_of(&self, id: &ContainerId) -> Option<&ContainerId> {
+        self.members.get(id).map(|member| &member.sandbox)
     }
 
     /// Whether a container is a sandbox that has been declared.

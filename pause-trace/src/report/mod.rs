@@ -22,6 +22,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 pub(crate) use clock::Clock;
+pub(crate) use json::Finding;
 pub(crate) use names::Names;
 pub(crate) use sink::{Failed, Target};
 pub(crate) use text::TextReport;

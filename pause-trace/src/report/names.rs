@@ -32,7 +32,7 @@ pub(crate) struct ContainerName {
 
 /// Names by id. Learnt from the same events as the state, but kept apart from it: the state forgets a pod while the
 /// verdicts about its end are still to be told.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     pods: HashMap<PodId, (String, String)>,
     containers: HashMap<ContainerId, (PodId, String)>,

@@ -43,7 +43,7 @@ fn held_by(id: &'static str) -> impl Fn(u32) -> Holder {
     }
 }
 
-/// The modes of a container and of its pod. The sandbox has `pid`.
+/// The modes of a container and of its sandbox, whose process has `pid`.
 fn check(sandbox: &Bundle, pid: u32, container: &Bundle, expected: [&str; 2]) {
     let sandbox = Bundle {
         init: Some(pid),
@@ -51,24 +51,23 @@ fn check(sandbox: &Bundle, pid: u32, container: &Bundle, expected: [&str; 2]) {
     };
     let id = SANDBOX.into();
     let container = of_container(container, Some((&id, &sandbox)), nobody);
-    let pod = of_pod(&sandbox, [&container]);
-    assert_eq!([shown(&container), shown(&pod)], expected);
+    assert_eq!([shown(&container), shown(&of_sandbox(&sandbox))], expected);
 }
 
 #[test]
 fn pods_of_containerd_are_understood() {
     let sandbox = fixture!(Containerd, "containerd-plain-sandbox");
     let app = fixture!(Containerd, "containerd-plain-app");
-    check(&sandbox, 11999, &app, ["PPPCN", "PPPCN"]);
+    check(&sandbox, 11999, &app, ["PPPCN", "PPP?N"]);
 
     let sandbox = fixture!(Containerd, "containerd-shared-sandbox");
     let app = fixture!(Containerd, "containerd-shared-app");
-    check(&sandbox, 12191, &app, ["PPPPN", "PPPPN"]);
+    check(&sandbox, 12191, &app, ["PPPPN", "PPP?N"]);
 
     // The container's paths look like any other's.
     let sandbox = fixture!(Containerd, "containerd-hostnet-sandbox");
     let app = fixture!(Containerd, "containerd-hostnet-app");
-    check(&sandbox, 12101, &app, ["NPNCN", "NPNCN"]);
+    check(&sandbox, 12101, &app, ["NPNCN", "NPN?N"]);
 
     let sandbox = fixture!(Containerd, "containerd-hostall-sandbox");
     let app = fixture!(Containerd, "containerd-hostall-app");
@@ -117,21 +116,11 @@ fn without_its_sandbox_little_is_known() {
     let app = fixture!(Containerd, "containerd-shared-app");
     let intent = of_container(&app, None, nobody);
     assert_eq!(shown(&intent), "????N");
-    let error = intent.modes().expect_err("not all is known").to_string();
+    let error = intent.net.expect_err("it is the sandbox'").to_string();
     assert_eq!(
         error,
         "tell the net mode: there is no bundle of its sandbox"
     );
-    let sandbox = fixture!(Containerd, "containerd-shared-sandbox");
-    assert_eq!(shown(&of_pod(&sandbox, [])), "PPP?N");
-}
-
-#[test]
-fn a_debugger_does_not_tell_the_pods_pid_mode() {
-    let sandbox = fixture!(Containerd, "containerd-plain-sandbox");
-    let debugger = fixture!(Containerd, "containerd-plain-debugger");
-    let debugger = of_container(&debugger, None, held_by("app"));
-    assert!(of_pod(&sandbox, [&debugger]).pid.is_err());
 }
 
 #[test]
@@ -152,11 +141,11 @@ fn crio_joins_by_pinned_paths_and_says_what_was_asked() {
 fn podmans_infra_container_is_a_sandbox() {
     let infra = fixture!(Conmon, "podman-infra");
     let member = fixture!(Conmon, "podman-member");
-    check(&infra, 15443, &member, ["PPPPN", "PPPPN"]);
+    check(&infra, 15443, &member, ["PPPPN", "PPP?N"]);
     // In the node's network, with a host name of its own.
     let infra = fixture!(Conmon, "podman-host-infra");
     let member = fixture!(Conmon, "podman-host-member");
-    check(&infra, 17169, &member, ["NPPCN", "NPPCN"]);
+    check(&infra, 17169, &member, ["NPPCN", "NPP?N"]);
 }
 
 #[test]
@@ -165,7 +154,7 @@ fn dockers_joins_make_a_pod_of_the_container_that_is_joined() {
     let member = fixture!(Docker, "docker-joined");
     assert_eq!(joined(&member, held_by("alone")).as_deref(), Some("alone"));
     assert_eq!(joined(&alone, held_by("alone")), None);
-    check(&alone, 15935, &member, ["PPCPN", "PPPPN"]);
+    check(&alone, 15935, &member, ["PPCPN", "PPP?N"]);
     // Two containers that are no pod: what is joined is another's.
     let intent = of_container(&member, None, held_by("alone"));
     assert_eq!(shown(&intent), "TTCTN");

@@ -15,7 +15,7 @@ use crate::{
         outcome_name,
     },
     rules::Counts,
-    verdict::{ProcessRef, Severity, Value, Values, Verdict},
+    verdict::{Evidence, ProcessRef, Severity, Value, Values, Verdict},
 };
 
 const SCHEMA: u32 = 1;
@@ -47,14 +47,7 @@ pub(super) enum Body<'a> {
         arch: &'a str,
         hooks: &'a [Hook],
     },
-    Finding {
-        #[serde(flatten)]
-        about: About<'a>,
-        expected: Named<'a>,
-        observed: Named<'a>,
-        message: &'a str,
-        evidence: Vec<Led<'a>>,
-    },
+    Finding(Finding<'a>),
     Verdict {
         #[serde(flatten)]
         about: About<'a>,
@@ -235,6 +228,34 @@ impl<'a> About<'a> {
     }
 }
 
+/// A verdict with all that led to it.
+#[derive(Serialize)]
+pub(crate) struct Finding<'a> {
+    #[serde(flatten)]
+    about: About<'a>,
+    expected: Named<'a>,
+    observed: Named<'a>,
+    message: &'a str,
+    evidence: Vec<Led<'a>>,
+}
+
+impl<'a> Finding<'a> {
+    pub(crate) fn new(verdict: &'a Verdict, names: &Names, clock: Clock) -> Self {
+        let details = &verdict.details;
+        let led = |step: &'a Evidence| Led {
+            when: When::new(clock, step.time),
+            what: &step.what,
+        };
+        Self {
+            about: About::new(verdict, names, clock),
+            expected: Named(&details.expected),
+            observed: Named(&details.observed),
+            message: &details.message,
+            evidence: details.evidence.iter().map(led).collect(),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Process {
     pid: u32,
@@ -257,10 +278,10 @@ impl From<ProcessRef> for Process {
 
 /// A step of the evidence.
 #[derive(Serialize)]
-pub(super) struct Led<'a> {
+struct Led<'a> {
     #[serde(flatten)]
-    pub(super) when: When,
-    pub(super) what: &'a str,
+    when: When,
+    what: &'a str,
 }
 
 #[derive(Serialize)]

@@ -23,8 +23,9 @@ mod line;
 
 use std::io::{self, Write};
 
+pub(crate) use line::Finding;
 pub(super) use line::Named;
-use line::{About, Body, Led, Line, Told, When};
+use line::{About, Body, Line, Told, When};
 
 use super::{Clock, Hello, Loss, Names, Report, ScenarioResult, Summary, kind_name, outcome_name};
 use crate::{
@@ -72,26 +73,13 @@ impl<W: Write + Send> Report for JsonReport<W> {
     }
 
     fn verdict(&mut self, verdict: &Verdict, names: &Names) -> io::Result<()> {
-        let details = &verdict.details;
         if verdict.outcome == Outcome::Fail {
-            let evidence = details.evidence.iter();
-            let evidence = evidence
-                .map(|step| Led {
-                    when: self.when(step.time),
-                    what: &step.what,
-                })
-                .collect();
-            self.write(Body::Finding {
-                about: About::new(verdict, names, self.clock),
-                expected: Named(&details.expected),
-                observed: Named(&details.observed),
-                message: &details.message,
-                evidence,
-            })?;
+            let finding = Finding::new(verdict, names, self.clock);
+            self.write(Body::Finding(finding))?;
         }
         self.write(Body::Verdict {
             about: About::new(verdict, names, self.clock),
-            message: &details.message,
+            message: &verdict.details.message,
         })
     }
 

@@ -1,0 +1,479 @@
+//! A pod for people: a block a theme.
+
+use std::{fmt::Write as _, io};
+
+use anstyle::Style;
+
+use crate::{
+    cli::pods::{
+        Seen, age, badness, size,
+        table::{Cell, Table},
+    },
+    event::{Mode, NamespaceKind, SignalResult, Source, Text, signal_name},
+    node::{
+        network::{Network, Protocol},
+        procfs::NS_PER_TICK,
+        survey::process::{Link, Process},
+    },
+    pods::{Compared, ContainerView, PodView, SignalSeen, Whose},
+    report::{Report as _, TextReport},
+    text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, Look, TERM, wrap},
+    verdict::{Outcome, Verdict},
+};
+
+/// How many processes of a container get a line.
+const MOST_PROCESSES: usize = 64;
+
+/// How far a process is indented that has many ancestors in its container.
+const DEEPEST: usize = 12;
+
+/// How many signals get a line, the latest.
+const MOST_SIGNALS: usize = 32;
+
+/// The whole pod. `passes`: whether each verdict that passed gets a line.
+pub(super) fn shown(look: Look, passes: bool, seen: &Seen, pod: &PodView) -> io::Result<String> {
+    let mut text = Block {
+        look,
+        text: String::new(),
+    };
+    text.title(pod);
+    text.containers(seen, pod);
+    text.namespaces(seen, pod);
+    text.processes(seen, pod);
+    text.networks(pod);
+    text.signals(seen, pod);
+    text.verdicts(passes, seen, pod)?;
+    Ok(text.text)
+}
+
+struct Block {
+    look: Look,
+    text: String,
+}
+
+impl Block {
+    fn line(&mut self, write: impl FnOnce(&mut Line) -> &mut Line) {
+        let mut line = Line::new(self.look);
+        write(&mut line);
+        self.text.push_str(&line.end());
+    }
+
+    fn head(&mut self, head: &str) {
+        self.text.push('\n');
+        self.line(|line| line.paint(BOLD, head));
+    }
+
+    /// A sentence, broken where the terminal is too narrow.
+    fn sentence(&mut self, style: Style, sentence: &str) {
+        let width = self.look.width.map(|width| width.saturating_sub(2).max(20));
+        for part in wrap(sentence, width) {
+            self.line(|line| line.pad(2).paint(style, &part));
+        }
+    }
+
+    /// `  addresses   10.4.0.7, fd00::7`
+    fn listed(&mut self, name: &str, values: &[String]) {
+        const COLUMN: usize = 14;
+        let values = if values.is_empty() {
+            "none".to_owned()
+        } else {
+            values.join(", ")
+        };
+        let width = self
+            .look
+            .width
+            .map(|width| width.saturating_sub(COLUMN).max(20));
+        for (index, part) in wrap(&values, width).iter().enumerate() {
+            let name = if index == 0 { name } else { "" };
+            self.line(|line| line.pad(2).paint(DIM, name).pad(COLUMN).push(part));
+        }
+    }
+
+    fn title(&mut self, pod: &PodView) {
+        self.line(|line| {
+            line.paint(TERM, &pod.title())
+                .push(&format!("  uid {}", Text::new(&pod.id)))
+        });
+    }
+
+    fn containers(&mut self, seen: &Seen, pod: &PodView) {
+        self.head("Containers");
+        let row = |container: &ContainerView| {
+            let first = container.entrypoint();
+            let asked = container.asked.as_ref();
+            let started = first.map(|first| first.start_ticks * NS_PER_TICK);
+            let memory = container.status.as_ref().map(|status| status.pss_bytes);
+            let told = match asked.map(|asked| asked.source) {
+                Some(Source::Cri) => "CRI",
+                Some(_) => "bundle",
+                None => "-",
+            };
+            vec![
+                Cell::painted(TERM, container.title()),
+                container.id.get(..12).unwrap_or(&container.id).into(),
+                container.kind().map_or("?", kind).into(),
+                first
+                    .map_or("-".to_owned(), |first| first.pid.to_string())
+                    .into(),
+                started
+                    .map_or("-".to_owned(), |started| {
+                        age(seen.now.saturating_sub(started))
+                    })
+                    .into(),
+                match (container.memory, memory) {
+                    (Some(charged), Some(pss)) => format!("{} (PSS {})", size(charged), size(pss)),
+                    (Some(charged), None) => size(charged),
+                    (None, Some(pss)) => format!("PSS {}", size(pss)),
+                    (None, None) => "?".to_owned(),
+                }
+                .into(),
+                asked
+                    .map_or("?".to_owned(), |asked| signal_name(asked.stop_signal))
+                    .into(),
+                told.into(),
+            ]
+        };
+        let table = Table {
+            heads: vec![
+                "NAME", "ID", "KIND", "PID", "AGE", "MEMORY", "STOP", "SOURCE",
+            ],
+            rows: pod.containers.iter().map(row).collect(),
+        };
+        self.text.push_str(&table.in_pieces(self.look, 2));
+        if !pod.containers.iter().any(ContainerView::is_sandbox) {
+            self.sentence(
+                DOUBTFUL,
+                "there is no pause: it has ended, or the runtime runs none",
+            );
+        }
+        for container in pod.containers.iter().filter(|container| container.is_cut) {
+            let title = container.title();
+            self.sentence(
+                DOUBTFUL,
+                &format!("{title} has more cgroups or processes than were looked at"),
+            );
+        }
+    }
+
+    fn namespaces(&mut self, seen: &Seen, pod: &PodView) {
+        self.head("Namespaces");
+        let mut heads = vec!["OF"];
+        heads.extend(NamespaceKind::ALL.map(NamespaceKind::name));
+        let host = seen.sight.host.as_ref();
+        let mut hosts = vec![Cell::painted(DIM, "the host")];
+        hosts.extend(NamespaceKind::ALL.map(|kind| {
+            let link = host.map_or(Link::Unknown, |host| host.namespace(kind));
+            Cell::painted(DIM, number(link))
+        }));
+        let mut rows = vec![hosts];
+        for container in pod
+            .containers
+            .iter()
+            .filter(|one| !one.namespaces.is_empty())
+        {
+            let mut row = vec![Cell::painted(TERM, container.title())];
+            row.extend(
+                container
+                    .namespaces
+                    .iter()
+                    .map(|found| compared(found, pod)),
+            );
+            rows.push(row);
+        }
+        self.text
+            .push_str(&Table { heads, rows }.in_pieces(self.look, 2));
+        for container in &pod.containers {
+            for found in container
+                .namespaces
+                .iter()
+                .filter(|found| found.fits == Some(false))
+            {
+                let sentence = format!(
+                    "{} was to have {}, and has {}",
+                    container.title(),
+                    wish(found, container.is_sandbox()),
+                    got(found, pod)
+                );
+                self.sentence(BAD, &sentence);
+            }
+        }
+    }
+
+    fn processes(&mut self, seen: &Seen, pod: &PodView) {
+        self.head("Processes");
+        let mut rows = Vec::new();
+        let mut left_out = Vec::new();
+        for container in &pod.containers {
+            let tree = container.tree();
+            if tree.len() > MOST_PROCESSES {
+                let more = tree.len() - MOST_PROCESSES;
+                left_out.push(format!(
+                    "{more} more in {}: --format json lists them",
+                    container.title()
+                ));
+            }
+            for (depth, process) in tree.into_iter().take(MOST_PROCESSES) {
+                let started = process.start_ticks * NS_PER_TICK;
+                rows.push(vec![
+                    Cell::painted(TERM, container.title()),
+                    process.pid.to_string().into(),
+                    process.ns_pid.to_string().into(),
+                    process.parent.to_string().into(),
+                    state(process),
+                    age(seen.now.saturating_sub(started)).into(),
+                    format!("{}{}", "  ".repeat(depth.min(DEEPEST)), process.comm).into(),
+                ]);
+            }
+        }
+        let heads = vec![
+            "CONTAINER",
+            "PID",
+            "INSIDE",
+            "PARENT",
+            "STATE",
+            "AGE",
+            "NAME",
+        ];
+        self.text
+            .push_str(&Table { heads, rows }.in_pieces(self.look, 2));
+        for sentence in left_out {
+            self.sentence(DIM, &sentence);
+        }
+    }
+
+    fn networks(&mut self, pod: &PodView) {
+        for (inode, network) in &pod.networks {
+            let inside = pod
+                .containers
+                .iter()
+                .filter(|container| container.inode(NamespaceKind::Net) == Some(*inode));
+            let titles: Vec<String> = inside.map(ContainerView::title).collect();
+            self.head(&format!("Network {inode} of {}", titles.join(", ")));
+            self.network(network);
+        }
+        if pod.networks.is_empty() {
+            self.head("Network");
+            let is_hosts = pod
+                .containers
+                .iter()
+                .flat_map(|container| &container.namespaces);
+            let is_hosts = is_hosts
+                .clone()
+                .any(|found| found.kind == NamespaceKind::Net && found.whose == Whose::Host);
+            self.sentence(
+                DIM,
+                if is_hosts {
+                    "the host's"
+                } else {
+                    "nobody lives in it to look through"
+                },
+            );
+        }
+    }
+
+    fn network(&mut self, network: &Network) {
+        let interfaces = network.interfaces.iter().map(|interface| {
+            let up = match interface.is_up {
+                Some(true) => " up",
+                Some(false) => " down",
+                None => "",
+            };
+            format!("{}{up}", interface.name)
+        });
+        self.listed("interfaces", &interfaces.collect::<Vec<_>>());
+        let addresses = network.addresses.iter().map(ToString::to_string);
+        self.listed("addresses", &addresses.collect::<Vec<_>>());
+        let ways_out = network.ways_out.iter().map(|way| match way.gateway {
+            Some(gateway) => format!("{gateway} over {}", way.interface),
+            None => way.interface.to_string(),
+        });
+        self.listed("ways out", &ways_out.collect::<Vec<_>>());
+        let listening = network.listening.iter().map(|listening| {
+            let protocol = match listening.protocol {
+                Protocol::Tcp => "tcp",
+                Protocol::Udp => "udp",
+            };
+            format!(
+                "{protocol} {}",
+                std::net::SocketAddr::from((listening.address, listening.port))
+            )
+        });
+        self.listed("listening", &listening.collect::<Vec<_>>());
+        if !network.is_ready() {
+            let why = match network.is_loopback_up() {
+                true => "it has no address besides loopback's",
+                false => "loopback is down: 127.0.0.1 does not work",
+            };
+            self.sentence(DOUBTFUL, why);
+        }
+    }
+
+    fn signals(&mut self, seen: &Seen, pod: &PodView) {
+        self.head("Signals");
+        let Some(judged) = &seen.judged else {
+            return self.sentence(DIM, "? not known without the program in the kernel");
+        };
+        let signals: Vec<_> = judged
+            .signals
+            .iter()
+            .filter(|signal| signal.pod == pod.id)
+            .collect();
+        if signals.is_empty() {
+            return self.sentence(DIM, "none while it was watched; --for 30s watches longer");
+        }
+        let latest = signals.len().saturating_sub(MOST_SIGNALS);
+        let row = |signal: &&SignalSeen| {
+            let from = match signal.from {
+                Some((pid, comm)) => format!("pid {pid} ({comm})"),
+                None => "the kernel".to_owned(),
+            };
+            let target = signal.target;
+            let became = match (signal.handled, signal.result) {
+                (true, _) => "taken by a handler",
+                (false, SignalResult::Ignored) => "ignored",
+                (false, SignalResult::AlreadyPending) => "pending already",
+                (false, SignalResult::OverflowFail) => "lost: the queue was full",
+                (false, _) => "",
+            };
+            vec![
+                seen.clock.time_of_day(signal.time).into(),
+                signal_name(signal.signal).into(),
+                format!("pid {} ({})", target.id.pid, target.comm).into(),
+                from.into(),
+                signal.count.to_string().into(),
+                became.into(),
+            ]
+        };
+        let table = Table {
+            heads: vec!["TIME", "SIGNAL", "TO", "FROM", "COUNT", "BECAME"],
+            rows: signals[latest..].iter().map(row).collect(),
+        };
+        self.text.push_str(&table.in_pieces(self.look, 2));
+        if latest > 0 {
+            self.sentence(DIM, &format!("{latest} earlier: --format json lists them"));
+        }
+    }
+
+    fn verdicts(&mut self, passes: bool, seen: &Seen, pod: &PodView) -> io::Result<()> {
+        self.head("Verdicts");
+        let Some(judged) = &seen.judged else {
+            self.sentence(DIM, "? not known without the program in the kernel");
+            return Ok(());
+        };
+        let mut verdicts: Vec<&Verdict> = seen.verdicts(&pod.id).collect();
+        verdicts.sort_by_key(|verdict| (std::cmp::Reverse(badness(verdict)), verdict.rule.id));
+        let passed = verdicts
+            .iter()
+            .filter(|verdict| verdict.outcome == Outcome::Pass)
+            .count();
+        let mut written = Vec::new();
+        let mut report = TextReport::new(&mut written, self.look, passes);
+        for verdict in &verdicts {
+            report.verdict(verdict, &judged.names)?;
+        }
+        self.text.push_str(&String::from_utf8_lossy(&written));
+        let _ = write!(self.text, "{}", if written.is_empty() { "" } else { "\n" });
+        match passed {
+            0 if verdicts.is_empty() => {
+                self.sentence(DIM, "none: nothing of it could be judged yet")
+            }
+            0 => {}
+            _ => self.sentence(
+                GOOD,
+                &format!(
+                    "{passed} passed{}",
+                    if passes { "" } else { "; -v lists them" }
+                ),
+            ),
+        }
+        Ok(())
+    }
+}
+
+fn kind(kind: crate::event::ContainerKind) -> &'static str {
+    use crate::event::ContainerKind;
+    match kind {
+        ContainerKind::Sandbox => "sandbox",
+        ContainerKind::Init => "init",
+        ContainerKind::App => "app",
+        ContainerKind::Ephemeral => "ephemeral",
+    }
+}
+
+fn number(link: Link) -> String {
+    match link {
+        Link::Inode(inode) => inode.to_string(),
+        Link::Gone => "gone".to_owned(),
+        Link::Unknown => "?".to_owned(),
+    }
+}
+
+/// `same`, `host`, `own 4026532179`, `app's 4026532179`.
+fn compared(found: &Compared, pod: &PodView) -> Cell {
+    let style = match (found.fits, &found.whose) {
+        (Some(false), _) => BAD,
+        (_, Whose::Pause | Whose::Host) => DIM,
+        _ => Style::new(),
+    };
+    let text = match &found.whose {
+        Whose::Pause => "same".to_owned(),
+        Whose::Host => "host".to_owned(),
+        Whose::Own => format!("own {}", number(found.link)),
+        Whose::Other(owner) => format!("{} {}", whose(owner, pod), number(found.link)),
+        Whose::Unknown => number(found.link),
+    };
+    Cell::painted(style, text)
+}
+
+/// `app's`; of a container of another pod, the beginning of its id.
+fn whose(owner: &crate::event::ContainerId, pod: &PodView) -> String {
+    let known = pod
+        .containers
+        .iter()
+        .find(|container| container.id == *owner);
+    match known {
+        Some(container) => format!("{}'s", container.title()),
+        None => format!("{}'s", owner.get(..12).unwrap_or(owner)),
+    }
+}
+
+/// What was asked for: `the pod's net`.
+fn wish(found: &Compared, is_sandbox: bool) -> String {
+    let kind = found.kind.name();
+    match &found.asked {
+        Mode::Pod if is_sandbox => format!("a {kind} namespace for the pod"),
+        Mode::Pod => format!("the pause's {kind} namespace"),
+        Mode::Container => format!("a {kind} namespace of its own"),
+        Mode::Node => format!("the host's {kind} namespace"),
+        Mode::Target(id) => format!("the {kind} namespace of container {}", Text::new(id)),
+        Mode::Unknown => format!("some {kind} namespace"),
+    }
+}
+
+fn got(found: &Compared, pod: &PodView) -> String {
+    match &found.whose {
+        Whose::Pause => "the pause's".to_owned(),
+        Whose::Host => "the host's".to_owned(),
+        Whose::Own => "its own".to_owned(),
+        Whose::Other(owner) => whose(owner, pod),
+        Whose::Unknown => "one that is not known".to_owned(),
+    }
+}
+
+/// As in proc_pid_stat(5), in words.
+fn state(process: &Process) -> Cell {
+    match process.state {
+        b'R' => "running".into(),
+        b'S' => "sleeping".into(),
+        b'D' => Cell::painted(DOUBTFUL, "waiting for a device"),
+        b'Z' => Cell::painted(DOUBTFUL, "zombie"),
+        b'T' => Cell::painted(DOUBTFUL, "stopped"),
+        b't' => Cell::painted(DOUBTFUL, "traced"),
+        b'I' => "idle".into(),
+        b'X' => "dead".into(),
+        other => char::from(other).to_string().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+use super::*;
+use crate::cli::pods::json::testing;
+
+/// What is shown of the pod of this name under one head.
+fn block(seen: &Seen, name: &str, head: &str) -> String {
+    let mut pods = seen.sight.pods.iter();
+    let pod = pods.find(|pod| pod.title() == name).expect("it is there");
+    let text = shown(Look::PLAIN, false, seen, pod).expect("there is room");
+    let mut blocks = text.split("\n\n");
+    let block = blocks.find(|block| block.starts_with(head));
+    block.expect("it is shown").trim_end().to_owned()
+}
+
+#[test]
+fn namespaces_are_side_by_side_and_what_was_not_asked_for_is_a_sentence() {
+    assert_eq!(
+        block(&testing::seen(None), "default/web", "Namespaces"),
+        "\
+Namespaces
+  OF        net       ipc       uts       pid       mnt       user  cgroup
+  the host  1         2         3         4         5         6     7
+  pause     own 1001  own 1002  own 1003  own 1004  own 1005  host  host
+  app       same      same      same      own 1014  own 1015  host  host
+  side      own 1009  same      same      own 1024  own 1025  host  host
+  side was to have the pause's net namespace, and has its own"
+    );
+}
+
+#[test]
+fn processes_are_indented_below_their_parents() {
+    assert_eq!(
+        block(&testing::seen(None), "default/web", "Processes"),
+        "\
+Processes
+  CONTAINER  PID   INSIDE  PARENT  STATE     AGE    NAME
+  pause      1000  1       1       sleeping  5m0s   app
+  app        1500  1       1       sleeping  4m10s  app
+  app        1600  1       1500    sleeping  4m0s     app
+  app        1601  1       1600    zombie    3m59s      app
+  side       1700  1       1       sleeping  3m50s  app"
+    );
+}
+
+#[test]
+fn the_network_is_told_of_from_inside() {
+    assert_eq!(
+        block(&testing::seen(None), "default/web", "Network"),
+        "\
+Network 1001 of pause, app
+  interfaces  lo up, eth0 up
+  addresses   10.4.0.7, 127.0.0.1
+  ways out    none
+  listening   tcp 0.0.0.0:80"
+    );
+    assert_eq!(
+        block(&testing::seen(None), "default/db", "Network"),
+        "Network\n  the host's"
+    );
+}
+
+#[test]
+fn hostile_names_stay_in_their_line() {
+    let seen = testing::seen(None);
+    let block = block(&seen, "default/db-\\u{1b}[2J", "Containers");
+    assert!(
+        block.contains("\n  app\\u{a}  c1c1c1c1c1c1  app"),
+        "{block}"
+    );
+    assert!(block.ends_with("there is no pause: it has ended, or the runtime runs none"));
+}
+
+#[test]
+fn without_the_kernel_program_verdicts_and_signals_are_not_known() {
+    let seen = testing::seen(None);
+    for head in ["Signals", "Verdicts"] {
+        assert_eq!(
+            block(&seen, "default/web", head),
+            format!("{head}\n  ? not known without the program in the kernel")
+        );
+    }
+}
+
+#[test]
+fn signals_say_from_whom_to_whom_and_what_became_of_them() {
+    let seen = testing::seen(Some(testing::judged()));
+    let block = block(&seen, "default/web", "Signals");
+    let line = block.lines().nth(2).expect("a signal under the head");
+    assert!(
+        line.ends_with("SIGTERM  pid 1500 (app)  pid 7 (evil\\u{a})  1      ignored"),
+        "{block}"
+    );
+}
+
+#[test]
+fn verdicts_come_with_their_evidence_and_those_that_passed_are_counted() {
+    let seen = testing::seen(Some(testing::judged()));
+    let pod = &seen.sight.pods[2];
+    let text = shown(Look::PLAIN, false, &seen, pod).expect("there is room");
+    let (_, verdicts) = text.split_once("\nVerdicts\n").expect("they are last");
+    assert!(
+        verdicts.starts_with("✗ PT101 error net-shared  "),
+        "{verdicts}"
+    );
+    assert!(verdicts.contains("\n    expected  "), "{verdicts}");
+    assert!(
+        verdicts.ends_with("\n  1 passed; -v lists them\n"),
+        "{verdicts}"
+    );
+}

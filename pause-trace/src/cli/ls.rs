@@ -1,0 +1,244 @@
+//! `ls`: the pauses of the node, a line each.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, Write as _},
+};
+
+use super::{
+    Exit, Global,
+    pods::{
+        Format, Looking, Seen, age, badness, json, size,
+        table::{Cell, Table},
+    },
+    print, session,
+};
+use crate::{
+    event::{Mode, NamespaceKind},
+    news::TOLD,
+    node::procfs::NS_PER_TICK,
+    pods::{ContainerView, PodView, SandboxView, Whose},
+    text::{BAD, DIM, DOUBTFUL, GOOD, Look, TERM},
+    verdict::{Outcome, Severity, Verdict},
+};
+
+/// List the node's pauses: pod, sandbox, pid, age, namespaces, members, zombies, memory, worst verdict
+///
+/// Looks and does not judge: the exit code is 0 whatever the verdicts are. Needs root.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    looking: Looking,
+}
+
+const AFTER_HELP: &str = "\
+Columns:
+  NAMESPACES  what all containers share with the pause, what is the host's, and what is not as it was asked for
+  MEMBERS     processes in the pod's containers, the pause left out
+  PAUSE       memory of the pause alone (PSS); MEMORY is what the pod's cgroups are charged with
+  VERDICT     the worst of all rules; ? where the kernel allows no eBPF
+
+A terminal that is too narrow shows fewer columns.
+
+Exit codes: 0 it was shown · 2 wrong usage · 4 cannot look; the message says what to do";
+
+/// What a narrow terminal can do without, the least important first.
+const SPARE: [&str; 7] = [
+    "NET",
+    "CONTAINERS",
+    "PAUSE",
+    "MEMORY",
+    "SANDBOX",
+    "AGE",
+    "MEMBERS",
+];
+
+impl Args {
+    pub(crate) fn run(&self, global: &Global) -> anyhow::Result<Exit> {
+        session::block_on(async {
+            let Some(seen) = self.looking.look(global).await? else {
+                return Ok(Exit::Interrupted);
+            };
+            if seen.sight.pods.is_empty() {
+                let _ = writeln!(io::stderr(), "there are no pods on this node");
+            }
+            match self.looking.format {
+                Format::Json => print(&json::list(&seen)?),
+                Format::Text if seen.sight.pods.is_empty() => Ok(Exit::Pass),
+                Format::Text => print(&text(global.look(), &seen)),
+            }
+        })
+    }
+}
+
+fn text(look: Look, seen: &Seen) -> String {
+    let mut table = Table {
+        heads: vec![
+            "POD",
+            "SANDBOX",
+            "PID",
+            "AGE",
+            "NAMESPACES",
+            "NET",
+            "CONTAINERS",
+            "MEMBERS",
+            "ZOMBIES",
+            "PAUSE",
+            "MEMORY",
+            "VERDICT",
+        ],
+        rows: Vec::new(),
+    };
+    for pod in &seen.sight.pods {
+        let sandboxes = pod.sandboxes();
+        table
+            .rows
+            .extend(sandboxes.iter().map(|sandbox| row(seen, pod, sandbox)));
+    }
+    table.fitted(look, &SPARE)
+}
+
+fn row(seen: &Seen, pod: &PodView, sandbox: &SandboxView<'_>) -> Vec<Cell> {
+    let pause = sandbox.sandbox;
+    let process = pause.and_then(ContainerView::entrypoint);
+    let or_none = |text: Option<String>| text.map_or(Cell::painted(DIM, "-"), Cell::from);
+    let id = |sandbox: &ContainerView| sandbox.id.get(..12).unwrap_or(&sandbox.id).to_owned();
+    let started = process.map(|process| process.start_ticks * NS_PER_TICK);
+    let net = pause.and_then(|pause| pause.inode(NamespaceKind::Net));
+    let pss = pause.and_then(|pause| Some(pause.status.as_ref()?.pss_bytes));
+    let zombies = sandbox.zombies();
+    vec![
+        Cell::painted(TERM, pod.title()),
+        or_none(pause.map(id)),
+        or_none(process.map(|process| process.pid.to_string())),
+        or_none(started.map(|started| age(seen.now.saturating_sub(started)))),
+        namespaces(sandbox),
+        or_none(net.map(|net| net.to_string())),
+        sandbox.members.len().to_string().into(),
+        sandbox.members().to_string().into(),
+        match zombies {
+            0 => "0".into(),
+            _ => Cell::painted(DOUBTFUL, zombies.to_string()),
+        },
+        or_none(pss.map(size)),
+        or_none(sandbox.memory().map(size)),
+        match seen.judged {
+            Some(_) => verdict(seen.verdicts(&pod.id)),
+            None => Cell::painted(DIM, "?"),
+        },
+    ]
+}
+
+/// `net ipc uts`, `ipc · host net uts`, `net ipc uts · app: net own`.
+fn namespaces(sandbox: &SandboxView<'_>) -> Cell {
+    let Some(pause) = sandbox.sandbox.filter(|pause| !pause.namespaces.is_empty()) else {
+        return Cell::painted(DOUBTFUL, "no pause");
+    };
+    let whose = |container: &ContainerView, kind| {
+        let mut compared = container.namespaces.iter();
+        compared
+            .find(|found| found.kind == kind)
+            .map(|found| found.whose.clone())
+    };
+    let is_shared = |kind: &NamespaceKind| {
+        let asked = pause.asked.as_ref().map(|asked| asked.modes.get(*kind));
+        let mut members = sandbox
+            .members
+            .iter()
+            .filter_map(|member| whose(member, *kind))
+            .peekable();
+        whose(pause, *kind) == Some(Whose::Own)
+            && match members.peek() {
+                Some(_) => members.all(|whose| whose == Whose::Pause),
+                None => asked == Some(&Mode::Pod),
+            }
+    };
+    let list = |kinds: Vec<NamespaceKind>| {
+        let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+        names.join(" ")
+    };
+    // That a pod has the host's users is so common that it is not worth a word.
+    let is_hosts = |kind: &NamespaceKind| {
+        *kind != NamespaceKind::User && whose(pause, *kind) == Some(Whose::Host)
+    };
+    let shared = list(TOLD.into_iter().filter(is_shared).collect());
+    let host = list(TOLD.into_iter().filter(is_hosts).collect());
+    let all = sandbox.members.iter().copied().chain([pause]);
+    let misfits: Vec<String> = all
+        .flat_map(|container| {
+            let wrong = container
+                .namespaces
+                .iter()
+                .filter(|found| found.fits == Some(false));
+            wrong.map(|found| {
+                format!(
+                    "{}: {} {}",
+                    container.title(),
+                    found.kind.name(),
+                    found.whose.name()
+                )
+            })
+        })
+        .collect();
+    let mut parts = vec![shared];
+    if !host.is_empty() {
+        parts.push(format!("host {host}"));
+    }
+    let style = if misfits.is_empty() {
+        anstyle::Style::new()
+    } else {
+        BAD
+    };
+    parts.extend(misfits);
+    parts.retain(|part| !part.is_empty());
+    Cell::painted(style, parts.join(" · "))
+}
+
+/// `✗ PT101 error +2`, `? PT402 inconclusive`, `✓ pass`.
+fn verdict<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Cell {
+    let verdicts: Vec<_> = verdicts.collect();
+    let Some(worst) = verdicts.iter().rev().max_by_key(|verdict| badness(verdict)) else {
+        return Cell::painted(DIM, "-");
+    };
+    let alike: BTreeSet<&str> = verdicts
+        .iter()
+        .filter(|verdict| verdict.outcome == worst.outcome)
+        .map(|verdict| verdict.rule.id)
+        .collect();
+    let more = match alike.len() - 1 {
+        0 => String::new(),
+        more => format!(" +{more}"),
+    };
+    let rule = worst.rule.id;
+    match worst.outcome {
+        Outcome::Pass => Cell::painted(GOOD, "✓ pass"),
+        Outcome::Inconclusive => Cell::painted(DOUBTFUL, format!("? {rule} inconclusive{more}")),
+        Outcome::Fail => {
+            let style = match worst.severity() {
+                Severity::Error => BAD,
+                Severity::Warning | Severity::Info => DOUBTFUL,
+            };
+            Cell::painted(style, format!("✗ {rule} {}{more}", worst.severity()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::pods::json::testing;
+
+    #[test]
+    fn a_pause_is_a_line_and_a_hostile_name_stays_in_it() {
+        assert_eq!(
+            text(Look::PLAIN, &testing::seen(None)),
+            "\
+POD                   SANDBOX       PID   AGE    NAMESPACES               NET   CONTAINERS  MEMBERS  ZOMBIES  PAUSE   MEMORY   VERDICT
+default/db            b0b0b0b0b0b0  2000  3m20s  ipc · host net uts       1     1           1        0        -       -        ?
+default/db-\\u{1b}[2J  -             -     -      no pause                 -     1           1        0        -       -        ?
+default/web           a0a0a0a0a0a0  1000  5m0s   ipc uts · side: net own  1001  2           3        1        12 KiB  3.0 MiB  ?
+"
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! Tables for people: columns as wide as what is in them.
+
+use anstyle::Style;
+
+use crate::text::{BOLD, Line, Look};
+
+/// What stands between two columns.
+const GAP: usize = 2;
+
+/// A line's entry in a column.
+#[derive(Clone, Debug, Default)]
+pub(in crate::cli) struct Cell {
+    pub(in crate::cli) style: Style,
+    pub(in crate::cli) text: String,
+}
+
+impl Cell {
+    pub(in crate::cli) fn painted(style: Style, text: impl Into<String>) -> Self {
+        Self {
+            style,
+            text: text.into(),
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::painted(Style::new(), text)
+    }
+}
+
+/// Columns, each with its head and a cell a line.
+#[derive(Clone, Debug, Default)]
+pub(in crate::cli) struct Table {
+    pub(in crate::cli) heads: Vec<&'static str>,
+    pub(in crate::cli) rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// The table in one piece. Where it is too wide, columns are left out in the order of `spare`.
+    pub(in crate::cli) fn fitted(&self, look: Look, spare: &[&str]) -> String {
+        let widths = self.widths(look);
+        let mut columns: Vec<usize> = (0..self.heads.len()).collect();
+        let mut spare = spare.iter();
+        while is_too_wide(look, 0, &columns, &widths)
+            && let Some(next) = spare.next()
+        {
+            columns.retain(|column| self.heads[*column] != *next);
+        }
+        self.text(look, 0, &columns, &widths)
+    }
+
+    /// The table with nothing left out: where it is too wide, in several pieces, each with the first column.
+    pub(in crate::cli) fn in_pieces(&self, look: Look, indent: usize) -> String {
+        let widths = self.widths(look);
+        let mut pieces = vec![vec![0]];
+        for column in 1..self.heads.len() {
+            if let Some(piece) = pieces.last_mut() {
+                piece.push(column);
+                if piece.len() > 2 && is_too_wide(look, indent, piece, &widths) {
+                    piece.pop();
+                    pieces.push(vec![0, column]);
+                }
+            }
+        }
+        let pieces = pieces
+            .iter()
+            .map(|piece| self.text(look, indent, piece, &widths));
+        pieces.collect::<Vec<_>>().join("\n")
+    }
+
+    fn widths(&self, look: Look) -> Vec<usize> {
+        let width = |text: &str| Line::new(look).push(text).columns();
+        let mut widths: Vec<usize> = self.heads.iter().map(|head| width(head)).collect();
+        for row in &self.rows {
+            for (widest, cell) in widths.iter_mut().zip(row) {
+                *widest = width(&cell.text).max(*widest);
+            }
+        }
+        widths
+    }
+
+    fn text(&self, look: Look, indent: usize, columns: &[usize], widths: &[usize]) -> String {
+        let mut text = String::new();
+        let heads = self.heads.iter().map(|head| Cell::painted(BOLD, *head));
+        for row in std::iter::once(&heads.collect()).chain(&self.rows) {
+            let row: &Vec<Cell> = row;
+            let mut line = Line::new(look);
+            let mut at = indent;
+            for column in columns {
+                if at > 0 {
+                    line.pad(at);
+                }
+                let cell = &row[*column];
+                line.paint(cell.style, &cell.text);
+                at += widths[*column] + GAP;
+            }
+            text.push_str(&line.end());
+        }
+        text
+    }
+}
+
+fn is_too_wide(look: Look, indent: usize, columns: &[usize], widths: &[usize]) -> bool {
+    let own: usize = columns.iter().map(|column| widths[*column] + GAP).sum();
+    look.width.is_some_and(|width| indent + own > width + GAP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        Table {
+            heads: vec!["POD", "PID", "NOTE"],
+            rows: vec![
+                vec!["default/web".into(), "7".into(), "x\ny".into()],
+                vec!["a".into(), "31415".into(), Cell::default()],
+            ],
+        }
+    }
+
+    fn wide(width: usize) -> Look {
+        Look {
+            width: Some(width),
+            ..Look::PLAIN
+        }
+    }
+
+    #[test]
+    fn columns_are_aligned_and_a_row_stays_a_line() {
+        assert_eq!(
+            table().fitted(Look::PLAIN, &["PID"]),
+            "POD          PID    NOTE\ndefault/web  7      x\\u{a}y\na            31415\n"
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_or_comes_below() {
+        // 11 + 2 + 5 + 2 + 7 columns.
+        assert_eq!(
+            table().fitted(wide(27), &["PID"]),
+            table().fitted(Look::PLAIN, &[])
+        );
+        assert_eq!(
+            table().fitted(wide(26), &["PID"]),
+            "POD          NOTE\ndefault/web  x\\u{a}y\na\n"
+        );
+        assert_eq!(
+            table().in_pieces(wide(22), 2),
+            "  POD          PID\n  default/web  7\n  a            31415\n\n  POD          NOTE\n  default/web  x\\u{a}y\n  a\n"
+        );
+    }
+}

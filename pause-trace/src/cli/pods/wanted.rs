@@ -1,0 +1,122 @@
+//! Which pod is meant.
+
+use crate::{
+    cli::{Usage, unknown},
+    event::Text,
+    pods::PodView,
+};
+
+/// How many are named where several are meant.
+const MOST_NAMED: usize = 8;
+
+/// The pod that somebody calls `NAMESPACE/NAME`, by its name alone, its uid, or the id of its sandbox or of a container; each
+/// may be cut short as long as it is clear.
+pub(in crate::cli) fn find<'a>(pods: &'a [PodView], wanted: &str) -> Result<&'a PodView, Usage> {
+    let meant = |is_meant: fn(&[u8], &[u8]) -> bool| {
+        let is_meant = |name: Vec<u8>| is_meant(&name, wanted.as_bytes());
+        let pods = pods.iter();
+        pods.filter(|pod| names(pod).into_iter().any(is_meant))
+            .collect::<Vec<&PodView>>()
+    };
+    let whole = meant(|name, wanted| name == wanted);
+    // An empty name is the beginning of every other.
+    let begun = meant(|name, wanted| !wanted.is_empty() && name.starts_with(wanted));
+    for meant in [whole, begun] {
+        match meant[..] {
+            [] => {}
+            [pod] => return Ok(pod),
+            _ => return Err(several(wanted, &meant)),
+        }
+    }
+    let known: Vec<String> = pods.iter().map(PodView::title).collect();
+    Err(unknown(
+        "pod",
+        wanted,
+        known.iter().map(String::as_str),
+        "pause-trace ls",
+    ))
+}
+
+/// What it may be called: as it is, and as it was shown.
+fn names(pod: &PodView) -> Vec<Vec<u8>> {
+    let mut names = vec![pod.id.as_bytes().to_vec()];
+    if let (Some(namespace), Some(name)) = (&pod.namespace, &pod.name) {
+        names.push([&namespace.0, &b"/"[..], &name.0].concat());
+        names.push(name.0.to_vec());
+        names.push(pod.title().into_bytes());
+    }
+    names.extend(
+        pod.containers
+            .iter()
+            .map(|container| container.id.as_bytes().to_vec()),
+    );
+    names
+}
+
+fn several(wanted: &str, meant: &[&PodView]) -> Usage {
+    let named: Vec<String> = meant
+        .iter()
+        .take(MOST_NAMED)
+        .map(|pod| format!("{} (uid {})", pod.title(), Text::new(&pod.id)))
+        .collect();
+    let more = match meant.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Usage(format!(
+        "\"{}\" may be any of {} pods: {}{more}",
+        wanted.escape_debug(),
+        meant.len(),
+        named.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pods::testing;
+
+    fn found(wanted: &str) -> Result<String, String> {
+        let pods = testing::pods();
+        let pod = find(&pods, wanted).map(PodView::title);
+        pod.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_pod_is_meant_by_its_name_its_uid_or_an_id() {
+        for wanted in [
+            "default/web",
+            "web",
+            "default/we",
+            "uid-web",
+            "uid-w",
+            "a0a0",
+            "a1",
+        ] {
+            assert_eq!(found(wanted).as_deref(), Ok("default/web"), "{wanted}");
+        }
+        // The whole name of one is the beginning of another's.
+        assert_eq!(found("uid-db").as_deref(), Ok("default/db"));
+    }
+
+    #[test]
+    fn several_and_none_are_the_callers_mistake() {
+        assert_eq!(
+            found("uid-"),
+            Err("\"uid-\" may be any of 3 pods: default/db (uid uid-db), default/db-\\u{1b}[2J (uid uid-db-2), default/web (uid uid-web)".to_owned())
+        );
+        assert_eq!(
+            found("default/wep"),
+            Err("there is no pod \"default/wep\"; did you mean \"default/web\"? (pause-trace ls shows all)".to_owned())
+        );
+        assert!(found("").is_err());
+        assert!(find(&[], "web").is_err());
+    }
+
+    #[test]
+    fn a_hostile_name_is_taken_as_it_is_and_as_it_was_shown() {
+        for wanted in ["default/db-\x1b[2J", "default/db-\\u{1b}[2J"] {
+            assert_eq!(found(wanted).as_deref(), Ok("default/db-\\u{1b}[2J"));
+        }
+    }
+}

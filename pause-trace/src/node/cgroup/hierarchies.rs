@@ -1,0 +1,91 @@
+//! The node's hierarchies for who only reads them: other than [`super::Layout`], nothing has to be writable.
+
+use std::fs;
+
+use anyhow::{Result, bail};
+
+use super::{Hierarchy, parse, read};
+use crate::event::Text;
+
+/// The hierarchies that are mounted.
+#[derive(Clone, Debug)]
+pub(crate) struct Hierarchies(Vec<Hierarchy>);
+
+impl Hierarchies {
+    /// Reads them from /proc.
+    ///
+    /// # Errors
+    /// When none is mounted by which containers could be known.
+    pub(crate) fn discover() -> Result<Self> {
+        let mounts = read("/proc/self/mountinfo")?;
+        let memberships = read("/proc/self/cgroup")?;
+        let mut found = parse(&mounts, &memberships);
+        let Some(first) = found.iter().filter_map(rank).min() else {
+            bail!(
+                "find a cgroup hierarchy: none is mounted that runtimes use; mount cgroup2 at /sys/fs/cgroup"
+            );
+        };
+        found.sort_by_key(|hierarchy| rank(hierarchy) != Some(first));
+        Ok(Self(found))
+    }
+
+    /// The hierarchy by which containers are known: the one that [`super::Layout::watched`] takes where all can be written.
+    pub(crate) fn watched(&self) -> &Hierarchy {
+        &self.0[0]
+    }
+
+    /// How much memory a cgroup is charged with, what is below it included, in bytes. Runtimes use the same path in every
+    /// hierarchy. Nothing where the memory controller is not on for it.
+    pub(crate) fn memory(&self, path: &Text) -> Option<u64> {
+        let path = str::from_utf8(&path.0).ok()?;
+        self.0.iter().find_map(|hierarchy| {
+            let file = match hierarchy.is_unified() {
+                true => "memory.current",
+                false => "memory.usage_in_bytes",
+            };
+            let text = fs::read_to_string(hierarchy.directory(path)?.join(file)).ok()?;
+            text.trim().parse().ok()
+        })
+    }
+}
+
+/// The less, the better are containers known by it.
+fn rank(hierarchy: &Hierarchy) -> Option<usize> {
+    if hierarchy.is_unified() {
+        return Some(0);
+    }
+    let known = ["pids", "memory", "cpu", "freezer"];
+    let mut ranked = known.iter().zip(1..);
+    let found = ranked.find(|(name, _)| hierarchy.controllers.iter().any(|own| own == *name));
+    found.map(|(_, rank)| rank)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::cgroup::Layout;
+
+    #[test]
+    fn who_reads_and_who_writes_know_containers_by_the_same_hierarchy() {
+        let layout = Layout::discover().expect("there is a hierarchy to write to");
+        let hierarchies = Hierarchies::discover().expect("there is a hierarchy");
+        assert_eq!(hierarchies.watched(), layout.watched());
+    }
+
+    #[test]
+    fn memory_is_read_where_its_controller_is() {
+        let layout = Layout::discover().expect("there is a hierarchy to write to");
+        let name = Layout::unique_name().expect("/proc is mounted");
+        let mut group = layout.cgroup(&name);
+        group.create().expect("as root, cgroups can be made");
+        let hierarchies = Hierarchies::discover().expect("there is a hierarchy");
+        let has_file = group.directories().iter().any(|directory| {
+            ["memory.current", "memory.usage_in_bytes"]
+                .iter()
+                .any(|file| directory.join(file).exists())
+        });
+        let path = Text::new(group.path());
+        assert_eq!(hierarchies.memory(&path).is_some(), has_file);
+        assert_eq!(hierarchies.memory(&Text::new("/no/such/cgroup")), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! What bundles and runtimes say of the containers that are there, kept to be looked up. Pure.
+
+use std::collections::HashMap;
+
+use super::{read::Pinned, roster::Roster};
+use crate::{
+    event::{
+        CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, Namespaces, PodFact, PodId, Text,
+    },
+    node::{
+        bundle::{Bundle, Kind, PodNames},
+        cri::Known,
+        identity::Identity,
+    },
+};
+
+/// Everything that was said.
+#[derive(Debug, Default)]
+pub(super) struct Described {
+    roster: Roster,
+    pods: HashMap<PodId, PodFact>,
+    containers: HashMap<ContainerId, Told>,
+    /// Namespaces of sandboxes that have no pause.
+    pinned: HashMap<ContainerId, Namespaces>,
+    /// Of containers whose sandbox nobody told of.
+    outlines: HashMap<ContainerId, Outline>,
+}
+
+#[derive(Debug)]
+struct Told {
+    fact: ContainerFact,
+    sandbox: ContainerId,
+    /// Its first process, as its runtime says.
+    first: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Outline {
+    pod: PodNames,
+    name: Option<Text>,
+    sandbox: Option<ContainerId>,
+}
+
+/// What is known of a container. Only whose pod it is is sure to be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Description {
+    pub(super) pod: PodId,
+    pub(super) namespace: Option<Text>,
+    pub(super) pod_name: Option<Text>,
+    pub(super) name: Option<Text>,
+    pub(super) sandbox: Option<ContainerId>,
+    pub(super) fact: Option<ContainerFact>,
+    pub(super) first: Option<u32>,
+}
+
+impl Described {
+    /// Takes in a container's bundle. `who` is [`Roster::bundle`]'s.
+    pub(super) fn bundle(
+        &mut self,
+        cgroup: CgroupId,
+        identity: &Identity,
+        bundle: Bundle,
+        who: impl Fn(u32) -> Option<Option<ContainerId>>,
+    ) {
+        let id = identity.container.clone();
+        if matches!(bundle.kind, Some(Kind::Sandbox | Kind::Container)) {
+            let outline = Outline {
+                pod: bundle.pod.clone(),
+                name: bundle.name.clone(),
+                sandbox: bundle.sandbox.clone(),
+            };
+            self.outlines.insert(id, outline);
+        }
+        for fact in self.roster.bundle(cgroup, identity, bundle, who) {
+            self.take(fact);
+        }
+    }
+
+    /// Takes in the sandbox of a container where files keep its namespaces instead of a pause.
+    pub(super) fn pinned(&mut self, identity: &Identity, pinned: Pinned) {
+        let Pinned {
+            sandbox,
+            bundle,
+            namespaces,
+        } = pinned;
+        if self.pinned.insert(sandbox.clone(), namespaces).is_none() {
+            let uid = identity.pod.as_ref().map(|(uid, _)| uid.clone());
+            // It has no cgroup of its own, and nobody will ask whose one it is.
+            for fact in self.roster.pinned(0, &sandbox, uid, bundle, namespaces) {
+                self.take(fact);
+            }
+        }
+    }
+
+    /// The namespaces of a sandbox that has no pause.
+    pub(super) fn pins(&self, sandbox: &ContainerId) -> Option<&Namespaces> {
+        self.pinned.get(sandbox)
+    }
+
+    /// Takes in what the runtime says of a container. Of one without a pause, its sandbox too is known from here alone.
+    pub(super) fn asked(&mut self, cgroup: CgroupId, id: &ContainerId, known: Known) {
+        let Known {
+            sandbox,
+            container,
+            pid,
+        } = known.clone();
+        let first = pid.or(sandbox.pid.filter(|_| container.is_none()));
+        for fact in self.roster.asked(cgroup, id, known) {
+            self.take(fact);
+        }
+        self.pods
+            .entry(sandbox.pod.pod.clone())
+            .or_insert(sandbox.pod);
+        if let Some(fact) = container.or(sandbox.pause) {
+            let told = self.containers.entry(id.clone()).or_insert(Told {
+                fact,
+                sandbox: sandbox.id,
+                first: None,
+            });
+            told.first = first;
+        }
+    }
+
+    fn take(&mut self, fact: Fact) {
+        match fact {
+            Fact::Pod(fact) => drop(self.pods.insert(fact.pod.clone(), fact)),
+            Fact::Container(fact) => {
+                let id = fact.container.clone();
+                let sandbox = match fact.what {
+                    ContainerKind::Sandbox => id.clone(),
+                    _ => self.roster.sandbox_of(&id).unwrap_or(&id).clone(),
+                };
+                let first = self.containers.get(&id).and_then(|before| before.first);
+                let told = Told {
+                    fact,
+                    sandbox,
+                    first,
+                };
+                self.containers.insert(id, told);
+            }
+            _ => {}
+        }
+    }
+
+    /// What is known of a container that is of a pod.
+    pub(super) fn of(&self, identity: &Identity) -> Option<Description> {
+        let id = &identity.container;
+        if let Some(Told {
+            fact,
+            sandbox,
+            first,
+        }) = self.containers.get(id)
+        {
+            let pod = self.pods.get(&fact.pod);
+            return Some(Description {
+                pod: fact.pod.clone(),
+                namespace: pod.map(|pod| pod.namespace.clone()),
+                pod_name: pod.map(|pod| pod.name.clone()),
+                name: Some(fact.name.clone()),
+                sandbox: Some(sandbox.clone()),
+                fact: Some(fact.clone()),
+                first: *first,
+            });
+        }
+        let outline = self.outlines.get(id);
+        let uid = identity.pod.as_ref().map(|(uid, _)| uid.clone());
+        let pod = uid.or_else(|| {
+            let outline = outline?;
+            outline.pod.uid.clone().or_else(|| outline.sandbox.clone())
+        })?;
+        let described = self.pods.get(&pod);
+        let named = |from: fn(&PodNames) -> &Option<Text>, told: fn(&PodFact) -> &Text| {
+            let outlined = outline.and_then(|outline| from(&outline.pod).clone());
+            outlined.or_else(|| described.map(|pod| told(pod).clone()))
+        };
+        Some(Description {
+            namespace: named(|names| &names.namespace, |pod| &pod.namespace),
+            pod_name: named(|names| &names.name, |pod| &pod.name),
+            name: outline.and_then(|outline| outline.name.clone()),
+            sandbox: outline.and_then(|outline| outline.sandbox.clone()),
+            fact: None,
+            first: None,
+            pod,
+        })
+    }
+}

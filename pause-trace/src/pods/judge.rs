@@ -1,0 +1,140 @@
+//! What the program in the kernel adds to a look at the node's pods: verdicts, and signals that were seen.
+
+use std::{collections::HashMap, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use pause_trace_cri::Socket;
+
+use super::Follower;
+use crate::{
+    event::{Comm, ContainerId, Ktime, PodId, SignalResult},
+    live::Live,
+    node::cgroup::Layout,
+    report::Names,
+    state::{Process, State},
+    verdict::{ProcessRef, Subject, Verdict},
+};
+
+/// How long runtimes may take to say who the pods are. One that does not answer is asked again by who follows pods; here,
+/// bundles are enough then.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What was judged and seen.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    /// What stands: of each rule, pod and container the worst, several where several processes fail.
+    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) names: Names,
+    /// Oldest first.
+    pub(crate) signals: Vec<SignalSeen>,
+    /// How many of the kernel's records were dropped.
+    pub(crate) lost: u64,
+    /// Whether runtimes were still being asked at the end.
+    pub(crate) is_early: bool,
+}
+
+/// A signal to a pod's process. A process that ends takes those to it along when it is reaped, but for entrypoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SignalSeen {
+    pub(crate) time: Ktime,
+    pub(crate) pod: PodId,
+    pub(crate) container: Option<ContainerId>,
+    pub(crate) target: ProcessRef,
+    pub(crate) signal: i32,
+    pub(crate) result: SignalResult,
+    /// Who sent it: pid and name; `None` for the kernel.
+    pub(crate) from: Option<(u32, Comm)>,
+    /// Whether a handler took it.
+    pub(crate) handled: bool,
+    /// How many of this number came; more than one only where the last stands for all.
+    pub(crate) count: u64,
+}
+
+/// Watches until all that runs has been looked at, and for `duration` where one is given.
+pub(crate) async fn judge(
+    live: &Live,
+    layout: &Layout,
+    socket: Option<Socket>,
+    duration: Option<Duration>,
+) -> Result<Judged> {
+    let mut follower =
+        Follower::start(live, layout, socket).context("failed to look at the node's pods")?;
+    let settled = tokio::time::timeout(PATIENCE, follower.settled());
+    let enough = async {
+        let (settled, ()) = tokio::join!(settled, async {
+            if let Some(duration) = duration {
+                tokio::time::sleep(duration).await;
+            }
+        });
+        settled.is_err()
+    };
+    let is_early = tokio::select! {
+        ended = live.pump() => {
+            ended.context("failed to read the kernel's events")?;
+            bail!("failed to read the kernel's events: they ended");
+        }
+        ended = follower.run() => {
+            ended.context("failed to follow the node's pods")?;
+            bail!("failed to follow the node's pods: they ended");
+        }
+        is_early = enough => is_early,
+    };
+    Ok(Judged {
+        verdicts: standing(live.verdicts()),
+        names: live.look(|core| core.names.clone()),
+        signals: live.look(|core| signals(&core.state)),
+        lost: live.look(|core| core.lost.values().sum()),
+        is_early,
+    })
+}
+
+/// What stands: the worst on each subject.
+fn standing(mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
+    let about = |verdict: &Verdict| {
+        let Subject { pod, container, .. } = &verdict.subject;
+        (verdict.rule.id, pod.clone(), container.clone())
+    };
+    let mut worst = HashMap::new();
+    for verdict in &verdicts {
+        let outcome = worst.entry(about(verdict)).or_insert(verdict.outcome);
+        *outcome = (*outcome).max(verdict.outcome);
+    }
+    verdicts.retain(|verdict| worst.get(&about(verdict)) == Some(&verdict.outcome));
+    verdicts
+}
+
+fn signals(state: &State) -> Vec<SignalSeen> {
+    let mut seen: Vec<_> = state.processes.iter().flat_map(to_process).collect();
+    seen.sort_by_key(|signal| (signal.time, signal.target.id));
+    seen
+}
+
+fn to_process(process: &Process) -> Vec<SignalSeen> {
+    let Some(pod) = &process.pod else {
+        return Vec::new();
+    };
+    let each = process.signals.iter().map(|received| (received, 1));
+    let others = process
+        .others
+        .iter()
+        .map(|other| (&other.last, other.count));
+    each.chain(others)
+        .map(|(received, count)| SignalSeen {
+            time: received.time,
+            pod: pod.clone(),
+            container: process.container.clone(),
+            target: ProcessRef {
+                id: process.id,
+                ns_pid: process.ns_pid,
+                comm: process.comm,
+            },
+            signal: received.signal,
+            result: received.result,
+            from: received
+                .sender
+                .map(|sender| (sender.pid, received.sender_comm)),
+            handled: received.handled.is_some(),
+            count,
+        })
+        .collect()
+}

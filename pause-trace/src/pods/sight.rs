@@ -1,0 +1,255 @@
+//! Looking at the node's pods once, without the program in the kernel: the survey, bundles, the runtimes and `/proc`.
+
+use std::{collections::BTreeSet, rc::Rc};
+
+use anyhow::{Context as _, Result};
+use futures::StreamExt as _;
+use pause_trace_cri::Socket;
+
+use super::{
+    bundles::Bundles,
+    described::Described,
+    read::Read,
+    runtimes::{Question, Runtimes},
+    tree,
+    view::{self, PodView},
+};
+use crate::{
+    event::{NamespaceKind, ProcessId},
+    node::{
+        cgroup::Hierarchies,
+        cri::Answer,
+        network,
+        procfs::{self, NS_PER_TICK},
+        survey::{
+            self,
+            process::{self, Link, Process},
+        },
+    },
+};
+
+/// How many containers the runtimes are asked about at a time.
+const AT_A_TIME: usize = 8;
+
+/// How many reasons why something is not known are kept.
+const MOST_GAPS: usize = 8;
+
+/// What was seen.
+pub(crate) struct Sight {
+    pub(crate) pods: Vec<PodView>,
+    /// A process in the host's namespaces: this one.
+    pub(crate) host: Option<Process>,
+    /// What is not known and why: sentences, escaped.
+    pub(crate) gaps: Vec<String>,
+}
+
+/// Looks. `socket`: the CRI to ask, instead of each container's own runtime.
+///
+/// # Errors
+/// When cgroups or `/proc` cannot be read at all.
+pub(crate) async fn look(hierarchies: &Hierarchies, socket: Option<Socket>) -> Result<Sight> {
+    let hierarchy = hierarchies.watched();
+    let mut survey = survey::survey(hierarchy)
+        .with_context(|| format!("failed to read {}", hierarchy.mount.display()))?;
+    // A container that joins another's namespaces is younger.
+    survey.containers.sort_by_key(|container| {
+        view::oldest(container).map_or(u64::MAX, |oldest| oldest.start_ticks)
+    });
+    let mut gaps = Gaps::default();
+    if survey.unseen > 0 {
+        gaps.add(format!(
+            "{} processes in containers are not shown: this pid namespace does not see them; run in the node's",
+            survey.unseen
+        ));
+    }
+
+    let mut described = Described::default();
+    let (mut bundles, mut questions) = (Bundles::default(), Vec::new());
+    for container in &survey.containers {
+        let identity = &container.identity;
+        let cgroup = container.groups.first().map_or(0, |group| group.id);
+        let pid = view::oldest(container).map_or(0, |oldest| oldest.pid);
+        let mut socket = None;
+        match bundles.read(identity, pid).await {
+            Ok(Read {
+                bundle,
+                location,
+                pinned,
+            }) => {
+                socket = location.socket;
+                if let Some(pinned) = pinned {
+                    described.pinned(identity, pinned);
+                }
+                let who = |other| tree::container_of(hierarchy, other, pid);
+                described.bundle(cgroup, identity, bundle, who);
+            }
+            Err(error) if identity.pod.is_some() => gaps.add(format!("failed to {error}")),
+            // It may be no pod's at all.
+            Err(_) => {}
+        }
+        questions.push(Question::new(cgroup, identity.container.clone(), socket));
+    }
+
+    let runtimes = Rc::new(Runtimes::new(socket));
+    let mut answers = futures::stream::iter(questions)
+        .map(|question| {
+            let runtimes = Rc::clone(&runtimes);
+            async move {
+                let answer = runtimes.ask(&question).await;
+                (question, answer)
+            }
+        })
+        .buffered(AT_A_TIME);
+    while let Some((question, answer)) = answers.next().await {
+        match answer {
+            Answer::Known(known) => described.asked(question.cgroup, &question.container, *known),
+            Answer::Unavailable { reason, .. } => {
+                gaps.add(format!("the runtime could not be asked: {reason}"));
+            }
+            Answer::Unclear(reason) => gaps.add(format!("failed to {reason}")),
+            Answer::Unknown => {}
+        }
+    }
+
+    let host = process::look(std::process::id());
+    let mut pods = view::views(survey, &described, host.as_ref());
+    for pod in &mut pods {
+        complete(pod, hierarchies, host.as_ref());
+    }
+    Ok(Sight {
+        pods,
+        host,
+        gaps: gaps.0.into_iter().collect(),
+    })
+}
+
+/// Looks at what only a pod's own processes and cgroups tell.
+fn complete(pod: &mut PodView, hierarchies: &Hierarchies, host: Option<&Process>) {
+    let host = host.map(|host| host.namespace(NamespaceKind::Net));
+    for container in &mut pod.containers {
+        let group = container.group.as_ref();
+        container.memory = group.and_then(|group| hierarchies.memory(&group.path));
+        let Some(first) = container.entrypoint().filter(|first| !first.is_zombie()) else {
+            continue;
+        };
+        let (pid, net) = (first.pid, first.namespace(NamespaceKind::Net));
+        let start = first.start_ticks * NS_PER_TICK;
+        if container.is_sandbox() {
+            let process = ProcessId { pid, start };
+            container.status = procfs::pause_status(&pod.id, process).ok();
+        }
+        if let Link::Inode(inode) = net
+            && Some(net) != host
+            && !pod.networks.contains_key(&inode)
+            && let Ok(network) = network::look(pid)
+        {
+            pod.networks.insert(inode, network);
+        }
+    }
+}
+
+/// Each reason once.
+#[derive(Default)]
+struct Gaps(BTreeSet<String>);
+
+impl Gaps {
+    fn add(&mut self, gap: String) {
+        if self.0.len() < MOST_GAPS {
+            self.0.insert(gap);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read as _,
+        process::{Child, Command, Stdio},
+    };
+
+    use nix::unistd::Pid;
+
+    use super::*;
+    use crate::{
+        node::cgroup::{self, Cgroup, Layout},
+        pods::Whose,
+    };
+
+    /// A process in a network namespace of its own, ended and reaped after the test.
+    struct Alone(Child);
+
+    impl Alone {
+        fn new() -> Self {
+            let mut child = Command::new("unshare")
+                .args(["--net", "sh", "-c", "echo; exec sleep 1000"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("unshare(1) is installed");
+            let stdout = child.stdout.as_mut().expect("it is piped");
+            stdout
+                .read_exact(&mut [0])
+                .expect("it is in there, and says so");
+            Self(child)
+        }
+    }
+
+    impl Drop for Alone {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn made(layout: &Layout, name: &str) -> Cgroup {
+        let mut group = layout.cgroup(name);
+        group.create().expect("as root, cgroups can be made");
+        group
+    }
+
+    #[tokio::test]
+    async fn a_pod_whose_runtime_says_nothing_is_seen_and_what_is_missing_is_told() {
+        let layout = Layout::discover().expect("there is a hierarchy to write to");
+        let name = Layout::unique_name().expect("/proc is mounted");
+        let id = "0123456789abcdef".repeat(4);
+        let kubepods = format!("{name}/kubepods");
+        let pod = format!("{kubepods}/pod{name}");
+        let _above = [&name, &kubepods, &pod].map(|path| made(&layout, path));
+        let own = made(&layout, &format!("{pod}/{id}"));
+        let alone = Alone::new();
+        for directory in own.directories() {
+            cgroup::attach(directory, Pid::from_raw(alone.0.id() as i32)).expect("attach");
+        }
+
+        let hierarchies = Hierarchies::discover().expect("there is a hierarchy");
+        let nowhere = "unix:///nowhere/pause-trace.sock"
+            .parse()
+            .expect("it is a socket");
+        let sight = look(&hierarchies, Some(nowhere))
+            .await
+            .expect("it can be read");
+        let found = sight.pods.iter().find(|pod| *pod.id == *name);
+        let pod = found.expect("its cgroup names it");
+        assert_eq!(pod.title(), format!("pod {name}"));
+        let container = &pod.containers[0];
+        assert_eq!(
+            (&*container.id, container.first),
+            (&*id, Some(alone.0.id()))
+        );
+        assert!(container.asked.is_none() && !container.is_sandbox());
+        let [net, ipc, ..] = &container.namespaces[..] else {
+            panic!("{container:?}");
+        };
+        assert_eq!((&net.whose, net.fits), (&Whose::Own, None));
+        assert_eq!((&ipc.whose, ipc.fits), (&Whose::Host, None));
+        let inode = container.inode(NamespaceKind::Net).expect("we may look");
+        let network = &pod.networks[&inode];
+        assert!(!network.is_loopback_up(), "{network:?}");
+        let told = sight.gaps.join("\n");
+        assert!(told.contains("/nowhere/pause-trace.sock"), "{told}");
+        assert!(
+            told.contains(&format!("find the bundle of container {id}")),
+            "{told}"
+        );
+    }
+}

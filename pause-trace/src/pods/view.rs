@@ -1,0 +1,425 @@
+//! A node's pods as they are at one moment: what a survey found and what was said of it, put together. Pure.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::described::Described;
+use crate::{
+    event::{
+        ContainerFact, ContainerId, ContainerKind, Mode, NamespaceKind, PauseStatus, PodId, Text,
+    },
+    node::{
+        network::Network,
+        survey::{
+            Container, Group, Survey,
+            process::{Link, Process},
+        },
+    },
+};
+
+/// A pod.
+#[derive(Clone, Debug)]
+pub(crate) struct PodView {
+    pub(crate) id: PodId,
+    /// `None` where nobody said: there is neither a bundle nor a runtime that answers.
+    pub(crate) namespace: Option<Text>,
+    pub(crate) name: Option<Text>,
+    /// In the order they started, a sandbox before its containers.
+    pub(crate) containers: Vec<ContainerView>,
+    /// Its network namespaces but the host's, by inode number, where they could be looked at.
+    pub(crate) networks: BTreeMap<u32, Network>,
+}
+
+/// A container, the sandbox included.
+#[derive(Clone, Debug)]
+pub(crate) struct ContainerView {
+    pub(crate) id: ContainerId,
+    pub(crate) name: Option<Text>,
+    /// Its own id, for a sandbox.
+    pub(crate) sandbox: Option<ContainerId>,
+    /// What was asked for, if anybody said.
+    pub(crate) asked: Option<ContainerFact>,
+    /// The pid of its entrypoint; for a sandbox, of the pause. Where its runtime did not say, its oldest process.
+    pub(crate) first: Option<u32>,
+    /// In order of pid.
+    pub(crate) processes: Vec<Process>,
+    /// Whether it has more processes or cgroups than were looked at.
+    pub(crate) is_cut: bool,
+    /// The entrypoint's, in the order of [`NamespaceKind::ALL`]; empty where there is none.
+    pub(crate) namespaces: Vec<Compared>,
+    /// Its own cgroup, if that is still there.
+    pub(crate) group: Option<Group>,
+    /// What its cgroup is charged with, in bytes.
+    pub(crate) memory: Option<u64>,
+    /// Of a pause.
+    pub(crate) status: Option<PauseStatus>,
+}
+
+/// A namespace, beside the others'.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Compared {
+    pub(crate) kind: NamespaceKind,
+    pub(crate) link: Link,
+    pub(crate) whose: Whose,
+    /// What was asked for.
+    pub(crate) asked: Mode,
+    /// Whether it is what was asked for, where that can be told.
+    pub(crate) fits: Option<bool>,
+}
+
+/// Whose a namespace is, seen from a container that is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The pause's of its sandbox.
+    Pause,
+    /// Its own: nobody who is older is in it.
+    Own,
+    Host,
+    /// That of a container that is older.
+    Other(ContainerId),
+    Unknown,
+}
+
+impl Whose {
+    /// In a word.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Pause => "same",
+            Self::Own => "own",
+            Self::Host => "host",
+            Self::Other(_) => "other",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A sandbox and the containers that belong to it. A pod has several while an old one has not been removed.
+#[derive(Clone, Debug)]
+pub(crate) struct SandboxView<'a> {
+    /// `None` where its pause is gone, or its runtime runs none.
+    pub(crate) sandbox: Option<&'a ContainerView>,
+    pub(crate) members: Vec<&'a ContainerView>,
+}
+
+impl PodView {
+    /// Its sandboxes, the newest last; at least one.
+    pub(crate) fn sandboxes(&self) -> Vec<SandboxView<'_>> {
+        let mut sandboxes: Vec<_> = self
+            .containers
+            .iter()
+            .filter(|container| container.is_sandbox())
+            .map(|sandbox| SandboxView {
+                sandbox: Some(sandbox),
+                members: Vec::new(),
+            })
+            .collect();
+        let mut orphans = Vec::new();
+        for member in self.containers.iter().filter(|one| !one.is_sandbox()) {
+            let its = sandboxes.iter_mut().find(|found| {
+                let id = found.sandbox.map(|sandbox| &sandbox.id);
+                id.is_some() && id == member.sandbox.as_ref()
+            });
+            match its {
+                Some(its) => its.members.push(member),
+                None => orphans.push(member),
+            }
+        }
+        if !orphans.is_empty() {
+            sandboxes.push(SandboxView {
+                sandbox: None,
+                members: orphans,
+            });
+        }
+        sandboxes
+    }
+
+    /// `default/web`; of a pod whose name nobody said, its uid.
+    pub(crate) fn title(&self) -> String {
+        match (&self.namespace, &self.name) {
+            (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+            _ => format!("pod {}", Text::new(&self.id)),
+        }
+    }
+}
+
+impl SandboxView<'_> {
+    /// The processes of its containers, the pause left out, that have not ended.
+    pub(crate) fn members(&self) -> usize {
+        let processes = self.members.iter().flat_map(|member| &member.processes);
+        processes.filter(|process| !process.is_zombie()).count()
+    }
+
+    /// All that ended and were not reaped.
+    pub(crate) fn zombies(&self) -> usize {
+        let containers = self.members.iter().copied().chain(self.sandbox);
+        let processes = containers.flat_map(|container| &container.processes);
+        processes.filter(|process| process.is_zombie()).count()
+    }
+
+    /// What all its cgroups are charged with, in bytes, as far as it is known.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        let containers = self.members.iter().copied().chain(self.sandbox);
+        containers
+            .filter_map(|container| container.memory)
+            .reduce(u64::saturating_add)
+    }
+}
+
+impl ContainerView {
+    pub(crate) fn is_sandbox(&self) -> bool {
+        self.sandbox.as_ref() == Some(&self.id)
+    }
+
+    /// The entrypoint; for a sandbox, the pause.
+    pub(crate) fn entrypoint(&self) -> Option<&Process> {
+        let first = self.first?;
+        self.processes.iter().find(|process| process.pid == first)
+    }
+
+    pub(crate) fn kind(&self) -> Option<ContainerKind> {
+        let asked = self.asked.as_ref().map(|asked| asked.what);
+        asked.or(self.is_sandbox().then_some(ContainerKind::Sandbox))
+    }
+
+    /// `app`; of one whose name nobody said, the beginning of its id.
+    pub(crate) fn title(&self) -> String {
+        match &self.name {
+            Some(name) => name.to_string(),
+            None => self.id.get(..12).unwrap_or(&self.id).to_owned(),
+        }
+    }
+
+    /// The inode number of a namespace of its entrypoint.
+    pub(crate) fn inode(&self, kind: NamespaceKind) -> Option<u32> {
+        let found = self.namespaces.iter().find(|found| found.kind == kind)?;
+        match found.link {
+            Link::Inode(inode) => Some(inode),
+            Link::Gone | Link::Unknown => None,
+        }
+    }
+
+    /// Its processes as they descend from one another, each with how deep it is below one that came from outside.
+    pub(crate) fn tree(&self) -> Vec<(usize, &Process)> {
+        let mut children: HashMap<u32, Vec<&Process>> = HashMap::new();
+        let pids: HashSet<u32> = self.processes.iter().map(|process| process.pid).collect();
+        let is_root = |process: &&Process| !pids.contains(&process.parent);
+        for process in &self.processes {
+            children.entry(process.parent).or_default().push(process);
+        }
+        let mut found = Vec::with_capacity(self.processes.len());
+        let mut visited = HashSet::new();
+        // Two that were looked at one after the other can each claim to be the other's child, if a pid was used again in
+        // between: who descends from no root comes last.
+        for start in self.processes.iter().filter(is_root).chain(&self.processes) {
+            let mut left = vec![(0, start)];
+            while let Some((depth, process)) = left.pop() {
+                if visited.insert(process.pid) {
+                    found.push((depth, process));
+                    let below = children.get(&process.pid).into_iter().flatten().rev();
+                    left.extend(below.map(|child| (depth + 1, *child)));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Puts together what was found and what was said. `host`: a process that is in the host's namespaces.
+pub(super) fn views(survey: Survey, described: &Described, host: Option<&Process>) -> Vec<PodView> {
+    let mut pods: BTreeMap<PodId, PodView> = BTreeMap::new();
+    for container in survey.containers {
+        let Some(about) = described.of(&container.identity) else {
+            continue;
+        };
+        let pod = pods.entry(about.pod).or_insert_with_key(|id| PodView {
+            id: id.clone(),
+            namespace: None,
+            name: None,
+            containers: Vec::new(),
+            networks: BTreeMap::new(),
+        });
+        pod.namespace = about.namespace.or(pod.namespace.take());
+        pod.name = about.pod_name.or(pod.name.take());
+        pod.containers.push(unconnected(
+            container,
+            about.name,
+            about.sandbox,
+            about.fact,
+            about.first,
+        ));
+    }
+    let mut pods: Vec<PodView> = pods.into_values().collect();
+    let owners = Owners::new(&pods, described, host);
+    for pod in &mut pods {
+        for container in &mut pod.containers {
+            container.namespaces = owners.compare(container);
+        }
+        let start = |container: &ContainerView| {
+            container
+                .entrypoint()
+                .map_or(u64::MAX, |first| first.start_ticks)
+        };
+        pod.containers
+            .sort_by_cached_key(|one| (!one.is_sandbox(), start(one), one.id.clone()));
+    }
+    pods.sort_by_cached_key(|pod| (pod.name.is_none(), pod.title(), pod.id.clone()));
+    pods
+}
+
+/// A container by itself.
+fn unconnected(
+    container: Container,
+    name: Option<Text>,
+    sandbox: Option<ContainerId>,
+    asked: Option<ContainerFact>,
+    first: Option<u32>,
+) -> ContainerView {
+    let oldest = oldest(&container).map(|process| process.pid);
+    let processes = &container.processes;
+    // A runtime counts in a pid namespace that may not be ours.
+    let first = first
+        .filter(|first| processes.iter().any(|process| process.pid == *first))
+        .or(oldest);
+    ContainerView {
+        id: container.identity.container,
+        name,
+        sandbox,
+        asked,
+        first,
+        processes: container.processes,
+        is_cut: container.is_cut,
+        namespaces: Vec::new(),
+        group: container.groups.into_iter().next(),
+        memory: None,
+        status: None,
+    }
+}
+
+/// The oldest process of a container that lives, else that is there.
+pub(super) fn oldest(container: &Container) -> Option<&Process> {
+    let processes = container.processes.iter();
+    processes.min_by_key(|process| (process.is_zombie(), process.start_ticks, process.pid))
+}
+
+/// Who is in which namespace, of the containers' entrypoints.
+struct Owners<'a> {
+    described: &'a Described,
+    host: Option<Process>,
+    /// When the oldest that is in it started, and its container.
+    oldest: HashMap<(NamespaceKind, u32), (u64, ContainerId)>,
+    links: HashMap<ContainerId, Process>,
+}
+
+impl<'a> Owners<'a> {
+    fn new(pods: &[PodView], described: &'a Described, host: Option<&Process>) -> Self {
+        let mut owners = Self {
+            described,
+            host: host.cloned(),
+            oldest: HashMap::new(),
+            links: HashMap::new(),
+        };
+        for container in pods.iter().flat_map(|pod| &pod.containers) {
+            let Some(process) = container.entrypoint() else {
+                continue;
+            };
+            owners.links.insert(container.id.clone(), process.clone());
+            for kind in NamespaceKind::ALL {
+                if let Link::Inode(inode) = process.namespace(kind) {
+                    let own = (process.start_ticks, container.id.clone());
+                    let oldest = owners.oldest.entry((kind, inode)).or_insert(own.clone());
+                    if own < *oldest {
+                        *oldest = own;
+                    }
+                }
+            }
+        }
+        owners
+    }
+
+    fn compare(&self, container: &ContainerView) -> Vec<Compared> {
+        let Some(process) = container.entrypoint() else {
+            return Vec::new();
+        };
+        let compare = |kind| {
+            let link = process.namespace(kind);
+            let whose = self.whose(container, kind, link);
+            let asked = container.asked.as_ref();
+            let asked = match kind {
+                // Nobody promises one: cgroup v1 and v2 differ.
+                NamespaceKind::Cgroup => Mode::Unknown,
+                _ => asked.map_or(Mode::Unknown, |asked| asked.modes.get(kind).clone()),
+            };
+            Compared {
+                fits: self.fits(container, kind, link, &whose, &asked),
+                kind,
+                link,
+                whose,
+                asked,
+            }
+        };
+        NamespaceKind::ALL.map(compare).into()
+    }
+
+    fn whose(&self, container: &ContainerView, kind: NamespaceKind, link: Link) -> Whose {
+        let Link::Inode(inode) = link else {
+            return Whose::Unknown;
+        };
+        let host = self
+            .host
+            .as_ref()
+            .map_or(Link::Unknown, |host| host.namespace(kind));
+        if host == Link::Unknown {
+            return Whose::Unknown;
+        }
+        if host == link {
+            return Whose::Host;
+        }
+        if !container.is_sandbox() && self.pauses(container, kind) == Some(link) {
+            return Whose::Pause;
+        }
+        match self.oldest.get(&(kind, inode)) {
+            Some((_, owner)) if *owner != container.id => Whose::Other(owner.clone()),
+            _ => Whose::Own,
+        }
+    }
+
+    /// The same namespace of the pause of a container's sandbox, or that which a file keeps where there is no pause.
+    fn pauses(&self, container: &ContainerView, kind: NamespaceKind) -> Option<Link> {
+        let sandbox = container.sandbox.as_ref()?;
+        if let Some(pause) = self.links.get(sandbox) {
+            return Some(pause.namespace(kind));
+        }
+        let inode = self.described.pins(sandbox)?.get(kind);
+        (inode != 0).then_some(Link::Inode(inode))
+    }
+
+    fn fits(
+        &self,
+        container: &ContainerView,
+        kind: NamespaceKind,
+        link: Link,
+        whose: &Whose,
+        asked: &Mode,
+    ) -> Option<bool> {
+        if *whose == Whose::Unknown {
+            return None;
+        }
+        match asked {
+            Mode::Node => Some(*whose == Whose::Host),
+            Mode::Container => Some(*whose == Whose::Own),
+            Mode::Pod if container.is_sandbox() => Some(*whose == Whose::Own),
+            Mode::Pod => {
+                self.pauses(container, kind)
+                    .filter(|pauses| matches!(pauses, Link::Inode(_)))?;
+                Some(*whose == Whose::Pause)
+            }
+            Mode::Target(id) => match self.links.get(id)?.namespace(kind) {
+                Link::Inode(target) => Some(link == Link::Inode(target)),
+                Link::Gone | Link::Unknown => None,
+            },
+            Mode::Unknown => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+use super::*;
+use crate::{
+    event::{Modes, Namespaces},
+    node::bundle::{Manager, testing::bundle},
+    pods::{
+        read::Pinned,
+        testing::{host, id, links, pods, surveyed, told},
+    },
+};
+
+/// `net ipc uts pid` of a container: whose they are, with a mark where that was not asked for.
+fn shown(pod: &PodView, begin: &str) -> String {
+    let container = pod.containers.iter().find(|one| one.id.starts_with(begin));
+    let namespaces = &container.expect("it is there").namespaces;
+    let shown = namespaces.iter().take(4).map(|found| {
+        let mark = match found.fits {
+            Some(true) => "",
+            Some(false) => "!",
+            None => "?",
+        };
+        format!("{}{mark}", found.whose.name())
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn namespaces_are_compared_with_the_pauses_and_the_hosts() {
+    let pods = pods();
+    let [db, hostile, web] = &pods[..] else {
+        panic!("{pods:#?}");
+    };
+    assert_eq!(shown(web, "a0"), "own own own own");
+    assert_eq!(shown(web, "a1"), "same same same own");
+    assert_eq!(shown(web, "a2"), "own! same same own");
+    assert_eq!(shown(db, "b0"), "host own host own");
+    assert_eq!(shown(db, "b1"), "host same host own");
+    // With whom it was to share, nobody knows any more; its own pids it has.
+    assert_eq!(shown(hostile, "c1"), "own? own? own? own");
+}
+
+#[test]
+fn who_came_first_owns_a_namespace_and_who_joined_it_has_anothers() {
+    let target = |modes: Modes| Modes {
+        pid: Mode::Target(id("a1").into()),
+        ..modes
+    };
+    let plain = Modes::plain();
+    let web = ("uid-web", "web");
+    let app = links([11, 12, 13, 14, 15, 6, 7]);
+    let containers = vec![
+        surveyed("uid-web", "a2", vec![Process::made_up(300, 1, b'S', app)]),
+        surveyed("uid-web", "a1", vec![Process::made_up(200, 1, b'S', app)]),
+        surveyed(
+            "uid-web",
+            "a0",
+            vec![Process::made_up(
+                100,
+                1,
+                b'S',
+                links([11, 12, 13, 4711, 16, 6, 7]),
+            )],
+        ),
+    ];
+    let mut described = Described::default();
+    for (cgroup, known) in [
+        (1, told(web, &plain, "a0", "a0", "pause")),
+        (2, told(web, &plain, "a0", "a1", "app")),
+        (3, told(web, &target(plain.clone()), "a0", "a2", "debug")),
+    ] {
+        let its = known
+            .container
+            .as_ref()
+            .map_or(id("a0").into(), |fact| fact.container.clone());
+        described.asked(cgroup, &its, known);
+    }
+    let survey = Survey {
+        containers,
+        unseen: 0,
+    };
+    let pods = views(survey, &described, Some(&host()));
+    let ids: Vec<_> = pods[0].containers.iter().map(|one| &one.id[..2]).collect();
+    assert_eq!(
+        ids,
+        ["a0", "a1", "a2"],
+        "the sandbox, and then as they started"
+    );
+    assert_eq!(shown(&pods[0], "a1"), "same same same own");
+    assert_eq!(shown(&pods[0], "a2"), "same same same other");
+    let debugger = &pods[0].containers[2].namespaces;
+    assert_eq!(debugger[3].whose, Whose::Other(id("a1").into()));
+}
+
+#[test]
+fn what_may_not_be_looked_at_is_unknown_and_nothing_fits() {
+    let hidden = Process::made_up(100, 1, b'S', [Link::Unknown; 7]);
+    let mut described = Described::default();
+    let known = told(("uid-web", "web"), &Modes::plain(), "a0", "a0", "pause");
+    described.asked(1, &id("a0").into(), known);
+    for (process, host) in [
+        (hidden, Some(host())),
+        (Process::made_up(100, 1, b'S', links([1; 7])), None),
+    ] {
+        let survey = Survey {
+            containers: vec![surveyed("uid-web", "a0", vec![process])],
+            unseen: 0,
+        };
+        let pods = views(survey, &described, host.as_ref());
+        assert_eq!(shown(&pods[0], "a0"), "unknown? unknown? unknown? unknown?");
+    }
+}
+
+#[test]
+fn a_pod_that_nobody_describes_is_known_by_its_cgroup_and_no_pods_container_is_left_out() {
+    let mut loose = surveyed("", "d0", Vec::new());
+    loose.identity.pod = None;
+    let alone = Process::made_up(100, 1, b'S', links([11, 12, 13, 14, 15, 6, 7]));
+    let survey = Survey {
+        containers: vec![surveyed("uid-x", "e0", vec![alone]), loose],
+        unseen: 0,
+    };
+    let pods = views(survey, &Described::default(), Some(&host()));
+    assert_eq!(pods.len(), 1);
+    assert_eq!(pods[0].title(), "pod uid-x");
+    let sandboxes = pods[0].sandboxes();
+    assert!(sandboxes[0].sandbox.is_none());
+    assert_eq!((sandboxes[0].members(), sandboxes[0].zombies()), (1, 0));
+}
+
+#[test]
+fn a_pod_with_two_sandboxes_has_two_pauses() {
+    let mut described = Described::default();
+    let mut containers = Vec::new();
+    let web = ("uid-web", "web");
+    for (cgroup, (sandbox, container, pid)) in
+        [("a0", "a0", 100), ("b0", "b0", 200), ("b0", "b1", 300)]
+            .into_iter()
+            .enumerate()
+    {
+        let known = told(web, &Modes::plain(), sandbox, container, "x");
+        described.asked(cgroup as u64 + 1, &id(container).into(), known);
+        let namespaces = links([pid, pid + 1, pid + 2, pid + 3, pid + 4, 6, 7]);
+        containers.push(surveyed(
+            "uid-web",
+            container,
+            vec![Process::made_up(pid, 1, b'S', namespaces)],
+        ));
+    }
+    let survey = Survey {
+        containers,
+        unseen: 0,
+    };
+    let pods = views(survey, &described, Some(&host()));
+    let members: Vec<_> = pods[0]
+        .sandboxes()
+        .iter()
+        .map(|found| {
+            (
+                found.sandbox.map(|one| one.id[..2].to_owned()),
+                found.members.len(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        members,
+        [(Some("a0".to_owned()), 0), (Some("b0".to_owned()), 1)]
+    );
+}
+
+#[test]
+fn processes_are_a_tree_and_a_loop_in_it_ends() {
+    let mut pod = pods().remove(2);
+    let app = &mut pod.containers[1];
+    let shown = |app: &ContainerView| {
+        let tree = app.tree().into_iter();
+        tree.map(|(depth, process)| (depth, process.pid))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(shown(app), [(0, 1500), (1, 1600), (2, 1601)]);
+    app.processes[0].parent = 1601;
+    assert_eq!(shown(app), [(0, 1500), (1, 1600), (2, 1601)]);
+}
+
+#[test]
+fn where_files_keep_a_sandbox_namespaces_its_containers_are_compared_with_those() {
+    let sandbox = bundle(
+        Manager::Conmon,
+        include_str!("../../node/fixtures/bundles/crio-sandbox.json"),
+    );
+    let mut app = bundle(
+        Manager::Conmon,
+        include_str!("../../node/fixtures/bundles/crio-app.json"),
+    );
+    app.sandbox = Some("the-sandbox".into());
+    let container = surveyed(
+        "uid-web",
+        "a1",
+        vec![Process::made_up(
+            100,
+            1,
+            b'S',
+            links([11, 12, 99, 14, 15, 6, 7]),
+        )],
+    );
+    let mut described = Described::default();
+    described.pinned(
+        &container.identity,
+        Pinned {
+            sandbox: "the-sandbox".into(),
+            bundle: sandbox,
+            namespaces: Namespaces {
+                net: 11,
+                ipc: 12,
+                uts: 13,
+                ..Namespaces::default()
+            },
+        },
+    );
+    described.bundle(1, &container.identity, app, |_| None);
+    let survey = Survey {
+        containers: vec![container],
+        unseen: 0,
+    };
+    let pods = views(survey, &described, Some(&host()));
+    assert_eq!(shown(&pods[0], "a1"), "same same own! own");
+}
