@@ -109,19 +109,21 @@ impl State {
     }
 
     /// Whether a process of the runtime only executes itself again, inside the cgroup of the container that it is about to
-    /// enter. runc ≥ 1.4 does so for an exec session: `runc init` is cloned into the cgroup (runc#4812) and then starts
-    /// from `/proc/self/…`, still in the runtime's mount namespace.
+    /// enter: from `/proc/self/…` or a descriptor, and still in the runtime's mount namespace. runc ≥ 1.4 does so for an exec
+    /// session, for which `runc init` is cloned into the cgroup (runc#4812). In any runc since 1.0, `runc init` executes a
+    /// copy of itself before it joins or makes any namespace (CVE-2019-5736), while its parent puts it into the cgroup: on a
+    /// busy machine the cgroup is first.
     pub(super) fn is_runtime_again(&self, process: &Process) -> bool {
         let names_itself = ["/proc/self/", "/proc/thread-self/", "/dev/fd/"]
             .into_iter()
             .any(|prefix| process.file.0.starts_with(prefix.as_bytes()));
-        let mnt = process.namespaces.mnt;
-        let is_outside = mnt == self.host.mnt
-            || self
-                .processes
-                .get(process.born_of)
-                .is_some_and(|parent| parent.namespaces.mnt == mnt);
-        process.role == Role::Runtime && process.born_inside && names_itself && is_outside
+        let own = &process.namespaces;
+        let parent = self.processes.get(process.born_of);
+        let parent = parent.map(|parent| &parent.namespaces);
+        let is_outside =
+            own.mnt == self.host.mnt || parent.is_some_and(|parent| parent.mnt == own.mnt);
+        let is_at_start = process.born_inside || parent == Some(own);
+        process.role == Role::Runtime && names_itself && is_outside && is_at_start
     }
 }
 

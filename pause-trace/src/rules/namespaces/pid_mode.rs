@@ -267,4 +267,43 @@ mod tests {
         scene.exec(member);
         scene.expect("PT104", &[Outcome::Pass, Outcome::Pass]);
     }
+
+    #[test]
+    fn the_runtime_that_starts_itself_again_in_the_new_cgroup_is_no_entrypoint() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let again = starts_itself_again(&mut scene, |_| {});
+        let modes = Modes::plain();
+        let (cgroup, namespaces) = (scene.cgroup(again), scene.namespaces_for("p", &modes));
+        let init = scene.fork(again);
+        scene.change_namespaces(init, NamespaceCall::Setns, 0, 0, |own| *own = namespaces);
+        scene.exec(init);
+        assert_eq!(scene.cgroup(init), cgroup);
+        let verdicts = scene.verdicts("PT101");
+        let [verdict] = &verdicts[..] else {
+            panic!("one verdict: {verdicts:?}")
+        };
+        let judged = verdict.subject.process.map(|process| process.id);
+        assert_eq!((judged, verdict.outcome), (Some(init), Outcome::Pass));
+    }
+
+    #[test]
+    fn what_has_left_a_namespace_of_the_runtime_is_its_container() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        starts_itself_again(&mut scene, |own| own.ipc = 77);
+        scene.expect("PT104", &[Outcome::Pass, Outcome::Fail]);
+    }
+
+    /// `runc init` executes a copy of itself, when its parent has put it into the container's cgroup already.
+    fn starts_itself_again(scene: &mut Scene, edit: impl FnOnce(&mut Namespaces)) -> ProcessId {
+        let cgroup = scene.declare_container("p", "a", ContainerKind::App, &Modes::plain());
+        let mut namespaces = HOST;
+        edit(&mut namespaces);
+        let runtime = scene.runtime;
+        let runc = scene.fork(runtime);
+        let again = scene.enter(runc, cgroup, namespaces, 0, "runc");
+        scene.exec_file(again, "/dev/fd/6");
+        again
+    }
 }
