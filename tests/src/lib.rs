@@ -94,6 +94,22 @@ pub fn workload_binary() -> PathBuf {
         .clone()
 }
 
+/// Writes the program's container image: with this name, and a pause of this kind ("good", or one that breaks a promise).
+///
+/// # Panics
+/// When the program does not.
+#[must_use]
+pub fn image_archive(name: &str, pause: &str) -> PathBuf {
+    let file = format!("{}-{pause}.tar", name.replace(['/', ':'], "_"));
+    let path = scratch("images").join(file);
+    let out = path.to_string_lossy();
+    let run = run([
+        "image", "--force", "--out", &out, "--name", name, "--pause", pause,
+    ]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    path
+}
+
 fn in_archive(archive: &[u8], name: &str) -> Vec<u8> {
     let mut archive = tar::Archive::new(archive);
     let mut entries = archive.entries().expect("a tar archive").flatten();

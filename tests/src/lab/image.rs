@@ -10,12 +10,22 @@ use std::{
 use serde_json::json;
 
 use super::places;
+use crate::image_archive;
 
 /// The image of a pod's pause: the reference pause, unless a runtime was started with another.
 pub const PAUSE: &str = "localhost/pause-trace/pause:lab";
 
 /// An image with a shell and the usual tools.
 pub const BUSYBOX: &str = "localhost/pause-trace/busybox:lab";
+
+/// The program's own image: `/workload BEHAVIOUR` for containers. Not there until [`workload`] was imported.
+pub const WORKLOAD: &str = "localhost/pause-trace/workload:lab";
+
+/// Writes the archive of [`WORKLOAD`].
+#[must_use]
+pub fn workload() -> PathBuf {
+    image_archive(WORKLOAD, "good")
+}
 
 /// Writes both into `directory`, with `program` for a pause.
 pub(super) fn write_all(directory: &Path, program: &Path) -> [PathBuf; 2] {
@@ -25,7 +35,9 @@ pub(super) fn write_all(directory: &Path, program: &Path) -> [PathBuf; 2] {
 fn pause(directory: &Path, program: &Path) -> PathBuf {
     let root = root(directory, "pause");
     install(program, &root.join("pause"));
-    archive(directory, PAUSE, &root, json!({"Entrypoint": ["/pause"]}))
+    // As Kubernetes' own.
+    let config = json!({"Entrypoint": ["/pause"], "User": "65535:65535"});
+    archive(directory, PAUSE, &root, config)
 }
 
 fn busybox(directory: &Path) -> PathBuf {
