@@ -4,6 +4,7 @@ pub mod elf;
 pub mod lab;
 pub mod node;
 pub mod process;
+pub mod watch;
 
 use std::{
     env, fs,

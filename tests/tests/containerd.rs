@@ -1,0 +1,69 @@
+//! Pods of every kind on real containerds, and what `pause-trace watch` says of them.
+
+use std::{thread, time::Duration};
+
+use pause_trace_tests::{
+    lab::{Containerd, PodSpec, Version, image},
+    watch::Watch,
+};
+
+/// Longer than any container here takes to end.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// A kind of pod.
+type Kind = for<'lab> fn(PodSpec<'lab>) -> PodSpec<'lab>;
+
+const KINDS: [(&str, Kind); 6] = [
+    ("plain", |pod| pod),
+    ("shared-pid", |pod| pod.shared_pid()),
+    ("host-pid", |pod| pod.host_pid()),
+    ("host-network", |pod| pod.host_network()),
+    ("host-ipc", |pod| pod.host_ipc()),
+    ("host-all", |pod| pod.host_network().host_pid().host_ipc()),
+];
+
+/// Two containers, one of them with a session, a third one that debugs the first, and an orderly end.
+fn live_and_die(lab: &Containerd, watch: &Watch, name: &str, kind: Kind) {
+    let pod = kind(lab.pod(name)).run();
+    let serve = |name| {
+        pod.container(name)
+            .image(image::WORKLOAD)
+            .command(["/workload", "serve"])
+    };
+    let [one, two] = ["one", "two"].map(|name| serve(name).start());
+    let debugger = serve("debugger").target(&one).start();
+    assert_eq!(one.exec(["/workload", "true"]).exit_code, 0);
+    for container in [debugger, two, one] {
+        container.stop(GRACE);
+        assert_eq!(container.exit_code(), Some(0));
+        container.remove();
+    }
+    let uid = pod.uid().to_owned();
+    pod.remove();
+    watch
+        .verified(&uid)
+        .assert_healthy(["one", "two", "debugger"]);
+}
+
+fn verifies_every_kind_of_pod(version: Version) {
+    let lab = Containerd::start(version);
+    lab.import(&image::workload());
+    let watch = Watch::start(lab.node());
+    thread::scope(|scope| {
+        for (name, kind) in KINDS {
+            let (lab, watch) = (&lab, &watch);
+            scope.spawn(move || live_and_die(lab, watch, name, kind));
+        }
+    });
+    watch.stop();
+}
+
+#[test]
+fn pods_of_containerd_1_are_verified_whatever_they_share() {
+    verifies_every_kind_of_pod(Version::V1);
+}
+
+#[test]
+fn pods_of_containerd_2_are_verified_whatever_they_share() {
+    verifies_every_kind_of_pod(Version::V2);
+}
