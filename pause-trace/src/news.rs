@@ -143,6 +143,17 @@ impl News {
     }
 }
 
+impl News {
+    /// Whether a verdict of this time is told before this. What happened comes before what was judged of it, but the last
+    /// word on a pod comes last.
+    pub(crate) fn follows(&self, verdict: Ktime) -> bool {
+        match self.what {
+            Happened::Verified { .. } => verdict <= self.time,
+            _ => verdict < self.time,
+        }
+    }
+}
+
 fn entrypoint(state: &State, id: crate::event::ProcessId) -> Option<&Process> {
     state
         .processes
@@ -173,4 +184,33 @@ fn compare(state: &State, process: &Process) -> (Vec<NamespaceKind>, Vec<Namespa
     let mut shared = pause.map_or_else(Vec::new, |pause| same_as(&pause.namespaces));
     shared.retain(|kind| !host.contains(kind));
     (shared, host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn news(what: Happened) -> News {
+        News {
+            time: 5,
+            pod: "p".into(),
+            container: None,
+            what,
+        }
+    }
+
+    #[test]
+    fn what_happened_is_told_before_what_was_judged_of_it() {
+        let removed = news(Happened::Removed { lived: 1 });
+        assert!(removed.follows(4));
+        assert!(!removed.follows(5));
+    }
+
+    #[test]
+    fn the_last_word_on_a_pod_comes_last() {
+        let verdicts = Counts::default();
+        let verified = news(Happened::Verified { verdicts });
+        assert!(verified.follows(5));
+        assert!(!verified.follows(6));
+    }
 }

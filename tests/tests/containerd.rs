@@ -2,6 +2,7 @@
 
 use std::{thread, time::Duration};
 
+use nix::libc;
 use pause_trace_tests::{
     lab::{Containerd, PodSpec, Version, image},
     watch::Watch,
@@ -25,13 +26,10 @@ const KINDS: [(&str, Kind); 6] = [
 /// Two containers, one of them with a session, a third one that debugs the first, and an orderly end.
 fn live_and_die(lab: &Containerd, watch: &Watch, name: &str, kind: Kind) {
     let pod = kind(lab.pod(name)).run();
-    let serve = |name| {
-        pod.container(name)
-            .image(image::WORKLOAD)
-            .command(["/workload", "serve"])
-    };
-    let [one, two] = ["one", "two"].map(|name| serve(name).start());
+    let serve = |name| pod.container(name).workload(["serve"]);
+    let [one, two] = ["one", "two"].map(|name| serve(name).start().settled_in(libc::SYS_ppoll));
     let debugger = serve("debugger").target(&one).start();
+    let debugger = debugger.settled_in(libc::SYS_ppoll);
     assert_eq!(one.exec(["/workload", "true"]).exit_code, 0);
     for container in [debugger, two, one] {
         container.stop(GRACE);

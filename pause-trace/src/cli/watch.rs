@@ -201,7 +201,7 @@ impl Teller<'_> {
         live.look(|core| {
             let mut verdicts = verdicts.iter().peekable();
             for news in &news {
-                while let Some(verdict) = verdicts.next_if(|verdict| verdict.time < news.time) {
+                while let Some(verdict) = verdicts.next_if(|verdict| news.follows(verdict.time)) {
                     self.verdict(verdict, &core.names, console)?;
                 }
                 if self.pods.takes(&news.pod, &core.names) {

@@ -1,7 +1,13 @@
 //! Containers that a CRI runtime makes.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
+use nix::libc::c_long;
 use pause_trace_cri::{
     Detail,
     messages::{
@@ -11,9 +17,13 @@ use pause_trace_cri::{
 };
 
 use super::{Pod, image};
+use crate::process;
 
 /// How long a command in a container may take.
 const EXEC_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a container may take to end that does so by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A container to be.
 #[derive(Clone, Debug)]
@@ -63,6 +73,12 @@ impl<'pod> ContainerSpec<'pod> {
             image: image.to_owned(),
         });
         self
+    }
+
+    /// Of the program's own image, with this behaviour: `/workload --help` lists them.
+    pub fn workload<'a>(self, behaviour: impl IntoIterator<Item = &'a str>) -> Self {
+        self.image(image::WORKLOAD)
+            .command(["/workload"].into_iter().chain(behaviour))
     }
 
     /// Instead of the image's entry point and command.
@@ -166,6 +182,18 @@ impl Container<'_> {
         self.pod.lab.container_pid(&self.id)
     }
 
+    /// Waits until its first process rests in that system call (for most workloads `ppoll`), and so has the dispositions of
+    /// signals that it is to have. Before that pid 1 ignores what should end it.
+    ///
+    /// # Panics
+    /// When it does not rest.
+    #[must_use]
+    #[track_caller]
+    pub fn settled_in(self, call: c_long) -> Self {
+        process::settle(self.pid().cast_unsigned(), call);
+        self
+    }
+
     /// What the runtime says of it.
     ///
     /// # Panics
@@ -184,6 +212,22 @@ impl Container<'_> {
     pub fn exit_code(&self) -> Option<i32> {
         let status = self.status();
         (status.state() == ContainerState::Exited).then_some(status.exit_code)
+    }
+
+    /// Waits until the runtime knows that it has ended, which is a while after it has; returns its exit code.
+    ///
+    /// # Panics
+    /// When it lives on.
+    #[track_caller]
+    pub fn await_end(&self) -> i32 {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(code) = self.exit_code() {
+                return code;
+            }
+            assert!(Instant::now() < until, "{} lives on", self.id);
+            thread::yield_now();
+        }
     }
 
     /// The directory of its bundle, as the machine calls it.

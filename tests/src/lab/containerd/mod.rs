@@ -6,6 +6,7 @@ use std::{
     env,
     ffi::OsString,
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -13,10 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::mount::{MsFlags, mount};
 use pause_trace_cri::{BadInfo, Client, CriError, Detail, Info, Socket, Timeouts};
 
 use super::{Node, PodSpec, daemon::Daemon, image, places};
-use crate::pause_binary;
+use crate::{image_archive, pause_binary};
 
 /// Where it listens, as the node calls it: where runtimes are looked for.
 const SOCKET: &str = "/run/containerd/containerd.sock";
@@ -174,6 +176,57 @@ impl Containerd {
                 .args(["images", "import"])
                 .arg(archive),
         );
+    }
+
+    /// Makes the pods to come have a pause of this kind, another than before: see [`image_archive`].
+    ///
+    /// # Panics
+    /// When the runtime does not take it.
+    #[track_caller]
+    pub fn use_pause(&self, kind: &str) {
+        let known = || {
+            let status = self.must(self.client.image_status(image::PAUSE, Detail::Plain));
+            status.image.map(|image| image.id)
+        };
+        let before = known();
+        self.import(&image_archive(image::PAUSE, kind));
+        // CRI hears of it from the rest of containerd, in its own time.
+        let until = Instant::now() + TIMEOUTS.query;
+        while known() == before {
+            assert!(Instant::now() < until, "CRI does not see the pause {kind}");
+            thread::yield_now();
+        }
+    }
+
+    /// Makes runc begin with a shell script, in a container's bundle: a runtime with a fault. On this node only.
+    ///
+    /// # Panics
+    /// When the node can't be changed.
+    pub fn replace_runc(&self, script: &str) {
+        let runc = installed(places::OCI).join("usr/sbin/runc");
+        let real = "/run/real/runc";
+        // In the order of containerd's call: runc --root … create --bundle PATH …
+        let text = format!(
+            r#"#!/bin/sh
+for word; do
+    [ "$last" = --bundle ] && cd "$word"
+    last=$word
+done
+{script}
+exec {real} "$@"
+"#
+        );
+        let node = &self.node;
+        let copy = node.path(node.write(real, ""));
+        fs::copy(&runc, &copy).expect("the node's directory can be written to");
+        let wrapper = node.path(node.write("/run/runc", &text));
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&wrapper, executable).expect("it is ours");
+        node.enter(|| {
+            let none = None::<&str>;
+            mount(Some(&wrapper), &runc, none, MsFlags::MS_BIND, none)
+        })
+        .unwrap_or_else(|error| panic!("failed to hide {}: {error}", runc.display()));
     }
 
     /// A pod to be, in the Kubernetes namespace `default`.

@@ -1,0 +1,274 @@
+//! Pods of a real containerd that something goes wrong with, and what `pause-trace watch` says of it: that, and nothing else.
+
+use std::{thread, time::Duration};
+
+use nix::{
+    libc,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use pause_trace_tests::{
+    lab::{Container, Containerd, Pod, Version, image},
+    watch::{Outcome, Watch},
+};
+
+/// Where they run, and who watches.
+struct Scene {
+    lab: Containerd,
+    watch: Watch,
+}
+
+/// Longer than any container here takes to end that wants to.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// As long as some of them get.
+const SHORT: Duration = Duration::from_secs(2);
+
+#[test]
+fn what_goes_wrong_with_a_pod_is_found() {
+    let lab = Containerd::start(Version::V1);
+    lab.import(&image::workload());
+    own_namespaces(&lab);
+    let watch = Watch::start(lab.node());
+    let scene = Scene { lab, watch };
+    at_once(
+        &scene,
+        &[
+            ("ignores_the_stop", ignores_the_stop),
+            (
+                "keeps_the_stop_from_its_child",
+                keeps_the_stop_from_its_child,
+            ),
+            ("is_told_to_stop_by_two", is_told_to_stop_by_two),
+            ("leaves_zombies_to_pid_1", leaves_zombies_to_pid_1),
+            ("leaves_orphans_to_the_pause", leaves_orphans_to_the_pause),
+            ("crashes_and_is_restarted", crashes_and_is_restarted),
+            ("loses_its_pause", loses_its_pause),
+            ("outlives_its_sandbox", outlives_its_sandbox),
+            ("gets_a_namespace_of_its_own", gets_a_namespace_of_its_own),
+        ],
+    );
+    scene.watch.stop();
+}
+
+#[test]
+fn a_broken_pause_is_found() {
+    let lab = Containerd::start(Version::V1);
+    lab.import(&image::workload());
+    let watch = Watch::start(lab.node());
+    let scene = Scene { lab, watch };
+    let pods: Vec<_> = [
+        ("no-reap", &["PT402"][..]),
+        ("exit-on-signal", &["PT307"]),
+        ("listen", &["PT501"]),
+        ("child", &["PT501"]),
+        ("big", &["PT501"]),
+    ]
+    .into_iter()
+    .map(|(pause, broken)| {
+        scene.lab.use_pause(pause);
+        (scene.lab.pod(pause).shared_pid().run(), broken)
+    })
+    .collect();
+    thread::scope(|scope| {
+        for (pod, broken) in pods {
+            let scene = &scene;
+            scope.spawn(move || has_a_broken_pause(scene, pod, broken));
+        }
+    });
+    scene.watch.stop();
+}
+
+/// An orphan dies, which is what the pause is there for; the rest of what a pause does wrong shows by itself.
+fn has_a_broken_pause(scene: &Scene, pod: Pod<'_>, broken: &[&str]) {
+    let app = served(&pod, "app");
+    assert_eq!(app.exec(["/workload", "orphan", "1"]).exit_code, 0);
+    for rule in broken {
+        scene.watch.await_finding(pod.uid(), rule);
+    }
+    stop([app]);
+    end(scene, pod).assert_broken(broken.iter().copied());
+}
+
+/// Runs them all at the same time: most of what they take is waiting.
+fn at_once(scene: &Scene, scenarios: &[(&'static str, fn(&Scene, Pod<'_>))]) {
+    thread::scope(|scope| {
+        for (name, scenario) in scenarios {
+            let named = thread::Builder::new().name((*name).to_owned());
+            let pod = || {
+                let pod = scene.lab.pod(&name.replace('_', "-"));
+                match name.contains("to_the_pause") {
+                    true => pod.shared_pid().run(),
+                    false => pod.run(),
+                }
+            };
+            named
+                .spawn_scoped(scope, move || scenario(scene, pod()))
+                .expect("a thread can be started");
+        }
+    });
+}
+
+/// A container that does everything right.
+fn served<'pod>(pod: &'pod Pod<'_>, name: &str) -> Container<'pod> {
+    let spec = pod.container(name).workload(["serve"]);
+    spec.start().settled_in(libc::SYS_ppoll)
+}
+
+/// Stops and removes containers as a kubelet does.
+#[track_caller]
+fn stop<'pod>(containers: impl IntoIterator<Item = Container<'pod>>) {
+    for container in containers {
+        container.stop(GRACE);
+        container.await_end();
+        container.remove();
+    }
+}
+
+/// Removes a pod, and waits for what is said of it.
+#[track_caller]
+fn end(scene: &Scene, pod: Pod<'_>) -> Outcome {
+    let uid = pod.uid().to_owned();
+    pod.remove();
+    scene.watch.verified(&uid)
+}
+
+/// The span in a finding, in ms.
+#[track_caller]
+fn span(finding: &serde_json::Value, key: &str) -> u64 {
+    let ns = finding["observed"][key].as_u64();
+    ns.unwrap_or_else(|| panic!("no {key} in {finding}")) / 1_000_000
+}
+
+fn ignores_the_stop(scene: &Scene, pod: Pod<'_>) {
+    let spec = pod.container("deaf").workload(["ignore-term"]);
+    let container = spec.start();
+    container.stop(SHORT);
+    assert_eq!(container.exit_code(), Some(128 + libc::SIGKILL));
+    let killed = scene.watch.await_finding(pod.uid(), "PT302");
+    assert!(
+        (2000..2500).contains(&span(&killed, "grace_ns")),
+        "{killed}"
+    );
+    end(scene, pod).assert_broken(["PT301", "PT302"]);
+}
+
+fn keeps_the_stop_from_its_child(scene: &Scene, pod: Pod<'_>) {
+    let spec = pod.container("shell");
+    let container = spec
+        .workload(["no-forward", "/workload", "serve"])
+        .start()
+        .settled_in(libc::SYS_wait4);
+    container.stop(SHORT);
+    end(scene, pod).assert_broken(["PT302", "PT304"]);
+}
+
+fn is_told_to_stop_by_two(scene: &Scene, pod: Pod<'_>) {
+    let script = "trap 'n=$n.; [ $n = .. ] && exit 0' TERM
+        sleep 1000 & while :; do wait; done";
+    let container = pod.container("app").command(["sh", "-c", script]);
+    let container = container.start().settled_in(libc::SYS_rt_sigsuspend);
+    kill(Pid::from_raw(container.pid()), Signal::SIGTERM).expect("it runs");
+    let container = container.settled_in(libc::SYS_rt_sigsuspend);
+    container.stop(GRACE);
+    assert_eq!(container.exit_code(), Some(0));
+    let twice = scene.watch.await_finding(pod.uid(), "PT305");
+    let message = twice["message"].as_str().expect("a message");
+    let own_pid = format!("(pid {}", std::process::id());
+    assert!(message.contains(&own_pid), "{twice}");
+    end(scene, pod).assert_broken(["PT305"]);
+}
+
+fn leaves_zombies_to_pid_1(scene: &Scene, pod: Pod<'_>) {
+    let container = pod.container("app").workload(["no-reap"]);
+    let container = container.start().settled_in(libc::SYS_ppoll);
+    assert_eq!(container.exec(["/workload", "orphan", "3"]).exit_code, 0);
+    scene.watch.await_finding(pod.uid(), "PT404");
+    stop([container]);
+    end(scene, pod).assert_broken(["PT404"]);
+}
+
+fn leaves_orphans_to_the_pause(scene: &Scene, pod: Pod<'_>) {
+    let container = served(&pod, "app");
+    assert_eq!(container.exec(["/workload", "orphan", "9"]).exit_code, 0);
+    stop([container]);
+    let outcome = end(scene, pod);
+    outcome.assert_healthy(["app"]);
+    assert!(outcome.passed("PT402", "pause"), "{outcome}");
+}
+
+fn crashes_and_is_restarted(scene: &Scene, pod: Pod<'_>) {
+    for attempt in 0..3 {
+        let crashing = pod.container("app").attempt(attempt).workload(["crash"]);
+        let crashed = crashing.start();
+        assert_eq!(crashed.await_end(), 128 + libc::SIGSEGV);
+        crashed.remove();
+    }
+    let last = pod.container("app").attempt(3).workload(["serve"]);
+    let last = last.start().settled_in(libc::SYS_ppoll);
+    stop([last]);
+    end(scene, pod).assert_healthy(["app"]);
+}
+
+fn loses_its_pause(scene: &Scene, pod: Pod<'_>) {
+    let container = served(&pod, "app");
+    kill(Pid::from_raw(pod.pause_pid()), Signal::SIGKILL).expect("it runs");
+    let died = scene.watch.await_finding(pod.uid(), "PT202");
+    let cause = died["observed"]["cause"].as_str().expect("a cause");
+    assert!(cause.contains("SIGKILL"), "{died}");
+    assert!(
+        cause.contains(&format!("(pid {}", std::process::id())),
+        "{died}"
+    );
+    assert_eq!(container.exit_code(), None, "it lives without a pause");
+    stop([container]);
+    end(scene, pod).assert_broken(["PT202"]);
+}
+
+fn outlives_its_sandbox(scene: &Scene, pod: Pod<'_>) {
+    let left = served(&pod, "left");
+    kill(Pid::from_raw(pod.pause_pid()), Signal::SIGKILL).expect("it runs");
+    scene.watch.await_container(pod.id(), "ended");
+    let again = scene.lab.pod("outlives-its-sandbox").again(&pod).run();
+    let stale = scene.watch.await_finding(pod.uid(), "PT203");
+    assert_eq!(stale["container"]["name"], "left");
+    let fresh = served(&again, "fresh");
+    stop([left]);
+    let removed = scene.lab.client().remove_sandbox(pod.id());
+    scene.lab.call(removed).expect("it has ended");
+    stop([fresh]);
+    let outcome = end(scene, again);
+    outcome.assert_broken(["PT202", "PT203"]);
+    assert!(outcome.passed("PT101", "fresh"), "{outcome}");
+}
+
+/// What the runtime on this node gets wrong, by the name of the container.
+fn gets_a_namespace_of_its_own(scene: &Scene, pod: Pod<'_>) {
+    let containers = ["own-network", "own-ipc", "own-uts", "fine"].map(|name| served(&pod, name));
+    stop(containers);
+    let outcome = end(scene, pod);
+    outcome.assert_broken(["PT101", "PT102", "PT103"]);
+    for (rule, name) in [
+        ("PT101", "own-network"),
+        ("PT102", "own-ipc"),
+        ("PT103", "own-uts"),
+    ] {
+        let mut findings = outcome.lines().iter();
+        let finding = findings.find(|line| line["type"] == "finding" && line["rule"] == rule);
+        let finding = finding.expect("it was just seen");
+        assert_eq!(finding["container"]["name"], name, "{finding}");
+    }
+}
+
+/// Puts a runc in the place of the node's that gives containers called `own-…` that namespace anew, instead of the pod's.
+fn own_namespaces(lab: &Containerd) {
+    lab.replace_runc(
+        r#"
+for kind in network ipc uts; do
+    if grep -q "\"io.kubernetes.cri.container-name\":\"own-$kind\"" config.json 2>/dev/null; then
+        sed -i "s#{\"type\":\"$kind\",\"path\":\"[^\"]*\"}#{\"type\":\"$kind\"}#" config.json
+    fi
+done
+"#,
+    );
+}
