@@ -11,6 +11,7 @@ mod probe;
 mod reference;
 mod report;
 mod rules;
+mod scenario;
 mod state;
 mod sys;
 mod text;

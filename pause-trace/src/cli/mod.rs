@@ -18,6 +18,7 @@ pub(crate) mod run;
 mod select;
 mod session;
 mod suggest;
+mod tale;
 mod verify;
 pub(crate) mod watch;
 
