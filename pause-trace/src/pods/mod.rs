@@ -8,7 +8,7 @@ mod roster;
 mod runtimes;
 mod tree;
 
-use std::{cell::Cell, path::Path, pin::Pin, rc::Rc, time::Duration};
+use std::{cell::Cell, collections::HashSet, path::Path, pin::Pin, rc::Rc, time::Duration};
 
 use anyhow::Result;
 use futures::{StreamExt as _, stream::FuturesUnordered};
@@ -72,6 +72,8 @@ pub(crate) struct Follower<'a> {
     asking: FuturesUnordered<Pending<'a>>,
     /// Where bundles were found: where others are, too.
     locations: Vec<Location>,
+    /// Containers' cgroups that are there: what is answered of another comes too late.
+    present: HashSet<CgroupId>,
     settled: Rc<Settled>,
 }
 
@@ -104,6 +106,7 @@ impl<'a> Follower<'a> {
             runtimes: Rc::new(Runtimes::new(socket)),
             asking: FuturesUnordered::new(),
             locations: Vec::new(),
+            present: HashSet::new(),
             settled: Rc::default(),
         })
     }
@@ -146,6 +149,7 @@ impl<'a> Follower<'a> {
                 }
             }
             Arrival::Removed { cgroup } => {
+                self.present.remove(&cgroup);
                 if let Some(fact) = self.roster.removed(cgroup) {
                     self.live.inject(fact);
                 }
@@ -168,6 +172,7 @@ impl<'a> Follower<'a> {
         let Some(identity) = identity::of_container(&path.0) else {
             return;
         };
+        self.present.insert(cgroup);
         let reading = tokio::task::spawn_blocking({
             let (path, known) = (path.clone(), self.locations.clone());
             move || read_bundle(&path, pid, &known)
@@ -214,6 +219,8 @@ impl<'a> Follower<'a> {
     fn answered(&mut self, answered: Answered) {
         let Answered { question, answer } = answered;
         let again = match answer {
+            // Its pod is gone, or would seem to live on with a member that never leaves.
+            Answer::Known(_) if !self.present.contains(&question.cgroup) => return,
             Answer::Known(known) => {
                 for fact in self
                     .roster
