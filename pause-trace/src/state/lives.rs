@@ -23,12 +23,7 @@ impl State {
         let Some(parent) = self.processes.get(parent) else {
             return;
         };
-        let (role, session, namespaces, container) = (
-            parent.role,
-            parent.session,
-            parent.namespaces,
-            parent.container.clone(),
-        );
+        let (role, session, namespaces) = (parent.role, parent.session, parent.namespaces);
         let joins = if role == Role::Runtime {
             parent.joins.clone()
         } else {
@@ -42,7 +37,6 @@ impl State {
             };
             child.session = session;
             child.joins = joins;
-            child.born_inside = child.container.is_some() && child.container != container;
         }
         self.note_unplaced(born_of, process);
         self.claim_cloned(&namespaces, process);

@@ -109,8 +109,9 @@ impl State {
     }
 
     /// Whether a process of the runtime only executes itself again, inside the cgroup of the container that it is about to
-    /// enter. runc ≥ 1.4 does so for an exec session: `runc init` is cloned into the cgroup (runc#4812) and then starts
-    /// from `/proc/self/…`, still in the runtime's mount namespace.
+    /// enter, and still in the runtime's mount namespace. runc < 1.2 starts `runc init` from a sealed copy of itself
+    /// (`ensure_cloned_binary`, libcontainer/nsenter), and on a busy machine its parent has put it into the cgroup by then;
+    /// runc ≥ 1.4 clones that of an exec session into the cgroup (runc#4812) and starts it from `/proc/self/…`.
     pub(super) fn is_runtime_again(&self, process: &Process) -> bool {
         let names_itself = ["/proc/self/", "/proc/thread-self/", "/dev/fd/"]
             .into_iter()
@@ -121,7 +122,7 @@ impl State {
                 .processes
                 .get(process.born_of)
                 .is_some_and(|parent| parent.namespaces.mnt == mnt);
-        process.role == Role::Runtime && process.born_inside && names_itself && is_outside
+        process.role == Role::Runtime && names_itself && is_outside
     }
 }
 

@@ -158,8 +158,6 @@ pub(crate) struct Process {
     pub(crate) session: Option<ProcessId>,
     /// Of the runtime's processes only.
     pub(crate) joins: Joins,
-    /// Whether it was forked straight into a container's cgroup that its parent is not in (`CLONE_INTO_CGROUP`).
-    pub(crate) born_inside: bool,
 }
 
 impl Process {
