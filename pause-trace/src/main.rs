@@ -1,6 +1,7 @@
 //! pause-trace: proves, from inside the kernel, that the pods on a node are built the way Kubernetes promises.
 
 mod cli;
+mod conformance;
 mod event;
 mod live;
 mod news;

@@ -6,8 +6,9 @@ use std::{
 };
 
 /// Modules of pause-trace from the outermost in; those of one line may import each other.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["cli"],
+    &["conformance"],
     &["reference"],
     &["scenario"],
     &["live"],

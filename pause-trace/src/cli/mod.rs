@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod completions;
+mod conform;
 mod console;
 pub(crate) mod doctor;
 mod examine;

@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
-    Console, End, Exit,
+    Console, End,
     session::{self, Losses},
 };
 use crate::{
     live::Live,
     probe,
-    report::{Failed, ScenarioResult},
+    report::{Failed, ScenarioResult, Summary},
     rules::Counts,
     scenario::{Played, Scenario, SortedVerdicts},
     verdict::{Outcome, Verdict},
@@ -202,15 +202,15 @@ impl Tale {
         })
     }
 
-    /// Tells how it all came out, and ends the report.
+    /// Tells what was not told yet; gives how it all came out.
     pub(super) fn end(
         mut self,
         live: &Live,
         sorted: &SortedVerdicts,
-        mut console: Console,
+        console: &mut Console,
         end: End,
-    ) -> Result<Exit> {
-        let told = self.tell_general(live, sorted, &mut console);
+    ) -> Result<(End, Summary)> {
+        let told = self.tell_general(live, sorted, console);
         let end = match (end, told) {
             (End::Finished, Err(failed)) => End::from_failed(failed)?,
             _ => end,
@@ -222,7 +222,7 @@ impl Tale {
         }
         let is_interrupted = end == End::Interrupted;
         let summary = session::summary(live, &self.untold, self.scenarios, is_interrupted);
-        Ok(console.finish(Some(&summary), end)?)
+        Ok((end, summary))
     }
 
     /// Leaves verdicts out of the summary: of each rule and subject the worst, as the ledger counts it.

@@ -18,6 +18,7 @@ use crate::{
         scenario::{self, Scenario},
         stage::Stage,
     },
+    report::Summary,
     rules,
     scenario::play,
     state::Limits,
@@ -40,18 +41,24 @@ pub(super) fn run(
     global: &Global,
 ) -> Result<Exit> {
     selection.validate()?;
-    let console = Console::open(output, global, session::clock()?, false)?;
-    session::block_on(play_all(plan, selection, global, console))
+    let mut console = Console::open(output, global, session::clock()?, false)?;
+    session::block_on(async {
+        // Before anything is made that Ctrl-C would leave behind.
+        let mut interrupt = Interrupt::catch()?;
+        let (end, summary) =
+            play_all(plan, selection, global, &mut console, &mut interrupt).await?;
+        Ok(console.finish(summary.as_ref(), end)?)
+    })
 }
 
+/// Plays a plan, and gives why it stopped and how it came out; no summary where it was stopped before it began.
 async fn play_all(
     plan: &Plan,
     selection: &Selection,
     global: &Global,
-    mut console: Console,
-) -> Result<Exit> {
-    // Before anything is made that Ctrl-C would leave behind.
-    let mut interrupt = Interrupt::catch()?;
+    console: &mut Console,
+    interrupt: &mut Interrupt,
+) -> Result<(End, Option<Summary>)> {
     let interrupted = interrupt.received();
     tokio::pin!(interrupted);
 
@@ -60,7 +67,7 @@ async fn play_all(
     let live = Live::start(&options, Limits::REFERENCE, |rule| selection.takes(rule));
     let live = tokio::select! {
         live = live => live?,
-        () = &mut interrupted => return Ok(console.finish(None, End::Interrupted)?),
+        () = &mut interrupted => return Ok((End::Interrupted, None)),
     };
     let mut tale = Tale::new(plan.inject, plan.scenarios.len());
     let stage = Stage::new(live, layout, plan.pause.clone(), plan.pause_args.clone());
@@ -82,7 +89,7 @@ async fn play_all(
             tell_until_over(
                 &mut tale,
                 (live, verdicts),
-                &mut console,
+                console,
                 messages,
                 async { drop(playing.await) },
                 live.pump(),
@@ -92,5 +99,6 @@ async fn play_all(
         }
         Err(failed) => End::from_failed(failed)?,
     };
-    tale.end(&stage.live, &stage.verdicts, console, end)
+    let (end, summary) = tale.end(&stage.live, &stage.verdicts, console, end)?;
+    Ok((end, Some(summary)))
 }
