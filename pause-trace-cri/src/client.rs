@@ -15,8 +15,8 @@ use crate::{
         ListContainersRequest, ListContainersResponse, ListImagesRequest, ListImagesResponse,
         ListPodSandboxRequest, ListPodSandboxResponse, PodSandbox, PodSandboxConfig,
         PodSandboxRequest, PodSandboxStatusRequest, PodSandboxStatusResponse, RunPodSandboxRequest,
-        RunPodSandboxResponse, RuntimeStatus, StatusRequest, StatusResponse, StopContainerRequest,
-        Version,
+        RunPodSandboxResponse, RuntimeHandler, RuntimeStatus, StatusRequest, StatusResponse,
+        StopContainerRequest, Version,
     },
     socket::Socket,
 };
@@ -85,9 +85,16 @@ impl Client {
 
     /// Whether the runtime and its network are ready.
     pub async fn status(&self) -> Result<RuntimeStatus, CriError> {
-        let request = StatusRequest { verbose: false };
-        let answer: StatusResponse = self.ask("Status", request).await?;
-        Ok(answer.status.unwrap_or_default())
+        Ok(self.ask_status().await?.status.unwrap_or_default())
+    }
+
+    /// What the runtime's handlers can do. None are told of before Kubernetes 1.30's version of the interface.
+    pub async fn handlers(&self) -> Result<Vec<RuntimeHandler>, CriError> {
+        Ok(self.ask_status().await?.runtime_handlers)
+    }
+
+    async fn ask_status(&self) -> Result<StatusResponse, CriError> {
+        self.ask("Status", StatusRequest { verbose: false }).await
     }
 
     /// All sandboxes, also those that have ended.

@@ -1,6 +1,7 @@
 //! pause-trace: proves, from inside the kernel, that the pods on a node are built the way Kubernetes promises.
 
 mod cli;
+mod conformance;
 mod event;
 mod live;
 mod news;
@@ -11,6 +12,7 @@ mod probe;
 mod reference;
 mod report;
 mod rules;
+mod scenario;
 mod state;
 mod sys;
 mod text;

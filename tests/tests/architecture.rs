@@ -6,9 +6,11 @@ use std::{
 };
 
 /// Modules of pause-trace from the outermost in; those of one line may import each other.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 9] = [
     &["cli"],
+    &["conformance"],
     &["reference"],
+    &["scenario"],
     &["live"],
     &["report", "text"],
     &["rules", "verdict"],

@@ -35,6 +35,27 @@ pub(crate) struct StatusRequest {
 pub(crate) struct StatusResponse {
     #[prost(message, optional, tag = "1")]
     pub(crate) status: Option<RuntimeStatus>,
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) runtime_handlers: Vec<RuntimeHandler>,
+}
+
+/// What runs containers of a runtime class.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct RuntimeHandler {
+    /// Empty for the default.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Absent where the runtime does not know.
+    #[prost(message, optional, tag = "2")]
+    pub features: Option<RuntimeHandlerFeatures>,
+}
+
+/// What a handler can do, beside what all can.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct RuntimeHandlerFeatures {
+    /// Pods with user namespaces of their own.
+    #[prost(bool, tag = "2")]
+    pub user_namespaces: bool,
 }
 
 /// Whether the runtime is ready.

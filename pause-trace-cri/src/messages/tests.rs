@@ -93,3 +93,20 @@ fn a_newer_runtimes_fields_and_modes_do_no_harm() {
     assert_eq!(options.pid, 9);
     assert!(NamespaceMode::try_from(options.pid).is_err());
 }
+
+#[test]
+fn a_handlers_features_are_those_of_the_published_interface() {
+    // 1 (status) {}; 3 (handlers) { 1: "runc", 2 (features) { 1 (recursive read-only mounts): true, 2 (user
+    // namespaces): true } }.
+    let bytes = b"\x0a\x00\x1a\x0c\x0a\x04runc\x12\x04\x08\x01\x10\x01";
+    let answer = StatusResponse::decode(&bytes[..]).expect("an answer");
+    let [handler] = &answer.runtime_handlers[..] else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(handler.name, "runc");
+    assert!(
+        handler
+            .features
+            .is_some_and(|features| features.user_namespaces)
+    );
+}

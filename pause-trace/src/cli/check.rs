@@ -8,17 +8,23 @@ use std::{
 };
 
 use anyhow::Result;
+use pause_trace_cri::Socket;
 
-use super::{Exit, Global, Usage, output::Output, print, select::Selection, unknown, verify};
+use super::{
+    Exit, Global, Usage, conform, output::Output, print, select::Selection, unknown, verify,
+};
 use crate::{
-    reference::{self, faults, pod::Pause, scenario::Scenario, scenarios},
+    conformance,
+    reference::{self, faults, image, pod::Pause, scenarios},
+    scenario::Scenario,
     text::{BOLD, Line, Look},
 };
 
 /// Run the reference check: build a pod, verify it, exit
 ///
 /// Spawns a pause and a pod of its own, plays what Kubernetes promises scenario by scenario, and judges what the kernel
-/// saw of it. Needs root, and no container runtime.
+/// saw of it. Needs root, and no container runtime. With --cri, the node's runtime makes the pods, of an image that it has
+/// to have (`pause-trace image`), and all of them are removed again.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -42,6 +48,12 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     pub(crate) pause_args: Vec<String>,
+    /// Have the runtime at this CRI socket make the pods
+    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["inject", "pause"])]
+    pub(crate) cri: Option<Socket>,
+    /// The image that its containers run [default: what `pause-trace image` calls it]
+    #[arg(long, value_name = "REF", requires = "cri")]
+    pub(crate) image: Option<String>,
     #[command(flatten)]
     pub(crate) selection: Selection,
     #[command(flatten)]
@@ -54,10 +66,15 @@ Examples:
   pause-trace check --format junit --output check.xml  for a CI server
   pause-trace check --scenario localhost -v            one scenario, with each verdict
   pause-trace check --pause ./pause                    your own pause binary
-  pause-trace check --inject help                      the faults it can find";
+  pause-trace check --inject help                      the faults it can find
+  pause-trace check --cri /run/containerd/containerd.sock
+                                                       pods that the node's runtime makes";
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
+        if let Some(socket) = &self.cri {
+            return self.run_with(socket, global);
+        }
         if self.list {
             return print(&list(global.look(), scenarios::all()));
         }
@@ -72,17 +89,7 @@ impl Args {
                 "pause-trace check --inject help",
             )?],
             (None, []) => scenarios::all().collect(),
-            (None, names) => names
-                .iter()
-                .map(|name| {
-                    find(
-                        name,
-                        "scenario",
-                        scenarios::all(),
-                        "pause-trace check --list",
-                    )
-                })
-                .collect::<Result<_, _>>()?,
+            (None, names) => named(names, scenarios::all(), "pause-trace check --list")?,
         };
         let pause = match &self.pause {
             Some(path) => Pause::File(program(path)?),
@@ -96,14 +103,48 @@ impl Args {
         };
         verify::run(&plan, &self.selection, &self.output, global)
     }
+
+    fn run_with(&self, socket: &Socket, global: &Global) -> Result<Exit> {
+        let known = conformance::scenarios::all();
+        if self.list {
+            return print(&list(global.look(), known));
+        }
+        let scenarios = match &self.scenarios[..] {
+            [] => None,
+            names => Some(named(
+                names,
+                known,
+                "pause-trace check --cri SOCKET --list",
+            )?),
+        };
+        let default = || image::Name::of(image::Pause::Good).to_string();
+        let plan = conform::Plan {
+            socket: socket.clone(),
+            image: self.image.clone().unwrap_or_else(default),
+            scenarios,
+        };
+        conform::run(&plan, &self.selection, &self.output, global)
+    }
 }
 
-fn find(
+/// The scenarios of these names.
+fn named<P>(
+    names: &[String],
+    known: impl Iterator<Item = &'static Scenario<P>> + Clone,
+    list: &str,
+) -> Result<Vec<&'static Scenario<P>>, Usage> {
+    names
+        .iter()
+        .map(|name| find(name, "scenario", known.clone(), list))
+        .collect()
+}
+
+fn find<P>(
     name: &str,
     what: &str,
-    known: impl Iterator<Item = &'static Scenario> + Clone,
+    known: impl Iterator<Item = &'static Scenario<P>> + Clone,
     list: &str,
-) -> Result<&'static Scenario, Usage> {
+) -> Result<&'static Scenario<P>, Usage> {
     known
         .clone()
         .find(|scenario| scenario.name == name)
@@ -131,7 +172,10 @@ fn program(path: &Path) -> Result<PathBuf, Usage> {
     Ok(absolute)
 }
 
-fn list(look: Look, scenarios: impl Iterator<Item = &'static Scenario> + Clone) -> String {
+fn list<P: 'static>(
+    look: Look,
+    scenarios: impl Iterator<Item = &'static Scenario<P>> + Clone,
+) -> String {
     let name = scenarios
         .clone()
         .map(|scenario| scenario.name.len())

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod completions;
+mod conform;
 mod console;
 pub(crate) mod doctor;
 mod examine;
@@ -21,6 +22,7 @@ pub(crate) mod run;
 mod select;
 mod session;
 mod suggest;
+mod tale;
 mod verify;
 pub(crate) mod watch;
 

@@ -63,7 +63,7 @@ impl Args {
     ) -> Result<Exit> {
         let mut interrupt = Interrupt::catch()?;
         let (end, reference) =
-            verify::play(plan, &self.selection, global, &mut console, &mut interrupt).await?;
+            verify::play_all(plan, &self.selection, global, &mut console, &mut interrupt).await?;
         if end != End::Finished {
             return Ok(console.finish(reference.as_ref(), end)?);
         }

@@ -94,6 +94,27 @@ impl Layout {
         Self::choose(parse(&mounts, &memberships))
     }
 
+    /// The directories, in every hierarchy that is mounted, of this program's cgroups that `takes` takes by their name: at
+    /// the top, where runtimes make them, and where systemd has slices of such names.
+    pub(crate) fn find_own(takes: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
+        let mounts = read("/proc/self/mountinfo")?;
+        let memberships = read("/proc/self/cgroup")?;
+        let hierarchies = parse(&mounts, &memberships);
+        let places = hierarchies.iter().flat_map(|hierarchy| {
+            ["/", "/pause.slice/pause-trace.slice"]
+                .into_iter()
+                .filter_map(|place| hierarchy.directory(place))
+        });
+        let is_taken = |directory: &PathBuf| {
+            let name = directory.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.starts_with(PREFIX) && takes(name))
+        };
+        Ok(places
+            .flat_map(|place| removal::children(&place))
+            .filter(is_taken)
+            .collect())
+    }
+
     fn choose(hierarchies: Vec<Hierarchy>) -> Result<Self> {
         let hybrid = hierarchies.iter().any(Hierarchy::is_unified)
             && hierarchies

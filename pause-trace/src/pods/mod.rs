@@ -18,7 +18,7 @@ pub(crate) mod testing;
 mod tree;
 mod view;
 
-use std::{cell::Cell, path::Path, pin::Pin, rc::Rc, time::Duration};
+use std::{cell::Cell, collections::HashSet, path::Path, pin::Pin, rc::Rc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use futures::{StreamExt as _, stream::FuturesUnordered};
@@ -95,6 +95,8 @@ pub(crate) struct Follower<'a> {
     pins: Pins,
     /// How much of what was there has not been looked at yet.
     unsettled: usize,
+    /// Containers' cgroups that are there: what is answered of another comes too late.
+    present: HashSet<CgroupId>,
     settled: Rc<Settled>,
 }
 
@@ -137,6 +139,7 @@ impl<'a> Follower<'a> {
             runtimes: Rc::new(Runtimes::new(socket)),
             pending: FuturesUnordered::new(),
             bundles: Bundles::default(),
+            present: HashSet::new(),
             settled: Rc::default(),
         })
     }
@@ -205,6 +208,7 @@ impl<'a> Follower<'a> {
             }
             Arrival::Nobodys { cgroup } => self.live.inject(Fact::NotInPod { cgroup }),
             Arrival::Removed { cgroup } => {
+                self.present.remove(&cgroup);
                 if let Some(fact) = self.roster.removed(cgroup) {
                     self.live.inject(fact);
                 }
@@ -239,6 +243,7 @@ impl<'a> Follower<'a> {
         let Some(identity) = identity::of_container(&path.0) else {
             return Ok(());
         };
+        self.present.insert(cgroup);
         let mut socket = None;
         // One that can't be read is told of by the runtime, or by nobody: PT903 says so.
         if let Ok(Read {
@@ -354,6 +359,8 @@ impl<'a> Follower<'a> {
             self.unsettled = self.unsettled.saturating_sub(1);
         }
         let again = match answer {
+            // Its pod is gone, or would seem to live on with a member that never leaves.
+            Answer::Known(_) if !self.present.contains(&question.cgroup) => return,
             Answer::Known(known) => {
                 for fact in self
                     .roster

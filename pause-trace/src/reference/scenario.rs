@@ -1,145 +1,53 @@
-//! What a scenario is, and what its pods' verdicts say of it.
+//! The scenarios of the reference pod.
 
 use std::pin::Pin;
 
-use super::stage::{Play, StageError};
+use super::stage::{Play, Stage, StageError};
 use crate::{
-    event::ProcessId,
-    rules,
-    verdict::{Outcome, Severity, Verdict},
+    probe,
+    scenario::{self, Played, Unplayed},
 };
+
+/// Scenarios that are played at once: they mostly wait.
+pub(crate) const AT_ONCE: usize = 6;
 
 /// A scenario under way: it gives what proves it, in a few words with numbers.
 pub(crate) type Playing<'a> = Pin<Box<dyn Future<Output = Result<String, StageError>> + 'a>>;
 
-/// A pod's life that is played and verified.
-pub(crate) struct Scenario {
-    /// Kebab-case.
-    pub(crate) name: &'static str,
-    /// What is promised, or what is broken, in one line.
-    pub(crate) title: &'static str,
-    /// Rules that must have said Pass about its pods.
-    pub(crate) proves: &'static [&'static str],
-    /// Rules that must have said Fail: what is broken on purpose. Empty for a healthy pod.
-    pub(crate) finds: &'static [&'static str],
-    pub(crate) play: for<'a> fn(&'a Play<'a>) -> Playing<'a>,
-}
+/// Plays a scenario.
+pub(crate) type PlayIt = for<'a> fn(&'a Play<'a>) -> Playing<'a>;
 
-/// How a scenario came out.
-#[derive(Debug)]
-pub(crate) struct Judgement {
-    pub(crate) outcome: Outcome,
-    /// What proves it, or why it did not pass.
-    pub(crate) words: String,
-}
+/// A life of the reference pod.
+pub(crate) type Scenario = scenario::Scenario<PlayIt>;
 
-impl Scenario {
-    /// The family of rules it is about.
-    pub(crate) fn family(&self) -> &'static str {
-        self.finds
-            .iter()
-            .chain(self.proves)
-            .next()
-            .map_or("reference", |rule| rules::family(rule))
-    }
-
-    /// Whether it breaks a pod on purpose.
-    pub(crate) fn is_fault(&self) -> bool {
-        !self.finds.is_empty()
-    }
-
-    /// Whether a failed verdict is what the scenario is about, or comes with it.
-    pub(crate) fn expects(&self, verdict: &Verdict) -> bool {
-        verdict.outcome == Outcome::Fail
-            && self.is_fault()
-            && (self.finds.contains(&verdict.rule.id) || verdict.severity() < Severity::Error)
-    }
-
-    /// Judges it by what it says itself and by the verdicts on its pods. `selected` leaves rules out that were not asked.
-    pub(crate) fn judge(
-        &self,
-        played: &Result<String, StageError>,
-        verdicts: &[Verdict],
-        play: &Play<'_>,
-        selected: impl Fn(&str) -> bool,
-    ) -> Judgement {
-        let inconclusive = |words: String| Judgement {
-            outcome: Outcome::Inconclusive,
-            words,
-        };
-        let fail = |words: String| Judgement {
-            outcome: Outcome::Fail,
-            words,
-        };
-        let unexpected = verdicts.iter().find(|verdict| {
-            verdict.outcome == Outcome::Fail
-                && verdict.severity() > Severity::Info
-                && !self.expects(verdict)
-        });
-        if let Some(verdict) = unexpected {
-            return fail(format!(
-                "{} {}: {}",
-                verdict.rule.id, verdict.rule.name, verdict.details.message
-            ));
-        }
-        let proof = match played {
-            Ok(proof) => proof.clone(),
-            Err(error @ StageError::Lacking(_)) => return inconclusive(error.to_string()),
-            // A fault too is played to its end: one that keeps a pod from being built expects just that.
-            Err(error) => return fail(error.to_string()),
-        };
-        for rule in self.finds.iter().filter(|rule| selected(rule)) {
-            let found: Vec<_> = verdicts
-                .iter()
-                .filter(|verdict| verdict.rule.id == *rule && verdict.outcome == Outcome::Fail)
-                .collect();
-            let name = rules::find(rule).map_or("", |rule| rule.name);
-            if found.is_empty() {
-                return fail(format!("{rule} {name} did not find it; {proof}"));
-            }
-            // The first is the one that the fault is named for.
-            if let Some(culprit) = play.culprit().filter(|_| Some(rule) == self.finds.first())
-                && !found.iter().any(|verdict| names(verdict, culprit))
-            {
-                return fail(format!(
-                    "{rule} {name} found it, but does not name pid {}; {proof}",
-                    culprit.pid
-                ));
-            }
-        }
-        let undecided = verdicts
-            .iter()
-            .find(|verdict| verdict.outcome == Outcome::Inconclusive);
-        if let Some(verdict) = undecided.filter(|_| !self.is_fault()) {
-            return inconclusive(format!(
-                "{} {}: {}",
-                verdict.rule.id, verdict.rule.name, verdict.details.message
-            ));
-        }
-        for rule in self.proves.iter().filter(|rule| selected(rule)) {
-            if !verdicts
-                .iter()
-                .any(|verdict| verdict.rule.id == *rule && verdict.outcome == Outcome::Pass)
-            {
-                return inconclusive(format!("{rule} had nothing to say"));
-            }
-        }
-        Judgement {
-            outcome: Outcome::Pass,
-            words: proof,
+impl From<StageError> for Unplayed {
+    fn from(error: StageError) -> Self {
+        match error {
+            StageError::Lacking(_) => Self::Impossible(error.to_string()),
+            _ => Self::Broken(error.to_string()),
         }
     }
 }
 
-/// Whether a verdict is about a process, or lists it where it is about a pod as a whole.
-fn names(verdict: &Verdict, culprit: ProcessId) -> bool {
-    let pid = format!("pid {}", culprit.pid);
-    let is_listed = |text: &str| {
-        text.match_indices(&pid)
-            .any(|(at, _)| !text[at + pid.len()..].starts_with(|next: char| next.is_ascii_digit()))
-    };
-    match verdict.subject.process {
-        Some(process) => process.id == culprit,
-        None => is_listed(&verdict.details.message),
+/// Plays one scenario of a run and judges it.
+pub(crate) async fn play_one(
+    stage: &Stage,
+    scenario: &'static Scenario,
+    number: u32,
+    selected: impl Fn(&str) -> bool,
+) -> Played<PlayIt> {
+    let began = probe::now();
+    let play = Play::new(
+        stage,
+        std::process::id().wrapping_mul(64).wrapping_add(number),
+    );
+    let result = (scenario.play)(&play).await.map_err(Unplayed::from);
+    let verdicts = stage.verdicts.take(&stage.live, &play.pods());
+    let judgement = scenario.judge(&result, &verdicts, play.culprit(), selected);
+    Played {
+        scenario,
+        judgement,
+        verdicts,
+        duration: probe::now().saturating_sub(began),
     }
 }

@@ -1,7 +1,7 @@
 //! Where a scenario plays: it tells the verifier what each pod and container is meant to be *before* it runs, waits for what
-//! the kernel says of it, and keeps the verdicts apart by pod.
+//! the kernel says of it.
 
-use std::{cell::RefCell, collections::HashMap, time::Duration};
+use std::{cell::RefCell, time::Duration};
 
 use nix::sys::signal::Signal;
 
@@ -17,7 +17,8 @@ use crate::{
     },
     live::{Core, Live},
     node::{cgroup::Layout, procfs},
-    verdict::{Outcome, Verdict},
+    scenario::SortedVerdicts,
+    verdict::Verdict,
 };
 
 /// How long the kernel's word is waited for. It comes within milliseconds; an emulated machine takes longer.
@@ -49,7 +50,7 @@ pub(crate) struct Stage {
     pub(crate) pause: Pause,
     /// What the pause is started with, beside its name.
     pub(crate) pause_args: Vec<String>,
-    verdicts: RefCell<HashMap<Option<PodId>, Vec<Verdict>>>,
+    pub(crate) verdicts: SortedVerdicts,
 }
 
 impl Stage {
@@ -59,47 +60,8 @@ impl Stage {
             layout,
             pause,
             pause_args,
-            verdicts: RefCell::default(),
+            verdicts: SortedVerdicts::default(),
         }
-    }
-
-    /// Sorts new verdicts by pod.
-    fn collect(&self) {
-        let mut sorted = self.verdicts.borrow_mut();
-        for verdict in self.live.verdicts() {
-            sorted
-                .entry(verdict.subject.pod.clone())
-                .or_default()
-                .push(verdict);
-        }
-    }
-
-    /// What a rule has found so far.
-    fn finding(&self, rule: &str, pods: &[PodId]) -> Option<Verdict> {
-        self.collect();
-        let sorted = self.verdicts.borrow();
-        let mut verdicts = pods
-            .iter()
-            .filter_map(|pod| sorted.get(&Some(pod.clone())))
-            .flatten();
-        verdicts
-            .find(|verdict| verdict.rule.id == rule && verdict.outcome == Outcome::Fail)
-            .cloned()
-    }
-
-    /// The verdicts on these pods so far. They are not asked for again.
-    pub(crate) fn verdicts_of(&self, pods: &[PodId]) -> Vec<Verdict> {
-        self.collect();
-        let mut sorted = self.verdicts.borrow_mut();
-        pods.iter()
-            .flat_map(|pod| sorted.remove(&Some(pod.clone())).unwrap_or_default())
-            .collect()
-    }
-
-    /// The verdicts on no pod since the last call: what is wrong with the evidence itself.
-    pub(crate) fn verdicts_of_none(&self) -> Vec<Verdict> {
-        self.collect();
-        self.verdicts.borrow_mut().remove(&None).unwrap_or_default()
     }
 }
 
@@ -158,7 +120,11 @@ impl<'a> Play<'a> {
             loop {
                 // Before looking: what comes in between wakes it.
                 let changed = self.live().changed();
-                if let Some(finding) = self.stage.finding(rule, &self.pods.borrow()) {
+                if let Some(finding) =
+                    self.stage
+                        .verdicts
+                        .finding(self.live(), rule, &self.pods.borrow())
+                {
                     return finding;
                 }
                 changed.await;

@@ -1,0 +1,244 @@
+//! Tells of scenarios as they are played: the verdicts of each, what came of it, and how it all came out.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::{Context as _, Result};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{
+    Console, End,
+    session::{self, Losses},
+};
+use crate::{
+    live::Live,
+    probe,
+    report::{Failed, ScenarioResult, Summary},
+    rules::Counts,
+    scenario::{Played, Scenario, SortedVerdicts},
+    verdict::{Outcome, Verdict},
+};
+
+/// What the scenarios that are under way say.
+pub(super) enum Message<P: 'static> {
+    Started(&'static Scenario<P>),
+    Played(Box<Played<P>>),
+}
+
+/// Tells what is played until all has been, or something ends it before. `running` reads the kernel's events and does what
+/// else has to go on meanwhile; it only ends by an error.
+pub(super) async fn tell_until_over<P: 'static>(
+    tale: &mut Tale,
+    (live, verdicts): (&Live, &SortedVerdicts),
+    console: &mut Console,
+    mut messages: UnboundedReceiver<Message<P>>,
+    playing: impl Future<Output = ()>,
+    running: impl Future<Output = Result<()>>,
+    interrupted: impl Future<Output = ()>,
+) -> Result<End> {
+    tokio::pin!(playing, running, interrupted);
+    let mut is_playing = true;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut interrupted => return Ok(End::Interrupted),
+            Some(message) = messages.recv() => {
+                if let Err(failed) = tale.hear(message, (live, verdicts), console) {
+                    return Ok(End::from_failed(failed)?);
+                }
+            }
+            () = &mut playing, if is_playing => is_playing = false,
+            result = &mut running => {
+                result.context("failed to read the kernel's events")?;
+            }
+            () = console.tick() => {}
+        }
+        if !is_playing && messages.is_empty() {
+            return Ok(End::Finished);
+        }
+    }
+}
+
+/// What has been told so far, for the summary.
+pub(super) struct Tale {
+    inject: bool,
+    total: usize,
+    started: usize,
+    /// What the ledger counts and was not told: what was planted to be found, and what that left undecided.
+    untold: BTreeMap<&'static str, Counts>,
+    scenarios: Counts,
+    losses: Losses,
+    /// Where others make pods too: whether a verdict on no pod is about this run.
+    is_ours: Option<fn(&Verdict) -> bool>,
+    /// Verdicts on what is not this run's.
+    strangers: Vec<Verdict>,
+}
+
+impl Tale {
+    pub(super) fn new(inject: bool, total: usize) -> Self {
+        Self {
+            inject,
+            total,
+            started: 0,
+            untold: BTreeMap::new(),
+            scenarios: Counts::default(),
+            losses: Losses::default(),
+            is_ours: None,
+            strangers: Vec::new(),
+        }
+    }
+
+    /// The same on a node where others make pods too: of what is about no pod, only what `is_ours` takes is told.
+    pub(super) fn among_others(self, is_ours: fn(&Verdict) -> bool) -> Self {
+        Self {
+            is_ours: Some(is_ours),
+            ..self
+        }
+    }
+
+    fn hear<P>(
+        &mut self,
+        message: Message<P>,
+        (live, verdicts): (&Live, &SortedVerdicts),
+        console: &mut Console,
+    ) -> Result<(), Failed> {
+        match message {
+            Message::Started(scenario) => {
+                self.started += 1;
+                console.step(Some((self.started, self.total)), scenario.name);
+                Ok(())
+            }
+            Message::Played(played) => self.tell(&played, (live, verdicts), console),
+        }
+    }
+
+    /// A scenario's verdicts, and then the scenario.
+    fn tell<P>(
+        &mut self,
+        played: &Played<P>,
+        (live, sorted): (&Live, &SortedVerdicts),
+        console: &mut Console,
+    ) -> Result<(), Failed> {
+        let Played {
+            scenario,
+            judgement,
+            verdicts,
+            duration,
+        } = played;
+        let (caught, told): (Vec<_>, Vec<_>) = verdicts
+            .iter()
+            .partition(|verdict| scenario.expects(verdict) && !self.inject);
+        // What a fault leaves undecided beside what it is named for is no doubt about this machine.
+        let (undecided, told): (Vec<_>, Vec<_>) = told
+            .into_iter()
+            .partition(|verdict| scenario.is_fault() && verdict.outcome == Outcome::Inconclusive);
+        self.leave_out(caught.iter().chain(&undecided).copied());
+        live.look(|core| {
+            told.iter()
+                .try_for_each(|verdict| console.verdict(verdict, &core.names))
+        })?;
+        let mut found: Vec<_> = caught.iter().map(|verdict| verdict.rule.id).collect();
+        if self.inject {
+            found = told
+                .iter()
+                .filter(|verdict| verdict.outcome == Outcome::Fail)
+                .map(|verdict| verdict.rule.id)
+                .collect();
+        }
+        found.sort_unstable();
+        found.dedup();
+        let first = caught
+            .iter()
+            .find(|verdict| scenario.finds.first() == Some(&verdict.rule.id));
+        let (mut outcome, mut words) = (judgement.outcome, judgement.words.clone());
+        if self.inject {
+            // The fault was planted to be found: that it was is a violation, that it was not is no proof of anything.
+            (outcome, words) = match outcome {
+                Outcome::Pass if found.is_empty() => {
+                    (Outcome::Inconclusive, "its rule was not asked".to_owned())
+                }
+                Outcome::Pass => (Outcome::Fail, "found, as planted".to_owned()),
+                _ => (Outcome::Inconclusive, words),
+            };
+        } else if let (Outcome::Pass, Some(verdict)) = (outcome, first) {
+            words = format!("{} caught it: {}", verdict.rule.id, verdict.details.message);
+        }
+        self.scenarios.count(outcome, 1);
+        let (proof, reason) = if outcome == Outcome::Pass {
+            (words, String::new())
+        } else {
+            (String::new(), words)
+        };
+        console.scenario(&ScenarioResult {
+            time: probe::now(),
+            family: scenario.family(),
+            name: scenario.name,
+            title: scenario.title,
+            outcome,
+            proof,
+            reason,
+            found,
+            duration: *duration,
+        })?;
+        self.tell_general(live, sorted, console)?;
+        console.flush()
+    }
+
+    /// What is about no pod: losses, missing hooks.
+    fn tell_general(
+        &mut self,
+        live: &Live,
+        sorted: &SortedVerdicts,
+        console: &mut Console,
+    ) -> Result<(), Failed> {
+        self.losses.tell(live, console)?;
+        let (told, untold): (Vec<_>, Vec<_>) = sorted
+            .take_of_none(live)
+            .into_iter()
+            .partition(|verdict| self.is_ours.is_none_or(|is_ours| is_ours(verdict)));
+        self.strangers.extend(untold);
+        live.look(|core| {
+            told.iter()
+                .try_for_each(|verdict| console.verdict(verdict, &core.names))
+        })
+    }
+
+    /// Tells what was not told yet; gives how it all came out.
+    pub(super) fn end(
+        mut self,
+        live: &Live,
+        sorted: &SortedVerdicts,
+        console: &mut Console,
+        end: End,
+    ) -> Result<(End, Summary)> {
+        let told = self.tell_general(live, sorted, console);
+        let end = match (end, told) {
+            (End::Finished, Err(failed)) => End::from_failed(failed)?,
+            _ => end,
+        };
+        if self.is_ours.is_some() {
+            let mut strangers = std::mem::take(&mut self.strangers);
+            strangers.extend(sorted.take_rest(live));
+            self.leave_out(strangers.iter());
+        }
+        let is_interrupted = end == End::Interrupted;
+        let summary = session::summary(live, &self.untold, self.scenarios, is_interrupted);
+        Ok((end, summary))
+    }
+
+    /// Leaves verdicts out of the summary: of each rule and subject the worst, as the ledger counts it.
+    fn leave_out<'a>(&mut self, verdicts: impl Iterator<Item = &'a Verdict>) {
+        let mut standing = HashMap::new();
+        for verdict in verdicts {
+            let key = (
+                verdict.rule.id,
+                &verdict.subject.pod,
+                &verdict.subject.container,
+            );
+            let outcome = standing.entry(key).or_insert(verdict.outcome);
+            *outcome = verdict.outcome.max(*outcome);
+        }
+        for ((rule, ..), outcome) in standing {
+            self.untold.entry(rule).or_default().count(outcome, 1);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! A runtime that is asked for pods, as a kubelet asks.
+
+use std::{
+    cell::{Cell, RefCell},
+    fs,
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use pause_trace_cri::{
+    Client, CriError, Detail, Socket, Timeouts,
+    messages::{ContainerConfig, ExecOutput, PodSandboxConfig},
+};
+use tokio::{net::UnixStream, sync::oneshot, task::JoinHandle};
+
+use super::{leftovers, mark::Mark};
+use crate::event::escape;
+
+/// How long is waited for an answer. A runtime that takes longer is taken for one that hangs, and not asked again.
+const TIMEOUTS: Timeouts = Timeouts {
+    query: Duration::from_secs(10),
+    change: Duration::from_secs(30),
+};
+
+/// The runtime, and what this run has made in it.
+pub(crate) struct Runtime {
+    client: Client,
+    /// As it calls itself.
+    pub(super) name: String,
+    pub(super) image: String,
+    pub(super) mark: Mark,
+    /// Where the runtime writes what containers print.
+    pub(super) logs: PathBuf,
+    /// Whether it makes pods with a user namespace of their own.
+    pub(crate) makes_users: bool,
+    /// Whether it has systemd make cgroups: pods are then in slices.
+    pub(super) wants_slices: Cell<bool>,
+    /// Since when it does not answer any more, and why.
+    lost: RefCell<Option<String>>,
+    /// Calls that are under way. They are not cut short: what they make is to be known, and removed.
+    under_way: RefCell<Vec<JoinHandle<()>>>,
+}
+
+/// A call that came to nothing. Fits "failed to …".
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    #[error(transparent)]
+    Cri(#[from] CriError),
+    #[error("ask the runtime any further: it failed to {0}")]
+    Lost(String),
+}
+
+impl Runtime {
+    /// Sees that a runtime is there and can make pods of an image, and removes what an earlier run has left.
+    pub(crate) async fn open(socket: Socket, image: &str) -> Result<Self> {
+        let client = Client::connect(socket).with_timeouts(TIMEOUTS);
+        let (_, version) = client.version().await.map_err(failed)?;
+        let name = format!(
+            "{} {}",
+            shown(&version.runtime_name),
+            shown(&version.runtime_version)
+        );
+        let status = client.status().await.map_err(failed)?;
+        for condition in &status.conditions {
+            if ["RuntimeReady", "NetworkReady"].contains(&&*condition.r#type) && !condition.status {
+                bail!(
+                    "{name} can make no pods: it is not {}, because of {}: {}",
+                    condition.r#type,
+                    shown(&condition.reason),
+                    shown(&condition.message),
+                );
+            }
+        }
+        let mark = Mark::own().context("failed to read /proc/self/stat")?;
+        if let Some(kubelet) = kubelet_of(client.socket()).await {
+            bail!(
+                "the kubelet (pid {kubelet}) removes pods that it did not ask for within seconds: stop it for the minute \
+                 that this takes (systemctl stop kubelet), which the node's pods live through, and start it again"
+            );
+        }
+        // Before the image: what is in the way of others goes in any case.
+        leftovers::of_dead_runs(&client).await?;
+        let found = client
+            .image_status(image, Detail::Plain)
+            .await
+            .map_err(failed)?;
+        if found.image.is_none() {
+            bail!(
+                "{name} has no image {}; give it one: pause-trace image -o pause-trace.tar && \
+                 ctr -n k8s.io images import pause-trace.tar",
+                shown(image)
+            );
+        }
+        let handlers = client.handlers().await.map_err(failed)?;
+        let makes_users = handlers.iter().any(|handler| {
+            let features = handler.features.unwrap_or_default();
+            handler.name.is_empty() && features.user_namespaces
+        });
+        let logs = leftovers::make_logs(mark)?;
+        Ok(Self {
+            client,
+            name,
+            image: image.to_owned(),
+            mark,
+            logs,
+            makes_users,
+            wants_slices: Cell::new(false),
+            lost: RefCell::default(),
+            under_way: RefCell::default(),
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> &Socket {
+        self.client.socket()
+    }
+
+    /// Removes all that this run has made.
+    pub(crate) async fn clear(&self) -> Result<()> {
+        let calls = self.under_way.take();
+        for call in calls {
+            // Each has a time-out of its own.
+            call.await.ok();
+        }
+        let client = match &*self.lost.borrow() {
+            None => Some(self.client.clone()),
+            // Its pods' processes are ended in any case; the next run removes what it knows of them.
+            Some(_) => None,
+        };
+        leftovers::of_run(client.as_ref(), self.mark, &self.logs).await
+    }
+
+    /// The cgroup that pods of this run are made in, as this runtime wants it named.
+    pub(super) fn cgroup_parent(&self) -> String {
+        match self.wants_slices.get() {
+            true => format!("{}.slice", self.mark),
+            false => format!("/{}", self.mark),
+        }
+    }
+
+    /// Makes a sandbox. Whether cgroups have to be slices, runtimes say by refusing what is none.
+    pub(super) async fn run_sandbox(
+        &self,
+        config: &mut PodSandboxConfig,
+    ) -> Result<String, CallError> {
+        loop {
+            let parent = self.cgroup_parent();
+            if let Some(linux) = &mut config.linux {
+                linux.cgroup_parent.clone_from(&parent);
+            }
+            let (client, asked) = (self.client.clone(), config.clone());
+            let answer = self
+                .call(async move { client.run_sandbox(&asked, "").await })
+                .await;
+            match answer {
+                Err(CallError::Cri(CriError::Refused { ref message, .. }))
+                    if message.contains("slice") && parent.starts_with('/') =>
+                {
+                    self.wants_slices.set(true);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    pub(super) async fn stop_sandbox(&self, sandbox: &str) -> Result<(), CallError> {
+        let (client, sandbox) = (self.client.clone(), sandbox.to_owned());
+        self.call(async move { client.stop_sandbox(&sandbox).await })
+            .await
+    }
+
+    pub(super) async fn remove_sandbox(&self, sandbox: &str) -> Result<(), CallError> {
+        let (client, sandbox) = (self.client.clone(), sandbox.to_owned());
+        self.call(async move { client.remove_sandbox(&sandbox).await })
+            .await
+    }
+
+    /// Makes and starts a container, and gives its id.
+    pub(super) async fn start_container(
+        &self,
+        sandbox: &str,
+        config: ContainerConfig,
+        pod: &PodSandboxConfig,
+    ) -> Result<String, CallError> {
+        let (client, sandbox, pod) = (self.client.clone(), sandbox.to_owned(), pod.clone());
+        self.call(async move {
+            let container = client.create_container(&sandbox, &config, &pod).await?;
+            client.start_container(&container).await?;
+            Ok(container)
+        })
+        .await
+    }
+
+    pub(super) async fn stop_container(
+        &self,
+        container: &str,
+        grace: Duration,
+    ) -> Result<(), CallError> {
+        let (client, container) = (self.client.clone(), container.to_owned());
+        self.call(async move { client.stop_container(&container, grace).await })
+            .await
+    }
+
+    pub(super) async fn remove_container(&self, container: &str) -> Result<(), CallError> {
+        let (client, container) = (self.client.clone(), container.to_owned());
+        self.call(async move { client.remove_container(&container).await })
+            .await
+    }
+
+    pub(super) async fn exec(
+        &self,
+        container: &str,
+        command: &[&str],
+        limit: Duration,
+    ) -> Result<ExecOutput, CallError> {
+        let (client, container) = (self.client.clone(), container.to_owned());
+        let command: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
+        self.call(async move {
+            let command: Vec<&str> = command.iter().map(String::as_str).collect();
+            client.exec(&container, &command, limit).await
+        })
+        .await
+    }
+
+    /// A call goes on when nobody waits for its answer any more.
+    async fn call<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, CriError>> + Send + 'static,
+    ) -> Result<T, CallError> {
+        if let Some(why) = &*self.lost.borrow() {
+            return Err(CallError::Lost(why.clone()));
+        }
+        let (sender, answer) = oneshot::channel();
+        let task = tokio::spawn(async move { drop(sender.send(call.await)) });
+        {
+            let mut under_way = self.under_way.borrow_mut();
+            under_way.retain(|task| !task.is_finished());
+            under_way.push(task);
+        }
+        let answered = answer
+            .await
+            .map_err(|_| CallError::Lost("end a call".to_owned()))?;
+        if let Err(error) = &answered
+            && !error.is_answer()
+        {
+            *self.lost.borrow_mut() = Some(error.to_string());
+        }
+        Ok(answered?)
+    }
+}
+
+/// The kubelet that shares its view of the file system with the runtime at a socket, if there is one: it uses it, then. It
+/// removes pods of runtimes that it did not ask for ([crictl], "Create a pod sandbox").
+///
+/// [crictl]: https://kubernetes.io/docs/tasks/debug/debug-cluster/crictl/
+async fn kubelet_of(socket: &Socket) -> Option<u32> {
+    let connection = UnixStream::connect(socket.path()).await.ok()?;
+    let runtime = connection.peer_cred().ok()?.pid()?;
+    let mounts = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let of_runtime = mounts(&runtime.to_string())?;
+    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid = entry.file_name().into_string().ok()?;
+        let number = pid.parse().ok()?;
+        let comm = fs::read_to_string(entry.path().join("comm")).ok()?;
+        (comm.trim_end() == "kubelet" && mounts(&pid)? == of_runtime).then_some(number)
+    })
+}
+
+/// A call's error, with its causes.
+pub(super) fn failed(error: CriError) -> anyhow::Error {
+    anyhow!("failed to {:#}", anyhow::Error::from(error))
+}
+
+/// A runtime's words, which may quote anybody's.
+fn shown(text: &str) -> String {
+    const LONGEST: usize = 512;
+    let mut shown = String::new();
+    let _ = escape(&text.as_bytes()[..text.len().min(LONGEST)], &mut shown);
+    shown
+}

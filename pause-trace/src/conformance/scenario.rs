@@ -1,0 +1,66 @@
+//! The scenarios of a real runtime's pods.
+
+use std::pin::Pin;
+
+use super::stage::{Play, PlayError, Stage};
+use crate::{
+    probe,
+    scenario::{self, Played, Unplayed},
+    state::Limits,
+};
+
+/// Scenarios that are played at once. Making a pod is work for the runtime, and it makes those of the node too.
+pub(crate) const AT_ONCE: usize = 4;
+
+/// The node's, but for what scenarios have to wait for. All pods of the node are judged by them, and only ours told of.
+pub(crate) const LIMITS: Limits = Limits {
+    zombie: 2_000_000_000,
+    stop: 2_000_000_000,
+    removal: 2_000_000_000,
+    ..Limits::NODE
+};
+
+/// A scenario under way: it gives what proves it, in a few words with numbers.
+pub(crate) type Playing<'a> = Pin<Box<dyn Future<Output = Result<String, PlayError>> + 'a>>;
+
+/// Plays a scenario.
+pub(crate) type PlayIt = for<'a> fn(&'a Play<'a>) -> Playing<'a>;
+
+/// A life of a real runtime's pod.
+pub(crate) type Scenario = scenario::Scenario<PlayIt>;
+
+impl From<PlayError> for Unplayed {
+    fn from(error: PlayError) -> Self {
+        match error {
+            PlayError::Unexpected(why) => Self::Broken(why),
+            // What a runtime does not make, or hides from the kernel's hooks, is not proven wrong by that.
+            _ => Self::Impossible(error.to_string()),
+        }
+    }
+}
+
+/// Plays one scenario of a run, removes its pods, and judges it.
+pub(crate) async fn play_one(
+    stage: &Stage,
+    scenario: &'static Scenario,
+    number: u32,
+    selected: impl Fn(&str) -> bool,
+) -> Played<PlayIt> {
+    let began = probe::now();
+    let play = Play::new(stage, scenario.name, number);
+    let result = (scenario.play)(&play).await;
+    let removed = play.remove_all().await;
+    let result = result
+        .and_then(|proof| removed.map(|()| proof))
+        .map_err(Unplayed::from);
+    // Nobody is told of them here, and they are not to pile up.
+    drop(stage.live.news());
+    let verdicts = stage.verdicts.take(&stage.live, &play.pods());
+    let judgement = scenario.judge(&result, &verdicts, play.culprit(), selected);
+    Played {
+        scenario,
+        judgement,
+        verdicts,
+        duration: probe::now().saturating_sub(began),
+    }
+}

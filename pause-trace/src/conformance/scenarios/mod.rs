@@ -1,0 +1,54 @@
+//! What is promised of pods that a real runtime makes, and pods whose workload breaks a promise.
+//!
+//! They are called as those of the reference pod that show the same.
+
+mod lifetime;
+mod namespaces;
+mod signals;
+mod zombies;
+
+use super::scenario::Scenario;
+
+/// By theme.
+const THEMES: [&[Scenario]; 4] = [
+    namespaces::SCENARIOS,
+    lifetime::SCENARIOS,
+    signals::SCENARIOS,
+    zombies::SCENARIOS,
+];
+
+/// Every scenario, in the order they are played and reported.
+pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> + Clone {
+    THEMES.into_iter().flatten()
+}
+
+/// The one that a runtime without user namespaces can't play.
+pub(crate) const OWN_USERS: &str = "pod-own-users";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules;
+
+    #[test]
+    fn names_are_unique_and_can_be_names_of_pods() {
+        let names: Vec<_> = all().map(|scenario| scenario.name).collect();
+        for (at, name) in names.iter().enumerate() {
+            assert!(!names[..at].contains(name), "{name}");
+            let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+            assert!(name.len() < 60 && name.bytes().all(plain), "{name}");
+        }
+        assert!(names.contains(&OWN_USERS));
+    }
+
+    #[test]
+    fn every_scenario_rests_on_rules() {
+        for scenario in all() {
+            let mut rules = scenario.proves.iter().chain(scenario.finds).peekable();
+            assert!(rules.peek().is_some(), "{}", scenario.name);
+            for rule in rules {
+                assert!(rules::find(rule).is_some(), "{}: {rule}", scenario.name);
+            }
+        }
+    }
+}

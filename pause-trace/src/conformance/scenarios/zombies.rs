@@ -1,0 +1,68 @@
+//! What ends is reaped: by pause where the pid namespace is shared, else by the container's init, if it is one.
+
+use crate::{
+    conformance::{
+        scenario::Scenario,
+        stage::{Play, PlayError},
+    },
+    reference::stage::PodKind,
+};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "orphans-of-session",
+        title: "shareProcessNamespace: what kubectl exec left behind is reaped by pause",
+        proves: &["PT402"],
+        finds: &[],
+        play: |play| Box::pin(orphans(play, PodKind::SharedPid)),
+    },
+    Scenario {
+        name: "orphans-own-pid",
+        title: "with a pid namespace of its own, a container's init reaps its sessions' orphans",
+        proves: &["PT404"],
+        finds: &[],
+        play: |play| Box::pin(orphans(play, PodKind::Plain)),
+    },
+    Scenario {
+        name: "parent-does-not-reap",
+        title: "a process that does not wait for its children leaves zombies",
+        proves: &[],
+        finds: &["PT401"],
+        play: |play| Box::pin(no_reap(play)),
+    },
+    Scenario {
+        name: "orphans-not-reaped",
+        title: "what kubectl exec left behind stays a zombie where pid 1 does not reap",
+        proves: &[],
+        finds: &["PT404"],
+        play: |play| Box::pin(orphans_not_reaped(play)),
+    },
+];
+
+async fn orphans(play: &Play<'_>, kind: PodKind) -> Result<String, PlayError> {
+    let mut pod = play.pod(kind).await?;
+    let app = pod.container("app", &["serve"]).await?;
+    pod.exec(&app, &["orphan", "16"]).await?;
+    pod.exec(&app, &["orphan", "16"]).await?;
+    pod.finish().await?;
+    Ok("32 orphans of 2 sessions reaped".to_owned())
+}
+
+async fn no_reap(play: &Play<'_>) -> Result<String, PlayError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let app = pod.container("app", &["no-reap", "2"]).await?;
+    play.blame(app.process);
+    play.found("PT401").await?;
+    pod.finish().await?;
+    Ok("2 children, reaped by nobody".to_owned())
+}
+
+async fn orphans_not_reaped(play: &Play<'_>) -> Result<String, PlayError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let app = pod.container("app", &["no-reap"]).await?;
+    play.blame(app.process);
+    pod.exec(&app, &["orphan", "2"]).await?;
+    play.found("PT404").await?;
+    pod.finish().await?;
+    Ok("2 orphans of a session, reaped by nobody".to_owned())
+}

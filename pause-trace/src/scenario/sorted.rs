@@ -1,0 +1,60 @@
+//! Verdicts, apart by pod: several scenarios are played at once, and each is judged by its own.
+
+use std::{cell::RefCell, collections::HashMap};
+
+use crate::{
+    event::PodId,
+    live::Live,
+    verdict::{Outcome, Verdict},
+};
+
+/// The verdicts that nobody has asked for yet.
+#[derive(Default)]
+pub(crate) struct SortedVerdicts(RefCell<HashMap<Option<PodId>, Vec<Verdict>>>);
+
+impl SortedVerdicts {
+    /// Sorts new verdicts by pod.
+    fn collect(&self, live: &Live) {
+        let mut sorted = self.0.borrow_mut();
+        for verdict in live.verdicts() {
+            sorted
+                .entry(verdict.subject.pod.clone())
+                .or_default()
+                .push(verdict);
+        }
+    }
+
+    /// What a rule has found so far.
+    pub(crate) fn finding(&self, live: &Live, rule: &str, pods: &[PodId]) -> Option<Verdict> {
+        self.collect(live);
+        let sorted = self.0.borrow();
+        let mut verdicts = pods
+            .iter()
+            .filter_map(|pod| sorted.get(&Some(pod.clone())))
+            .flatten();
+        verdicts
+            .find(|verdict| verdict.rule.id == rule && verdict.outcome == Outcome::Fail)
+            .cloned()
+    }
+
+    /// The verdicts on these pods so far. They are not asked for again.
+    pub(crate) fn take(&self, live: &Live, pods: &[PodId]) -> Vec<Verdict> {
+        self.collect(live);
+        let mut sorted = self.0.borrow_mut();
+        pods.iter()
+            .flat_map(|pod| sorted.remove(&Some(pod.clone())).unwrap_or_default())
+            .collect()
+    }
+
+    /// The verdicts on no pod since the last call: what is wrong with the evidence itself.
+    pub(crate) fn take_of_none(&self, live: &Live) -> Vec<Verdict> {
+        self.collect(live);
+        self.0.borrow_mut().remove(&None).unwrap_or_default()
+    }
+
+    /// The verdicts that nobody has asked for, and nobody will: on pods that are no scenario's.
+    pub(crate) fn take_rest(&self, live: &Live) -> Vec<Verdict> {
+        self.collect(live);
+        self.0.take().into_values().flatten().collect()
+    }
+}
