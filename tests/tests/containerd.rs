@@ -26,10 +26,9 @@ const KINDS: [(&str, Kind); 6] = [
 /// Two containers, one of them with a session, a third one that debugs the first, and an orderly end.
 fn live_and_die(lab: &Containerd, watch: &Watch, name: &str, kind: Kind) {
     let pod = kind(lab.pod(name)).run();
-    let serve = |name| pod.container(name).workload(["serve"]);
-    let [one, two] = ["one", "two"].map(|name| serve(name).start().settled_in(libc::SYS_ppoll));
-    let debugger = serve("debugger").target(&one).start();
-    let debugger = debugger.settled_in(libc::SYS_ppoll);
+    let [one, two] = ["one", "two"].map(|name| pod.serve(name));
+    let debugger = pod.container("debugger").workload(["serve"]).target(&one);
+    let debugger = debugger.start().settled_in(libc::SYS_ppoll);
     assert_eq!(one.exec(["/workload", "true"]).exit_code, 0);
     for container in [debugger, two, one] {
         container.stop(GRACE);

@@ -18,10 +18,13 @@ struct Scene {
     watch: Watch,
 }
 
-/// Longer than any container here takes to end that wants to.
+/// What happens to a pod.
+type Scenario = fn(&Scene, Pod<'_>);
+
+/// Longer than a container here takes to end that wants to.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// As long as some of them get.
+/// What one gets that does not want to.
 const SHORT: Duration = Duration::from_secs(2);
 
 #[test]
@@ -81,17 +84,17 @@ fn a_broken_pause_is_found() {
 
 /// An orphan dies, which is what the pause is there for; the rest of what a pause does wrong shows by itself.
 fn has_a_broken_pause(scene: &Scene, pod: Pod<'_>, broken: &[&str]) {
-    let app = served(&pod, "app");
+    let app = pod.serve("app");
     assert_eq!(app.exec(["/workload", "orphan", "1"]).exit_code, 0);
     for rule in broken {
         scene.watch.await_finding(pod.uid(), rule);
     }
-    stop([app]);
+    app.end();
     end(scene, pod).assert_broken(broken.iter().copied());
 }
 
 /// Runs them all at the same time: most of what they take is waiting.
-fn at_once(scene: &Scene, scenarios: &[(&'static str, fn(&Scene, Pod<'_>))]) {
+fn at_once(scene: &Scene, scenarios: &[(&str, Scenario)]) {
     thread::scope(|scope| {
         for (name, scenario) in scenarios {
             let named = thread::Builder::new().name((*name).to_owned());
@@ -107,22 +110,6 @@ fn at_once(scene: &Scene, scenarios: &[(&'static str, fn(&Scene, Pod<'_>))]) {
                 .expect("a thread can be started");
         }
     });
-}
-
-/// A container that does everything right.
-fn served<'pod>(pod: &'pod Pod<'_>, name: &str) -> Container<'pod> {
-    let spec = pod.container(name).workload(["serve"]);
-    spec.start().settled_in(libc::SYS_ppoll)
-}
-
-/// Stops and removes containers as a kubelet does.
-#[track_caller]
-fn stop<'pod>(containers: impl IntoIterator<Item = Container<'pod>>) {
-    for container in containers {
-        container.stop(GRACE);
-        container.await_end();
-        container.remove();
-    }
 }
 
 /// Removes a pod, and waits for what is said of it.
@@ -184,14 +171,14 @@ fn leaves_zombies_to_pid_1(scene: &Scene, pod: Pod<'_>) {
     let container = container.start().settled_in(libc::SYS_ppoll);
     assert_eq!(container.exec(["/workload", "orphan", "3"]).exit_code, 0);
     scene.watch.await_finding(pod.uid(), "PT404");
-    stop([container]);
+    container.end();
     end(scene, pod).assert_broken(["PT404"]);
 }
 
 fn leaves_orphans_to_the_pause(scene: &Scene, pod: Pod<'_>) {
-    let container = served(&pod, "app");
+    let container = pod.serve("app");
     assert_eq!(container.exec(["/workload", "orphan", "9"]).exit_code, 0);
-    stop([container]);
+    container.end();
     let outcome = end(scene, pod);
     outcome.assert_healthy(["app"]);
     assert!(outcome.passed("PT402", "pause"), "{outcome}");
@@ -206,12 +193,12 @@ fn crashes_and_is_restarted(scene: &Scene, pod: Pod<'_>) {
     }
     let last = pod.container("app").attempt(3).workload(["serve"]);
     let last = last.start().settled_in(libc::SYS_ppoll);
-    stop([last]);
+    last.end();
     end(scene, pod).assert_healthy(["app"]);
 }
 
 fn loses_its_pause(scene: &Scene, pod: Pod<'_>) {
-    let container = served(&pod, "app");
+    let container = pod.serve("app");
     kill(Pid::from_raw(pod.pause_pid()), Signal::SIGKILL).expect("it runs");
     let died = scene.watch.await_finding(pod.uid(), "PT202");
     let cause = died["observed"]["cause"].as_str().expect("a cause");
@@ -221,22 +208,22 @@ fn loses_its_pause(scene: &Scene, pod: Pod<'_>) {
         "{died}"
     );
     assert_eq!(container.exit_code(), None, "it lives without a pause");
-    stop([container]);
+    container.end();
     end(scene, pod).assert_broken(["PT202"]);
 }
 
 fn outlives_its_sandbox(scene: &Scene, pod: Pod<'_>) {
-    let left = served(&pod, "left");
+    let left = pod.serve("left");
     kill(Pid::from_raw(pod.pause_pid()), Signal::SIGKILL).expect("it runs");
     scene.watch.await_container(pod.id(), "ended");
     let again = scene.lab.pod("outlives-its-sandbox").again(&pod).run();
     let stale = scene.watch.await_finding(pod.uid(), "PT203");
     assert_eq!(stale["container"]["name"], "left");
-    let fresh = served(&again, "fresh");
-    stop([left]);
+    let fresh = again.serve("fresh");
+    left.end();
     let removed = scene.lab.client().remove_sandbox(pod.id());
     scene.lab.call(removed).expect("it has ended");
-    stop([fresh]);
+    fresh.end();
     let outcome = end(scene, again);
     outcome.assert_broken(["PT202", "PT203"]);
     assert!(outcome.passed("PT101", "fresh"), "{outcome}");
@@ -244,8 +231,8 @@ fn outlives_its_sandbox(scene: &Scene, pod: Pod<'_>) {
 
 /// What the runtime on this node gets wrong, by the name of the container.
 fn gets_a_namespace_of_its_own(scene: &Scene, pod: Pod<'_>) {
-    let containers = ["own-network", "own-ipc", "own-uts", "fine"].map(|name| served(&pod, name));
-    stop(containers);
+    let containers = ["own-network", "own-ipc", "own-uts", "fine"].map(|name| pod.serve(name));
+    containers.into_iter().for_each(Container::end);
     let outcome = end(scene, pod);
     outcome.assert_broken(["PT101", "PT102", "PT103"]);
     for (rule, name) in [

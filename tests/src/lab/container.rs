@@ -25,6 +25,9 @@ const EXEC_LIMIT: Duration = Duration::from_secs(60);
 /// How long a container may take to end that does so by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Longer than any workload takes to end that wants to.
+const GRACE: Duration = Duration::from_secs(30);
+
 /// A container to be.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -262,6 +265,17 @@ impl Container<'_> {
     pub fn stop(&self, grace: Duration) {
         let lab = self.pod.lab;
         lab.must(lab.client().stop_container(&self.id, grace));
+    }
+
+    /// Stops and removes it as a kubelet does, which gives it half a minute.
+    ///
+    /// # Panics
+    /// When the runtime refuses.
+    #[track_caller]
+    pub fn end(self) {
+        self.stop(GRACE);
+        self.await_end();
+        self.remove();
     }
 
     /// Removes it, with its files.

@@ -7,13 +7,15 @@ use std::{
     time::Duration,
 };
 
+use nix::libc::c_long;
+
 use super::{
     Node,
     containerd::{installed, path_with},
     daemon::Daemon,
     image, places,
 };
-use crate::pause_binary;
+use crate::{pause_binary, process};
 
 /// An engine on a node of its own. Dropping it ends all its containers.
 #[derive(Debug)]
@@ -281,6 +283,18 @@ impl<'engine> EnginePod<'engine> {
         self.pause.engine.run(image::BUSYBOX, &options, command)
     }
 
+    /// Starts a container of the program's own image in it, with this behaviour. The image was imported before.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    #[must_use]
+    #[track_caller]
+    pub fn workload(&self, behaviour: &[&str]) -> EngineContainer<'engine> {
+        let mut options: Vec<&str> = self.join.iter().map(String::as_str).collect();
+        options.push("--entrypoint=/workload");
+        self.pause.engine.run(image::WORKLOAD, &options, behaviour)
+    }
+
     /// Removes it. With podman its containers go with it, with docker they stay.
     #[track_caller]
     pub fn remove(self) {
@@ -306,6 +320,17 @@ impl EngineContainer<'_> {
         self.inspect("{{.State.Pid}}")
             .parse()
             .expect("a pid is a number")
+    }
+
+    /// Waits until its first process rests in that system call, and so has the dispositions of signals that it is to have.
+    ///
+    /// # Panics
+    /// When it does not rest.
+    #[must_use]
+    #[track_caller]
+    pub fn settled_in(self, call: c_long) -> Self {
+        process::settle(self.pid().cast_unsigned(), call);
+        self
     }
 
     /// Its exit code.

@@ -7,12 +7,13 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use nix::libc::SYS_ppoll;
 use pause_trace_cri::messages::{
     LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
     PodSandboxConfig, PodSandboxMetadata,
 };
 
-use super::{ContainerSpec, Containerd};
+use super::{Container, ContainerSpec, Containerd};
 
 /// A pod to be.
 #[derive(Clone, Debug)]
@@ -207,6 +208,17 @@ impl<'lab> Pod<'lab> {
     /// A container to be.
     pub fn container(&self, name: &str) -> ContainerSpec<'_> {
         ContainerSpec::new(self, name)
+    }
+
+    /// A container that does all that it should, and is ready to.
+    ///
+    /// # Panics
+    /// When the runtime refuses.
+    #[must_use]
+    #[track_caller]
+    pub fn serve(&self, name: &str) -> Container<'_> {
+        let container = self.container(name).workload(["serve"]).start();
+        container.settled_in(SYS_ppoll)
     }
 
     /// Stops its containers, at once, and its pause; then removes all of it.

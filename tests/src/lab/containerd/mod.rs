@@ -222,11 +222,24 @@ exec {real} "$@"
         let wrapper = node.path(node.write("/run/runc", &text));
         let executable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&wrapper, executable).expect("it is ours");
-        node.enter(|| {
-            let none = None::<&str>;
-            mount(Some(&wrapper), &runc, none, MsFlags::MS_BIND, none)
-        })
-        .unwrap_or_else(|error| panic!("failed to hide {}: {error}", runc.display()));
+        self.hide(&runc, &wrapper);
+    }
+
+    /// Makes all calls of the network plugin fail, those that take a network down too. On this node only.
+    ///
+    /// # Panics
+    /// When the node can't be changed.
+    pub fn break_network_plugin(&self) {
+        let plugin = installed(places::OCI).join("usr/lib/cni/bridge");
+        self.hide(&plugin, Path::new("/bin/false"));
+    }
+
+    /// Puts another program in the place of one, on this node only.
+    fn hide(&self, program: &Path, other: &Path) {
+        let none = None::<&str>;
+        self.node
+            .enter(|| mount(Some(other), program, none, MsFlags::MS_BIND, none))
+            .unwrap_or_else(|error| panic!("failed to hide {}: {error}", program.display()));
     }
 
     /// A pod to be, in the Kubernetes namespace `default`.

@@ -1,0 +1,82 @@
+//! What `pause-trace watch` says of pods whose containerd, shim or network plugin fails under them.
+
+use std::fs;
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use pause_trace_tests::{
+    lab::{Containerd, Pod, Version, image},
+    watch::Watch,
+};
+
+#[test]
+fn pods_are_followed_through_the_failures_of_their_runtime() {
+    let lab = Containerd::start(Version::V1);
+    lab.import(&image::workload());
+    let watch = Watch::start(lab.node());
+    let lucky = lab.pod("lucky").run();
+    let of_lucky = lucky.serve("app");
+    let unlucky = lab.pod("unlucky").run();
+    let of_unlucky = unlucky.serve("app");
+    let abandoned = lab.pod("abandoned").run();
+    let of_abandoned = abandoned.serve("app");
+    let forgotten = lab.pod("forgotten").run();
+    let of_forgotten = forgotten.serve("app");
+    watch.await_container(of_forgotten.id(), "started");
+
+    lab.kill();
+    lab.restart();
+    for app in [&of_lucky, &of_unlucky, &of_abandoned, &of_forgotten] {
+        assert_eq!(app.exec(["/workload", "true"]).exit_code, 0);
+    }
+    let late = lab.pod("late").run();
+    late.serve("app").end();
+    let late = remove(late);
+    of_lucky.end();
+    let lucky = remove(lucky);
+
+    // containerd sees that its shim has gone, and has runc kill what was the shim's.
+    kill(Pid::from_raw(unlucky.shim_pid()), Signal::SIGKILL).expect("it runs");
+    of_unlucky.await_end();
+    of_unlucky.remove();
+    let unlucky = remove(unlucky);
+
+    of_abandoned.end();
+    lab.break_network_plugin();
+    let stopped = lab.call(lab.client().stop_sandbox(abandoned.id()));
+    stopped.expect_err("the network can't be taken down");
+
+    watch.verified(&lucky).assert_healthy(["app"]);
+    watch.verified(&late).assert_healthy(["app"]);
+    let unlucky = watch.verified(&unlucky);
+    unlucky.assert_broken(["PT303"]);
+    assert!(unlucky.passed("PT101", "app"), "{unlucky}");
+    let abandoned = watch.verified(abandoned.uid());
+    abandoned.assert_broken(["PT206"]);
+
+    lab.kill();
+    forget_all(&lab);
+    lab.restart();
+    watch.await_finding(forgotten.uid(), "PT204");
+    let lines = watch.stop();
+    let mut of_it = lines
+        .iter()
+        .filter(|line| line["type"] == "finding" && line["pod"]["uid"] == forgotten.uid());
+    assert!(of_it.all(|finding| finding["rule"] == "PT204"), "{lines:?}");
+}
+
+/// Removes a pod; returns its uid.
+#[track_caller]
+fn remove(pod: Pod<'_>) -> String {
+    let uid = pod.uid().to_owned();
+    pod.remove();
+    uid
+}
+
+/// Removes what containerd knows of its containers. Their shims go on.
+fn forget_all(lab: &Containerd) {
+    let known = "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db";
+    fs::remove_file(lab.node().path(known)).expect("containerd has run");
+}

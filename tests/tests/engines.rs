@@ -1,0 +1,79 @@
+//! Pods of docker and podman, which have no CRI, and what `pause-trace watch` says of them.
+
+use std::time::Duration;
+
+use nix::libc;
+use pause_trace_tests::{
+    lab::{Engine, EngineContainer, EnginePod, Sharing, image},
+    watch::{Outcome, Watch},
+};
+
+const GRACE: Duration = Duration::from_secs(30);
+
+#[test]
+fn pods_of_docker_are_verified() {
+    // docker shares no uts namespace, and has no pod to remove: its containers are each other's.
+    pods_are_verified(&Engine::docker());
+}
+
+#[test]
+fn pods_of_podman_are_verified() {
+    pods_are_verified(&Engine::podman());
+}
+
+fn pods_are_verified(engine: &Engine) {
+    engine.import(&image::workload());
+    let watch = Watch::start(engine.node());
+    let mut removed = Vec::new();
+    for sharing in [Sharing::Plain, Sharing::HostNetwork, Sharing::Pid] {
+        let pod = engine.pod(sharing);
+        let containers = [(); 2].map(|()| serve(&pod));
+        assert!(containers[0].exec(&["/workload", "true"]).status.success());
+        let ids = containers
+            .each_ref()
+            .map(|container| container.id().to_owned());
+        for container in containers {
+            container.stop(GRACE);
+            assert_eq!(container.exit_code(), 0);
+            container.remove();
+        }
+        let uid = uid(&watch, &ids[0]);
+        pod.pause.stop(GRACE);
+        pod.remove();
+        removed.push((sharing, uid, ids));
+    }
+
+    let deaf = engine.pod(Sharing::Plain);
+    let container = deaf.workload(&["ignore-term"]);
+    container.stop(Duration::from_secs(2));
+    assert_eq!(container.exit_code(), 128 + libc::SIGKILL);
+    let deaf_uid = uid(&watch, container.id());
+    container.remove();
+    deaf.pause.stop(GRACE);
+    deaf.remove();
+
+    for (sharing, uid, ids) in &removed {
+        println!("{sharing:?}");
+        let outcome = watch.verified(uid);
+        outcome.assert_broken([]);
+        for id in ids {
+            for rule in ["PT101", "PT102", "PT104"] {
+                assert!(outcome.passed(rule, id), "no {rule} passed: {outcome}");
+            }
+        }
+    }
+    let outcome: Outcome = watch.verified(&deaf_uid);
+    outcome.assert_broken(["PT301", "PT302"]);
+    watch.stop();
+}
+
+fn serve<'engine>(pod: &EnginePod<'engine>) -> EngineContainer<'engine> {
+    pod.workload(&["serve"]).settled_in(libc::SYS_ppoll)
+}
+
+/// What the pod of a container is called, once it is known.
+fn uid(watch: &Watch, container: &str) -> String {
+    let started = watch.await_container(container, "started");
+    let uid = started["pod"]["uid"].as_str();
+    uid.expect("a pod has a uid").to_owned()
+}
