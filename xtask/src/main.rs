@@ -2,6 +2,7 @@
 
 mod apt;
 mod cargo;
+mod debian;
 mod deny;
 mod exit;
 mod libtest;
