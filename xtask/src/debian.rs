@@ -94,6 +94,23 @@ impl Suite {
         self.download("source", &["--download-only", package], directory)
     }
 
+    /// The packages that `package` depends on, in the order in which it names them.
+    pub(crate) fn dependencies(&self, package: &str) -> Result<Vec<String>> {
+        let output = self
+            .apt("apt-cache")
+            .args(["depends", package])
+            .env("LC_ALL", "C")
+            .output()
+            .context("failed to start apt-cache")?;
+        if !output.status.success() {
+            bail!(CannotRun(format!(
+                "Debian {} has no package {package}",
+                self.name
+            )));
+        }
+        Ok(dependencies(&String::from_utf8_lossy(&output.stdout)))
+    }
+
     fn download(&self, how: &str, what: &[&str], directory: &Path) -> Result<()> {
         fs::create_dir_all(directory)
             .with_context(|| format!("failed to make {}", directory.display()))?;
@@ -181,6 +198,17 @@ pub(crate) fn files(directory: &Path, end: &str) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// What `apt-cache depends` lists; a name in angle brackets is one that no package of the suite has.
+fn dependencies(text: &str) -> Vec<String> {
+    let names = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "));
+    names
+        .filter(|name| !name.starts_with('<'))
+        .map(str::to_owned)
+        .collect()
+}
+
 /// The mirror that this machine already uses.
 fn mirror() -> Result<String> {
     // The installer writes one of the first two; an image may do otherwise.
@@ -234,6 +262,13 @@ mod tests {
             Some("https://one.example/debian")
         );
         assert_eq!(first_mirror("# nothing here\n"), None);
+    }
+
+    #[test]
+    fn dependencies_are_those_that_must_be_there() {
+        let text = "linux-image-cloud-amd64\n  PreDepends: linux-base\n |Depends: <dracut>\n  \
+                    Depends: linux-image-7.3.4-cloud-amd64\n  Suggests: linux-doc\n";
+        assert_eq!(dependencies(text), ["linux-image-7.3.4-cloud-amd64"]);
     }
 
     #[test]
