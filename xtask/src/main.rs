@@ -2,6 +2,7 @@
 
 mod apt;
 mod cargo;
+mod debian;
 mod deny;
 mod exit;
 mod libtest;
@@ -10,6 +11,7 @@ mod run;
 mod runtimes;
 mod test;
 mod toolchain;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -32,6 +34,8 @@ enum Task {
     Toolchain,
     /// Get the container runtimes that the tests start, and say where they are
     Runtimes,
+    /// Check pause-trace on kernels of distributions, in virtual machines
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }),
         Task::Runtimes => runtimes::run().map(|()| ExitCode::SUCCESS),
+        Task::Vm(args) => vm::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -2,20 +2,22 @@
 //!
 //! Nothing is installed: no daemon is enabled, no user made, no file of the machine replaced.
 
-mod debian;
 mod kubelet;
 mod places;
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, bail};
 
-use crate::{exit::CannotRun, toolchain::cache_dir};
-use debian::Suite;
+use crate::{
+    debian::{self, Suite},
+    exit::CannotRun,
+    toolchain::cache_dir,
+};
 
 /// What one directory holds.
 struct Bundle {
@@ -125,7 +127,7 @@ pub(crate) fn ensure() -> Result<()> {
         return Ok(());
     }
     let root = cache_dir().join("runtimes");
-    let _alone = lock(&root)?;
+    let _alone = debian::lock(&root)?;
     // Another checkout may have brought some while this one waited.
     let missing: Vec<&Bundle> = BUNDLES.iter().filter(is_missing).collect();
     announce(&missing, &root);
@@ -144,19 +146,6 @@ pub(crate) fn ensure() -> Result<()> {
 
 /// Names and versions of the packages that a directory was made of.
 const PACKAGES: &str = "packages";
-
-/// Holds back other checkouts that are at the same work, and clears what one that was killed has left.
-fn lock(root: &Path) -> Result<File> {
-    let unfinished = root.join("unfinished");
-    let context = || format!("failed to prepare {}", unfinished.display());
-    fs::create_dir_all(root).with_context(context)?;
-    let lock = File::create(root.join("lock")).with_context(context)?;
-    lock.lock().with_context(context)?;
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished).with_context(context)?;
-    }
-    Ok(lock)
-}
 
 fn announce(missing: &[&Bundle], root: &Path) {
     eprintln!(

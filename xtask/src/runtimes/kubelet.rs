@@ -11,8 +11,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::debian::{Suite, files};
-use crate::progress;
+use crate::{
+    debian::{Suite, files},
+    progress,
+};
 
 /// A compiler and its library, and the version of a dependency that this compiler can build: the source has reflect2 1.0.1,
 /// which calls the runtime's iterators as they were before Go 1.18.

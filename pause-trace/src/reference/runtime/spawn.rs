@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -405,8 +405,18 @@ impl Child<'_> {
             .file()
             .ok_or(Errno::EBADF)
             .step("find the program's file")?;
-        nix::unistd::execveat(file, c"", &argv, &env, AtFlags::AT_EMPTY_PATH)
-            .step("execute the program")
+        let executed = nix::unistd::execveat(file, c"", &argv, &env, AtFlags::AT_EMPTY_PATH);
+        // TOMOYO looks up the name that the kernel made up, /dev/fd/N, which a container and a node without udev need not have
+        // (tomoyo_find_next_domain; it no longer insists since Linux 6.12, 6.1.113 and 5.10.227). This name is always there.
+        if executed == Err(Errno::ENOENT) {
+            let path = CString::new(descriptor(file.as_fd()));
+            let path = path
+                .map_err(|_| Errno::EINVAL)
+                .step("name the program's file")?;
+            return nix::unistd::execve(&path, &argv, &env)
+                .step(format!("execute {}", path.to_string_lossy()));
+        }
+        executed.step("execute the program")
     }
 
     fn file(&self) -> Option<&OwnedFd> {
@@ -456,7 +466,6 @@ impl Child<'_> {
 }
 
 fn link_program(name: &str, file: BorrowedFd<'_>) -> Result<PathBuf, Failure> {
-    use std::os::fd::AsRawFd;
     let directory = Path::new("/dev/shm");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(
@@ -468,9 +477,13 @@ fn link_program(name: &str, file: BorrowedFd<'_>) -> Result<PathBuf, Failure> {
     )
     .step("mount /dev/shm")?;
     let path = directory.join(name);
-    let target = format!("/proc/self/fd/{}", file.as_raw_fd());
-    std::os::unix::fs::symlink(target, &path).step(format!("link {}", path.display()))?;
+    std::os::unix::fs::symlink(descriptor(file), &path).step(format!("link {}", path.display()))?;
     Ok(path)
+}
+
+/// The path by which a process finds a file that it has open.
+fn descriptor(file: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 /// Takes over a user and group for good; the supplementary groups go.

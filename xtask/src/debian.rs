@@ -3,7 +3,7 @@
 //! The machine's own lists, sources and packages are neither read nor changed; its apt settings, such as a proxy, apply.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -11,6 +11,20 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{exit::CannotRun, progress};
+
+/// Holds back other checkouts that unpack packages below `root`, and clears what one that was killed has left in
+/// `root/unfinished`.
+pub(crate) fn lock(root: &Path) -> Result<File> {
+    let unfinished = root.join("unfinished");
+    let context = || format!("failed to prepare {}", unfinished.display());
+    fs::create_dir_all(root).with_context(context)?;
+    let lock = File::create(root.join("lock")).with_context(context)?;
+    lock.lock().with_context(context)?;
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).with_context(context)?;
+    }
+    Ok(lock)
+}
 
 /// What Debian signs its suites with; the package `debian-archive-keyring` brings it, and every Debian has that.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -27,7 +41,7 @@ impl Suite {
         for program in ["/usr/bin/apt-get", "/usr/bin/dpkg-deb", KEYRING] {
             if !Path::new(program).exists() {
                 bail!(CannotRun(format!(
-                    "the runtimes are taken from Debian's packages, and {program} is not here"
+                    "this takes Debian's packages, and {program} is not here"
                 )));
             }
         }
@@ -45,7 +59,7 @@ impl Suite {
         let title = format!("fetching the package lists of Debian {name}");
         let log = format!("apt-update-{name}");
         // Without `Error-Mode` apt takes a list that cannot be fetched for no reason to fail.
-        let mut update = suite.apt_get();
+        let mut update = suite.apt("apt-get");
         update.args(["-o", "APT::Update::Error-Mode=any", "update"]);
         progress::run(&title, &log, &mut update).map_err(unreachable)?;
         Ok(suite)
@@ -80,20 +94,38 @@ impl Suite {
         self.download("source", &["--download-only", package], directory)
     }
 
+    /// The packages that `package` depends on, in the order in which it names them.
+    pub(crate) fn dependencies(&self, package: &str) -> Result<Vec<String>> {
+        let output = self
+            .apt("apt-cache")
+            .args(["depends", package])
+            .env("LC_ALL", "C")
+            .output()
+            .context("failed to start apt-cache")?;
+        if !output.status.success() {
+            bail!(CannotRun(format!(
+                "Debian {} has no package {package}",
+                self.name
+            )));
+        }
+        Ok(dependencies(&String::from_utf8_lossy(&output.stdout)))
+    }
+
     fn download(&self, how: &str, what: &[&str], directory: &Path) -> Result<()> {
         fs::create_dir_all(directory)
             .with_context(|| format!("failed to make {}", directory.display()))?;
         let words = what.iter().filter(|word| !word.starts_with('-'));
         let names = words.copied().collect::<Vec<_>>().join(", ");
-        let mut apt_get = self.apt_get();
+        let mut apt_get = self.apt("apt-get");
         apt_get.current_dir(directory).arg(how).args(what);
         let title = format!("downloading {names} of Debian {}", self.name);
         progress::run(&title, &format!("apt-{how}-{}", self.name), &mut apt_get)
             .map_err(unreachable)
     }
 
-    fn apt_get(&self) -> Command {
-        let mut apt_get = Command::new("apt-get");
+    /// A program of apt's that sees this suite and nothing of the machine's.
+    fn apt(&self, program: &str) -> Command {
+        let mut apt = Command::new(program);
         let at = |part: &str| self.directory.join(part).display().to_string();
         for (option, value) in [
             ("Dir::Etc::SourceList", at("sources.list")),
@@ -108,10 +140,10 @@ impl Suite {
             // apt's own user may not enter a home directory.
             ("APT::Sandbox::User", "root".into()),
         ] {
-            apt_get.arg("-o").arg(format!("{option}={value}"));
+            apt.arg("-o").arg(format!("{option}={value}"));
         }
-        apt_get.arg("--quiet").env_remove("LD_LIBRARY_PATH");
-        apt_get
+        apt.arg("--quiet").env_remove("LD_LIBRARY_PATH");
+        apt
     }
 
     fn not_made(&self) -> String {
@@ -166,6 +198,17 @@ pub(crate) fn files(directory: &Path, end: &str) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// What `apt-cache depends` lists; a name in angle brackets is one that no package of the suite has.
+fn dependencies(text: &str) -> Vec<String> {
+    let names = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "));
+    names
+        .filter(|name| !name.starts_with('<'))
+        .map(str::to_owned)
+        .collect()
+}
+
 /// The mirror that this machine already uses.
 fn mirror() -> Result<String> {
     // The installer writes one of the first two; an image may do otherwise.
@@ -180,8 +223,7 @@ fn mirror() -> Result<String> {
         .filter_map(|text| first_mirror(&text))
         .next()
         .ok_or_else(|| {
-            let text =
-                "the runtimes are taken from Debian's packages, and /etc/apt names no mirror";
+            let text = "this takes Debian's packages, and /etc/apt names no mirror";
             anyhow::Error::new(CannotRun(text.into()))
         })
 }
@@ -220,6 +262,13 @@ mod tests {
             Some("https://one.example/debian")
         );
         assert_eq!(first_mirror("# nothing here\n"), None);
+    }
+
+    #[test]
+    fn dependencies_are_those_that_must_be_there() {
+        let text = "linux-image-cloud-amd64\n  PreDepends: linux-base\n |Depends: <dracut>\n  \
+                    Depends: linux-image-7.3.4-cloud-amd64\n  Suggests: linux-doc\n";
+        assert_eq!(dependencies(text), ["linux-image-7.3.4-cloud-amd64"]);
     }
 
     #[test]

@@ -1,0 +1,284 @@
+//! One boot of one kernel: starts the emulator, listens to both serial ports, and knows a machine that is lost.
+
+use std::{
+    collections::VecDeque,
+    fmt::Display,
+    fs::File,
+    io::{BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Error, Result, anyhow, bail};
+
+use crate::apt::{self, Package};
+
+const PROGRAM: &str = "qemu-system-x86_64";
+
+/// How the guest's instructions are executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acceleration {
+    /// By the processor.
+    Kvm,
+    /// One by one, in software: some ten times slower, and everywhere the same.
+    Emulation,
+}
+
+/// What is booted.
+pub(crate) struct Machine<'a> {
+    pub(crate) kernel: &'a Path,
+    pub(crate) initramfs: &'a Path,
+    pub(crate) cpus: u32,
+    /// Kernel parameters beside those that every machine has.
+    pub(crate) parameters: &'a str,
+    pub(crate) acceleration: Acceleration,
+    /// Where what the console says is kept.
+    pub(crate) log: PathBuf,
+}
+
+/// How long a machine may run, and how long it may say nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience {
+    pub(crate) whole: Duration,
+    pub(crate) silence: Duration,
+}
+
+/// What a kernel says when something is wrong with it. A machine that says so has failed, however its checks came out.
+const TROUBLE: [&str; 9] = [
+    "Kernel panic",
+    "Oops:",
+    "BUG:",
+    "WARNING: CPU",
+    "general protection fault",
+    "self-detected stall",
+    "detected stalls on",
+    "soft lockup",
+    "blocked for more than",
+];
+
+/// How many of the console's last lines are shown with a failure.
+const LINES_SHOWN: usize = 25;
+
+/// Makes sure that there is an emulator.
+pub(crate) fn ensure() -> Result<()> {
+    if Command::new(PROGRAM).arg("--version").output().is_ok() {
+        return Ok(());
+    }
+    apt::install(
+        &[Package::any("qemu-system-x86")],
+        "booting kernels takes an emulator of a whole machine",
+    )
+}
+
+/// Boots a machine and hands each line of its second serial port to `hear`, until it powers off.
+///
+/// # Errors
+/// When it cannot be started, when the kernel reports trouble with itself, when patience ends, and when `hear` fails.
+pub(crate) fn run(
+    machine: &Machine<'_>,
+    patience: Patience,
+    mut hear: impl FnMut(&str) -> Result<()>,
+) -> Result<()> {
+    let mut log = File::create(&machine.log)
+        .with_context(|| format!("failed to create {}", machine.log.display()))?;
+    let mut child = command(machine)
+        .spawn()
+        .with_context(|| format!("failed to start {PROGRAM}"))?;
+    let (sender, lines) = mpsc::channel();
+    read_lines(child.stderr.take(), sender.clone(), Line::Console);
+    read_lines(child.stdout.take(), sender, Line::Result);
+
+    let mut console = Console::default();
+    let heard = listen(&lines, patience, |line| match line {
+        Line::Result(line) => hear(&line),
+        Line::Console(line) => {
+            writeln!(log, "{line}")?;
+            console.hear(line);
+            Ok(())
+        }
+    });
+    end(&mut child, heard.is_err())?;
+    // What killing it left in the pipe.
+    for line in lines.try_iter() {
+        if let Line::Console(line) = line {
+            console.hear(line);
+        }
+    }
+    match (console.trouble.take(), heard) {
+        (Some(trouble), _) => Err(console.explain(&format!("the kernel is in trouble: {trouble}"))),
+        (None, Err(error)) => Err(console.explain(&format!("{error:#}"))),
+        (None, Ok(())) => Ok(()),
+    }
+}
+
+fn command(machine: &Machine<'_>) -> Command {
+    let accelerator = match machine.acceleration {
+        Acceleration::Kvm => "kvm",
+        Acceleration::Emulation => "tcg,thread=multi",
+    };
+    let mut qemu = Command::new(PROGRAM);
+    qemu.args(["-nodefaults", "-no-user-config", "-display", "none"])
+        .args(["-no-reboot", "-m", "1024", "-cpu", "max"])
+        .args(["-accel", accelerator, "-smp", &machine.cpus.to_string()])
+        // The console comes out with the emulator's own complaints, the results come out alone.
+        .args(["-serial", "file:/dev/stderr", "-serial", "stdio"])
+        .arg("-kernel")
+        .arg(machine.kernel)
+        .arg("-initrd")
+        .arg(machine.initramfs)
+        .arg("-append")
+        .arg(format!(
+            "console=ttyS0 quiet panic=-1 oops=panic {}",
+            machine.parameters
+        ))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .env_remove("LD_LIBRARY_PATH");
+    qemu
+}
+
+enum Line {
+    Console(String),
+    Result(String),
+}
+
+/// Sends each line of a pipe from a thread of its own, until the pipe is closed.
+fn read_lines(
+    pipe: Option<impl Read + Send + 'static>,
+    sender: Sender<Line>,
+    of: impl Fn(String) -> Line + Send + 'static,
+) {
+    let Some(pipe) = pipe else { return };
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).replace(char::is_control, "");
+            if sender.send(of(line)).is_err() {
+                break;
+            }
+        }
+    });
+}
+
+/// Hears lines until both ports are closed.
+fn listen(
+    lines: &Receiver<Line>,
+    patience: Patience,
+    mut hear: impl FnMut(Line) -> Result<()>,
+) -> Result<()> {
+    let until = Instant::now() + patience.whole;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match lines.recv_timeout(left.min(patience.silence)) {
+            Ok(line) => hear(line)?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) if left <= patience.silence => bail!(
+                "the machine was not done after {} s",
+                patience.whole.as_secs()
+            ),
+            Err(RecvTimeoutError::Timeout) => bail!(
+                "the machine has said nothing for {} s",
+                patience.silence.as_secs()
+            ),
+        }
+    }
+}
+
+/// Ends the emulator, or sees that it has ended well.
+fn end(child: &mut Child, lost: bool) -> Result<()> {
+    if lost {
+        child
+            .kill()
+            .with_context(|| format!("failed to kill {PROGRAM}"))?;
+    }
+    let status = child
+        .wait()
+        .with_context(|| format!("failed to wait for {PROGRAM}"))?;
+    if !lost && !status.success() {
+        bail!("{PROGRAM} failed ({status})");
+    }
+    Ok(())
+}
+
+/// What the console has said last, and what of it was bad.
+#[derive(Default)]
+struct Console {
+    last: VecDeque<String>,
+    trouble: Option<String>,
+}
+
+impl Console {
+    fn hear(&mut self, line: String) {
+        if self.trouble.is_none() && TROUBLE.iter().any(|word| line.contains(word)) {
+            self.trouble = Some(line.clone());
+        }
+        if self.last.len() == LINES_SHOWN {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
+
+    fn explain(&self, what: &dyn Display) -> Error {
+        let last: String = self
+            .last
+            .iter()
+            .fold(String::new(), |text, line| text + "\n  " + line);
+        anyhow!("{what}\nthe console's last lines:{last}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Patience = Patience {
+        whole: Duration::from_secs(60),
+        silence: Duration::from_millis(1),
+    };
+
+    #[test]
+    fn trouble_is_what_the_kernel_said_first() {
+        let mut console = Console::default();
+        for line in [
+            "random: crng init done",
+            "[   12.3] Oops: 0002 [#1] SMP NOPTI",
+            "[   12.4] Kernel panic - not syncing: Fatal exception",
+        ] {
+            console.hear(line.into());
+        }
+        let trouble = console.trouble.as_deref();
+        assert_eq!(trouble, Some("[   12.3] Oops: 0002 [#1] SMP NOPTI"));
+    }
+
+    #[test]
+    fn a_failure_shows_the_last_lines_only() {
+        let mut console = Console::default();
+        (0..100).for_each(|number| console.hear(format!("line {number}")));
+        let text = console.explain(&"lost").to_string();
+        assert!(text.starts_with("lost\n") && text.ends_with("line 99"));
+        assert!(!text.contains("line 74\n") && text.contains("line 75\n"));
+    }
+
+    #[test]
+    fn a_silent_machine_is_given_up() {
+        let (_open, lines) = mpsc::channel();
+        let error = listen(&lines, SHORT, |_| Ok(())).expect_err("nobody says anything");
+        assert!(error.to_string().contains("said nothing"), "{error}");
+    }
+
+    #[test]
+    fn a_machine_that_is_done_is_not_waited_for() {
+        let (sender, lines) = mpsc::channel();
+        sender.send(Line::Result("{}".into())).expect("it is open");
+        drop(sender);
+        let mut heard = 0;
+        let result = listen(&lines, SHORT, |_| {
+            heard += 1;
+            Ok(())
+        });
+        assert!(result.is_ok() && heard == 1);
+    }
+}
