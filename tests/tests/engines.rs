@@ -53,7 +53,6 @@ fn pods_are_verified(engine: &Engine) {
     deaf.remove();
 
     for (sharing, uid, ids) in &removed {
-        println!("{sharing:?}");
         let outcome = watch.verified(uid);
         outcome.assert_broken([]);
         for id in ids {

@@ -49,9 +49,11 @@ use crate::{
     state::Role,
 };
 
-/// The names of processes that make containers: daemons, what stays with a container, and what builds it. The kernel keeps
-/// 15 bytes of a name.
-const NAMES: [&str; 13] = [
+/// The names of processes that make containers: daemons, what stays with a container, and what builds it. The kubelet is one
+/// of them, for it kills what it finds in the cgroup of a pod that is to go (`tryKillingCgroupProcesses`,
+/// pkg/kubelet/cm/pod_container_manager_linux.go). The kernel keeps 15 bytes of a name.
+const NAMES: [&str; 14] = [
+    "kubelet",
     "containerd",
     "containerd-shim",
     "dockerd",

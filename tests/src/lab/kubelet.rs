@@ -95,13 +95,34 @@ impl<'lab> Kubelet<'lab> {
         self.daemon.pid()
     }
 
-    /// Gives it the manifest of a pod, and waits until all its containers have started.
+    /// Gives it the manifest of a pod, and waits until all its containers run.
     ///
     /// # Panics
     /// When they do not.
     #[must_use]
     #[track_caller]
     pub fn run(&self, manifest: &Value) -> StaticPod<'_> {
+        let pod = self.take(manifest);
+        let wanted = manifest["spec"]["containers"].as_array();
+        let wanted = wanted.expect("a pod has containers").len();
+        self.until(&format!("runs {}", pod.name), || {
+            let value = self.pod(&pod.name)?;
+            let started = value["status"]["containerStatuses"].as_array()?;
+            let running = started
+                .iter()
+                .filter(|status| status["state"]["running"].is_object());
+            (running.count() == wanted).then_some(())
+        });
+        pod
+    }
+
+    /// Gives it the manifest of a pod, and waits until it knows it.
+    ///
+    /// # Panics
+    /// When it does not take it.
+    #[must_use]
+    #[track_caller]
+    pub fn take(&self, manifest: &Value) -> StaticPod<'_> {
         let name = manifest["metadata"]["name"].as_str();
         let name = name.expect("a pod has a name").to_owned();
         let directory = self.lab.node().path(MANIFESTS);
@@ -110,20 +131,12 @@ impl<'lab> Kubelet<'lab> {
         fs::write(&hidden, manifest.to_string())
             .and_then(|()| fs::rename(&hidden, directory.join(format!("{name}.json"))))
             .unwrap_or_else(|error| panic!("failed to write the manifest of {name}: {error}"));
-        let pod = self.until(&format!("runs {name}"), || {
-            let pod = self.pod(&name)?;
-            let started = pod["status"]["containerStatuses"].as_array()?;
-            let wanted = manifest["spec"]["containers"].as_array()?;
-            let running = started
-                .iter()
-                .filter(|status| status["state"]["running"].is_object());
-            (running.count() == wanted.len()).then_some(pod)
-        });
+        let pod = self.until(&format!("takes {name}"), || self.pod(&name));
         let uid = pod["metadata"]["uid"].as_str().expect("a pod has a uid");
         StaticPod {
             kubelet: self,
-            name,
             uid: uid.to_owned(),
+            name,
         }
     }
 
@@ -242,6 +255,19 @@ impl StaticPod<'_> {
             });
         id.unwrap_or_else(|| panic!("{} has no container {name}: {pod:#}", self.name))
             .to_owned()
+    }
+
+    /// How often a container was restarted.
+    #[must_use]
+    #[track_caller]
+    pub fn restarts(&self, name: &str) -> u64 {
+        let pod = self.value();
+        let statuses = pod["status"]["containerStatuses"].as_array();
+        let mut statuses = statuses.into_iter().flatten();
+        let status = statuses.find(|status| status["name"] == name);
+        status
+            .and_then(|status| status["restartCount"].as_u64())
+            .unwrap_or_default()
     }
 
     /// The pid of a container's first process.
