@@ -115,13 +115,15 @@ pub(crate) fn run(
 }
 
 fn command(machine: &Machine<'_>) -> Command {
-    let accelerator = match machine.acceleration {
-        Acceleration::Kvm => "kvm",
-        Acceleration::Emulation => "tcg,thread=multi",
+    let (accelerator, cpu) = match machine.acceleration {
+        Acceleration::Kvm => ("kvm", "max"),
+        // Without cmpxchg16b, which the allocator uses where it is there: under QEMU 7.2 one left the flags in disorder, and
+        // Linux 6.12 died of a double fault in `__kmalloc_noprof` now and then, before its first process.
+        Acceleration::Emulation => ("tcg,thread=multi", "max,-cx16"),
     };
     let mut qemu = Command::new(PROGRAM);
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none"])
-        .args(["-no-reboot", "-m", "1024", "-cpu", "max"])
+        .args(["-no-reboot", "-m", "1024", "-cpu", cpu])
         .args(["-accel", accelerator, "-smp", &machine.cpus.to_string()])
         // The console comes out with the emulator's own complaints, the results come out alone.
         .args(["-serial", "file:/dev/stderr", "-serial", "stdio"])
