@@ -5,14 +5,13 @@ use std::time::Duration;
 use nix::libc;
 use pause_trace_tests::{
     lab::{Engine, EngineContainer, EnginePod, Sharing, image},
-    watch::{Outcome, Watch},
+    watch::Watch,
 };
 
 const GRACE: Duration = Duration::from_secs(30);
 
 #[test]
 fn pods_of_docker_are_verified() {
-    // docker shares no uts namespace, and has no pod to remove: its containers are each other's.
     pods_are_verified(&Engine::docker());
 }
 
@@ -40,7 +39,7 @@ fn pods_are_verified(engine: &Engine) {
         let uid = uid(&watch, &ids[0]);
         pod.pause.stop(GRACE);
         pod.remove();
-        removed.push((sharing, uid, ids));
+        removed.push((uid, ids));
     }
 
     let deaf = engine.pod(Sharing::Plain);
@@ -52,16 +51,17 @@ fn pods_are_verified(engine: &Engine) {
     deaf.pause.stop(GRACE);
     deaf.remove();
 
-    for (sharing, uid, ids) in &removed {
+    for (uid, ids) in &removed {
         let outcome = watch.verified(uid);
         outcome.assert_broken([]);
         for id in ids {
+            // docker shares no uts namespace.
             for rule in ["PT101", "PT102", "PT104"] {
                 assert!(outcome.passed(rule, id), "no {rule} passed: {outcome}");
             }
         }
     }
-    let outcome: Outcome = watch.verified(&deaf_uid);
+    let outcome = watch.verified(&deaf_uid);
     outcome.assert_broken(["PT301", "PT302"]);
     watch.stop();
 }

@@ -1,10 +1,13 @@
 //! Static pods of a real kubelet, and what `pause-trace watch` says of them.
 
 use pause_trace_tests::{
-    lab::{Containerd, Kubelet, Version, image},
+    lab::{Containerd, Kubelet, StaticPod, Version, image},
     watch::Watch,
 };
 use serde_json::{Value, json};
+
+/// Which of the pods shares its pids.
+const SHARED: usize = 3;
 
 #[test]
 fn what_a_kubelet_does_is_not_held_against_its_pods() {
@@ -42,35 +45,52 @@ fn what_a_kubelet_does_is_not_held_against_its_pods() {
     );
 
     let manifests = [with_inits, hangs, asked, shared, host];
-    let pods: Vec<_> = manifests
-        .iter()
-        .map(|manifest| kubelet.run(manifest))
+    let uids = {
+        let [pods, crashing] = run(&kubelet, &manifests, &crashing);
+        pods.iter().chain(&crashing).map(uid).collect::<Vec<_>>()
+    };
+
+    // It is killed, and the next one finds its pods as they are.
+    drop(kubelet);
+    let kubelet = Kubelet::start(&lab);
+    let [pods, crashing] = run(&kubelet, &manifests, &crashing);
+    let pods = pods.into_iter().chain(crashing);
+    let found: Vec<_> = pods
+        .map(|pod| {
+            let uid = uid(&pod);
+            pod.remove();
+            uid
+        })
         .collect();
-    let crashing = kubelet.take(&crashing);
+    assert_eq!(found, uids);
+    for uid in &uids {
+        watch.verified(uid).assert_broken([]);
+    }
+    let outcome = watch.verified(&uids[SHARED]);
+    outcome.assert_healthy(["one", "two"]);
+    let mut lines = outcome.lines().to_vec();
+    lines.retain(|line| line["event"] == "started");
+    assert_eq!(lines.len(), 3, "none was started twice: {outcome}");
+    watch.stop();
+}
+
+/// Has these pods run, and one of which a container crashes and is restarted.
+fn run<'kubelet>(
+    kubelet: &'kubelet Kubelet<'_>,
+    manifests: &[Value],
+    crashing: &Value,
+) -> [Vec<StaticPod<'kubelet>>; 2] {
+    let pods = manifests.iter().map(|manifest| kubelet.run(manifest));
+    let pods = pods.collect();
+    let crashing = kubelet.take(crashing);
     kubelet.until("restarts what crashes", || {
         (crashing.restarts("crash") >= 2).then_some(())
     });
-        "{:?}",
-        pods.iter()
-            .map(|pod| pod.name().to_owned())
-            .collect::<Vec<_>>()
-    );
+    [pods, vec![crashing]]
+}
 
-    let mut ends: Vec<_> = pods
-        .into_iter()
-        .map(|pod| {
-            let end = (pod.name().to_owned(), pod.uid().to_owned());
-            pod.remove();
-            end
-        })
-        .collect();
-    ends.push((crashing.name().to_owned(), crashing.uid().to_owned()));
-    crashing.remove();
-    for (name, uid) in ends {
-        watch.verified(&uid).assert_broken([]);
-    }
-    drop(kubelet);
-    watch.stop();
+fn uid(pod: &StaticPod<'_>) -> String {
+    pod.uid().to_owned()
 }
 
 fn pod(name: &str, containers: &[(&str, &Value)]) -> Value {

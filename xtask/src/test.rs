@@ -12,7 +12,7 @@ use crate::{
     apt::{self, Package},
     cargo, deny, exit,
     libtest::{self, Counts},
-    runtimes, toolchain, vm,
+    runtimes, toolchain,
 };
 
 #[derive(clap::Args)]
@@ -34,7 +34,7 @@ struct Step {
     run: fn(&Args) -> Result<Done>,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 9] = [
     Step {
         name: "fmt",
         needs: &[],
@@ -88,12 +88,6 @@ const STEPS: [Step; 10] = [
         needs: &["toolchain", "program", "packages", "runtimes"],
         lint: false,
         run: test,
-    },
-    Step {
-        name: "vm",
-        needs: &["program"],
-        lint: true,
-        run: vm,
     },
 ];
 
@@ -265,14 +259,6 @@ fn test(args: &Args) -> Result<Done> {
     Ok(Done {
         remark,
         tests: Some(counts),
-    })
-}
-
-/// A part of `cargo xtask vm`.
-fn vm(_: &Args) -> Result<Done> {
-    Ok(Done {
-        remark: vm::run_fast()?,
-        ..Done::default()
     })
 }
 

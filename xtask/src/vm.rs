@@ -121,23 +121,6 @@ const EMULATED: [&str; 16] = [
     "orphans-of-session",
 ];
 
-/// What `cargo xtask test` plays.
-const FAST_SCENARIOS: [&str; 5] = [
-    "pod-plain",
-    "pod-shared-pid",
-    "pod-own-users",
-    "stop-handled",
-    "orphans-of-session",
-];
-
-/// The part that `cargo xtask test` runs: the oldest kernel, the newest and one between, each way to see setns and unshare
-/// once.
-const FAST: [(&str, &str); 3] = [
-    ("5.10", "kprobe"),
-    ("6.1", "tracepoint"),
-    ("newest", "fentry"),
-];
-
 /// Runs what is asked for, prints the matrix, and keeps it where everything was run.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let kernels = chosen(&args.kernels)?;
@@ -162,19 +145,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// Runs the fast part; what it came to, in one line.
-pub(crate) fn run_fast() -> Result<String> {
-    let names = FAST.map(|(kernel, _)| kernel.to_owned());
-    let scenarios = Scenarios::These(FAST_SCENARIOS.map(str::to_owned).to_vec());
-    let matrix = check(&chosen(&names)?, &scenarios, |kernel, check| {
-        FAST.contains(&(kernel.name, check))
-    })?;
-    if !matrix.passed() {
-        bail!("not every kernel passed\n{}", matrix.text());
-    }
-    Ok(format!("{} kernels", FAST.len()))
 }
 
 /// Which scenarios are played.
@@ -416,14 +386,5 @@ mod tests {
             error.to_string().contains("5.10, 6.1, 6.12, newest"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn the_fast_part_is_of_checks_that_exist() {
-        for (kernel, check) in FAST {
-            assert!(KERNELS.iter().any(|known| known.name == kernel));
-            let mut checks = SETTINGS.iter().flat_map(|setting| setting.checks);
-            assert!(checks.any(|(name, _)| *name == check), "{check}");
-        }
     }
 }
