@@ -477,6 +477,9 @@ pub(crate) struct ContainerFact {
     pub(crate) pod: PodId,
     pub(crate) name: Text,
     pub(crate) what: ContainerKind,
+    /// The sandbox that it was made for, where that is known; its own id, for a sandbox.
+    #[serde(default)]
+    pub(crate) sandbox: Option<ContainerId>,
     /// Its cgroup, once known.
     pub(crate) cgroup: CgroupId,
     pub(crate) modes: Modes,

@@ -45,24 +45,29 @@ fn what_a_kubelet_does_is_not_held_against_its_pods() {
     );
 
     let manifests = [with_inits, hangs, asked, shared, host];
-    let uids = {
-        let [pods, crashing] = run(&kubelet, &manifests, &crashing);
-        pods.iter().chain(&crashing).map(uid).collect::<Vec<_>>()
-    };
+    let mut names = Vec::new();
+    let mut uids = Vec::new();
+    for manifest in &manifests {
+        let pod = kubelet.run(manifest);
+        names.push(pod.name().to_owned());
+        uids.push(pod.uid().to_owned());
+    }
+    let pod = kubelet.take(&crashing);
+    kubelet.until("restarts what crashes", || {
+        (pod.restarts("crash") >= 2).then_some(())
+    });
+    names.push(pod.name().to_owned());
+    uids.push(pod.uid().to_owned());
 
     // It is killed, and the next one finds its pods as they are.
     drop(kubelet);
     let kubelet = Kubelet::start(&lab);
-    let [pods, crashing] = run(&kubelet, &manifests, &crashing);
-    let pods = pods.into_iter().chain(crashing);
-    let found: Vec<_> = pods
-        .map(|pod| {
-            let uid = uid(&pod);
-            pod.remove();
-            uid
-        })
-        .collect();
-    assert_eq!(found, uids);
+    let pods: Vec<_> = names.iter().map(|name| kubelet.known(name)).collect();
+    kubelet.until("sees a crash", || {
+        let crashing = pods.last()?;
+        (crashing.restarts("crash") >= 3).then_some(())
+    });
+    pods.into_iter().for_each(StaticPod::remove);
     for uid in &uids {
         watch.verified(uid).assert_broken([]);
     }
@@ -72,25 +77,6 @@ fn what_a_kubelet_does_is_not_held_against_its_pods() {
     lines.retain(|line| line["event"] == "started");
     assert_eq!(lines.len(), 3, "none was started twice: {outcome}");
     watch.stop();
-}
-
-/// Has these pods run, and one of which a container crashes and is restarted.
-fn run<'kubelet>(
-    kubelet: &'kubelet Kubelet<'_>,
-    manifests: &[Value],
-    crashing: &Value,
-) -> [Vec<StaticPod<'kubelet>>; 2] {
-    let pods = manifests.iter().map(|manifest| kubelet.run(manifest));
-    let pods = pods.collect();
-    let crashing = kubelet.take(crashing);
-    kubelet.until("restarts what crashes", || {
-        (crashing.restarts("crash") >= 2).then_some(())
-    });
-    [pods, vec![crashing]]
-}
-
-fn uid(pod: &StaticPod<'_>) -> String {
-    pod.uid().to_owned()
 }
 
 fn pod(name: &str, containers: &[(&str, &Value)]) -> Value {

@@ -19,7 +19,7 @@ fn every_scenario_passes_and_nothing_is_lost() {
 
 #[test]
 fn the_main_job_proves_itself_with_planted_faults() {
-    let run = run(["run", "--format", "json"]);
+    let run = run(["run", "--once", "--format", "json"]);
     assert_eq!(run.code, Some(0), "{run:#?}");
     let scenarios = run.of_type("scenario");
     for fault in ["own-net", "ignores-term", "pause-no-reap"] {

@@ -21,6 +21,16 @@ pub(crate) fn is_gone(process: ProcessId) -> bool {
     }
 }
 
+/// Whether a process waits for something, or is gone.
+pub(crate) fn is_at_rest(pid: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    // The state is the first field behind the name: proc_pid_stat(5).
+    let behind = stat.rsplit_once(')').map(|(_, behind)| behind.trim_start());
+    behind.is_none_or(|behind| !behind.starts_with('R'))
+}
+
 /// When the process that has a pid started, in clock ticks since boot.
 pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
     start(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)

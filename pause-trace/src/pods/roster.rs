@@ -376,6 +376,7 @@ impl Member {
             return ContainerFact {
                 pod: pod.clone(),
                 cgroup: self.own_cgroup(),
+                sandbox: Some(self.sandbox.clone()),
                 ..fact.clone()
             };
         }
@@ -400,6 +401,7 @@ impl Member {
             cgroup: self.own_cgroup(),
             modes,
             stop_signal: stop_signal.unwrap_or(nix::libc::SIGTERM),
+            sandbox: Some(self.sandbox.clone()),
             file: None,
             source: self.source(),
         }

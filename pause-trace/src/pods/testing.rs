@@ -74,6 +74,7 @@ pub(crate) fn told(
         cgroup: 0,
         modes: modes.clone(),
         stop_signal: 15,
+        sandbox: None,
         file: None,
         source: Source::Cri,
     };

@@ -282,6 +282,19 @@ impl PodKind {
     }
 }
 
+/// Waits until a pause has come to rest: a signal that comes before it has set its handlers is not its fault. No event
+/// tells of that, and on a busy machine it takes longer than the first signal does.
+async fn at_rest(pause: ProcessId) {
+    const LONGEST: Duration = Duration::from_secs(1);
+    let rests = async {
+        while !procfs::is_at_rest(pause.pid) {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+    };
+    // One that never rests is judged as it is.
+    let _ = tokio::time::timeout(LONGEST, rests).await;
+}
+
 /// A pod that the verifier knows of.
 pub(crate) struct ReferencePod<'a> {
     live: &'a Live,
@@ -367,6 +380,7 @@ impl ReferencePod<'_> {
             cgroup,
             modes: modes.clone(),
             stop_signal: Signal::SIGTERM as i32,
+            sandbox: None,
             file,
             source: Source::Reference,
         }));
@@ -376,10 +390,13 @@ impl ReferencePod<'_> {
     pub(crate) async fn start_sandbox(&mut self) -> Result<ProcessId, StageError> {
         self.inner().start_sandbox().await?;
         let sandbox: ContainerId = self.inner_ref().sandbox().id.as_str().into();
-        self.await_("the pause's exec", |core| {
-            core.state.containers.get(&sandbox)?.init
-        })
-        .await
+        let pause = self
+            .await_("the pause's exec", |core| {
+                core.state.containers.get(&sandbox)?.init
+            })
+            .await?;
+        at_rest(pause).await;
+        Ok(pause)
     }
 
     /// A new sandbox for the same pod, running.

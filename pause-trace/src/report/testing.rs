@@ -83,6 +83,7 @@ pub(crate) fn names() -> Names {
             cgroup: 7,
             modes: Modes::plain(),
             stop_signal: 15,
+            sandbox: None,
             file: None,
             source: Source::Cri,
         });

@@ -152,12 +152,20 @@ pub(super) fn is_being_stopped(pause: &Process, container: &Container, pod: &Pod
     stopping(container, pod).is_some() || pod.removed.is_some() || pause.signals.iter().any(told)
 }
 
-/// The sandbox that a container was made for: the latest when it was announced, or began, where that is known only later.
+/// The sandbox that a container was made for, if anybody said so: else the latest when it was announced, or began, where
+/// that is known only later.
 pub(super) fn sandbox_for<'a>(
     state: &'a State,
     container: &Container,
     pod: &Pod,
 ) -> Option<&'a Container> {
+    let told = container
+        .sandbox
+        .as_ref()
+        .filter(|id| pod.sandboxes.contains(id));
+    if let Some(sandbox) = told.and_then(|id| state.containers.get(id)) {
+        return Some(sandbox);
+    }
     let since = |container: &Container| {
         container
             .started

@@ -201,6 +201,7 @@ impl Scene {
             cgroup,
             modes: modes.clone(),
             stop_signal: 15,
+            sandbox: None,
             file: None,
             source: Source::Reference,
         }));

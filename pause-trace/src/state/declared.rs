@@ -51,6 +51,7 @@ impl State {
             pod,
             name,
             what,
+            sandbox,
             cgroup,
             modes,
             stop_signal,
@@ -76,6 +77,7 @@ impl State {
                 pod: pod.clone(),
                 name: name.clone(),
                 what: *what,
+                sandbox: None,
                 source: *source,
                 cgroup: *cgroup,
                 modes: modes.clone(),
@@ -101,6 +103,7 @@ impl State {
         known.file = file.clone().or(known.file.take());
         let again = known.init.filter(|_| is_other);
         known.source = *source;
+        known.sandbox = sandbox.clone().or(known.sandbox.take());
         if *source == Source::Cri {
             known.unknown = false;
         }

@@ -119,10 +119,11 @@ impl State {
             .any(|prefix| process.file.0.starts_with(prefix.as_bytes()));
         let own = &process.namespaces;
         let parent = self.processes.get(process.born_of);
-        let parent = parent.map(|parent| &parent.namespaces);
-        let is_outside =
-            own.mnt == self.host.mnt || parent.is_some_and(|parent| parent.mnt == own.mnt);
-        let is_at_start = process.born_inside || parent == Some(own);
+        let is_outside = own.mnt == self.host.mnt
+            || parent.is_some_and(|parent| parent.namespaces.mnt == own.mnt);
+        let is_of_runc = parent
+            .is_some_and(|parent| parent.namespaces == *own && self.is_runtime_name(parent.comm));
+        let is_at_start = process.born_inside || is_of_runc;
         process.role == Role::Runtime && names_itself && is_outside && is_at_start
     }
 }

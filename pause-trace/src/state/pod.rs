@@ -21,6 +21,8 @@ pub(crate) struct Container {
     pub(crate) pod: PodId,
     pub(crate) name: Text,
     pub(crate) what: ContainerKind,
+    /// The sandbox that it was made for, where that is known.
+    pub(crate) sandbox: Option<ContainerId>,
     /// Who told of it last.
     pub(crate) source: Source,
     pub(crate) cgroup: CgroupId,

@@ -107,6 +107,7 @@ impl World {
             pod: "p".into(),
             name: Text::new(container),
             what,
+            sandbox: None,
             cgroup,
             modes: Modes {
                 pid: Mode::Container,

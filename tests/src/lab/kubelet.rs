@@ -131,12 +131,23 @@ impl<'lab> Kubelet<'lab> {
         fs::write(&hidden, manifest.to_string())
             .and_then(|()| fs::rename(&hidden, directory.join(format!("{name}.json"))))
             .unwrap_or_else(|error| panic!("failed to write the manifest of {name}: {error}"));
-        let pod = self.until(&format!("takes {name}"), || self.pod(&name));
+        self.known(&name)
+    }
+
+    /// Waits until it knows a pod of this name, which an earlier kubelet was given, and which it is not given again: what is
+    /// written anew counts as another pod.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[must_use]
+    #[track_caller]
+    pub fn known(&self, name: &str) -> StaticPod<'_> {
+        let pod = self.until(&format!("knows {name}"), || self.pod(name));
         let uid = pod["metadata"]["uid"].as_str().expect("a pod has a uid");
         StaticPod {
             kubelet: self,
             uid: uid.to_owned(),
-            name,
+            name: name.to_owned(),
         }
     }
 

@@ -99,6 +99,7 @@ pub(crate) fn sandbox(answer: &PodSandboxStatusResponse) -> Result<Sandbox, Uncl
         pod: pod.pod.clone(),
         name: Text::new("pause"),
         what: ContainerKind::Sandbox,
+        sandbox: None,
         cgroup: 0,
         modes,
         stop_signal: Signal::SIGTERM as i32,
@@ -137,6 +138,7 @@ pub(crate) fn container(
             Mode::Target(_) => ContainerKind::Ephemeral,
             _ => ContainerKind::App,
         },
+        sandbox: None,
         cgroup: 0,
         // Of these a container has what its sandbox has, whatever it asks for: runtimes join them unread (containerd:
         // `WithPodNamespaces`), and the kubelet asks for the same.

@@ -193,6 +193,7 @@ fn what_the_runtime_says_counts_more_than_a_bundle() {
         cgroup: 0,
         modes,
         stop_signal: 3,
+        sandbox: None,
         file: None,
         source: Source::Cri,
     };

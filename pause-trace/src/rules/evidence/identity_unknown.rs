@@ -139,6 +139,7 @@ mod tests {
             cgroup: 900,
             modes: Modes::plain(),
             stop_signal: 15,
+            sandbox: None,
             file: None,
             source: Source::Bundle,
         }));

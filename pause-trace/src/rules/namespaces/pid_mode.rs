@@ -297,6 +297,9 @@ mod tests {
 
     /// `runc init` executes a copy of itself, when its parent has put it into the container's cgroup already.
     fn starts_itself_again(scene: &mut Scene, edit: impl FnOnce(&mut Namespaces)) -> ProcessId {
+        scene.push(Fact::RuntimeNames {
+            names: vec![Comm::new("shim")],
+        });
         let cgroup = scene.declare_container("p", "a", ContainerKind::App, &Modes::plain());
         let mut namespaces = HOST;
         edit(&mut namespaces);

@@ -217,6 +217,16 @@ mod tests {
     }
 
     #[test]
+    fn an_entrypoint_whose_shim_ends_first_is_the_nodes_to_reap() {
+        let (mut scene, init, child) = pod_with_child();
+        scene.end(child, WaitStatus::exited(0));
+        scene.exit(init, WaitStatus::exited(0));
+        scene.end(scene.runtime, WaitStatus::exited(0));
+        scene.wait_ms(1_000);
+        scene.expect("PT401", &[]);
+    }
+
+    #[test]
     fn a_session_that_does_not_reap_its_own_child_is_its_parent() {
         let (mut scene, init, _) = pod_with_child();
         let session = scene.session_with(init, |_| {});

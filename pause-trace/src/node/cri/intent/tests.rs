@@ -111,6 +111,7 @@ fn a_plain_container_of_containerd_is_known() {
             cgroup: 0,
             modes: Modes::plain(),
             stop_signal: 15,
+            sandbox: None,
             file: Some(Text::new("sleep")),
             source: Source::Cri,
         };
