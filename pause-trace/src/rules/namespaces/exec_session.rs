@@ -268,28 +268,6 @@ mod tests {
     }
 
     #[test]
-    fn the_runtime_that_starts_itself_again_after_it_was_moved_into_the_cgroup_is_no_entrypoint() {
-        let mut scene = Scene::new();
-        scene.pod("p");
-        let modes = Modes::plain();
-        let namespaces = scene.namespaces_for("p", &modes);
-        let cgroup = scene.declare_container("p", "a", ContainerKind::App, &modes);
-        // runc < 1.2: fork, the move by its parent, exec of a copy of itself, then the user's program.
-        let runc = scene.enter(scene.runtime, cgroup, HOST, 0, "runc");
-        scene.exec_file(runc, "/dev/fd/6");
-        let init = scene.clone_with(runc, |own, _| *own = namespaces);
-        scene.exec(init);
-        scene.expect("PT107", &[Outcome::Pass, Outcome::Pass]);
-        let [verdict] = &scene.expect("PT101", &[Outcome::Pass])[..] else {
-            panic!("one verdict")
-        };
-        assert_eq!(
-            verdict.subject.process.map(|process| process.id),
-            Some(init)
-        );
-    }
-
-    #[test]
     fn a_runtime_that_forgets_the_joins_after_that_is_found() {
         let mut scene = Scene::new();
         scene.pod("p");
