@@ -3,6 +3,7 @@
 use std::{cell::RefCell, time::Duration};
 
 use futures::future::try_join_all;
+use nix::sys::signal::Signal;
 use pause_trace_cri::messages::{
     ContainerConfig, ContainerMetadata, ExecOutput, IdMapping, ImageSpec, LinuxContainerConfig,
     LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext,
@@ -16,6 +17,7 @@ use super::{
 use crate::{
     event::{ContainerId, Fact, Mode, Modes, Namespaces, PodId, ProcessId, WaitStatus},
     live::{Core, Live},
+    node::procfs::{self, SignalSets},
     reference::stage::PodKind,
     scenario::SortedVerdicts,
     verdict::Verdict,
@@ -310,7 +312,43 @@ impl Pod<'_> {
             .start_container(&self.sandbox, config, &self.config)
             .await?;
         self.containers.push(id.clone());
-        self.seen(&id, &format!("container {name}")).await
+        let container = self.seen(&id, &format!("container {name}")).await?;
+        self.ready(&container, behaviour).await?;
+        Ok(container)
+    }
+
+    /// Waits until the workload does about signals what it will: a stop that comes before finds none of it.
+    ///
+    /// The kernel reports nothing of that, so it is looked for.
+    async fn ready(&self, container: &Container, behaviour: &[&str]) -> Result<(), PlayError> {
+        const PERIOD: Duration = Duration::from_millis(2);
+        let pid = container.process.pid;
+        let is_running = || {
+            let ended = |core: &Core| core.state.containers.get(&container.id)?.ended;
+            self.look(ended).is_none() && !procfs::is_gone(container.process)
+        };
+        let ready = async {
+            while SignalSets::of(pid).is_some_and(|sets| !is_ready(behaviour, sets)) && is_running()
+            {
+                tokio::time::sleep(PERIOD).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, ready).await.map_err(|_| {
+            PlayError::Unexpected(format!(
+                "workload {} (pid {pid}) does not settle",
+                behaviour.join(" ")
+            ))
+        })
+    }
+
+    /// Waits until a container's first process has a child that has executed.
+    pub(crate) async fn has_child(&self, container: &Container) -> Result<(), PlayError> {
+        self.play
+            .await_("the container's child", |core| {
+                let mut children = core.state.processes.children(container.process);
+                children.any(|child| child.executed.is_some()).then_some(())
+            })
+            .await
     }
 
     /// Waits until the kernel has reported a container's entrypoint, and somebody has said whose it is.
@@ -404,6 +442,17 @@ impl Pod<'_> {
     /// What the kernel has shown the verifier of this pod.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Core) -> T) -> T {
         self.play.stage.live.look(look)
+    }
+}
+
+/// Whether the workload has set what its behaviour does about signals (workload/src).
+fn is_ready(behaviour: &[&str], sets: SignalSets) -> bool {
+    match behaviour.first() {
+        Some(&"block-term") => sets.blocks(Signal::SIGTERM),
+        Some(&"ignore-term") => sets.catches(Signal::SIGCHLD),
+        // It waits for signals, which the kernel unblocks for as long; but it has a child only after that.
+        Some(&("crash" | "shell")) => true,
+        _ => sets.catches(Signal::SIGTERM),
     }
 }
 

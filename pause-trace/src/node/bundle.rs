@@ -35,9 +35,9 @@ pub(crate) struct Location {
     /// As the runtime calls it.
     pub(crate) directory: PathBuf,
     /// By which it can be opened from here: in the shim's mount namespace, which need not be ours.
-    reach: PathBuf,
+    pub(crate) reach: PathBuf,
     /// Where conmon wrote the pid of the container's init.
-    pid_file: Option<PathBuf>,
+    pub(crate) pid_file: Option<PathBuf>,
     /// The socket of the daemon that the shim belongs to: its CRI, if it has one.
     pub(crate) socket: Option<PathBuf>,
 }

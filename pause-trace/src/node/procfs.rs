@@ -2,6 +2,8 @@
 
 use std::{fs, io, path::PathBuf};
 
+use nix::sys::signal::Signal;
+
 use crate::event::{PauseStatus, PodId, ProcessId};
 
 /// Clock ticks a second in `/proc/PID/stat` (USER_HZ): 100 on every architecture this is built for.
@@ -44,6 +46,43 @@ fn start(stat: &str) -> Option<u64> {
         .nth(19)?
         .parse()
         .ok()
+}
+
+/// What a process does about signals: a bit for each, from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SignalSets {
+    caught: u64,
+    blocked: u64,
+}
+
+impl SignalSets {
+    /// Of the process that has a pid; `None` where there is none.
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        Self::read(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+    }
+
+    fn read(status: &str) -> Option<Self> {
+        let set = |name| {
+            let set = status.lines().find_map(|line| line.strip_prefix(name))?;
+            u64::from_str_radix(set.trim(), 16).ok()
+        };
+        Some(Self {
+            caught: set("SigCgt:")?,
+            blocked: set("SigBlk:")?,
+        })
+    }
+
+    pub(crate) fn catches(self, signal: Signal) -> bool {
+        self.caught & bit(signal) != 0
+    }
+
+    pub(crate) fn blocks(self, signal: Signal) -> bool {
+        self.blocked & bit(signal) != 0
+    }
+}
+
+fn bit(signal: Signal) -> u64 {
+    1 << (signal as u32 - 1)
 }
 
 /// Looks at a pause.
@@ -141,4 +180,19 @@ pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseS
         ignored: mask("SigIgn")?,
         caught: mask("SigCgt")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_counted_from_one() {
+        let sets =
+            SignalSets::read("Name:\tx\nSigBlk:\t0000000000000001\nSigCgt:\t0000000000004002\n")
+                .expect("both sets");
+        assert!(sets.blocks(Signal::SIGHUP) && !sets.blocks(Signal::SIGTERM));
+        assert!(sets.catches(Signal::SIGTERM) && sets.catches(Signal::SIGINT));
+        assert_eq!(SignalSets::read("SigBlk:\t0\n"), None);
+    }
 }

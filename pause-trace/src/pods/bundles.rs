@@ -46,13 +46,44 @@ impl Bundles {
         Ok(read)
     }
 
+    /// Places are reached through a shim of that runtime, which ends with its pod: of two, the later lives longer.
     fn remember(&mut self, location: &Location) {
-        let is_known = self
-            .0
-            .iter()
-            .any(|known| known.directory.parent() == location.directory.parent());
-        if !is_known && self.0.len() < MOST_LOCATIONS {
-            self.0.push(location.clone());
+        self.0
+            .retain(|known| known.directory.parent() != location.directory.parent());
+        if self.0.len() == MOST_LOCATIONS {
+            self.0.remove(0);
         }
+        self.0.push(location.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::bundle::Manager;
+
+    fn location(runtime: usize, container: usize) -> Location {
+        Location {
+            manager: Manager::Containerd,
+            directory: format!("/run/{runtime}/{container}").into(),
+            reach: format!("/proc/{container}/cwd").into(),
+            pid_file: None,
+            socket: None,
+        }
+    }
+
+    #[test]
+    fn a_place_is_remembered_as_it_was_reached_last() {
+        let mut bundles = Bundles::default();
+        for container in 1..=3 {
+            bundles.remember(&location(1, container));
+            bundles.remember(&location(2, 10 + container));
+        }
+        assert_eq!(bundles.0, [location(1, 3), location(2, 13)]);
+        for runtime in 3..=MOST_LOCATIONS + 1 {
+            bundles.remember(&location(runtime, 1));
+        }
+        assert_eq!(bundles.0.len(), MOST_LOCATIONS);
+        assert_eq!(bundles.0[0], location(2, 13));
     }
 }

@@ -377,7 +377,8 @@ impl<'a> Follower<'a> {
             Answer::Unknown => question.again(),
             Answer::Unavailable { again, .. } => question.is_worth_it().then_some(again),
         };
-        let is_there = self.roster.has(question.cgroup, &question.container);
+        // Also one whose bundle could not be read: whom the first process had above it may be gone before it is looked at.
+        let is_there = self.present.contains(&question.cgroup);
         match again {
             Some(after) if is_there => self.ask(question.next(), after),
             // It has a runtime, and that has been asked long enough.

@@ -322,11 +322,6 @@ impl Roster {
         })
     }
 
-    /// Whether a container has this cgroup still.
-    pub(crate) fn has(&self, cgroup: CgroupId, id: &ContainerId) -> bool {
-        self.by_cgroup.get(&cgroup) == Some(id)
-    }
-
     /// The sandbox of a container that is there; its own id, for one.
     pub(crate) fn sandbox_of(&self, id: &ContainerId) -> Option<&ContainerId> {
         self.members.get(id).map(|member| &member.sandbox)

@@ -70,6 +70,9 @@ async fn stopped(
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = pod.container("app", behaviour).await?;
     play.blame(app.process);
+    if let ["shell" | "no-forward", ..] = behaviour {
+        pod.has_child(&app).await?;
+    }
     let began = Instant::now();
     let status = pod.stop(&app, grace).await?;
     let took = began.elapsed().as_millis();
