@@ -4,11 +4,12 @@ use std::{
     env, fs, io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 use futures::future::join_all;
-use pause_trace_cri::{Client, messages::PodSandbox};
+use pause_trace_cri::{Client, CriError, messages::PodSandbox};
 
 use super::{
     mark::{Mark, NAMESPACE},
@@ -86,14 +87,31 @@ async fn pods(client: &Client, takes: impl Fn(Mark) -> bool) -> Result<Vec<PodSa
 }
 
 async fn remove_pods(client: &Client, pods: &[PodSandbox]) -> Result<()> {
-    let removals = pods.iter().map(async |pod| {
-        client.stop_sandbox(&pod.id).await?;
-        client.remove_sandbox(&pod.id).await
-    });
+    let removals = pods.iter().map(|pod| remove_pod(client, &pod.id));
     let removed: Result<(), _> = join_all(removals).await.into_iter().collect();
     removed
         .map_err(failed)
         .context("pods of namespace pause-trace are left; the next run tries again to remove them")
+}
+
+/// Ends and removes a sandbox with its containers. One that is just being started, for a run that was killed meanwhile, a
+/// runtime refuses to remove until it has started, and then it has to be stopped first.
+async fn remove_pod(client: &Client, sandbox: &str) -> Result<(), CriError> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const PERIOD: Duration = Duration::from_millis(100);
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let removed = async {
+            client.stop_sandbox(sandbox).await?;
+            client.remove_sandbox(sandbox).await
+        };
+        match removed.await {
+            Err(error) if error.is_answer() && Instant::now() < until => {
+                tokio::time::sleep(PERIOD).await;
+            }
+            removed => return removed,
+        }
+    }
 }
 
 fn remove_cgroups(takes: impl Fn(&str) -> bool) -> Result<()> {

@@ -4,9 +4,10 @@ use std::pin::Pin;
 
 use super::stage::{Play, PlayError, Stage};
 use crate::{
-    probe,
+    probe, rules,
     scenario::{self, Played, Unplayed},
     state::Limits,
+    verdict::{Severity, Verdict},
 };
 
 /// Scenarios that are played at once. Making a pod is work for the runtime, and it makes those of the node too.
@@ -56,7 +57,12 @@ pub(crate) async fn play_one(
     // Nobody is told of them here, and they are not to pile up.
     drop(stage.live.news());
     let verdicts = stage.verdicts.take(&stage.live, &play.pods());
-    let judgement = scenario.judge(&result, &verdicts, play.culprit(), selected);
+    // What is to be said of the node's pause image is said of each pod, and no reason to call what it shows broken.
+    let is_about_it = |verdict: &&Verdict| {
+        verdict.severity() == Severity::Error || rules::family(verdict.rule.id) != "pause"
+    };
+    let about_it: Vec<_> = verdicts.iter().filter(is_about_it).cloned().collect();
+    let judgement = scenario.judge(&result, &about_it, play.culprit(), selected);
     Played {
         scenario,
         judgement,
