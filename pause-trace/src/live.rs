@@ -21,7 +21,7 @@ use crate::{
     probe::{self, Hook, LoadError, Loaded, Options, Readiness, Rings},
     report::Names,
     rules::{Ledger, Rule},
-    state::{Change, Limits, Role, State},
+    state::{Change, Limits, State},
     sys,
     verdict::Verdict,
 };
@@ -213,14 +213,13 @@ impl Live {
         }
     }
 
-    /// Watches the node's runtimes by their names (`daemons` among them), these cgroups, and all that is in them; from now
+    /// Watches the node's runtimes by their names, these cgroups, and all that is in them; from now
     /// on [`Live::arrivals`] tells of cgroups that come and go.
     ///
     /// The hooks are attached already: what begins meanwhile is reported by them, and what began before is found now.
     pub(crate) fn follow(
         &self,
         names: &[Comm],
-        daemons: &[Comm],
         cgroups: impl Iterator<Item = (CgroupId, Text)>,
     ) -> anyhow::Result<()> {
         /// Children whose pid is lower than their parent's are found by the next reading. A chain of more than a few of
@@ -247,7 +246,7 @@ impl Live {
             }
             found = now_found;
         }
-        core.learn_host(daemons)
+        Ok(())
     }
 
     /// Watches one more cgroup.
@@ -359,40 +358,6 @@ impl Live {
 }
 
 impl Core {
-    /// Takes the runtime's network, ipc and uts namespaces for the host's: those are what pods get that ask for the node's,
-    /// and the loader may be in a pod that has its own.
-    fn learn_host(&mut self, daemons: &[Comm]) -> anyhow::Result<()> {
-        let host = self.state.host;
-        let mut runtimes: Vec<_> = self
-            .state
-            .processes
-            .iter()
-            .filter(|process| process.role == Role::Runtime && process.is_alive())
-            .filter(|process| daemons.contains(&process.comm))
-            .map(|process| {
-                let Namespaces { net, ipc, uts, .. } = process.namespaces;
-                (net, ipc, uts)
-            })
-            .collect();
-        runtimes.sort_unstable();
-        runtimes.dedup();
-        // Several that differ are nodes in containers: which of them is meant can't be told.
-        let &[(net, ipc, uts)] = &runtimes[..] else {
-            return Ok(());
-        };
-        if (net, ipc, uts) != (host.net, host.ipc, host.uts) {
-            let namespaces = Namespaces {
-                net,
-                ipc,
-                uts,
-                ..host
-            };
-            self.loaded.set_host(&namespaces)?;
-            self.take_in(Some(Fact::Host { namespaces }))?;
-        }
-        Ok(())
-    }
-
     /// Everything up to now, and then `fact`.
     fn take_in(&mut self, fact: Option<Fact>) -> anyhow::Result<()> {
         if let Some(failure) = self.failure.take() {

@@ -180,7 +180,11 @@ fn compare(state: &State, process: &Process) -> (Vec<NamespaceKind>, Vec<Namespa
         let same = |kind: &NamespaceKind| own.get(*kind) == other.get(*kind);
         TOLD.into_iter().filter(same).collect::<Vec<_>>()
     };
-    let host = same_as(&state.host);
+    let container = process.container.as_ref();
+    let host = container
+        .and_then(|id| state.containers.get(id))
+        .map_or(state.host, |container| state.host_of(container));
+    let host = same_as(&host);
     let mut shared = pause.map_or_else(Vec::new, |pause| same_as(&pause.namespaces));
     shared.retain(|kind| !host.contains(kind));
     (shared, host)

@@ -120,10 +120,8 @@ impl<'a> Follower<'a> {
         let hierarchy = layout.watched();
         let cgroups = tree::walk(hierarchy)?.into_iter();
         let names: Vec<_> = NAMES.iter().map(|name| Comm::new(name)).collect();
-        let daemons = DAEMONS.map(Comm::new);
         live.follow(
             &names,
-            &daemons,
             cgroups.filter(|(_, path)| tree::is_of_pods(&path.0)),
         )?;
         let mut pins = Pins::new().context("failed to watch the pinned network namespaces")?;

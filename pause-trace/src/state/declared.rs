@@ -86,6 +86,7 @@ impl State {
                 declared: now,
                 init: None,
                 namespaces: None,
+                outside: None,
                 started: None,
                 ended: None,
                 stopping: None,

@@ -25,6 +25,11 @@ impl State {
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
+        let parent = process.parent;
+        self.inherit_outside(parent, id);
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
         // It started on the same clock as everything else.
         process.forked = id.start;
         process.found = true;

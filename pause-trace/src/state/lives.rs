@@ -20,6 +20,7 @@ impl State {
     ) {
         self.seen(now, process, parent, cgroup, namespaces, ns_pid, comm);
         let born_of = parent;
+        self.inherit_outside(born_of, process);
         let Some(parent) = self.processes.get(parent) else {
             return;
         };
@@ -225,6 +226,10 @@ impl State {
         {
             return;
         }
+        // Where it was found before its parent was.
+        if let Some(parent) = self.processes.get(id).map(|process| process.parent) {
+            self.inherit_outside(parent, id);
+        }
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
@@ -246,14 +251,19 @@ impl State {
             } else {
                 container.init = Some(id);
                 container.namespaces = Some(process.namespaces);
+                container.outside = process.outside;
                 container.started = Some(now);
             }
         }
         process.execs += 1;
         process.executed.get_or_insert(now);
-        let (namespaces, pod) = (process.namespaces, container.pod.clone());
+        let (namespaces, pod, outside) =
+            (process.namespaces, container.pod.clone(), container.outside);
         for kind in NamespaceKind::ALL {
-            self.claim(&pod, namespaces.get(kind));
+            let inode = namespaces.get(kind);
+            if outside.is_none_or(|outside| outside.get(kind) != inode) {
+                self.claim(&pod, inode);
+            }
         }
         changes.push(Change::Executed(id));
     }

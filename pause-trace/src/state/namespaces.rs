@@ -4,7 +4,7 @@
 //! numbers are given out again at once, lowest first (`proc_alloc_inum`, fs/proc/generic.c), so who had one before counts
 //! only as long as somebody of that pod is in it.
 
-use super::{Process, Role, State};
+use super::{Container, Process, Role, State};
 use crate::event::{Ktime, NamespaceCall, NamespaceKind, Namespaces, PodId, ProcessId};
 
 impl State {
@@ -25,6 +25,35 @@ impl State {
         self.processes.iter().any(|process| {
             process.is_alive() && process.pod.as_ref() == Some(pod) && is_in(process)
         })
+    }
+
+    /// The namespaces that are the node's to a container. Kubernetes means the runtime's own net, ipc and uts by these. The
+    /// loader may have others, in a pod of its own; so may the runtime, on a node that is a container or a directory.
+    pub(crate) fn host_of(&self, container: &Container) -> Namespaces {
+        let Namespaces { net, ipc, uts, .. } = container.outside.unwrap_or(self.host);
+        Namespaces {
+            net,
+            ipc,
+            uts,
+            ..self.host
+        }
+    }
+
+    /// Hands on what is the node's, from the first of the runtime's processes that was known by its name.
+    pub(super) fn inherit_outside(&mut self, parent: ProcessId, child: ProcessId) {
+        let outside = self
+            .processes
+            .get(parent)
+            .filter(|parent| parent.role == Role::Runtime)
+            .and_then(|parent| {
+                let is_named = self.is_runtime_name(parent.comm);
+                parent
+                    .outside
+                    .or_else(|| is_named.then_some(parent.namespaces))
+            });
+        if let Some(child) = self.processes.get_mut(child) {
+            child.outside = child.outside.or(outside);
+        }
     }
 
     pub(super) fn is_host(&self, inode: u32) -> bool {

@@ -35,6 +35,8 @@ pub(crate) struct Container {
     pub(crate) init: Option<ProcessId>,
     /// The namespaces its entrypoint executed in.
     pub(crate) namespaces: Option<Namespaces>,
+    /// The namespaces of the runtime that built it.
+    pub(super) outside: Option<Namespaces>,
     pub(crate) started: Option<Ktime>,
     /// How its entrypoint ended.
     pub(crate) ended: Option<Ended>,

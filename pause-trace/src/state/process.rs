@@ -158,6 +158,8 @@ pub(crate) struct Process {
     pub(crate) session: Option<ProcessId>,
     /// Of the runtime's processes only.
     pub(crate) joins: Joins,
+    /// Of the runtime's processes, and of those that they fork: what is the node's to the runtime that they are of.
+    pub(super) outside: Option<Namespaces>,
     /// Whether it was forked straight into a container's cgroup that its parent is not in (`CLONE_INTO_CGROUP`).
     pub(crate) born_inside: bool,
 }

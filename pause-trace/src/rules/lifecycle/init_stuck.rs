@@ -84,8 +84,8 @@ fn judge_stuck(
     let sandbox = ending::sandbox_for(context.state, container, pod)
         .filter(|sandbox| sandbox.id != container.id);
     let joined: Vec<_> = sandbox
-        .and_then(|sandbox| sandbox.namespaces)
-        .map(|held| {
+        .and_then(|sandbox| Some((sandbox.namespaces?, context.state.host_of(sandbox))))
+        .map(|(held, host)| {
             let kinds = [
                 NamespaceKind::Net,
                 NamespaceKind::Ipc,
@@ -94,7 +94,7 @@ fn judge_stuck(
             ];
             let is_joined = |kind: &NamespaceKind| {
                 let inode = held.get(*kind);
-                inode == process.namespaces.get(*kind) && inode != context.state.host.get(*kind)
+                inode == process.namespaces.get(*kind) && inode != host.get(*kind)
             };
             kinds
                 .into_iter()

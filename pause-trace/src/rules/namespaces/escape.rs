@@ -73,7 +73,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                     )
                     .evidence(context.now, format!("pid {} called setns", process.id.pid))
                 };
-                match whose(context, pod, kind, to) {
+                match whose(context, container, pod, kind, to) {
                     Whose::Own => {}
                     Whose::Nobody => {
                         sink.inconclusive(Subject::process(process), || {
@@ -99,7 +99,13 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     }
 }
 
-fn whose(context: &Context<'_>, pod: &Pod, kind: NamespaceKind, inode: u32) -> Whose {
+fn whose(
+    context: &Context<'_>,
+    container: &Container,
+    pod: &Pod,
+    kind: NamespaceKind,
+    inode: u32,
+) -> Whose {
     let is_a_containers = pod
         .sandboxes
         .iter()
@@ -108,7 +114,7 @@ fn whose(context: &Context<'_>, pod: &Pod, kind: NamespaceKind, inode: u32) -> W
         .any(|namespaces| namespaces.get(kind) == inode);
     match context.state.owner_of(inode) {
         _ if is_a_containers => Whose::Own,
-        _ if membership::is_hosts(context, kind, inode) => match pod.modes.get(kind) {
+        _ if membership::is_hosts(context, container, kind, inode) => match pod.modes.get(kind) {
             Mode::Node => Whose::Own,
             _ => Whose::Host,
         },

@@ -94,7 +94,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             .iter()
             .map(|kind| {
                 let (name, observed) = (kind.name(), session.namespaces.get(*kind));
-                let whose = if membership::is_hosts(context, *kind, observed) {
+                let whose = if membership::is_hosts(context, container, *kind, observed) {
                     " (the host's)"
                 } else {
                     ""

@@ -70,7 +70,9 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let leaked: Vec<_> = private
         .iter()
         .copied()
-        .filter(|kind| membership::is_hosts(context, *kind, process.namespaces.get(*kind)))
+        .filter(|kind| {
+            membership::is_hosts(context, container, *kind, process.namespaces.get(*kind))
+        })
         .collect();
     if leaked.is_empty() {
         sink.pass(Subject::process(process), || {

@@ -44,7 +44,7 @@ pub(super) fn expected(
     kind: NamespaceKind,
 ) -> Expected {
     match mode(container, pod, kind) {
-        Mode::Node => match context.state.host.get(kind) {
+        Mode::Node => match context.state.host_of(container).get(kind) {
             0 => Expected::Unknown("the host's namespaces are not known".to_owned()),
             inode => Expected::Inode(inode, "the host's".to_owned()),
         },
@@ -177,7 +177,7 @@ fn judge_container(
     let (name, observed) = (kind.name(), namespaces.get(kind));
     let subject = || Subject::process(process);
     let is_shared = *mode(container, pod, kind) == Mode::Pod;
-    let is_hosts = is_shared && is_hosts(context, kind, observed);
+    let is_hosts = is_shared && is_hosts(context, container, kind, observed);
     match expected(context, container, pod, kind) {
         Expected::Inode(inode, whose) if inode == observed && is_hosts => {
             sink.inconclusive(subject(), || {
@@ -274,9 +274,14 @@ impl Details {
     }
 }
 
-/// Whether a namespace is known to be the host's.
-pub(super) fn is_hosts(context: &Context<'_>, kind: NamespaceKind, inode: u32) -> bool {
-    inode != 0 && inode == context.state.host.get(kind)
+/// Whether a namespace is known to be what is the host's to a container.
+pub(super) fn is_hosts(
+    context: &Context<'_>,
+    container: &Container,
+    kind: NamespaceKind,
+    inode: u32,
+) -> bool {
+    inode != 0 && inode == context.state.host_of(container).get(kind)
 }
 
 /// Who has a namespace.
@@ -295,7 +300,7 @@ pub(super) fn holder(
     kind: NamespaceKind,
     inode: u32,
 ) -> Option<Holder> {
-    if is_hosts(context, kind, inode) {
+    if is_hosts(context, container, kind, inode) {
         return Some(Holder {
             whose: "the host's".to_owned(),
             since: None,

@@ -95,7 +95,9 @@ fn judge_holder(
         return;
     }
     // The node's network has the node's owner; and a wrong net namespace is PT105's or PT101's.
-    if pod.modes.net == Mode::Node || membership::is_hosts(context, NamespaceKind::Net, net) {
+    if pod.modes.net == Mode::Node
+        || membership::is_hosts(context, container, NamespaceKind::Net, net)
+    {
         sink.pass(subject(), || {
             details(format!(
                 "user {user} is the pod's own; its network is the host's"

@@ -156,3 +156,69 @@ fn a_child_that_is_found_before_the_runtime_is_the_runtime_too() {
     world.find(SHIM, ProcessId::default(), ROOT, HOST, "containerd");
     assert_eq!(world.role(id(40)), Role::Runtime);
 }
+
+#[test]
+fn the_host_of_a_container_is_what_its_own_runtime_is_in() {
+    let elsewhere = Namespaces { net: 40, ..HOST };
+    let mut world = World::taken_over();
+    let (far, helper) = (id(51), id(52));
+    world.find(
+        far,
+        ProcessId::default(),
+        ROOT,
+        elsewhere,
+        "containerd-shim",
+    );
+    world.declare_pod();
+    world.declare("app", ContainerKind::App, APP);
+    world.declare("late", ContainerKind::App, 12);
+    // What builds a container has another name, and may have joined something by then.
+    world.find(helper, far, ROOT, elsewhere, "runc:[0:PARENT]");
+    let joined = Namespaces {
+        net: 41,
+        ..inside(9)
+    };
+    let middle = world.fork(helper, 53, ROOT, joined, 53);
+    let init = world.fork(
+        middle,
+        54,
+        APP,
+        Namespaces {
+            net: 40,
+            ..inside(9)
+        },
+        1,
+    );
+    world.exec(init);
+    world.find(id(60), SHIM, 12, inside(8), "late");
+    let host = |name: &str| world.state.host_of(&world.state.containers[name]);
+    assert_eq!(host("app"), elsewhere);
+    assert_eq!(host("late"), HOST);
+    assert_eq!(
+        world.state.owner_of(40),
+        None,
+        "it is the node's, not the pod's"
+    );
+    assert_eq!(world.state.owner_of(9), Some(&"p".into()));
+}
+
+#[test]
+fn a_process_that_only_descends_from_a_runtime_through_a_container_has_none() {
+    let elsewhere = Namespaces { net: 40, ..HOST };
+    let mut world = World::taken_over();
+    let far = id(51);
+    world.find(
+        far,
+        ProcessId::default(),
+        ROOT,
+        elsewhere,
+        "containerd-shim",
+    );
+    world.declare_pod();
+    world.declare("app", ContainerKind::App, APP);
+    let init = world.fork(far, 54, APP, inside(9), 1);
+    world.exec(init);
+    let inner = world.fork(init, 55, APP, inside(9), 2);
+    assert!(world.get(init).outside.is_some());
+    assert_eq!(world.get(inner).outside, None);
+}
