@@ -235,6 +235,14 @@ impl Outcome {
             .collect()
     }
 
+    /// The names of the containers whose entrypoints ended, in that order.
+    #[must_use]
+    pub fn ended(&self) -> Vec<&str> {
+        let ends = self.lines.iter().filter(|line| line["event"] == "ended");
+        ends.filter_map(|line| line["container"]["name"].as_str())
+            .collect()
+    }
+
     /// Demands that these rules were broken and no other, and that nothing stayed unproven.
     ///
     /// # Panics
