@@ -1,0 +1,132 @@
+//! What `pause-trace ls` and `pause-trace inspect` show of pods of a real containerd, with and without eBPF.
+
+use std::process::{Command, Stdio};
+
+use nix::libc;
+use pause_trace_tests::{
+    Run,
+    lab::{Containerd, Version, image},
+    pause_trace,
+};
+use serde_json::{Value, json};
+
+fn look(lab: &Containerd, args: &[&str]) -> Run {
+    let mut command = Command::new(pause_trace());
+    let run: Run = lab
+        .node()
+        .output(command.args(args).stdin(Stdio::null()))
+        .into();
+    assert_eq!(run.code, Some(0), "{args:?}: {run:?}");
+    run
+}
+
+/// The line of a pod.
+#[track_caller]
+fn of<'a>(lines: &'a [Value], uid: &str) -> &'a Value {
+    let line = lines.iter().find(|line| line["pod"]["uid"] == uid);
+    line.unwrap_or_else(|| panic!("no {uid}: {lines:?}"))
+}
+
+#[test]
+fn pods_are_listed_and_inspected_as_they_are() {
+    let lab = Containerd::start(Version::V1);
+    lab.import(&image::workload());
+    let web = lab.pod("web").run();
+    let app = web.container("app").workload(["serve", "--port", "8080"]);
+    let app = app.start().settled_in(libc::SYS_accept4);
+    let side = web.container("side").workload(["no-reap"]);
+    let side = side.start().settled_in(libc::SYS_ppoll);
+    assert_eq!(side.exec(["/workload", "orphan", "2"]).exit_code, 0);
+    let host = lab.pod("host").host_network().run();
+    let agent = host.serve("agent");
+    let hostile = "\u{1b}[31m\u{202e}";
+    let odd = lab.pod("odd").annotation("note", hostile).run();
+
+    for more in [&[][..], &["--no-ebpf"]] {
+        let listed = look(&lab, &[&["ls", "--format", "json"], more].concat()).objects();
+        let line = of(&listed, web.uid());
+        assert_eq!(line["sandbox"], web.id(), "{line}");
+        assert_eq!(line["pause"]["pid"], web.pause_pid(), "{line}");
+        assert_eq!(line["containers"], 2, "{line}");
+        // Each entrypoint; one of them has two zombies.
+        assert_eq!(
+            (&line["members"], &line["zombies"]),
+            (&json!(2), &json!(2)),
+            "{line}"
+        );
+        assert_eq!(line["misfits"], json!([]), "{line}");
+        assert_eq!(line["ebpf"], more.is_empty(), "{line}");
+        let line = of(&listed, host.uid());
+        assert!(
+            line["host"]
+                .as_array()
+                .is_some_and(|host| host.contains(&"net".into())),
+            "{line}"
+        );
+        let line = of(&listed, odd.uid());
+        assert_eq!(line["containers"], 0, "{line}");
+
+        let seen = look(
+            &lab,
+            &[&["inspect", "default/web", "--format", "json"], more].concat(),
+        );
+        let seen = &seen.objects()[0];
+        let containers = seen["containers"].as_array().expect("a list");
+        let app = containers
+            .iter()
+            .find(|container| container["name"] == "app");
+        let app = app.unwrap_or_else(|| panic!("no app: {seen}"));
+        for (kind, is) in [
+            ("net", "same"),
+            ("ipc", "same"),
+            ("uts", "same"),
+            ("pid", "own"),
+        ] {
+            let namespace = &app["namespaces"][kind];
+            assert_eq!(
+                (&namespace["is"], &namespace["fits"]),
+                (&json!(is), &json!(true)),
+                "{seen}"
+            );
+        }
+        let listening = &seen["networks"][0]["listening"];
+        let ports: Vec<_> = listening
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|on| &on["port"])
+            .collect();
+        assert_eq!(ports, [8080], "{seen}");
+        let states: Vec<_> = containers
+            .iter()
+            .filter(|container| container["name"] == "side")
+            .flat_map(|side| side["processes"].as_array().into_iter().flatten())
+            .filter(|process| process["state"] == "Z")
+            .collect();
+        assert_eq!(states.len(), 2, "{seen}");
+
+        // What people read says the same.
+        let text = look(&lab, &[&["ls"], more].concat()).stdout;
+        assert!(
+            text.contains("default/web") && text.contains("default/host"),
+            "{text}"
+        );
+        let text = look(&lab, &[&["inspect", web.uid()], more].concat()).stdout;
+        assert!(text.contains("app") && text.contains("8080"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    let none = lab
+        .node()
+        .output(Command::new(pause_trace()).args(["inspect", "default/nobody"]));
+    let none = Run::from(none);
+    assert_eq!(none.code, Some(2), "{none:?}");
+    assert!(none.stderr.contains("default/nobody"), "{none:?}");
+
+    [app, side, agent]
+        .into_iter()
+        .for_each(pause_trace_tests::lab::Container::end);
+    [web, host, odd]
+        .into_iter()
+        .for_each(pause_trace_tests::lab::Pod::remove);
+}
