@@ -42,7 +42,7 @@ impl Traces {
     /// When something is left.
     #[track_caller]
     pub fn assert_restored(&self) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let now = Self::now();
             if now.is_within(self) {

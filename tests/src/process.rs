@@ -30,7 +30,7 @@ use nix::{
 };
 
 /// How long anything may take. Nothing here takes a thousandth of it on an idle machine.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Where a process runs.
 #[derive(Clone, Copy, Debug, PartialEq)]

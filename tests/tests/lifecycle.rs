@@ -133,10 +133,7 @@ fn ignores_the_stop(scene: &Scene, pod: Pod<'_>) {
     container.stop(SHORT);
     assert_eq!(container.exit_code(), Some(128 + libc::SIGKILL));
     let killed = scene.watch.await_finding(pod.uid(), "PT302");
-    assert!(
-        (2000..2500).contains(&span(&killed, "grace_ns")),
-        "{killed}"
-    );
+    assert!(span(&killed, "grace_ns") >= 2000, "{killed}");
     end(scene, pod).assert_broken(["PT301", "PT302"]);
 }
 

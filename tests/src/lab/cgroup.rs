@@ -15,7 +15,7 @@ use nix::{
 };
 
 /// How long killed processes may take to leave.
-const EMPTYING: Duration = Duration::from_secs(20);
+const EMPTYING: Duration = Duration::from_secs(60);
 
 /// A cgroup at the top of every hierarchy that is mounted.
 #[derive(Debug)]
