@@ -15,7 +15,7 @@ use super::{
     runtime::{CallError, Runtime},
 };
 use crate::{
-    event::{ContainerId, Fact, Mode, Modes, Namespaces, PodId, ProcessId, WaitStatus},
+    event::{ContainerId, Fact, Mode, Modes, Namespaces, PodId, ProcessId, Source, WaitStatus},
     live::{Core, Live},
     node::procfs::{self, SignalSets},
     reference::stage::PodKind,
@@ -242,6 +242,17 @@ impl Pod<'_> {
     /// The pause, once the kernel has reported it.
     pub(crate) async fn pause(&self) -> Result<Container, PlayError> {
         self.seen(&self.sandbox, "the pause").await
+    }
+
+    /// Waits until the runtime itself has said what it was asked for: a bundle that was read first tells only what it made of it.
+    pub(crate) async fn described(&self) -> Result<(), PlayError> {
+        let is_told = |core: &Core| {
+            let sandbox = core.state.containers.get(&*self.sandbox)?;
+            (sandbox.source == Source::Cri).then_some(())
+        };
+        self.play
+            .await_("the runtime's answer about the sandbox", is_told)
+            .await
     }
 
     /// A new sandbox instead of the one that counts, which is stopped, as a kubelet does when it has changed.

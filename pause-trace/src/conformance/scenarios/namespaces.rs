@@ -96,6 +96,7 @@ async fn pod(play: &Play<'_>, kind: PodKind) -> Result<String, PlayError> {
 async fn own_users(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::OwnUsers).await?;
     let app = pod.container("app", &["serve"]).await?;
+    pod.described().await?;
     // What a runtime does not know of a request it leaves out, and says nothing.
     let is_asked_for = pod.look(|core| {
         let pod = core.state.pods.get(&pod.id)?;
