@@ -208,6 +208,28 @@ impl Scene {
         cgroup
     }
 
+    /// Says of a container for which of its pod's sandboxes it was made, the first or a later one.
+    pub(crate) fn made_for(&mut self, container: &str, nth: usize) {
+        let mut facts: Vec<_> = self
+            .events
+            .iter_mut()
+            .filter_map(|event| match &mut event.fact {
+                Fact::Container(fact) => Some(fact),
+                _ => None,
+            })
+            .collect();
+        let mut sandboxes = facts
+            .iter()
+            .filter(|fact| fact.what == ContainerKind::Sandbox)
+            .map(|fact| fact.container.clone());
+        let sandbox = sandboxes.nth(nth);
+        for fact in &mut facts {
+            if *fact.container == *container {
+                fact.sandbox.clone_from(&sandbox);
+            }
+        }
+    }
+
     /// The namespaces that a container of the pod is to have.
     pub(crate) fn namespaces_for(&mut self, pod: &str, modes: &Modes) -> Namespaces {
         let pause = self.namespaces(self.pauses[pod]);

@@ -95,6 +95,19 @@ mod tests {
     }
 
     #[test]
+    fn of_two_sandboxes_at_once_the_containers_own_counts() {
+        for (made_for, outcome) in [(0, Outcome::Pass), (1, Outcome::Fail)] {
+            let mut scene = Scene::new();
+            let first = scene.pod("p");
+            let net = scene.namespaces(first).net;
+            scene.sandbox("p", |_| {});
+            scene.container_with("p", "a", Modes::plain(), |ns| ns.net = net);
+            scene.made_for("a", made_for);
+            scene.expect("PT101", &[outcome]);
+        }
+    }
+
+    #[test]
     fn the_hosts_namespace_is_right_for_a_host_network_pod_alone() {
         let mut scene = Scene::new();
         scene.pod_with(
