@@ -33,6 +33,14 @@ fn wrong_names_are_refused_with_a_suggestion() {
 }
 
 #[test]
+fn patience_is_a_small_whole_number() {
+    for factor in ["0", "1.5", "-3", "1000", "much"] {
+        let wanted = "not a whole number from 1 to 100";
+        assert_refused(&["check", &format!("--patience={factor}")], 2, wanted);
+    }
+}
+
+#[test]
 fn a_pause_that_is_no_program_is_refused_before_anything_runs() {
     assert_refused(
         &["check", "--pause", "/nonexistent"],
