@@ -231,6 +231,28 @@ fn doctor_finds_this_machine_fit() {
 }
 
 #[test]
+fn doctor_says_what_programs_cost_and_that_all_ways_agree() {
+    let run = run(["doctor", "--thorough", "--format", "json"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    let checks = run.objects();
+    let find = |name: &str| {
+        let found = checks.iter().find(|check| check["name"] == name);
+        found.unwrap_or_else(|| panic!("nothing is said of {name}: {run:#?}"))
+    };
+    assert_eq!(find("ways agree")["state"], "ok", "{run:#?}");
+    let verifier = find("verifier");
+    assert_eq!(verifier["state"], "ok", "{verifier:#}");
+    // At least one way there is, and its programs are among those that were measured.
+    let is_seen = |program: &str| verifier["numbers"][program].as_u64() > Some(0);
+    let ways = ["setns_fexit", "setns_kprobe", "setns_exit"];
+    assert!(
+        is_seen("fork") && ways.into_iter().any(is_seen),
+        "{verifier:#}"
+    );
+    assert!(find("BTF")["numbers"]["task_struct.pid"].is_u64());
+}
+
+#[test]
 fn without_the_kernels_types_it_says_so() {
     let hide = "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" check --scenario pod-plain";
     let output = Command::new("unshare")
