@@ -4,6 +4,7 @@
 //! results go to the second one, a JSON object a line: what the programs print, and around each of them what it is called and how
 //! it ended. The last line says how many there were. A machine that never says it was cut short.
 
+mod losses;
 mod mounts;
 
 use std::{
@@ -15,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use losses::LastLine;
 use nix::{
     sys::{
         reboot::{RebootMode, reboot},
@@ -25,7 +27,7 @@ use nix::{
 };
 
 /// What to do: the cgroup layout (`v1` or `v2`) in the first line, then a check a line: its name, a program and its
-/// arguments, with tabs between them.
+/// arguments, with tabs between them; or, after `!`, how the machine is to be lost.
 const PLAN: &str = "/plan";
 
 /// The second serial port.
@@ -54,13 +56,24 @@ fn work() -> Result<()> {
     mounts::cgroups(layout)?;
 
     let mut results = open_results()?;
-    let mut count = 0;
+    let (mut count, mut last_line) = (0, LastLine::Once);
     for check in checks.lines() {
+        if let Some(how) = check.strip_prefix('!') {
+            last_line = losses::lose(how)?;
+            continue;
+        }
         run(check, &mut results)?;
         count += 1;
     }
-    writeln!(results, r#"{{"type":"closed","checks":{count}}}"#)
-        .with_context(|| format!("write to {RESULTS}"))?;
+    let times = match last_line {
+        LastLine::Never => 0,
+        LastLine::Once => 1,
+        LastLine::Twice => 2,
+    };
+    for _ in 0..times {
+        writeln!(results, r#"{{"type":"closed","checks":{count}}}"#)
+            .with_context(|| format!("write to {RESULTS}"))?;
+    }
     tcdrain(&results).with_context(|| format!("wait for {RESULTS}"))
 }
 

@@ -19,6 +19,11 @@ macro_rules! offsets {
             /// Each field with the `struct.member.member` it stands for.
             pub const PATHS: &[&str] = &[$($path,)*];
 
+            /// Each offset with its path.
+            pub fn named(&self) -> [(&'static str, u32); Self::PATHS.len()] {
+                [$(($path, self.$field),)*]
+            }
+
             /// The offsets in the order of [`Offsets::PATHS`].
             pub fn from_slice(values: &[u32]) -> Option<Self> {
                 let mut values = values.iter().copied();

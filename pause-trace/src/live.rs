@@ -325,6 +325,11 @@ impl Live {
         self.changed.notify_waiters();
     }
 
+    /// The programs, and what they cost the kernel's verifier.
+    pub(crate) fn verified(&self) -> Vec<probe::Verified> {
+        probe::verified(&self.core.borrow().loaded)
+    }
+
     /// Looks at what is known now.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Core) -> T) -> T {
         look(&self.core.borrow())

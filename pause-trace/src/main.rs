@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     let mut args = env::args_os().skip(1);
     match args.next().as_deref().and_then(|part| part.to_str()) {
         Some(probe::HELPER) => probe::helper().into(),
+        Some(probe::ways::CALLER) => probe::ways::caller().into(),
         Some("__runtime") => reference::runtime::main(args),
         Some("__workload") => reference::workload::main(args),
         Some("__pause") => reference::broken_pause::main(args),

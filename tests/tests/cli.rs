@@ -33,6 +33,14 @@ fn wrong_names_are_refused_with_a_suggestion() {
 }
 
 #[test]
+fn patience_is_a_small_whole_number() {
+    for factor in ["0", "1.5", "-3", "1000", "much"] {
+        let wanted = "not a whole number from 1 to 100";
+        assert_refused(&["check", &format!("--patience={factor}")], 2, wanted);
+    }
+}
+
+#[test]
 fn a_pause_that_is_no_program_is_refused_before_anything_runs() {
     assert_refused(
         &["check", "--pause", "/nonexistent"],
@@ -220,6 +228,28 @@ fn doctor_finds_this_machine_fit() {
             .any(|check| check["name"] == "self-test" && check["state"] == "ok"),
         "{run:#?}"
     );
+}
+
+#[test]
+fn doctor_says_what_programs_cost_and_that_all_ways_agree() {
+    let run = run(["doctor", "--thorough", "--format", "json"]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    let checks = run.objects();
+    let find = |name: &str| {
+        let found = checks.iter().find(|check| check["name"] == name);
+        found.unwrap_or_else(|| panic!("nothing is said of {name}: {run:#?}"))
+    };
+    assert_eq!(find("ways agree")["state"], "ok", "{run:#?}");
+    let verifier = find("verifier");
+    assert_eq!(verifier["state"], "ok", "{verifier:#}");
+    // At least one way there is, and its programs are among those that were measured.
+    let is_seen = |program: &str| verifier["numbers"][program].as_u64() > Some(0);
+    let ways = ["setns_fexit", "setns_kprobe", "setns_exit"];
+    assert!(
+        is_seen("fork") && ways.into_iter().any(is_seen),
+        "{verifier:#}"
+    );
+    assert!(find("BTF")["numbers"]["task_struct.pid"].is_u64());
 }
 
 #[test]

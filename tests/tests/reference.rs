@@ -18,6 +18,33 @@ fn every_scenario_passes_and_nothing_is_lost() {
 }
 
 #[test]
+fn patience_stretches_limits_and_graces() {
+    let scenarios = "stop-blocked,killed-after-grace";
+    let run = run([
+        "check",
+        "--patience",
+        "2",
+        "--scenario",
+        scenarios,
+        "--format",
+        "json",
+    ]);
+    assert_eq!(run.code, Some(0), "{run:#?}");
+    for scenario in run.of_type("scenario") {
+        assert_eq!(scenario["verdict"], "pass", "{scenario:#}");
+    }
+    let proof = |scenario: &serde_json::Value| scenario["proof"].to_string();
+    let is_stretched = |text: String| text.contains("of 600 ms asked for");
+    assert!(
+        run.of_type("scenario")
+            .into_iter()
+            .map(|scenario| proof(&scenario))
+            .any(is_stretched),
+        "{run:#?}"
+    );
+}
+
+#[test]
 fn the_main_job_proves_itself_with_planted_faults() {
     let run = run(["run", "--once", "--format", "json"]);
     assert_eq!(run.code, Some(0), "{run:#?}");

@@ -12,7 +12,7 @@ use crate::{
     apt::{self, Package},
     cargo, deny, exit,
     libtest::{self, Counts},
-    runtimes, toolchain,
+    runtimes, toolchain, vm,
 };
 
 #[derive(clap::Args)]
@@ -34,7 +34,7 @@ struct Step {
     run: fn(&Args) -> Result<Done>,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step {
         name: "fmt",
         needs: &[],
@@ -89,6 +89,12 @@ const STEPS: [Step; 9] = [
         lint: false,
         run: test,
     },
+    Step {
+        name: "vm",
+        needs: &["toolchain"],
+        lint: true,
+        run: vm,
+    },
 ];
 
 /// Programs that the live tests run, and the Debian packages they are in.
@@ -98,7 +104,7 @@ const TEST_PROGRAMS: [(&str, Package); 1] = [("/usr/bin/catatonit", Package::any
 #[derive(Default)]
 struct Done {
     remark: String,
-    /// The test step's own counts; any other step counts as one.
+    /// The counts of steps that are tests; any other step counts as one.
     tests: Option<Counts>,
 }
 
@@ -256,6 +262,19 @@ fn test(args: &Args) -> Result<Done> {
         );
     }
     let remark = format!("{} passed, {} ignored", counts.passed, counts.ignored);
+    Ok(Done {
+        remark,
+        tests: Some(counts),
+    })
+}
+
+/// The program on kernels of distributions, in virtual machines.
+fn vm(_: &Args) -> Result<Done> {
+    let counts = vm::test()?;
+    if counts.failed > 0 {
+        bail!(libtest::Failed(counts));
+    }
+    let remark = format!("{} passed", counts.passed);
     Ok(Done {
         remark,
         tests: Some(counts),

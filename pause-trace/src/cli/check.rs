@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     conformance,
-    reference::{self, faults, image, pod::Pause, scenarios},
+    reference::{self, faults, image, patience::Patience, pod::Pause, scenarios},
     scenario::Scenario,
     text::{BOLD, Line, Look},
 };
@@ -54,6 +54,11 @@ pub(crate) struct Args {
     /// The image that its containers run [default: what `pause-trace image` calls it]
     #[arg(long, value_name = "REF", requires = "cri")]
     pub(crate) image: Option<String>,
+    /// Wait N times as long for everything, as an emulated machine needs: about 10
+    ///
+    /// Limits, grace periods and waits are all stretched, so that what is judged stays the same.
+    #[arg(long, value_name = "N", default_value_t)]
+    pub(crate) patience: Patience,
     #[command(flatten)]
     pub(crate) selection: Selection,
     #[command(flatten)]
@@ -99,6 +104,7 @@ impl Args {
             scenarios,
             pause,
             pause_args: self.pause_args.clone(),
+            patience: self.patience,
             inject: self.inject.is_some(),
         };
         verify::run(&plan, &self.selection, &self.output, global)
@@ -122,6 +128,7 @@ impl Args {
             socket: socket.clone(),
             image: self.image.clone().unwrap_or_else(default),
             scenarios,
+            patience: self.patience,
         };
         conform::run(&plan, &self.selection, &self.output, global)
     }

@@ -21,6 +21,7 @@ use crate::{
     live::Live,
     node::cgroup::Layout,
     pods::Follower,
+    reference::patience::Patience,
     rules,
     scenario::{SortedVerdicts, play},
     verdict::Verdict,
@@ -33,6 +34,7 @@ pub(super) struct Plan {
     pub(super) image: String,
     /// `None` for all that the runtime says it can play.
     pub(super) scenarios: Option<Vec<&'static Scenario>>,
+    pub(super) patience: Patience,
 }
 
 /// Plays a plan, and removes what it made, however it ends.
@@ -60,13 +62,15 @@ async fn play_all(
 
     let layout = Layout::discover()?;
     let options = session::options(&layout, global);
+    let limits = plan.patience.limits(scenario::LIMITS);
     let starting = async {
-        let live = Live::start(&options, scenario::LIMITS, |rule| selection.takes(rule)).await?;
+        let live = Live::start(&options, limits, |rule| selection.takes(rule)).await?;
         // Last: what is made from here on is removed by name.
-        let runtime = Runtime::open(plan.socket.clone(), &plan.image).await?;
+        let runtime = Runtime::open(plan.socket.clone(), &plan.image, plan.patience).await?;
         anyhow::Ok(Stage {
             live,
             runtime,
+            patience: plan.patience,
             verdicts: SortedVerdicts::default(),
         })
     };

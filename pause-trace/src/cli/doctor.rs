@@ -1,5 +1,7 @@
 //! `doctor`: what this kernel and node offer.
 
+use std::collections::BTreeMap;
+
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -14,6 +16,9 @@ pub(crate) struct Args {
     /// How to show it
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+    /// Also try every way to see setns and unshare, and compare what they report
+    #[arg(long)]
+    pub(crate) thorough: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -50,6 +55,9 @@ pub(crate) struct Check {
     pub(crate) fix: String,
     /// Without it nothing can run at all.
     pub(crate) required: bool,
+    /// What was measured, by name: offsets in bytes, instructions. Shown with `--verbose`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) numbers: BTreeMap<String, u64>,
 }
 
 impl Args {
@@ -57,9 +65,9 @@ impl Args {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let checks = &runtime.block_on(examine(global));
+        let checks = &runtime.block_on(examine(global, self.thorough));
         let text = match self.format {
-            Format::Text => shown(global.look(), checks),
+            Format::Text => shown(global.look(), checks, global.verbose),
             Format::Json => json(checks)?,
         };
         print(&text)?;
@@ -82,7 +90,7 @@ fn exit(checks: &[Check]) -> Exit {
     }
 }
 
-fn shown(look: Look, checks: &[Check]) -> String {
+fn shown(look: Look, checks: &[Check], verbose: bool) -> String {
     let name = checks
         .iter()
         .map(|check| check.name.chars().count())
@@ -103,6 +111,11 @@ fn shown(look: Look, checks: &[Check]) -> String {
             .pad(name)
             .push(&check.detail);
         text.push_str(&line.end());
+        for (name, number) in check.numbers.iter().filter(|_| verbose) {
+            let mut line = Line::new(look);
+            line.pad(4).paint(DIM, &format!("{number:>8}  {name}"));
+            text.push_str(&line.end());
+        }
         for (what, sentence) in [("", &check.consequence), ("to do: ", &check.fix)] {
             let width = look
                 .width
@@ -164,6 +177,7 @@ mod tests {
             consequence: told("PT402 stays inconclusive"),
             fix: told("boot a kernel with CONFIG_DEBUG_INFO_BTF=y"),
             required,
+            numbers: BTreeMap::new(),
         }
     }
 
@@ -181,13 +195,14 @@ mod tests {
 
 what rests on what is missing stays unproven · 1 ok, 0 degraded, 1 missing
 ";
-        assert_eq!(shown(PLAIN, &checks), expected);
+        assert_eq!(shown(PLAIN, &checks, false), expected);
         let narrow = shown(
             Look {
                 width: Some(34),
                 ..PLAIN
             },
             &checks,
+            false,
         );
         assert!(
             narrow.contains("    to do: boot a kernel with\n           CONFIG_DEBUG_INFO_BTF=y\n"),
@@ -216,5 +231,21 @@ what rests on what is missing stays unproven · 1 ok, 0 degraded, 1 missing
         let text = json(&[check("BTF", State::Ok, true)]).expect("checks are JSON");
         let expected = r#"{"name":"BTF","state":"ok","detail":"tp_btf","consequence":"","fix":"","required":true}"#;
         assert_eq!(text, format!("{expected}\n"));
+    }
+
+    #[test]
+    fn numbers_are_shown_to_those_who_ask() {
+        let checks = [Check {
+            numbers: [("task_struct.pid".to_owned(), 2464)].into(),
+            ..check("BTF", State::Ok, true)
+        }];
+        assert!(!shown(PLAIN, &checks, false).contains("task_struct"));
+        let text = shown(PLAIN, &checks, true);
+        assert!(text.contains("        2464  task_struct.pid\n"), "{text}");
+        let text = json(&checks).expect("checks are JSON");
+        assert!(
+            text.ends_with("\"numbers\":{\"task_struct.pid\":2464}}\n"),
+            "{text}"
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! What `doctor` looks at: each thing is tried, not inferred from a version.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+mod programs;
+
+use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use nix::{sys::utsname::uname, unistd::Uid};
 
@@ -13,13 +15,13 @@ use crate::{
     event::Kind,
     live::Live,
     node::cgroup::Layout,
-    probe::{self, Types},
+    probe::{self, Types, Verified},
     rules,
     state::Limits,
 };
 
 /// Everything that a verdict rests on.
-pub(super) async fn examine(global: &Global) -> Vec<Check> {
+pub(super) async fn examine(global: &Global, thorough: bool) -> Vec<Check> {
     let mut checks = vec![kernel(), privileges(), pid_namespace(), types()];
     let layout = Layout::discover();
     checks.push(match &layout {
@@ -45,7 +47,15 @@ pub(super) async fn examine(global: &Global) -> Vec<Check> {
             .iter()
             .all(|check| check.state != State::Missing || !check.required)
     {
-        checks.extend(hooks(&layout, global).await);
+        let (hooks, verified) = hooks(&layout, global).await;
+        checks.extend(hooks);
+        let mut verified = verified.unwrap_or_default();
+        if thorough {
+            checks.extend(programs::ways(&layout, global, &mut verified).await);
+        }
+        if !verified.is_empty() {
+            checks.push(programs::cost(&verified));
+        }
     }
     checks
 }
@@ -58,6 +68,7 @@ fn ok(name: &str, detail: &str) -> Check {
         consequence: String::new(),
         fix: String::new(),
         required: true,
+        numbers: BTreeMap::new(),
     }
 }
 
@@ -149,7 +160,17 @@ fn pid_namespace() -> Check {
 fn types() -> Check {
     let layout = Types::read(probe::VMLINUX).and_then(|types| types.layout(None));
     match layout {
-        Ok(_) => ok("BTF", probe::VMLINUX),
+        Ok(layout) => {
+            let offsets = layout.offsets.named();
+            let detail = format!("{}, {} offsets", probe::VMLINUX, offsets.len());
+            Check {
+                numbers: offsets
+                    .into_iter()
+                    .map(|(path, offset)| (path.to_owned(), offset.into()))
+                    .collect(),
+                ..ok("BTF", &detail)
+            }
+        }
         Err(error) => missing(
             "BTF",
             &error.to_string(),
@@ -173,7 +194,8 @@ fn tracefs() -> Check {
     }
 }
 
-async fn hooks(layout: &Layout, global: &Global) -> Vec<Check> {
+/// The hooks, and what their programs cost the verifier, if they could be loaded.
+async fn hooks(layout: &Layout, global: &Global) -> (Vec<Check>, Option<Vec<Verified>>) {
     let live = match Live::start(&session::options(layout, global), Limits::REFERENCE, |_| {
         true
     })
@@ -181,13 +203,14 @@ async fn hooks(layout: &Layout, global: &Global) -> Vec<Check> {
     {
         Ok(live) => live,
         Err(error) => {
-            return vec![missing(
+            let refused = missing(
                 "eBPF",
                 &error.to_string(),
                 "nothing can be seen",
                 "see the message",
                 true,
-            )];
+            );
+            return (vec![refused], None);
         }
     };
     let mut checks: Vec<_> = live
@@ -207,7 +230,7 @@ async fn hooks(layout: &Layout, global: &Global) -> Vec<Check> {
         })
         .collect();
     checks.push(ok("self-test", "the records of a known process are right"));
-    checks
+    (checks, Some(live.verified()))
 }
 
 /// The rules that stay inconclusive without a kind of record.

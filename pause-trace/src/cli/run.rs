@@ -10,7 +10,7 @@ use super::{
     verify,
     watch::{self, Node, Pods, Runtime},
 };
-use crate::reference::{self, faults, pod::Pause, scenarios};
+use crate::reference::{self, faults, patience::Patience, pod::Pause, scenarios};
 
 /// Faults of three kinds that a run plants to show that they would be found.
 const SELF_PROOF: [&str; 3] = ["own-net", "ignores-term", "pause-no-reap"];
@@ -47,6 +47,7 @@ impl Args {
             scenarios: scenarios::all().chain(proof).collect(),
             pause: Pause::Image(reference::pause_binary()),
             pause_args: Vec::new(),
+            patience: Patience::default(),
             inject: false,
         };
         self.selection.validate()?;

@@ -14,6 +14,7 @@ use crate::{
     live::Live,
     node::cgroup::Layout,
     reference::{
+        patience::Patience,
         pod::Pause,
         scenario::{self, Scenario},
         stage::Stage,
@@ -29,6 +30,7 @@ pub(super) struct Plan {
     pub(super) scenarios: Vec<&'static Scenario>,
     pub(super) pause: Pause,
     pub(super) pause_args: Vec<String>,
+    pub(super) patience: Patience,
     /// A fault's findings are violations, rather than the proof that it is found.
     pub(super) inject: bool,
 }
@@ -64,13 +66,15 @@ pub(super) async fn play_all(
 
     let layout = Layout::discover()?;
     let options = session::options(&layout, global);
-    let live = Live::start(&options, Limits::REFERENCE, |rule| selection.takes(rule));
+    let limits = plan.patience.limits(Limits::REFERENCE);
+    let live = Live::start(&options, limits, |rule| selection.takes(rule));
     let live = tokio::select! {
         live = live => live?,
         () = &mut interrupted => return Ok((End::Interrupted, None)),
     };
     let mut tale = Tale::new(plan.inject, plan.scenarios.len());
-    let stage = Stage::new(live, layout, plan.pause.clone(), plan.pause_args.clone());
+    let pause = (plan.pause.clone(), plan.pause_args.clone());
+    let stage = Stage::new(live, layout, pause, plan.patience);
     let told = console
         .hello(&session::hello(&stage.live))
         .and_then(|()| console.flush());

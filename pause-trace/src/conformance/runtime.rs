@@ -15,7 +15,7 @@ use pause_trace_cri::{
 use tokio::{net::UnixStream, sync::oneshot, task::JoinHandle};
 
 use super::{leftovers, mark::Mark};
-use crate::event::escape;
+use crate::{event::escape, reference::patience::Patience};
 
 /// How long is waited for an answer. A runtime that takes longer is taken for one that hangs, and not asked again.
 const TIMEOUTS: Timeouts = Timeouts {
@@ -53,8 +53,12 @@ pub(crate) enum CallError {
 
 impl Runtime {
     /// Sees that a runtime is there and can make pods of an image, and removes what an earlier run has left.
-    pub(crate) async fn open(socket: Socket, image: &str) -> Result<Self> {
-        let client = Client::connect(socket).with_timeouts(TIMEOUTS);
+    pub(crate) async fn open(socket: Socket, image: &str, patience: Patience) -> Result<Self> {
+        let timeouts = Timeouts {
+            query: patience.of(TIMEOUTS.query),
+            change: patience.of(TIMEOUTS.change),
+        };
+        let client = Client::connect(socket).with_timeouts(timeouts);
         let (_, version) = client.version().await.map_err(failed)?;
         let name = format!(
             "{} {}",

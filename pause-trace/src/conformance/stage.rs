@@ -18,7 +18,7 @@ use crate::{
     event::{ContainerId, Fact, Mode, Modes, Namespaces, PodId, ProcessId, Source, WaitStatus},
     live::{Core, Live},
     node::procfs::{self, SignalSets},
-    reference::stage::PodKind,
+    reference::{patience::Patience, stage::PodKind},
     scenario::SortedVerdicts,
     verdict::Verdict,
 };
@@ -58,6 +58,7 @@ pub(crate) enum PlayError {
 pub(crate) struct Stage {
     pub(crate) live: Live,
     pub(crate) runtime: Runtime,
+    pub(crate) patience: Patience,
     pub(crate) verdicts: SortedVerdicts,
 }
 
@@ -105,14 +106,20 @@ impl<'a> Play<'a> {
         &self.stage.runtime
     }
 
+    /// A time that is told for hardware, on this machine.
+    fn patience(&self, time: Duration) -> Duration {
+        self.stage.patience.of(time)
+    }
+
     async fn await_<T>(
         &self,
         what: &str,
         look: impl FnMut(&Core) -> Option<T>,
     ) -> Result<T, PlayError> {
-        tokio::time::timeout(DEADLINE, self.stage.live.until(look))
+        let limit = self.patience(DEADLINE);
+        tokio::time::timeout(limit, self.stage.live.until(look))
             .await
-            .map_err(|_| PlayError::Silent(format!("{what} within {DEADLINE:?}")))
+            .map_err(|_| PlayError::Silent(format!("{what} within {limit:?}")))
     }
 
     /// Waits until a rule has found what is wrong with one of the pods.
@@ -128,9 +135,10 @@ impl<'a> Play<'a> {
                 changed.await;
             }
         };
+        let limit = self.patience(DEADLINE);
         let silent =
-            |_| PlayError::Unexpected(format!("{rule} has found nothing within {DEADLINE:?}"));
-        tokio::time::timeout(DEADLINE, wait).await.map_err(silent)
+            |_| PlayError::Unexpected(format!("{rule} has found nothing within {limit:?}"));
+        tokio::time::timeout(limit, wait).await.map_err(silent)
     }
 
     /// A pod with its sandbox up.
@@ -344,7 +352,8 @@ impl Pod<'_> {
                 tokio::time::sleep(PERIOD).await;
             }
         };
-        tokio::time::timeout(DEADLINE, ready).await.map_err(|_| {
+        let limit = self.play.patience(DEADLINE);
+        tokio::time::timeout(limit, ready).await.map_err(|_| {
             PlayError::Unexpected(format!(
                 "workload {} (pid {pid}) does not settle",
                 behaviour.join(" ")
@@ -387,7 +396,7 @@ impl Pod<'_> {
         let ExecOutput { exit_code, .. } = self
             .play
             .runtime()
-            .exec(&container.id, &command, SESSION)
+            .exec(&container.id, &command, self.play.patience(SESSION))
             .await?;
         if exit_code != 0 {
             let why = format!("workload {} ended with {exit_code}", behaviour.join(" "));
@@ -408,6 +417,7 @@ impl Pod<'_> {
     }
 
     async fn stop_one(&self, container: &str, grace: Duration) -> Result<(), PlayError> {
+        let grace = self.play.patience(grace);
         self.play.stage.live.inject(Fact::ContainerStopping {
             container: container.into(),
             grace: grace.as_nanos() as u64,
@@ -433,7 +443,8 @@ impl Pod<'_> {
         let runtime = self.play.runtime();
         // The kernel says first that it has ended. A runtime that does not know it yet refuses to remove it, and one that is
         // told to stop it waits until it does.
-        runtime.stop_container(&container.id, GRACE).await?;
+        let grace = self.play.patience(GRACE);
+        runtime.stop_container(&container.id, grace).await?;
         Ok(runtime.remove_container(&container.id).await?)
     }
 

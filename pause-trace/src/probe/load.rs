@@ -70,6 +70,9 @@ pub(crate) enum NamespaceHook {
 }
 
 impl NamespaceHook {
+    /// The best first.
+    pub(crate) const ALL: [Self; 3] = [Self::Fentry, Self::Kprobe, Self::Tracepoint];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Fentry => "fentry",
@@ -201,11 +204,7 @@ fn load_iterator(ebpf: &mut Ebpf, btf: &Btf) -> anyhow::Result<()> {
 /// setns and unshare, by the cheapest way that this kernel allows.
 fn attach_namespaces(ebpf: &mut Ebpf, btf: &Btf, only: Option<NamespaceHook>) -> Hook {
     let mut reasons = Vec::new();
-    for way in [
-        NamespaceHook::Fentry,
-        NamespaceHook::Kprobe,
-        NamespaceHook::Tracepoint,
-    ] {
+    for way in NamespaceHook::ALL {
         if only.is_some_and(|only| only != way) {
             continue;
         }

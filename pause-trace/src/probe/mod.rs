@@ -7,9 +7,12 @@ mod log;
 mod raw;
 mod ring;
 mod self_test;
+mod verifier;
+pub(crate) mod ways;
 
 pub(crate) use btf::{Types, VMLINUX};
 pub(crate) use load::{Hook, LoadError, Loaded, NamespaceHook, Options, load};
 pub(crate) use log::show as show_log;
 pub(crate) use ring::{Readiness, Rings, now};
 pub(crate) use self_test::{HELPER, helper, self_test};
+pub(crate) use verifier::{MOST_INSTRUCTIONS, Verified, verified};

@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 
+use super::patience::Patience;
 use super::protocol::{
     EnterCgroup, Failure, Join, OnTerm, Owned, Plan, Program, Sender, Status, ToRuntime,
 };
@@ -27,7 +28,7 @@ use plan::environment;
 pub(crate) use plan::{ContainerPlan, Pause, PidMode, PodPlan};
 
 /// How long the end of a process is waited for, unless told otherwise.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Why something about the reference pod did not work.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +127,7 @@ pub(crate) struct Pod {
     // Dropped in this order: the runtime first, which takes the processes and cgroups; then what it may have left.
     client: Client,
     cgroups: Vec<Cgroup>,
+    patience: Patience,
     layout: Layout,
     plan: PodPlan,
     uid: String,
@@ -139,8 +141,12 @@ pub(crate) struct Pod {
 
 impl Pod {
     /// Starts the pod's runtime, makes the cgroups and chooses the ids. Nothing of the pod runs yet.
-    pub(crate) async fn prepare(layout: &Layout, plan: PodPlan) -> Result<Self, PodError> {
-        let client = Client::start()?;
+    pub(crate) async fn prepare(
+        layout: &Layout,
+        plan: PodPlan,
+        patience: Patience,
+    ) -> Result<Self, PodError> {
+        let client = Client::start(patience)?;
         let uid = random_uuid()?;
         let top = Layout::unique_name().map_err(PodError::Cgroup)?;
         let cgroup_name = format!("{top}/pod{uid}");
@@ -157,6 +163,7 @@ impl Pod {
         };
         let mut pod = Self {
             client,
+            patience,
             cgroups: Vec::new(),
             layout: layout.clone(),
             plan,
@@ -381,7 +388,8 @@ impl Pod {
             Some(agent) => {
                 // Segments and queues of the host's ipc namespace would outlive the pod.
                 let host_ipc = self.plan.sandbox.ipc == Join::Host || plan.ipc == Join::Host;
-                let agent = Agent::new(name, agent, host_ipc.then(|| self.client.handle()))?;
+                let remover = host_ipc.then(|| self.client.handle());
+                let agent = Agent::new(name, agent, remover, self.patience)?;
                 if !plan.hold {
                     agent.ready().await?;
                 }
@@ -437,9 +445,9 @@ impl Pod {
         self.client.call(request, Vec::new()).await.map(drop)
     }
 
-    /// Waits until the runtime has reaped a process, for five seconds.
+    /// Waits until the runtime has reaped a process, for five seconds of patience.
     pub(crate) async fn exited(&self, pid: i32) -> Result<Status, PodError> {
-        self.exited_within(pid, DEADLINE).await
+        self.exited_within(pid, self.patience.of(DEADLINE)).await
     }
 
     /// Waits until the runtime has reaped a process.

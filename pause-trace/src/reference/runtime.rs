@@ -28,6 +28,7 @@ use nix::sys::socket::MsgFlags;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::patience::Patience;
 use super::protocol::{
     self, Call, Done, Exit, Failure, FromRuntime, Owned, Sender, Status, Step, ToRuntime,
 };
@@ -42,8 +43,15 @@ const EXITS_A_MESSAGE: usize = 500;
 const ENDING: Duration = Duration::from_secs(5);
 
 /// Runs until the loader closes the socket.
-pub(crate) fn main(_args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match Runtime::start().and_then(Runtime::serve) {
+///
+/// Its one argument says how patient the check is.
+pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let patience = args
+        .into_iter()
+        .next()
+        .and_then(|text| text.to_str()?.parse().ok())
+        .unwrap_or_default();
+    match Runtime::start(patience).and_then(Runtime::serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("pause-trace: the reference pod's runtime failed to {error:#}");
@@ -55,6 +63,7 @@ pub(crate) fn main(_args: impl IntoIterator<Item = OsString>) -> ExitCode {
 struct Runtime {
     control: OwnedFd,
     signals: SignalFd,
+    patience: Patience,
     files: spawn::Files,
     /// What it started and has not reaped: their pids cannot be used again.
     children: HashSet<Pid>,
@@ -68,7 +77,7 @@ struct Runtime {
 }
 
 impl Runtime {
-    fn start() -> Result<Self, Failure> {
+    fn start(patience: Patience) -> Result<Self, Failure> {
         sys::close_others_on_exec().step("mark open files")?;
         let null = fs::File::options()
             .read(true)
@@ -103,6 +112,7 @@ impl Runtime {
         Ok(Self {
             control,
             signals,
+            patience,
             files: spawn::Files { null, workload },
             children: HashSet::new(),
             held: HashMap::new(),
@@ -166,7 +176,7 @@ impl Runtime {
                 Ok(Done::default())
             }
             ToRuntime::Spawn(plan) => {
-                let spawned = spawn::spawn(&plan, fds, &self.files)?;
+                let spawned = spawn::spawn(&plan, fds, &self.files, self.patience)?;
                 self.children.insert(spawned.pid);
                 if let Some(link) = spawned.held {
                     self.held.insert(spawned.pid, link);
@@ -294,7 +304,7 @@ impl Runtime {
     /// namespace have been reaped (`zap_pid_ns_processes`), and some of those are our children: waiting for a cgroup to
     /// empty without reaping would be a deadlock.
     fn clean_up(mut self) {
-        let until = Instant::now() + ENDING;
+        let until = Instant::now() + self.patience.of(ENDING);
         for owned in &self.owned {
             if let Owned::Cgroup(directory) = owned
                 && let Err(error) = cgroup::kill(directory)

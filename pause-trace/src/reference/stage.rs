@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::{
     broken_pause::{Broken, READY},
+    patience::Patience,
     pod::{self, Pause, PodError, PodPlan, Prepared},
     protocol::{Answer, Join, Request, Status},
 };
@@ -50,16 +51,23 @@ pub(crate) struct Stage {
     pub(crate) pause: Pause,
     /// What the pause is started with, beside its name.
     pub(crate) pause_args: Vec<String>,
+    pub(crate) patience: Patience,
     pub(crate) verdicts: SortedVerdicts,
 }
 
 impl Stage {
-    pub(crate) fn new(live: Live, layout: Layout, pause: Pause, pause_args: Vec<String>) -> Self {
+    pub(crate) fn new(
+        live: Live,
+        layout: Layout,
+        (pause, pause_args): (Pause, Vec<String>),
+        patience: Patience,
+    ) -> Self {
         Self {
             live,
             layout,
             pause,
             pause_args,
+            patience,
             verdicts: SortedVerdicts::default(),
         }
     }
@@ -109,7 +117,7 @@ impl<'a> Play<'a> {
         what: &str,
         look: impl FnMut(&Core) -> Option<T>,
     ) -> Result<T, StageError> {
-        tokio::time::timeout(DEADLINE, self.live().until(look))
+        tokio::time::timeout(self.stage.patience.of(DEADLINE), self.live().until(look))
             .await
             .map_err(|_| StageError::Silent(what.to_owned()))
     }
@@ -130,9 +138,10 @@ impl<'a> Play<'a> {
                 changed.await;
             }
         };
+        let limit = self.stage.patience.of(DEADLINE);
         let silent =
-            |_| StageError::Unexpected(format!("{rule} has found nothing within {DEADLINE:?}"));
-        tokio::time::timeout(DEADLINE, wait).await.map_err(silent)
+            |_| StageError::Unexpected(format!("{rule} has found nothing within {limit:?}"));
+        tokio::time::timeout(limit, wait).await.map_err(silent)
     }
 
     /// A pod whose pause breaks a promise, with its sandbox up. Its pause is ready, and the one to blame.
@@ -185,7 +194,8 @@ impl<'a> Play<'a> {
             Pause::Image(_) | Pause::Broken(_) => None,
             Pause::File(path) => Some(Text::new(&path.to_string_lossy())),
         };
-        let pod = pod::Pod::prepare(&self.stage.layout, plan).await?;
+        let patience = self.stage.patience;
+        let pod = pod::Pod::prepare(&self.stage.layout, plan, patience).await?;
         let id: PodId = pod.uid().into();
         self.pods.borrow_mut().push(id.clone());
         let runtime = pod.runtime_pid() as u32;
@@ -207,6 +217,7 @@ impl<'a> Play<'a> {
         }));
         let pod = ReferencePod {
             live: self.live(),
+            patience,
             pod: Some(pod),
             id,
             modes,
@@ -284,7 +295,7 @@ impl PodKind {
 
 /// Waits until a pause has come to rest: a signal that comes before it has set its handlers is not its fault. No event
 /// tells of that, and on a busy machine it takes longer than the first signal does.
-async fn at_rest(pause: ProcessId) {
+async fn at_rest(pause: ProcessId, patience: Patience) {
     const LONGEST: Duration = Duration::from_secs(1);
     let rests = async {
         while !procfs::is_at_rest(pause.pid) {
@@ -292,12 +303,13 @@ async fn at_rest(pause: ProcessId) {
         }
     };
     // One that never rests is judged as it is.
-    let _ = tokio::time::timeout(LONGEST, rests).await;
+    let _ = tokio::time::timeout(patience.of(LONGEST), rests).await;
 }
 
 /// A pod that the verifier knows of.
 pub(crate) struct ReferencePod<'a> {
     live: &'a Live,
+    pub(crate) patience: Patience,
     /// Taken when it is removed.
     pod: Option<pod::Pod>,
     pub(crate) id: PodId,
@@ -346,7 +358,7 @@ impl ReferencePod<'_> {
         what: &str,
         look: impl FnMut(&Core) -> Option<T>,
     ) -> Result<T, StageError> {
-        tokio::time::timeout(DEADLINE, self.live.until(look))
+        tokio::time::timeout(self.patience.of(DEADLINE), self.live.until(look))
             .await
             .map_err(|_| StageError::Silent(what.to_owned()))
     }
@@ -395,7 +407,7 @@ impl ReferencePod<'_> {
                 core.state.containers.get(&sandbox)?.init
             })
             .await?;
-        at_rest(pause).await;
+        at_rest(pause, self.patience).await;
         Ok(pause)
     }
 
@@ -551,8 +563,10 @@ impl ReferencePod<'_> {
         .await
     }
 
-    /// An orderly stop of the whole pod: SIGTERM to the containers, SIGKILL after the grace, then the pause.
+    /// An orderly stop of the whole pod: SIGTERM to the containers, SIGKILL after the grace (as long as this machine makes it),
+    /// then the pause.
     pub(crate) async fn stop(&mut self, grace: Duration) -> Result<Vec<pod::Stopped>, StageError> {
+        let grace = self.patience.of(grace);
         let grace_ns = grace.as_nanos() as u64;
         self.live.inject(Fact::PodStopping {
             pod: self.id.clone(),
@@ -562,12 +576,14 @@ impl ReferencePod<'_> {
         Ok(stopped)
     }
 
-    /// Stops one container as a runtime does; gives how it ended and whether it had to be killed.
+    /// Stops one container as a runtime does, with a grace as long as this machine makes it; gives how it ended and whether it
+    /// had to be killed.
     pub(crate) async fn stop_container(
         &mut self,
         container: &Started,
         grace: Duration,
     ) -> Result<(Status, bool), StageError> {
+        let grace = self.patience.of(grace);
         let grace_ns = grace.as_nanos() as u64;
         self.live.inject(Fact::ContainerStopping {
             container: container.id.clone(),

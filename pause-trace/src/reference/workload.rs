@@ -34,7 +34,7 @@ use crate::sys;
 use family::Family;
 
 /// How long an agent waits for the other one. Both are on the same loopback interface.
-const PEER: Duration = Duration::from_secs(2);
+const PEER: Duration = Duration::from_secs(10);
 
 /// The longest nonce that is echoed.
 const LONGEST_NONCE: usize = 256;

@@ -6,11 +6,8 @@ use nix::libc::{
 
 use crate::{
     rules::prelude::*,
-    state::{State, Stop},
+    state::{Limits, State, Stop},
 };
-
-/// A process that exits so soon after it took a signal did so because of it; in ns.
-pub(super) const AT_ONCE: Ktime = 100_000_000;
 
 /// Most processes that one verdict lists.
 pub(super) const MAX_LISTED: usize = 8;
@@ -98,7 +95,11 @@ pub(super) enum Cause<'a> {
 }
 
 /// Why a pause ended; `None` while it lives.
-pub(super) fn cause<'a>(pause: &'a Process, container: &Container) -> Option<Cause<'a>> {
+pub(super) fn cause<'a>(
+    pause: &'a Process,
+    container: &Container,
+    limits: &Limits,
+) -> Option<Cause<'a>> {
     let ended = pause.ended?;
     if let Some(signal) = ended.status.signal() {
         let by = fatal(pause);
@@ -122,7 +123,7 @@ pub(super) fn cause<'a>(pause: &'a Process, container: &Container) -> Option<Cau
             && ended
                 .time
                 .saturating_sub(received.handled.unwrap_or(received.time))
-                <= AT_ONCE
+                <= limits.reaction
     };
     let others = pause.others.iter().map(|other| &other.last);
     let last = pause

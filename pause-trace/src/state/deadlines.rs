@@ -21,6 +21,8 @@ pub(crate) struct Limits {
     pub(crate) pin: Ktime,
     /// From a container's first exec to its being known.
     pub(crate) identity: Ktime,
+    /// From taking a signal to an end that still counts as its doing.
+    pub(crate) reaction: Ktime,
     /// Most zombies a pod may have at once.
     pub(crate) zombies: u32,
 }
@@ -35,6 +37,7 @@ impl Limits {
         removal: 10_000_000_000,
         pin: 120_000_000_000,
         identity: 10_000_000_000,
+        reaction: 100_000_000,
         zombies: 64,
     };
 
@@ -47,8 +50,25 @@ impl Limits {
         removal: 1_000_000_000,
         pin: 1_000_000_000,
         identity: 1_000_000_000,
+        reaction: 100_000_000,
         zombies: 64,
     };
+
+    /// For a machine on which everything takes that many times as long.
+    pub(crate) fn times(self, factor: u32) -> Self {
+        let times = |limit: Ktime| limit.saturating_mul(factor.into());
+        Self {
+            zombie: times(self.zombie),
+            stop: times(self.stop),
+            init: times(self.init),
+            teardown: times(self.teardown),
+            removal: times(self.removal),
+            pin: times(self.pin),
+            identity: times(self.identity),
+            reaction: times(self.reaction),
+            zombies: self.zombies,
+        }
+    }
 }
 
 /// What is looked at again later.

@@ -1,62 +1,15 @@
-//! The table of kernels and checks, on a terminal and in `docs/kernels.md`.
+//! The table of kernels and what was checked on them, on a terminal and in `docs/kernels.md`.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::guest::Check;
-
-/// What one check came to on one kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cell {
-    passed: bool,
-    /// Scenarios that passed, of how many.
-    scenarios: (u64, u64),
-    verdicts: u64,
-    seconds: u64,
-    /// How setns and unshare were seen.
-    way: String,
-    /// What did not pass.
-    pub(crate) troubles: Vec<String>,
-}
-
-impl Cell {
-    pub(crate) fn of(check: &Check) -> Self {
-        Self {
-            passed: check.passed(),
-            scenarios: (check.scenarios.pass, check.scenarios.all()),
-            verdicts: check.verdicts.pass,
-            seconds: check.duration_ns / 1_000_000_000,
-            way: check.way.clone(),
-            troubles: check.troubles.clone(),
-        }
-    }
-
-    /// For the reader who waits.
-    pub(crate) fn words(&self) -> String {
-        let (passed, all) = self.scenarios;
-        let word = if self.passed { "ok" } else { "FAILED" };
-        format!(
-            "{word}: {passed} of {all} scenarios, {} verdicts passed, {} s, by {}",
-            self.verdicts, self.seconds, self.way
-        )
-    }
-
-    fn short(&self) -> String {
-        let (passed, all) = self.scenarios;
-        if self.passed {
-            format!("✓ {passed}")
-        } else {
-            format!("✗ {passed}/{all}")
-        }
-    }
-}
+use super::judge::Cell;
 
 /// A kernel and what was checked on it.
 #[derive(Debug)]
 struct Row {
     kernel: String,
     package: String,
-    /// As the kernel itself says.
-    release: String,
+    /// By column.
     cells: Vec<(String, Cell)>,
 }
 
@@ -66,42 +19,33 @@ pub(crate) struct Matrix {
     rows: Vec<Row>,
 }
 
+/// Offsets that differ between kernels for a reason that a reader may know.
+const OFFSETS: [&str; 6] = [
+    "task_struct.pid",
+    "task_struct.start_boottime",
+    "task_struct.nsproxy",
+    "task_struct.cgroups",
+    "net.ns.inum",
+    "pid_namespace.ns.inum",
+];
+
 impl Matrix {
     /// What is added from now on is of this kernel.
     pub(crate) fn begin(&mut self, kernel: &str, package: String) {
         self.rows.push(Row {
             kernel: kernel.into(),
             package,
-            release: String::new(),
             cells: Vec::new(),
         });
     }
 
-    pub(crate) fn add(&mut self, check: &str, release: &str, cell: Cell) {
+    pub(crate) fn add(&mut self, column: &str, cell: Cell) {
         let Some(row) = self.rows.last_mut() else {
             return;
         };
-        if !release.is_empty() {
-            release.clone_into(&mut row.release);
-        }
-        row.cells.push((check.into(), cell));
-    }
-
-    /// A check that the machine did not come to, or was lost in.
-    pub(crate) fn add_lost(&mut self, check: &str, why: &str) {
-        let Some(row) = self.rows.last_mut() else {
-            return;
-        };
-        if !row.cells.iter().any(|(name, _)| name == check) {
-            let cell = Cell {
-                passed: false,
-                scenarios: (0, 0),
-                verdicts: 0,
-                seconds: 0,
-                way: String::new(),
-                troubles: vec![why.into()],
-            };
-            row.cells.push((check.into(), cell));
+        match row.cells.iter_mut().find(|(name, _)| name == column) {
+            Some((_, there)) => there.add(cell),
+            None => row.cells.push((column.to_owned(), cell)),
         }
     }
 
@@ -109,42 +53,56 @@ impl Matrix {
         self.rows.iter().all(|row| row.cells.is_empty())
     }
 
-    pub(crate) fn passed(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         let mut cells = self.rows.iter().flat_map(|row| &row.cells);
-        !self.is_empty() && cells.all(|(_, cell)| cell.passed)
+        !self.is_empty() && cells.all(|(_, cell)| cell.is_good())
     }
 
-    /// A table, and below it what did not pass.
+    /// A table, below it what the verifier had to do, and what did not pass.
     pub(crate) fn text(&self) -> String {
-        let checks = self.checks();
+        let columns = self.columns();
+        let width = |name: &str| name.chars().count().max(9) + 2;
         let line = |title: &str, cells: Vec<String>| {
-            let cells: String = cells.iter().map(|cell| format!("{cell:<12}")).collect();
+            let cells: String = columns
+                .iter()
+                .zip(cells)
+                .map(|(column, cell)| format!("{cell:<width$}", width = width(column)))
+                .collect();
             format!("{title:<28}{}\n", cells.trim_end())
         };
-        let names = checks.iter().map(|check| (*check).to_owned());
+        let names = columns.iter().map(|column| (*column).to_owned());
         let mut text = line("kernel", names.collect());
         for row in &self.rows {
-            let cells = checks
+            let cells = columns
                 .iter()
-                .map(|check| row.cell(check).map_or("-".into(), Cell::short));
+                .map(|column| row.cell(column).map_or("-".into(), short));
             text += &line(row.title(), cells.collect());
         }
-        for (row, check, trouble) in self.troubles() {
-            let _ = writeln!(text, "{} {check}: {trouble}", row.kernel);
+        for row in &self.rows {
+            if let Some((program, most)) = row.largest() {
+                let title = row.title();
+                let _ = writeln!(
+                    text,
+                    "{title:<28}at most {most} instructions to verify ({program})"
+                );
+            }
+        }
+        for (row, column, trouble) in self.troubles() {
+            let _ = writeln!(text, "{} {column}: {trouble}", row.kernel);
         }
         text
     }
 
     /// The document.
     pub(crate) fn markdown(&self) -> String {
-        let checks = self.checks();
+        let columns = self.columns();
         let mut text = HEAD.to_owned();
-        let _ = writeln!(text, "| kernel | package | {} |", checks.join(" | "));
-        let _ = writeln!(text, "|---|---|{}", "---|".repeat(checks.len()));
+        let _ = writeln!(text, "| kernel | package | {} |", columns.join(" | "));
+        let _ = writeln!(text, "|---|---|{}", "---|".repeat(columns.len()));
         for row in &self.rows {
-            let cells: Vec<_> = checks
+            let cells: Vec<_> = columns
                 .iter()
-                .map(|check| row.cell(check).map_or("–".into(), Cell::short))
+                .map(|column| row.cell(column).map_or("–".into(), short))
                 .collect();
             let _ = writeln!(
                 text,
@@ -158,34 +116,72 @@ impl Matrix {
         if troubles.peek().is_some() {
             text += "\nWhat did not pass:\n\n";
         }
-        for (row, check, trouble) in troubles {
+        for (row, column, trouble) in troubles {
             let first = trouble.lines().next().unwrap_or_default();
             let _ = writeln!(
                 text,
-                "- {}, {check}: `{}`",
+                "- {}, {column}: `{}`",
                 row.title(),
                 first.replace('`', "'")
             );
         }
+        text + &self.numbers("verifier", VERIFIER, |_| true)
+            + &self.numbers("BTF", BTF, |name| OFFSETS.contains(&name))
+    }
+
+    /// A table of what `doctor` measured under one of its checks: a line a number, a column a kernel.
+    fn numbers(&self, check: &str, head: &str, is_shown: impl Fn(&str) -> bool) -> String {
+        let of = |row: &'_ Row| -> Option<BTreeMap<String, u64>> {
+            let (_, cell) = row
+                .cells
+                .iter()
+                .find(|(_, cell)| cell.numbers.contains_key(check))?;
+            cell.numbers.get(check).cloned()
+        };
+        let rows: Vec<_> = self
+            .rows
+            .iter()
+            .filter_map(|row| Some((row, of(row)?)))
+            .collect();
+        let mut names: Vec<_> = rows
+            .iter()
+            .flat_map(|(_, numbers)| numbers.keys())
+            .collect();
+        names.sort();
+        names.dedup();
+        names.retain(|name| is_shown(name));
+        if names.is_empty() {
+            return String::new();
+        }
+        let kernels: Vec<_> = rows.iter().map(|(row, _)| row.title()).collect();
+        let mut text = format!("{head}| | {} |\n", kernels.join(" | "));
+        let _ = writeln!(text, "|---|{}", "---|".repeat(kernels.len()));
+        for name in names {
+            let numbers: Vec<_> = rows
+                .iter()
+                .map(|(_, numbers)| numbers.get(name).map_or("–".to_owned(), u64::to_string))
+                .collect();
+            let _ = writeln!(text, "| `{name}` | {} |", numbers.join(" | "));
+        }
         text
     }
 
-    /// The columns: each check's name, as they came.
-    fn checks(&self) -> Vec<&str> {
-        let mut checks: Vec<&str> = Vec::new();
+    /// Each column's name, as they came.
+    fn columns(&self) -> Vec<&str> {
+        let mut columns: Vec<&str> = Vec::new();
         for (name, _) in self.rows.iter().flat_map(|row| &row.cells) {
-            if !checks.contains(&name.as_str()) {
-                checks.push(name);
+            if !columns.contains(&name.as_str()) {
+                columns.push(name);
             }
         }
-        checks
+        columns
     }
 
     fn troubles(&self) -> impl Iterator<Item = (&Row, &str, &str)> {
         self.rows.iter().flat_map(|row| {
-            row.cells.iter().flat_map(move |(check, cell)| {
+            row.cells.iter().flat_map(move |(column, cell)| {
                 let troubles = cell.troubles.iter();
-                troubles.map(move |trouble| (row, check.as_str(), trouble.as_str()))
+                troubles.map(move |trouble| (row, column.as_str(), trouble.as_str()))
             })
         })
     }
@@ -195,24 +191,65 @@ const HEAD: &str = "\
 # Kernels
 
 The same program, the same object, on kernels as Debian ships them: `cargo xtask vm` boots each in a virtual machine with nothing
-but an initramfs, plays the reference check in it, and writes this file. A cell says how many scenarios passed; `fentry`, `kprobe`
-and `tracepoint` force one way to see setns and unshare each, on cgroup v2 alone with 2 CPUs. The other columns change one thing:
-version 1 cgroups alone, the number of CPUs, a kernel that is locked down (`lockdown=integrity`).
+but an initramfs, and writes this file. A cell says how many things came out as they should:
+
+- *doctor*: what `pause-trace doctor --thorough` looks at. It makes one process call setns and unshare in a known order, sees that
+  by fentry, by kprobe and by tracepoint, and demands the same events from each.
+- *cgroup v2*, *cgroup v1*: every scenario of the reference check, with the one version and nothing of the other, on 2 CPUs.
+- *kprobe*, *tracepoint*: some of the scenarios, with setns and unshare seen that way instead of by fentry.
+- *faults*: faults that are planted and must be found: a foreign network namespace, a stop signal ignored, a zombie.
+- *1 CPU*, *4 CPUs, lockdown*: some of the scenarios on such a machine; the kernel of the second is locked down
+  (`lockdown=integrity`).
 
 ";
 
+const VERIFIER: &str = "
+## What the verifier has to do
+
+How many instructions the kernel's verifier goes through for each program, over all paths. More than 10,000 fails the run, a
+hundredth of the million at which the kernel gives up. Kernels before 5.16 do not tell.
+
+";
+
+const BTF: &str = "
+## Where kernels keep things
+
+Some of the offsets, in bytes, that are resolved from the kernel's own BTF when the program is loaded (`pause-trace doctor -v`
+shows all).
+
+";
+
+fn short(cell: &Cell) -> String {
+    if cell.is_good() {
+        format!("✓ {}", cell.passed)
+    } else {
+        format!("✗ {}/{}", cell.passed, cell.all)
+    }
+}
+
 impl Row {
+    /// As the kernel calls itself, if it came to that.
     fn title(&self) -> &str {
-        if self.release.is_empty() {
-            &self.kernel
-        } else {
-            &self.release
-        }
+        let mut releases = self.cells.iter().map(|(_, cell)| &*cell.release);
+        releases
+            .find(|release| !release.is_empty())
+            .unwrap_or(&self.kernel)
     }
 
-    fn cell(&self, check: &str) -> Option<&Cell> {
-        let found = self.cells.iter().find(|(name, _)| name == check);
+    fn cell(&self, column: &str) -> Option<&Cell> {
+        let found = self.cells.iter().find(|(name, _)| name == column);
         found.map(|(_, cell)| cell)
+    }
+
+    /// The program that the verifier had most to do with.
+    fn largest(&self) -> Option<(&str, u64)> {
+        let numbers = self
+            .cells
+            .iter()
+            .filter_map(|(_, cell)| cell.numbers.get("verifier"))
+            .flatten();
+        let largest = numbers.max_by_key(|(_, number)| **number);
+        largest.map(|(name, number)| (name.as_str(), *number))
     }
 }
 
@@ -222,62 +259,74 @@ mod tests {
 
     fn cell(passed: u64, all: u64, troubles: &[&str]) -> Cell {
         Cell {
-            passed: passed == all,
-            scenarios: (passed, all),
-            verdicts: 40,
-            seconds: 3,
-            way: "kprobe".into(),
+            passed,
+            all,
             troubles: troubles.iter().map(|text| (*text).to_owned()).collect(),
+            release: "6.1.0-50".to_owned(),
+            ..Cell::default()
         }
     }
 
     fn matrix() -> Matrix {
         let mut matrix = Matrix::default();
         matrix.begin("5.10", "linux-image-5.10 5.10.223-1".into());
-        matrix.add("fentry", "5.10.0-32", cell(35, 35, &[]));
-        matrix.add_lost("lockdown", "the machine has said nothing\nline | `x`");
+        matrix.add(
+            "faults",
+            Cell {
+                release: "5.10.0-32".into(),
+                ..cell(1, 1, &[])
+            },
+        );
+        matrix.add("faults", cell(1, 1, &[]));
+        matrix.add(
+            "lockdown",
+            Cell::lost("the machine has said nothing\nline | `x`"),
+        );
         matrix.begin("6.1", "linux-image-6.1 6.1.176-1".into());
-        matrix.add("fentry", "6.1.0-50", cell(34, 35, &["localhost: fail"]));
+        let verifier = [("exec".to_owned(), 5_000), ("fork".to_owned(), 800)];
+        let doctor = Cell {
+            numbers: [("verifier".to_owned(), verifier.into())].into(),
+            ..cell(9, 9, &[])
+        };
+        matrix.add("doctor", doctor);
+        matrix.add("faults", cell(2, 3, &["PT401 has found nothing"]));
         matrix
     }
 
     #[test]
-    fn each_kernel_has_a_line_and_each_check_a_column() {
+    fn each_kernel_has_a_line_and_each_column_its_place() {
         let expected = "\
-kernel                      fentry      lockdown
-5.10.0-32                   ✓ 35        ✗ 0/0
-6.1.0-50                    ✗ 34/35     -
+kernel                      faults     lockdown   doctor
+5.10.0-32                   ✓ 2        ✗ 0/1      -
+6.1.0-50                    ✗ 2/3      -          ✓ 9
+6.1.0-50                    at most 5000 instructions to verify (exec)
 5.10 lockdown: the machine has said nothing
 line | `x`
-6.1 fentry: localhost: fail
+6.1 faults: PT401 has found nothing
 ";
         assert_eq!(matrix().text(), expected);
-        assert!(!matrix().passed());
+        assert!(!matrix().is_good());
     }
 
     #[test]
     fn the_document_has_the_packages_and_what_failed() {
         let text = matrix().markdown();
-        assert!(
-            text.contains("| 5.10.0-32 | linux-image-5.10 5.10.223-1 | ✓ 35 | ✗ 0/0 |\n"),
-            "{text}"
-        );
-        let tail = "- 5.10.0-32, lockdown: `the machine has said nothing`\n\
-                    - 6.1.0-50, fentry: `localhost: fail`\n";
-        assert!(text.ends_with(tail), "{text}");
+        let row = "| 5.10.0-32 | linux-image-5.10 5.10.223-1 | ✓ 2 | ✗ 0/1 | – |\n";
+        assert!(text.contains(row), "{text}");
+        let failed = "- 5.10.0-32, lockdown: `the machine has said nothing`\n\
+                      - 6.1.0-50, faults: `PT401 has found nothing`\n";
+        assert!(text.contains(failed), "{text}");
     }
 
     #[test]
-    fn what_was_heard_before_a_machine_was_lost_stands() {
-        let mut matrix = Matrix::default();
-        matrix.begin("6.1", String::new());
-        matrix.add("fentry", "6.1.0-50", cell(35, 35, &[]));
-        matrix.add_lost("fentry", "lost");
-        assert!(matrix.passed());
+    fn the_document_has_what_each_program_cost() {
+        let text = matrix().markdown();
+        let table = "| | 6.1.0-50 |\n|---|---|\n| `exec` | 5000 |\n| `fork` | 800 |\n";
+        assert!(text.ends_with(table), "{text}");
     }
 
     #[test]
-    fn nothing_at_all_has_not_passed() {
-        assert!(!Matrix::default().passed() && Matrix::default().is_empty());
+    fn nothing_at_all_is_not_good() {
+        assert!(!Matrix::default().is_good() && Matrix::default().is_empty());
     }
 }

@@ -80,6 +80,7 @@ async fn stopped_in_vain(
     } else {
         "ended by itself"
     };
+    let grace = play.stage.patience.of(grace);
     Ok(format!("{how} after {} ms, {status:?}", grace.as_millis()))
 }
 

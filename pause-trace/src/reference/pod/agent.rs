@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::PodError;
 use super::client::Handle;
+use crate::reference::patience::Patience;
 use crate::reference::protocol::{self, Answer, Call, Owned, Reply, Request, ToRuntime};
 use crate::sys;
 
@@ -30,6 +31,7 @@ pub(crate) struct Agent {
     last: Mutex<u64>,
     /// The runtime that removes what outlives the agent.
     remover: Option<Arc<Handle>>,
+    patience: Patience,
 }
 
 impl Agent {
@@ -44,6 +46,7 @@ impl Agent {
         name: String,
         socket: OwnedFd,
         remover: Option<Arc<Handle>>,
+        patience: Patience,
     ) -> Result<Self, PodError> {
         let socket = sys::watched(socket)
             .map_err(|error| PodError::io("watch the workload's socket", error))?;
@@ -52,12 +55,15 @@ impl Agent {
             socket,
             last: Mutex::new(0),
             remover,
+            patience,
         })
     }
 
     /// Waits until it has said so.
     pub(super) async fn ready(&self) -> Result<(), PodError> {
-        self.answer(0, START, "await the start of").await.map(drop)
+        self.answer(0, self.patience.of(START), "await the start of")
+            .await
+            .map(drop)
     }
 
     pub(super) async fn ask(&self, request: Request) -> Result<Answer, PodError> {
@@ -89,7 +95,7 @@ impl Agent {
             },
             _ => PodError::io(format!("ask {}", self.name), error),
         })?;
-        self.answer(*last, DEADLINE, "ask").await
+        self.answer(*last, self.patience.of(DEADLINE), "ask").await
     }
 
     /// Passes over answers to questions that nobody waits for any more.

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::PodError;
+use crate::reference::patience::Patience;
 use crate::reference::protocol::{
     self, Call, Done, Failure, FromRuntime, Owned, Plan, Status, ToRuntime,
 };
@@ -46,6 +47,7 @@ pub(super) struct Client {
 #[derive(Debug)]
 pub(super) struct Handle {
     socket: AsyncFd<OwnedFd>,
+    patience: Patience,
     last: AtomicU64,
     heard: Mutex<Heard>,
     changed: Notify,
@@ -63,7 +65,7 @@ struct Heard {
 
 impl Client {
     /// Starts a runtime process.
-    pub(super) fn start() -> Result<Self, PodError> {
+    pub(super) fn start(patience: Patience) -> Result<Self, PodError> {
         let what = "start the reference pod's runtime";
         let flags = SockFlag::SOCK_CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
@@ -71,6 +73,7 @@ impl Client {
         let process = Command::new("/proc/self/exe")
             .arg0("pause-trace")
             .arg("__runtime")
+            .arg(patience.to_string())
             .stdin(theirs)
             .stdout(Stdio::null())
             .spawn()
@@ -80,6 +83,7 @@ impl Client {
             .map_err(|error| PodError::io(what, error))?;
         let handle = Arc::new(Handle {
             socket: sys::watched(ours).map_err(|error| PodError::io(what, error))?,
+            patience,
             last: AtomicU64::new(0),
             heard: Mutex::default(),
             changed: Notify::new(),
@@ -127,7 +131,8 @@ impl Client {
             .try_clone()
             .and_then(sys::watched)
             .map_err(|error| PodError::io(what(), error))?;
-        let readable = timeout(END, pidfd.readable()).await;
+        let limit = self.handle.patience.of(END);
+        let readable = timeout(limit, pidfd.readable()).await;
         let ended = matches!(readable, Ok(Ok(_)));
         drop(readable);
         self.finish(ended);
@@ -136,7 +141,7 @@ impl Client {
         } else {
             Err(PodError::TimedOut {
                 what: what(),
-                after: END,
+                after: limit,
             })
         }
     }
@@ -148,7 +153,7 @@ impl Client {
         }
         self.hang_up();
         let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
-        let limit = PollTimeout::try_from(END).unwrap_or(PollTimeout::MAX);
+        let limit = PollTimeout::try_from(self.handle.patience.of(END)).unwrap_or(PollTimeout::MAX);
         let ended = loop {
             match poll(&mut fds, limit) {
                 Err(nix::errno::Errno::EINTR) => {}
@@ -216,7 +221,9 @@ impl Handle {
             _ => PodError::io(&what, error),
         })?;
         let result = self
-            .until(&what, ANSWER, |heard| heard.answers.remove(&seq))
+            .until(&what, self.patience.of(ANSWER), |heard| {
+                heard.answers.remove(&seq)
+            })
             .await?;
         Ok(result?)
     }

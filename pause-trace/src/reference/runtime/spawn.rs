@@ -25,6 +25,7 @@ use nix::unistd::{Gid, Pid, Uid};
 use serde::{Deserialize, Serialize};
 
 use crate::node::cgroup;
+use crate::reference::patience::Patience;
 use crate::reference::protocol::{
     self, AGENT_FD, EnterCgroup, Failure, IdMap, Join, Plan, Program, Step,
 };
@@ -70,13 +71,15 @@ struct Go;
 /// The runtime's end of the socket to a child.
 pub(super) struct Link {
     socket: OwnedFd,
+    /// How long the way to the exec may take on this machine.
+    deadline: Duration,
 }
 
 impl Link {
     /// Lets a held process go on, until its exec.
     pub(super) fn release(&self) -> Result<(), Failure> {
         self.go()?;
-        let until = Instant::now() + DEADLINE;
+        let until = Instant::now() + self.deadline;
         let mut executing = false;
         loop {
             match self.hear(until)? {
@@ -114,7 +117,12 @@ impl Link {
 }
 
 /// Builds the process of `plan`. `fds` are the program's file and the agent's socket, as far as the plan has them.
-pub(super) fn spawn(plan: &Plan, fds: Vec<OwnedFd>, files: &Files) -> Result<Spawned, Failure> {
+pub(super) fn spawn(
+    plan: &Plan,
+    fds: Vec<OwnedFd>,
+    files: &Files,
+    patience: Patience,
+) -> Result<Spawned, Failure> {
     let mut fds = fds.into_iter();
     let mut next = |wanted: bool| {
         wanted
@@ -132,7 +140,10 @@ pub(super) fn spawn(plan: &Plan, fds: Vec<OwnedFd>, files: &Files) -> Result<Spa
     )
     .step("make a socket pair")?;
     let theirs = sys::out_of_the_way(theirs).step("make a socket pair")?;
-    let link = Link { socket: ours };
+    let link = Link {
+        socket: ours,
+        deadline: patience.of(DEADLINE),
+    };
     let Some(first) = sys::fork().step("fork")? else {
         drop(link);
         let child = Child {
@@ -184,7 +195,7 @@ fn lead(
     first: Pid,
     last: &mut Pid,
 ) -> Result<(Vec<Failure>, bool), Failure> {
-    let until = Instant::now() + DEADLINE;
+    let until = Instant::now() + link.deadline;
     let mut notes = Vec::new();
     let mut executing = false;
     if plan.enter_cgroup == EnterCgroup::First {

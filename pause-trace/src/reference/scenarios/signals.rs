@@ -322,7 +322,7 @@ fn killed(
     let (asked, _) = story(pod, process, SIGTERM)?;
     let (forced, ended) = story(pod, process, SIGKILL)?;
     let grace = forced.time.saturating_sub(asked.time);
-    let wanted = asked_for.as_nanos() as Ktime;
+    let wanted = pod.patience.of(asked_for).as_nanos() as Ktime;
     if ended.status != WaitStatus::killed(SIGKILL) || grace < wanted {
         return Err(StageError::Unexpected(format!(
             "{} {} after SIGTERM",

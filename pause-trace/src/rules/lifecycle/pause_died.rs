@@ -68,7 +68,11 @@ fn judge_end(
     pod: &Pod,
     sink: &mut Sink<'_>,
 ) {
-    let Some((ended, cause)) = pause.ended.zip(ending::cause(pause, sandbox)) else {
+    let Some((ended, cause)) =
+        pause
+            .ended
+            .zip(ending::cause(pause, sandbox, &context.state.limits))
+    else {
         return;
     };
     let running: Vec<_> = ending::running(context.state, sandbox, pod).collect();

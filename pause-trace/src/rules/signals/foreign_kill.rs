@@ -56,8 +56,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         return;
     };
     if process.role == Role::Pause {
-        let is_others = matches!(ending::cause(process, container), Some(Cause::Fragile(_)))
-            || ending::is_being_stopped(process, container, pod)
+        let is_others = matches!(
+            ending::cause(process, container, &context.state.limits),
+            Some(Cause::Fragile(_))
+        ) || ending::is_being_stopped(process, container, pod)
             || ending::running(context.state, container, pod)
                 .next()
                 .is_some();

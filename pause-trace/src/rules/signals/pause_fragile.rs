@@ -53,7 +53,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     if pause.role != Role::Pause {
         return;
     }
-    match (pause.ended, ending::cause(pause, sandbox)) {
+    match (
+        pause.ended,
+        ending::cause(pause, sandbox, &context.state.limits),
+    ) {
         (Some(ended), Some(Cause::Fragile(by))) => judge_fragile(context, pause, ended, by, sink),
         _ => pass(pause, sandbox, sink),
     }

@@ -2,7 +2,10 @@
 
 use nix::libc::SIGKILL;
 
-use crate::rules::{ending, prelude::*};
+use crate::{
+    rules::{ending, prelude::*},
+    state::Limits,
+};
 
 pub(super) const RULE: Rule = Rule {
     id: "PT301",
@@ -81,7 +84,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         }
         Change::Ended(_) => {
             if let Some(stop) = ignored(init, container) {
-                if !was_dying(init, stop) {
+                if !was_dying(init, stop, &context.state.limits) {
                     judge_ignored(context, init, stop, sink);
                 }
                 return;
@@ -118,13 +121,13 @@ fn ignored<'a>(init: &'a Process, container: &Container) -> Option<&'a Received>
 
 /// Whether an init that has ended may have been at it already when it was told to stop: it had called exit, or SIGKILL was
 /// before the stop signal.
-fn was_dying(init: &Process, stop: &Received) -> bool {
+fn was_dying(init: &Process, stop: &Received, limits: &Limits) -> bool {
     let Some(ended) = init.ended else {
         return false;
     };
     match ended.status.signal() {
         Some(_) => ending::fatal(init).is_none_or(|kill| kill.time < stop.time),
-        None => ended.time.saturating_sub(stop.time) <= ending::AT_ONCE,
+        None => ended.time.saturating_sub(stop.time) <= limits.reaction,
     }
 }
 

@@ -51,7 +51,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let is_forced = ending::stopping(sandbox, pod).is_some_and(|stop| stop.grace == 0);
     if is_forced
         || !ending::is_being_stopped(pause, sandbox, pod)
-        || matches!(ending::cause(pause, sandbox), Some(Cause::Fragile(_)))
+        || matches!(
+            ending::cause(pause, sandbox, &context.state.limits),
+            Some(Cause::Fragile(_))
+        )
     {
         return;
     }
