@@ -31,7 +31,12 @@ use nix::{
 const PLAN: &str = "/plan";
 
 /// The second serial port.
-const RESULTS: &str = "/dev/ttyS1";
+const RESULTS: &str = if cfg!(target_arch = "aarch64") {
+    // The first one is another kind there, ttyAMA0.
+    "/dev/ttyS0"
+} else {
+    "/dev/ttyS1"
+};
 
 fn main() -> ExitCode {
     if std::process::id() != 1 {

@@ -50,13 +50,18 @@ pub(crate) const PROGRAMS: [&str; 2] = ["pause", "workload"];
 /// Builds [`PROGRAMS`] for the machine that pause-trace is built for, and returns the directory they are in.
 pub(crate) fn build_programs(workspace: &Path, target_dir: &Path) -> Result<PathBuf> {
     let target = env::var("TARGET")?;
+    let mut flags = vec![remap(workspace)?];
+    // Where the outer build was given one, as for another processor.
+    if let Ok(linker) = env::var("RUSTC_LINKER") {
+        flags.push(format!("-Clinker={linker}"));
+    }
     let mut command = cargo(Path::new(&env::var("CARGO")?), workspace, target_dir);
     command
         .args(PROGRAMS.map(|name| format!("--package={name}")))
         .args(["--profile", "nolibc"])
         .args(["--target", &target])
         .env("RUSTC", env::var("RUSTC")?)
-        .env("CARGO_ENCODED_RUSTFLAGS", remap(workspace)?);
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join(SEPARATOR));
     run(&mut command)?;
     Ok(target_dir.join(target).join("nolibc"))
 }

@@ -31,38 +31,81 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A suite of Debian's archive, with its lists as they are now. Dropping it removes them.
 pub(crate) struct Suite {
-    name: &'static str,
+    /// What people are told.
+    name: String,
     directory: PathBuf,
+    /// Where its packages are from: a list of ours, or the machine's own lists.
+    sources: Sources,
+    /// Instead of this machine's.
+    architecture: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sources {
+    Own,
+    Machines,
 }
 
 impl Suite {
     /// Fetches the lists of a suite into `directory`, which is made.
-    pub(crate) fn open(name: &'static str, directory: PathBuf) -> Result<Self> {
-        for program in ["/usr/bin/apt-get", "/usr/bin/dpkg-deb", KEYRING] {
-            if !Path::new(program).exists() {
-                bail!(CannotRun(format!(
-                    "this takes Debian's packages, and {program} is not here"
-                )));
-            }
-        }
+    pub(crate) fn open(name: &str, directory: PathBuf) -> Result<Self> {
+        Self::open_for(name, None, directory)
+    }
+
+    /// The same of an architecture that this machine may not have.
+    pub(crate) fn open_for(
+        name: &str,
+        architecture: Option<&'static str>,
+        directory: PathBuf,
+    ) -> Result<Self> {
+        require_apt()?;
         let mirror = mirror()?;
-        let suite = Self { name, directory };
-        for part in ["lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(suite.directory.join(part)).with_context(|| suite.not_made())?;
-        }
+        let suite = Self {
+            name: name.to_owned(),
+            directory,
+            sources: Sources::Own,
+            architecture,
+        };
+        suite.prepare()?;
         let source = |kind| format!("{kind} [signed-by={KEYRING}] {mirror} {name} main\n");
         fs::write(
             suite.directory.join("sources.list"),
             source("deb") + &source("deb-src"),
         )
         .with_context(|| suite.not_made())?;
-        let title = format!("fetching the package lists of Debian {name}");
-        let log = format!("apt-update-{name}");
-        // Without `Error-Mode` apt takes a list that cannot be fetched for no reason to fail.
-        let mut update = suite.apt("apt-get");
-        update.args(["-o", "APT::Update::Error-Mode=any", "update"]);
-        progress::run(&title, &log, &mut update).map_err(unreachable)?;
+        // Without this apt takes a list that cannot be fetched for no reason to fail.
+        suite.update(&["-o", "APT::Update::Error-Mode=any"])?;
         Ok(suite)
+    }
+
+    /// All that this machine's own sources offer, of another architecture.
+    pub(crate) fn of_this_machine(architecture: &'static str, directory: PathBuf) -> Result<Self> {
+        require_apt()?;
+        let suite = Self {
+            name: format!("for {architecture}"),
+            directory,
+            sources: Sources::Machines,
+            architecture: Some(architecture),
+        };
+        suite.prepare()?;
+        // A source that has nothing for that architecture is no reason to fail.
+        suite.update(&[])?;
+        Ok(suite)
+    }
+
+    fn prepare(&self) -> Result<()> {
+        for part in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(self.directory.join(part)).with_context(|| self.not_made())?;
+        }
+        Ok(())
+    }
+
+    fn update(&self, options: &[&str]) -> Result<()> {
+        let title = format!("fetching the package lists of Debian {}", self.name);
+        let log = format!("apt-update-{}", self.name.replace(' ', "-"));
+        let mut update = self.apt("apt-get");
+        update.args(options).arg("update");
+        progress::run(&title, &log, &mut update).map_err(unreachable)
     }
 
     /// Downloads packages into `directory`, which is made, and unpacks them below `root`; returns their versions.
@@ -119,17 +162,24 @@ impl Suite {
         let mut apt_get = self.apt("apt-get");
         apt_get.current_dir(directory).arg(how).args(what);
         let title = format!("downloading {names} of Debian {}", self.name);
-        progress::run(&title, &format!("apt-{how}-{}", self.name), &mut apt_get)
-            .map_err(unreachable)
+        let log = format!("apt-{how}-{}", self.name.replace(' ', "-"));
+        progress::run(&title, &log, &mut apt_get).map_err(unreachable)
     }
 
     /// A program of apt's that sees this suite and nothing of the machine's.
     fn apt(&self, program: &str) -> Command {
         let mut apt = Command::new(program);
         let at = |part: &str| self.directory.join(part).display().to_string();
+        if self.sources == Sources::Own {
+            let list = format!("Dir::Etc::SourceList={}", at("sources.list"));
+            apt.args(["-o", &list, "-o", "Dir::Etc::SourceParts=/dev/null"]);
+        }
+        if let Some(architecture) = self.architecture {
+            for option in ["APT::Architecture", "APT::Architectures"] {
+                apt.arg("-o").arg(format!("{option}={architecture}"));
+            }
+        }
         for (option, value) in [
-            ("Dir::Etc::SourceList", at("sources.list")),
-            ("Dir::Etc::SourceParts", "/dev/null".into()),
             ("Dir::Etc::PreferencesParts", "/dev/null".into()),
             ("Dir::Etc::Preferences", "/dev/null".into()),
             ("Dir::State::Lists", at("lists")),
@@ -156,6 +206,17 @@ impl Drop for Suite {
         // Tens of megabytes that are soon out of date; what stays is in the way of nothing.
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+fn require_apt() -> Result<()> {
+    for program in ["/usr/bin/apt-get", "/usr/bin/dpkg-deb", KEYRING] {
+        if !Path::new(program).exists() {
+            bail!(CannotRun(format!(
+                "this takes Debian's packages, and {program} is not here"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A download that fails says nothing about our code.

@@ -2,6 +2,7 @@
 
 mod apt;
 mod cargo;
+mod cross;
 mod debian;
 mod deny;
 mod exit;

@@ -2,6 +2,7 @@
 //!
 //! Each machine boots a kernel with an initramfs and nothing else, does what its plan says, and powers off.
 
+mod arch;
 mod guest;
 mod host;
 mod initramfs;
@@ -26,7 +27,7 @@ use qemu::{Acceleration, Patience};
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
-    /// Boot only these kernels: 5.10, 6.1, 6.12, newest
+    /// Boot only these kernels: 5.10, 6.1, 6.12, newest, 6.1-arm64
     #[arg(long = "kernel", value_name = "NAME", value_delimiter = ',')]
     kernels: Vec<String>,
     /// Play these scenarios of the reference check, where scenarios are played
@@ -112,24 +113,24 @@ fn check(args: &Args, counts: &mut Counts) -> Result<Matrix> {
     }
     let boots = if args.fast { plan::FAST } else { plan::WHOLE };
     let is_booted = |kernel: &Kernel, boot: &Boot| {
-        boot.kernels.is_empty() || boot.kernels.contains(&kernel.name)
+        let is_every = boot.kernels.is_empty() && kernel.arch.is_native();
+        is_every || boot.kernels.contains(&kernel.name)
     };
     let is_wanted = |column: &str| {
         args.filters.is_empty() || args.filters.iter().any(|filter| column.contains(&**filter))
     };
     let mut kernels = chosen(&args.kernels)?;
     kernels.retain(|kernel| boots.iter().any(|boot| is_booted(kernel, boot)));
-    qemu::ensure()?;
     kernels::ensure(&kernels)?;
     toolchain::ensure()?;
     let host = Host::prepare(&kernels)?;
-    let patience = args.patience.unwrap_or(match host.acceleration {
-        Acceleration::Kvm => 1,
-        Acceleration::Emulation => EMULATED,
-    });
     let mut matrix = Matrix::default();
     for kernel in &kernels {
         matrix.begin(kernel.name, kernel.package()?);
+        let patience = args.patience.unwrap_or(match host.acceleration(kernel) {
+            Acceleration::Kvm => 1,
+            Acceleration::Emulation => EMULATED,
+        });
         for boot in boots.iter().filter(|boot| is_booted(kernel, boot)) {
             let jobs = boot.jobs.iter().filter(|job| is_wanted(job.column));
             let jobs: Vec<_> = jobs.copied().collect();
@@ -221,7 +222,9 @@ mod tests {
     fn an_unknown_kernel_is_said_with_those_there_are() {
         let error = chosen(&["4.19".into()]).expect_err("nobody supports it");
         assert!(
-            error.to_string().contains("5.10, 6.1, 6.12, newest"),
+            error
+                .to_string()
+                .contains("5.10, 6.1, 6.12, newest, 6.1-arm64"),
             "{error}"
         );
     }

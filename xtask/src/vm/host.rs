@@ -1,6 +1,7 @@
 //! The host's side of a machine: what it brings, and what it hears.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     path::{Path, PathBuf},
     time::Duration,
@@ -9,13 +10,14 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
+    arch::Arch,
     guest::{Ran, Transcript},
     initramfs::Initramfs,
     kernels::Kernel,
     plan::PROGRAM,
     qemu::{self, Acceleration, Machine, Patience},
 };
-use crate::{cargo, progress};
+use crate::{cargo, cross, progress};
 
 /// A kernel that works shows that acceleration does; where it does not, a machine hangs.
 const PROBE: Patience = Patience {
@@ -34,42 +36,53 @@ pub(crate) struct Shape<'a> {
 
 /// What the host brings into each machine.
 pub(crate) struct Host {
-    init: PathBuf,
-    program: PathBuf,
+    /// The first process and the program, by what they run on.
+    programs: BTreeMap<Arch, [PathBuf; 2]>,
     /// For archives and logs.
     directory: PathBuf,
-    pub(crate) acceleration: Acceleration,
+    /// Of machines with this one's processor.
+    acceleration: Acceleration,
 }
+
+/// What machines run.
+const PACKAGES: [&str; 2] = ["guest", "pause-trace"];
 
 impl Host {
     /// Builds what machines run, and tries on one of `kernels` how they are run.
     pub(crate) fn prepare(kernels: &[&Kernel]) -> Result<Self> {
-        let mut build = cargo::cargo();
-        build.args([
-            "build",
-            "--release",
-            "--package",
-            "pause-trace",
-            "--package",
-            "guest",
-        ]);
-        progress::run("building pause-trace", "vm-build", &mut build)?;
         let target = cargo::target_dir()?;
         let directory = target.join("vm");
         fs::create_dir_all(&directory)
             .with_context(|| format!("failed to make {}", directory.display()))?;
+        let archs: BTreeSet<_> = kernels.iter().map(|kernel| kernel.arch).collect();
+        let mut programs = BTreeMap::new();
+        for arch in archs {
+            arch.ensure_emulator()?;
+            let built = match arch.is_native() {
+                true => build(&target)?,
+                false => cross::build(&PACKAGES)?,
+            };
+            programs.insert(arch, PACKAGES.map(|name| built.join(name)));
+        }
         let mut host = Self {
-            init: target.join("release/guest"),
-            program: target.join("release/pause-trace"),
+            programs,
             directory,
             acceleration: Acceleration::Emulation,
         };
-        if let [kernel, ..] = kernels
+        if let Some(kernel) = kernels.iter().find(|kernel| kernel.arch.is_native())
             && host.has_kvm(kernel)
         {
             host.acceleration = Acceleration::Kvm;
         }
         Ok(host)
+    }
+
+    /// How machines that boot this kernel are run.
+    pub(crate) fn acceleration(&self, kernel: &Kernel) -> Acceleration {
+        match kernel.arch.is_native() {
+            true => self.acceleration,
+            false => Acceleration::Emulation,
+        }
     }
 
     /// Whether the processor itself boots a machine: that the device is there says little.
@@ -109,10 +122,11 @@ impl Host {
         let name = format!("{}-{}", kernel.name, shape.name);
         let machine = Machine {
             kernel: &kernel.image(),
-            initramfs: &self.archive(&name, plan)?,
+            arch: kernel.arch,
+            initramfs: &self.archive(&name, kernel.arch, plan)?,
             cpus: shape.cpus,
             parameters: shape.parameters,
-            acceleration: self.acceleration,
+            acceleration: self.acceleration(kernel),
             log: self.directory.join(format!("{name}.log")),
         };
         let mut transcript = Transcript::default();
@@ -126,14 +140,25 @@ impl Host {
     }
 
     /// Writes an initramfs with this plan.
-    fn archive(&self, name: &str, plan: &str) -> Result<PathBuf> {
+    fn archive(&self, name: &str, arch: Arch, plan: &str) -> Result<PathBuf> {
         let mut archive = Initramfs::default();
-        archive.add_program("/init", &self.init)?;
-        archive.add_program(PROGRAM, &self.program)?;
+        let [init, program] = &self.programs[&arch];
+        archive.add_program("/init", init)?;
+        archive.add_program(PROGRAM, program)?;
         archive.add_file(Path::new("/plan"), plan.as_bytes());
         let file = self.directory.join(format!("{name}.cpio"));
         fs::write(&file, archive.finish())
             .with_context(|| format!("failed to write {}", file.display()))?;
         Ok(file)
     }
+}
+
+/// Builds what machines with this one's processor run.
+fn build(target: &Path) -> Result<PathBuf> {
+    let mut build = cargo::cargo();
+    build
+        .args(["build", "--release"])
+        .args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+    progress::run("building pause-trace", "vm-build", &mut build)?;
+    Ok(target.join("release"))
 }

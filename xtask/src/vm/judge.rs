@@ -131,8 +131,9 @@ pub(crate) fn fault(ran: &Ran, rule: &str) -> Cell {
     cell
 }
 
-/// What doctor looked at. Of the ways to see setns and unshare each has to be there, and all have to agree.
-pub(crate) fn doctor(ran: &Ran) -> Cell {
+/// What doctor looked at. Of the ways to see setns and unshare each has to be there, but for one that the kernel `lacks`, and all have to
+/// agree.
+pub(crate) fn doctor(ran: &Ran, lacks: Option<&str>) -> Cell {
     let mut cell = Cell::default();
     const WANTED: [&str; 6] = [
         "BTF",
@@ -145,7 +146,8 @@ pub(crate) fn doctor(ran: &Ran) -> Cell {
     for check in &ran.objects {
         let (name, state) = (text(check, "name"), text(check, "state"));
         cell.all += 1;
-        if state == "ok" || (state == "degraded" && !WANTED.contains(&name)) {
+        let may_degrade = lacks == Some(name) || !WANTED.contains(&name);
+        if state == "ok" || (state == "degraded" && may_degrade) {
             cell.passed += 1;
         } else {
             let (detail, consequence) = (text(check, "detail"), text(check, "consequence"));
@@ -268,12 +270,17 @@ mod tests {
         .map(|name| look(name, "ok"))
         .to_vec();
         let verifier = json!({"name": "verifier", "state": "ok", "numbers": {"fork": 800}});
-        assert!(!doctor(&ran(0, &said)).is_good(), "the verifier is missing");
+        assert!(
+            !doctor(&ran(0, &said), None).is_good(),
+            "the verifier is missing"
+        );
         said.push(verifier);
-        let cell = doctor(&ran(0, &said));
+        let cell = doctor(&ran(0, &said), None);
         assert!(cell.is_good(), "{cell:?}");
         assert_eq!(cell.numbers["verifier"]["fork"], 800);
         said[2] = look("by kprobe", "degraded");
-        assert!(!doctor(&ran(0, &said)).is_good(), "a way is missing");
+        assert!(!doctor(&ran(0, &said), None).is_good(), "a way is missing");
+        assert!(doctor(&ran(0, &said), Some("by kprobe")).is_good());
+        assert!(!doctor(&ran(0, &said), Some("by fentry")).is_good());
     }
 }

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use super::arch::Arch;
 use crate::{
     debian::{self, Suite, files},
     toolchain::cache_dir,
@@ -19,30 +20,37 @@ pub(crate) struct Kernel {
     pub(crate) name: &'static str,
     /// The suite of Debian that it is taken from.
     suite: &'static str,
+    pub(crate) arch: Arch,
 }
 
 /// From the oldest that pause-trace supports to the newest that Debian builds for a stable release.
-pub(crate) const KERNELS: [Kernel; 4] = [
+pub(crate) const KERNELS: [Kernel; 5] = [
     Kernel {
         name: "5.10",
         suite: "bullseye",
+        arch: Arch::X86_64,
     },
     Kernel {
         name: "6.1",
         suite: "bookworm",
+        arch: Arch::X86_64,
     },
     Kernel {
         name: "6.12",
         suite: "trixie",
+        arch: Arch::X86_64,
     },
     Kernel {
         name: "newest",
         suite: "trixie-backports",
+        arch: Arch::X86_64,
+    },
+    Kernel {
+        name: "6.1-arm64",
+        suite: "bookworm",
+        arch: Arch::Aarch64,
     },
 ];
-
-/// The package that depends on the suite's kernel for virtual machines: few drivers, and the same kernel otherwise.
-const PACKAGE: &str = "linux-image-cloud-amd64";
 
 impl Kernel {
     /// What can be booted.
@@ -80,10 +88,11 @@ pub(crate) fn ensure(kernels: &[&Kernel]) -> Result<()> {
         root.display()
     );
     for kernel in &missing {
-        eprintln!("  {}: {PACKAGE} of Debian {}", kernel.name, kernel.suite);
+        let package = kernel.arch.kernel_package();
+        eprintln!("  {}: {package} of Debian {}", kernel.name, kernel.suite);
     }
     eprintln!(
-        "by hand: `apt-get download` what that package depends on, and put its vmlinuz there"
+        "by hand: `apt-get download` what such a package depends on, and put its vmlinuz there"
     );
     for kernel in missing {
         bring(kernel, &root.join("unfinished"))?;
@@ -93,8 +102,9 @@ pub(crate) fn ensure(kernels: &[&Kernel]) -> Result<()> {
 
 /// Makes the directory of a kernel: beside its place first, so that what is in its place is whole.
 fn bring(kernel: &Kernel, unfinished: &Path) -> Result<()> {
-    let suite = Suite::open(kernel.suite, unfinished.join("apt"))?;
-    let package = package_of(&suite)?;
+    let architecture = Some(kernel.arch.debian());
+    let suite = Suite::open_for(kernel.suite, architecture, unfinished.join("apt"))?;
+    let package = package_of(&suite, kernel.arch.kernel_package())?;
     let unpacked = unfinished.join("unpacked");
     let versions = suite.unpack(&[&package], &unfinished.join("downloads"), &unpacked)?;
     let image = find_image(&unpacked).with_context(|| format!("failed to unpack {package}"))?;
@@ -132,12 +142,12 @@ fn find_image(root: &Path) -> Result<PathBuf> {
 }
 
 /// The package that holds the image: since 7.1 no longer the one that the others depend on.
-fn package_of(suite: &Suite) -> Result<String> {
+fn package_of(suite: &Suite, all: &str) -> Result<String> {
     let depends = |package: &str, on: &str| -> Result<Option<String>> {
         let names = suite.dependencies(package)?;
         Ok(names.into_iter().find(|name| name.starts_with(on)))
     };
-    let image = depends(PACKAGE, "linux-image-")?
-        .with_context(|| format!("failed to find the kernel that {PACKAGE} depends on"))?;
+    let image = depends(all, "linux-image-")?
+        .with_context(|| format!("failed to find the kernel that {all} depends on"))?;
     Ok(depends(&image, "linux-binary-")?.unwrap_or(image))
 }

@@ -10,7 +10,7 @@ pub(crate) const PROGRAM: &str = "/usr/bin/pause-trace";
 pub(crate) struct Boot {
     /// Names its log.
     pub(crate) name: &'static str,
-    /// The kernels it is done with; none for every kernel.
+    /// The kernels it is done with; none for every kernel of this machine's processor.
     pub(crate) kernels: &'static [&'static str],
     /// Of cgroups: `v1` or `v2`, and nothing of the other.
     pub(crate) layout: &'static str,
@@ -40,8 +40,9 @@ pub(crate) enum What {
         name: &'static str,
         rule: &'static str,
     },
-    /// Each way to see setns and unshare reports the same, and the verifier has little to do.
-    Doctor,
+    /// Each way to see setns and unshare reports the same, but for one that this kernel does not have, and the verifier has little
+    /// to do.
+    Doctor { lacks: Option<&'static str> },
 }
 
 /// Of each promise something.
@@ -82,7 +83,15 @@ const fn fault(name: &'static str, rule: &'static str) -> Job {
 
 const DOCTOR: Job = Job {
     column: "doctor",
-    what: What::Doctor,
+    what: What::Doctor { lacks: None },
+};
+
+/// BPF trampolines came to aarch64 with Linux 6.4.
+const DOCTOR_WITHOUT_FENTRY: Job = Job {
+    column: "doctor",
+    what: What::Doctor {
+        lacks: Some("by fentry"),
+    },
 };
 
 /// Everything: `cargo xtask vm`.
@@ -127,6 +136,21 @@ pub(crate) const WHOLE: &[Boot] = &[
         parameters: "lockdown=integrity",
         jobs: &[check("4 CPUs, lockdown", SOME)],
     },
+    Boot {
+        name: "aarch64",
+        kernels: &["6.1-arm64"],
+        layout: "v2",
+        cpus: 2,
+        parameters: "",
+        jobs: &[
+            DOCTOR_WITHOUT_FENTRY,
+            check("cgroup v2", ALL),
+            by("tracepoint"),
+            fault("own-net", "PT101"),
+            fault("ignores-term", "PT301"),
+            fault("zombie", "PT401"),
+        ],
+    },
 ];
 
 /// What a change can be held up by: `cargo xtask vm --fast`, and a step of `cargo xtask test`.
@@ -165,7 +189,7 @@ impl Job {
                 words.extend(["check", "--format", "json", "--patience", &patience]);
                 words.extend(["--inject", name]);
             }
-            What::Doctor => words.extend(["doctor", "--thorough", "--format", "json"]),
+            What::Doctor { .. } => words.extend(["doctor", "--thorough", "--format", "json"]),
         }
         words.join("\t")
     }
@@ -183,7 +207,7 @@ impl Job {
         match self.what {
             What::Check { way, .. } => judge::check(ran, way),
             What::Fault { rule, .. } => judge::fault(ran, rule),
-            What::Doctor => judge::doctor(ran),
+            What::Doctor { lacks } => judge::doctor(ran, lacks),
         }
     }
 }

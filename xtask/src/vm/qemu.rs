@@ -14,9 +14,7 @@ use std::{
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 
-use crate::apt::{self, Package};
-
-const PROGRAM: &str = "qemu-system-x86_64";
+use super::arch::Arch;
 
 /// How the guest's instructions are executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +27,7 @@ pub(crate) enum Acceleration {
 
 /// What is booted.
 pub(crate) struct Machine<'a> {
+    pub(crate) arch: Arch,
     pub(crate) kernel: &'a Path,
     pub(crate) initramfs: &'a Path,
     pub(crate) cpus: u32,
@@ -62,17 +61,6 @@ const TROUBLE: [&str; 9] = [
 /// How many of the console's last lines are shown with a failure.
 const LINES_SHOWN: usize = 25;
 
-/// Makes sure that there is an emulator.
-pub(crate) fn ensure() -> Result<()> {
-    if Command::new(PROGRAM).arg("--version").output().is_ok() {
-        return Ok(());
-    }
-    apt::install(
-        &[Package::any("qemu-system-x86")],
-        "booting kernels takes an emulator of a whole machine",
-    )
-}
-
 /// Boots a machine and hands each line of its second serial port to `hear`, until it powers off.
 ///
 /// # Errors
@@ -84,9 +72,10 @@ pub(crate) fn run(
 ) -> Result<()> {
     let mut log = File::create(&machine.log)
         .with_context(|| format!("failed to create {}", machine.log.display()))?;
+    let program = machine.arch.emulator();
     let mut child = command(machine)
         .spawn()
-        .with_context(|| format!("failed to start {PROGRAM}"))?;
+        .with_context(|| format!("failed to start {program}"))?;
     let (sender, lines) = mpsc::channel();
     read_lines(child.stderr.take(), sender.clone(), Line::Console);
     read_lines(child.stdout.take(), sender, Line::Result);
@@ -100,7 +89,7 @@ pub(crate) fn run(
             Ok(())
         }
     });
-    end(&mut child, heard.is_err())?;
+    end(&mut child, program, heard.is_err())?;
     // What killing it left in the pipe.
     for line in lines.try_iter() {
         if let Line::Console(line) = line {
@@ -115,25 +104,26 @@ pub(crate) fn run(
 }
 
 fn command(machine: &Machine<'_>) -> Command {
+    let arch = machine.arch;
     let (accelerator, cpu) = match machine.acceleration {
-        Acceleration::Kvm => ("kvm", "max"),
-        // Without cmpxchg16b, which the allocator uses where it is there: under QEMU 7.2 one left the flags in disorder, and
-        // Linux 6.12 died of a double fault in `__kmalloc_noprof` now and then, before its first process.
-        Acceleration::Emulation => ("tcg,thread=multi", "max,-cx16"),
+        Acceleration::Kvm => ("kvm", &["-cpu", "max"][..]),
+        Acceleration::Emulation => ("tcg,thread=multi", arch.emulated()),
     };
-    let mut qemu = Command::new(PROGRAM);
+    let mut qemu = Command::new(arch.emulator());
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none"])
-        .args(["-no-reboot", "-m", "1024", "-cpu", cpu])
+        .args(["-no-reboot", "-m", "1024"])
+        .args(cpu)
         .args(["-accel", accelerator, "-smp", &machine.cpus.to_string()])
         // The console comes out with the emulator's own complaints, the results come out alone.
-        .args(["-serial", "file:/dev/stderr", "-serial", "stdio"])
+        .args(arch.board())
         .arg("-kernel")
         .arg(machine.kernel)
         .arg("-initrd")
         .arg(machine.initramfs)
         .arg("-append")
         .arg(format!(
-            "console=ttyS0 quiet panic=-1 oops=panic {}",
+            "console={} quiet panic=-1 oops=panic {}",
+            arch.console(),
             machine.parameters
         ))
         .stdin(Stdio::null())
@@ -190,17 +180,17 @@ fn listen(
 }
 
 /// Ends the emulator, or sees that it has ended well.
-fn end(child: &mut Child, lost: bool) -> Result<()> {
+fn end(child: &mut Child, program: &str, lost: bool) -> Result<()> {
     if lost {
         child
             .kill()
-            .with_context(|| format!("failed to kill {PROGRAM}"))?;
+            .with_context(|| format!("failed to kill {program}"))?;
     }
     let status = child
         .wait()
-        .with_context(|| format!("failed to wait for {PROGRAM}"))?;
+        .with_context(|| format!("failed to wait for {program}"))?;
     if !lost && !status.success() {
-        bail!("{PROGRAM} failed ({status})");
+        bail!("{program} failed ({status})");
     }
     Ok(())
 }

@@ -1,0 +1,105 @@
+//! What differs between the processors that machines have.
+
+use std::{env::consts, process::Command};
+
+use anyhow::Result;
+
+use crate::apt::{self, Package};
+
+/// A processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Arch {
+    X86_64,
+    Aarch64,
+}
+
+impl Arch {
+    /// Whether this machine has it.
+    pub(crate) fn is_native(self) -> bool {
+        let name = match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        };
+        consts::ARCH == name
+    }
+
+    /// What Debian calls it.
+    pub(crate) fn debian(self) -> &'static str {
+        match self {
+            Self::X86_64 => "amd64",
+            Self::Aarch64 => "arm64",
+        }
+    }
+
+    /// The package that depends on a suite's kernel for virtual machines: few drivers, and the same kernel otherwise.
+    pub(crate) fn kernel_package(self) -> &'static str {
+        match self {
+            Self::X86_64 => "linux-image-cloud-amd64",
+            Self::Aarch64 => "linux-image-cloud-arm64",
+        }
+    }
+
+    /// The program that emulates a whole machine.
+    pub(crate) fn emulator(self) -> &'static str {
+        match self {
+            Self::X86_64 => "qemu-system-x86_64",
+            Self::Aarch64 => "qemu-system-aarch64",
+        }
+    }
+
+    /// Makes sure that it is there.
+    pub(crate) fn ensure_emulator(self) -> Result<()> {
+        if Command::new(self.emulator())
+            .arg("--version")
+            .output()
+            .is_ok()
+        {
+            return Ok(());
+        }
+        let package = match self {
+            Self::X86_64 => "qemu-system-x86",
+            Self::Aarch64 => "qemu-system-arm",
+        };
+        apt::install(
+            &[Package::any(package)],
+            "booting kernels takes an emulator of a whole machine",
+        )
+    }
+
+    /// The emulator's arguments for a machine with this processor where that is emulated: the first serial port is for people, the
+    /// second one, of which the guest knows the name (guest/src/main.rs), for results.
+    pub(crate) fn emulated(self) -> &'static [&'static str] {
+        match self {
+            // Without cmpxchg16b, which the allocator uses where it is there: under QEMU 7.2 one left the flags in disorder, and
+            // Linux 6.12 died of a double fault in `__kmalloc_noprof` now and then, before its first process.
+            Self::X86_64 => &["-cpu", "max,-cx16"],
+            // Of the newest one, emulating the signing of pointers takes most of the time.
+            Self::Aarch64 => &["-cpu", "cortex-a72"],
+        }
+    }
+
+    /// The machine around it.
+    pub(crate) fn board(self) -> &'static [&'static str] {
+        match self {
+            Self::X86_64 => &["-serial", "file:/dev/stderr", "-serial", "stdio"],
+            Self::Aarch64 => &[
+                "-machine",
+                "virt",
+                "-serial",
+                "file:/dev/stderr",
+                "-chardev",
+                "stdio,id=results",
+                "-device",
+                "pci-serial,chardev=results",
+            ],
+        }
+    }
+
+    /// What the kernel calls the first serial port.
+    pub(crate) fn console(self) -> &'static str {
+        match self {
+            Self::X86_64 => "ttyS0",
+            Self::Aarch64 => "ttyAMA0",
+        }
+    }
+}
