@@ -37,6 +37,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) acceleration: Acceleration,
     /// Where what the console says is kept.
     pub(crate) log: PathBuf,
+    /// Where the results are kept.
+    pub(crate) results: PathBuf,
 }
 
 /// How long a machine may run, and how long it may say nothing.
@@ -47,7 +49,9 @@ pub(crate) struct Patience {
 }
 
 /// What a kernel says when something is wrong with it. A machine that says so has failed, however its checks came out.
-const TROUBLE: [&str; 9] = [
+const TROUBLE: [&str; 10] = [
+    // Before each warning of a kernel's about itself, however it is worded.
+    "[ cut here ]",
     "Kernel panic",
     "Oops:",
     "BUG:",
@@ -82,8 +86,10 @@ pub(crate) fn run(
     patience: Patience,
     mut hear: impl FnMut(&str) -> Result<()>,
 ) -> Result<()> {
-    let mut log = File::create(&machine.log)
-        .with_context(|| format!("failed to create {}", machine.log.display()))?;
+    let create = |path: &Path| {
+        File::create(path).with_context(|| format!("failed to create {}", path.display()))
+    };
+    let (mut log, mut results) = (create(&machine.log)?, create(&machine.results)?);
     let mut child = command(machine)
         .spawn()
         .with_context(|| format!("failed to start {PROGRAM}"))?;
@@ -93,7 +99,10 @@ pub(crate) fn run(
 
     let mut console = Console::default();
     let heard = listen(&lines, patience, |line| match line {
-        Line::Result(line) => hear(&line),
+        Line::Result(line) => {
+            writeln!(results, "{line}")?;
+            hear(&line)
+        }
         Line::Console(line) => {
             writeln!(log, "{line}")?;
             console.hear(line);
@@ -131,9 +140,10 @@ fn command(machine: &Machine<'_>) -> Command {
         .arg(machine.kernel)
         .arg("-initrd")
         .arg(machine.initramfs)
+        // Warnings are shown: a kernel that warns of itself has failed.
         .arg("-append")
         .arg(format!(
-            "console=ttyS0 quiet panic=-1 oops=panic {}",
+            "console=ttyS0 loglevel=5 panic=-1 oops=panic {}",
             machine.parameters
         ))
         .stdin(Stdio::null())
