@@ -128,6 +128,7 @@ impl Host {
             parameters: shape.parameters,
             acceleration: self.acceleration(kernel),
             log: self.directory.join(format!("{name}.log")),
+            results: self.directory.join(format!("{name}.json")),
         };
         let mut transcript = Transcript::default();
         qemu::run(&machine, shape.patience, |line| {

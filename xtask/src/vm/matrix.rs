@@ -93,10 +93,16 @@ impl Matrix {
         text
     }
 
-    /// The document.
-    pub(crate) fn markdown(&self) -> String {
+    /// The document. `command` is what it was made with where that left something out.
+    pub(crate) fn markdown(&self, command: Option<&str>) -> String {
         let columns = self.columns();
         let mut text = HEAD.to_owned();
+        if let Some(command) = command {
+            let _ = writeln!(
+                text,
+                "This is not everything, but what `cargo xtask {command}` did.\n"
+            );
+        }
         let _ = writeln!(text, "| kernel | package | {} |", columns.join(" | "));
         let _ = writeln!(text, "|---|---|{}", "---|".repeat(columns.len()));
         for row in &self.rows {
@@ -200,14 +206,15 @@ but an initramfs, and writes this file. A cell says how many things came out as 
 - *faults*: faults that are planted and must be found: a foreign network namespace, a stop signal ignored, a zombie.
 - *1 CPU*, *4 CPUs, lockdown*: some of the scenarios on such a machine; the kernel of the second is locked down
   (`lockdown=integrity`).
+- *lost*: machines that are lost on purpose, by a panic, by silence and otherwise, which has to be noticed.
 
 ";
 
 const VERIFIER: &str = "
 ## What the verifier has to do
 
-How many instructions the kernel's verifier goes through for each program, over all paths. More than 10,000 fails the run, a
-hundredth of the million at which the kernel gives up. Kernels before 5.16 do not tell.
+How many instructions the kernel's verifier goes through for each program, over all paths. More than 20,000 fails the run, a
+fiftieth of the million at which the kernel gives up. Kernels before 5.16 do not tell.
 
 ";
 
@@ -310,7 +317,7 @@ line | `x`
 
     #[test]
     fn the_document_has_the_packages_and_what_failed() {
-        let text = matrix().markdown();
+        let text = matrix().markdown(None);
         let row = "| 5.10.0-32 | linux-image-5.10 5.10.223-1 | ✓ 2 | ✗ 0/1 | – |\n";
         assert!(text.contains(row), "{text}");
         let failed = "- 5.10.0-32, lockdown: `the machine has said nothing`\n\
@@ -320,9 +327,18 @@ line | `x`
 
     #[test]
     fn the_document_has_what_each_program_cost() {
-        let text = matrix().markdown();
+        let text = matrix().markdown(None);
         let table = "| | 6.1.0-50 |\n|---|---|\n| `exec` | 5000 |\n| `fork` | 800 |\n";
         assert!(text.ends_with(table), "{text}");
+    }
+
+    #[test]
+    fn a_document_of_a_part_says_of_which() {
+        let text = matrix().markdown(Some("vm --kernel 6.1"));
+        assert!(
+            text.contains("what `cargo xtask vm --kernel 6.1` did"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Which machines are booted, and what is done in each.
 
-use super::guest::Ran;
-use super::judge::{self, Cell};
+use super::{
+    guest::Ran,
+    judge::{self, Cell},
+};
 
 /// Where the guest finds the program under test.
 pub(crate) const PROGRAM: &str = "/usr/bin/pause-trace";
@@ -94,47 +96,53 @@ const DOCTOR_WITHOUT_FENTRY: Job = Job {
     },
 };
 
+const PLAIN: Boot = Boot {
+    name: "v2",
+    kernels: &[],
+    layout: "v2",
+    cpus: 2,
+    parameters: "",
+    jobs: &[DOCTOR, check("cgroup v2", ALL)],
+};
+
+/// What does not depend much on the kernel is done with the oldest and the newest.
+const ENDS: &[&str] = &["5.10", "newest"];
+
 /// Everything: `cargo xtask vm`.
 pub(crate) const WHOLE: &[Boot] = &[
+    PLAIN,
     Boot {
-        name: "v2",
-        kernels: &[],
-        layout: "v2",
-        cpus: 2,
-        parameters: "",
+        name: "ways",
+        kernels: ENDS,
         jobs: &[
-            DOCTOR,
-            check("cgroup v2", ALL),
             by("kprobe"),
             by("tracepoint"),
             fault("own-net", "PT101"),
             fault("ignores-term", "PT301"),
             fault("zombie", "PT401"),
         ],
+        ..PLAIN
     },
     Boot {
         name: "v1",
-        kernels: &[],
         layout: "v1",
-        cpus: 2,
-        parameters: "",
         jobs: &[check("cgroup v1", ALL)],
+        ..PLAIN
     },
     Boot {
         name: "1-cpu",
-        kernels: &["5.10", "newest"],
-        layout: "v2",
+        kernels: ENDS,
         cpus: 1,
-        parameters: "",
         jobs: &[check("1 CPU", SOME)],
+        ..PLAIN
     },
     Boot {
         name: "lockdown",
-        kernels: &["5.10", "newest"],
-        layout: "v2",
+        kernels: ENDS,
         cpus: 4,
         parameters: "lockdown=integrity",
         jobs: &[check("4 CPUs, lockdown", SOME)],
+        ..PLAIN
     },
     Boot {
         name: "aarch64",
@@ -157,10 +165,8 @@ pub(crate) const WHOLE: &[Boot] = &[
 pub(crate) const FAST: &[Boot] = &[Boot {
     name: "fast",
     kernels: &["5.10", "6.1", "newest"],
-    layout: "v2",
-    cpus: 2,
-    parameters: "",
     jobs: &[DOCTOR, check("cgroup v2", SOME), fault("own-net", "PT101")],
+    ..PLAIN
 }];
 
 impl Job {

@@ -36,6 +36,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) acceleration: Acceleration,
     /// Where what the console says is kept.
     pub(crate) log: PathBuf,
+    /// Where the results are kept.
+    pub(crate) results: PathBuf,
 }
 
 /// How long a machine may run, and how long it may say nothing.
@@ -46,7 +48,9 @@ pub(crate) struct Patience {
 }
 
 /// What a kernel says when something is wrong with it. A machine that says so has failed, however its checks came out.
-const TROUBLE: [&str; 9] = [
+const TROUBLE: [&str; 10] = [
+    // Before each warning of a kernel's about itself, however it is worded.
+    "[ cut here ]",
     "Kernel panic",
     "Oops:",
     "BUG:",
@@ -70,8 +74,10 @@ pub(crate) fn run(
     patience: Patience,
     mut hear: impl FnMut(&str) -> Result<()>,
 ) -> Result<()> {
-    let mut log = File::create(&machine.log)
-        .with_context(|| format!("failed to create {}", machine.log.display()))?;
+    let create = |path: &Path| {
+        File::create(path).with_context(|| format!("failed to create {}", path.display()))
+    };
+    let (mut log, mut results) = (create(&machine.log)?, create(&machine.results)?);
     let program = machine.arch.emulator();
     let mut child = command(machine)
         .spawn()
@@ -82,7 +88,10 @@ pub(crate) fn run(
 
     let mut console = Console::default();
     let heard = listen(&lines, patience, |line| match line {
-        Line::Result(line) => hear(&line),
+        Line::Result(line) => {
+            writeln!(results, "{line}")?;
+            hear(&line)
+        }
         Line::Console(line) => {
             writeln!(log, "{line}")?;
             console.hear(line);
@@ -120,9 +129,10 @@ fn command(machine: &Machine<'_>) -> Command {
         .arg(machine.kernel)
         .arg("-initrd")
         .arg(machine.initramfs)
+        // Warnings are shown: a kernel that warns of itself has failed.
         .arg("-append")
         .arg(format!(
-            "console={} quiet panic=-1 oops=panic {}",
+            "console={} loglevel=5 panic=-1 oops=panic {}",
             arch.console(),
             machine.parameters
         ))

@@ -10,6 +10,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -418,16 +419,30 @@ impl Child<'_> {
             .step("find the program's file")?;
         let executed = nix::unistd::execveat(file, c"", &argv, &env, AtFlags::AT_EMPTY_PATH);
         // TOMOYO looks up the name that the kernel made up, /dev/fd/N, which a container and a node without udev need not have
-        // (tomoyo_find_next_domain; it no longer insists since Linux 6.12, 6.1.113 and 5.10.227). This name is always there.
+        // (tomoyo_find_next_domain; it no longer insists since Linux 6.12, 6.1.113 and 5.10.227). These names are always there.
         if executed == Err(Errno::ENOENT) {
-            let path = CString::new(descriptor(file.as_fd()));
-            let path = path
+            let name = self.name_in_proc(file).step("name the program's file")?;
+            let path = CString::new(name.as_str())
                 .map_err(|_| Errno::EINVAL)
                 .step("name the program's file")?;
-            return nix::unistd::execve(&path, &argv, &env)
-                .step(format!("execute {}", path.to_string_lossy()));
+            return nix::unistd::execve(&path, &argv, &env).step(format!("execute {name}"));
         }
         executed.step("execute the program")
+    }
+
+    /// A name of the program's file below /proc. A session that is in the node's pid namespace, and not in its container's, finds
+    /// nothing of itself in the container's /proc, but the container's first process, which runs the same file.
+    fn name_in_proc(&self, file: &OwnedFd) -> io::Result<String> {
+        const FIRST: &str = "/proc/1/exe";
+        let own = descriptor(file.as_fd());
+        let wanted = nix::sys::stat::fstat(file)?;
+        let runs_it = fs::metadata(FIRST)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (wanted.st_dev, wanted.st_ino));
+        let is_seen = fs::read_link("/proc/self").is_ok();
+        Ok(match !is_seen && runs_it {
+            true => FIRST.to_owned(),
+            false => own,
+        })
     }
 
     fn file(&self) -> Option<&OwnedFd> {
