@@ -4,6 +4,7 @@ pub mod elf;
 pub mod lab;
 pub mod node;
 pub mod process;
+pub mod recording;
 pub mod watch;
 
 use std::{
