@@ -19,6 +19,7 @@ mod pods;
 mod progress;
 pub(crate) mod record;
 pub(crate) mod replay;
+pub(crate) mod report;
 pub(crate) mod rules;
 pub(crate) mod run;
 mod select;
@@ -101,6 +102,7 @@ pub(crate) enum Command {
     Check(check::Args),
     Record(record::Args),
     Replay(replay::Args),
+    Report(report::Args),
     Rules(rules::Args),
     Explain(explain::Args),
     Doctor(doctor::Args),
@@ -121,6 +123,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Check(args) => args.run(&global),
         Command::Record(args) => args.run(&global),
         Command::Replay(args) => args.run(&global),
+        Command::Report(args) => args.run(&global),
         Command::Rules(args) => args.run(&global),
         Command::Explain(args) => args.run(&global),
         Command::Doctor(args) => args.run(&global),

@@ -4,6 +4,7 @@
 //! write at once; those that are one document (junit, sarif) keep what they hear and write it in [`Report::finish`].
 
 mod clock;
+pub(crate) mod html;
 mod json;
 mod junit;
 mod names;
