@@ -23,7 +23,6 @@ pub(crate) type ContainerId = Arc<str>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Event {
     pub(crate) time: Ktime,
-    #[serde(flatten)]
     pub(crate) fact: Fact,
 }
 
@@ -197,6 +196,10 @@ impl Text {
         Self(Bytes::copy_from_slice(text.as_bytes()))
     }
 
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// A copy of its own, so that keeping it does not keep the whole batch of records it was read with.
     pub(crate) fn detached(&self) -> Self {
         Self(Bytes::copy_from_slice(&self.0))
@@ -258,30 +261,39 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-macro_rules! serde_as_escaped_text {
-    ($type:ty, $make:expr) => {
+/// For people's formats the escaped text; for others the bytes, which are shorter and need no reading.
+macro_rules! serde_as_text_or_bytes {
+    ($type:ty, $bytes:expr, $make:expr) => {
         impl Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                match serializer.is_human_readable() {
+                    true => serializer.collect_str(self),
+                    false => serializer.serialize_bytes($bytes(self)),
+                }
             }
         }
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if !deserializer.is_human_readable() {
+                    return <&[u8]>::deserialize(deserializer).map($make);
+                }
                 let text = String::deserialize(deserializer)?;
                 let bytes =
                     unescape(&text).ok_or_else(|| serde::de::Error::custom("malformed escape"))?;
-                Ok($make(bytes))
+                Ok($make(&bytes))
             }
         }
     };
 }
 
-serde_as_escaped_text!(Text, |bytes: Vec<u8>| Self(bytes.into()));
-serde_as_escaped_text!(Comm, |bytes: Vec<u8>| {
+serde_as_text_or_bytes!(Text, Text::bytes, |bytes: &[u8]| Self(
+    Bytes::copy_from_slice(bytes)
+));
+serde_as_text_or_bytes!(Comm, Comm::bytes, |bytes: &[u8]| {
     let mut comm = [0; 16];
     for (to, from) in comm.iter_mut().take(15).zip(bytes) {
-        *to = from;
+        *to = *from;
     }
     Self(comm)
 });
@@ -478,7 +490,6 @@ pub(crate) struct ContainerFact {
     pub(crate) name: Text,
     pub(crate) what: ContainerKind,
     /// The sandbox that it was made for, where that is known; its own id, for a sandbox.
-    #[serde(default)]
     pub(crate) sandbox: Option<ContainerId>,
     /// Its cgroup, once known.
     pub(crate) cgroup: CgroupId,
@@ -486,7 +497,6 @@ pub(crate) struct ContainerFact {
     /// The signal that asks it to stop.
     pub(crate) stop_signal: i32,
     /// The file its entrypoint is to execute, where that is known.
-    #[serde(default)]
     pub(crate) file: Option<Text>,
     pub(crate) source: Source,
 }
@@ -554,8 +564,9 @@ pub(crate) struct PauseStatus {
 }
 
 /// What can be known.
+///
+/// Recordings keep these as they are declared: a change here is another version of their format (see `record`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "fact", rename_all = "snake_case")]
 pub(crate) enum Fact {
     /// Kernel: a process was forked.
     Fork {
@@ -734,18 +745,15 @@ mod call {
         call: &NamespaceCall,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(match call {
-            NamespaceCall::Setns => "setns",
-            NamespaceCall::Unshare => "unshare",
-        })
+        serializer.serialize_u32(*call as u32)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<NamespaceCall, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "setns" => Ok(NamespaceCall::Setns),
-            "unshare" => Ok(NamespaceCall::Unshare),
+        match u32::deserialize(deserializer)? {
+            0 => Ok(NamespaceCall::Setns),
+            1 => Ok(NamespaceCall::Unshare),
             _ => Err(serde::de::Error::custom("neither setns nor unshare")),
         }
     }
@@ -779,6 +787,11 @@ mod tests {
         let json = serde_json::to_string(&hostile).expect("text is JSON");
         assert_eq!(
             serde_json::from_str::<Text>(&json).expect("JSON is text"),
+            hostile
+        );
+        let bytes = postcard::to_allocvec(&hostile).expect("text is bytes");
+        assert_eq!(
+            postcard::from_bytes::<Text>(&bytes).expect("bytes are text"),
             hostile
         );
     }

@@ -3,12 +3,7 @@
 //! One thread. The rings are read when the kernel says that there is something, and a tick is made when the state says
 //! that something is due; at rest nothing runs.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, HashMap},
-    io::Read as _,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::HashMap, io::Read as _, time::Duration};
 
 use tokio::sync::{Notify, futures::Notified};
 
@@ -16,14 +11,14 @@ use crate::{
     event::{
         CgroupId, Comm, ContainerId, Event, Fact, Kind, Ktime, Namespaces, PodId, ProcessId, Text,
     },
-    news::{Announced, Happened, News},
+    news::{Happened, News},
     node::{identity, procfs},
+    pipeline::{Core, Pipeline},
     probe::{self, Hook, LoadError, Loaded, Options, Readiness, Rings},
-    report::Names,
-    rules::{Ledger, Rule},
-    state::{Change, Limits, State},
+    record::{Begin, Run},
+    report,
+    state::State,
     sys,
-    verdict::Verdict,
 };
 
 /// How often the counts of a flood of signals are asked for while it lasts.
@@ -31,7 +26,8 @@ const FLOOD_PERIOD: Duration = Duration::from_millis(100);
 
 /// What is running.
 pub(crate) struct Live {
-    core: RefCell<Core>,
+    kernel: RefCell<Kernel>,
+    pub(crate) pipeline: Pipeline,
     readiness: Readiness,
     /// Something was taken in.
     changed: Notify,
@@ -131,25 +127,14 @@ impl Arrivals {
     }
 }
 
-/// What waits may look at.
-pub(crate) struct Core {
+/// Where the events come from.
+struct Kernel {
     /// Dropping it detaches the hooks.
     loaded: Loaded,
     rings: Rings,
-    pub(crate) state: State,
-    pub(crate) ledger: Ledger,
-    /// Verdicts that nobody has taken yet.
-    verdicts: Vec<Verdict>,
     events: Vec<Event>,
     /// Where the node's pods are followed: what nobody has looked at yet.
     arrivals: Option<Arrivals>,
-    /// Where the node's pods are followed: what nobody has heard of yet.
-    news: Vec<News>,
-    announced: Announced,
-    /// The kernel's events that were taken in.
-    pub(crate) events_by_kind: BTreeMap<Kind, u64>,
-    pub(crate) names: Names,
-    pub(crate) lost: BTreeMap<Kind, u64>,
     failure: Option<anyhow::Error>,
 }
 
@@ -157,8 +142,8 @@ impl Live {
     /// Loads the program, proves that it reads this kernel rightly, and starts to watch this process' descendants.
     pub(crate) async fn start(
         options: &Options,
-        limits: Limits,
-        selected: impl Fn(&Rule) -> bool,
+        run: Run,
+        pipeline: Pipeline,
     ) -> Result<Self, LoadError> {
         let refused = LoadError::Refused;
         let mut loaded = probe::load(options)?;
@@ -177,28 +162,36 @@ impl Live {
         let readiness = rings.readiness().map_err(|error| refused(error.into()))?;
         let hooks = loaded.hooks.clone();
         let live = Self {
-            core: RefCell::new(Core {
+            kernel: RefCell::new(Kernel {
                 loaded,
                 rings,
-                state: State::new(limits),
-                ledger: Ledger::new(selected),
-                verdicts: Vec::new(),
                 events: Vec::new(),
                 arrivals: None,
-                news: Vec::new(),
-                announced: Announced::default(),
-                events_by_kind: BTreeMap::new(),
-                names: Names::default(),
-                lost: BTreeMap::new(),
                 failure: None,
             }),
+            pipeline,
             readiness,
             changed: Notify::new(),
             started: probe::now(),
             hooks,
         };
+        live.pipeline.begin(|limits| Begin {
+            run,
+            started: live.started,
+            limits,
+            hooks: live.told_hooks(),
+        });
         live.tell_of(host);
         Ok(live)
+    }
+
+    /// The hooks as reports name them.
+    pub(crate) fn told_hooks(&self) -> Vec<report::Hook> {
+        let told = |hook: &Hook| report::Hook {
+            hook: hook.name.to_owned(),
+            how: hook.how.as_ref().map_or("missing", |how| how).into(),
+        };
+        self.hooks.iter().map(told).collect()
     }
 
     fn tell_of(&self, host: Namespaces) {
@@ -225,22 +218,23 @@ impl Live {
         /// Children whose pid is lower than their parent's are found by the next reading. A chain of more than a few of
         /// them, each between two wraps of the pids, is no runtime's.
         const READINGS: u32 = 4;
-        let mut core = self.core.borrow_mut();
-        core.arrivals = Some(Arrivals::default());
+        let mut kernel = self.kernel.borrow_mut();
+        kernel.arrivals = Some(Arrivals::default());
+        self.pipeline.follow();
         let raw: Vec<_> = names.iter().map(|name| name.0).collect();
-        core.loaded.watch_names(&raw)?;
-        core.take_in(Some(Fact::RuntimeNames {
-            names: names.to_vec(),
-        }))?;
+        kernel.loaded.watch_names(&raw)?;
+        let names = names.to_vec();
+        kernel.take_in(Some(Fact::RuntimeNames { names }), &self.pipeline)?;
         for (cgroup, path) in cgroups {
-            core.loaded.watch_cgroup(cgroup)?;
-            core.take_in(Some(Fact::CgroupMade { cgroup, path }))?;
+            kernel.loaded.watch_cgroup(cgroup)?;
+            kernel.take_in(Some(Fact::CgroupMade { cgroup, path }), &self.pipeline)?;
         }
+        let count = |core: &Core| core.events_by_kind.get(&Kind::Found).copied().unwrap_or(0);
         let mut found = 0;
         for _ in 0..READINGS {
-            core.loaded.iterator()?.read_to_end(&mut Vec::new())?;
-            core.take_in(None)?;
-            let now_found = core.events_by_kind.get(&Kind::Found).copied().unwrap_or(0);
+            kernel.loaded.iterator()?.read_to_end(&mut Vec::new())?;
+            kernel.take_in(None, &self.pipeline)?;
+            let now_found = self.look(count);
             if now_found == found {
                 break;
             }
@@ -251,13 +245,13 @@ impl Live {
 
     /// Watches one more cgroup.
     pub(crate) fn watch_cgroup(&self, cgroup: CgroupId) -> anyhow::Result<()> {
-        self.core.borrow_mut().loaded.watch_cgroup(cgroup)
+        self.kernel.borrow_mut().loaded.watch_cgroup(cgroup)
     }
 
     /// What happened to containers' cgroups since the last call.
     pub(crate) fn take_arrivals(&self) -> Vec<Arrival> {
-        let mut core = self.core.borrow_mut();
-        let arrivals = core.arrivals.as_mut();
+        let mut kernel = self.kernel.borrow_mut();
+        let arrivals = kernel.arrivals.as_mut();
         arrivals
             .map(|arrivals| std::mem::take(&mut arrivals.fresh))
             .unwrap_or_default()
@@ -265,23 +259,25 @@ impl Live {
 
     /// The same, once something has.
     pub(crate) async fn arrivals(&self) -> Vec<Arrival> {
-        self.until(|core| {
-            let arrivals = core.arrivals.as_ref()?;
-            (!arrivals.fresh.is_empty()).then_some(())
-        })
-        .await;
-        self.take_arrivals()
+        loop {
+            let changed = self.changed.notified();
+            let arrivals = self.take_arrivals();
+            if !arrivals.is_empty() {
+                return arrivals;
+            }
+            changed.await;
+        }
     }
 
     /// Reads and judges until the rings fail. Dropping the future stops it; nothing is lost by that.
     pub(crate) async fn pump(&self) -> anyhow::Result<()> {
         loop {
             let (next, is_flooded, has_held) = {
-                let mut core = self.core.borrow_mut();
+                let rings = &self.kernel.borrow().rings;
                 (
-                    core.state.next_deadline(),
-                    core.rings.is_flooded(),
-                    core.rings.has_held(),
+                    self.pipeline.next_deadline(),
+                    rings.is_flooded(),
+                    rings.has_held(),
                 )
             };
             let due = async {
@@ -310,36 +306,36 @@ impl Live {
                     () = self.changed.notified() => continue,
                 }
             }
-            self.core.borrow_mut().take_in(None)?;
+            self.kernel.borrow_mut().take_in(None, &self.pipeline)?;
             self.changed.notify_waiters();
         }
     }
 
     /// Takes a fact in that is not the kernel's, after all that happened before it.
     pub(crate) fn inject(&self, fact: Fact) {
-        let mut core = self.core.borrow_mut();
-        if let Err(error) = core.take_in(Some(fact)) {
-            core.failure = Some(error);
+        let mut kernel = self.kernel.borrow_mut();
+        if let Err(error) = kernel.take_in(Some(fact), &self.pipeline) {
+            kernel.failure = Some(error);
         }
-        drop(core);
+        drop(kernel);
         self.changed.notify_waiters();
     }
 
     /// The programs, and what they cost the kernel's verifier.
     pub(crate) fn verified(&self) -> Vec<probe::Verified> {
-        probe::verified(&self.core.borrow().loaded)
+        probe::verified(&self.kernel.borrow().loaded)
     }
 
     /// Looks at what is known now.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Core) -> T) -> T {
-        look(&self.core.borrow())
+        self.pipeline.look(look)
     }
 
     /// Waits until `look` finds what it looks for.
     pub(crate) async fn until<T>(&self, mut look: impl FnMut(&Core) -> Option<T>) -> T {
         loop {
             let changed = self.changed.notified();
-            if let Some(found) = look(&self.core.borrow()) {
+            if let Some(found) = self.pipeline.look(&mut look) {
                 return found;
             }
             changed.await;
@@ -350,21 +346,11 @@ impl Live {
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
-
-    /// What happened to the node's pods since the last call.
-    pub(crate) fn news(&self) -> Vec<News> {
-        std::mem::take(&mut self.core.borrow_mut().news)
-    }
-
-    /// The verdicts since the last call.
-    pub(crate) fn verdicts(&self) -> Vec<Verdict> {
-        std::mem::take(&mut self.core.borrow_mut().verdicts)
-    }
 }
 
-impl Core {
+impl Kernel {
     /// Everything up to now, and then `fact`.
-    fn take_in(&mut self, fact: Option<Fact>) -> anyhow::Result<()> {
+    fn take_in(&mut self, fact: Option<Fact>, pipeline: &Pipeline) -> anyhow::Result<()> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
@@ -374,7 +360,7 @@ impl Core {
             self.rings.drain_floods(&mut events)?;
         }
         // A reaping that /proc shows is as good as one that the kernel reported.
-        for process in self.state.zombies_due(time) {
+        for process in pipeline.look(|core| core.state.zombies_due(time)) {
             if procfs::is_gone(process) {
                 events.push(Event {
                     time,
@@ -388,38 +374,21 @@ impl Core {
             fact: fact.unwrap_or(Fact::Tick),
         });
         for event in &events {
-            if let Some(kind) = event.fact.record() {
-                *self.events_by_kind.entry(kind).or_default() += 1;
-            }
             if let Some(arrivals) = &mut self.arrivals {
-                arrivals.see(event, &self.state);
-            }
-            self.names.learn(event);
-            if let Fact::Lost { kind, count } = &event.fact {
-                *self.lost.entry(*kind).or_default() += count;
+                pipeline.look(|core| arrivals.see(event, &core.state));
             }
             if let Fact::PodRemoved { pod } = &event.fact {
                 // The kernel gives inode numbers away again: who gets them next is no visitor of this pod.
-                self.loaded
-                    .forget_namespaces(&self.state.namespaces_of(pod))?;
+                let namespaces = pipeline.look(|core| core.state.namespaces_of(pod));
+                self.loaded.forget_namespaces(&namespaces)?;
             }
-            if let Some(arrivals) = &mut self.arrivals {
-                let (news, announced) = (&mut self.news, &mut self.announced);
-                let hear = |change: &Change, state: &State, ledger: &Ledger| {
-                    let counts = |pod: &_| ledger.counts_of(pod);
-                    let told = News::of(event.time, change, state, counts);
-                    // A container that is described again is judged again, and yet has started once.
-                    if let Some(told) = told.filter(|told| announced.take(told)) {
-                        arrivals.hear(&told);
-                        news.push(told);
-                    }
-                };
-                self.ledger.judge_and_tell(&mut self.state, event, hear);
-            } else {
-                self.ledger.judge(&mut self.state, event);
-            }
+            pipeline.take_in(event, |news| {
+                if let Some(arrivals) = &mut self.arrivals {
+                    arrivals.hear(news);
+                }
+            });
         }
-        self.verdicts.append(&mut self.ledger.take());
+        pipeline.settle(time);
         events.clear();
         self.events = events;
         Ok(())

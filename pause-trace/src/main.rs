@@ -6,9 +6,10 @@ mod event;
 mod live;
 mod news;
 mod node;
+mod pipeline;
 mod pods;
-
 mod probe;
+mod record;
 mod reference;
 mod report;
 mod rules;

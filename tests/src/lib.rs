@@ -1,9 +1,11 @@
 //! What the tests share: where the programs are, how to run them, real runtimes, and what a run must not leave behind.
 
+pub mod chromium;
 pub mod elf;
 pub mod lab;
 pub mod node;
 pub mod process;
+pub mod recording;
 pub mod watch;
 
 use std::{

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     fmt,
     io::{BufRead as _, BufReader, Read as _},
     process::{Child, Command, Stdio},
@@ -43,6 +44,8 @@ struct Heard {
 #[derive(Debug, Default)]
 struct State {
     lines: Vec<Value>,
+    /// The same as it was written.
+    text: String,
     errors: String,
     /// Its output has ended, and so has it.
     ended: bool,
@@ -56,9 +59,20 @@ impl Watch {
     #[must_use]
     #[track_caller]
     pub fn start(node: &Node) -> Self {
+        Self::start_with(node, [] as [&str; 0])
+    }
+
+    /// The same, with more arguments.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    #[track_caller]
+    pub fn start_with<A: AsRef<OsStr>>(node: &Node, args: impl IntoIterator<Item = A>) -> Self {
         let mut child = node.spawn(
             Command::new(pause_trace())
                 .args(["watch", "--format", "json"])
+                .args(args)
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped()),
@@ -71,8 +85,12 @@ impl Watch {
             move || {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
                     // A line that is no object becomes a string, which no test waits for and every failure shows.
-                    let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                    heard.lock().lines.push(line);
+                    let read = serde_json::from_str(&line).unwrap_or(Value::String(line.clone()));
+                    let mut state = heard.lock();
+                    state.text.push_str(&line);
+                    state.text.push('\n');
+                    state.lines.push(read);
+                    drop(state);
                     heard.news.notify_all();
                 }
                 heard.lock().ended = true;
@@ -174,7 +192,22 @@ impl Watch {
     /// # Panics
     /// When it does not end as it should.
     #[track_caller]
-    pub fn stop(mut self) -> Vec<Value> {
+    pub fn stop(self) -> Vec<Value> {
+        self.interrupt().lock().lines.clone()
+    }
+
+    /// The same, as the text that it wrote.
+    ///
+    /// # Panics
+    /// When it does not end as it should.
+    #[track_caller]
+    #[must_use]
+    pub fn stop_with_text(self) -> String {
+        self.interrupt().lock().text.clone()
+    }
+
+    #[track_caller]
+    fn interrupt(mut self) -> Arc<Heard> {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         kill(pid, Signal::SIGINT).expect("it has not been reaped");
         self.await_line("its summary", |line| line["type"] == "summary");
@@ -186,7 +219,8 @@ impl Watch {
             last.is_some_and(|line| line["interrupted"] == true),
             "{state}"
         );
-        state.lines.clone()
+        drop(state);
+        Arc::clone(&self.heard)
     }
 }
 

@@ -6,12 +6,14 @@ use std::{
 };
 
 /// Modules of pause-trace from the outermost in; those of one line may import each other.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 11] = [
     &["cli"],
     &["conformance"],
     &["reference"],
     &["scenario", "pods"],
     &["live"],
+    &["pipeline"],
+    &["record"],
     &["report", "news", "text"],
     &["rules", "verdict"],
     &["state", "node", "probe", "sys"],

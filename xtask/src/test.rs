@@ -98,7 +98,13 @@ const STEPS: [Step; 10] = [
 ];
 
 /// Programs that the live tests run, and the Debian packages they are in.
-const TEST_PROGRAMS: [(&str, Package); 1] = [("/usr/bin/catatonit", Package::any("catatonit"))];
+const TEST_PROGRAMS: [(&str, Package); 2] = [
+    ("/usr/bin/catatonit", Package::any("catatonit")),
+    (
+        "/usr/bin/chromium-headless-shell",
+        Package::any("chromium-headless-shell"),
+    ),
+];
 
 /// What a step that ran has to say.
 #[derive(Default)]
@@ -236,7 +242,7 @@ fn packages(_: &Args) -> Result<Done> {
     if !missing.is_empty() {
         apt::install(
             &missing,
-            "the live tests verify pods held by other programs than our own",
+            "the live tests verify pods held by other programs than our own, and look at pages in a real browser",
         )?;
     }
     Ok(Done::default())

@@ -11,7 +11,8 @@ use anyhow::Result;
 use pause_trace_cri::Socket;
 
 use super::{
-    Exit, Global, Usage, conform, output::Output, print, select::Selection, unknown, verify,
+    Exit, Global, Usage, conform, output::Output, print, record::Record, select::Selection,
+    unknown, verify,
 };
 use crate::{
     conformance,
@@ -63,6 +64,8 @@ pub(crate) struct Args {
     pub(crate) selection: Selection,
     #[command(flatten)]
     pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) record: Record,
 }
 
 const EXAMPLES: &str = "\
@@ -107,7 +110,8 @@ impl Args {
             patience: self.patience,
             inject: self.inject.is_some(),
         };
-        verify::run(&plan, &self.selection, &self.output, global)
+        let reports = (&self.output, &self.record);
+        verify::run(&plan, &self.selection, reports, global)
     }
 
     fn run_with(&self, socket: &Socket, global: &Global) -> Result<Exit> {
@@ -130,7 +134,8 @@ impl Args {
             scenarios,
             patience: self.patience,
         };
-        conform::run(&plan, &self.selection, &self.output, global)
+        let reports = (&self.output, &self.record);
+        conform::run(&plan, &self.selection, reports, global)
     }
 }
 

@@ -1,5 +1,7 @@
 //! `check --cri`: the scenarios of a real runtime's pods, from the first hook to what is left of them.
 
+use std::rc::Rc;
+
 use anyhow::{Context as _, Result};
 use pause_trace_cri::Socket;
 use tokio::sync::mpsc;
@@ -7,6 +9,7 @@ use tokio::sync::mpsc;
 use super::{
     Console, End, Exit, Global,
     output::Output,
+    record::Record,
     select::Selection,
     session::{self, Interrupt},
     tale::{Message, Tale, tell_until_over},
@@ -20,7 +23,9 @@ use crate::{
     },
     live::Live,
     node::cgroup::Layout,
+    pipeline::Pipeline,
     pods::Follower,
+    record::{Recorder, Run},
     reference::patience::Patience,
     rules,
     scenario::{SortedVerdicts, play},
@@ -41,19 +46,25 @@ pub(super) struct Plan {
 pub(super) fn run(
     plan: &Plan,
     selection: &Selection,
-    output: &Output,
+    (output, record): (&Output, &Record),
     global: &Global,
 ) -> Result<Exit> {
     selection.validate()?;
-    let console = Console::open(output, global, session::clock()?, false)?;
-    session::block_on(play_all(plan, selection, global, console))
+    let clock = session::clock()?;
+    let console = Console::open(output, global, clock, false)?;
+    let recording = record.start(clock, None)?;
+    session::block_on(async {
+        let recorder = recording.recorder();
+        let exit = play_all(plan, selection, global, (console, recorder)).await?;
+        Ok(recording.close(exit))
+    })
 }
 
 async fn play_all(
     plan: &Plan,
     selection: &Selection,
     global: &Global,
-    mut console: Console,
+    (mut console, recorder): (Console, Option<Rc<Recorder>>),
 ) -> Result<Exit> {
     // Before anything is made that Ctrl-C would leave behind.
     let mut interrupt = Interrupt::catch()?;
@@ -64,7 +75,9 @@ async fn play_all(
     let options = session::options(&layout, global);
     let limits = plan.patience.limits(scenario::LIMITS);
     let starting = async {
-        let live = Live::start(&options, limits, |rule| selection.takes(rule)).await?;
+        let pipeline = Pipeline::new(limits, |rule| selection.takes(rule));
+        let pipeline = pipeline.recorded(recorder);
+        let live = Live::start(&options, Run::Conformance, pipeline).await?;
         // Last: what is made from here on is removed by name.
         let runtime = Runtime::open(plan.socket.clone(), &plan.image, plan.patience).await?;
         anyhow::Ok(Stage {
@@ -92,7 +105,10 @@ async fn play_all(
     console.step(None, "removing the pods");
     // Whatever became of it: nothing may stay on the node.
     let cleared = stage.runtime.clear().await;
-    let (end, summary) = tale.end(&stage.live, &stage.verdicts, &mut console, end?)?;
+    let end = end?;
+    let times = session::end(&stage.live, end);
+    let judged = (&stage.live.pipeline, &stage.verdicts);
+    let (end, summary) = tale.end(judged, &mut console, times, end)?;
     cleared?;
     Ok(console.finish(Some(&summary), end)?)
 }
@@ -137,7 +153,7 @@ async fn follow(
     };
     tell_until_over(
         tale,
-        (live, verdicts),
+        (&live.pipeline, verdicts),
         console,
         messages,
         playing,
@@ -168,6 +184,6 @@ impl Plan {
 }
 
 /// Of what is about no pod, losses and missing hooks are about every pod; the rest is about other people's containers.
-fn is_of_evidence(verdict: &Verdict) -> bool {
+pub(super) fn is_of_evidence(verdict: &Verdict) -> bool {
     ["PT901", "PT902"].contains(&verdict.rule.id)
 }

@@ -15,7 +15,9 @@ use crate::{
     event::Kind,
     live::Live,
     node::cgroup::Layout,
+    pipeline::Pipeline,
     probe::{self, Types, Verified},
+    record::Run,
     rules,
     state::Limits,
 };
@@ -196,11 +198,9 @@ fn tracefs() -> Check {
 
 /// The hooks, and what their programs cost the verifier, if they could be loaded.
 async fn hooks(layout: &Layout, global: &Global) -> (Vec<Check>, Option<Vec<Verified>>) {
-    let live = match Live::start(&session::options(layout, global), Limits::REFERENCE, |_| {
-        true
-    })
-    .await
-    {
+    let options = session::options(layout, global);
+    let pipeline = Pipeline::new(Limits::REFERENCE, |_| true);
+    let live = match Live::start(&options, Run::Node, pipeline).await {
         Ok(live) => live,
         Err(error) => {
             let refused = missing(

@@ -17,12 +17,16 @@ mod output;
 pub(crate) mod pause;
 mod pods;
 mod progress;
+pub(crate) mod record;
+pub(crate) mod replay;
+pub(crate) mod report;
 pub(crate) mod rules;
 pub(crate) mod run;
 mod select;
 mod session;
 mod suggest;
 mod tale;
+mod teller;
 mod verify;
 pub(crate) mod watch;
 
@@ -96,6 +100,9 @@ pub(crate) enum Command {
     Ls(ls::Args),
     Inspect(inspect::Args),
     Check(check::Args),
+    Record(record::Args),
+    Replay(replay::Args),
+    Report(report::Args),
     Rules(rules::Args),
     Explain(explain::Args),
     Doctor(doctor::Args),
@@ -114,6 +121,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Ls(args) => args.run(&global),
         Command::Inspect(args) => args.run(&global),
         Command::Check(args) => args.run(&global),
+        Command::Record(args) => args.run(&global),
+        Command::Replay(args) => args.run(&global),
+        Command::Report(args) => args.run(&global),
         Command::Rules(args) => args.run(&global),
         Command::Explain(args) => args.run(&global),
         Command::Doctor(args) => args.run(&global),

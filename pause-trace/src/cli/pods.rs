@@ -24,8 +24,10 @@ use crate::{
         cgroup::{Hierarchies, Layout},
         survey::process::Link,
     },
+    pipeline::Pipeline,
     pods::{self, ContainerView, Judged, PodView, Sight},
     probe,
+    record::Run,
     report::Clock,
     state::Limits,
     text::{DOUBTFUL, Line, Look},
@@ -121,7 +123,7 @@ impl Looking {
     async fn judge(&self, global: &Global) -> Result<Judged> {
         let layout = Layout::discover()?;
         let options = session::options(&layout, global);
-        let live = Live::start(&options, Limits::NODE, |_| true).await?;
+        let live = Live::start(&options, Run::Node, Pipeline::new(Limits::NODE, |_| true)).await?;
         pods::judge(&live, &layout, self.runtime.cri.clone(), self.duration).await
     }
 }

@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::{
     Console, End, Exit, Global,
     output::Output,
+    record::{Bound, Record, Recording},
     select::Selection,
     session::{self, Interrupt},
     verify,
@@ -30,6 +31,10 @@ pub(crate) struct Args {
     pub(crate) selection: Selection,
     #[command(flatten)]
     pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) record: Record,
+    #[command(flatten)]
+    pub(crate) bound: Bound,
 }
 
 const EXAMPLES: &str = "\
@@ -51,8 +56,13 @@ impl Args {
             inject: false,
         };
         self.selection.validate()?;
-        let console = Console::open(&self.output, global, session::clock()?, false)?;
-        session::block_on(self.run_both(&plan, global, console))
+        let clock = session::clock()?;
+        let console = Console::open(&self.output, global, clock, false)?;
+        let recording = self.record.start(clock, self.bound.max_size)?;
+        session::block_on(async {
+            let exit = self.run_both(&plan, global, console, &recording).await?;
+            Ok(recording.close(exit))
+        })
     }
 
     /// The reference pod, and then the node's own.
@@ -61,10 +71,17 @@ impl Args {
         plan: &verify::Plan,
         global: &Global,
         mut console: Console,
+        recording: &Recording,
     ) -> Result<Exit> {
         let mut interrupt = Interrupt::catch()?;
-        let (end, reference) =
-            verify::play_all(plan, &self.selection, global, &mut console, &mut interrupt).await?;
+        let (end, reference) = verify::play_all(
+            plan,
+            &self.selection,
+            global,
+            (&mut console, recording.recorder()),
+            &mut interrupt,
+        )
+        .await?;
         if end != End::Finished {
             return Ok(console.finish(reference.as_ref(), end)?);
         }
@@ -73,6 +90,7 @@ impl Args {
             pods: &self.pods,
             runtime: &self.runtime,
             comes_second: true,
+            recording,
         };
         let (end, pods) =
             watch::watch(&node, &self.selection, global, &mut console, &mut interrupt).await?;

@@ -11,11 +11,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Console, Global};
 use crate::{
-    event::Kind,
+    event::{Kind, Ktime},
     live::Live,
     node::cgroup::Layout,
+    pipeline::Pipeline,
     probe::{self, Options},
-    report::{Clock, Failed, Hello, Hook, Loss, Summary},
+    record::{self, Opening},
+    report::{Clock, Failed, Hello, Loss, Summary},
     rules::Counts,
 };
 
@@ -80,24 +82,40 @@ pub(super) fn clock() -> Result<Clock> {
 
 /// Who speaks.
 pub(super) fn hello(live: &Live) -> Hello {
+    let (kernel, arch) = machine();
+    Hello {
+        time: live.started,
+        version: env!("CARGO_PKG_VERSION").into(),
+        kernel,
+        arch,
+        hooks: live.told_hooks(),
+    }
+}
+
+/// Who records.
+pub(super) fn opening(clock: Clock) -> Opening {
+    let (kernel, arch) = machine();
+    Opening {
+        // No two recordings of a machine begin in the same nanosecond.
+        recording: probe::now(),
+        segment: 0,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel,
+        arch,
+        clock_offset: clock.offset,
+    }
+}
+
+/// The kernel's release, and for which processor it is.
+fn machine() -> (String, String) {
     let uname = uname().ok();
     let text = |part: Option<&std::ffi::OsStr>| {
         part.map_or(String::new(), |part| part.to_string_lossy().into_owned())
     };
-    Hello {
-        time: live.started,
-        version: env!("CARGO_PKG_VERSION"),
-        kernel: text(uname.as_ref().map(UtsName::release)),
-        arch: text(uname.as_ref().map(UtsName::machine)),
-        hooks: live
-            .hooks
-            .iter()
-            .map(|hook| Hook {
-                hook: hook.name.to_owned(),
-                how: hook.how.as_ref().map_or("missing", |how| how),
-            })
-            .collect(),
-    }
+    (
+        text(uname.as_ref().map(UtsName::release)),
+        text(uname.as_ref().map(UtsName::machine)),
+    )
 }
 
 /// Losses that were told.
@@ -105,49 +123,66 @@ pub(super) fn hello(live: &Live) -> Hello {
 pub(super) struct Losses(BTreeMap<Kind, u64>);
 
 impl Losses {
-    pub(super) fn tell(&mut self, live: &Live, console: &mut Console) -> Result<(), Failed> {
-        for (kind, count) in live.look(|core| core.lost.clone()) {
+    pub(super) fn tell(
+        &mut self,
+        pipeline: &Pipeline,
+        console: &mut Console,
+    ) -> Result<(), Failed> {
+        for (kind, lost) in pipeline.look(|core| core.lost.clone()) {
             let told = self.0.entry(kind).or_default();
-            if count > *told {
+            if lost.count > *told {
                 console.loss(&Loss {
-                    time: probe::now(),
+                    time: lost.last,
                     kind,
-                    count: count - *told,
+                    count: lost.count - *told,
                 })?;
-                *told = count;
+                *told = lost.count;
             }
         }
         Ok(())
     }
 }
 
-/// How it all came out. `untold` is what the ledger counts and the report does not.
+/// Says, once, that what is seen is recorded no more.
+pub(super) fn tell_unrecorded(pipeline: &Pipeline, console: &mut Console) -> Result<(), Failed> {
+    match pipeline.take_unrecorded() {
+        Some(why) => console.note(&format!("{why}; what follows is not in the recording")),
+        None => Ok(()),
+    }
+}
+
+/// A run is over: says so in the recording. Gives when that was.
+pub(super) fn end(live: &Live, end: super::End) -> (Ktime, Ktime) {
+    let time = probe::now();
+    live.pipeline.end(record::End {
+        time,
+        interrupted: end == super::End::Interrupted,
+    });
+    (live.started, time)
+}
+
+/// How it all came out, from `since` to `until`. `untold` is what the ledger counts and the report does not.
 pub(super) fn summary(
-    live: &Live,
+    pipeline: &Pipeline,
+    (since, until): (Ktime, Ktime),
     untold: &BTreeMap<&'static str, Counts>,
-    scenarios: Counts,
-    interrupted: bool,
 ) -> Summary {
-    let now = probe::now();
     let told = |(rule, counts): (&&'static str, &Counts)| {
         let untold = untold.get(rule).copied().unwrap_or_default();
         (*rule, counts.without(untold))
     };
-    let list = |counts: &BTreeMap<Kind, u64>| {
-        let pairs = counts.iter().map(|(kind, count)| (*kind, *count));
-        pairs.collect()
-    };
-    live.look(|core| {
+    pipeline.look(|core| {
         let rules: Vec<_> = core.ledger.counts().iter().map(told).collect();
+        let events = core.events_by_kind.iter();
+        let lost = core.lost.iter();
         Summary {
-            time: now,
+            time: until,
             verdicts: rules.iter().map(|(_, counts)| *counts).sum(),
             rules,
-            scenarios,
-            events: list(&core.events_by_kind),
-            lost: list(&core.lost),
-            duration: now.saturating_sub(live.started),
-            interrupted,
+            events: events.map(|(kind, count)| (*kind, *count)).collect(),
+            lost: lost.map(|(kind, lost)| (*kind, lost.count)).collect(),
+            duration: until.saturating_sub(since),
+            ..Summary::default()
         }
     })
 }

@@ -10,8 +10,10 @@ use super::{
     session::{self, Losses},
 };
 use crate::{
-    live::Live,
+    event::Ktime,
+    pipeline::Pipeline,
     probe,
+    record::Mark,
     report::{Failed, ScenarioResult, Summary},
     rules::Counts,
     scenario::{Played, Scenario, SortedVerdicts},
@@ -28,7 +30,7 @@ pub(super) enum Message<P: 'static> {
 /// else has to go on meanwhile; it only ends by an error.
 pub(super) async fn tell_until_over<P: 'static>(
     tale: &mut Tale,
-    (live, verdicts): (&Live, &SortedVerdicts),
+    (pipeline, verdicts): (&Pipeline, &SortedVerdicts),
     console: &mut Console,
     mut messages: UnboundedReceiver<Message<P>>,
     playing: impl Future<Output = ()>,
@@ -42,7 +44,7 @@ pub(super) async fn tell_until_over<P: 'static>(
             biased;
             () = &mut interrupted => return Ok(End::Interrupted),
             Some(message) = messages.recv() => {
-                if let Err(failed) = tale.hear(message, (live, verdicts), console) {
+                if let Err(failed) = tale.hear(message, (pipeline, verdicts), console) {
                     return Ok(End::from_failed(failed)?);
                 }
             }
@@ -98,7 +100,7 @@ impl Tale {
     fn hear<P>(
         &mut self,
         message: Message<P>,
-        (live, verdicts): (&Live, &SortedVerdicts),
+        (pipeline, verdicts): (&Pipeline, &SortedVerdicts),
         console: &mut Console,
     ) -> Result<(), Failed> {
         match message {
@@ -107,15 +109,23 @@ impl Tale {
                 console.step(Some((self.started, self.total)), scenario.name);
                 Ok(())
             }
-            Message::Played(played) => self.tell(&played, (live, verdicts), console),
+            Message::Played(played) => {
+                let time = probe::now();
+                pipeline.mark(|| Mark::ScenarioTold {
+                    scenario: played.scenario.name.to_owned(),
+                    time,
+                });
+                self.tell(&played, time, (pipeline, verdicts), console)
+            }
         }
     }
 
     /// A scenario's verdicts, and then the scenario.
-    fn tell<P>(
+    pub(super) fn tell<P>(
         &mut self,
         played: &Played<P>,
-        (live, sorted): (&Live, &SortedVerdicts),
+        time: Ktime,
+        (pipeline, sorted): (&Pipeline, &SortedVerdicts),
         console: &mut Console,
     ) -> Result<(), Failed> {
         let Played {
@@ -132,7 +142,7 @@ impl Tale {
             .into_iter()
             .partition(|verdict| scenario.is_fault() && verdict.outcome == Outcome::Inconclusive);
         self.leave_out(caught.iter().chain(&undecided).copied());
-        live.look(|core| {
+        pipeline.look(|core| {
             told.iter()
                 .try_for_each(|verdict| console.verdict(verdict, &core.names))
         })?;
@@ -169,7 +179,7 @@ impl Tale {
             (String::new(), words)
         };
         console.scenario(&ScenarioResult {
-            time: probe::now(),
+            time,
             family: scenario.family(),
             name: scenario.name,
             title: scenario.title,
@@ -179,49 +189,53 @@ impl Tale {
             found,
             duration: *duration,
         })?;
-        self.tell_general(live, sorted, console)?;
+        self.tell_general(pipeline, sorted, console)?;
         console.flush()
     }
 
     /// What is about no pod: losses, missing hooks.
     fn tell_general(
         &mut self,
-        live: &Live,
+        pipeline: &Pipeline,
         sorted: &SortedVerdicts,
         console: &mut Console,
     ) -> Result<(), Failed> {
-        self.losses.tell(live, console)?;
+        self.losses.tell(pipeline, console)?;
+        session::tell_unrecorded(pipeline, console)?;
         let (told, untold): (Vec<_>, Vec<_>) = sorted
-            .take_of_none(live)
+            .take_of_none(pipeline)
             .into_iter()
             .partition(|verdict| self.is_ours.is_none_or(|is_ours| is_ours(verdict)));
         self.strangers.extend(untold);
-        live.look(|core| {
+        pipeline.look(|core| {
             told.iter()
                 .try_for_each(|verdict| console.verdict(verdict, &core.names))
         })
     }
 
-    /// Tells what was not told yet; gives how it all came out.
+    /// Tells what was not told yet; gives how it all came out. `since` and `until`: when it began and ended.
     pub(super) fn end(
         mut self,
-        live: &Live,
-        sorted: &SortedVerdicts,
+        (pipeline, sorted): (&Pipeline, &SortedVerdicts),
         console: &mut Console,
+        (since, until): (Ktime, Ktime),
         end: End,
     ) -> Result<(End, Summary)> {
-        let told = self.tell_general(live, sorted, console);
+        let told = self.tell_general(pipeline, sorted, console);
         let end = match (end, told) {
             (End::Finished, Err(failed)) => End::from_failed(failed)?,
             _ => end,
         };
         if self.is_ours.is_some() {
             let mut strangers = std::mem::take(&mut self.strangers);
-            strangers.extend(sorted.take_rest(live));
+            strangers.extend(sorted.take_rest(pipeline));
             self.leave_out(strangers.iter());
         }
-        let is_interrupted = end == End::Interrupted;
-        let summary = session::summary(live, &self.untold, self.scenarios, is_interrupted);
+        let summary = Summary {
+            scenarios: self.scenarios,
+            interrupted: end == End::Interrupted,
+            ..session::summary(pipeline, (since, until), &self.untold)
+        };
         Ok((end, summary))
     }
 

@@ -1,11 +1,14 @@
 //! `check` of the reference pod: the probe, the stage and the scenarios, from the first hook to the exit code.
 
+use std::rc::Rc;
+
 use anyhow::Result;
 use tokio::sync::mpsc;
 
 use super::{
     Console, End, Exit, Global,
     output::Output,
+    record::Record,
     select::Selection,
     session::{self, Interrupt},
     tale::{Message, Tale, tell_until_over},
@@ -13,6 +16,8 @@ use super::{
 use crate::{
     live::Live,
     node::cgroup::Layout,
+    pipeline::Pipeline,
+    record::{Recorder, Run},
     reference::{
         patience::Patience,
         pod::Pause,
@@ -39,17 +44,26 @@ pub(super) struct Plan {
 pub(super) fn run(
     plan: &Plan,
     selection: &Selection,
-    output: &Output,
+    (output, record): (&Output, &Record),
     global: &Global,
 ) -> Result<Exit> {
     selection.validate()?;
-    let mut console = Console::open(output, global, session::clock()?, false)?;
+    let clock = session::clock()?;
+    let mut console = Console::open(output, global, clock, false)?;
+    let recording = record.start(clock, None)?;
     session::block_on(async {
         // Before anything is made that Ctrl-C would leave behind.
         let mut interrupt = Interrupt::catch()?;
-        let (end, summary) =
-            play_all(plan, selection, global, &mut console, &mut interrupt).await?;
-        Ok(console.finish(summary.as_ref(), end)?)
+        let recorder = recording.recorder();
+        let (end, summary) = play_all(
+            plan,
+            selection,
+            global,
+            (&mut console, recorder),
+            &mut interrupt,
+        )
+        .await?;
+        Ok(recording.close(console.finish(summary.as_ref(), end)?))
     })
 }
 
@@ -58,7 +72,7 @@ pub(super) async fn play_all(
     plan: &Plan,
     selection: &Selection,
     global: &Global,
-    console: &mut Console,
+    (console, recorder): (&mut Console, Option<Rc<Recorder>>),
     interrupt: &mut Interrupt,
 ) -> Result<(End, Option<Summary>)> {
     let interrupted = interrupt.received();
@@ -67,7 +81,11 @@ pub(super) async fn play_all(
     let layout = Layout::discover()?;
     let options = session::options(&layout, global);
     let limits = plan.patience.limits(Limits::REFERENCE);
-    let live = Live::start(&options, limits, |rule| selection.takes(rule));
+    let pipeline = Pipeline::new(limits, |rule| selection.takes(rule));
+    let run = Run::Reference {
+        inject: plan.inject,
+    };
+    let live = Live::start(&options, run, pipeline.recorded(recorder));
     let live = tokio::select! {
         live = live => live?,
         () = &mut interrupted => return Ok((End::Interrupted, None)),
@@ -92,7 +110,7 @@ pub(super) async fn play_all(
             let (live, verdicts) = (&stage.live, &stage.verdicts);
             tell_until_over(
                 &mut tale,
-                (live, verdicts),
+                (&live.pipeline, verdicts),
                 console,
                 messages,
                 async { drop(playing.await) },
@@ -103,6 +121,8 @@ pub(super) async fn play_all(
         }
         Err(failed) => End::from_failed(failed)?,
     };
-    let (end, summary) = tale.end(&stage.live, &stage.verdicts, console, end)?;
+    let times = session::end(&stage.live, end);
+    let judged = (&stage.live.pipeline, &stage.verdicts);
+    let (end, summary) = tale.end(judged, console, times, end)?;
     Ok((end, Some(summary)))
 }

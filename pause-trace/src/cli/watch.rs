@@ -1,6 +1,6 @@
 //! `watch`: the node's real pods.
 
-use std::{collections::BTreeMap, future, time::Duration};
+use std::{future, time::Duration};
 
 use anyhow::{Context as _, Result};
 use pause_trace_cri::Socket;
@@ -8,17 +8,20 @@ use pause_trace_cri::Socket;
 use super::{
     Console, End, Exit, Global,
     output::Output,
+    record::{Bound, Record, Recording},
     select::Selection,
-    session::{self, Interrupt, Losses},
+    session::{self, Interrupt},
+    teller::Teller,
 };
 use crate::{
     live::Live,
     node::cgroup::Layout,
+    pipeline::Pipeline,
     pods::Follower,
-    report::{Failed, Names, Summary},
-    rules::Counts,
+    record::Run,
+    report::{Names, Summary},
     state::Limits,
-    verdict::{Severity, Verdict},
+    verdict::Severity,
 };
 
 /// Verify the node's pods: those that run, and those that come, until Ctrl-C
@@ -35,6 +38,10 @@ pub(crate) struct Args {
     pub(crate) selection: Selection,
     #[command(flatten)]
     pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) record: Record,
+    #[command(flatten)]
+    pub(crate) bound: Bound,
 }
 
 /// Whom to ask what was asked for.
@@ -45,15 +52,22 @@ pub(crate) struct Runtime {
     pub(crate) cri: Option<Socket>,
 }
 
-/// Which pods are told of, and for how long.
+/// What is told of.
 #[derive(clap::Args, Clone, Debug)]
-pub(crate) struct Pods {
+pub(crate) struct Wanted {
     /// Tell only of this pod: NAMESPACE/NAME, or the beginning of its uid
     #[arg(long, value_name = "POD")]
     pub(crate) pod: Option<String>,
     /// Tell only of findings that are at least this bad
     #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = Severity::Info)]
     pub(crate) min_severity: Severity,
+}
+
+/// Which pods are told of, and for how long.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Pods {
+    #[command(flatten)]
+    pub(crate) wanted: Wanted,
     /// Stop when the pods that run have been verified
     #[arg(long, conflicts_with = "duration")]
     pub(crate) once: bool,
@@ -72,21 +86,32 @@ Examples:
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
         self.selection.validate()?;
-        let console = Console::open(&self.output, global, session::clock()?, false)?;
-        session::block_on(async {
-            let mut interrupt = Interrupt::catch()?;
-            let mut console = console;
-            let (pods, runtime) = (&self.pods, &self.runtime);
-            let node = Node {
-                pods,
-                runtime,
-                comes_second: false,
-            };
-            let (end, summary) =
-                watch(&node, &self.selection, global, &mut console, &mut interrupt).await?;
-            Ok(console.finish(summary.as_ref(), end)?)
-        })
+        let clock = session::clock()?;
+        let console = Console::open(&self.output, global, clock, false)?;
+        let recording = self.record.start(clock, self.bound.max_size)?;
+        let node = Node {
+            pods: &self.pods,
+            runtime: &self.runtime,
+            comes_second: false,
+            recording: &recording,
+        };
+        let exit = watch_alone(&node, &self.selection, global, console)?;
+        Ok(recording.close(exit))
     }
+}
+
+/// Watches the node's pods, and does nothing else.
+pub(super) fn watch_alone(
+    node: &Node<'_>,
+    selection: &Selection,
+    global: &Global,
+    mut console: Console,
+) -> Result<Exit> {
+    session::block_on(async {
+        let mut interrupt = Interrupt::catch()?;
+        let (end, summary) = watch(node, selection, global, &mut console, &mut interrupt).await?;
+        Ok(console.finish(summary.as_ref(), end)?)
+    })
 }
 
 /// What of a node is watched.
@@ -96,6 +121,7 @@ pub(super) struct Node<'a> {
     /// Something was verified before: the report has begun, and where no container runtime runs that is all, unless a
     /// time was given.
     pub(super) comes_second: bool,
+    pub(super) recording: &'a Recording,
 }
 
 /// Watches the node's pods, and gives why it stopped and how it came out.
@@ -111,15 +137,14 @@ pub(super) async fn watch(
 
     let layout = Layout::discover()?;
     let options = session::options(&layout, global);
-    let live = Live::start(&options, Limits::NODE, |rule| selection.takes(rule));
+    let pipeline = Pipeline::new(Limits::NODE, |rule| selection.takes(rule));
+    let pipeline = pipeline.recorded(node.recording.recorder());
+    let live = Live::start(&options, Run::Node, pipeline);
     let live = tokio::select! {
         live = live => live?,
         () = &mut interrupted => return Ok((End::Interrupted, None)),
     };
-    let mut teller = Teller {
-        pods: node.pods,
-        losses: Losses::default(),
-    };
+    let mut teller = Teller::new(&node.pods.wanted);
     let told = match node.comes_second {
         false => console.hello(&session::hello(&live)),
         true => Ok(()),
@@ -128,13 +153,8 @@ pub(super) async fn watch(
         Ok(()) => follow(&live, &layout, node, &mut teller, console, interrupted).await?,
         Err(failed) => End::from_failed(failed)?,
     };
-    let told = teller.tell(&live, console);
-    let end = match (end, told) {
-        (End::Finished, Err(failed)) => End::from_failed(failed)?,
-        _ => end,
-    };
-    let none = BTreeMap::new();
-    let summary = session::summary(&live, &none, Counts::default(), end == End::Interrupted);
+    let times = session::end(&live, end);
+    let (end, summary) = teller.end(&live.pipeline, console, times, end)?;
     Ok((end, Some(summary)))
 }
 
@@ -151,6 +171,7 @@ async fn follow(
         pods,
         runtime,
         comes_second,
+        recording,
     } = node;
     let mut follower = Follower::start(live, layout, runtime.cri.clone())
         .context("failed to look at the node's pods")?;
@@ -171,7 +192,8 @@ async fn follow(
     tokio::pin!(pump, following, time_is_up, interrupted);
     loop {
         let changed = live.changed();
-        if let Err(failed) = teller.tell(live, console) {
+        recording.check()?;
+        if let Err(failed) = teller.tell(&live.pipeline, console) {
             return Ok(End::from_failed(failed)?);
         }
         tokio::select! {
@@ -186,54 +208,9 @@ async fn follow(
     }
 }
 
-/// Tells of what was asked for, in the order it happened.
-struct Teller<'a> {
-    pods: &'a Pods,
-    losses: Losses,
-}
-
-impl Teller<'_> {
-    fn tell(&mut self, live: &Live, console: &mut Console) -> Result<(), Failed> {
-        let (news, verdicts) = (live.news(), live.verdicts());
-        if news.is_empty() && verdicts.is_empty() {
-            return self.losses.tell(live, console);
-        }
-        live.look(|core| {
-            let mut verdicts = verdicts.iter().peekable();
-            for news in &news {
-                while let Some(verdict) = verdicts.next_if(|verdict| news.follows(verdict.time)) {
-                    self.verdict(verdict, &core.names, console)?;
-                }
-                if self.pods.takes(&news.pod, &core.names) {
-                    console.news(news, &core.names)?;
-                }
-            }
-            verdicts.try_for_each(|verdict| self.verdict(verdict, &core.names, console))
-        })?;
-        self.losses.tell(live, console)?;
-        console.flush()
-    }
-
-    fn verdict(
-        &self,
-        verdict: &Verdict,
-        names: &Names,
-        console: &mut Console,
-    ) -> Result<(), Failed> {
-        let is_asked_for = match &verdict.subject.pod {
-            Some(pod) => self.pods.takes(pod, names),
-            None => true,
-        };
-        if is_asked_for && verdict.severity() >= self.pods.min_severity {
-            console.verdict(verdict, names)?;
-        }
-        Ok(())
-    }
-}
-
-impl Pods {
+impl Wanted {
     /// Whether a pod is to be told of.
-    fn takes(&self, pod: &crate::event::PodId, names: &Names) -> bool {
+    pub(super) fn takes(&self, pod: &crate::event::PodId, names: &Names) -> bool {
         self.pod
             .as_ref()
             .is_none_or(|wanted| names.is_called(pod, wanted))

@@ -4,8 +4,10 @@ use std::pin::Pin;
 
 use super::stage::{Play, PlayError, Stage};
 use crate::{
-    probe, rules,
-    scenario::{self, Played, Unplayed},
+    probe,
+    record::{Mark, Over, Said},
+    rules,
+    scenario::{self, Played},
     state::Limits,
     verdict::{Severity, Verdict},
 };
@@ -30,7 +32,7 @@ pub(crate) type PlayIt = for<'a> fn(&'a Play<'a>) -> Playing<'a>;
 /// A life of a real runtime's pod.
 pub(crate) type Scenario = scenario::Scenario<PlayIt>;
 
-impl From<PlayError> for Unplayed {
+impl From<PlayError> for Said {
     fn from(error: PlayError) -> Self {
         match error {
             PlayError::Unexpected(why) => Self::Broken(why),
@@ -49,24 +51,32 @@ pub(crate) async fn play_one(
 ) -> Played<PlayIt> {
     let began = probe::now();
     let play = Play::new(stage, scenario.name, number);
-    let result = (scenario.play)(&play).await;
+    let said = (scenario.play)(&play).await;
     let removed = play.remove_all().await;
-    let result = result
-        .and_then(|proof| removed.map(|()| proof))
-        .map_err(Unplayed::from);
-    // Nobody is told of them here, and they are not to pile up.
-    drop(stage.live.news());
-    let verdicts = stage.verdicts.take(&stage.live, &play.pods());
-    // What is to be said of the node's pause image is said of each pod, and no reason to call what it shows broken.
-    let is_about_it = |verdict: &&Verdict| {
-        verdict.severity() == Severity::Error || rules::family(verdict.rule.id) != "pause"
-    };
-    let about_it: Vec<_> = verdicts.iter().filter(is_about_it).cloned().collect();
-    let judgement = scenario.judge(&result, &about_it, play.culprit(), selected);
-    Played {
-        scenario,
-        judgement,
-        verdicts,
+    let said = said.and_then(|proof| removed.map(|()| proof));
+    let over = Over {
+        scenario: scenario.name.to_owned(),
+        pods: play.pods(),
+        culprit: play.culprit(),
+        said: said.map_or_else(Said::from, Said::Proof),
         duration: probe::now().saturating_sub(began),
-    }
+    };
+    let pipeline = &stage.live.pipeline;
+    // Nobody is told of them here, and they are not to pile up.
+    drop(pipeline.news());
+    let played = Played::judge(
+        scenario,
+        &over,
+        (pipeline, &stage.verdicts),
+        counts,
+        selected,
+    );
+    pipeline.mark(|| Mark::Over(over));
+    played
+}
+
+/// Whether a scenario is judged by a verdict. What is to be said of the node's pause image is said of each pod, and no
+/// reason to call what it shows broken.
+pub(crate) fn counts(verdict: &Verdict) -> bool {
+    verdict.severity() == Severity::Error || rules::family(verdict.rule.id) != "pause"
 }

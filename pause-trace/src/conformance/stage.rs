@@ -16,8 +16,9 @@ use super::{
 };
 use crate::{
     event::{ContainerId, Fact, Mode, Modes, Namespaces, PodId, ProcessId, Source, WaitStatus},
-    live::{Core, Live},
+    live::Live,
     node::procfs::{self, SignalSets},
+    pipeline::Core,
     reference::{patience::Patience, stage::PodKind},
     scenario::SortedVerdicts,
     verdict::Verdict,
@@ -129,7 +130,7 @@ impl<'a> Play<'a> {
             loop {
                 // Before looking: what comes in between wakes it.
                 let changed = live.changed();
-                if let Some(finding) = verdicts.finding(live, rule, &self.pods.borrow()) {
+                if let Some(finding) = verdicts.finding(&live.pipeline, rule, &self.pods.borrow()) {
                     return finding;
                 }
                 changed.await;

@@ -80,10 +80,10 @@ pub(crate) async fn judge(
         is_early = enough => is_early,
     };
     Ok(Judged {
-        verdicts: standing(live.verdicts()),
+        verdicts: standing(live.pipeline.verdicts()),
         names: live.look(|core| core.names.clone()),
         signals: live.look(|core| signals(&core.state)),
-        lost: live.look(|core| core.lost.values().sum()),
+        lost: live.look(|core| core.lost.values().map(|lost| lost.count).sum()),
         is_early,
     })
 }

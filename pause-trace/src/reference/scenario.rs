@@ -5,7 +5,8 @@ use std::pin::Pin;
 use super::stage::{Play, Stage, StageError};
 use crate::{
     probe,
-    scenario::{self, Played, Unplayed},
+    record::{Mark, Over, Said},
+    scenario::{self, Played},
 };
 
 /// Scenarios that are played at once: they mostly wait.
@@ -20,7 +21,7 @@ pub(crate) type PlayIt = for<'a> fn(&'a Play<'a>) -> Playing<'a>;
 /// A life of the reference pod.
 pub(crate) type Scenario = scenario::Scenario<PlayIt>;
 
-impl From<StageError> for Unplayed {
+impl From<StageError> for Said {
     fn from(error: StageError) -> Self {
         match error {
             StageError::Lacking(_) => Self::Impossible(error.to_string()),
@@ -41,13 +42,22 @@ pub(crate) async fn play_one(
         stage,
         std::process::id().wrapping_mul(64).wrapping_add(number),
     );
-    let result = (scenario.play)(&play).await.map_err(Unplayed::from);
-    let verdicts = stage.verdicts.take(&stage.live, &play.pods());
-    let judgement = scenario.judge(&result, &verdicts, play.culprit(), selected);
-    Played {
-        scenario,
-        judgement,
-        verdicts,
+    let said = (scenario.play)(&play).await;
+    let over = Over {
+        scenario: scenario.name.to_owned(),
+        pods: play.pods(),
+        culprit: play.culprit(),
+        said: said.map_or_else(Said::from, Said::Proof),
         duration: probe::now().saturating_sub(began),
-    }
+    };
+    let pipeline = &stage.live.pipeline;
+    let played = Played::judge(
+        scenario,
+        &over,
+        (pipeline, &stage.verdicts),
+        |_| true,
+        selected,
+    );
+    pipeline.mark(|| Mark::Over(over));
+    played
 }

@@ -16,8 +16,9 @@ use crate::{
         ContainerFact, ContainerId, ContainerKind, Fact, Mode, Modes, Observation, Observed,
         PauseStatus, PodFact, PodId, ProcessId, Source, Text,
     },
-    live::{Core, Live},
+    live::Live,
     node::{cgroup::Layout, procfs},
+    pipeline::Core,
     scenario::SortedVerdicts,
     verdict::Verdict,
 };
@@ -131,7 +132,7 @@ impl<'a> Play<'a> {
                 if let Some(finding) =
                     self.stage
                         .verdicts
-                        .finding(self.live(), rule, &self.pods.borrow())
+                        .finding(&self.live().pipeline, rule, &self.pods.borrow())
                 {
                     return finding;
                 }

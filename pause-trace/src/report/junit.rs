@@ -68,7 +68,7 @@ fn described(verdict: &Verdict, names: &Names) -> io::Result<String> {
 impl<W: Write + Send> Report for JunitReport<W> {
     fn hello(&mut self, hello: &Hello) -> io::Result<()> {
         self.properties = vec![
-            ("pause-trace", hello.version.to_owned()),
+            ("pause-trace", hello.version.clone().into_owned()),
             ("kernel", hello.kernel.clone()),
             ("arch", hello.arch.clone()),
         ];

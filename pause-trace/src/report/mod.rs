@@ -4,6 +4,7 @@
 //! write at once; those that are one document (junit, sarif) keep what they hear and write it in [`Report::finish`].
 
 mod clock;
+pub(crate) mod html;
 mod json;
 mod junit;
 mod names;
@@ -14,12 +15,13 @@ pub(crate) mod testing;
 mod text;
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     io::{self, Write},
 };
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use clock::Clock;
 pub(crate) use json::Finding;
@@ -76,7 +78,7 @@ pub(crate) trait Report: Send {
 pub(crate) struct Hello {
     pub(crate) time: Ktime,
     /// Of pause-trace.
-    pub(crate) version: &'static str,
+    pub(crate) version: Cow<'static, str>,
     /// As in `uname -r`.
     pub(crate) kernel: String,
     /// As in `uname -m`.
@@ -85,12 +87,12 @@ pub(crate) struct Hello {
 }
 
 /// A place in the kernel where events come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hook {
     /// `sched_process_fork`, `setns` …
     pub(crate) hook: String,
     /// `tp_btf`, `fentry`, `kprobe`, `tracepoint` or `missing`.
-    pub(crate) how: &'static str,
+    pub(crate) how: Cow<'static, str>,
 }
 
 /// A scenario of the reference check, played to its end.

@@ -1,6 +1,7 @@
 //! What the reports' tests tell: one of each, names hostile where a pod can choose them.
 
 use std::{
+    borrow::Cow,
     io::{self, Write},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -163,11 +164,11 @@ pub(crate) fn inconclusive() -> Verdict {
 pub(crate) fn hello() -> Hello {
     let hook = |hook: &str, how| Hook {
         hook: hook.to_owned(),
-        how,
+        how: Cow::Borrowed(how),
     };
     Hello {
         time: 500_000_000,
-        version: "0.1.0",
+        version: "0.1.0".into(),
         kernel: "6.18.5".to_owned(),
         arch: "x86_64".to_owned(),
         hooks: vec![

@@ -16,7 +16,7 @@ const MAX_FAILURES: usize = 8;
 const MAX_TOPICS: usize = 64;
 
 /// What a verdict is about that is no pod's, or not known to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Topic {
     /// Records of a kind.
     Records(Kind),
@@ -143,7 +143,8 @@ impl Ledger {
         for change in &changes {
             match change {
                 Change::Lost { kind, count } => {
-                    let pods: Vec<_> = state.pods.keys().cloned().map(Some).collect();
+                    let mut pods: Vec<_> = state.pods.keys().cloned().map(Some).collect();
+                    pods.sort_unstable();
                     self.taint(
                         &pods,
                         event.time,
@@ -302,7 +303,10 @@ impl Ledger {
                 })
                 .map(|(key, _)| key.clone())
                 .collect();
-            passed.sort_unstable_by(|a, b| (&a.pod, &a.container).cmp(&(&b.pod, &b.container)));
+            // The same events give the same verdicts in the same order, wherever they are judged.
+            passed.sort_unstable_by(|a, b| {
+                (&a.pod, &a.container, a.topic).cmp(&(&b.pod, &b.container, b.topic))
+            });
             for Key {
                 topic,
                 pod,

@@ -10,6 +10,7 @@ pub(crate) use sorted::SortedVerdicts;
 
 use crate::{
     event::ProcessId,
+    record::{Over, Said},
     rules,
     verdict::{Outcome, Severity, Verdict},
 };
@@ -25,15 +26,6 @@ pub(crate) struct Scenario<P> {
     /// Rules that must have said Fail: what is broken on purpose. Empty for a healthy pod.
     pub(crate) finds: &'static [&'static str],
     pub(crate) play: P,
-}
-
-/// Why a scenario was not played to its end, in words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unplayed {
-    /// It can't be played here, which says nothing of the pod.
-    Impossible(String),
-    /// The pod did not do what was promised of it.
-    Broken(String),
 }
 
 /// How a scenario came out.
@@ -66,13 +58,12 @@ impl<P> Scenario<P> {
             && (self.finds.contains(&verdict.rule.id) || verdict.severity() < Severity::Error)
     }
 
-    /// Judges it by what it says itself and by the verdicts on its pods. The finding that it is named for has to name
-    /// `culprit`. `selected` leaves rules out that were not asked.
+    /// Judges it by what it says itself and by the verdicts on its pods. The finding that it is named for has to name the
+    /// culprit. `selected` leaves rules out that were not asked.
     pub(crate) fn judge(
         &self,
-        played: &Result<String, Unplayed>,
+        over: &Over,
         verdicts: &[Verdict],
-        culprit: Option<ProcessId>,
         selected: impl Fn(&str) -> bool,
     ) -> Judgement {
         let inconclusive = |words: String| Judgement {
@@ -94,11 +85,11 @@ impl<P> Scenario<P> {
                 verdict.rule.id, verdict.rule.name, verdict.details.message
             ));
         }
-        let proof = match played {
-            Ok(proof) => proof.clone(),
-            Err(Unplayed::Impossible(why)) => return inconclusive(why.clone()),
+        let proof = match &over.said {
+            Said::Proof(proof) => proof.clone(),
+            Said::Impossible(why) => return inconclusive(why.clone()),
             // A fault too is played to its end: one that keeps a pod from being built expects just that.
-            Err(Unplayed::Broken(why)) => return fail(why.clone()),
+            Said::Broken(why) => return fail(why.clone()),
         };
         for rule in self.finds.iter().filter(|rule| selected(rule)) {
             let found: Vec<_> = verdicts
@@ -110,7 +101,7 @@ impl<P> Scenario<P> {
                 return fail(format!("{rule} {name} did not find it; {proof}"));
             }
             // The first is the one that the fault is named for.
-            if let Some(culprit) = culprit.filter(|_| Some(rule) == self.finds.first())
+            if let Some(culprit) = over.culprit.filter(|_| Some(rule) == self.finds.first())
                 && !found.iter().any(|verdict| names(verdict, culprit))
             {
                 return fail(format!(

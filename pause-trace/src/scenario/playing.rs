@@ -4,8 +4,8 @@ use std::{cell::Cell, collections::VecDeque};
 
 use futures::{StreamExt as _, stream};
 
-use super::{Judgement, Scenario};
-use crate::verdict::Verdict;
+use super::{Judgement, Scenario, SortedVerdicts};
+use crate::{pipeline::Pipeline, record::Over, verdict::Verdict};
 
 /// A scenario that was played.
 pub(crate) struct Played<P: 'static> {
@@ -15,6 +15,26 @@ pub(crate) struct Played<P: 'static> {
     pub(crate) verdicts: Vec<Verdict>,
     /// In ns.
     pub(crate) duration: u64,
+}
+
+impl<P> Played<P> {
+    /// Judges a scenario by what its pods' verdicts are by now; by those of them that `counts` takes.
+    pub(crate) fn judge(
+        scenario: &'static Scenario<P>,
+        over: &Over,
+        (pipeline, sorted): (&Pipeline, &SortedVerdicts),
+        counts: impl Fn(&Verdict) -> bool,
+        selected: impl Fn(&str) -> bool,
+    ) -> Self {
+        let verdicts = sorted.take(pipeline, &over.pods);
+        let counted: Vec<_> = verdicts.iter().filter(|it| counts(it)).cloned().collect();
+        Self {
+            scenario,
+            judgement: scenario.judge(over, &counted, selected),
+            verdicts,
+            duration: over.duration,
+        }
+    }
 }
 
 /// Plays scenarios, `at_once` at a time, and calls `report` with each, in the order given. `play_one` gets the number of

@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::HashMap};
 
 use crate::{
     event::PodId,
-    live::Live,
+    pipeline::Pipeline,
     verdict::{Outcome, Verdict},
 };
 
@@ -14,9 +14,9 @@ pub(crate) struct SortedVerdicts(RefCell<HashMap<Option<PodId>, Vec<Verdict>>>);
 
 impl SortedVerdicts {
     /// Sorts new verdicts by pod.
-    fn collect(&self, live: &Live) {
+    fn collect(&self, pipeline: &Pipeline) {
         let mut sorted = self.0.borrow_mut();
-        for verdict in live.verdicts() {
+        for verdict in pipeline.verdicts() {
             sorted
                 .entry(verdict.subject.pod.clone())
                 .or_default()
@@ -25,8 +25,13 @@ impl SortedVerdicts {
     }
 
     /// What a rule has found so far.
-    pub(crate) fn finding(&self, live: &Live, rule: &str, pods: &[PodId]) -> Option<Verdict> {
-        self.collect(live);
+    pub(crate) fn finding(
+        &self,
+        pipeline: &Pipeline,
+        rule: &str,
+        pods: &[PodId],
+    ) -> Option<Verdict> {
+        self.collect(pipeline);
         let sorted = self.0.borrow();
         let mut verdicts = pods
             .iter()
@@ -38,8 +43,8 @@ impl SortedVerdicts {
     }
 
     /// The verdicts on these pods so far. They are not asked for again.
-    pub(crate) fn take(&self, live: &Live, pods: &[PodId]) -> Vec<Verdict> {
-        self.collect(live);
+    pub(crate) fn take(&self, pipeline: &Pipeline, pods: &[PodId]) -> Vec<Verdict> {
+        self.collect(pipeline);
         let mut sorted = self.0.borrow_mut();
         pods.iter()
             .flat_map(|pod| sorted.remove(&Some(pod.clone())).unwrap_or_default())
@@ -47,14 +52,14 @@ impl SortedVerdicts {
     }
 
     /// The verdicts on no pod since the last call: what is wrong with the evidence itself.
-    pub(crate) fn take_of_none(&self, live: &Live) -> Vec<Verdict> {
-        self.collect(live);
+    pub(crate) fn take_of_none(&self, pipeline: &Pipeline) -> Vec<Verdict> {
+        self.collect(pipeline);
         self.0.borrow_mut().remove(&None).unwrap_or_default()
     }
 
     /// The verdicts that nobody has asked for, and nobody will: on pods that are no scenario's.
-    pub(crate) fn take_rest(&self, live: &Live) -> Vec<Verdict> {
-        self.collect(live);
+    pub(crate) fn take_rest(&self, pipeline: &Pipeline) -> Vec<Verdict> {
+        self.collect(pipeline);
         self.0.take().into_values().flatten().collect()
     }
 }

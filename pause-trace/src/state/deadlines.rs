@@ -2,10 +2,12 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{CgroupId, ContainerId, Ktime, PodId, ProcessId, Text};
 
 /// After how long what has not happened is a fault; all in ns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Limits {
     /// From a process' end to its reaping.
     pub(crate) zombie: Ktime,

@@ -15,6 +15,7 @@ mod places;
 mod pod;
 mod process;
 mod signals;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -369,6 +370,11 @@ impl State {
         }
         while let Some(deadline) = self.deadlines.due(now) {
             self.came_due(now, deadline, changes);
+        }
+        // Deadlines that have become moot are let go of here, by an event, and not whenever somebody asks for the next:
+        // one that is moot now may come due later, and a replay has only the events to know it by.
+        if event.fact.record().is_none() {
+            self.next_deadline();
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
-use crate::event::{CgroupId, ContainerId, Text};
+use crate::event::{CgroupId, ContainerId, Fact, Text};
 
 /// Cgroups that are known, and containers by cgroup.
 #[derive(Debug, Default)]
@@ -77,6 +77,20 @@ impl Places {
 
     pub(super) fn container(&self, cgroup: CgroupId) -> Option<&ContainerId> {
         self.containers.get(&cgroup)
+    }
+
+    /// What is known of cgroups that are there, as facts; the outer before the inner.
+    pub(super) fn facts(&self) -> impl Iterator<Item = Fact> {
+        let mut there: Vec<_> = self.paths.iter().collect();
+        there.sort_unstable_by_key(|(cgroup, path)| (*path, *cgroup));
+        let mut outside: Vec<_> = self.outside.iter().copied().collect();
+        outside.sort_unstable();
+        let made = there.into_iter().map(|(cgroup, path)| Fact::CgroupMade {
+            cgroup: *cgroup,
+            path: path.clone(),
+        });
+        let outside = outside.into_iter();
+        made.chain(outside.map(|cgroup| Fact::NotInPod { cgroup }))
     }
 
     pub(super) fn path(&self, cgroup: CgroupId) -> Option<&Text> {

@@ -112,7 +112,7 @@ async fn not_forwarded(play: &Play<'_>) -> Result<String, StageError> {
         ignores_term: false,
     })
     .await?;
-    let children = |core: &crate::live::Core| {
+    let children = |core: &crate::pipeline::Core| {
         core.state
             .processes
             .children(app.process)

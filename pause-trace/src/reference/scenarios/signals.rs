@@ -156,7 +156,7 @@ async fn sturdy(play: &Play<'_>) -> Result<String, StageError> {
             .map(drop)
     })
     .await?;
-    let reaped = |core: &crate::live::Core| {
+    let reaped = |core: &crate::pipeline::Core| {
         Some(
             core.state
                 .container_of(core.state.processes.get(pause)?)?

@@ -24,7 +24,6 @@ use crate::{
 pub(super) struct SarifReport<W> {
     out: W,
     clock: Clock,
-    version: &'static str,
     started: Option<Ktime>,
     ended: Option<Ktime>,
     results: Vec<SarifResult>,
@@ -36,7 +35,6 @@ impl<W: Write> SarifReport<W> {
         Self {
             out,
             clock,
-            version: env!("CARGO_PKG_VERSION"),
             started: None,
             ended: None,
             results: Vec::new(),
@@ -51,7 +49,6 @@ fn object(values: &Values) -> io::Result<serde_json::Value> {
 
 impl<W: Write + Send> Report for SarifReport<W> {
     fn hello(&mut self, hello: &Hello) -> io::Result<()> {
-        self.version = hello.version;
         self.started = Some(hello.time);
         Ok(())
     }
@@ -153,8 +150,9 @@ impl<W: Write + Send> Report for SarifReport<W> {
                 tool: Tool {
                     driver: Driver {
                         name: "pause-trace",
-                        version: self.version,
-                        semantic_version: self.version,
+                        // Of who judged, whose rules these are; a recording may be another version's.
+                        version: env!("CARGO_PKG_VERSION"),
+                        semantic_version: env!("CARGO_PKG_VERSION"),
                         rules: rules::all().map(Descriptor::from).collect(),
                     },
                 },

@@ -160,7 +160,7 @@ impl<W: Write + Send> Report for TextReport<W> {
         for hook in &hello.hooks {
             match ways.iter_mut().find(|(how, _)| *how == hook.how) {
                 Some((_, count)) => *count += 1,
-                None => ways.push((hook.how, 1)),
+                None => ways.push((&hook.how, 1)),
             }
         }
         let ways: Vec<_> = ways
@@ -170,7 +170,7 @@ impl<W: Write + Send> Report for TextReport<W> {
         let mut line = self.line();
         line.paint(BOLD, "pause-trace")
             .push(" ")
-            .push(hello.version);
+            .push(&hello.version);
         line.push(&format!(" · Linux {} {}", hello.kernel, hello.arch));
         line.push(&format!(
             " · {} hooks: {}",

@@ -1,0 +1,306 @@
+//! `report`: what was seen and judged, as a page to keep.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use nix::unistd::mkdtemp;
+
+use super::{
+    Console, End, Exit, Global, Usage,
+    exit::Tally,
+    output::Output,
+    record::Record,
+    select::Selection,
+    session,
+    watch::{self, Node, Pods, Runtime},
+};
+use crate::{
+    conformance,
+    event::Ktime,
+    pipeline::Pipeline,
+    record::{self, Begin, Ending, Entry, Mark, Next, Over, Recording, Run},
+    reference::{faults, scenarios},
+    report::{
+        Format, Summary,
+        html::{self, Gathered, Page},
+    },
+    scenario::{Scenario, SortedVerdicts},
+    verdict::{Severity, Verdict},
+};
+
+/// Write a page about the node's pods, for a ticket: one file, without network, to be opened in any browser
+///
+/// It shows verdicts with their evidence and the rule's explanation, namespaces side by side with the pause's and the host's,
+/// a timeline, processes, signals and zombies. Of a recording it needs no root; without one, the pods that run are watched
+/// first (--for: so long), as `watch` does.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// A recording, as of `pause-trace record`
+    #[arg(value_name = "RECORDING", conflicts_with_all = ["once", "duration", "cri"])]
+    pub(crate) recording: Option<PathBuf>,
+    /// The page to write; what is there is overwritten
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: PathBuf,
+    #[command(flatten)]
+    pub(crate) pods: Pods,
+    #[command(flatten)]
+    pub(crate) runtime: Runtime,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+    /// The least severity that makes the exit code 1
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = Severity::Error)]
+    pub(crate) fail_on: Severity,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pause-trace report node.ptrec --html node.html
+  pause-trace report --html node.html                the pods that run now
+  pause-trace report --html node.html --for 10m --pod default/web";
+
+impl Args {
+    pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
+        self.selection.validate()?;
+        let Some(recording) = &self.recording else {
+            let place = Place::new()?;
+            let path = place.0.join("live.ptrec");
+            if self.record(&path, global)? == Exit::Interrupted {
+                return Ok(Exit::Interrupted);
+            }
+            return self.report(&path);
+        };
+        self.report(recording)
+    }
+
+    /// Watches the node's pods. What a page shows of them is read from a recording, as of any other.
+    fn record(&self, path: &Path, global: &Global) -> Result<Exit> {
+        let output = Output {
+            format: Format::Text,
+            output: None,
+            fail_on: self.fail_on,
+        };
+        let clock = session::clock()?;
+        let console = Console::open(&output, global, clock, false)?;
+        let record = Record {
+            record: Some(path.to_owned()),
+        };
+        let recording = record.start(clock, None)?.alone();
+        let pods = Pods {
+            once: self.pods.duration.is_none(),
+            ..self.pods.clone()
+        };
+        let node = Node {
+            pods: &pods,
+            runtime: &self.runtime,
+            comes_second: false,
+            recording: &recording,
+        };
+        let exit = watch::watch_alone(&node, &self.selection, global, console)?;
+        Ok(recording.close(exit))
+    }
+
+    fn report(&self, path: &Path) -> Result<Exit> {
+        let shown = path.display();
+        let mut recording =
+            Recording::open(path).map_err(|error| Usage(format!("{shown}: {error}")))?;
+        let mut reading = Reading {
+            args: self,
+            gathered: Gathered::new(recording.opening.clock()),
+            part: None,
+            summary: None,
+            tally: Tally::default(),
+        };
+        let ending = loop {
+            let next = recording
+                .next()
+                .with_context(|| format!("failed to read {shown}"))?;
+            match next {
+                Next::Entry(entry) => reading.take(entry),
+                Next::End(ending) => break ending,
+            }
+        };
+        let was_broken_off = reading.part.is_some();
+        reading.end_part(None);
+        let summary = reading.summary.take().unwrap_or_default();
+        let mut page = reading.gathered.into_page(&summary);
+        let opening = &recording.opening;
+        page.version = format!("pause-trace {}", opening.version);
+        (page.kernel, page.arch) = (opening.kernel.clone(), opening.arch.clone());
+        if recording.is_headless() {
+            page.notes
+                .push("what came before was dropped from the recording".to_owned());
+        }
+        let end = match ending {
+            Ending::Closed if !was_broken_off => End::Finished,
+            Ending::Closed => {
+                page.notes
+                    .push("the run that was recorded was broken off".to_owned());
+                End::Closed
+            }
+            cut => {
+                page.notes.push(format!(
+                    "the recording is {cut}; what came then is not known"
+                ));
+                End::Closed
+            }
+        };
+        for note in &page.notes {
+            eprintln!("pause-trace: {shown}: {note}");
+        }
+        if let Some(wanted) = &self.pods.wanted.pod {
+            page.keep(wanted);
+        }
+        self.write(&page)?;
+        Ok(reading.tally.decide(self.fail_on, end))
+    }
+
+    fn write(&self, page: &Page) -> Result<()> {
+        let shown = self.html.display();
+        let content = html::render(page).context("failed to make the page")?;
+        let mut file = fs::File::create(&self.html)
+            .map_err(|error| Usage(format!("failed to create {shown}: {error}")))?;
+        std::io::Write::write_all(&mut file, content.as_bytes())
+            .with_context(|| format!("failed to write {shown}"))
+    }
+}
+
+/// A directory that nobody else may look into; it is gone in the end.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Result<Self> {
+        let template = env::temp_dir().join("pause-trace-XXXXXX");
+        let made =
+            mkdtemp(&template).with_context(|| format!("failed to make {}", template.display()))?;
+        Ok(Self(made))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What is left of it is the temporary directory's matter.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A recording under way.
+struct Reading<'a> {
+    args: &'a Args,
+    gathered: Gathered,
+    part: Option<Part>,
+    summary: Option<Summary>,
+    tally: Tally,
+}
+
+struct Part {
+    begin: Begin,
+    pipeline: Pipeline,
+    sorted: SortedVerdicts,
+    last: Ktime,
+}
+
+impl Reading<'_> {
+    fn take(&mut self, entry: Entry) {
+        match entry {
+            Entry::Begin(begin) => {
+                self.end_part(None);
+                self.gathered.begin(begin.started);
+                let selection = &self.args.selection;
+                self.part = Some(Part {
+                    pipeline: Pipeline::new(begin.limits, |rule| selection.takes(rule)),
+                    sorted: SortedVerdicts::default(),
+                    last: begin.started,
+                    begin,
+                });
+            }
+            Entry::End(end) => self.end_part(Some(end)),
+            Entry::Event(event) => {
+                if let Some(part) = &mut self.part {
+                    part.pipeline.take_in(&event, |_| ());
+                    part.last = event.time;
+                    let gathered = &mut self.gathered;
+                    part.pipeline.look(|core| gathered.see(&event, &core.state));
+                }
+            }
+            Entry::Mark(Mark::Over(over)) => self.over(&over),
+            Entry::Mark(Mark::Told) => self.told(),
+            Entry::Mark(_) | Entry::Opening(_) => {}
+            Entry::Settled | Entry::Continued | Entry::Closed => {}
+        }
+    }
+
+    /// What is known of the node's pods by now has its names.
+    fn told(&mut self) {
+        let Some(part) = self.part.take() else {
+            return;
+        };
+        if part.begin.run == Run::Node {
+            let verdicts = part.pipeline.verdicts();
+            self.judged(&part, &verdicts, |_| false);
+        }
+        self.part = Some(part);
+    }
+
+    /// A scenario is over: what was planted by it is no violation.
+    fn over(&mut self, over: &Over) {
+        let Some(part) = self.part.take() else {
+            return;
+        };
+        let verdicts = part.sorted.take(&part.pipeline, &over.pods);
+        self.gathered.scenario(&over.scenario, &over.pods);
+        let is_planted = |verdict: &Verdict| match part.begin.run {
+            Run::Reference { inject: true } => false,
+            Run::Conformance => expects(conformance::scenarios::all(), over, verdict),
+            _ => expects(scenarios::all().chain(faults::all()), over, verdict),
+        };
+        self.judged(&part, &verdicts, is_planted);
+        self.part = Some(part);
+    }
+
+    fn judged(&mut self, part: &Part, verdicts: &[Verdict], is_planted: impl Fn(&Verdict) -> bool) {
+        let least = self.args.pods.wanted.min_severity;
+        let told = verdicts.iter().filter(|it| it.severity() >= least);
+        part.pipeline.look(|core| {
+            for verdict in told {
+                let planted = is_planted(verdict);
+                if !planted {
+                    self.tally.verdict(verdict);
+                }
+                self.gathered.verdict(verdict, &core.names, planted);
+            }
+        });
+    }
+
+    fn end_part(&mut self, end: Option<record::End>) {
+        let Some(part) = self.part.take() else {
+            return;
+        };
+        let mut rest = part.sorted.take_rest(&part.pipeline);
+        rest.sort_by(|one, other| {
+            let key = |verdict: &Verdict| (verdict.time, verdict.rule.id);
+            key(one).cmp(&key(other))
+        });
+        self.judged(&part, &rest, |_| false);
+        let times = (part.begin.started, end.map_or(part.last, |end| end.time));
+        let summary = session::summary(&part.pipeline, times, &BTreeMap::new());
+        self.summary = Some(match self.summary.take() {
+            Some(before) => before.and(summary),
+            None => summary,
+        });
+    }
+}
+
+fn expects<P: 'static>(
+    mut known: impl Iterator<Item = &'static Scenario<P>>,
+    over: &Over,
+    verdict: &Verdict,
+) -> bool {
+    known
+        .find(|scenario| scenario.name == over.scenario)
+        .is_some_and(|scenario| scenario.expects(verdict))
+}

@@ -1,0 +1,396 @@
+//! Makes a recording. Entries are encoded where they come up, into a buffer that is used again; a thread of its own packs
+//! and writes, so that a slow disk holds nobody up who has to keep pace with the kernel.
+
+use std::{
+    collections::VecDeque,
+    ffi::OsString,
+    fs::{self, File},
+    io::{self, Write as _},
+    mem,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use super::{Begin, Entry, FRAME_HEAD, MAGIC, MAX_RAW, Mark, Opening, VERSION};
+use crate::event::Event;
+
+/// A frame is written when it is this large …
+const FRAME: usize = 64 << 10;
+/// … or this old.
+const FLUSH: Duration = Duration::from_secs(1);
+/// What may wait for the disk. A disk that is further behind does not keep up, and the recording ends.
+const BACKLOG: usize = 64 << 20;
+
+/// Writes a recording.
+pub(crate) struct Recorder {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    path: PathBuf,
+    opening: Opening,
+    /// Most bytes of a segment.
+    limit: Option<u64>,
+    segment: AtomicU64,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// There is something to write, or nothing will follow.
+    wake: Condvar,
+    /// Everything has been written.
+    idle: Condvar,
+    /// Bytes written of this segment; those of its snapshot among them.
+    written: AtomicU64,
+    snapshot: AtomicU64,
+    /// A new segment was begun, and its snapshot has not been written yet.
+    is_rotating: AtomicBool,
+    failed: AtomicBool,
+}
+
+/// What waits to be written.
+#[derive(Default)]
+struct Queue {
+    /// Entries that came last.
+    current: Vec<u8>,
+    full: VecDeque<Item>,
+    /// Bytes in `full`.
+    waiting: usize,
+    /// Buffers that have been written.
+    spare: Vec<Vec<u8>>,
+    is_over: bool,
+    is_idle: bool,
+    failure: Option<io::Error>,
+}
+
+enum Item {
+    Entries(Vec<u8>),
+    /// The snapshot of this segment ends here.
+    Settled,
+    /// A new segment begins here.
+    Rotate,
+}
+
+impl Recorder {
+    /// Begins a recording in `path`; what was there is overwritten. With a limit (bytes), older parts are dropped.
+    pub(crate) fn create(path: &Path, opening: Opening, limit: Option<u64>) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let mut disk = Disk {
+            file: begin_file(path)?,
+            path: path.to_owned(),
+            good: MAGIC.len() as u64 + 2,
+            packed: Vec::new(),
+        };
+        if limit.is_some() {
+            // What is renamed has to be ours: /dev/stdout is not.
+            if !fs::symlink_metadata(path)?.is_file() {
+                let why = "to keep the last of a recording its file has to be a regular one";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            }
+            // Another recording's would be taken for this one's.
+            match fs::remove_file(previous(path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        let recorder = Self {
+            shared: shared.clone(),
+            thread: Mutex::new(None),
+            path: path.to_owned(),
+            opening,
+            limit: limit.map(|limit| limit / 2),
+            segment: AtomicU64::new(0),
+        };
+        recorder.write(&Entry::Opening(recorder.opening.clone()));
+        let writing = thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn(move || {
+                if let Err(error) = disk.write_all(&shared) {
+                    shared.fail(error);
+                }
+            })?;
+        *lock(&recorder.thread) = Some(writing);
+        Ok(recorder)
+    }
+
+    /// Adds an entry. Once it has failed, nothing more is written.
+    pub(crate) fn write(&self, entry: &Entry<&Event>) {
+        if self.has_failed() {
+            return;
+        }
+        let mut queue = lock(&self.shared.queue);
+        let was_empty = queue.current.is_empty();
+        if let Err(error) = queue.push(entry) {
+            drop(queue);
+            return self.shared.fail(error);
+        }
+        // The writer waits for the first entry of a frame, and again until it is full or old enough.
+        if was_empty || queue.current.is_empty() {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Whether a segment is as large as it may be.
+    pub(crate) fn is_due(&self) -> bool {
+        let written = self.shared.written.load(Ordering::Relaxed);
+        let snapshot = self.shared.snapshot.load(Ordering::Relaxed);
+        !self.shared.is_rotating.load(Ordering::Relaxed)
+            && self
+                .limit
+                .is_some_and(|limit| written >= limit.max(2 * snapshot))
+    }
+
+    /// Begins a new segment, with what is known now.
+    pub(crate) fn rotate(&self, begin: &Begin, snapshot: &[Event]) {
+        self.write(&Entry::Continued);
+        let segment = self.segment.fetch_add(1, Ordering::Relaxed) + 1;
+        {
+            let mut queue = lock(&self.shared.queue);
+            queue.close_frame();
+            queue.full.push_back(Item::Rotate);
+            self.shared.is_rotating.store(true, Ordering::Relaxed);
+        }
+        self.write(&Entry::Opening(Opening {
+            segment: u32::try_from(segment).unwrap_or(u32::MAX),
+            ..self.opening.clone()
+        }));
+        self.write(&Entry::Begin(begin.clone()));
+        self.write(&Entry::Mark(Mark::Followed));
+        for event in snapshot {
+            self.write(&Entry::Event(event));
+        }
+        self.write(&Entry::Settled);
+        let mut queue = lock(&self.shared.queue);
+        queue.close_frame();
+        queue.full.push_back(Item::Settled);
+        self.shared.wake.notify_one();
+    }
+
+    /// Whether it could not be written, so that what follows is not in it.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.shared.failed.load(Ordering::Relaxed)
+    }
+
+    /// Why it could not be written, in words; once.
+    pub(crate) fn take_complaint(&self) -> Option<String> {
+        let failure = match self.has_failed() {
+            true => lock(&self.shared.queue).failure.take(),
+            false => None,
+        };
+        failure.map(|error| format!("failed to record to {}: {error}", self.path.display()))
+    }
+
+    /// Writes what is left, and waits for the disk.
+    pub(crate) fn close(&self) {
+        self.write(&Entry::Closed);
+        self.stop();
+    }
+
+    /// Ends the writer when it has written what there is.
+    fn stop(&self) {
+        lock(&self.shared.queue).is_over = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = lock(&self.thread).take() {
+            // It does not panic; and if it did, the recording would be one that was cut.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+impl Recorder {
+    /// What comes next is in another frame.
+    pub(super) fn end_frame(&self) {
+        lock(&self.shared.queue).close_frame();
+        self.shared.wake.notify_one();
+    }
+
+    /// Waits until everything has been written, and sees to it that it is.
+    pub(crate) fn settled_on_disk(&self) {
+        self.end_frame();
+        self.idle();
+    }
+
+    /// Waits until everything has been written.
+    pub(super) fn idle(&self) {
+        let queue = lock(&self.shared.queue);
+        let is_busy = |queue: &mut Queue| !queue.is_idle && !queue.is_over;
+        let waited = self.shared.idle.wait_while(queue, is_busy);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn fail(&self, error: io::Error) {
+        let mut queue = lock(&self.queue);
+        queue.failure.get_or_insert(error);
+        (queue.full, queue.waiting) = (VecDeque::new(), 0);
+        queue.is_over = true;
+        self.failed.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+        self.idle.notify_all();
+    }
+
+    /// The next thing to be written, when it is time; `None` when nothing will follow.
+    fn next(&self, done: Vec<u8>) -> Option<Item> {
+        let mut queue = lock(&self.queue);
+        if done.capacity() > 0 && queue.spare.len() < 2 {
+            queue.spare.push(done);
+        }
+        queue.is_idle = queue.has_nothing();
+        if queue.is_idle {
+            self.idle.notify_all();
+        }
+        queue = self
+            .wake
+            .wait_while(queue, |queue| queue.has_nothing())
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_young = |queue: &mut Queue| queue.full.is_empty() && !queue.is_over;
+        (queue, _) = self
+            .wake
+            .wait_timeout_while(queue, FLUSH, is_young)
+            .unwrap_or_else(PoisonError::into_inner);
+        if queue.full.is_empty() {
+            queue.close_frame();
+        }
+        let next = queue.full.pop_front();
+        if let Some(Item::Entries(entries)) = &next {
+            queue.waiting -= entries.len();
+        }
+        next
+    }
+}
+
+impl Queue {
+    /// Nothing is to be written, and something may follow.
+    fn has_nothing(&self) -> bool {
+        self.full.is_empty() && self.current.is_empty() && !self.is_over
+    }
+
+    fn push(&mut self, entry: &Entry<&Event>) -> io::Result<()> {
+        self.is_idle = false;
+        let before = self.current.len();
+        let buffer = mem::take(&mut self.current);
+        // It fails only where there is no room, and a vector has room.
+        self.current = postcard::to_extend(entry, buffer).map_err(io::Error::other)?;
+        if self.current.len() - before > MAX_RAW {
+            return Err(io::Error::other("a single fact is larger than 16 MiB"));
+        }
+        if self.current.len() > MAX_RAW {
+            let last = self.current.split_off(before);
+            self.close_frame();
+            self.current.extend_from_slice(&last);
+        } else if self.current.len() >= FRAME {
+            self.close_frame();
+        }
+        match self.waiting > BACKLOG {
+            true => Err(io::Error::other("the disk does not keep up")),
+            false => Ok(()),
+        }
+    }
+
+    fn close_frame(&mut self) {
+        if !self.current.is_empty() {
+            let empty = self.spare.pop().unwrap_or_default();
+            let full = mem::replace(&mut self.current, empty);
+            self.waiting += full.len();
+            self.full.push_back(Item::Entries(full));
+        }
+    }
+}
+
+/// The writer's side.
+struct Disk {
+    file: File,
+    path: PathBuf,
+    /// Bytes of whole frames.
+    good: u64,
+    packed: Vec<u8>,
+}
+
+impl Disk {
+    fn write_all(&mut self, shared: &Shared) -> io::Result<()> {
+        shared.written.store(self.good, Ordering::Relaxed);
+        let mut done = Vec::new();
+        while let Some(item) = shared.next(mem::take(&mut done)) {
+            match item {
+                Item::Entries(mut entries) => {
+                    let written = self.write_frame(&entries).inspect_err(|_| {
+                        // Half a frame is worth nothing, and the disk has better uses for it.
+                        let _ = self.file.set_len(self.good);
+                    })?;
+                    self.good += written;
+                    shared.written.store(self.good, Ordering::Relaxed);
+                    entries.clear();
+                    done = entries;
+                }
+                Item::Settled => {
+                    shared.snapshot.store(self.good, Ordering::Relaxed);
+                    shared.is_rotating.store(false, Ordering::Relaxed);
+                }
+                Item::Rotate => {
+                    fs::rename(&self.path, previous(&self.path))?;
+                    self.file = begin_file(&self.path)?;
+                    self.good = MAGIC.len() as u64 + 2;
+                }
+            }
+        }
+        match self.file.sync_data() {
+            // A pipe or a device has nothing to wait for.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            result => result,
+        }
+    }
+
+    fn write_frame(&mut self, raw: &[u8]) -> io::Result<u64> {
+        let room = lz4_flex::block::get_maximum_output_size(raw.len());
+        self.packed.resize(FRAME_HEAD + room, 0);
+        let packed = lz4_flex::block::compress_into(raw, &mut self.packed[FRAME_HEAD..])
+            .map_err(io::Error::other)?;
+        self.packed.truncate(FRAME_HEAD + packed);
+        let length = |length: usize| u32::try_from(length).map_err(io::Error::other);
+        self.packed[..4].copy_from_slice(&length(packed)?.to_le_bytes());
+        self.packed[4..8].copy_from_slice(&length(raw.len())?.to_le_bytes());
+        let check = checksum(&self.packed[..8], &self.packed[FRAME_HEAD..]);
+        self.packed[8..FRAME_HEAD].copy_from_slice(&check.to_le_bytes());
+        self.file.write_all(&self.packed)?;
+        Ok(self.packed.len() as u64)
+    }
+}
+
+/// Of a frame: its lengths and its payload.
+pub(super) fn checksum(lengths: &[u8], payload: &[u8]) -> u32 {
+    let mut check = crc32fast::Hasher::new();
+    check.update(lengths);
+    check.update(payload);
+    check.finalize()
+}
+
+/// The file of the segment before.
+pub(super) fn previous(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".1");
+    name.into()
+}
+
+fn begin_file(path: &Path) -> io::Result<File> {
+    let mut file = File::create(path)?;
+    file.write_all(&MAGIC)?;
+    file.write_all(&VERSION.to_le_bytes())?;
+    Ok(file)
+}
+
+/// Whoever panicked while it held the lock left nothing half-done that matters more than the recording.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

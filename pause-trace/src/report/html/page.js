@@ -1,0 +1,239 @@
+"use strict";
+// Draws the report out of the JSON beside it. Whatever a pod can name becomes text, and never markup: nodes are made by
+// `el`, which sets textContent. A pod's details are drawn when they are opened, so that a thousand pods are a thousand lines.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const KINDS = ["net", "ipc", "uts", "pid", "user", "mnt", "cgroup"];
+const byId = (id) => document.getElementById(id);
+
+/** An element with a class, and children that are text or elements. */
+function el(name, className, ...children) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  for (const child of children) made.append(child instanceof Node ? child : document.createTextNode(String(child)));
+  return made;
+}
+
+function svg(name, attributes, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+/** Nanoseconds in the unit that suits them. */
+function span(ns) {
+  const size = Math.abs(ns);
+  if (size < 1e3) return `${ns} ns`;
+  if (size < 1e6) return `${(ns / 1e3).toFixed(0)} µs`;
+  if (size < 1e9) return `${(ns / 1e6).toFixed(size < 1e7 ? 1 : 0)} ms`;
+  if (size < 6e11) return `${(ns / 1e9).toFixed(2)} s`;
+  return size < 3.6e13 ? `${(ns / 6e10).toFixed(0)} min` : `${(ns / 3.6e12).toFixed(1)} h`;
+}
+
+/** Time of day (UTC) of a time in ns since the beginning. */
+const clock = (ns) => new Date(data.began_ms + ns / 1e6).toISOString().slice(11, 23);
+
+function counts(verdicts) {
+  const said = el("span");
+  const add = (count, word, className) => count && said.append(el("span", className, `${count} ${word} `));
+  add(verdicts.fail, "failed", "bad");
+  add(verdicts.inconclusive, "inconclusive", "doubt");
+  add(verdicts.pass, "passed", "good");
+  if (!said.hasChildNodes()) said.append(el("span", "dim", "not judged"));
+  return said;
+}
+
+function table(head, rows) {
+  const body = el("tbody", "", ...rows.map((row) => el("tr", "", ...row.map((cell) => (cell instanceof Node && cell.tagName === "TD" ? cell : el("td", "", cell))))));
+  const titles = head.map((title) => { const made = el("th", "", title); made.scope = "col"; return made; });
+  return el("div", "wide", el("table", "", el("thead", "", el("tr", "", ...titles)), body));
+}
+
+function matrix(pod) {
+  const pause = pod.containers.filter((container) => container.is_pause).at(-1);
+  const all = pod.containers.filter((container) => Object.keys(container.namespaces).length);
+  const cell = (kind, container) => {
+    const inode = container.namespaces[kind];
+    const isHost = inode === data.host[kind];
+    const isPods = pause && container !== pause && inode === pause.namespaces[kind];
+    const word = isHost ? "host's" : isPods ? "the pause's" : "own";
+    return el("td", isHost ? "host" : isPods ? "pod" : "own", `${inode} ${word}`);
+  };
+  const rows = KINDS.map((kind) => [el("td", "", kind), el("td", "host", data.host[kind] ?? ""), ...all.map((container) => cell(kind, container))]);
+  return table(["namespace", "host", ...all.map((container) => container.name || container.id.slice(0, 12))], rows);
+}
+
+function tree(pod) {
+  const children = new Map();
+  pod.processes.forEach((process, index) => {
+    const parent = process.parent ?? -1;
+    children.set(parent, [...(children.get(parent) ?? []), index]);
+  });
+  const list = (indices, depth) => el("ul", depth ? "" : "tree", ...indices.map((index) => {
+    const process = pod.processes[index];
+    const end = process.ended === null ? "runs" : `${process.status} after ${span(process.ended - process.forked)}`;
+    const reaped = process.ended === null ? "" : process.reaped === null ? ", a zombie still" : `, reaped after ${span(process.reaped - process.ended)}`;
+    const line = el("li", "mono", el("strong", "", process.comm), ` pid ${process.pid} (${process.ns_pid} inside) `, el("span", "dim", [process.role, process.file, end + reaped].filter(Boolean).join(" · ")));
+    const below = children.get(index);
+    if (below && depth < 40) line.append(list(below, depth + 1));
+    return line;
+  }));
+  return list(children.get(-1) ?? [], 0);
+}
+
+const LANE = 26, LEFT = 150, WIDTH = 1000, TOP = 24;
+
+/** The timeline: bars by lane. The wheel with Ctrl, the buttons and +/-/arrows/0 change what is seen of it. */
+function timeline(pod) {
+  const last = (bar) => bar.end_ns ?? data.ended;
+  const first = Math.min(...pod.spans.map((bar) => bar.start_ns));
+  const end = Math.max(...pod.spans.map(last), first + 1);
+  const lanes = [...new Set(pod.spans.map((bar) => bar.lane))];
+  const height = TOP + lanes.length * LANE + 6;
+  const picture = svg("svg", { viewBox: `0 0 ${LEFT + WIDTH} ${height}`, role: "group", tabindex: 0 });
+  picture.setAttribute("aria-label", "Timeline. Plus and minus zoom, arrows move, 0 shows all.");
+  const said = el("p", "said mono dim", "Point at a bar, or go to it with Tab.");
+  const margin = (end - first) * 0.02 || 1;
+  let view = [first - margin, end + margin];
+
+  const draw = () => {
+    picture.replaceChildren();
+    const [from, to] = view;
+    const x = (ns) => LEFT + ((ns - from) / (to - from)) * WIDTH;
+    const step = 10 ** Math.floor(Math.log10((to - from) / 4));
+    const nice = [1, 2, 5].map((by) => by * step).find((by) => (to - from) / by <= 8) ?? 10 * step;
+    for (let at = first + Math.ceil((from - first) / nice) * nice; at <= to; at += nice) {
+      picture.append(svg("line", { class: "tick", x1: x(at), x2: x(at), y1: TOP - 4, y2: height }));
+      const label = svg("text", { class: "label", x: x(at) + 3, y: 14 });
+      label.textContent = `${at < first ? "−" : "+"}${span(Math.abs(at - first))}`;
+      picture.append(label);
+    }
+    for (const bar of pod.spans) {
+      const left = Math.max(x(bar.start_ns), LEFT), right = Math.min(x(last(bar)), LEFT + WIDTH);
+      if (right < LEFT || left > LEFT + WIDTH) continue;
+      const y = TOP + lanes.indexOf(bar.lane) * LANE + 4;
+      const isMark = bar.end_ns === bar.start_ns;
+      const rect = svg("rect", { class: `k-${bar.kind}`, x: isMark ? left - 2 : left, y, width: Math.max(right - left, 4), height: LANE - 8, rx: 2, tabindex: 0 });
+      const lasted = isMark ? "" : bar.end_ns === null ? ", not ended" : `, ${span(bar.end_ns - bar.start_ns)}`;
+      const words = `${bar.lane}: ${bar.name} at ${clock(bar.start_ns)}${lasted}`;
+      rect.setAttribute("aria-label", words);
+      const title = svg("title", {});
+      title.textContent = words;
+      rect.append(title);
+      const say = () => { said.textContent = words; };
+      rect.addEventListener("pointerenter", say);
+      rect.addEventListener("focus", say);
+      picture.append(rect);
+    }
+    lanes.forEach((lane, index) => {
+      picture.append(svg("rect", { x: 0, y: TOP + index * LANE, width: LEFT - 4, height: LANE, style: "fill: var(--soft)" }));
+      const label = svg("text", { x: 6, y: TOP + index * LANE + 17 });
+      label.textContent = lane.length > 19 ? `${lane.slice(0, 18)}…` : lane;
+      picture.append(label);
+    });
+  };
+  const zoom = (by, around = (view[0] + view[1]) / 2) => {
+    const width = (view[1] - view[0]) * by;
+    if (width < 100 || width > 10 * (end - first + 2 * margin)) return;
+    view = [around - (around - view[0]) * by, around + (view[1] - around) * by];
+    draw();
+  };
+  const move = (by) => { const width = view[1] - view[0]; view = view.map((at) => at + by * width); draw(); };
+  const all = () => { view = [first - margin, end + margin]; draw(); };
+  picture.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey && !event.metaKey) return;
+    event.preventDefault();
+    const box = picture.getBoundingClientRect();
+    const share = ((event.clientX - box.left) / box.width * (LEFT + WIDTH) - LEFT) / WIDTH;
+    zoom(event.deltaY < 0 ? 0.8 : 1.25, view[0] + Math.max(share, 0) * (view[1] - view[0]));
+  }, { passive: false });
+  const keys = { "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1.4), ArrowLeft: () => move(-0.2), ArrowRight: () => move(0.2), 0: all };
+  picture.addEventListener("keydown", (event) => {
+    const act = keys[event.key];
+    if (act && !event.ctrlKey && !event.metaKey) { event.preventDefault(); act(); picture.focus(); }
+  });
+  const button = (label, title, act) => { const made = el("button", "", label); made.type = "button"; made.title = title; made.setAttribute("aria-label", title); made.addEventListener("click", act); return made; };
+  draw();
+  const tools = el("p", "tools", button("+", "Zoom in", () => zoom(0.7)), button("−", "Zoom out", () => zoom(1.4)), button("←", "Earlier", () => move(-0.2)), button("→", "Later", () => move(0.2)), button("all", "Show all", all));
+  return el("div", "", tools, picture, said);
+}
+
+function finding(one) {
+  const word = one.verdict === "fail" ? one.severity : "inconclusive";
+  const className = one.verdict !== "fail" ? "doubt" : one.severity === "error" ? "bad" : "doubt";
+  const rule = data.rules[one.rule] ?? { name: "", summary: "", doc: "" };
+  const planted = one.planted ? el("span", "dim", " planted to be found") : "";
+  const head = el("p", "", el("strong", className, `${one.rule} ${rule.name} · ${word}`), ` ${one.subject}`, planted);
+  const steps = one.evidence.map(([at, what]) => [clock(at), span(at - one.at), what]);
+  const values = [...new Set([...Object.keys(one.expected), ...Object.keys(one.observed)])];
+  const made = el("div", "", head, el("p", "", one.message));
+  if (values.length) made.append(table(["", "expected", "observed"], values.map((name) => [name, one.expected[name] ?? "", one.observed[name] ?? ""])));
+  if (steps.length) made.append(table(["time", "before", "evidence"], steps));
+  if (rule.doc) made.append(el("details", "", el("summary", "", `What ${one.rule} checks, why it matters, how to fix it`), el("div", "body", el("pre", "", rule.doc))));
+  return made;
+}
+
+function details(pod) {
+  const body = el("div", "body", el("p", "dim mono", `uid ${pod.uid}${pod.scenario ? ` · scenario ${pod.scenario}` : ""}`));
+  const part = (title, made) => body.append(el("h3", "", title), made);
+  if (pod.findings.length) part("Findings", el("div", "", ...pod.findings.map(finding)));
+  part("Namespaces", matrix(pod));
+  if (pod.spans.length) part("Timeline", timeline(pod));
+  part(`Processes (${pod.processes.length}${pod.omitted ? `, and ${pod.omitted} processes or signals that are not shown` : ""})`, tree(pod));
+  if (pod.signals.length) part("Signals", table(["time", "signal", "from", "to", "what became of it"], pod.signals.map((signal) => [clock(signal.at), signal.signal, signal.from, signal.to, signal.handled ? "taken by a handler" : signal.result])));
+  const zombies = pod.zombies.filter(([, count], index) => count > 1 || (pod.zombies[index - 1]?.[1] ?? 0) > 1);
+  if (zombies.length) part("Zombies", table(["time", "waiting to be reaped"], zombies.map(([at, count]) => [clock(at), count])));
+  const passed = Object.entries(pod.passed).map(([rule, count]) => `${rule} ×${count}`).join(", ");
+  if (passed) part("Passed", el("p", "mono", passed));
+  return body;
+}
+
+function podLine(pod, index) {
+  const name = pod.name ? `${pod.namespace}/${pod.name}` : `pod ${pod.uid}`;
+  const line = el("summary", "", el("span", "name", name), " ", counts(pod.verdicts), el("span", "dim", ` ${clock(pod.since)}${pod.removed === null ? "" : `, removed after ${span(pod.removed - pod.since)}`}`));
+  const made = el("details", "pod", line);
+  made.id = `pod-${index}`;
+  made.addEventListener("toggle", () => {
+    if (made.open && made.childElementCount === 1) made.append(details(pod));
+  });
+  const words = [name, pod.uid, pod.scenario ?? "", ...pod.findings.map((one) => `${one.rule} ${data.rules[one.rule]?.name}`)];
+  return { made, pod, text: words.join(" ").toLowerCase() };
+}
+
+function start() {
+  const { verdicts } = data;
+  byId("about").append(`${data.version} · Linux ${data.kernel} ${data.arch} · ${data.began.slice(0, 19)}Z, ${span(data.ended)} · ${data.pods.length} ${data.pods.length === 1 ? "pod" : "pods"}`);
+  byId("verdict").append(counts(verdicts));
+  const notes = [...data.notes];
+  if (data.lost) notes.push(`${data.lost} of the kernel's records were lost: what rests on them is inconclusive`);
+  if (data.omitted) notes.push(`${data.omitted} more pods are not shown`);
+  byId("notes").append(...notes.map((note) => el("li", "doubt", note)));
+  if (data.findings.length) {
+    byId("node").hidden = false;
+    byId("node").append(...data.findings.map(finding));
+  }
+  const worst = (pod) => pod.verdicts.fail * 1e6 + pod.verdicts.inconclusive;
+  const lines = data.pods.map(podLine).sort((one, other) => worst(other.pod) - worst(one.pod) || one.pod.since - other.pod.since);
+  byId("pods").append(...lines.map((line) => line.made));
+  const filter = () => {
+    const wanted = byId("find").value.trim().toLowerCase();
+    let shown = 0;
+    for (const line of lines) {
+      const fits = line.text.includes(wanted) && (!byId("broken").checked || line.pod.findings.length > 0);
+      line.made.hidden = !fits;
+      shown += fits;
+    }
+    byId("count").textContent = shown === lines.length ? "" : `${shown} of ${lines.length}`;
+  };
+  byId("find").addEventListener("input", filter);
+  byId("broken").addEventListener("change", filter);
+  // `#find=TEXT` in the address finds, and opens what it found if that is one.
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  if (fragment.has("find")) { byId("find").value = fragment.get("find"); filter(); }
+  const found = lines.filter((line) => !line.made.hidden);
+  if (found.length === 1) found[0].made.open = true;
+  document.documentElement.dataset.state = "drawn";
+}
+
+start();
