@@ -19,6 +19,8 @@ pub(crate) struct Recording {
     pub(crate) opening: Opening,
     /// Entries of a snapshot are skipped: what they say is known from the segment before.
     is_skipping: bool,
+    /// How the segment before ended, where it did so too early.
+    broken: Option<Ending>,
 }
 
 /// How a recording ends.
@@ -74,6 +76,7 @@ impl Recording {
                 next: Some(file),
                 opening: its,
                 is_skipping: false,
+                broken: None,
             });
         }
         Ok(Self {
@@ -81,6 +84,7 @@ impl Recording {
             next: None,
             opening,
             is_skipping: false,
+            broken: None,
         })
     }
 
@@ -94,7 +98,15 @@ impl Recording {
         loop {
             let entry = match self.file.next()? {
                 Ok(entry) => entry,
-                Err(ending) => return Ok(Next::End(ending)),
+                Err(ending) => {
+                    let ending = self.broken.take().unwrap_or(ending);
+                    match self.next.take() {
+                        // The rest of this segment is lost; the next begins with what ran then.
+                        Some(next) => (self.file, self.broken) = (next, Some(ending)),
+                        None => return Ok(Next::End(ending)),
+                    }
+                    continue;
+                }
             };
             match entry {
                 Entry::Continued => match self.next.take() {
@@ -105,7 +117,9 @@ impl Recording {
                     }
                 },
                 Entry::Settled => self.is_skipping = false,
-                Entry::Closed => return Ok(Next::End(Ending::Closed)),
+                Entry::Closed => {
+                    return Ok(Next::End(self.broken.take().unwrap_or(Ending::Closed)));
+                }
                 Entry::Opening(_) => {}
                 _ if self.is_skipping => {}
                 entry => return Ok(Next::Entry(entry)),

@@ -387,6 +387,19 @@ fn a_bounded_recording_keeps_the_last_and_can_be_replayed() {
     let kept = times[0]..=time;
     assert!(kept.eq(times.iter().copied()), "nothing twice, no gap");
 
+    // The one before is damaged: what is missing is said, and the last begins with what was known then.
+    let mut damaged = fs::read(previous(&path)).expect("it is there");
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    fs::write(previous(&path), damaged).expect("it is ours");
+    let (_, some, ending) = replayed(&path);
+    assert!(matches!(ending, Ending::Damaged { .. }), "{ending}");
+    assert_eq!(
+        some.iter().filter(|event| **event == snapshot[0]).count(),
+        2
+    );
+    assert_eq!(some.last(), events.last());
+
     // The last segment by itself.
     fs::remove_file(previous(&path)).expect("it is there");
     let (_, alone, ending) = replayed(&path);
