@@ -27,6 +27,7 @@ mod session;
 mod suggest;
 mod tale;
 mod teller;
+pub(crate) mod timeline;
 mod verify;
 pub(crate) mod watch;
 
@@ -99,6 +100,7 @@ pub(crate) enum Command {
     Watch(watch::Args),
     Ls(ls::Args),
     Inspect(inspect::Args),
+    Timeline(timeline::Args),
     Check(check::Args),
     Record(record::Args),
     Replay(replay::Args),
@@ -120,6 +122,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Watch(args) => args.run(&global),
         Command::Ls(args) => args.run(&global),
         Command::Inspect(args) => args.run(&global),
+        Command::Timeline(args) => args.run(&global),
         Command::Check(args) => args.run(&global),
         Command::Record(args) => args.run(&global),
         Command::Replay(args) => args.run(&global),
