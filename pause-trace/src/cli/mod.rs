@@ -28,6 +28,7 @@ mod suggest;
 mod tale;
 mod teller;
 pub(crate) mod timeline;
+pub(crate) mod top;
 mod verify;
 pub(crate) mod watch;
 
@@ -101,6 +102,7 @@ pub(crate) enum Command {
     Ls(ls::Args),
     Inspect(inspect::Args),
     Timeline(timeline::Args),
+    Top(top::Args),
     Check(check::Args),
     Record(record::Args),
     Replay(replay::Args),
@@ -123,6 +125,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Ls(args) => args.run(&global),
         Command::Inspect(args) => args.run(&global),
         Command::Timeline(args) => args.run(&global),
+        Command::Top(args) => args.run(&global),
         Command::Check(args) => args.run(&global),
         Command::Record(args) => args.run(&global),
         Command::Replay(args) => args.run(&global),
