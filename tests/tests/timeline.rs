@@ -230,6 +230,14 @@ fn what_is_wrong_is_said_before_anything_is_waited_for() {
             &["timeline", "x", "--perfetto", "/etc/passwd"],
             "--force replaces it",
         ),
+        (
+            &["timeline", "x", "--recording", "/etc/passwd"],
+            "no recording of pause-trace",
+        ),
+        (
+            &["timeline", "x", "--recording", "/dev/null"],
+            "it is empty",
+        ),
         (&["timeline", "x", "--for", "5 s"], "no unit of time"),
     ] {
         let run = run(args);

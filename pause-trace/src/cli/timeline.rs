@@ -27,7 +27,7 @@ use crate::{
     pipeline::Pipeline,
     pods::Follower,
     probe,
-    record::Run,
+    record::{Ending, Entry, Next, Recording, Run},
     report::Clock,
     state::Limits,
     text::{DOUBTFUL, Line, Look},
@@ -71,6 +71,9 @@ pub(crate) struct Args {
     force: bool,
     #[command(flatten)]
     runtime: Runtime,
+    /// Read a recording instead of waiting: needs neither root nor eBPF
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["follow", "duration", "cri", "until"])]
+    recording: Option<PathBuf>,
 }
 
 /// When a timeline is over.
@@ -88,6 +91,7 @@ Examples:
   pause-trace timeline default/web                            start the pod then, and read
   pause-trace timeline web --until removed --format json      its whole life, an object a line
   pause-trace timeline web --perfetto web.json                open web.json in Perfetto
+  pause-trace timeline web --recording node.ptrec             a start that was recorded
 
 Exit codes: 0 it was shown whole · 2 wrong usage · 3 --for was over before · 4 cannot watch; the message says what to do ·
 130 Ctrl-C; what was seen is shown";
@@ -111,7 +115,98 @@ impl Args {
         if let Some(path) = &self.perfetto {
             refuse_early(path, self.force)?;
         }
-        session::block_on(self.watch(global))
+        match &self.recording {
+            Some(path) => self.read_recording(path, global),
+            None => session::block_on(self.watch(global)),
+        }
+    }
+
+    /// The timeline of a pod in a recording, to its end.
+    fn read_recording(&self, path: &Path, global: &Global) -> Result<Exit> {
+        let shown = path.display();
+        let mut recording =
+            Recording::open(path).map_err(|error| Usage(format!("{shown}: {error}")))?;
+        if recording.is_headless() {
+            note(
+                global,
+                &format!("{shown} is the last of a recording: what came before was dropped"),
+            );
+        }
+        let clock = recording.opening.clock();
+        let mut journal = Journal::default();
+        let ending = loop {
+            let next = recording
+                .next()
+                .with_context(|| format!("failed to read {shown}"))?;
+            match next {
+                Next::Entry(Entry::Event(event)) => journal.take(&event),
+                Next::Entry(_) => {}
+                Next::End(ending) => break ending,
+            }
+        };
+        let timeline = self.meant(&journal)?;
+        let mut telling = Telling {
+            args: self,
+            look: global.look(),
+            clock,
+            told: HashSet::new(),
+            pod: Some(timeline.pod.clone()),
+        };
+        let exit = telling.finish(&timeline)?;
+        self.write_trace(&timeline)?;
+        if ending == Ending::Closed {
+            return Ok(exit);
+        }
+        note(
+            global,
+            &format!("{shown}: the recording is {ending}; what came then is not known"),
+        );
+        Ok(Exit::Inconclusive)
+    }
+
+    /// The only pod that is called so.
+    fn meant(&self, journal: &Journal) -> Result<Timeline, Usage> {
+        let called = journal.called(&self.pod);
+        if let [pod] = &called[..]
+            && let Some(timeline) = Timeline::of(journal, pod)
+        {
+            return Ok(timeline);
+        }
+        let names = |pods: Vec<(&PodId, &Text, &Text)>| {
+            let mut names: Vec<_> = pods
+                .into_iter()
+                .map(|(uid, namespace, name)| {
+                    format!("{namespace}/{name} (uid {})", Text::new(uid))
+                })
+                .collect();
+            names.sort_unstable();
+            names.truncate(MOST_NAMED);
+            names.join(", ")
+        };
+        let wanted = self.pod.escape_debug();
+        let all: Vec<_> = journal.pods().collect();
+        Err(Usage(match (called.len(), all.len()) {
+            (_, 0) => format!("there is no pod \"{wanted}\": none is in the recording"),
+            (0, count) => format!(
+                "there is no pod \"{wanted}\" in the recording, which has {count}: {}",
+                names(all)
+            ),
+            (count, _) => {
+                let meant = all
+                    .into_iter()
+                    .filter(|(uid, ..)| called.contains(uid))
+                    .collect();
+                format!("\"{wanted}\" may be any of {count} pods: {}", names(meant))
+            }
+        }))
+    }
+
+    fn write_trace(&self, timeline: &Timeline) -> Result<()> {
+        if let Some(path) = &self.perfetto {
+            let trace = timeline::trace(timeline).to_string();
+            file::write(path, trace.as_bytes(), 0o644, self.force)?;
+        }
+        Ok(())
     }
 
     async fn watch(&self, global: &Global) -> Result<Exit> {
@@ -160,11 +255,8 @@ impl Args {
             }
             return Ok(Exit::Interrupted);
         };
-        let mut exit = telling.finish(&timeline)?;
-        if let Some(path) = &self.perfetto {
-            let trace = timeline::trace(&timeline).to_string();
-            exit = file::write(path, trace.as_bytes(), 0o644, self.force)?;
-        }
+        let exit = telling.finish(&timeline)?;
+        self.write_trace(&timeline)?;
         Ok(match why {
             Why::Over => exit,
             Why::TimeIsUp => Exit::Inconclusive,

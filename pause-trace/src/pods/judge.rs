@@ -79,7 +79,11 @@ pub(crate) async fn judge(
         }
         is_early = enough => is_early,
     };
-    Ok(Judged::now(live, standing(live.pipeline.verdicts()), is_early))
+    Ok(Judged::now(
+        live,
+        standing(live.pipeline.verdicts()),
+        is_early,
+    ))
 }
 
 impl Judged {
