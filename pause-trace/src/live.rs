@@ -127,12 +127,17 @@ impl Arrivals {
     }
 }
 
+/// Hears of each event, in order, before it is judged.
+type Listener = Box<dyn FnMut(&Event)>;
+
 /// Where the events come from.
 struct Kernel {
     /// Dropping it detaches the hooks.
     loaded: Loaded,
     rings: Rings,
     events: Vec<Event>,
+    /// Who hears of each event that is taken in.
+    listener: Option<Listener>,
     /// Where the node's pods are followed: what nobody has looked at yet.
     arrivals: Option<Arrivals>,
     failure: Option<anyhow::Error>,
@@ -166,6 +171,7 @@ impl Live {
                 loaded,
                 rings,
                 events: Vec::new(),
+                listener: None,
                 arrivals: None,
                 failure: None,
             }),
@@ -241,6 +247,11 @@ impl Live {
             found = now_found;
         }
         Ok(())
+    }
+
+    /// From now on `listener` hears of each event that is taken in, in order, before it is judged. It must not come back here.
+    pub(crate) fn listen(&self, listener: impl FnMut(&Event) + 'static) {
+        self.kernel.borrow_mut().listener = Some(Box::new(listener));
     }
 
     /// Watches one more cgroup.
@@ -374,6 +385,9 @@ impl Kernel {
             fact: fact.unwrap_or(Fact::Tick),
         });
         for event in &events {
+            if let Some(listener) = &mut self.listener {
+                listener(event);
+            }
             if let Some(arrivals) = &mut self.arrivals {
                 pipeline.look(|core| arrivals.see(event, &core.state));
             }

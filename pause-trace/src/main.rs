@@ -17,6 +17,7 @@ mod scenario;
 mod state;
 mod sys;
 mod text;
+mod timeline;
 mod verdict;
 
 use std::{env, process::ExitCode};

@@ -1,6 +1,6 @@
 //! `inspect`: all that can be seen of one pod.
 
-mod text;
+pub(super) mod text;
 
 use super::{
     Exit, Global,

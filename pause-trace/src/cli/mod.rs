@@ -27,6 +27,8 @@ mod session;
 mod suggest;
 mod tale;
 mod teller;
+pub(crate) mod timeline;
+pub(crate) mod top;
 mod verify;
 pub(crate) mod watch;
 
@@ -99,6 +101,8 @@ pub(crate) enum Command {
     Watch(watch::Args),
     Ls(ls::Args),
     Inspect(inspect::Args),
+    Timeline(timeline::Args),
+    Top(top::Args),
     Check(check::Args),
     Record(record::Args),
     Replay(replay::Args),
@@ -120,6 +124,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Watch(args) => args.run(&global),
         Command::Ls(args) => args.run(&global),
         Command::Inspect(args) => args.run(&global),
+        Command::Timeline(args) => args.run(&global),
+        Command::Top(args) => args.run(&global),
         Command::Check(args) => args.run(&global),
         Command::Record(args) => args.run(&global),
         Command::Replay(args) => args.run(&global),

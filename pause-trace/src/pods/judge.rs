@@ -79,17 +79,28 @@ pub(crate) async fn judge(
         }
         is_early = enough => is_early,
     };
-    Ok(Judged {
-        verdicts: standing(live.pipeline.verdicts()),
-        names: live.look(|core| core.names.clone()),
-        signals: live.look(|core| signals(&core.state)),
-        lost: live.look(|core| core.lost.values().map(|lost| lost.count).sum()),
+    Ok(Judged::now(
+        live,
+        standing(live.pipeline.verdicts()),
         is_early,
-    })
+    ))
+}
+
+impl Judged {
+    /// As things are: `verdicts` stand, and the rest is what is known now.
+    pub(crate) fn now(live: &Live, verdicts: Vec<Verdict>, is_early: bool) -> Self {
+        live.look(|core| Self {
+            verdicts,
+            names: core.names.clone(),
+            signals: signals(&core.state),
+            lost: core.lost.values().map(|lost| lost.count).sum(),
+            is_early,
+        })
+    }
 }
 
 /// What stands: the worst on each subject.
-fn standing(mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
+pub(crate) fn standing(mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
     let about = |verdict: &Verdict| {
         let Subject { pod, container, .. } = &verdict.subject;
         (verdict.rule.id, pod.clone(), container.clone())

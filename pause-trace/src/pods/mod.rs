@@ -33,7 +33,7 @@ use self::{
     runtimes::{Question, Runtimes},
 };
 pub(crate) use self::{
-    judge::{Judged, SignalSeen, judge},
+    judge::{Judged, SignalSeen, judge, standing},
     sight::{Sight, look},
     view::{Compared, ContainerView, PodView, SandboxView, Whose},
 };

@@ -31,7 +31,12 @@ const DEEPEST: usize = 12;
 const MOST_SIGNALS: usize = 32;
 
 /// The whole pod. `passes`: whether each verdict that passed gets a line.
-pub(super) fn shown(look: Look, passes: bool, seen: &Seen, pod: &PodView) -> io::Result<String> {
+pub(in crate::cli) fn shown(
+    look: Look,
+    passes: bool,
+    seen: &Seen,
+    pod: &PodView,
+) -> io::Result<String> {
     let mut text = Block {
         look,
         text: String::new(),

@@ -1,0 +1,284 @@
+//! What is shown, and what keys do to it. Knows no terminal.
+
+use std::collections::VecDeque;
+
+use anyhow::Result;
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use super::rows::{Row, Sort};
+use crate::{
+    event::{Ktime, PodId},
+    pipeline::Core,
+    pods,
+    report::{Clock, Names},
+    text::Look,
+    verdict::{Outcome, Severity, Verdict},
+};
+
+/// Most findings that are kept, the newest.
+const MOST_FINDINGS: usize = 256;
+/// Most letters of a filter.
+const LONGEST_FILTER: usize = 64;
+
+/// A violation, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) time: Ktime,
+    pub(super) pod: Option<PodId>,
+    pub(super) severity: Severity,
+    pub(super) rule: String,
+    /// Whom it is about, and what it says; escaped.
+    pub(super) text: String,
+}
+
+impl Finding {
+    fn new(verdict: &Verdict, names: &Names) -> Self {
+        Self {
+            time: verdict.time,
+            pod: verdict.subject.pod.clone(),
+            severity: verdict.severity(),
+            rule: format!("{} {}", verdict.rule.id, verdict.rule.name),
+            text: format!(
+                "{}: {}",
+                names.subject(&verdict.subject),
+                verdict.details.message
+            ),
+        }
+    }
+}
+
+/// What a key asks for that is not the screen's alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Leave,
+    Interrupt,
+    Inspect(PodId),
+}
+
+/// What fills the screen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum View {
+    Pods,
+    /// One pod, as `inspect` shows it; `None` while it is looked at.
+    Pod {
+        pod: PodId,
+        lines: Option<Vec<String>>,
+        top: usize,
+    },
+}
+
+pub(super) struct App {
+    pub(super) look: Look,
+    pub(super) clock: Clock,
+    pub(super) view: View,
+    /// Filtered and sorted.
+    pub(super) rows: Vec<Row>,
+    /// Of all pods, the filtered ones too: how many there are and how many are in violation.
+    pub(super) pods: usize,
+    pub(super) failing: usize,
+    pub(super) lost: u64,
+    pub(super) selected: Option<PodId>,
+    pub(super) sort: Sort,
+    pub(super) filter: String,
+    /// Whether keys go to the filter.
+    pub(super) is_editing: bool,
+    /// How many rows the last screen had room for.
+    pub(super) page: usize,
+    all: Vec<Row>,
+    findings: VecDeque<Finding>,
+    verdicts: Vec<Verdict>,
+}
+
+impl App {
+    pub(super) fn new(look: Look, clock: Clock) -> Self {
+        Self {
+            look,
+            clock,
+            view: View::Pods,
+            rows: Vec::new(),
+            pods: 0,
+            failing: 0,
+            lost: 0,
+            selected: None,
+            sort: Sort::default(),
+            filter: String::new(),
+            is_editing: false,
+            page: 1,
+            all: Vec::new(),
+            findings: VecDeque::new(),
+            verdicts: Vec::new(),
+        }
+    }
+
+    /// The newest first.
+    pub(super) fn findings(&self) -> impl Iterator<Item = &Finding> + Clone {
+        self.findings.iter()
+    }
+
+    /// What stands of the pods that are there.
+    pub(super) fn verdicts(&self) -> &[Verdict] {
+        &self.verdicts
+    }
+
+    /// Takes in what was decided.
+    pub(super) fn judged(&mut self, fresh: Vec<Verdict>, core: &Core) {
+        self.found(&fresh, &core.names);
+        if !fresh.is_empty() {
+            self.verdicts.extend(fresh);
+            let is_there = |pod: &PodId| core.state.pods.contains_key(pod);
+            self.verdicts
+                .retain(|verdict| verdict.subject.pod.as_ref().is_none_or(is_there));
+            self.verdicts = pods::standing(std::mem::take(&mut self.verdicts));
+        }
+    }
+
+    pub(super) fn found(&mut self, fresh: &[Verdict], names: &Names) {
+        for verdict in fresh
+            .iter()
+            .filter(|verdict| verdict.outcome == Outcome::Fail)
+        {
+            self.findings.push_front(Finding::new(verdict, names));
+        }
+        self.findings.truncate(MOST_FINDINGS);
+    }
+
+    /// Takes the pods in as they are now.
+    pub(super) fn show(&mut self, rows: Vec<Row>, lost: u64) {
+        self.pods = rows.len();
+        self.failing = rows.iter().filter(|row| row.failed > 0).count();
+        self.lost = lost;
+        self.all = rows;
+        self.arrange();
+    }
+
+    fn arrange(&mut self) {
+        let wanted = self.filter.to_lowercase();
+        let is_wanted = |row: &&Row| row.title.to_lowercase().contains(&wanted);
+        // Where the selection was, for when its pod is gone.
+        let before = self.index();
+        self.rows = self.all.iter().filter(is_wanted).cloned().collect();
+        self.sort.apply(&mut self.rows);
+        if self.index().is_none() {
+            let nearest = before.unwrap_or(0).min(self.rows.len().saturating_sub(1));
+            self.selected = self.rows.get(nearest).map(|row| row.pod.clone());
+        }
+    }
+
+    /// Which row is selected.
+    pub(super) fn index(&self) -> Option<usize> {
+        let selected = self.selected.as_ref()?;
+        self.rows.iter().position(|row| row.pod == *selected)
+    }
+
+    /// What `inspect` said, if somebody still wants to know.
+    pub(super) fn inspected(&mut self, text: Result<String>) {
+        if let View::Pod { lines, .. } = &mut self.view {
+            let text = text.unwrap_or_else(|error| format!("It cannot be looked at: {error:#}"));
+            *lines = Some(text.lines().map(str::to_owned).collect());
+        }
+    }
+
+    pub(super) fn key(&mut self, key: KeyEvent) -> Option<Wish> {
+        if key.kind == KeyEventKind::Release {
+            return None;
+        }
+        if key.modifiers.contains(KeyModifiers::CONTROL) {
+            return matches!(key.code, KeyCode::Char('c')).then_some(Wish::Interrupt);
+        }
+        match self.view {
+            View::Pods if self.is_editing => {
+                self.edit(key.code);
+                None
+            }
+            View::Pods => self.key_in_pods(key.code),
+            View::Pod { .. } => self.key_in_pod(key.code),
+        }
+    }
+
+    fn edit(&mut self, code: KeyCode) {
+        match code {
+            KeyCode::Enter => self.is_editing = false,
+            KeyCode::Esc => {
+                self.is_editing = false;
+                self.filter.clear();
+            }
+            KeyCode::Backspace => {
+                self.filter.pop();
+            }
+            KeyCode::Char(letter)
+                if !letter.is_control() && self.filter.chars().count() < LONGEST_FILTER =>
+            {
+                self.filter.push(letter);
+            }
+            _ => {}
+        }
+        self.arrange();
+    }
+
+    fn key_in_pods(&mut self, code: KeyCode) -> Option<Wish> {
+        match code {
+            KeyCode::Char('q') => return Some(Wish::Leave),
+            KeyCode::Esc if self.filter.is_empty() => return Some(Wish::Leave),
+            KeyCode::Esc => {
+                self.filter.clear();
+                self.arrange();
+            }
+            KeyCode::Char('/') => self.is_editing = true,
+            KeyCode::Char('s') => {
+                self.sort = self.sort.next();
+                self.arrange();
+            }
+            KeyCode::Enter | KeyCode::Char('i') => {
+                return self.selected.clone().map(|pod| self.inspect(pod));
+            }
+            _ => {
+                let index = moved(code, self.index().unwrap_or(0), self.page, self.rows.len());
+                self.selected = self.rows.get(index).map(|row| row.pod.clone());
+            }
+        }
+        None
+    }
+
+    fn key_in_pod(&mut self, code: KeyCode) -> Option<Wish> {
+        let View::Pod { pod, lines, top } = &mut self.view else {
+            return None;
+        };
+        match code {
+            KeyCode::Char('q') | KeyCode::Esc => self.view = View::Pods,
+            KeyCode::Char('r') => {
+                let pod = pod.clone();
+                return Some(self.inspect(pod));
+            }
+            _ => {
+                let count = lines.as_ref().map_or(0, Vec::len);
+                // The last page is the end: scrolling goes no further.
+                *top = moved(code, *top, self.page, count.saturating_sub(self.page) + 1);
+            }
+        }
+        None
+    }
+
+    fn inspect(&mut self, pod: PodId) -> Wish {
+        self.view = View::Pod {
+            pod: pod.clone(),
+            lines: None,
+            top: 0,
+        };
+        Wish::Inspect(pod)
+    }
+}
+
+/// Where a key leads from here.
+fn moved(code: KeyCode, from: usize, page: usize, count: usize) -> usize {
+    let last = count.saturating_sub(1);
+    match code {
+        KeyCode::Up | KeyCode::Char('k') => from.saturating_sub(1),
+        KeyCode::Down | KeyCode::Char('j') => from + 1,
+        KeyCode::PageUp => from.saturating_sub(page),
+        KeyCode::PageDown | KeyCode::Char(' ') => from + page,
+        KeyCode::Home | KeyCode::Char('g') => 0,
+        KeyCode::End | KeyCode::Char('G') => last,
+        _ => from,
+    }
+    .min(last)
+}

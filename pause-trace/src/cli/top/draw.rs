@@ -1,0 +1,243 @@
+//! What the screen looks like. Each mark says what its colour says, for who sees no colours.
+
+use ratatui::{
+    Frame,
+    layout::{Constraint, Layout, Rect},
+    style::{Color, Modifier, Style},
+    text::{Line, Span},
+    widgets::{Cell, Paragraph, Row as Drawn, Table, TableState},
+};
+
+use super::{
+    app::{App, Finding, View},
+    rows::{Row, Standing},
+};
+use crate::{cli::pods::age, text, verdict::Severity};
+
+/// Lines of findings where there is room.
+const FINDINGS: u16 = 6;
+/// A screen with fewer lines shows no findings.
+const ROOM_FOR_FINDINGS: u16 = 16;
+
+pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App) {
+    let height = frame.area().height;
+    let findings = if height >= ROOM_FOR_FINDINGS && app.view == View::Pods {
+        FINDINGS
+    } else {
+        0
+    };
+    let [head, body, newest, foot] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Min(0),
+        Constraint::Length(findings),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
+    frame.render_widget(Paragraph::new(title(app)), head);
+    match app.view {
+        View::Pods => pods(frame, app, body),
+        View::Pod { .. } => pod(frame, app, body),
+    }
+    if findings > 0 {
+        frame.render_widget(Paragraph::new(newest_findings(app)), newest);
+    }
+    frame.render_widget(Paragraph::new(keys(app)), foot);
+}
+
+/// Text as this terminal can show it: one line, no control characters, ASCII where the locale is.
+fn shown(app: &App, text: &str) -> String {
+    let mut line = text::Line::new(text::Look {
+        color: false,
+        ..app.look
+    });
+    line.push(text);
+    line.end().trim_end_matches('\n').to_owned()
+}
+
+/// A style where the terminal is to have colours; else none.
+fn style(app: &App, style: Style) -> Style {
+    if app.look.color { style } else { Style::new() }
+}
+
+fn dim(app: &App) -> Style {
+    style(app, Style::new().add_modifier(Modifier::DIM))
+}
+
+fn bad(app: &App) -> Style {
+    style(
+        app,
+        Style::new().fg(Color::Red).add_modifier(Modifier::BOLD),
+    )
+}
+
+fn doubtful(app: &App) -> Style {
+    style(app, Style::new().fg(Color::Yellow))
+}
+
+fn good(app: &App) -> Style {
+    style(app, Style::new().fg(Color::Green))
+}
+
+fn title(app: &App) -> Line<'static> {
+    let mut parts = vec![
+        "pause-trace top".to_owned(),
+        format!("{} pods", app.pods),
+        format!("{} in violation", app.failing),
+        format!("by {}", app.sort.name()),
+    ];
+    if app.rows.len() < app.pods {
+        parts.push(format!("{} shown", app.rows.len()));
+    }
+    let mut spans = vec![Span::styled(
+        shown(app, &parts.join(" · ")),
+        Style::new().add_modifier(Modifier::BOLD),
+    )];
+    if app.lost > 0 {
+        let lost = format!(" · {} events lost: verdicts are in doubt", app.lost);
+        spans.push(Span::styled(shown(app, &lost), doubtful(app)));
+    }
+    spans.into()
+}
+
+/// The mark of a standing, and how it is painted.
+fn mark(app: &App, standing: Standing) -> (String, Style) {
+    let (mark, style) = match standing {
+        Standing::Fail => ("✗", bad(app)),
+        Standing::Doubtful => ("?", doubtful(app)),
+        Standing::Pass => ("✓", good(app)),
+        Standing::Unknown => ("·", dim(app)),
+    };
+    (shown(app, mark), style)
+}
+
+fn pods(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
+    app.page = usize::from(area.height.saturating_sub(1)).max(1);
+    if app.rows.is_empty() {
+        let text = match app.pods {
+            0 => "no pods run on this node; they appear here when they start",
+            _ => "no pod is called so; Esc shows all",
+        };
+        frame.render_widget(Paragraph::new(shown(app, text)), area);
+        return;
+    }
+    let heads = [
+        "",
+        "POD",
+        "CTRS",
+        "PROCS",
+        "ZOMB",
+        "SIG/s",
+        "FAIL",
+        "AGE",
+        "LAST BROKEN",
+    ];
+    let row = |row: &Row| {
+        let (mark, style) = mark(app, row.standing);
+        let zombies = if row.zombies > 0 {
+            doubtful(app)
+        } else {
+            Style::new()
+        };
+        let failed = if row.failed > 0 {
+            bad(app)
+        } else {
+            Style::new()
+        };
+        Drawn::new([
+            Cell::new(mark).style(style),
+            Cell::new(shown(app, &row.title)),
+            Cell::new(row.containers.to_string()),
+            Cell::new(row.members.to_string()),
+            Cell::new(row.zombies.to_string()).style(zombies),
+            Cell::new(row.signals.to_string()),
+            Cell::new(row.failed.to_string()).style(failed),
+            Cell::new(age(row.age)).style(dim(app)),
+            Cell::new(
+                row.newest
+                    .as_deref()
+                    .map_or(String::new(), |rule| shown(app, rule)),
+            ),
+        ])
+    };
+    let widths = [
+        Constraint::Length(1),
+        Constraint::Fill(3),
+        Constraint::Length(4),
+        Constraint::Length(5),
+        Constraint::Length(4),
+        Constraint::Length(5),
+        Constraint::Length(4),
+        Constraint::Length(6),
+        Constraint::Fill(2),
+    ];
+    let table = Table::new(app.rows.iter().map(row), widths)
+        .header(Drawn::new(heads).style(dim(app)))
+        .column_spacing(1)
+        .highlight_symbol("> ")
+        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
+    let mut state = TableState::default().with_selected(app.index());
+    frame.render_stateful_widget(table, area, &mut state);
+}
+
+fn pod(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
+    app.page = usize::from(area.height).max(1);
+    let View::Pod { lines, top, .. } = &app.view else {
+        return;
+    };
+    let text = match lines {
+        None => vec![Line::from("looking ...")],
+        Some(lines) => lines
+            .iter()
+            .skip(*top)
+            .take(app.page)
+            .map(|line| Line::from(shown(app, line)))
+            .collect(),
+    };
+    frame.render_widget(Paragraph::new(text), area);
+}
+
+fn newest_findings(app: &App) -> Vec<Line<'static>> {
+    let mut lines = vec![Line::styled("NEWEST FINDINGS", dim(app))];
+    if app.findings().next().is_none() {
+        lines.push(Line::styled("none", dim(app)));
+    }
+    let line = |finding: &Finding| {
+        let (mark, style) = match finding.severity {
+            Severity::Error => ("✗", bad(app)),
+            Severity::Warning => ("!", doubtful(app)),
+            Severity::Info => ("i", dim(app)),
+        };
+        Line::from(vec![
+            Span::styled(
+                format!("{} ", app.clock.time_of_day(finding.time)),
+                dim(app),
+            ),
+            Span::styled(shown(app, &format!("{mark} {} ", finding.rule)), style),
+            Span::raw(shown(app, &finding.text)),
+        ])
+    };
+    lines.extend(app.findings().take(usize::from(FINDINGS) - 1).map(line));
+    lines
+}
+
+fn keys(app: &App) -> Line<'static> {
+    let text = match &app.view {
+        _ if app.is_editing => format!("filter: {}_   Enter keeps it, Esc drops it", app.filter),
+        View::Pods if app.filter.is_empty() => {
+            "up/down select  Enter inspect  / filter  s sort  q quit".to_owned()
+        }
+        View::Pods => format!(
+            "filter: {}   / changes it, Esc drops it  s sort  q quit",
+            app.filter
+        ),
+        View::Pod { lines, top, .. } => {
+            let count = lines.as_ref().map_or(0, Vec::len);
+            let last = (top + app.page).min(count);
+            format!(
+                "lines {}-{last} of {count}  up/down scroll  r look again  q back",
+                (top + 1).min(count)
+            )
+        }
+    };
+    Line::styled(shown(app, &text), dim(app))
+}

@@ -1,0 +1,227 @@
+//! `top`: the node's pods, live.
+
+mod app;
+mod draw;
+mod rates;
+mod rows;
+mod screen;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    cell::RefCell,
+    future::{self, Future},
+    io::{self, IsTerminal as _},
+    pin::Pin,
+    rc::Rc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use crossterm::event::{Event as Input, EventStream};
+use futures::StreamExt as _;
+use tokio::time::Instant;
+
+use self::{
+    app::{App, Wish},
+    rates::Rates,
+    screen::Screen,
+};
+use super::{
+    Exit, Global, Usage, inspect,
+    pods::Seen,
+    session::{self, Interrupt},
+    watch::Runtime,
+};
+use crate::{
+    event::PodId,
+    live::Live,
+    node::cgroup::{Hierarchies, Layout},
+    pipeline::Pipeline,
+    pods::{self, Follower, Judged},
+    probe,
+    record::Run,
+    state::Limits,
+    text::Look,
+    verdict::Verdict,
+};
+
+/// How often it is drawn at most while things happen; what a key does is drawn at once.
+const PERIOD: Duration = Duration::from_millis(250);
+
+/// Watch the node's pods in the terminal: verdicts, members, zombies, signals, the newest findings
+///
+/// Drawn when something changes, at most four times a second; at rest nothing runs. Needs root and the node's own pid namespace.
+/// Nothing is changed on the node.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    runtime: Runtime,
+}
+
+const AFTER_HELP: &str = "\
+Keys:
+  up, down, k, j, PgUp, PgDn, Home, End   select a pod, or scroll
+  Enter, i                                inspect the selected pod; r looks again
+  /                                       filter by name; Esc clears
+  s                                       sort by: worst, name, members, zombies, signals
+  q, Esc                                  back, and out; Ctrl-C: out
+
+Exit codes: 0 it was left · 2 not a terminal · 4 cannot watch; the message says what to do · 130 Ctrl-C or a signal";
+
+impl Args {
+    pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
+        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+            let message = "top needs a terminal; `pause-trace watch` writes to files and pipes";
+            return Err(Usage(message.to_owned()).into());
+        }
+        session::block_on(self.watch(global))
+    }
+
+    async fn watch(&self, global: &Global) -> Result<Exit> {
+        let mut interrupt = Interrupt::catch()?;
+        let layout = Layout::discover()?;
+        let options = session::options(&layout, global);
+        let live = tokio::select! {
+            live = Live::start(&options, Run::Node, Pipeline::new(Limits::NODE, |_| true)) => live?,
+            () = interrupt.received() => return Ok(Exit::Interrupted),
+        };
+        let rates = Rc::new(RefCell::new(Rates::default()));
+        live.listen({
+            let rates = Rc::clone(&rates);
+            move |event| rates.borrow_mut().take(event)
+        });
+        let mut follower = Follower::start(&live, &layout, self.runtime.cri.clone())
+            .context("failed to look at the node's pods")?;
+        let top = Top {
+            args: self,
+            live: &live,
+            rates: &rates,
+            look: global.look(),
+        };
+        let mut screen = Screen::open().context("failed to take over the terminal")?;
+        let (pump, following) = (live.pump(), follower.run());
+        tokio::select! {
+            biased;
+            () = interrupt.received() => Ok(Exit::Interrupted),
+            result = pump => {
+                result.context("failed to read the kernel's events")?;
+                bail!("failed to read the kernel's events: they ended");
+            }
+            result = following => {
+                result?;
+                bail!("failed to follow the node's pods: they ended");
+            }
+            exit = top.show(&mut screen) => exit,
+        }
+    }
+}
+
+/// What the screen is about.
+struct Top<'a> {
+    args: &'a Args,
+    live: &'a Live,
+    rates: &'a RefCell<Rates>,
+    look: Look,
+}
+
+/// A look at one pod that is on its way.
+type Looking<'a> = Pin<Box<dyn Future<Output = Result<String>> + 'a>>;
+
+impl Top<'_> {
+    async fn show(&self, screen: &mut Screen) -> Result<Exit> {
+        let mut app = App::new(self.look, session::clock()?);
+        let mut keys = EventStream::new();
+        let mut looking: Option<Looking<'_>> = None;
+        loop {
+            let changed = self.live.changed();
+            self.take(&mut app);
+            screen
+                .draw(|frame| draw::draw(frame, &mut app))
+                .context("failed to write to the terminal")?;
+            let drawn = Instant::now();
+            let rates_fade = match self.rates.borrow().is_quiet(probe::now()) {
+                true => None,
+                false => Some(drawn + rates::WINDOW),
+            };
+            let wish = tokio::select! {
+                biased;
+                input = keys.next() => match input {
+                    Some(Ok(Input::Key(key))) => app.key(key),
+                    // The screen has another size: it is drawn anew.
+                    Some(Ok(_)) => None,
+                    Some(Err(error)) => return Err(error).context("failed to read the terminal"),
+                    None => bail!("failed to read the terminal: it is gone"),
+                },
+                text = or_never(&mut looking) => {
+                    looking = None;
+                    app.inspected(text);
+                    None
+                }
+                () = async { changed.await; tokio::time::sleep_until(drawn + PERIOD).await } => None,
+                () = until(rates_fade) => None,
+            };
+            match wish {
+                Some(Wish::Leave) => return Ok(Exit::Pass),
+                Some(Wish::Interrupt) => return Ok(Exit::Interrupted),
+                Some(Wish::Inspect(pod)) => {
+                    let verdicts = app.verdicts().to_vec();
+                    looking = Some(Box::pin(self.inspect(pod, verdicts, screen.width())));
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn take(&self, app: &mut App) {
+        let verdicts = self.live.pipeline.verdicts();
+        // What came and went is told by the state.
+        drop(self.live.pipeline.news());
+        let now = probe::now();
+        self.live.look(|core| {
+            app.judged(verdicts, core);
+            app.show(
+                rows::rows(core, &self.rates.borrow(), app.findings(), now),
+                core.lost.values().map(|lost| lost.count).sum(),
+            );
+        });
+    }
+
+    /// What `inspect` shows of a pod, now.
+    async fn inspect(&self, pod: PodId, verdicts: Vec<Verdict>, width: usize) -> Result<String> {
+        let hierarchies =
+            Hierarchies::discover().map_err(|error| error.context("failed to look for pods"))?;
+        let sight = pods::look(&hierarchies, self.args.runtime.cri.clone()).await?;
+        let judged = Judged::now(self.live, verdicts, false);
+        let seen = Seen {
+            now: probe::now(),
+            clock: session::clock()?,
+            sight,
+            judged: Some(judged),
+        };
+        let Some(view) = seen.sight.pods.iter().find(|view| view.id == pod) else {
+            return Ok("It is gone: none of its containers is left.".to_owned());
+        };
+        let look = Look {
+            color: false,
+            width: Some(width),
+            ..self.look
+        };
+        Ok(inspect::text::shown(look, false, &seen, view)?)
+    }
+}
+
+async fn or_never(looking: &mut Option<Looking<'_>>) -> Result<String> {
+    match looking {
+        Some(looking) => looking.await,
+        None => future::pending().await,
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => future::pending().await,
+    }
+}

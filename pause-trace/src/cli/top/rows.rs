@@ -1,0 +1,160 @@
+//! The pods as rows, out of the state.
+
+use std::{cmp::Reverse, collections::HashMap};
+
+use super::{app::Finding, rates::Rates};
+use crate::{
+    event::{ContainerKind, Ktime, PodId, Text},
+    pipeline::Core,
+    rules::Counts,
+    state::Container,
+};
+
+/// How the verdicts on a pod stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// Nothing of it was judged yet.
+    Unknown,
+    Pass,
+    Doubtful,
+    Fail,
+}
+
+impl Standing {
+    fn of(counts: Counts) -> Self {
+        match counts {
+            Counts { fail: 1.., .. } => Self::Fail,
+            Counts {
+                inconclusive: 1.., ..
+            } => Self::Doubtful,
+            Counts { pass: 1.., .. } => Self::Pass,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) pod: PodId,
+    /// `default/web`, escaped.
+    pub(super) title: String,
+    pub(super) standing: Standing,
+    pub(super) failed: u64,
+    /// Containers that run, the pause left out.
+    pub(super) containers: usize,
+    /// Processes in them.
+    pub(super) members: u64,
+    pub(super) zombies: u32,
+    /// Signals a second.
+    pub(super) signals: u64,
+    /// In ns, since it became known.
+    pub(super) age: Ktime,
+    /// The rule that was broken last.
+    pub(super) newest: Option<String>,
+}
+
+/// How rows are ordered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Sort {
+    #[default]
+    Worst,
+    Name,
+    Members,
+    Zombies,
+    Signals,
+}
+
+impl Sort {
+    pub(super) fn next(self) -> Self {
+        match self {
+            Self::Worst => Self::Name,
+            Self::Name => Self::Members,
+            Self::Members => Self::Zombies,
+            Self::Zombies => Self::Signals,
+            Self::Signals => Self::Worst,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Worst => "worst",
+            Self::Name => "name",
+            Self::Members => "members",
+            Self::Zombies => "zombies",
+            Self::Signals => "signals",
+        }
+    }
+
+    /// The biggest first, names from their beginning; what is equal by name, so that rows stay where they are.
+    pub(super) fn apply(self, rows: &mut [Row]) {
+        let key = |row: &Row| match self {
+            Self::Worst => Reverse((row.standing as u64, row.failed)),
+            Self::Name => Reverse((0, 0)),
+            Self::Members => Reverse((row.members, 0)),
+            Self::Zombies => Reverse((row.zombies.into(), 0)),
+            Self::Signals => Reverse((row.signals, 0)),
+        };
+        rows.sort_by(|one, other| {
+            key(one)
+                .cmp(&key(other))
+                .then_with(|| one.title.cmp(&other.title))
+                .then_with(|| one.pod.cmp(&other.pod))
+        });
+    }
+}
+
+/// The pods that are there.
+pub(super) fn rows<'a>(
+    core: &Core,
+    rates: &Rates,
+    findings: impl Iterator<Item = &'a Finding>,
+    now: Ktime,
+) -> Vec<Row> {
+    let mut containers: HashMap<&PodId, Vec<&Container>> = HashMap::new();
+    for container in core.state.containers.values() {
+        containers
+            .entry(&container.pod)
+            .or_default()
+            .push(container);
+    }
+    // The newest come first.
+    let mut newest: HashMap<&PodId, &str> = HashMap::new();
+    for finding in findings {
+        if let Some(pod) = &finding.pod {
+            newest.entry(pod).or_insert(&finding.rule);
+        }
+    }
+    let pods = core.state.pods.values().filter(|pod| pod.removed.is_none());
+    pods.map(|pod| {
+        let own = containers
+            .get(&pod.id)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let counts = core.ledger.counts_of(&pod.id);
+        let apart = own
+            .iter()
+            .filter(|container| container.what != ContainerKind::Sandbox);
+        let is_running =
+            |container: &&&Container| container.init.is_some() && container.ended.is_none();
+        Row {
+            pod: pod.id.clone(),
+            title: match pod.name.0.is_empty() {
+                true => format!("pod {}", Text::new(&pod.id)),
+                false => format!("{}/{}", pod.namespace, pod.name),
+            },
+            standing: Standing::of(counts),
+            failed: counts.fail,
+            containers: apart.clone().filter(is_running).count(),
+            members: apart.map(|container| u64::from(container.alive)).sum(),
+            zombies: pod.zombies,
+            signals: own
+                .iter()
+                .map(|container| rates.of(container.cgroup, now))
+                .sum(),
+            age: now.saturating_sub(pod.declared),
+            newest: newest.get(&pod.id).map(|rule| (*rule).to_owned()),
+        }
+    })
+    .collect()
+}

@@ -1,0 +1,260 @@
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::{Terminal, backend::TestBackend};
+
+use super::{
+    app::{App, View, Wish},
+    draw::draw,
+    rows::{Row, Sort, Standing},
+};
+use crate::{
+    event::Text,
+    report::testing::{self, CLOCK, HOSTILE},
+    text::Look,
+};
+
+fn row(pod: &str, title: &str, standing: Standing, members: u64, zombies: u32) -> Row {
+    Row {
+        pod: pod.into(),
+        title: title.to_owned(),
+        standing,
+        failed: u64::from(standing == Standing::Fail),
+        containers: 2,
+        members,
+        zombies,
+        signals: 0,
+        age: 61_000_000_000,
+        newest: (standing == Standing::Fail).then(|| "PT101 net-shared".to_owned()),
+    }
+}
+
+fn app(look: Look) -> App {
+    let mut app = App::new(look, CLOCK);
+    app.found(&[testing::failed(), testing::failed()], &testing::names());
+    app.show(
+        vec![
+            row("a", "default/api", Standing::Pass, 5, 0),
+            row("b", "default/web", Standing::Fail, 3, 2),
+            row("c", "kube-system/dns", Standing::Doubtful, 9, 0),
+            row(
+                "d",
+                &format!("lab/{}", Text::new(HOSTILE)),
+                Standing::Unknown,
+                1,
+                1,
+            ),
+        ],
+        0,
+    );
+    app
+}
+
+fn screen(app: &mut App, width: u16, height: u16) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("it is memory");
+    terminal
+        .draw(|frame| draw(frame, app))
+        .expect("it is memory");
+    terminal.backend().to_string()
+}
+
+fn press(app: &mut App, keys: impl IntoIterator<Item = KeyCode>) -> Option<Wish> {
+    let mut wish = None;
+    for code in keys {
+        wish = app.key(KeyEvent::new(code, KeyModifiers::NONE));
+    }
+    wish
+}
+
+fn type_in(app: &mut App, text: &str) {
+    press(app, text.chars().map(KeyCode::Char));
+}
+
+fn titles(app: &App) -> Vec<&str> {
+    app.rows.iter().map(|row| row.title.as_str()).collect()
+}
+
+#[test]
+fn a_small_terminal_has_room_for_what_matters() {
+    let mut app = app(Look::PLAIN);
+    let text = screen(&mut app, 80, 24);
+    for shown in [
+        "pause-trace top · 4 pods · 1 in violation · by worst",
+        "> ✗ default/web",
+        "PT101 net-shared",
+        "? kube-system/dns",
+        "✓ default/api",
+        "NEWEST FINDINGS",
+        "/ filter",
+    ] {
+        assert!(text.contains(shown), "no {shown}:\n{text}");
+    }
+}
+
+#[test]
+fn no_size_and_no_name_is_too_much() {
+    for utf8 in [true, false] {
+        let mut app = app(Look {
+            utf8,
+            ..Look::PLAIN
+        });
+        for (width, height) in [(1, 1), (3, 2), (20, 5), (80, 24), (300, 100)] {
+            let text = screen(&mut app, width, height);
+            assert!(
+                !text
+                    .chars()
+                    .any(|character| character.is_control() && character != '\n'),
+                "{text:?}"
+            );
+            assert!(utf8 || text.is_ascii(), "{text}");
+        }
+    }
+}
+
+#[test]
+fn marks_say_what_colours_say() {
+    let plain = screen(&mut app(Look::PLAIN), 100, 30);
+    let painted = screen(
+        &mut app(Look {
+            color: true,
+            ..Look::PLAIN
+        }),
+        100,
+        30,
+    );
+    assert_eq!(plain, painted);
+    let ascii = screen(
+        &mut app(Look {
+            utf8: false,
+            ..Look::PLAIN
+        }),
+        100,
+        30,
+    );
+    for shown in [
+        "x default/web",
+        "+ default/api",
+        "? kube-system/dns",
+        "- lab/",
+    ] {
+        assert!(ascii.contains(shown), "no {shown}:\n{ascii}");
+    }
+}
+
+#[test]
+fn rows_are_sorted_and_stay_where_they_are() {
+    let mut app = app(Look::PLAIN);
+    let hostile = format!("lab/{}", Text::new(HOSTILE));
+    assert_eq!(
+        titles(&app),
+        ["default/web", "kube-system/dns", "default/api", &hostile]
+    );
+    press(&mut app, [KeyCode::Char('s')]);
+    assert_eq!((app.sort, titles(&app)[0]), (Sort::Name, "default/api"));
+    press(&mut app, [KeyCode::Char('s')]);
+    assert_eq!(
+        titles(&app)[0],
+        "kube-system/dns",
+        "it has the most members"
+    );
+    press(&mut app, [KeyCode::Char('s')]);
+    assert_eq!(titles(&app)[0], "default/web", "it has the most zombies");
+    assert_eq!(
+        app.selected.as_deref(),
+        Some("b"),
+        "the selection goes with its pod"
+    );
+}
+
+#[test]
+fn a_filter_narrows_as_it_is_typed() {
+    let mut app = app(Look::PLAIN);
+    type_in(&mut app, "/DEF");
+    assert_eq!(titles(&app), ["default/web", "default/api"]);
+    type_in(&mut app, "q");
+    assert!(titles(&app).is_empty(), "q is a letter here");
+    assert!(screen(&mut app, 80, 24).contains("no pod is called so"));
+    press(&mut app, [KeyCode::Backspace, KeyCode::Enter]);
+    assert_eq!(titles(&app).len(), 2);
+    assert!(screen(&mut app, 80, 24).contains("2 shown"));
+    assert_eq!(
+        press(&mut app, [KeyCode::Esc]),
+        None,
+        "it drops the filter first"
+    );
+    assert_eq!(titles(&app).len(), 4);
+    assert_eq!(press(&mut app, [KeyCode::Esc]), Some(Wish::Leave));
+}
+
+#[test]
+fn a_pod_is_selected_inspected_and_left() {
+    let mut app = app(Look::PLAIN);
+    // How far a page goes is known once it has been drawn.
+    screen(&mut app, 80, 24);
+    press(
+        &mut app,
+        [
+            KeyCode::Down,
+            KeyCode::End,
+            KeyCode::Up,
+            KeyCode::PageUp,
+            KeyCode::Down,
+        ],
+    );
+    assert_eq!(
+        press(&mut app, [KeyCode::Enter]),
+        Some(Wish::Inspect("c".into()))
+    );
+    assert!(screen(&mut app, 80, 24).contains("looking"));
+    app.inspected(Ok((1..=100)
+        .map(|line| format!("line {line}\x1b[2J\n"))
+        .collect()));
+    let text = screen(&mut app, 80, 24);
+    assert!(
+        text.contains("line 1\\u{1b}[2J") && text.contains("lines 1-22 of 100"),
+        "{text}"
+    );
+    press(&mut app, [KeyCode::End, KeyCode::Down]);
+    let text = screen(&mut app, 80, 24);
+    assert!(
+        text.contains("line 100") && text.contains("lines 79-100 of 100"),
+        "{text}"
+    );
+    assert_eq!(
+        press(&mut app, [KeyCode::Char('r')]),
+        Some(Wish::Inspect("c".into()))
+    );
+    assert_eq!(press(&mut app, [KeyCode::Char('q')]), None);
+    assert_eq!(app.view, View::Pods);
+    // What was asked for comes too late, and changes nothing.
+    app.inspected(Err(anyhow::anyhow!("gone")));
+    assert_eq!(app.view, View::Pods);
+}
+
+#[test]
+fn the_selection_stays_near_when_its_pod_goes() {
+    let mut app = app(Look::PLAIN);
+    press(&mut app, [KeyCode::Down]);
+    assert_eq!(app.selected.as_deref(), Some("c"));
+    app.show(
+        vec![
+            row("a", "default/api", Standing::Pass, 5, 0),
+            row("b", "default/web", Standing::Fail, 3, 2),
+        ],
+        3,
+    );
+    assert_eq!(app.selected.as_deref(), Some("a"));
+    assert!(screen(&mut app, 120, 24).contains("3 events lost"));
+    app.show(Vec::new(), 0);
+    assert_eq!(app.selected, None);
+    assert_eq!(press(&mut app, [KeyCode::Enter]), None);
+    assert!(screen(&mut app, 80, 24).contains("no pods run"));
+}
+
+#[test]
+fn ctrl_c_is_a_key_in_raw_mode() {
+    for keys in ["", "/x"] {
+        let mut app = app(Look::PLAIN);
+        type_in(&mut app, keys);
+        let ctrl_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+        assert_eq!(app.key(ctrl_c), Some(Wish::Interrupt));
+    }
+}

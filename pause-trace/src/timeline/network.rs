@@ -1,0 +1,197 @@
+//! Whose network a plugin made: told by the network namespace that it enters, and by nothing else.
+
+use super::{
+    build::{Builder, reference},
+    journal::Past,
+    model::{Element, Evidence, Extent, Making, What},
+};
+use crate::event::{Ktime, NamespaceCall, NamespaceKind, ProcessId};
+
+/// Most programs that are shown as nobody's.
+const MOST_UNASSIGNED: usize = 16;
+/// Most generations below a plugin.
+const MOST_GENERATIONS: usize = 8;
+
+impl<'a> Builder<'a> {
+    /// The pod's network namespace, unless it is the host's.
+    fn net(&self) -> Option<u32> {
+        let net = self.shared?.get(NamespaceKind::Net);
+        (net != 0 && net != self.journal.host.net).then_some(net)
+    }
+
+    /// Who made the pod's network namespace, and the plugins that worked in it.
+    pub(super) fn network(&mut self) {
+        let Some(net) = self.net() else { return };
+        let makings: Vec<_> = self.makings(net);
+        // Inode numbers are given away again: what entered this one before it was this pod's was there for another.
+        let pause = self
+            .elements
+            .iter()
+            .find(|element| matches!(element.what, What::Run { .. }));
+        let by = pause.map_or(Ktime::MAX, |pause| pause.time);
+        let made = makings.iter().rfind(|(time, _)| *time <= by).copied();
+        let since = made.map_or(0, |(time, _)| time);
+        let until = makings
+            .iter()
+            .map(|(time, _)| *time)
+            .find(|time| *time > by)
+            .unwrap_or(Ktime::MAX);
+        let evidence = Evidence::Namespace(net);
+        if let Some((time, past)) = made
+            && !self.owned.contains_key(&past.id)
+        {
+            let what = What::Made {
+                namespaces: vec![(NamespaceKind::Net, net)],
+                how: Making::Unshare,
+            };
+            self.moment(time, what, None, Some(past), evidence.clone());
+        }
+        let entered = |past: &&Past| {
+            past.calls.iter().any(|call| {
+                call.call == NamespaceCall::Setns
+                    && call.errno == 0
+                    && call.after.net == net
+                    && (since..until).contains(&call.time)
+            })
+        };
+        let mut plugins: Vec<&Past> = self
+            .journal
+            .processes
+            .values()
+            .filter(entered)
+            .filter(|past| !self.owned.contains_key(&past.id))
+            .filter_map(|past| self.plugin_above(past))
+            .collect();
+        plugins.sort_unstable_by_key(|past| past.id);
+        plugins.dedup_by_key(|past| past.id);
+        for plugin in plugins {
+            self.plugin(plugin, false, evidence.clone(), MOST_GENERATIONS);
+        }
+    }
+
+    /// Who unshared into this network namespace, by time.
+    fn makings(&self, net: u32) -> Vec<(Ktime, &'a Past)> {
+        let processes = self.journal.processes.values();
+        let mut makings: Vec<_> = processes
+            .flat_map(|past| past.calls.iter().map(move |call| (call, past)))
+            .filter(|(call, _)| {
+                call.call == NamespaceCall::Unshare && call.errno == 0 && call.after.net == net
+            })
+            .filter(|(call, _)| call.flags & NamespaceKind::Net.flag() != 0)
+            .map(|(call, past)| (call.time, past))
+            .collect();
+        makings.sort_by_key(|(time, past)| (*time, past.id));
+        makings
+    }
+
+    /// The program that a runtime started and that this process is, or descends from.
+    fn plugin_above(&self, past: &'a Past) -> Option<&'a Past> {
+        let mut plugin = past;
+        for _ in 0..MOST_GENERATIONS {
+            if self.is_runtime(plugin) {
+                return None;
+            }
+            let parent = self.journal.processes.get(&plugin.parent)?;
+            if self.is_runtime(parent) {
+                return (!plugin.execs.is_empty()).then_some(plugin);
+            }
+            plugin = parent;
+        }
+        None
+    }
+
+    fn is_runtime(&self, past: &Past) -> bool {
+        self.is_daemon(past) || self.journal.runtimes.contains(&past.comm)
+    }
+
+    fn plugin(&mut self, past: &'a Past, delegated: bool, evidence: Evidence, generations: usize) {
+        if let (Some(forked), Some(file)) = (past.forked, past.file()) {
+            let what = What::Plugin {
+                file: file.clone(),
+                delegated,
+            };
+            let end = past.ended.map(|(end, _)| end);
+            self.span(forked, end, what, None, past, evidence);
+        }
+        if generations == 0 {
+            return;
+        }
+        for child in self.children.get(&past.id).cloned().unwrap_or_default() {
+            self.plugin(
+                child,
+                true,
+                Evidence::DescendsFrom(past.id.pid),
+                generations - 1,
+            );
+        }
+    }
+
+    /// What runtimes executed between these times without a trace of whom it was for.
+    pub(super) fn unassigned(&self, since: Ktime, until: Ktime) -> (Vec<Element>, usize) {
+        let assigned: Vec<ProcessId> = self
+            .elements
+            .iter()
+            .filter_map(|element| Some(element.process?.id))
+            .collect();
+        let is_candidate = |past: &&Past| {
+            past.forked
+                .is_some_and(|forked| (since..=until).contains(&forked))
+                && !past.execs.is_empty()
+                && !self.owned.contains_key(&past.id)
+                && !assigned.contains(&past.id)
+                && !self.is_daemon(past)
+                && self
+                    .journal
+                    .processes
+                    .get(&past.parent)
+                    .is_some_and(|parent| self.is_daemon(parent))
+                && !self.is_anothers(past, MOST_GENERATIONS)
+        };
+        let mut found: Vec<_> = self
+            .journal
+            .processes
+            .values()
+            .filter(is_candidate)
+            .collect();
+        found.sort_unstable_by_key(|past| (past.forked, past.id));
+        let more = found.len().saturating_sub(MOST_UNASSIGNED);
+        let shown = found.into_iter().take(MOST_UNASSIGNED).filter_map(|past| {
+            Some(Element {
+                time: past.forked?,
+                extent: past
+                    .ended
+                    .map_or(Extent::Open, |(end, _)| Extent::Until(end)),
+                what: What::Program {
+                    file: past.file()?.clone(),
+                },
+                container: None,
+                process: Some(reference(past)),
+                evidence: Evidence::None,
+            })
+        });
+        (shown.collect(), more)
+    }
+
+    /// Whether a process, or one that descends from it, entered a network namespace or a container's cgroup: another pod's
+    /// then, for this pod's are known.
+    fn is_anothers(&self, past: &Past, generations: usize) -> bool {
+        let home = past.namespaces.net;
+        let entered = |after: u32| after != 0 && after != home && after != self.journal.host.net;
+        let moved = past
+            .moves
+            .iter()
+            .map(|(_, cgroup)| *cgroup)
+            .chain([past.cgroup]);
+        past.calls.iter().any(|call| entered(call.after.net))
+            || moved
+                .into_iter()
+                .any(|cgroup| self.journal.container_at(cgroup).is_some())
+            || generations > 0
+                && self
+                    .children
+                    .get(&past.id)
+                    .into_iter()
+                    .flatten()
+                    .any(|child| self.is_anothers(child, generations - 1))
+    }
+}

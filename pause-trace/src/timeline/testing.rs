@@ -1,0 +1,126 @@
+//! The start of a real pod, as it was recorded, and as it might have been.
+
+use serde_json::Value as Json;
+
+use super::{Journal, Timeline};
+use crate::event::{Event, PodId};
+
+/// containerd 1.6, runc 1.1 and CNI's bridge: a pod with one container, started and killed.
+const CONTAINERD: &str = include_str!("testdata/containerd-1.6.jsonl");
+
+/// What has which number there.
+pub(super) const DAEMON: u64 = 14315;
+pub(super) const BRIDGE: u32 = 14352;
+pub(super) const SHIM: u64 = 14376;
+pub(super) const PAUSE: u32 = 14399;
+pub(super) const APP: u32 = 14434;
+pub(super) const APP_CGROUP: u64 = 1345529;
+pub(super) const NET: u32 = 4026532247;
+pub(super) const HOST_NET: u32 = 4026532178;
+
+/// The recording, with each event edited on the way; `false` leaves one out.
+pub(super) fn edited(mut edit: impl FnMut(&mut Json) -> bool) -> Vec<Event> {
+    let lines = CONTAINERD
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an object"));
+    lines
+        .filter_map(|mut line| edit(&mut line).then_some(line))
+        .map(event)
+        .collect()
+}
+
+pub(super) fn recorded() -> Vec<Event> {
+    edited(|_| true)
+}
+
+fn event(line: Json) -> Event {
+    serde_json::from_value(line).expect("an event")
+}
+
+/// Events made of one of the recording: the first that `is_it` takes, edited.
+pub(super) fn like(is_it: impl Fn(&Json) -> bool, edit: impl FnOnce(&mut Json)) -> Event {
+    let lines = CONTAINERD
+        .lines()
+        .map(|line| serde_json::from_str::<Json>(line).expect("an object"));
+    let mut line = lines
+        .into_iter()
+        .find(|line| is_it(line))
+        .expect("it is there");
+    edit(&mut line);
+    event(line)
+}
+
+/// A second pod that starts beside the first, `later` ns after it, made by the same daemon: pids, namespaces, cgroups and ids
+/// are its own.
+pub(super) fn twin(later: u64) -> Vec<Event> {
+    const PIDS: u64 = 1_000_000;
+    fn shift(value: &mut Json, key: &str) {
+        match value {
+            Json::Object(members) => {
+                for (key, value) in members.iter_mut() {
+                    // Its own start times, and the daemon's is the daemon's.
+                    if key != "namespaces" || value.is_object() {
+                        shift(value, &key.clone());
+                    }
+                }
+            }
+            Json::Number(number) => {
+                let old = number.as_u64().unwrap_or_default();
+                let new = match key {
+                    "pid" | "tid" | "ns_pid" if (14_340..20_000).contains(&old) => old + PIDS,
+                    "net" | "uts" | "ipc" | "mnt" | "pid_children" if old >= 4_026_532_200 => {
+                        old + 1_000
+                    }
+                    "cgroup" if old > 1_345_500 => old + 1_000,
+                    _ => old,
+                };
+                *number = new.into();
+            }
+            Json::String(text)
+                if matches!(key, "pod" | "container" | "sandbox" | "name" | "path") =>
+            {
+                *text = text
+                    .replace("000037e5", "000037e6")
+                    .replace("web", "db")
+                    .replace("8674d", "9674d")
+                    .replace("209d9", "309d9");
+            }
+            _ => {}
+        }
+    }
+    edited(|line| {
+        let is_setup = matches!(line["fact"].as_str(), Some("host" | "runtime_names"));
+        shift(line, "");
+        let time = line["time"].as_u64().expect("a time");
+        line["time"] = (time + later).into();
+        let is_daemon = line["fact"] == "exec" && line["process"]["pid"] == DAEMON;
+        !(is_setup || is_daemon)
+    })
+}
+
+pub(super) fn journal(events: &[Event]) -> Journal {
+    let mut journal = Journal::default();
+    events.iter().for_each(|event| journal.take(event));
+    journal
+}
+
+/// The timelines of all pods, by name.
+pub(super) fn all(events: &[Event]) -> Vec<Timeline> {
+    let mut sorted = events.to_vec();
+    sorted.sort_by_key(|event| event.time);
+    let journal = journal(&sorted);
+    let pods: Vec<PodId> = journal.pods().map(|(id, ..)| id.clone()).collect();
+    let mut all: Vec<_> = pods
+        .iter()
+        .filter_map(|pod| Timeline::of(&journal, pod))
+        .collect();
+    all.sort_by_key(Timeline::title);
+    all
+}
+
+/// The timeline of the only pod.
+pub(super) fn only(events: &[Event]) -> Timeline {
+    let mut all = all(events);
+    assert_eq!(all.len(), 1, "one pod is known");
+    all.remove(0)
+}

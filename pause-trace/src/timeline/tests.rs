@@ -1,0 +1,572 @@
+use serde_json::Value as Json;
+
+use super::{
+    critical::Critical,
+    model::{Extent, What},
+    testing::*,
+    words, *,
+};
+use crate::{
+    event::{Event, Fact, ProcessId},
+    report::testing::{CLOCK, HOSTILE},
+    text::Look,
+};
+
+/// What happened, in words, in order.
+fn phrases(timeline: &Timeline) -> Vec<String> {
+    timeline
+        .elements
+        .iter()
+        .map(|element| words::phrase(timeline, element))
+        .collect()
+}
+
+#[track_caller]
+fn index(phrases: &[String], begins: &str) -> usize {
+    let found = phrases.iter().position(|phrase| phrase.starts_with(begins));
+    found.unwrap_or_else(|| panic!("nothing begins \"{begins}\": {phrases:#?}"))
+}
+
+#[test]
+fn a_real_start_has_all_its_elements_in_their_order() {
+    let timeline = only(&recorded());
+    let phrases = phrases(&timeline);
+    let order = [
+        "makes net 4026532247: containerd (14315)",
+        "CNI bridge",
+        "CNI loopback",
+        "CNI   host-local",
+        "containerd-shim-runc-v2",
+        "pause · create",
+        "pause · cgroup made",
+        "pause · cgroup entered by runc (14394)",
+        "pause · joins net 4026532247, the pod's",
+        "pause · makes ipc 4026532321 uts 4026532320 pid 4026532322 mnt 4026532319",
+        "pause · runs /pause",
+        "app · create",
+        "app · cgroup made",
+        "app · joins ipc 4026532321, the pod's",
+        "app · joins uts 4026532320, the pod's",
+        "app · joins net 4026532247, the pod's",
+        "app · makes pid 4026532324 mnt 4026532323",
+        "app · runs /bin/sleep",
+        "pause · SIGKILL from shell (14309) to pause (14399)",
+        "pause · killed by SIGKILL: pause (14399)",
+        "removed",
+        "pause · reaped after 1.11 s",
+    ];
+    let found: Vec<_> = order.iter().map(|begins| index(&phrases, begins)).collect();
+    assert!(found.is_sorted(), "{found:?} {phrases:#?}");
+    assert!(timeline.lost.is_empty() && !timeline.is_cut);
+    // The shim that is started for the second container finds the first one's, and leaves nothing that tells for whom it was.
+    assert_eq!(timeline.unassigned.len(), 1, "{:#?}", timeline.unassigned);
+}
+
+#[test]
+fn every_element_says_why_it_is_the_pods() {
+    let timeline = only(&recorded());
+    for element in &timeline.elements {
+        assert!(words::evidence(&element.evidence).is_some(), "{element:?}");
+    }
+    assert_eq!(words::evidence(&timeline.unassigned[0].evidence), None);
+}
+
+#[test]
+fn a_runtime_that_executes_itself_in_the_cgroup_is_no_entrypoint() {
+    // On a busy machine `runc init` is in the cgroup before it executes its copy.
+    let timeline = only(&edited(|line| {
+        if line["fact"] == "exec" && line["file"] == "/dev/fd/6" {
+            line["cgroup"] = if line["process"]["pid"] == 14394 {
+                1345510
+            } else {
+                APP_CGROUP
+            }
+            .into();
+        }
+        true
+    }));
+    let told = |timeline: &Timeline| {
+        let mut told = phrases(timeline);
+        told.sort();
+        told
+    };
+    assert_eq!(told(&timeline), told(&only(&recorded())));
+}
+
+#[test]
+fn two_pods_that_start_at_once_do_not_mix() {
+    let mut events = recorded();
+    events.extend(twin(700_000));
+    let [db, web] = &all(&events)[..] else {
+        panic!("two pods")
+    };
+    let alone = only(&recorded());
+    assert_eq!(phrases(web), phrases(&alone));
+    let pids = |timeline: &Timeline| -> Vec<u32> {
+        let plugins = timeline
+            .elements
+            .iter()
+            .filter(|element| matches!(element.what, What::Plugin { .. }));
+        plugins
+            .filter_map(|element| Some(element.process?.id.pid))
+            .collect()
+    };
+    assert_eq!(pids(web), [14352, 14353, 14359]);
+    assert_eq!(pids(db), [1014352, 1014353, 1014359]);
+    // Each of the two shims that left no trace may be either's.
+    assert_eq!((web.unassigned.len(), db.unassigned.len()), (2, 2));
+}
+
+#[test]
+fn a_plugin_that_enters_no_namespace_is_nobodys() {
+    // portmap with no ports to map does nothing.
+    let events =
+        edited(|line| line["fact"] != "namespace_change" || line["process"]["pid"] != BRIDGE);
+    let timeline = only(&events);
+    let names: Vec<_> = timeline
+        .unassigned
+        .iter()
+        .map(|element| words::phrase(&timeline, element))
+        .collect();
+    assert_eq!(names, ["bridge", "containerd-shim-runc-v2"]);
+    assert!(
+        !phrases(&timeline)
+            .iter()
+            .any(|phrase| phrase.contains("bridge") || phrase.contains("host-local"))
+    );
+}
+
+#[test]
+fn who_entered_a_namespace_before_it_was_this_pods_was_there_for_another() {
+    let mut events = recorded();
+    // A plugin of an earlier pod, whose namespace had the same number.
+    let old = ProcessId { pid: 999, start: 5 };
+    for mut event in edited(|line| line["process"]["pid"] == 14353) {
+        event.time -= 300_000_000;
+        match &mut event.fact {
+            Fact::Fork { process, .. }
+            | Fact::Exec { process, .. }
+            | Fact::Exit { process, .. }
+            | Fact::Reaped { process }
+            | Fact::NamespaceChange { process, .. } => *process = old,
+            _ => {}
+        }
+        events.push(event);
+    }
+    assert_eq!(phrases(&only(&events)), phrases(&only(&recorded())));
+}
+
+#[test]
+fn a_pod_on_the_hosts_network_has_no_plugins() {
+    let timeline = only(&edited(|line| {
+        if line["namespaces"]["net"] == NET {
+            line["namespaces"]["net"] = HOST_NET.into();
+        }
+        true
+    }));
+    assert!(
+        !timeline
+            .elements
+            .iter()
+            .any(|element| matches!(element.what, What::Plugin { .. }))
+    );
+    assert!(timeline.up.is_some());
+}
+
+#[test]
+fn a_refused_join_is_told_with_its_error() {
+    let timeline = only(&edited(|line| {
+        if line["fact"] == "namespace_change"
+            && line["process"]["pid"] == 14433
+            && line["flags"] == 0x0800_0000
+        {
+            line["errno"] = 1.into();
+        }
+        true
+    }));
+    assert!(phrases(&timeline).contains(&"app · is refused ipc: EPERM".to_owned()));
+}
+
+/// `runc exec`, as in the container of the recording.
+fn session() -> Vec<Event> {
+    let at = |ms: u64, is_it: fn(&Json) -> bool, pid: u32, parent: u64, edit: fn(&mut Json)| {
+        like(is_it, |line| {
+            line["time"] = (24_510_000_000_000 + ms * 1_000_000).into();
+            line["process"] = serde_json::json!({ "pid": pid, "start": 7 });
+            if parent == SHIM {
+                line["parent"] = serde_json::json!({ "pid": SHIM, "start": 24503508401379_u64 });
+            } else {
+                line["parent"] = serde_json::json!({ "pid": parent, "start": 7 });
+            }
+            edit(line);
+        })
+    };
+    let fork = |line: &Json| line["fact"] == "fork" && line["process"]["pid"] == 14423;
+    let runc = |line: &Json| line["fact"] == "exec" && line["process"]["pid"] == 14423;
+    let child = |line: &Json| line["fact"] == "fork" && line["process"]["pid"] == 14433;
+    let join = |line: &Json| line["fact"] == "namespace_change" && line["process"]["pid"] == 14433;
+    let attach = |line: &Json| line["fact"] == "cgroup_attached" && line["process"]["pid"] == 14432;
+    let exec = |line: &Json| line["fact"] == "exec" && line["process"]["pid"] == APP;
+    let exit = |line: &Json| line["fact"] == "exit" && line["process"]["pid"] == 14433;
+    let reaped = |line: &Json| line["fact"] == "reaped" && line["process"]["pid"] == 14433;
+    let outside = |line: &mut Json| line["cgroup"] = 1345434.into();
+    let true_ = |line: &mut Json| line["file"] = "/bin/true".into();
+    vec![
+        at(0, fork, 20000, SHIM, |_| {}),
+        at(1, runc, 20000, SHIM, |_| {}),
+        at(2, child, 20001, 20000, outside),
+        at(3, join, 20001, 20000, outside),
+        at(4, attach, 20001, 20000, |_| {}),
+        at(5, exec, 20001, 20000, true_),
+        // What it forks in there is its own affair.
+        at(6, child, 20002, 20001, |_| {}),
+        at(7, exec, 20002, 20001, true_),
+        at(8, exit, 20002, 20001, |_| {}),
+        at(9, exit, 20001, 20000, |_| {}),
+        at(10, reaped, 20001, 20000, |_| {}),
+    ]
+}
+
+#[test]
+fn a_session_is_no_second_entrypoint() {
+    let mut events = recorded();
+    events.extend(session());
+    let timeline = only(&events);
+    let sessions: Vec<_> = timeline
+        .elements
+        .iter()
+        .filter(|element| matches!(element.what, What::Session { .. }))
+        .collect();
+    let [session] = &sessions[..] else {
+        panic!("one session: {sessions:#?}")
+    };
+    assert_eq!(session.process.map(|process| process.id.pid), Some(20001));
+    assert_eq!(session.took(), Some(5_000_000));
+    let phrases = phrases(&timeline);
+    for begins in [
+        "app · session /bin/true",
+        "app · joins ipc",
+        "app · exit code 0: sleep (20001)",
+        "app · reaped after 1.0 ms",
+    ] {
+        index(&phrases, begins);
+    }
+    assert_eq!(
+        timeline.up,
+        only(&recorded()).up,
+        "it has no part in the start"
+    );
+}
+
+#[test]
+fn what_ran_before_has_no_start() {
+    let pause = like(
+        |line| line["fact"] == "exec" && line["process"]["pid"] == PAUSE,
+        |line| {
+            line["fact"] = "found".into();
+            line["ended"] = Json::Null;
+        },
+    );
+    let mut events = edited(|line| {
+        !matches!(line["process"]["pid"].as_u64(), Some(14340..20000))
+            && line["fact"] != "cgroup_made"
+    });
+    events.push(pause);
+    let timeline = only(&events);
+    assert_eq!((timeline.began, timeline.up), (None, None));
+    assert_eq!(Critical::of(&timeline), None);
+    assert!(shown(Look::PLAIN, &timeline).contains("its start was not seen"));
+}
+
+#[test]
+fn it_can_be_read_at_any_time() {
+    let mut journal = Journal::default();
+    let mut most = 0;
+    for event in recorded() {
+        journal.take(&event);
+        let pods: Vec<_> = journal.pods().map(|(id, ..)| id.clone()).collect();
+        for timeline in pods.iter().filter_map(|pod| Timeline::of(&journal, pod)) {
+            assert!(timeline.elements.len() >= most, "what was told stays");
+            most = timeline.elements.len();
+            assert!(shown(Look::PLAIN, &timeline).lines().count() > most);
+        }
+    }
+    assert!(most > 30, "{most}");
+}
+
+#[test]
+fn a_storm_of_processes_takes_no_room_for_ever() {
+    let mut journal = journal(&recorded());
+    let fork = like(
+        |line| line["fact"] == "fork" && line["process"]["pid"] == BRIDGE,
+        |_| {},
+    );
+    for number in 0..20_000_u64 {
+        let mut event = fork.clone();
+        event.time += 1_000_000_000 + number;
+        if let Fact::Fork { process, .. } = &mut event.fact {
+            *process = ProcessId {
+                pid: 30_000,
+                start: number,
+            };
+        }
+        journal.take(&event);
+    }
+    assert!(
+        journal.processes.len() <= 8_192,
+        "{}",
+        journal.processes.len()
+    );
+    let pod = journal
+        .pods()
+        .next()
+        .map(|(id, ..)| id.clone())
+        .expect("it is known");
+    assert!(
+        Timeline::of(&journal, &pod).expect("it is known").is_cut,
+        "and that is told"
+    );
+}
+
+#[test]
+fn a_containers_own_children_are_not_kept() {
+    let mut events = recorded();
+    let before = journal(&events).processes.len();
+    for number in 0..100 {
+        events.push(like(
+            |line| line["fact"] == "fork" && line["process"]["pid"] == 14433,
+            |line| {
+                line["time"] = (24_510_000_000_000_u64 + number).into();
+                line["parent"] = serde_json::json!({ "pid": APP, "start": 24503664515281_u64 });
+                line["process"] = serde_json::json!({ "pid": 40_000, "start": number });
+                line["cgroup"] = APP_CGROUP.into();
+            },
+        ));
+    }
+    assert_eq!(journal(&events).processes.len(), before);
+}
+
+#[test]
+fn the_critical_path_has_no_gaps_and_adds_up() {
+    let timeline = only(&recorded());
+    let critical = Critical::of(&timeline).expect("it is up");
+    let (began, up) = (
+        timeline.began.expect("seen"),
+        timeline.up.expect("it is up"),
+    );
+    assert_eq!(critical.steps.first().map(|step| step.begin), Some(began));
+    assert_eq!(critical.steps.last().map(|step| step.end), Some(up));
+    assert!(
+        critical
+            .steps
+            .windows(2)
+            .all(|pair| pair[0].end == pair[1].begin),
+        "{critical:?}"
+    );
+    assert_eq!(critical.total(), up - began);
+    assert_eq!(
+        critical.sentence(&timeline),
+        "up after 313 ms: waiting 39 %, create pause 26 %, create app 21 %, CNI 10 %, shim 3 %"
+    );
+}
+
+#[test]
+fn what_outlasts_a_step_does_not_hide_it() {
+    // `runc start` of the sandbox ends after the pause has executed; the second plugin ends after the first.
+    let timeline = only(&edited(|line| {
+        if line["fact"] == "exit" && line["process"]["pid"] == 14405 {
+            line["time"] = (line["time"].as_u64().expect("a time") + 15_000_000).into();
+        }
+        if line["fact"] == "exit" && line["process"]["pid"] == 14353 {
+            line["time"] = (line["time"].as_u64().expect("a time") + 20_000_000).into();
+        }
+        true
+    }));
+    let critical = Critical::of(&timeline).expect("it is up");
+    let sentence = critical.sentence(&timeline);
+    assert!(sentence.contains("create pause 26 %"), "{sentence}");
+    let cni: Vec<_> = critical
+        .steps
+        .iter()
+        .filter(|step| step.share.name() == "cni")
+        .collect();
+    assert_eq!(cni.len(), 2, "one up to where the other began: {cni:?}");
+    assert_eq!(cni[0].end, cni[1].begin);
+}
+
+#[test]
+fn lines_fit_the_terminal_whatever_a_pod_is_called() {
+    let events = edited(|line| {
+        if line["fact"] == "container" || line["fact"] == "pod" {
+            line["name"] = HOSTILE
+                .repeat(3)
+                .chars()
+                .flat_map(char::escape_unicode)
+                .collect::<String>()
+                .into();
+        }
+        true
+    });
+    for events in [events, recorded()] {
+        for (width, utf8) in [(80, true), (80, false), (133, true), (240, false)] {
+            let look = Look {
+                width: Some(width),
+                utf8,
+                color: false,
+            };
+            let text = shown(look, &only(&events));
+            for line in text.lines().skip(1) {
+                assert!(
+                    line.chars().count() < width,
+                    "{} in {width}: {line}",
+                    line.chars().count()
+                );
+                assert!(utf8 || line.is_ascii(), "{line}");
+                assert!(!line.chars().any(char::is_control), "{line:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_waterfall_is_80_columns_wide_and_falls() {
+    let look = Look {
+        width: Some(80),
+        utf8: true,
+        color: false,
+    };
+    let text = shown(look, &only(&recorded()));
+    let start = text.lines().take(15).collect::<Vec<_>>().join("\n");
+    assert_eq!(
+        start,
+        "\
+default/web  uid 000037e5-0000-4000-8000-000000000001
+up after 313 ms: waiting 39 %, create pause 26 %, create app 21 %, CNI 10 %,
+shim 3 %
+
+AT        TOOK     WHAT                                  0              313 ms
++0 ns              makes net 4026532247: containerd (14… │
++2.0 ms   30 ms    CNI bridge                            ███
++3.0 ms   19 ms    CNI loopback                          ██
++18 ms    11 ms    CNI   host-local                       ██
++115 ms   10 ms    containerd-shim-runc-v2                      ██
++123 ms   11.11 s  containerd-shim-runc-v2                       █████████████▶
++130 ms   83 ms    pause · create                                ███████
++130 ms   56 ms    pause · runc                                  █████
++137 ms   21 ms    pause · runc, its own copy                     ██
++148 ms            pause · cgroup made                            │"
+    );
+}
+
+#[test]
+fn lines_for_machines_are_objects_with_what_only_some_have() {
+    let timeline = only(&recorded());
+    let text = lines(&timeline, CLOCK, |_| true).expect("memory has room");
+    let objects: Vec<Json> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("an object"))
+        .collect();
+    assert_eq!(objects.len(), timeline.elements.len() + 2);
+    let bridge = objects
+        .iter()
+        .find(|object| object["what"] == "cni")
+        .expect("it has one");
+    assert_eq!(bridge["file"], "/usr/lib/cni/bridge");
+    assert_eq!(
+        (&bridge["type"], &bridge["delegated"]),
+        (&"element".into(), &false.into())
+    );
+    assert_eq!(bridge["pod"]["name"], "web");
+    assert_eq!(bridge["evidence"], "net 4026532247 is the pod's");
+    let joined = objects
+        .iter()
+        .find(|object| object["what"] == "joined")
+        .expect("it has some");
+    assert_eq!(
+        (&joined["whose"], &joined["namespaces"]["net"]),
+        (&"pod".into(), &NET.into())
+    );
+    let sum = objects.last().expect("there is one");
+    assert_eq!(sum["type"], "timeline");
+    assert_eq!(sum["not_visible"], serde_json::json!(["first_listen"]));
+    let path = sum["path"].as_array().expect("a list");
+    let took: u64 = path
+        .iter()
+        .filter_map(|step| step["duration_ns"].as_u64())
+        .sum();
+    assert_eq!(Some(took), sum["up_ns"].as_u64());
+}
+
+/// What the format demands: Trace Event Format, sections "JSON Object Format", "Metadata Events", "Complete Events".
+#[test]
+fn a_trace_is_as_its_format_demands() {
+    let mut events = recorded();
+    events.extend(session());
+    for timeline in [only(&events), only(&recorded())] {
+        let trace = trace(&timeline);
+        let events = trace["traceEvents"].as_array().expect("a list");
+        let mut open: std::collections::HashMap<(u64, u64), Vec<f64>> = Default::default();
+        let mut named = std::collections::HashSet::new();
+        let mut last = 0.0;
+        for event in events {
+            let (pid, tid) = (
+                event["pid"].as_u64().expect("a pid"),
+                event["tid"].as_u64().expect("a tid"),
+            );
+            let ns = |key: &str| (event[key].as_f64().expect("a time") * 1e3).round();
+            let ts = ns("ts");
+            assert!(
+                event["name"].as_str().is_some_and(|name| !name.is_empty()),
+                "{event}"
+            );
+            match event["ph"].as_str() {
+                Some("M") => {
+                    let is_named =
+                        |key: &str| event["args"][key].is_string() || event["args"][key].is_u64();
+                    match event["name"].as_str() {
+                        Some("process_name" | "thread_name") => {
+                            assert!(is_named("name"), "{event}")
+                        }
+                        Some("process_sort_index") => assert!(is_named("sort_index"), "{event}"),
+                        _ => panic!("{event}"),
+                    }
+                    if event["name"] == "thread_name" {
+                        named.insert((pid, tid));
+                    }
+                    continue;
+                }
+                Some("i") => assert_eq!(event["s"], "t", "{event}"),
+                Some("X") => {
+                    let end = ts + ns("dur");
+                    let stack = open.entry((pid, tid)).or_default();
+                    while stack.last().is_some_and(|top| *top <= ts) {
+                        stack.pop();
+                    }
+                    assert!(
+                        stack.last().is_none_or(|top| end <= *top),
+                        "slices of a track nest: {event}"
+                    );
+                    stack.push(end);
+                }
+                _ => panic!("{event}"),
+            }
+            assert!(
+                named.contains(&(pid, tid)),
+                "every track has a name: {event}"
+            );
+            assert!(ts >= last, "by time: {event}");
+            last = ts;
+        }
+        assert!(
+            events
+                .iter()
+                .any(|event| event["ph"] == "X" && event["cat"] == "critical_path")
+        );
+        let spans = timeline
+            .elements
+            .iter()
+            .filter(|element| element.extent != Extent::Moment)
+            .count();
+        assert!(events.iter().filter(|event| event["ph"] == "X").count() >= spans);
+    }
+}

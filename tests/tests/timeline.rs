@@ -1,0 +1,258 @@
+//! The start of a real pod as `pause-trace timeline` tells it.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use nix::libc;
+use pause_trace_tests::{
+    lab::{Containerd, Node, Version, image},
+    pause_trace, run, scratch,
+};
+use serde_json::Value;
+
+/// Longer than any container here takes to end.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Starts it on a node, and waits until it says that it waits for the pod. It ends by itself when nothing comes.
+fn start(node: &Node, pod: &str, more: &[&str]) -> Child {
+    let mut child = node.spawn(
+        Command::new(pause_trace())
+            .args(["timeline", pod, "--for", "90s"])
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
+    let mut errors = BufReader::new(child.stderr.take().expect("it is a pipe"));
+    let mut said = String::new();
+    while !said.contains("waiting for") {
+        let count = errors.read_line(&mut said).expect("it is text");
+        assert_ne!(count, 0, "it ended before it waited: {said}");
+    }
+    child.stderr = Some(errors.into_inner());
+    child
+}
+
+/// What it wrote, and its exit code.
+fn end(mut child: Child) -> (Option<i32>, String) {
+    let mut text = String::new();
+    let output = child.stdout.as_mut().expect("it is a pipe");
+    output.read_to_string(&mut text).expect("it is text");
+    (child.wait().expect("it is our child").code(), text)
+}
+
+fn objects(text: &str) -> Vec<Value> {
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("each line is an object"))
+        .collect()
+}
+
+/// When the first of these happened.
+#[track_caller]
+fn at(objects: &[Value], what: &str, is_it: impl Fn(&Value) -> bool) -> u64 {
+    let found = objects
+        .iter()
+        .filter(|object| object["what"] == what && is_it(object));
+    let first = found.filter_map(|object| object["ktime_ns"].as_u64()).min();
+    first.unwrap_or_else(|| panic!("nothing of the kind was told: {what}\n{objects:#?}"))
+}
+
+fn of(name: &str) -> impl Fn(&Value) -> bool {
+    move |object| object["container"]["name"] == name
+}
+
+#[test]
+fn a_pod_of_containerd_is_told_from_its_first_namespace_to_its_last_exit() {
+    let lab = Containerd::start(Version::V1);
+    lab.import(&image::workload());
+    let child = start(
+        lab.node(),
+        "timed",
+        &["--format", "json", "--follow", "--until", "removed"],
+    );
+
+    // Another pod starts at the same time.
+    std::thread::scope(|scope| {
+        scope.spawn(|| lab.pod("beside").run().remove());
+        let pod = lab.pod("timed").run();
+        let one = pod.serve("one");
+        let two = pod.serve("two");
+        assert_eq!(one.exec(["/workload", "true"]).exit_code, 0);
+        for container in [two, one] {
+            container.stop(GRACE);
+            assert_eq!(container.exit_code(), Some(0));
+            container.remove();
+        }
+        pod.remove();
+    });
+
+    let (code, text) = end(child);
+    assert_eq!(code, Some(0), "{text}");
+    let objects = objects(&text);
+    let any = |_: &Value| true;
+    let file = |name: &'static str| {
+        move |object: &Value| {
+            object["file"]
+                .as_str()
+                .is_some_and(|file| file.ends_with(name))
+        }
+    };
+    let order = [
+        (
+            "net made",
+            at(&objects, "made", |object| {
+                object["namespaces"]["net"].is_u64()
+            }),
+        ),
+        ("CNI", at(&objects, "cni", file("/bridge"))),
+        ("sandbox", at(&objects, "create", any)),
+        ("its cgroup", at(&objects, "cgroup_made", any)),
+        ("entered", at(&objects, "cgroup_entered", any)),
+        ("joined", at(&objects, "joined", any)),
+        ("pause", at(&objects, "run", file("/pause"))),
+        ("one", at(&objects, "create", of("one"))),
+        ("one's cgroup", at(&objects, "cgroup_made", of("one"))),
+        ("one joins", at(&objects, "joined", of("one"))),
+        ("one's own", at(&objects, "made", of("one"))),
+        ("one runs", at(&objects, "run", of("one"))),
+        ("two", at(&objects, "create", of("two"))),
+        ("two runs", at(&objects, "run", of("two"))),
+        ("session", at(&objects, "session", of("one"))),
+        (
+            "stopped",
+            at(&objects, "signal", |object| {
+                of("two")(object) && object["signal"] == "SIGTERM"
+            }),
+        ),
+        ("ended", at(&objects, "exited", of("two"))),
+        ("reaped", at(&objects, "reaped", of("two"))),
+    ];
+    assert!(order.is_sorted_by_key(|(_, time)| *time), "{order:#?}");
+
+    // The kernel joins in the order that runc asks in: ipc, uts, net; the three are the pause's.
+    let joins = objects
+        .iter()
+        .filter(|object| object["what"] == "joined" && of("one")(object));
+    let of_init = joins.filter(|object| object["ktime_ns"].as_u64() < Some(order[11].1));
+    let kinds: Vec<&str> = of_init
+        .inspect(|object| assert_eq!(object["whose"], "pod", "{object}"))
+        .filter_map(|object| {
+            object["namespaces"]
+                .as_object()?
+                .keys()
+                .next()
+                .map(String::as_str)
+        })
+        .collect();
+    assert_eq!(kinds, ["ipc", "uts", "net"]);
+
+    // One bridge and one loopback made this network, though two pods started.
+    let plugins = objects
+        .iter()
+        .filter(|object| object["what"] == "cni" && object["delegated"] == false);
+    let mut before = plugins
+        .filter(|object| object["ktime_ns"].as_u64() < Some(order[6].1))
+        .map(|object| &object["file"]);
+    let bridges = before
+        .clone()
+        .filter(|file| file.as_str().is_some_and(|file| file.ends_with("/bridge")))
+        .count();
+    assert_eq!(bridges, 1, "{text}");
+    assert!(before.all(|file| file.is_string()));
+
+    let sum = objects.last().expect("it has an end");
+    assert_eq!(
+        (&sum["type"], &sum["pod"]["name"]),
+        (&"timeline".into(), &"timed".into())
+    );
+    let path = sum["path"].as_array().expect("a list");
+    let took: u64 = path
+        .iter()
+        .filter_map(|step| step["duration_ns"].as_u64())
+        .sum();
+    assert_eq!(sum["up_ns"].as_u64(), Some(took));
+    assert_eq!(
+        Some(took),
+        order[13].1.checked_sub(order[0].1),
+        "from the first to the last container's exec"
+    );
+    assert!(path.iter().any(|step| step["what"] == "cni"), "{sum}");
+}
+
+#[test]
+fn a_trace_is_written_when_the_pod_is_up() {
+    let lab = Containerd::start(Version::V1);
+    lab.import(&image::workload());
+    let path = scratch("timeline").join("trace.json");
+    let _ = std::fs::remove_file(&path);
+    let child = start(
+        lab.node(),
+        "default/traced",
+        &["--perfetto", &path.to_string_lossy()],
+    );
+    let pod = lab.pod("traced").run();
+    let app = pod.serve("app").settled_in(libc::SYS_ppoll);
+    let (code, text) = end(child);
+    assert_eq!(code, Some(0), "{text}");
+    for shown in [
+        "default/traced",
+        "up after",
+        "CNI bridge",
+        "app · runs",
+        "Not visible",
+    ] {
+        assert!(text.contains(shown), "no {shown}: {text}");
+    }
+    let trace: Value =
+        serde_json::from_slice(&std::fs::read(&path).expect("it was written")).expect("it is JSON");
+    assert!(
+        trace["traceEvents"]
+            .as_array()
+            .is_some_and(|events| events.len() > 20)
+    );
+    drop(app);
+}
+
+#[test]
+fn what_is_wrong_is_said_before_anything_is_waited_for() {
+    for (args, message) in [
+        (&["timeline"][..], "POD"),
+        (&["timeline", ""], "a pod has a name"),
+        (
+            &["timeline", "x", "--perfetto", "/proc/nowhere/x"],
+            "there is no directory /proc/nowhere",
+        ),
+        (
+            &["timeline", "x", "--perfetto", "/etc/passwd"],
+            "--force replaces it",
+        ),
+        (
+            &["timeline", "x", "--recording", "/etc/passwd"],
+            "no recording of pause-trace",
+        ),
+        (
+            &["timeline", "x", "--recording", "/dev/null"],
+            "it is empty",
+        ),
+        (&["timeline", "x", "--for", "5 s"], "no unit of time"),
+    ] {
+        let run = run(args);
+        assert_eq!(run.code, Some(2), "{args:?}: {run:#?}");
+        assert!(run.stderr.contains(message), "{args:?}: {run:#?}");
+    }
+}
+
+#[test]
+fn a_pod_that_never_starts_is_no_success() {
+    let run = run(["timeline", "nowhere/no-such-pod", "--for", "1s"]);
+    assert_eq!(run.code, Some(3), "{run:#?}");
+    assert!(
+        run.stderr
+            .contains("no pod \"nowhere/no-such-pod\" started meanwhile"),
+        "{run:#?}"
+    );
+}

@@ -1,0 +1,175 @@
+//! `pause-trace top` in a terminal of its own: what it shows, and that it gives the terminal back.
+
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    os::fd::OwnedFd,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    pty::{OpenptyResult, Winsize, openpty},
+    sys::{
+        signal::{Signal, kill},
+        termios::{LocalFlags, tcgetattr},
+    },
+    unistd::Pid,
+};
+use pause_trace_tests::{
+    lab::{Containerd, Version},
+    pause_trace, run,
+};
+
+/// How long anything may take on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// "Use the other screen" and "use the usual one" (xterm's control sequences, DECSET 1049).
+const ENTER: &str = "\x1b[?1049h";
+const LEAVE: &str = "\x1b[?1049l";
+
+/// A `top` and the terminal that it runs in, 80 by 24.
+struct Top {
+    child: Child,
+    terminal: File,
+    /// The other end stays open, to be asked what mode it is in.
+    slave: OwnedFd,
+    written: Receiver<Vec<u8>>,
+    seen: String,
+}
+
+impl Top {
+    fn start(environment: &[(&str, &str)]) -> Self {
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let OpenptyResult { master, slave } = openpty(&size, None).expect("there are terminals");
+        let stdio = || Stdio::from(slave.try_clone().expect("it is open"));
+        let child = Command::new(pause_trace())
+            .arg("top")
+            .env("TERM", "xterm-256color")
+            .envs(environment.iter().copied())
+            .stdin(stdio())
+            .stdout(stdio())
+            .stderr(stdio())
+            .spawn()
+            .expect("it starts");
+        let terminal = File::from(master);
+        let mut reading = terminal.try_clone().expect("it is open");
+        let (send, written) = mpsc::channel();
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = reading.read(&mut bytes) {
+                if send.send(bytes[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            child,
+            terminal,
+            slave,
+            written,
+            seen: String::new(),
+        }
+    }
+
+    /// Waits until this has been written since the last call.
+    #[track_caller]
+    fn until(&mut self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                self.seen.drain(..at + text.len());
+                return;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.written.recv_timeout(left) {
+                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(_) => panic!("it did not write {text:?}: {:?}", self.seen),
+            }
+        }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.terminal
+            .write_all(keys.as_bytes())
+            .expect("it is open");
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("it has not been reaped");
+    }
+
+    fn is_raw(&self) -> bool {
+        let mode = tcgetattr(&self.slave).expect("it is a terminal");
+        !mode
+            .local_flags
+            .contains(LocalFlags::ICANON | LocalFlags::ECHO)
+    }
+
+    /// Waits until it has left the terminal as it was, and gives its exit code.
+    #[track_caller]
+    fn left(mut self) -> Option<i32> {
+        self.until(LEAVE);
+        let status = self.child.wait().expect("it is our child");
+        assert!(!self.is_raw(), "the terminal is as it was");
+        status.code()
+    }
+}
+
+impl Drop for Top {
+    fn drop(&mut self) {
+        // An error: it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_pod_appears_is_inspected_and_the_terminal_is_given_back() {
+    let lab = Containerd::start(Version::V1);
+    let mut top = Top::start(&[("LC_ALL", "C.UTF-8")]);
+    top.until(ENTER);
+    top.until("pause-trace top");
+    assert!(top.is_raw());
+    // Other tests' pods may be there: this one is found by its name.
+    top.press("/on-top");
+    let pod = lab.pod("on-top").run();
+    let _app = pod.container("app").command(["sleep", "1000000"]).start();
+    top.until("default/on-top");
+    top.press("\r\r");
+    top.until("Namespaces");
+    // Back, and out.
+    top.press("qq");
+    assert_eq!(top.left(), Some(0));
+}
+
+#[test]
+fn it_gives_the_terminal_back_however_it_ends() {
+    let mut top = Top::start(&[("LC_ALL", "C"), ("NO_COLOR", "1")]);
+    top.until("pause-trace top");
+    top.press("q");
+    assert_eq!(top.left(), Some(0));
+    let mut top = Top::start(&[]);
+    top.until("pause-trace top");
+    top.press("\x03");
+    assert_eq!(top.left(), Some(130), "Ctrl-C");
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
+        let mut top = Top::start(&[]);
+        top.until("pause-trace top");
+        top.signal(signal);
+        assert_eq!(top.left(), Some(130), "{signal}");
+    }
+}
+
+#[test]
+fn what_is_no_terminal_is_refused() {
+    let run = run(["top"]);
+    assert_eq!(run.code, Some(2), "{run:#?}");
+    assert!(run.stderr.contains("top needs a terminal"), "{run:#?}");
+}
