@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::{Journal, Timeline};
-use crate::event::{Event, PodId};
+use crate::event::{Event, NamespaceCall, PodId};
 
 /// containerd 1.6, runc 1.1 and CNI's bridge: a pod with one container, started and killed.
 const CONTAINERD: &str = include_str!("testdata/containerd-1.6.jsonl");
@@ -33,8 +33,20 @@ pub(super) fn recorded() -> Vec<Event> {
     edited(|_| true)
 }
 
-fn event(line: Json) -> Event {
-    serde_json::from_value(line).expect("an event")
+/// The lines are easier to edit than what an event is as JSON: `{"time", "fact": {"Exec": {…}}}`.
+fn event(mut line: Json) -> Event {
+    let fields = line.as_object_mut().expect("an object");
+    let time = fields.remove("time").expect("a time");
+    let fact = fields.remove("fact").expect("a fact");
+    if let Some(call) = fields.get_mut("call") {
+        *call = (NamespaceCall::Unshare as u32 * u32::from(*call == "unshare")).into();
+    }
+    let words = fact.as_str().expect("a name").split('_');
+    let name: String = words
+        .map(|word| word[..1].to_uppercase() + &word[1..])
+        .collect();
+    let event = serde_json::json!({"time": time, "fact": {name: line}});
+    serde_json::from_value(event).expect("an event")
 }
 
 /// Events made of one of the recording: the first that `is_it` takes, edited.
