@@ -173,6 +173,18 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
     Ok(Loaded { ebpf, hooks })
 }
 
+/// What is lost when a program does not run. Those that put processes under watch lose more than a record.
+pub(super) fn kind_of(program: &str) -> Kind {
+    match program {
+        "fork" | "exec" | "cgroup_attach" => Kind::Watch,
+        "found" => Kind::Found,
+        _ => TRACEPOINTS
+            .iter()
+            .find(|(name, ..)| *name == program)
+            .map_or(Kind::Namespace, |(_, _, kind)| *kind),
+    }
+}
+
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut P>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,

@@ -4,6 +4,7 @@ mod btf;
 mod decode;
 mod load;
 mod log;
+mod missed;
 mod raw;
 mod ring;
 mod self_test;

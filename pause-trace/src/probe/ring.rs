@@ -20,6 +20,7 @@ use tokio::io::unix::AsyncFd;
 use super::{
     decode::{Decoded, decode},
     load::Loaded,
+    missed::Missed,
     raw::Plain,
 };
 use crate::{
@@ -61,6 +62,7 @@ pub(crate) struct Rings {
     signals: RingBuf<MapData>,
     lost: PerCpuArray<MapData, u64>,
     flood: PerCpuHashMap<MapData, Plain<FloodKey>, Plain<Flood>>,
+    missed: Missed,
     /// Losses that have been reported, by kind.
     reported: [u64; Kind::ALL.len()],
     /// Cgroups and signals whose counts have to be asked for, and since when.
@@ -86,7 +88,9 @@ impl Rings {
         let ring = |loaded: &mut Loaded, name| {
             Ok::<_, anyhow::Error>(RingBuf::try_from(take(loaded, name)?)?)
         };
+        let missed = Missed::of(loaded);
         Ok(Self {
+            missed,
             lifecycle: ring(loaded, "LIFECYCLE")?,
             signals: ring(loaded, "SIGNALS")?,
             lost: PerCpuArray::try_from(take(loaded, "LOST")?)?,
@@ -164,6 +168,7 @@ impl Rings {
         let keep = first + events[first..].partition_point(|event| event.time <= watermark);
         self.held.extend(events.drain(keep..));
         self.count_lost(watermark, events)?;
+        self.missed.drain(watermark, events);
         Ok(watermark)
     }
 

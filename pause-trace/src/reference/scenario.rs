@@ -42,12 +42,19 @@ pub(crate) async fn play_one(
         stage,
         std::process::id().wrapping_mul(64).wrapping_add(number),
     );
-    let said = (scenario.play)(&play).await;
+    let said = match (scenario.play)(&play).await {
+        Ok(proof) => Said::Proof(proof),
+        // What was waited for may be among what was lost.
+        Err(error @ StageError::Silent(_)) if stage.live.look(|core| !core.lost.is_empty()) => {
+            Said::Impossible(format!("{error}, and records were lost"))
+        }
+        Err(error) => error.into(),
+    };
     let over = Over {
         scenario: scenario.name.to_owned(),
         pods: play.pods(),
         culprit: play.culprit(),
-        said: said.map_or_else(Said::from, Said::Proof),
+        said,
         duration: probe::now().saturating_sub(began),
     };
     let pipeline = &stage.live.pipeline;
