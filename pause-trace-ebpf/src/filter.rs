@@ -54,14 +54,19 @@ pub(crate) fn watch(process: &Task) {
     }
 }
 
-/// Stops watching a process, unless its pid is another's by now.
-pub(crate) fn forget(process: &Task) {
+/// Whether this very process is watched, and not one that had its pid before.
+#[inline(always)]
+pub(crate) fn is_watching(process: &Task) -> bool {
     let Some(start) = WATCHED.get_ptr(process.tgid) else {
-        return;
+        return false;
     };
     // SAFETY: a map value stays valid for the program's run; it is written whole.
-    let start = unsafe { *start };
-    if start == process.start_ns {
+    unsafe { *start == process.start_ns }
+}
+
+/// Stops watching a process, unless its pid is another's by now.
+pub(crate) fn forget(process: &Task) {
+    if is_watching(process) {
         let _ = WATCHED.remove(process.tgid);
     }
 }

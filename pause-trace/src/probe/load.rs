@@ -23,8 +23,10 @@ use crate::event::Namespaces;
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pause-trace-ebpf"));
 
 /// Tracepoints that BTF programs attach to: the program's name, the tracepoint's, what it reports.
-const TRACEPOINTS: [(&str, &str, Kind); 10] = [
+const TRACEPOINTS: [(&str, &str, Kind); 11] = [
     ("fork", "sched_process_fork", Kind::Fork),
+    // After the first: it takes what that was not run for.
+    (FORK_AGAIN, "sched_process_fork", Kind::Fork),
     ("exec", "sched_process_exec", Kind::Exec),
     ("exit", "sched_process_exit", Kind::Exit),
     ("reap", "sched_process_free", Kind::Free),
@@ -35,6 +37,9 @@ const TRACEPOINTS: [(&str, &str, Kind); 10] = [
     ("cgroup_attach", "cgroup_attach_task", Kind::CgroupAttach),
     ("oom", "mark_victim", Kind::OomVictim),
 ];
+
+/// The program that reports forks which the kernel did not run the first one for.
+const FORK_AGAIN: &str = "fork_again";
 
 /// Why the program can't run; each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +161,9 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
             }
             Err(error) => Err(format!("{error:#}")),
         };
+        if program == FORK_AGAIN {
+            continue; // the same hook
+        }
         hooks.push(Hook {
             name: tracepoint,
             kind,
@@ -173,16 +181,19 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
     Ok(Loaded { ebpf, hooks })
 }
 
-/// What is lost when a program does not run. Those that put processes under watch lose more than a record.
-pub(super) fn kind_of(program: &str) -> Kind {
-    match program {
-        "fork" | "exec" | "cgroup_attach" => Kind::Watch,
+/// What is lost when a program does not run. Those that put processes under watch lose more than a record; what `fork` is not run for
+/// is lost only where [`FORK_AGAIN`] is not, too.
+pub(super) fn lost_without(program: &str) -> Option<Kind> {
+    let kind = match program {
+        "fork" => return None,
+        FORK_AGAIN | "exec" | "cgroup_attach" => Kind::Watch,
         "found" => Kind::Found,
         _ => TRACEPOINTS
             .iter()
             .find(|(name, ..)| *name == program)
             .map_or(Kind::Namespace, |(_, _, kind)| *kind),
-    }
+    };
+    Some(kind)
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut P>
