@@ -269,6 +269,23 @@ impl Outcome {
             .collect()
     }
 
+    /// The rules that were broken, but for what was said for information only.
+    #[must_use]
+    pub fn accused(&self) -> BTreeSet<&str> {
+        let findings = self.lines.iter().filter(|line| line["type"] == "finding");
+        findings
+            .filter(|finding| finding["severity"] != "info")
+            .filter_map(|finding| finding["rule"].as_str())
+            .collect()
+    }
+
+    /// How many verdicts stayed open.
+    #[must_use]
+    pub fn inconclusive(&self) -> u64 {
+        let count = self.verdicts["inconclusive"].as_u64();
+        count.unwrap_or_default()
+    }
+
     /// The names of the containers whose entrypoints ended, in that order.
     #[must_use]
     pub fn ended(&self) -> Vec<&str> {
