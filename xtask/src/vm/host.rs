@@ -154,12 +154,13 @@ impl Host {
     }
 }
 
-/// Builds what machines with this one's processor run.
+/// Builds what machines with this one's processor run. One at a time: together they would share their dependencies' features, and
+/// the program would be built anew with more than it needs.
 fn build(target: &Path) -> Result<PathBuf> {
-    let mut build = cargo::cargo();
-    build
-        .args(["build", "--release"])
-        .args(PACKAGES.iter().flat_map(|package| ["--package", package]));
-    progress::run("building pause-trace", "vm-build", &mut build)?;
+    for package in PACKAGES {
+        let mut build = cargo::cargo();
+        build.args(["build", "--release", "--package", package]);
+        progress::run(&format!("building {package}"), "vm-build", &mut build)?;
+    }
     Ok(target.join("release"))
 }
