@@ -313,6 +313,15 @@ impl Outcome {
     #[track_caller]
     pub fn assert_healthy<'a>(&self, containers: impl IntoIterator<Item = &'a str>) {
         self.assert_broken([]);
+        self.assert_placed(containers);
+    }
+
+    /// Demands that each of these containers was proven to be in the namespaces that it was to be in.
+    ///
+    /// # Panics
+    /// When it was not.
+    #[track_caller]
+    pub fn assert_placed<'a>(&self, containers: impl IntoIterator<Item = &'a str>) {
         for container in containers {
             for rule in MEMBERSHIP {
                 assert!(
