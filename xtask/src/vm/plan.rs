@@ -162,12 +162,21 @@ pub(crate) const WHOLE: &[Boot] = &[
 ];
 
 /// What a change can be held up by: `cargo xtask vm --fast`, and a step of `cargo xtask test`.
-pub(crate) const FAST: &[Boot] = &[Boot {
-    name: "fast",
-    kernels: &["5.10", "6.1", "newest"],
-    jobs: &[DOCTOR, check("cgroup v2", SOME), fault("own-net", "PT101")],
-    ..PLAIN
-}];
+pub(crate) const FAST: &[Boot] = &[
+    Boot {
+        name: "fast",
+        kernels: &["5.10", "6.1"],
+        jobs: &[DOCTOR, check("cgroup v2", SOME), fault("own-net", "PT101")],
+        ..PLAIN
+    },
+    // On an emulated processor Linux 7.3 leaves out runs of programs that were preempted half-way, and verdicts are inconclusive then.
+    Boot {
+        name: "newest",
+        kernels: &["newest"],
+        jobs: &[DOCTOR],
+        ..PLAIN
+    },
+];
 
 impl Job {
     /// What the guest does, as it reads it: the job's name, the program and its arguments, with tabs between them.
