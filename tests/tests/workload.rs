@@ -145,7 +145,11 @@ fn it_ends_as_it_is_told_to() {
 #[test]
 fn it_needs_nothing_of_its_root_file_system() {
     let root = scratch("workload-root");
-    fs::copy(workload_binary(), root.join("workload")).expect("failed to copy the workload");
+    // By another process: what another test forks meanwhile would have the file open for writing, and nobody could execute it.
+    let copied = Command::new("cp")
+        .args([workload_binary(), root.join("workload")])
+        .status();
+    assert!(copied.is_ok_and(|status| status.success()));
     let mut command = Command::new("/workload");
     command.args(["shell", "/workload", "exit", "7"]);
     let root = std::ffi::CString::new(root.into_os_string().into_encoded_bytes());
