@@ -9,7 +9,7 @@ fn judge(pause: &Path, args: &[&str]) -> (Option<i32>, BTreeSet<String>) {
     let mut command = vec!["check".to_owned(), "--format".to_owned(), "json".to_owned()];
     command.extend(["--pause".to_owned(), pause.to_string_lossy().into_owned()]);
     // Several of these run at once. None of these pauses is only slow: a busy machine may be.
-    command.extend(["--patience", "3"].map(str::to_owned));
+    command.extend(["--patience", "2"].map(str::to_owned));
     command.extend(args.iter().map(|arg| format!("--pause-arg={arg}")));
     let run = run(command);
     let violated = run
