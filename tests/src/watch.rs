@@ -19,9 +19,9 @@ use serde_json::Value;
 
 use crate::{lab::Node, pause_trace};
 
-/// How long a line may take. The longest that the program itself waits are the 10 s after a pod's removal and the 20 s that a
-/// runtime is asked for a sandbox that it does not know; the rest is for a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a line may take. The longest that the program itself waits are the two minutes that a network may stay after its pod's
+/// removal; the rest is for a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(210);
 
 /// The exit code after Ctrl-C.
 const INTERRUPTED: i32 = 130;

@@ -55,13 +55,12 @@ fn pods_are_followed_through_the_failures_of_their_runtime() {
     let order = unlucky.ended().first().is_some_and(|name| *name == "pause");
     unlucky.assert_broken(["PT303"].into_iter().chain(order.then_some("PT309")));
     assert!(unlucky.passed("PT101", "app"), "{unlucky}");
-    let abandoned = watch.verified(abandoned.uid());
-    abandoned.assert_broken(["PT206"]);
 
     lab.kill();
     forget_all(&lab);
     lab.restart();
     watch.await_finding(forgotten.uid(), "PT204");
+    watch.verified(abandoned.uid()).assert_broken(["PT206"]);
     let lines = watch.stop();
     let mut of_it = lines
         .iter()

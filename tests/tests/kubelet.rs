@@ -91,11 +91,10 @@ fn what_a_kubelet_does_is_not_held_against_its_pods() {
         let outcome = watch.verified(uid);
         let starts = outcome.lines().iter();
         let starts = starts.filter(|line| line["event"] == "started" && line["pause"] == true);
-        // Kubelets before 1.22 may start a pod again that they are removing. They kill all of that at once, without asking, and
-        // come to its network a minute later.
+        // Kubelets before 1.22 may start a pod again that they are removing. They kill all of that at once, without asking.
         let may_be_broken = match starts.count() {
             1 => &[][..],
-            _ => &["PT206", "PT303", "PT309"],
+            _ => &["PT303", "PT309"],
         };
         // Nor does containerd ask a container that is being restarted while its sandbox is stopped: that is for information.
         let accused = outcome.accused();

@@ -19,7 +19,7 @@ pub(crate) struct Limits {
     pub(crate) teardown: Ktime,
     /// From a pod's removal to the end of its last process.
     pub(crate) removal: Ktime,
-    /// From the pinning of a network namespace to its having a sandbox.
+    /// From the pinning of a network namespace to its having a sandbox, and from the removal of that sandbox' pod to its going.
     pub(crate) pin: Ktime,
     /// From a container's first exec to its being known.
     pub(crate) identity: Ktime,

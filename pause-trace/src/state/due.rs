@@ -116,8 +116,14 @@ impl State {
                 }
             }
             Deadline::Removal(pod) => {
-                let removed = self.pods.get(&pod).and_then(|pod| pod.removed);
-                if removed.is_some_and(|removed| removed + self.limits.removal <= now) {
+                let Some(removed) = self.pods.get(&pod).and_then(|pod| pod.removed) else {
+                    return;
+                };
+                let last = removed + self.limits.pin;
+                if last > now && self.pins.values().any(|pin| pin.pod.as_ref() == Some(&pod)) {
+                    // A kubelet that did not come to the network at once does with its clean-up, each minute.
+                    self.deadlines.arm(last, Deadline::Removal(pod));
+                } else if removed + self.limits.removal <= now {
                     changes.push(Change::RemovalDue(pod));
                 }
             }

@@ -338,7 +338,14 @@ impl State {
                 sandbox,
             } => self.pinned(now, path, *namespace, sandbox.as_ref()),
             Fact::NamespaceUnpinned { path } => {
-                self.pins.remove(path);
+                let pod = self.pins.remove(path).and_then(|pin| pin.pod);
+                // It was waited for.
+                if let Some(pod) = pod.filter(|pod| {
+                    let pod = self.pods.get(pod);
+                    pod.is_some_and(|pod| pod.removed.is_some())
+                }) {
+                    self.deadlines.arm(now, Deadline::Removal(pod));
+                }
             }
             Fact::Observed(observation) => {
                 if observation.what == Observed::NetworkReady

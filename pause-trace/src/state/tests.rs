@@ -1,6 +1,7 @@
 //! What the state makes of events, told event by event.
 
 mod found;
+mod pins;
 
 use super::*;
 use crate::event::{

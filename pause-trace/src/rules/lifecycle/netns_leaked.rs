@@ -10,8 +10,8 @@ pub(super) const RULE: Rule = Rule {
     doc: "\
 ## What it checks
 Runtimes keep a pod's network namespace by a mount (`/run/netns/cni-…`), so that CNI plugins can work in it before the \
-pause is there and after it has gone. A while after the pod was removed (10 s on a node) the mount must be gone too; and one \
-that was there already, or is made and gets no sandbox within the limit (2 min on a node), belongs to nobody. Namespaces that \
+pause is there and after it has gone. Within the limit (2 min on a node: a kubelet cleans up each minute) after the pod was removed the mount must be gone too; \
+and one that was there already, or is made and gets no sandbox within it, belongs to nobody. Namespaces that \
 `ip netns add` made are not looked at.
 
 ## Why it matters
@@ -23,7 +23,7 @@ Call the CNI plugin's DEL for it, or remove what it holds by hand: `umount` and 
 log for the CNI DEL that failed.
 
 ## Example
-    /run/netns/cni-5f3c2a11 (net 4026532480) is pinned 10.0 s after its pod was removed
+    /run/netns/cni-5f3c2a11 (net 4026532480) is pinned 120.0 s after its pod was removed
 
 ## Source
 containerd/cri#568.
