@@ -47,6 +47,7 @@ fn what_goes_wrong_with_a_pod_is_found() {
             ("leaves_orphans_to_the_pause", leaves_orphans_to_the_pause),
             ("crashes_and_is_restarted", crashes_and_is_restarted),
             ("loses_its_pause", loses_its_pause),
+            ("runs_out_of_memory", runs_out_of_memory),
             ("outlives_its_sandbox", outlives_its_sandbox),
             ("gets_a_namespace_of_its_own", gets_a_namespace_of_its_own),
         ],
@@ -205,6 +206,16 @@ fn loses_its_pause(scene: &Scene, pod: Pod<'_>) {
         "{died}"
     );
     assert_eq!(container.exit_code(), None, "it lives without a pause");
+    container.end();
+    end(scene, pod).assert_broken(["PT202"]);
+}
+
+fn runs_out_of_memory(scene: &Scene, pod: Pod<'_>) {
+    let container = pod.serve("app");
+    pod.lose_pause_to_the_oom_killer();
+    let died = scene.watch.await_finding(pod.uid(), "PT202");
+    let cause = died["observed"]["cause"].as_str().expect("a cause");
+    assert!(cause.contains("OOM"), "{died}");
     container.end();
     end(scene, pod).assert_broken(["PT202"]);
 }

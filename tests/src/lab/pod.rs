@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::PathBuf,
+    process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -14,6 +15,7 @@ use pause_trace_cri::messages::{
 };
 
 use super::{Container, ContainerSpec, Containerd};
+use crate::process;
 
 /// A pod to be.
 #[derive(Clone, Debug)]
@@ -199,6 +201,35 @@ impl<'lab> Pod<'lab> {
         parent.expect("every process has a parent")
     }
 
+    /// Lets the sandbox run out of memory, so that the kernel kills the pause.
+    ///
+    /// # Panics
+    /// When the machine has no memory controller for cgroups.
+    #[track_caller]
+    pub fn lose_pause_to_the_oom_killer(&self) {
+        let pause = self.pause_pid();
+        let handle = process::handle(pause.cast_unsigned()).expect("the pause runs");
+        let (directory, limit) = memory_cgroup(pause);
+        let write = |file: &str, text: &str| {
+            fs::write(file, text).unwrap_or_else(|error| panic!("failed to write {file}: {error}"));
+        };
+        write(&format!("{directory}/{limit}"), "8388608");
+        // Rather than whoever fills the memory, which is not its own, but a file's.
+        write(&format!("/proc/{pause}/oom_score_adj"), "1000");
+        let file = format!("/dev/shm/pause-trace-{}", self.uid());
+        let script = "echo 0 > \"$0/cgroup.procs\" && exec head -c 64M /dev/zero > \"$1\"";
+        let mut writer = Command::new("sh")
+            .args(["-c", script, &directory, &file])
+            .spawn()
+            .expect("sh runs");
+        let ended = process::ends(&handle);
+        // It may have been next.
+        let _ = writer.kill();
+        writer.wait().expect("it is our child");
+        let _ = fs::remove_file(&file);
+        assert!(ended, "the pause outlives its memory");
+    }
+
     /// The directory of the sandbox' bundle, as the machine calls it.
     #[must_use]
     pub fn bundle(&self) -> PathBuf {
@@ -250,4 +281,25 @@ impl<'lab> Pod<'lab> {
 /// Where a pod's containers are below the node's cgroup: as a kubelet has it that was given that as its root.
 fn cgroup(uid: &str) -> String {
     format!("kubepods/besteffort/pod{uid}")
+}
+
+/// The directory of a process' cgroup where memory is limited, and the file for that.
+fn memory_cgroup(pid: i32) -> (String, &'static str) {
+    let file = format!("/proc/{pid}/cgroup");
+    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let of = |line: &str, controllers: &str| {
+        let (_, rest) = line.split_once(':')?;
+        rest.strip_prefix(controllers)?
+            .strip_prefix(':')
+            .map(str::to_owned)
+    };
+    let top = "/sys/fs/cgroup";
+    match text.lines().find_map(|line| of(line, "memory")) {
+        Some(path) => (format!("{top}/memory{path}"), "memory.limit_in_bytes"),
+        None => {
+            let path = text.lines().find_map(|line| of(line, ""));
+            let path = path.expect("every process is in a cgroup");
+            (format!("{top}{path}"), "memory.max")
+        }
+    }
 }
