@@ -366,6 +366,18 @@ pub struct OomVictim {
     pub padding: u32,
 }
 
+/// A watched process, in the table that has them by pid.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watched {
+    /// When it started: a pid is free for another process before the old one's task is freed.
+    pub start_ns: u64,
+    /// Its last exec that was reported (`task_struct.self_exec_id`); 0 for none.
+    pub exec: u32,
+    /// Whether its end was reported.
+    pub exited: u32,
+}
+
 /// Key of the table that bounds how many signals are reported: one cgroup's flood must not hide another's stop.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -410,6 +422,7 @@ const _: () = {
     assert!(size_of::<Cgroup>() == 16 + 16 + CGROUP_PATH_LEN);
     assert!(size_of::<CgroupAttach>() == 16 + 16 + 8 + 40 + 8 + 16);
     assert!(size_of::<OomVictim>() == 24);
+    assert!(size_of::<Watched>() == 16);
     assert!(size_of::<FloodKey>() == 16);
     assert!(size_of::<Flood>() == 40);
 };

@@ -47,6 +47,7 @@ offsets! {
     task_signal: "task_struct.signal",
     task_exit_code: "task_struct.exit_code",
     task_cgroups: "task_struct.cgroups",
+    task_exec: "task_struct.self_exec_id",
     signal_live: "signal_struct.live",
     signal_exit_code: "signal_struct.group_exit_code",
     signal_flags: "signal_struct.flags",

@@ -9,14 +9,13 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, LruHashMap},
 };
-use pause_trace_common::{COMM_LEN, Kind, Namespaces, Task};
+use pause_trace_common::{COMM_LEN, Kind, Namespaces, Task, Watched};
 
 use crate::{emit, task::TaskRef};
 
-/// Watched processes by pid, with when they started: a pid is free for another process before the old one's task is freed.
-/// Preallocated: run-time allocation is refused to tracing programs on older kernels.
+/// Watched processes by pid. Preallocated: run-time allocation is refused to tracing programs on older kernels.
 #[map]
-static WATCHED: HashMap<u32, u64> = HashMap::with_max_entries(32_768, 0);
+static WATCHED: HashMap<u32, Watched> = HashMap::with_max_entries(32_768, 0);
 
 /// Watched cgroups by id. New ones below a watched one are added as they are made.
 #[map]
@@ -46,8 +45,13 @@ pub(crate) fn is_current_watched() -> bool {
 }
 
 pub(crate) fn watch(process: &Task) {
+    let watched = Watched {
+        start_ns: process.start_ns,
+        exec: 0,
+        exited: 0,
+    };
     if WATCHED
-        .insert(process.tgid, process.start_ns, u64::from(BPF_ANY))
+        .insert(process.tgid, watched, u64::from(BPF_ANY))
         .is_err()
     {
         emit::lost(Kind::Watch);
@@ -57,11 +61,39 @@ pub(crate) fn watch(process: &Task) {
 /// Whether this very process is watched, and not one that had its pid before.
 #[inline(always)]
 pub(crate) fn is_watching(process: &Task) -> bool {
-    let Some(start) = WATCHED.get_ptr(process.tgid) else {
+    let Some(watched) = WATCHED.get_ptr(process.tgid) else {
         return false;
     };
-    // SAFETY: a map value stays valid for the program's run; it is written whole.
-    unsafe { *start == process.start_ns }
+    // SAFETY: a map value stays valid for the program's run; its start is written with it.
+    unsafe { (*watched).start_ns == process.start_ns }
+}
+
+/// Whether this exec of the process that runs is not reported yet; now it is.
+#[inline(always)]
+pub(crate) fn is_new_exec(tgid: u32, exec: u32) -> bool {
+    let Some(watched) = WATCHED.get_ptr_mut(tgid) else {
+        return true;
+    };
+    // SAFETY: a map value stays valid for the program's run. A process that executes has one thread, which is this one.
+    unsafe {
+        let is_new = (*watched).exec != exec;
+        (*watched).exec = exec;
+        is_new
+    }
+}
+
+/// Whether the end of the process that runs is not reported yet; now it is.
+#[inline(always)]
+pub(crate) fn is_new_exit(tgid: u32) -> bool {
+    let Some(watched) = WATCHED.get_ptr_mut(tgid) else {
+        return false;
+    };
+    // SAFETY: a map value stays valid for the program's run. Two last threads that end at once may both find it new.
+    unsafe {
+        let is_new = (*watched).exited == 0;
+        (*watched).exited = 1;
+        is_new
+    }
 }
 
 /// Stops watching a process, unless its pid is another's by now.

@@ -248,6 +248,12 @@ impl TaskRef {
         signal.read::<i32>(offset!(signal_live)) <= 0
     }
 
+    /// Counts the programs that the task has executed, and those that it is a copy of. The lower half of it.
+    #[inline(always)]
+    pub(crate) fn exec_id(self) -> u32 {
+        self.0.read(offset!(task_exec))
+    }
+
     /// What wait(2) will report, put together as `wait_task_zombie` does (kernel/exit.c).
     #[inline(always)]
     pub(crate) fn wait_status(self) -> u32 {

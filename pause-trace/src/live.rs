@@ -158,11 +158,7 @@ impl Live {
         }
         loaded.watch(std::process::id()).map_err(refused)?;
         let mut rings = Rings::new(&mut loaded).map_err(refused)?;
-        let sees_namespaces = loaded
-            .hooks
-            .iter()
-            .any(|hook| hook.kind == Kind::Namespace && hook.how.is_ok());
-        let host = probe::self_test(&mut rings, sees_namespaces).await?;
+        let host = probe::self_test(&mut loaded, &mut rings).await?;
         loaded.set_host(&host).map_err(refused)?;
         let readiness = rings.readiness().map_err(|error| refused(error.into()))?;
         let hooks = loaded.hooks.clone();

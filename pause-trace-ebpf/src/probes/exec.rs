@@ -11,6 +11,17 @@ use crate::{
 // match-proto: sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm), since 3.4
 #[btf_tracepoint(function = "sched_process_exec")]
 fn exec(ctx: BtfTracePointContext) -> i32 {
+    report(&ctx)
+}
+
+/// The same, for what the first was not run for (see `probes`).
+#[btf_tracepoint(function = "sched_process_exec")]
+fn exec_again(ctx: BtfTracePointContext) -> i32 {
+    report(&ctx)
+}
+
+#[inline(always)]
+fn report(ctx: &BtfTracePointContext) -> i32 {
     let process = TaskRef::new(ctx.arg::<*const u8>(0));
     let bprm = ctx.arg::<*const u8>(2);
     // The process that executes is the one that runs.
@@ -21,7 +32,10 @@ fn exec(ctx: BtfTracePointContext) -> i32 {
         }
         filter::watch(&process.identity());
     }
-    aya_log_ebpf::debug!(&ctx, "exec {}", process.tgid());
+    if !filter::is_new_exec(process.tgid(), process.exec_id()) {
+        return 0;
+    }
+    aya_log_ebpf::debug!(ctx, "exec {}", process.tgid());
     emit::lifecycle::<Exec>(Kind::Exec, |record, header| {
         let namespaces = process.namespaces();
         filter::remember(&namespaces);

@@ -9,9 +9,23 @@ use crate::{emit, filter, task::TaskRef};
 // Runs once a thread and before the namespaces are dropped (do_exit, kernel/exit.c).
 #[btf_tracepoint(function = "sched_process_exit")]
 fn exit(ctx: BtfTracePointContext) -> i32 {
+    report(&ctx)
+}
+
+/// The same, for what the first was not run for (see `probes`).
+#[btf_tracepoint(function = "sched_process_exit")]
+fn exit_again(ctx: BtfTracePointContext) -> i32 {
+    report(&ctx)
+}
+
+#[inline(always)]
+fn report(ctx: &BtfTracePointContext) -> i32 {
     let thread = TaskRef::new(ctx.arg::<*const u8>(0));
     // The thread that ends is the one that runs.
     if !filter::is_current_watched() || !thread.is_last_thread() {
+        return 0;
+    }
+    if !filter::is_new_exit(thread.tgid()) {
         return 0;
     }
     emit::lifecycle::<Exit>(Kind::Exit, |record, header| {

@@ -1,7 +1,7 @@
 //! `sched_process_fork`: the process tree.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pause_trace_common::{Fork, Kind, Task};
+use pause_trace_common::{Fork, Kind};
 
 use crate::{emit, filter, task::TaskRef};
 
@@ -9,44 +9,34 @@ use crate::{emit, filter, task::TaskRef};
 // Reported after copy_process: the child's namespaces, cgroup and pids are final (kernel/fork.c).
 #[btf_tracepoint(function = "sched_process_fork")]
 fn fork(ctx: BtfTracePointContext) -> i32 {
-    if let Some((parent, child)) = watched(&ctx) {
-        report(parent, child, child.identity());
-    }
-    0
+    report(&ctx)
 }
 
-/// The same, where the kernel left out the first. Where tracepoints may be preempted, a program that another process on this CPU
-/// is half-way through is not run for a second one (bpf_trace_run, kernel/trace/bpf_trace.c), and a fork that nobody heard of is
-/// a process that nobody watches. Whoever is half-way through the first program is not in this one.
+/// The same, for what the first was not run for (see `probes`).
 #[btf_tracepoint(function = "sched_process_fork")]
 fn fork_again(ctx: BtfTracePointContext) -> i32 {
-    let Some((parent, child)) = watched(&ctx) else {
-        return 0;
-    };
-    let process = child.identity();
-    if !filter::is_watching(&process) {
-        report(parent, child, process);
-    }
-    0
+    report(&ctx)
 }
 
-/// Parent and child, where a new process is to be watched.
 #[inline(always)]
-fn watched(ctx: &BtfTracePointContext) -> Option<(TaskRef, TaskRef)> {
+fn report(ctx: &BtfTracePointContext) -> i32 {
     let (parent, child) = (
         TaskRef::new(ctx.arg::<*const u8>(0)),
         TaskRef::new(ctx.arg::<*const u8>(1)),
     );
     // The parent is the process that runs.
     if !filter::is_current_watched() && !filter::is_cloned_into_watched(parent, child) {
-        return None;
+        return 0;
     }
     // Else a thread.
-    child.is_leader().then_some((parent, child))
-}
-
-#[inline(always)]
-fn report(parent: TaskRef, child: TaskRef, process: Task) {
+    if !child.is_leader() {
+        return 0;
+    }
+    let process = child.identity();
+    // It has not run yet: its fork was reported, or it was found at this moment.
+    if filter::is_watching(&process) {
+        return 0;
+    }
     filter::watch(&process);
     emit::lifecycle::<Fork>(Kind::Fork, |record, header| {
         let fork = Fork {
@@ -62,4 +52,5 @@ fn report(parent: TaskRef, child: TaskRef, process: Task) {
         // SAFETY: the reservation is as large as the record.
         unsafe { record.write(fork) };
     });
+    0
 }

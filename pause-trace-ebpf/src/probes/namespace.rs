@@ -1,13 +1,13 @@
 //! setns and unshare, which have no tracepoint of their own.
 //!
-//! Three ways in, and the same record from each: the loader takes fexit where the kernel allows it (no cost to any other
-//! system call), else a kprobe and kretprobe, else the system calls' tracepoints.
+//! Three ways in, and the same record from each: the loader takes fentry and fexit where the kernel allows them (no cost to any
+//! other system call), else a kprobe and kretprobe, else the system calls' tracepoints.
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid,
-    macros::{fexit, kprobe, kretprobe, map, tracepoint},
+    macros::{fentry, fexit, kprobe, kretprobe, map, tracepoint},
     maps::LruHashMap,
-    programs::{FExitContext, ProbeContext, RetProbeContext, TracePointContext},
+    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext, TracePointContext},
 };
 use pause_trace_common::{Kind, NamespaceCall, NamespaceChange};
 
@@ -92,26 +92,50 @@ fn report(call: NamespaceCall, pending: Pending, result: i64) {
 
 // match-proto: long __x64_sys_setns(const struct pt_regs *regs), long __arm64_sys_setns(…), since 4.17
 // The loader names the function: it differs by architecture.
+#[fentry]
+fn setns_fentry(ctx: FEntryContext) -> i32 {
+    let registers = ctx.arg::<*const u8>(0);
+    enter(setns(
+        task::argument(registers, 0),
+        task::argument(registers, 1),
+    ));
+    0
+}
+
 #[fexit]
 fn setns_fexit(ctx: FExitContext) -> i32 {
-    let registers = ctx.arg::<*const u8>(0);
-    let pending = setns(task::argument(registers, 0), task::argument(registers, 1));
-    report(NamespaceCall::Setns, pending, ctx.arg::<i64>(1));
+    leave(NamespaceCall::Setns, ctx.arg::<i64>(1));
+    0
+}
+
+/// The same, for what the first was not run for (see `probes`): the call is still under way then.
+#[fexit]
+fn setns_fexit_again(ctx: FExitContext) -> i32 {
+    leave(NamespaceCall::Setns, ctx.arg::<i64>(1));
     0
 }
 
 // match-proto: int ksys_unshare(unsigned long unshare_flags), since 4.17
-#[fexit]
-fn unshare_fexit(ctx: FExitContext) -> i32 {
-    report(
-        NamespaceCall::Unshare,
-        unshare(ctx.arg(0)),
-        i64::from(ctx.arg::<i32>(1)),
-    );
+#[fentry]
+fn unshare_fentry(ctx: FEntryContext) -> i32 {
+    enter(unshare(ctx.arg(0)));
     0
 }
 
-// match-proto: as setns_fexit
+#[fexit]
+fn unshare_fexit(ctx: FExitContext) -> i32 {
+    leave(NamespaceCall::Unshare, i64::from(ctx.arg::<i32>(1)));
+    0
+}
+
+/// As `setns_fexit_again`.
+#[fexit]
+fn unshare_fexit_again(ctx: FExitContext) -> i32 {
+    leave(NamespaceCall::Unshare, i64::from(ctx.arg::<i32>(1)));
+    0
+}
+
+// match-proto: as setns_fentry
 #[kprobe]
 fn setns_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(registers) = ctx.arg::<*const u8>(0) {
@@ -129,7 +153,7 @@ fn setns_kretprobe(ctx: RetProbeContext) -> u32 {
     0
 }
 
-// match-proto: as unshare_fexit
+// match-proto: as unshare_fentry
 #[kprobe]
 fn unshare_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(flags) = ctx.arg::<u64>(0) {

@@ -5,13 +5,16 @@ use std::{fs::File, path::Path, thread};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{HashMap, MapData},
-    programs::{BtfTracePoint, FExit, Iter, KProbe, ProgramError, TracePoint},
+    programs::{
+        BtfTracePoint, FEntry, FExit, Iter, KProbe, ProgramError, TracePoint,
+        tp_btf::BtfTracePointLinkId,
+    },
 };
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
-use pause_trace_common::{COMM_LEN, Kind};
+use pause_trace_common::{COMM_LEN, Kind, Watched};
 
 use super::{
     btf::{BtfError, Types, VMLINUX},
@@ -22,24 +25,23 @@ use crate::event::Namespaces;
 /// The eBPF object, aligned as the ELF reader wants it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pause-trace-ebpf"));
 
-/// Tracepoints that BTF programs attach to: the program's name, the tracepoint's, what it reports.
-const TRACEPOINTS: [(&str, &str, Kind); 11] = [
-    ("fork", "sched_process_fork", Kind::Fork),
-    // After the first: it takes what that was not run for.
-    (FORK_AGAIN, "sched_process_fork", Kind::Fork),
-    ("exec", "sched_process_exec", Kind::Exec),
-    ("exit", "sched_process_exit", Kind::Exit),
-    ("reap", "sched_process_free", Kind::Free),
-    ("signal_generate", "signal_generate", Kind::SignalGenerate),
-    ("signal_deliver", "signal_deliver", Kind::SignalDeliver),
-    ("cgroup_mkdir", "cgroup_mkdir", Kind::CgroupMkdir),
-    ("cgroup_rmdir", "cgroup_rmdir", Kind::CgroupRmdir),
-    ("cgroup_attach", "cgroup_attach_task", Kind::CgroupAttach),
-    ("oom", "mark_victim", Kind::OomVictim),
+/// Tracepoints that BTF programs attach to: the tracepoint's name, its programs in the order in which they run, what they report.
+const TRACEPOINTS: [(&str, &[&str], Kind); 10] = [
+    ("sched_process_fork", &["fork", "fork_again"], Kind::Fork),
+    ("sched_process_exec", &["exec", "exec_again"], Kind::Exec),
+    ("sched_process_exit", &["exit", "exit_again"], Kind::Exit),
+    ("sched_process_free", &["reap"], Kind::Free),
+    (
+        "signal_generate",
+        &["signal_generate"],
+        Kind::SignalGenerate,
+    ),
+    ("signal_deliver", &["signal_deliver"], Kind::SignalDeliver),
+    ("cgroup_mkdir", &["cgroup_mkdir"], Kind::CgroupMkdir),
+    ("cgroup_rmdir", &["cgroup_rmdir"], Kind::CgroupRmdir),
+    ("cgroup_attach_task", &["cgroup_attach"], Kind::CgroupAttach),
+    ("mark_victim", &["oom"], Kind::OomVictim),
 ];
-
-/// The program that reports forks which the kernel did not run the first one for.
-const FORK_AGAIN: &str = "fork_again";
 
 /// Why the program can't run; each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +68,7 @@ pub(crate) enum LoadError {
 /// How setns and unshare are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum NamespaceHook {
-    /// At the functions' return: no cost to anyone else.
+    /// At the functions' entry and return: no cost to anyone else.
     Fentry,
     /// The same through the breakpoint mechanism.
     Kprobe,
@@ -111,6 +113,8 @@ pub(crate) struct Hook {
 pub(crate) struct Loaded {
     pub(crate) ebpf: Ebpf,
     pub(crate) hooks: Vec<Hook>,
+    /// The programs that are to run second where a tracepoint has two, and run first until they are tested.
+    seconds: Vec<(&'static str, BtfTracePointLinkId)>,
 }
 
 /// Loads and attaches.
@@ -144,10 +148,13 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
         .override_global("AYA_LOG_LEVEL", &level, false)
         .load(OBJECT)
         .map_err(|error| LoadError::Refused(error.into()))?;
-    let mut hooks = Vec::new();
-    for (program, tracepoint, kind) in TRACEPOINTS {
+    let (mut hooks, mut seconds) = (Vec::new(), Vec::new());
+    for (tracepoint, programs, kind) in TRACEPOINTS {
         let how = if types.has_tracepoint(tracepoint) {
-            attach_tracepoint(&mut ebpf, program, tracepoint, &btf).map(|()| "tp_btf")
+            attach_tracepoint(&mut ebpf, programs, tracepoint, &btf).map(|second| {
+                seconds.extend(second);
+                "tp_btf"
+            })
         } else {
             Err(anyhow::anyhow!("this kernel has no such tracepoint"))
         };
@@ -161,9 +168,6 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
             }
             Err(error) => Err(format!("{error:#}")),
         };
-        if program == FORK_AGAIN {
-            continue; // the same hook
-        }
         hooks.push(Hook {
             name: tracepoint,
             kind,
@@ -178,22 +182,32 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
             .map(|()| "iter")
             .map_err(|error| format!("{error:#}")),
     });
-    Ok(Loaded { ebpf, hooks })
+    Ok(Loaded {
+        ebpf,
+        hooks,
+        seconds,
+    })
 }
 
-/// What is lost when a program does not run. Those that put processes under watch lose more than a record; what `fork` is not run for
-/// is lost only where [`FORK_AGAIN`] is not, too.
-pub(super) fn lost_without(program: &str) -> Option<Kind> {
-    let kind = match program {
-        "fork" => return None,
-        FORK_AGAIN | "exec" | "cgroup_attach" => Kind::Watch,
-        "found" => Kind::Found,
-        _ => TRACEPOINTS
-            .iter()
-            .find(|(name, ..)| *name == program)
-            .map_or(Kind::Namespace, |(_, _, kind)| *kind),
-    };
-    Some(kind)
+/// What is lost when a program does not run: more than a record where it puts processes under watch.
+pub(super) fn lost_without(program: &str) -> Kind {
+    if program == "found" {
+        return Kind::Found;
+    }
+    let of = TRACEPOINTS
+        .iter()
+        .find(|(_, programs, _)| programs.contains(&program));
+    match of {
+        Some((_, _, Kind::Fork | Kind::Exec | Kind::CgroupAttach)) => Kind::Watch,
+        Some((_, _, kind)) => *kind,
+        None => Kind::Namespace,
+    }
+}
+
+/// What a program would be called that reports what this one was not run for; `None` where this is such a one.
+pub(super) fn second(program: &str) -> Option<String> {
+    const AGAIN: &str = "_again";
+    (!program.ends_with(AGAIN)).then(|| format!("{program}{AGAIN}"))
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut P>
@@ -206,16 +220,23 @@ where
     Ok(program.try_into()?)
 }
 
+/// Gives what is to run second where there are two programs, which is attached before the other.
 fn attach_tracepoint(
     ebpf: &mut Ebpf,
-    name: &str,
+    programs: &[&'static str],
     tracepoint: &str,
     btf: &Btf,
-) -> anyhow::Result<()> {
-    let program: &mut BtfTracePoint = program(ebpf, name)?;
-    program.load(tracepoint, btf)?;
-    program.attach()?;
-    Ok(())
+) -> anyhow::Result<Option<(&'static str, BtfTracePointLinkId)>> {
+    let mut second = None;
+    for name in programs.iter().rev() {
+        let program: &mut BtfTracePoint = program(ebpf, name)?;
+        program.load(tracepoint, btf)?;
+        let link = program.attach()?;
+        if programs.len() > 1 && second.is_none() {
+            second = Some((*name, link));
+        }
+    }
+    Ok(second)
 }
 
 /// Since Linux 5.8; attached each time that it is read.
@@ -266,11 +287,22 @@ fn setns_symbol() -> &'static str {
 const UNSHARE_SYMBOL: &str = "ksys_unshare";
 
 fn attach_fexit(ebpf: &mut Ebpf, btf: &Btf) -> anyhow::Result<()> {
+    // What sees the call's end comes first: a call whose beginning was not seen is not reported.
     for (name, symbol) in [
         ("setns_fexit", setns_symbol()),
+        ("setns_fexit_again", setns_symbol()),
         ("unshare_fexit", UNSHARE_SYMBOL),
+        ("unshare_fexit_again", UNSHARE_SYMBOL),
     ] {
         let program: &mut FExit = program(ebpf, name)?;
+        program.load(symbol, btf)?;
+        program.attach()?;
+    }
+    for (name, symbol) in [
+        ("setns_fentry", setns_symbol()),
+        ("unshare_fentry", UNSHARE_SYMBOL),
+    ] {
+        let program: &mut FEntry = program(ebpf, name)?;
         program.load(symbol, btf)?;
         program.attach()?;
     }
@@ -310,7 +342,14 @@ fn attach_syscalls(ebpf: &mut Ebpf) -> anyhow::Result<()> {
 /// Undoes what a way that failed half-way has attached.
 fn detach(ebpf: &mut Ebpf, way: NamespaceHook) {
     let names: &[&str] = match way {
-        NamespaceHook::Fentry => &["setns_fexit", "unshare_fexit"],
+        NamespaceHook::Fentry => &[
+            "setns_fentry",
+            "setns_fexit",
+            "setns_fexit_again",
+            "unshare_fentry",
+            "unshare_fexit",
+            "unshare_fexit_again",
+        ],
         NamespaceHook::Kprobe => &[
             "setns_kprobe",
             "setns_kretprobe",
@@ -324,6 +363,7 @@ fn detach(ebpf: &mut Ebpf, way: NamespaceHook) {
     for name in names {
         // Unloading closes the links; a program that was never loaded has nothing to undo.
         match ebpf.program_mut(name) {
+            Some(aya::programs::Program::FEntry(program)) => drop(program.unload()),
             Some(aya::programs::Program::FExit(program)) => drop(program.unload()),
             Some(aya::programs::Program::KProbe(program)) => drop(program.unload()),
             Some(aya::programs::Program::TracePoint(program)) => drop(program.unload()),
@@ -368,10 +408,22 @@ fn in_view_of_tracefs(attach: impl FnOnce() -> anyhow::Result<()> + Send) -> any
 }
 
 impl Loaded {
+    /// Lets each tracepoint's first program run first. Meanwhile there is one, and nothing goes unseen.
+    pub(super) fn put_seconds_behind(&mut self) -> anyhow::Result<()> {
+        for (name, link) in self.seconds.drain(..) {
+            let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?;
+            program.detach(link)?;
+            program.attach()?;
+        }
+        Ok(())
+    }
+
     /// Watches a process and all that descends from it.
     pub(crate) fn watch(&mut self, pid: u32) -> anyhow::Result<()> {
         // Its start matters only for telling when to forget it, which is after this program has ended.
-        self.map::<u32, u64>("WATCHED")?.insert(pid, 0, 0)?;
+        let watched = Plain(Watched::default());
+        self.map::<u32, Plain<Watched>>("WATCHED")?
+            .insert(pid, watched, 0)?;
         Ok(())
     }
 

@@ -3,37 +3,52 @@
 //! A program that is interrupted half-way is not run a second time on the same CPU meanwhile: the kernel leaves that run out and
 //! counts it (`recursion_misses` of bpf_prog_enter_recur and bpf_trace_run, kernel/bpf/trampoline.c and kernel/trace/bpf_trace.c,
 //! told in a program's fdinfo since 5.12). Seen on Linux 7.3 with one emulated CPU: two forks of eighty that nobody heard of, and
-//! so two processes that were not watched. For forks, which are the most and matter most, a second program takes what the first was not
-//! run for (pause-trace-ebpf/src/probes/fork.rs); what that was not run for either is counted here.
+//! so two processes that were not watched. Hooks where that happens have a second program that takes what the first was not run for
+//! (pause-trace-ebpf/src/probes/mod.rs); what that was not run for either is counted here.
 
 use std::{
-    fs,
+    fs, iter,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
 };
 
+use aya::programs::Program;
 use pause_trace_common::Kind;
 
-use super::load::{Loaded, lost_without};
+use super::load::{Loaded, lost_without, second};
 use crate::event::{Event, Fact, Ktime};
 
 /// How often the kernel is asked at most, in ns: it takes a file a program.
 const PERIOD: Ktime = 50_000_000;
 
-/// The programs, and how many of their runs are known to have been left out.
+/// The hooks.
 pub(super) struct Missed {
-    programs: Vec<(Kind, OwnedFd, u64)>,
+    hooks: Vec<Hook>,
     asked: Ktime,
+}
+
+struct Hook {
+    kind: Kind,
+    /// Each reports what those before it were not run for.
+    programs: Vec<OwnedFd>,
+    /// How much is known to have been left out.
+    known: u64,
 }
 
 impl Missed {
     /// Of all programs that are loaded.
     pub(super) fn of(loaded: &Loaded) -> Self {
-        let programs = loaded.ebpf.programs().filter_map(|(name, program)| {
-            let fd = program.fd().ok()?.as_fd().try_clone_to_owned().ok()?;
-            Some((lost_without(name)?, fd, 0))
+        let descriptor = |program: &Program| program.fd().ok()?.as_fd().try_clone_to_owned().ok();
+        let hooks = loaded.ebpf.programs().filter_map(|(name, first)| {
+            let second = loaded.ebpf.program(&second(name)?);
+            let programs = iter::once(first).chain(second).filter_map(descriptor);
+            Some(Hook {
+                kind: lost_without(name),
+                programs: programs.collect(),
+                known: 0,
+            })
         });
         Self {
-            programs: programs.collect(),
+            hooks: hooks.collect(),
             asked: 0,
         }
     }
@@ -44,20 +59,30 @@ impl Missed {
             return;
         }
         self.asked = now;
-        for (kind, program, known) in &mut self.programs {
-            let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
-            let total = fs::read_to_string(path).map_or(0, |text| misses(&text));
-            if total > *known {
+        for hook in &mut self.hooks {
+            let total = hook.left_out();
+            if total > hook.known {
                 events.push(Event {
                     time: now,
                     fact: Fact::Lost {
-                        kind: *kind,
-                        count: total - *known,
+                        kind: hook.kind,
+                        count: total - hook.known,
                     },
                 });
-                *known = total;
+                hook.known = total;
             }
         }
+    }
+}
+
+impl Hook {
+    /// What no program was run for is among what each of them was not run for: at most that much.
+    fn left_out(&self) -> u64 {
+        let misses = |program: &OwnedFd| {
+            let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
+            fs::read_to_string(path).map_or(0, |text| misses(&text))
+        };
+        self.programs.iter().map(misses).min().unwrap_or_default()
     }
 }
 
@@ -82,10 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn a_fork_that_was_left_out_twice_is_a_process_that_is_not_watched() {
-        assert_eq!(lost_without("fork"), None);
-        assert_eq!(lost_without("fork_again"), Some(Kind::Watch));
-        assert_eq!(lost_without("exit"), Some(Kind::Exit));
-        assert_eq!(lost_without("setns_exit"), Some(Kind::Namespace));
+    fn a_fork_that_was_left_out_is_a_process_that_is_not_watched() {
+        assert_eq!(lost_without("fork"), Kind::Watch);
+        assert_eq!(lost_without("exit"), Kind::Exit);
+        assert_eq!(lost_without("signal_generate"), Kind::SignalGenerate);
+        assert_eq!(lost_without("setns_fentry"), Kind::Namespace);
     }
 }

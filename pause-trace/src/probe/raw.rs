@@ -36,6 +36,8 @@ unsafe impl Pod for Plain<record::Offsets> {}
 // SAFETY: as above.
 unsafe impl Pod for Plain<record::Config> {}
 // SAFETY: as above.
+unsafe impl Pod for Plain<record::Watched> {}
+// SAFETY: as above.
 unsafe impl Pod for Plain<record::FloodKey> {}
 // SAFETY: as above.
 unsafe impl Pod for Plain<record::Flood> {}
