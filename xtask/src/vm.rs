@@ -13,7 +13,15 @@ mod matrix;
 mod plan;
 mod qemu;
 
-use std::{env, fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    env, fs,
+    num::NonZero,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -136,38 +144,27 @@ fn check(args: &Args, counts: &mut Counts) -> Result<Matrix> {
     toolchain::ensure()?;
     let host = Host::prepare(&kernels)?;
     let mut matrix = Matrix::default();
+    let mut tasks = Vec::new();
     for kernel in &kernels {
         matrix.begin(kernel.name, kernel.package()?);
-        let patience = args.patience.unwrap_or(match host.acceleration(kernel) {
-            Acceleration::Kvm => 1,
-            Acceleration::Emulation => EMULATED,
-        });
-        for boot in boots.iter().filter(|boot| is_booted(kernel, boot)) {
+    }
+    for boot in boots {
+        let booted = kernels.iter().enumerate();
+        for (row, kernel) in booted.filter(|(_, kernel)| is_booted(kernel, boot)) {
             let jobs = boot.jobs.iter().filter(|job| is_wanted(job.column));
-            let jobs: Vec<_> = jobs.copied().collect();
-            if jobs.is_empty() {
-                continue;
-            }
-            let told = |job: &Job, cell: Cell| {
-                tell(kernel, &job.name(), &cell, counts);
-                matrix.add(job.column, cell);
-            };
-            let lines = jobs.iter().enumerate();
-            let lines = lines.map(|(number, job)| job.line(number, &args.scenarios, patience));
-            let plan: String = [boot.layout.to_owned()]
-                .into_iter()
-                .chain(lines)
-                .map(|line| line + "\n")
-                .collect();
-            run_jobs(&host, kernel, boot, (&jobs, &plan), told);
+            let work = Work::Jobs(boot, jobs.copied().collect());
+            tasks.push(Task { kernel, row, work });
         }
     }
     // What is seen of a lost machine does not depend on its kernel.
     if let Some(kernel) = kernels.last().filter(|_| is_wanted(LOST)) {
         let count = if args.fast { losses::FEW } else { usize::MAX };
-        let cell = losses::lose(&host, kernel, count);
-        tell(kernel, LOST, &cell, counts);
-        matrix.add(LOST, cell);
+        let (row, work) = (kernels.len() - 1, Work::Losses(count));
+        tasks.push(Task { kernel, row, work });
+    }
+    tasks.retain(|task| !matches!(&task.work, Work::Jobs(_, jobs) if jobs.is_empty()));
+    for (row, column, cell) in boot_all(&host, args, &tasks, counts) {
+        matrix.add(row, column, cell);
     }
     if matrix.is_empty() {
         bail!("nothing is called that");
@@ -175,14 +172,90 @@ fn check(args: &Args, counts: &mut Counts) -> Result<Matrix> {
     Ok(matrix)
 }
 
+/// What is done with one kernel.
+struct Task<'a> {
+    kernel: &'a Kernel,
+    /// Of the matrix.
+    row: usize,
+    work: Work,
+}
+
+enum Work {
+    /// Boots one machine.
+    Jobs(&'static Boot, Vec<Job>),
+    /// Boots so many, which are lost.
+    Losses(usize),
+}
+
+/// What one task has come to: by column.
+type Cells = Vec<(&'static str, Cell)>;
+
+/// Boots machines, one for each of the host's processors at a time, and gives their cells in the order of the tasks.
+fn boot_all(
+    host: &Host,
+    args: &Args,
+    tasks: &[Task<'_>],
+    counts: &mut Counts,
+) -> Vec<(usize, &'static str, Cell)> {
+    let left = Mutex::new(tasks.iter().enumerate());
+    let counts = Mutex::new(counts);
+    let done: Mutex<Vec<Cells>> = Mutex::new(tasks.iter().map(|_| Vec::new()).collect());
+    let work = || {
+        loop {
+            let next = locked(&left).next();
+            let Some((number, task)) = next else { break };
+            let told = |column, name: &str, cell: Cell| {
+                tell(task.kernel, name, &cell, &mut locked(&counts));
+                locked(&done)[number].push((column, cell));
+            };
+            match &task.work {
+                Work::Jobs(boot, jobs) => {
+                    let told = |job: &Job, cell| told(job.column, &job.name(), cell);
+                    run_jobs(host, args, task.kernel, boot, jobs, told);
+                }
+                Work::Losses(count) => told(LOST, LOST, losses::lose(host, task.kernel, *count)),
+            }
+        }
+    };
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..at_once.min(tasks.len()) {
+            scope.spawn(work);
+        }
+    });
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let cells = tasks.iter().zip(done).flat_map(|(task, cells)| {
+        let of_row = move |(column, cell)| (task.row, column, cell);
+        cells.into_iter().map(of_row)
+    });
+    cells.collect()
+}
+
+/// What others share, one at a time.
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Boots one machine and gives each job's cell as it comes; those that the machine was lost before, too.
 fn run_jobs(
     host: &Host,
+    args: &Args,
     kernel: &Kernel,
     boot: &Boot,
-    (jobs, plan): (&[Job], &str),
-    mut told: impl FnMut(&Job, Cell),
+    jobs: &[Job],
+    told: impl Fn(&Job, Cell),
 ) {
+    let patience = args.patience.unwrap_or(match host.acceleration(kernel) {
+        Acceleration::Kvm | Acceleration::Counting => 1,
+        Acceleration::Emulation => EMULATED,
+    });
+    let lines = jobs.iter().enumerate();
+    let lines = lines.map(|(number, job)| job.line(number, &args.scenarios, patience));
+    let plan: String = [boot.layout.to_owned()]
+        .into_iter()
+        .chain(lines)
+        .map(|line| line + "\n")
+        .collect();
     let shape = Shape {
         name: boot.name,
         cpus: boot.cpus,
@@ -190,7 +263,7 @@ fn run_jobs(
         patience: PATIENCE,
     };
     let mut left = jobs.iter();
-    let heard = host.boot(kernel, &shape, plan, |ran| {
+    let heard = host.boot(kernel, &shape, &plan, |ran| {
         let job = left
             .next()
             .with_context(|| format!("the machine did more than it was told: {}", ran.name))?;

@@ -79,9 +79,10 @@ impl Host {
 
     /// How machines that boot this kernel are run.
     pub(crate) fn acceleration(&self, kernel: &Kernel) -> Acceleration {
-        match kernel.arch.is_native() {
-            true => self.acceleration,
-            false => Acceleration::Emulation,
+        match self.acceleration {
+            Acceleration::Kvm if kernel.arch.is_native() => Acceleration::Kvm,
+            _ if kernel.is_preemptible => Acceleration::Counting,
+            _ => Acceleration::Emulation,
         }
     }
 

@@ -21,6 +21,9 @@ pub(crate) struct Kernel {
     /// The suite of Debian that it is taken from.
     suite: &'static str,
     pub(crate) arch: Arch,
+    /// Whether it preempts eBPF programs at tracepoints, and runs none of them twice on a CPU then. With the host's clock an emulated
+    /// one takes a third of the time between two ticks for a program, and leaves out many.
+    pub(crate) is_preemptible: bool,
 }
 
 /// From the oldest that pause-trace supports to the newest that Debian builds for a stable release.
@@ -29,26 +32,31 @@ pub(crate) const KERNELS: [Kernel; 5] = [
         name: "5.10",
         suite: "bullseye",
         arch: Arch::X86_64,
+        is_preemptible: false,
     },
     Kernel {
         name: "6.1",
         suite: "bookworm",
         arch: Arch::X86_64,
+        is_preemptible: false,
     },
     Kernel {
         name: "6.12",
         suite: "trixie",
         arch: Arch::X86_64,
+        is_preemptible: false,
     },
     Kernel {
         name: "newest",
         suite: "trixie-backports",
         arch: Arch::X86_64,
+        is_preemptible: true,
     },
     Kernel {
         name: "6.1-arm64",
         suite: "bookworm",
         arch: Arch::Aarch64,
+        is_preemptible: false,
     },
 ];
 

@@ -30,7 +30,7 @@ const OFFSETS: [&str; 6] = [
 ];
 
 impl Matrix {
-    /// What is added from now on is of this kernel.
+    /// The next row is this kernel's.
     pub(crate) fn begin(&mut self, kernel: &str, package: String) {
         self.rows.push(Row {
             kernel: kernel.into(),
@@ -39,8 +39,8 @@ impl Matrix {
         });
     }
 
-    pub(crate) fn add(&mut self, column: &str, cell: Cell) {
-        let Some(row) = self.rows.last_mut() else {
+    pub(crate) fn add(&mut self, row: usize, column: &str, cell: Cell) {
+        let Some(row) = self.rows.get_mut(row) else {
             return;
         };
         match row.cells.iter_mut().find(|(name, _)| name == column) {
@@ -201,7 +201,8 @@ but an initramfs, and writes this file. A cell says how many things came out as 
 
 - *doctor*: what `pause-trace doctor --thorough` looks at. It makes one process call setns and unshare in a known order, sees that
   by fentry, by kprobe and by tracepoint, and demands the same events from each.
-- *cgroup v2*, *cgroup v1*: every scenario of the reference check, with the one version and nothing of the other, on 2 CPUs.
+- *cgroup v2*, *cgroup v1*: the reference check with the one version and nothing of the other, on 2 CPUs; with v2 every scenario on
+  the oldest kernel, the newest and aarch64, and some elsewhere.
 - *kprobe*, *tracepoint*: some of the scenarios, with setns and unshare seen that way instead of by fentry.
 - *faults*: faults that are planted and must be found: a foreign network namespace, a stop signal ignored, a zombie.
 - *1 CPU*, *4 CPUs, lockdown*: some of the scenarios on such a machine; the kernel of the second is locked down
@@ -278,14 +279,16 @@ mod tests {
         let mut matrix = Matrix::default();
         matrix.begin("5.10", "linux-image-5.10 5.10.223-1".into());
         matrix.add(
+            0,
             "faults",
             Cell {
                 release: "5.10.0-32".into(),
                 ..cell(1, 1, &[])
             },
         );
-        matrix.add("faults", cell(1, 1, &[]));
+        matrix.add(0, "faults", cell(1, 1, &[]));
         matrix.add(
+            0,
             "lockdown",
             Cell::lost("the machine has said nothing\nline | `x`"),
         );
@@ -295,8 +298,8 @@ mod tests {
             numbers: [("verifier".to_owned(), verifier.into())].into(),
             ..cell(9, 9, &[])
         };
-        matrix.add("doctor", doctor);
-        matrix.add("faults", cell(2, 3, &["PT401 has found nothing"]));
+        matrix.add(1, "doctor", doctor);
+        matrix.add(1, "faults", cell(2, 3, &["PT401 has found nothing"]));
         matrix
     }
 

@@ -96,54 +96,21 @@ const DOCTOR_WITHOUT_FENTRY: Job = Job {
     },
 };
 
+/// The oldest and the newest.
+const ENDS: &[&str] = &["5.10", "newest"];
+
 const PLAIN: Boot = Boot {
     name: "v2",
-    kernels: &[],
+    kernels: ENDS,
     layout: "v2",
     cpus: 2,
     parameters: "",
     jobs: &[DOCTOR, check("cgroup v2", ALL)],
 };
 
-/// What does not depend much on the kernel is done with the oldest and the newest.
-const ENDS: &[&str] = &["5.10", "newest"];
-
-/// Everything: `cargo xtask vm`.
+/// Everything: `cargo xtask vm`. What takes longest comes first, as several machines run at a time.
 pub(crate) const WHOLE: &[Boot] = &[
     PLAIN,
-    Boot {
-        name: "ways",
-        kernels: ENDS,
-        jobs: &[
-            by("kprobe"),
-            by("tracepoint"),
-            fault("own-net", "PT101"),
-            fault("ignores-term", "PT301"),
-            fault("zombie", "PT401"),
-        ],
-        ..PLAIN
-    },
-    Boot {
-        name: "v1",
-        layout: "v1",
-        jobs: &[check("cgroup v1", ALL)],
-        ..PLAIN
-    },
-    Boot {
-        name: "1-cpu",
-        kernels: ENDS,
-        cpus: 1,
-        jobs: &[check("1 CPU", SOME)],
-        ..PLAIN
-    },
-    Boot {
-        name: "lockdown",
-        kernels: ENDS,
-        cpus: 4,
-        parameters: "lockdown=integrity",
-        jobs: &[check("4 CPUs, lockdown", SOME)],
-        ..PLAIN
-    },
     Boot {
         name: "aarch64",
         kernels: &["6.1-arm64"],
@@ -159,24 +126,52 @@ pub(crate) const WHOLE: &[Boot] = &[
             fault("zombie", "PT401"),
         ],
     },
+    Boot {
+        name: "between",
+        kernels: &["6.1", "6.12"],
+        jobs: &[DOCTOR, check("cgroup v2", SOME)],
+        ..PLAIN
+    },
+    Boot {
+        name: "ways",
+        jobs: &[
+            by("kprobe"),
+            by("tracepoint"),
+            fault("own-net", "PT101"),
+            fault("ignores-term", "PT301"),
+            fault("zombie", "PT401"),
+        ],
+        ..PLAIN
+    },
+    Boot {
+        name: "v1",
+        kernels: &[],
+        layout: "v1",
+        jobs: &[check("cgroup v1", SOME)],
+        ..PLAIN
+    },
+    Boot {
+        name: "1-cpu",
+        cpus: 1,
+        jobs: &[check("1 CPU", SOME)],
+        ..PLAIN
+    },
+    Boot {
+        name: "lockdown",
+        cpus: 4,
+        parameters: "lockdown=integrity",
+        jobs: &[check("4 CPUs, lockdown", SOME)],
+        ..PLAIN
+    },
 ];
 
 /// What a change can be held up by: `cargo xtask vm --fast`, and a step of `cargo xtask test`.
-pub(crate) const FAST: &[Boot] = &[
-    Boot {
-        name: "fast",
-        kernels: &["5.10", "6.1"],
-        jobs: &[DOCTOR, check("cgroup v2", SOME), fault("own-net", "PT101")],
-        ..PLAIN
-    },
-    // On an emulated processor Linux 7.3 leaves out runs of programs that were preempted half-way, and verdicts are inconclusive then.
-    Boot {
-        name: "newest",
-        kernels: &["newest"],
-        jobs: &[DOCTOR],
-        ..PLAIN
-    },
-];
+pub(crate) const FAST: &[Boot] = &[Boot {
+    name: "fast",
+    kernels: &["5.10", "6.1", "newest"],
+    jobs: &[DOCTOR, check("cgroup v2", SOME), fault("own-net", "PT101")],
+    ..PLAIN
+}];
 
 impl Job {
     /// What the guest does, as it reads it: the job's name, the program and its arguments, with tabs between them.
