@@ -6,6 +6,8 @@
 
 mod losses;
 mod mounts;
+mod root;
+mod runtime;
 
 use std::{
     fs::{self, File},
@@ -27,8 +29,10 @@ use nix::{
 };
 
 /// What to do: the cgroup layout (`v1` or `v2`) in the first line, then a check a line: its name, a program and its
-/// arguments, with tabs between them; or, after `!`, how the machine is to be lost.
+/// arguments, with tabs between them. `+containerd` starts one first; after `!` comes how the machine is to be lost.
 const PLAN: &str = "/plan";
+
+const CONTAINERD: &str = "+containerd";
 
 /// The second serial port.
 const RESULTS: &str = if cfg!(target_arch = "aarch64") {
@@ -55,14 +59,21 @@ fn main() -> ExitCode {
 }
 
 fn work() -> Result<()> {
-    mounts::basic()?;
     let plan = fs::read_to_string(PLAN).with_context(|| format!("read {PLAN}"))?;
     let (layout, checks) = plan.split_once('\n').unwrap_or((&plan, ""));
+    if checks.lines().any(|check| check == CONTAINERD) {
+        root::leave_initramfs()?;
+    }
+    mounts::basic()?;
     mounts::cgroups(layout)?;
 
     let mut results = open_results()?;
     let (mut count, mut last_line) = (0, LastLine::Once);
     for check in checks.lines() {
+        if check == CONTAINERD {
+            runtime::start()?;
+            continue;
+        }
         if let Some(how) = check.strip_prefix('!') {
             last_line = losses::lose(how)?;
             continue;

@@ -3,7 +3,7 @@
 //! Nothing is installed: no daemon is enabled, no user made, no file of the machine replaced.
 
 mod kubelet;
-mod places;
+pub(crate) mod places;
 
 use std::{
     fs,

@@ -3,6 +3,7 @@
 //! Each machine boots a kernel with an initramfs and nothing else, does what its plan says, and powers off.
 
 mod arch;
+mod containerd;
 mod guest;
 mod host;
 mod initramfs;
@@ -245,14 +246,18 @@ fn run_jobs(
     jobs: &[Job],
     told: impl Fn(&Job, Cell),
 ) {
-    let patience = args.patience.unwrap_or(match host.acceleration(kernel) {
-        Acceleration::Kvm | Acceleration::Counting => 1,
-        Acceleration::Emulation => EMULATED,
-    });
+    let patience = args
+        .patience
+        .unwrap_or(match host.acceleration(kernel, boot.containerd) {
+            Acceleration::Kvm | Acceleration::Counting => 1,
+            Acceleration::Emulation => EMULATED,
+        });
     let lines = jobs.iter().enumerate();
     let lines = lines.map(|(number, job)| job.line(number, &args.scenarios, patience));
+    let start = boot.containerd.then(|| containerd::START.to_owned());
     let plan: String = [boot.layout.to_owned()]
         .into_iter()
+        .chain(start)
         .chain(lines)
         .map(|line| line + "\n")
         .collect();
@@ -260,6 +265,7 @@ fn run_jobs(
         name: boot.name,
         cpus: boot.cpus,
         parameters: boot.parameters,
+        containerd: boot.containerd,
         patience: PATIENCE,
     };
     let mut left = jobs.iter();

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 use super::{
     arch::Arch,
+    containerd,
     guest::{Ran, Transcript},
     initramfs::Initramfs,
     kernels::Kernel,
@@ -25,12 +26,17 @@ const PROBE: Patience = Patience {
     silence: Duration::from_secs(5),
 };
 
+/// What a machine without a container runtime has; in MiB.
+const MEMORY: u32 = 1024;
+
 /// What a machine looks like from outside.
 pub(crate) struct Shape<'a> {
     pub(crate) name: &'a str,
     pub(crate) cpus: u32,
     /// Kernel parameters.
     pub(crate) parameters: &'a str,
+    /// Is there a container runtime in it?
+    pub(crate) containerd: bool,
     pub(crate) patience: Patience,
 }
 
@@ -77,11 +83,12 @@ impl Host {
         Ok(host)
     }
 
-    /// How machines that boot this kernel are run.
-    pub(crate) fn acceleration(&self, kernel: &Kernel) -> Acceleration {
+    /// How machines that boot this kernel are run, with a container runtime or without.
+    pub(crate) fn acceleration(&self, kernel: &Kernel, containerd: bool) -> Acceleration {
         match self.acceleration {
             Acceleration::Kvm if kernel.arch.is_native() => Acceleration::Kvm,
-            _ if kernel.is_preemptible => Acceleration::Counting,
+            // A slow one's shims and runtimes give each other up after seconds.
+            _ if kernel.is_preemptible || containerd => Acceleration::Counting,
             _ => Acceleration::Emulation,
         }
     }
@@ -96,6 +103,7 @@ impl Host {
             name: "probe",
             cpus: 1,
             parameters: "",
+            containerd: false,
             patience: PROBE,
         };
         self.acceleration = Acceleration::Kvm;
@@ -124,10 +132,14 @@ impl Host {
         let machine = Machine {
             kernel: &kernel.image(),
             arch: kernel.arch,
-            initramfs: &self.archive(&name, kernel.arch, plan)?,
+            initramfs: &self.archive(&name, plan, kernel, shape)?,
+            memory: match shape.containerd {
+                true => containerd::MEMORY,
+                false => MEMORY,
+            },
             cpus: shape.cpus,
             parameters: shape.parameters,
-            acceleration: self.acceleration(kernel),
+            acceleration: self.acceleration(kernel, shape.containerd),
             log: self.directory.join(format!("{name}.log")),
             results: self.directory.join(format!("{name}.json")),
         };
@@ -142,12 +154,21 @@ impl Host {
     }
 
     /// Writes an initramfs with this plan.
-    fn archive(&self, name: &str, arch: Arch, plan: &str) -> Result<PathBuf> {
+    fn archive(
+        &self,
+        name: &str,
+        plan: &str,
+        kernel: &Kernel,
+        shape: &Shape<'_>,
+    ) -> Result<PathBuf> {
         let mut archive = Initramfs::default();
-        let [init, program] = &self.programs[&arch];
+        let [init, program] = &self.programs[&kernel.arch];
         archive.add_program("/init", init)?;
         archive.add_program(PROGRAM, program)?;
         archive.add_file(Path::new("/plan"), plan.as_bytes());
+        if shape.containerd {
+            containerd::add_to(&mut archive, kernel)?;
+        }
         let file = self.directory.join(format!("{name}.cpio"));
         fs::write(&file, archive.finish())
             .with_context(|| format!("failed to write {}", file.display()))?;

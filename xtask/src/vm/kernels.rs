@@ -1,7 +1,7 @@
-//! Kernels as Debian ships them, without installing them: of each package only the image is kept.
+//! Kernels as Debian ships them, without installing them: of each package only the image is kept, and a few modules.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -24,6 +24,9 @@ pub(crate) struct Kernel {
     /// Whether it preempts eBPF programs at tracepoints, and runs none of them twice on a CPU then. With the host's clock an emulated
     /// one takes a third of the time between two ticks for a program, and leaves out many.
     pub(crate) is_preemptible: bool,
+    /// What a container runtime needs of it that is not built in, in the order in which it is loaded: files below its
+    /// modules.
+    modules: &'static [&'static str],
 }
 
 /// From the oldest that pause-trace supports to the newest that Debian builds for a stable release.
@@ -33,30 +36,41 @@ pub(crate) const KERNELS: [Kernel; 5] = [
         suite: "bullseye",
         arch: Arch::X86_64,
         is_preemptible: false,
+        modules: &[],
     },
     Kernel {
         name: "6.1",
         suite: "bookworm",
         arch: Arch::X86_64,
         is_preemptible: false,
+        modules: &[
+            "kernel/net/llc/llc.ko",
+            "kernel/net/802/stp.ko",
+            "kernel/net/bridge/bridge.ko",
+            "kernel/drivers/net/veth.ko",
+            "kernel/fs/overlayfs/overlay.ko",
+        ],
     },
     Kernel {
         name: "6.12",
         suite: "trixie",
         arch: Arch::X86_64,
         is_preemptible: false,
+        modules: &[],
     },
     Kernel {
         name: "newest",
         suite: "trixie-backports",
         arch: Arch::X86_64,
         is_preemptible: true,
+        modules: &[],
     },
     Kernel {
         name: "6.1-arm64",
         suite: "bookworm",
         arch: Arch::Aarch64,
         is_preemptible: false,
+        modules: &[],
     },
 ];
 
@@ -72,6 +86,21 @@ impl Kernel {
         fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))
     }
 
+    /// The modules that were kept of it, in the order in which they are loaded.
+    pub(crate) fn modules(&self) -> impl Iterator<Item = PathBuf> {
+        let directory = self.directory().join("modules");
+        let names = self
+            .modules
+            .iter()
+            .filter_map(|module| Path::new(module).file_name());
+        names.map(move |name| directory.join(name))
+    }
+
+    /// Whether everything that is wanted of it is there: an older checkout may have kept less.
+    fn is_there(&self) -> bool {
+        self.image().exists() && self.modules().all(|module| module.exists())
+    }
+
     fn directory(&self) -> PathBuf {
         root().join(self.name)
     }
@@ -83,7 +112,7 @@ fn root() -> PathBuf {
 
 /// Gets those of `kernels` that are missing. Where none is, no network is needed.
 pub(crate) fn ensure(kernels: &[&Kernel]) -> Result<()> {
-    let is_missing = |kernel: &&&Kernel| !kernel.directory().exists();
+    let is_missing = |kernel: &&&Kernel| !kernel.is_there();
     if !kernels.iter().any(|kernel| is_missing(&kernel)) {
         return Ok(());
     }
@@ -119,7 +148,12 @@ fn bring(kernel: &Kernel, unfinished: &Path) -> Result<()> {
     let version = versions.first().map_or("", |first| first.version.as_str());
     let finished = unfinished.join("finished");
     let place = kernel.directory();
-    fs::create_dir(&finished)
+    if place.exists() {
+        fs::remove_dir_all(&place)
+            .with_context(|| format!("failed to remove {}", place.display()))?;
+    }
+    fs::create_dir_all(finished.join("modules"))
+        .and_then(|()| keep_modules(kernel, &unpacked, &finished.join("modules")))
         .and_then(|()| fs::rename(&image, finished.join("vmlinuz")))
         .and_then(|()| fs::write(finished.join("package"), format!("{package} {version}")))
         .and_then(|()| fs::rename(&finished, &place))
@@ -131,6 +165,17 @@ fn bring(kernel: &Kernel, unfinished: &Path) -> Result<()> {
                 place.display()
             )
         })
+}
+
+/// Keeps the wanted ones of the modules that were unpacked below `root`.
+fn keep_modules(kernel: &Kernel, root: &Path, place: &Path) -> io::Result<()> {
+    for module in kernel.modules {
+        let mut releases = fs::read_dir(root.join("lib/modules"))?;
+        let release = releases.next().ok_or(io::ErrorKind::NotFound)??.path();
+        let name = Path::new(module).file_name().unwrap_or_default();
+        fs::rename(release.join(module), place.join(name))?;
+    }
+    Ok(())
 }
 
 /// The one image below `root`: `boot/vmlinuz-RELEASE`, since 7.1 `usr/lib/modules/RELEASE/vmlinuz`.

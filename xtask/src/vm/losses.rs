@@ -78,6 +78,7 @@ pub(crate) fn lose(host: &Host, kernel: &Kernel, count: usize) -> Cell {
             name: loss.name,
             cpus: 1,
             parameters: "",
+            containerd: false,
             patience: PATIENCE,
         };
         let plan = format!("v2\n{}\n", loss.plan);

@@ -207,6 +207,7 @@ but an initramfs, and writes this file. A cell says how many things came out as 
 - *faults*: faults that are planted and must be found: a foreign network namespace, a stop signal ignored, a zombie.
 - *1 CPU*, *4 CPUs, lockdown*: some of the scenarios on such a machine; the kernel of the second is locked down
   (`lockdown=integrity`).
+- *containerd*: the promises on pods that containerd 2 makes with runc (`pause-trace check --cri`), on pure cgroup v2.
 - *lost*: machines that are lost on purpose, by a panic, by silence and otherwise, which has to be noticed.
 
 ";

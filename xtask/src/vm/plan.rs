@@ -1,6 +1,7 @@
 //! Which machines are booted, and what is done in each.
 
 use super::{
+    containerd,
     guest::Ran,
     judge::{self, Cell},
 };
@@ -19,6 +20,8 @@ pub(crate) struct Boot {
     pub(crate) cpus: u32,
     /// Kernel parameters.
     pub(crate) parameters: &'static str,
+    /// Is there a container runtime in it?
+    pub(crate) containerd: bool,
     pub(crate) jobs: &'static [Job],
 }
 
@@ -37,6 +40,8 @@ pub(crate) enum What {
         /// How setns and unshare are seen; the best way where that is none.
         way: Option<&'static str>,
     },
+    /// The pods of the machine's own runtime keep the same promises.
+    Conformance,
     /// A fault that is planted is found, by this rule and no other.
     Fault {
         name: &'static str,
@@ -105,6 +110,7 @@ const PLAIN: Boot = Boot {
     layout: "v2",
     cpus: 2,
     parameters: "",
+    containerd: false,
     jobs: &[DOCTOR, check("cgroup v2", ALL)],
 };
 
@@ -114,9 +120,6 @@ pub(crate) const WHOLE: &[Boot] = &[
     Boot {
         name: "aarch64",
         kernels: &["6.1-arm64"],
-        layout: "v2",
-        cpus: 2,
-        parameters: "",
         jobs: &[
             DOCTOR_WITHOUT_FENTRY,
             check("cgroup v2", ALL),
@@ -125,6 +128,18 @@ pub(crate) const WHOLE: &[Boot] = &[
             fault("ignores-term", "PT301"),
             fault("zombie", "PT401"),
         ],
+        ..PLAIN
+    },
+    Boot {
+        name: "containerd",
+        kernels: &["6.1"],
+        cpus: 1,
+        containerd: true,
+        jobs: &[Job {
+            column: "containerd",
+            what: What::Conformance,
+        }],
+        ..PLAIN
     },
     Boot {
         name: "between",
@@ -195,6 +210,14 @@ impl Job {
                     words.extend(["--scenario", &names]);
                 }
             }
+            What::Conformance => {
+                words.extend(["check", "--format", "json", "--patience", &patience]);
+                words.extend(["--cri", containerd::SOCKET]);
+                names = asked_for.join(",");
+                if !names.is_empty() {
+                    words.extend(["--scenario", &names]);
+                }
+            }
             What::Fault { name, .. } => {
                 words.extend(["check", "--format", "json", "--patience", &patience]);
                 words.extend(["--inject", name]);
@@ -216,6 +239,7 @@ impl Job {
     pub(crate) fn judge(&self, ran: &Ran) -> Cell {
         match self.what {
             What::Check { way, .. } => judge::check(ran, way),
+            What::Conformance => judge::check(ran, None),
             What::Fault { rule, .. } => judge::fault(ran, rule),
             What::Doctor { lacks } => judge::doctor(ran, lacks),
         }

@@ -33,6 +33,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) arch: Arch,
     pub(crate) kernel: &'a Path,
     pub(crate) initramfs: &'a Path,
+    /// In MiB.
+    pub(crate) memory: u32,
     pub(crate) cpus: u32,
     /// Kernel parameters beside those that every machine has.
     pub(crate) parameters: &'a str,
@@ -128,7 +130,7 @@ fn command(machine: &Machine<'_>) -> Command {
     };
     let mut qemu = Command::new(arch.emulator());
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none"])
-        .args(["-no-reboot", "-m", "1024"])
+        .args(["-no-reboot", "-m", &machine.memory.to_string()])
         .args(cpu)
         .args(clock)
         .args(["-accel", accelerator, "-smp", &machine.cpus.to_string()])

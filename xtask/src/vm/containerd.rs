@@ -1,0 +1,92 @@
+//! A containerd for a machine: the one that the tests start, unpacked in the cache, with runc, a bridge for pods, and the kernel's
+//! modules for those.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::{initramfs::Initramfs, kernels::Kernel};
+use crate::runtimes::{self, places};
+
+/// Where the guest finds it listening.
+pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
+
+/// The line of a plan that starts it.
+pub(crate) const START: &str = "+containerd";
+
+/// What the machine has to hold: the programs come to 100 MiB, and containers run from its memory.
+pub(crate) const MEMORY: u32 = 2048;
+
+/// Of containers and pods: the cgroup driver is cgroupfs, as nobody runs systemd there.
+const CONFIG: &str = "\
+version = 3
+oom_score = 0
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+  sandbox = 'localhost/pause-trace:VERSION'
+[plugins.'io.containerd.cri.v1.runtime']
+  disable_apparmor = true
+  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+    runtime_type = 'io.containerd.runc.v2'
+    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+      BinaryName = '/usr/sbin/runc'
+      SystemdCgroup = false
+  [plugins.'io.containerd.cri.v1.runtime'.cni]
+    bin_dirs = ['/usr/lib/cni']
+    conf_dir = '/etc/cni/net.d'
+[plugins.'io.containerd.grpc.v1.cri']
+  stream_server_address = '127.0.0.1'
+";
+
+const NETWORK: &str = r#"{
+  "cniVersion": "0.4.0", "name": "pods",
+  "plugins": [{
+    "type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
+    "ipam": {
+      "type": "host-local", "dataDir": "/run/cni/addresses",
+      "ranges": [[{"subnet": "10.214.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]
+    }
+  }]
+}
+"#;
+
+/// Puts all of it into a machine's archive.
+pub(crate) fn add_to(archive: &mut Initramfs, kernel: &Kernel) -> Result<()> {
+    runtimes::ensure()?;
+    let containerd = places::directory(places::CONTAINERD_2);
+    for program in ["containerd", "containerd-shim-runc-v2", "ctr"] {
+        let path = format!("/usr/bin/{program}");
+        archive.add_program(&path, &containerd.join(path.trim_start_matches('/')))?;
+    }
+    let oci = places::directory(places::OCI);
+    for path in [
+        "/usr/sbin/runc",
+        "/usr/lib/cni/bridge",
+        "/usr/lib/cni/host-local",
+        "/usr/lib/cni/loopback",
+    ] {
+        archive.add_program(path, &oci.join(path.trim_start_matches('/')))?;
+    }
+    let busybox = places::directory(places::BUSYBOX).join("bin/busybox");
+    archive.add_program("/usr/bin/busybox", &busybox)?;
+
+    let mut order = String::new();
+    for module in kernel.modules() {
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        let content = std::fs::read(&module)
+            .with_context(|| format!("failed to read {}", module.display()))?;
+        archive.add_file(&Path::new("/modules").join(&*name), &content);
+        order += &format!("{name}\n");
+    }
+    // Programs are of this workspace's version, as this one is.
+    let config = CONFIG.replace("VERSION", env!("CARGO_PKG_VERSION"));
+    for (path, text) in [
+        ("/modules/order", &*order),
+        ("/etc/containerd/config.toml", &config),
+        ("/etc/cni/net.d/10-pods.conflist", NETWORK),
+        ("/etc/hosts", "127.0.0.1 localhost\n"),
+        ("/etc/resolv.conf", ""),
+    ] {
+        archive.add_file(Path::new(path), text.as_bytes());
+    }
+    Ok(())
+}
