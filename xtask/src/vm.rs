@@ -141,7 +141,7 @@ fn check(args: &Args, counts: &mut Counts) -> Result<Matrix> {
     };
     let mut kernels = chosen(&args.kernels)?;
     kernels.retain(|kernel| boots.iter().any(|boot| is_booted(kernel, boot)));
-    kernels::ensure(&kernels)?;
+    kernels::ensure(&kernels, boots.iter().any(|boot| boot.containerd))?;
     toolchain::ensure()?;
     let host = Host::prepare(&kernels)?;
     let mut matrix = Matrix::default();

@@ -96,9 +96,9 @@ impl Kernel {
         names.map(move |name| directory.join(name))
     }
 
-    /// Whether everything that is wanted of it is there: an older checkout may have kept less.
-    fn is_there(&self) -> bool {
-        self.image().exists() && self.modules().all(|module| module.exists())
+    /// Whether what is wanted of it is there: an older checkout may have kept less.
+    fn is_there(&self, modules: bool) -> bool {
+        self.image().exists() && (!modules || self.modules().all(|module| module.exists()))
     }
 
     fn directory(&self) -> PathBuf {
@@ -110,9 +110,9 @@ fn root() -> PathBuf {
     cache_dir().join("kernels")
 }
 
-/// Gets those of `kernels` that are missing. Where none is, no network is needed.
-pub(crate) fn ensure(kernels: &[&Kernel]) -> Result<()> {
-    let is_missing = |kernel: &&&Kernel| !kernel.is_there();
+/// Gets those of `kernels` that are missing, or miss their `modules` where these are wanted. Where none is, no network is needed.
+pub(crate) fn ensure(kernels: &[&Kernel], modules: bool) -> Result<()> {
+    let is_missing = |kernel: &&&Kernel| !kernel.is_there(modules);
     if !kernels.iter().any(|kernel| is_missing(&kernel)) {
         return Ok(());
     }
