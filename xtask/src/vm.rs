@@ -42,10 +42,10 @@ pub(crate) struct Args {
     /// Play these scenarios of the reference check, where scenarios are played
     #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',')]
     scenarios: Vec<String>,
-    /// Boot three kernels once each, and do a little of everything: some four minutes
+    /// Boot three kernels once each, and do a little of everything: some three minutes
     #[arg(long)]
     fast: bool,
-    /// How many times longer than on hardware the check waits [default: 1 where the processor is not emulated, else 5]
+    /// How many times longer than on hardware the check waits [default: 1 where the processor is not emulated, else 10]
     #[arg(long, value_name = "N")]
     patience: Option<u32>,
     /// Write the matrix there [default: docs/kernels.md where everything was run, else nowhere]
@@ -249,8 +249,8 @@ fn run_jobs(
     let patience = args
         .patience
         .unwrap_or(match host.acceleration(kernel, boot.containerd) {
-            Acceleration::Kvm | Acceleration::Counting => 1,
-            Acceleration::Emulation => EMULATED,
+            Acceleration::Kvm => 1,
+            Acceleration::Emulation | Acceleration::Counting => EMULATED,
         });
     let lines = jobs.iter().enumerate();
     let lines = lines.map(|(number, job)| job.line(number, &args.scenarios, patience));

@@ -202,7 +202,8 @@ but an initramfs, and writes this file. A cell says how many things came out as 
 - *doctor*: what `pause-trace doctor --thorough` looks at. It makes one process call setns and unshare in a known order, sees that
   by fentry, by kprobe and by tracepoint, and demands the same events from each.
 - *cgroup v2*, *cgroup v1*: the reference check with the one version and nothing of the other, on 2 CPUs; with v2 every scenario on
-  the oldest kernel, the newest and aarch64, and some elsewhere.
+  the oldest kernel and on aarch64, and some elsewhere. (Of every scenario an emulated 7.3 passes 33 of 37: in a storm of 10,000
+  orphans two programs of one hook are preempted at once, exits go by unseen, and verdicts are inconclusive.)
 - *kprobe*, *tracepoint*: some of the scenarios, with setns and unshare seen that way instead of by fentry.
 - *faults*: faults that are planted and must be found: a foreign network namespace, a stop signal ignored, a zombie.
 - *1 CPU*, *4 CPUs, lockdown*: some of the scenarios on such a machine; the kernel of the second is locked down
