@@ -35,7 +35,7 @@ pub(crate) type Scenario = scenario::Scenario<PlayIt>;
 impl From<PlayError> for Said {
     fn from(error: PlayError) -> Self {
         match error {
-            PlayError::Unexpected(why) => Self::Broken(why),
+            PlayError::Unexpected(_) | PlayError::Unfound { .. } => Self::Broken(error.to_string()),
             // What a runtime does not make, or hides from the kernel's hooks, is not proven wrong by that.
             _ => Self::Impossible(error.to_string()),
         }
@@ -53,12 +53,19 @@ pub(crate) async fn play_one(
     let play = Play::new(stage, scenario.name, number);
     let said = (scenario.play)(&play).await;
     let removed = play.remove_all().await;
-    let said = said.and_then(|proof| removed.map(|()| proof));
+    let said = match said.and_then(|proof| removed.map(|()| proof)) {
+        Ok(proof) => Said::Proof(proof),
+        // What it would have found it by may be among what was lost.
+        Err(error @ PlayError::Unfound { .. }) if stage.live.look(|core| !core.lost.is_empty()) => {
+            Said::Impossible(format!("{error}, and records were lost"))
+        }
+        Err(error) => error.into(),
+    };
     let over = Over {
         scenario: scenario.name.to_owned(),
         pods: play.pods(),
         culprit: play.culprit(),
-        said: said.map_or_else(Said::from, Said::Proof),
+        said,
         duration: probe::now().saturating_sub(began),
     };
     let pipeline = &stage.live.pipeline;

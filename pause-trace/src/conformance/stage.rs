@@ -47,6 +47,9 @@ pub(crate) enum PlayError {
     Call(#[from] CallError),
     #[error("the kernel reported nothing of {0}")]
     Silent(String),
+    /// A rule is silent that has to find something.
+    #[error("{rule} has found nothing within {limit:?}")]
+    Unfound { rule: String, limit: Duration },
     /// The pod did something else.
     #[error("{0}")]
     Unexpected(String),
@@ -137,9 +140,11 @@ impl<'a> Play<'a> {
             }
         };
         let limit = self.patience(DEADLINE);
-        let silent =
-            |_| PlayError::Unexpected(format!("{rule} has found nothing within {limit:?}"));
-        tokio::time::timeout(limit, wait).await.map_err(silent)
+        let waited = tokio::time::timeout(limit, wait).await;
+        waited.map_err(|_| PlayError::Unfound {
+            rule: rule.to_owned(),
+            limit,
+        })
     }
 
     /// A pod with its sandbox up.

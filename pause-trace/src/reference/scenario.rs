@@ -45,7 +45,9 @@ pub(crate) async fn play_one(
     let said = match (scenario.play)(&play).await {
         Ok(proof) => Said::Proof(proof),
         // What was waited for may be among what was lost.
-        Err(error @ StageError::Silent(_)) if stage.live.look(|core| !core.lost.is_empty()) => {
+        Err(error @ (StageError::Silent(_) | StageError::Unfound { .. }))
+            if stage.live.look(|core| !core.lost.is_empty()) =>
+        {
             Said::Impossible(format!("{error}, and records were lost"))
         }
         Err(error) => error.into(),

@@ -33,6 +33,9 @@ pub(crate) enum StageError {
     Pod(#[from] PodError),
     #[error("{0}: the kernel reported nothing of it")]
     Silent(String),
+    /// A rule is, that has to find something.
+    #[error("{rule} has found nothing within {limit:?}")]
+    Unfound { rule: String, limit: Duration },
     #[error("{0}")]
     Unexpected(String),
     /// The scenario can't be played here.
@@ -140,9 +143,11 @@ impl<'a> Play<'a> {
             }
         };
         let limit = self.stage.patience.of(DEADLINE);
-        let silent =
-            |_| StageError::Unexpected(format!("{rule} has found nothing within {limit:?}"));
-        tokio::time::timeout(limit, wait).await.map_err(silent)
+        let waited = tokio::time::timeout(limit, wait).await;
+        waited.map_err(|_| StageError::Unfound {
+            rule: rule.to_owned(),
+            limit,
+        })
     }
 
     /// A pod whose pause breaks a promise, with its sandbox up. Its pause is ready, and the one to blame.
