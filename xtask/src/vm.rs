@@ -26,7 +26,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::{cargo, exit::CannotRun, libtest::Counts, toolchain};
+use crate::{cargo, exit::CannotRun, libtest::Counts, runtimes, toolchain};
 use host::{Host, Shape};
 use judge::Cell;
 use kernels::{KERNELS, Kernel};
@@ -164,6 +164,11 @@ fn check(args: &Args, counts: &mut Counts) -> Result<Matrix> {
         tasks.push(Task { kernel, row, work });
     }
     tasks.retain(|task| !matches!(&task.work, Work::Jobs(_, jobs) if jobs.is_empty()));
+    let has_containerd =
+        |task: &Task<'_>| matches!(task.work, Work::Jobs(boot, _) if boot.containerd);
+    if tasks.iter().any(has_containerd) {
+        runtimes::ensure()?;
+    }
     for (row, column, cell) in boot_all(&host, args, &tasks, counts) {
         matrix.add(row, column, cell);
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::{initramfs::Initramfs, kernels::Kernel};
-use crate::runtimes::{self, places};
+use crate::runtimes::places;
 
 /// Where the guest finds it listening.
 pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
@@ -49,9 +49,8 @@ const NETWORK: &str = r#"{
 }
 "#;
 
-/// Puts all of it into a machine's archive.
+/// Puts all of it into a machine's archive. The runtimes are there already.
 pub(crate) fn add_to(archive: &mut Initramfs, kernel: &Kernel) -> Result<()> {
-    runtimes::ensure()?;
     let containerd = places::directory(places::CONTAINERD_2);
     for program in ["containerd", "containerd-shim-runc-v2", "ctr"] {
         let path = format!("/usr/bin/{program}");
