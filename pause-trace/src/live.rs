@@ -3,22 +3,21 @@
 //! One thread. The rings are read when the kernel says that there is something, and a tick is made when the state says
 //! that something is due; at rest nothing runs.
 
-use std::{cell::RefCell, collections::HashMap, io::Read as _, time::Duration};
+mod arrivals;
+
+use std::{cell::RefCell, io::Read as _, time::Duration};
 
 use tokio::sync::{Notify, futures::Notified};
 
+pub(crate) use self::arrivals::Arrival;
+use self::arrivals::Arrivals;
 use crate::{
-    event::{
-        CgroupId, Comm, ContainerId, Event, Fact, Kind, Ktime, Namespaces, PodId, ProcessId, Text,
-    },
-    news::{Happened, News},
+    event::{CgroupId, Comm, Event, Fact, Kind, Ktime, Namespaces, Text},
     node::{identity, procfs},
     pipeline::{Core, Pipeline},
     probe::{self, Hook, LoadError, Loaded, Options, Readiness, Rings},
     record::{Begin, Run},
-    report,
-    state::State,
-    sys,
+    report, sys,
 };
 
 /// How often the counts of a flood of signals are asked for while it lasts.
@@ -33,98 +32,6 @@ pub(crate) struct Live {
     changed: Notify,
     pub(crate) hooks: Vec<Hook>,
     pub(crate) started: Ktime,
-}
-
-/// Something about a container that somebody should look into.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
-    /// The first process is in it.
-    Entered {
-        cgroup: CgroupId,
-        /// `None` for a cgroup that nobody was seen to make.
-        path: Option<Text>,
-        pid: u32,
-    },
-    /// It was made, and is no container's.
-    Nobodys { cgroup: CgroupId },
-    /// It is gone.
-    Removed { cgroup: CgroupId },
-    /// A container's entrypoint runs.
-    Started {
-        pod: PodId,
-        container: ContainerId,
-        process: ProcessId,
-        is_pause: bool,
-    },
-    /// Somebody of the runtime executed under this name.
-    Executed { comm: Comm },
-}
-
-/// Cgroups that may be containers', and what happened to them.
-#[derive(Debug, Default)]
-struct Arrivals {
-    fresh: Vec<Arrival>,
-    /// Made, and empty so far.
-    empty: HashMap<CgroupId, Text>,
-}
-
-impl Arrivals {
-    fn see(&mut self, event: &Event, state: &State) {
-        match &event.fact {
-            Fact::CgroupMade { cgroup, path } => {
-                if identity::of_container(&path.0).is_some() {
-                    self.empty.insert(*cgroup, path.detached());
-                } else if identity::identify(&path.0).is_none() {
-                    self.fresh.push(Arrival::Nobodys { cgroup: *cgroup });
-                }
-            }
-            Fact::CgroupRemoved { cgroup, .. } => {
-                self.empty.remove(cgroup);
-                self.fresh.push(Arrival::Removed { cgroup: *cgroup });
-            }
-            Fact::CgroupAttached {
-                cgroup, process, ..
-            }
-            | Fact::Fork {
-                cgroup, process, ..
-            }
-            | Fact::Found {
-                cgroup, process, ..
-            } => {
-                let path = self.empty.remove(cgroup);
-                let is_attached = matches!(event.fact, Fact::CgroupAttached { .. });
-                if path.is_some() || (is_attached && state.cgroup_path(*cgroup).is_none()) {
-                    self.fresh.push(Arrival::Entered {
-                        cgroup: *cgroup,
-                        path,
-                        pid: process.pid,
-                    });
-                }
-            }
-            // What a runtime itself executes goes by other names, or is no daemon.
-            Fact::Exec { comm, .. } if state.is_runtime_name(*comm) => {
-                self.fresh.push(Arrival::Executed { comm: *comm });
-            }
-            _ => {}
-        }
-    }
-
-    fn hear(&mut self, news: &News) {
-        if let (
-            Some(container),
-            Happened::Started {
-                process, is_pause, ..
-            },
-        ) = (&news.container, &news.what)
-        {
-            self.fresh.push(Arrival::Started {
-                pod: news.pod.clone(),
-                container: container.clone(),
-                process: process.id,
-                is_pause: *is_pause,
-            });
-        }
-    }
 }
 
 /// Hears of each event, in order, before it is judged.
@@ -208,14 +115,14 @@ impl Live {
         }
     }
 
-    /// Watches the node's runtimes by their names, these cgroups, and all that is in them; from now
+    /// Watches the node's runtimes by their names, the cgroups that `walk` finds, and all that is in them; from now
     /// on [`Live::arrivals`] tells of cgroups that come and go.
     ///
     /// The hooks are attached already: what begins meanwhile is reported by them, and what began before is found now.
     pub(crate) fn follow(
         &self,
         names: &[Comm],
-        cgroups: impl Iterator<Item = (CgroupId, Text)>,
+        walk: impl Fn() -> anyhow::Result<Vec<(CgroupId, Text)>>,
     ) -> anyhow::Result<()> {
         /// Children whose pid is lower than their parent's are found by the next reading. A chain of more than a few of
         /// them, each between two wraps of the pids, is no runtime's.
@@ -227,13 +134,16 @@ impl Live {
         kernel.loaded.watch_names(&raw)?;
         let names = names.to_vec();
         kernel.take_in(Some(Fact::RuntimeNames { names }), &self.pipeline)?;
-        for (cgroup, path) in cgroups {
-            kernel.loaded.watch_cgroup(cgroup)?;
-            kernel.take_in(Some(Fact::CgroupMade { cgroup, path }), &self.pipeline)?;
-        }
         let count = |core: &Core| core.events_by_kind.get(&Kind::Found).copied().unwrap_or(0);
         let mut found = 0;
         for _ in 0..READINGS {
+            // A runtime's cgroups are reported from when it is found: those it made since the last walk are seen by the next.
+            for (cgroup, path) in walk()? {
+                if self.look(|core| core.state.cgroup_path(cgroup).is_none()) {
+                    kernel.loaded.watch_cgroup(cgroup)?;
+                    kernel.take_in(Some(Fact::CgroupMade { cgroup, path }), &self.pipeline)?;
+                }
+            }
             kernel.loaded.iterator()?.read_to_end(&mut Vec::new())?;
             kernel.take_in(None, &self.pipeline)?;
             let now_found = self.look(count);
@@ -241,6 +151,9 @@ impl Live {
                 break;
             }
             found = now_found;
+        }
+        if let Some(arrivals) = &mut kernel.arrivals {
+            self.look(|core| arrivals.settle(&core.state));
         }
         Ok(())
     }
@@ -255,13 +168,25 @@ impl Live {
         self.kernel.borrow_mut().loaded.watch_cgroup(cgroup)
     }
 
+    /// Takes in the path of a cgroup that nobody was seen to make, and into which somebody was put. One that is a container's
+    /// is watched from now on.
+    pub(crate) fn take_up(&self, cgroup: CgroupId, path: &Text) -> anyhow::Result<()> {
+        if identity::of_container(&path.0).is_some() {
+            self.watch_cgroup(cgroup)?;
+        }
+        let path = path.clone();
+        self.inject(Fact::CgroupMade { cgroup, path });
+        if let Some(arrivals) = &mut self.kernel.borrow_mut().arrivals {
+            arrivals.told(cgroup);
+        }
+        Ok(())
+    }
+
     /// What happened to containers' cgroups since the last call.
     pub(crate) fn take_arrivals(&self) -> Vec<Arrival> {
         let mut kernel = self.kernel.borrow_mut();
         let arrivals = kernel.arrivals.as_mut();
-        arrivals
-            .map(|arrivals| std::mem::take(&mut arrivals.fresh))
-            .unwrap_or_default()
+        arrivals.map(Arrivals::take).unwrap_or_default()
     }
 
     /// The same, once something has.

@@ -12,7 +12,10 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
     unistd::Pid,
 };
 use serde_json::Value;
@@ -69,14 +72,21 @@ impl Watch {
     #[must_use]
     #[track_caller]
     pub fn start_with<A: AsRef<OsStr>>(node: &Node, args: impl IntoIterator<Item = A>) -> Self {
-        let mut child = node.spawn(
-            Command::new(pause_trace())
-                .args(["watch", "--format", "json"])
-                .args(args)
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped()),
-        );
+        Self::of(node.spawn(command().args(args)))
+    }
+
+    /// The same outside of every lab's node, where nothing is at the usual places.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    #[track_caller]
+    pub fn start_outside() -> Self {
+        Self::of(command().spawn().expect("it starts"))
+    }
+
+    #[track_caller]
+    fn of(mut child: Child) -> Self {
         let heard = Arc::new(Heard::default());
         let output = child.stdout.take().expect("it is a pipe");
         let mut errors = child.stderr.take().expect("it is a pipe");
@@ -187,6 +197,21 @@ impl Watch {
         }
     }
 
+    /// Holds it up while something happens, as a starved machine does.
+    ///
+    /// # Panics
+    /// When it can't be stopped.
+    #[track_caller]
+    pub fn held_up<T>(&self, happen: impl FnOnce() -> T) -> T {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        kill(pid, Signal::SIGSTOP).expect("it has not been reaped");
+        let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).expect("it is our child");
+        assert_eq!(stopped, WaitStatus::Stopped(pid, Signal::SIGSTOP));
+        let happened = happen();
+        kill(pid, Signal::SIGCONT).expect("it has not been reaped");
+        happened
+    }
+
     /// Ends it as Ctrl-C does, and gives all that it has written.
     ///
     /// # Panics
@@ -222,6 +247,16 @@ impl Watch {
         drop(state);
         Arc::clone(&self.heard)
     }
+}
+
+fn command() -> Command {
+    let mut command = Command::new(pause_trace());
+    command
+        .args(["watch", "--format", "json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }
 
 impl Drop for Watch {

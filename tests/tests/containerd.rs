@@ -64,3 +64,22 @@ fn pods_of_containerd_1_are_verified_whatever_they_share() {
 fn pods_of_containerd_2_are_verified_whatever_they_share() {
     verifies_every_kind_of_pod(Version::V2);
 }
+
+/// What puts a container's first process into its cgroup has ended long before anybody looks, and this containerd listens
+/// where only its shim says.
+#[test]
+fn a_pod_that_starts_while_its_verifier_is_held_up_is_verified() {
+    let lab = Containerd::start(Version::V1);
+    lab.import(&image::workload());
+    let watch = Watch::start_outside();
+    let pod = watch.held_up(|| lab.pod("held-up").run());
+    let app = watch.held_up(|| pod.serve("app"));
+    // It reads what it is told of a container in its bundle, which goes with it.
+    watch.await_container(app.id(), "started");
+    app.stop(GRACE);
+    app.remove();
+    let uid = pod.uid().to_owned();
+    pod.remove();
+    watch.verified(&uid).assert_healthy(["app"]);
+    watch.stop();
+}

@@ -31,11 +31,16 @@ pub(super) enum Unread {
 }
 
 impl Bundles {
-    /// Reads the bundle of a container, of which `pid` is a process: where its shim says that it is, else beside known ones.
-    pub(super) async fn read(&mut self, identity: &Identity, pid: u32) -> Result<Read, Unread> {
+    /// Reads the bundle of a container, of which the first of `pids` is a process, and the others were above it: where its
+    /// shim says that it is, else beside known ones.
+    pub(super) async fn read(
+        &mut self,
+        identity: &Identity,
+        pids: Vec<u32>,
+    ) -> Result<Read, Unread> {
         let reading = tokio::task::spawn_blocking({
             let (identity, known) = (identity.clone(), self.0.clone());
-            move || read::bundle(&identity, pid, &known)
+            move || read::bundle(&identity, &pids, &known)
         });
         let Ok(Ok(read)) = tokio::time::timeout(LONGEST, reading).await else {
             let container = identity.container.clone();

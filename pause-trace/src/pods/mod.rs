@@ -118,12 +118,12 @@ impl<'a> Follower<'a> {
         socket: Option<Socket>,
     ) -> Result<Self> {
         let hierarchy = layout.watched();
-        let cgroups = tree::walk(hierarchy)?.into_iter();
         let names: Vec<_> = NAMES.iter().map(|name| Comm::new(name)).collect();
-        live.follow(
-            &names,
-            cgroups.filter(|(_, path)| tree::is_of_pods(&path.0)),
-        )?;
+        live.follow(&names, || {
+            let mut cgroups = tree::walk(hierarchy)?;
+            cgroups.retain(|(_, path)| tree::is_of_pods(&path.0));
+            Ok(cgroups)
+        })?;
         let mut pins = Pins::new().context("failed to watch the pinned network namespaces")?;
         for path in pins.watch(Path::new(pins::USUAL)) {
             if let Some(fact) = pins::pinned(&path, None) {
@@ -201,9 +201,13 @@ impl<'a> Follower<'a> {
 
     async fn take(&mut self, arrival: Arrival) -> Result<()> {
         match arrival {
-            Arrival::Entered { cgroup, path, pid } => {
-                if let Some(path) = path.or_else(|| self.learn_path(cgroup, pid)) {
-                    self.entered(cgroup, path, pid).await?;
+            Arrival::Entered { cgroup, path, pids } => {
+                let path = match path {
+                    Some(path) => Some(path),
+                    None => self.learn_path(cgroup, &pids)?,
+                };
+                if let Some(path) = path {
+                    self.entered(cgroup, path, pids).await?;
                 }
             }
             Arrival::Nobodys { cgroup } => self.live.inject(Fact::NotInPod { cgroup }),
@@ -229,28 +233,29 @@ impl<'a> Follower<'a> {
     }
 
     /// The path of a cgroup that was made by somebody who is not watched, as systemd makes those of its driver.
-    fn learn_path(&self, cgroup: CgroupId, pid: u32) -> Option<Text> {
-        let path = tree::path_of(self.hierarchy, pid)?;
-        self.live.inject(Fact::CgroupMade {
-            cgroup,
-            path: path.clone(),
-        });
-        Some(path)
+    fn learn_path(&self, cgroup: CgroupId, pids: &[u32]) -> Result<Option<Text>> {
+        let pid = pids.first().copied().unwrap_or_default();
+        let Some(path) = tree::path_of_cgroup(self.hierarchy, cgroup, pid) else {
+            return Ok(None);
+        };
+        self.live.take_up(cgroup, &path)?;
+        Ok(Some(path))
     }
 
     /// A container's first process is there: its bundle says what was asked for, and its runtime who did.
-    async fn entered(&mut self, cgroup: CgroupId, path: Text, pid: u32) -> Result<()> {
+    async fn entered(&mut self, cgroup: CgroupId, path: Text, pids: Vec<u32>) -> Result<()> {
         let Some(identity) = identity::of_container(&path.0) else {
             return Ok(());
         };
         self.present.insert(cgroup);
+        let pid = pids.first().copied().unwrap_or_default();
         let mut socket = None;
         // One that can't be read is told of by the runtime, or by nobody: PT903 says so.
         if let Ok(Read {
             bundle,
             location,
             pinned,
-        }) = self.bundles.read(&identity, pid).await
+        }) = self.bundles.read(&identity, pids).await
         {
             socket = location.socket;
             if let Some(pinned) = pinned {
@@ -375,7 +380,7 @@ impl<'a> Follower<'a> {
             Answer::Unknown => question.again(),
             Answer::Unavailable { again, .. } => question.is_worth_it().then_some(again),
         };
-        // Also one whose bundle could not be read: whom the first process had above it may be gone before it is looked at.
+        // Also one whose bundle could not be read: it may lie where only another mount namespace shows it.
         let is_there = self.present.contains(&question.cgroup);
         match again {
             Some(after) if is_there => self.ask(question.next(), after),

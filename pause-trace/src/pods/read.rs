@@ -31,14 +31,15 @@ pub(super) struct Pinned {
     pub(super) namespaces: Namespaces,
 }
 
-/// Reads the bundle of a container, of which `pid` is a process: where its shim says that it is, else beside known ones.
+/// Reads the bundle of a container, of which the first of `pids` is a process, and the others were above it: where its shim
+/// says that it is, else beside known ones.
 pub(super) fn bundle(
     identity: &Identity,
-    pid: u32,
+    pids: &[u32],
     known: &[Location],
 ) -> Result<Read, BundleError> {
     let id = &identity.container;
-    let location = bundle::find::find(identity, pid, Path::new("/proc"), Path::new("/"))
+    let location = bundle::find::find(identity, pids, Path::new("/proc"), Path::new("/"))
         .or_else(|error| known.iter().find_map(|known| known.beside(id)).ok_or(error))?;
     let bundle = bundle::read(&location)?;
     Ok(Read {

@@ -70,7 +70,7 @@ pub(crate) async fn look(hierarchies: &Hierarchies, socket: Option<Socket>) -> R
         let cgroup = container.groups.first().map_or(0, |group| group.id);
         let pid = view::oldest(container).map_or(0, |oldest| oldest.pid);
         let mut socket = None;
-        match bundles.read(identity, pid).await {
+        match bundles.read(identity, vec![pid]).await {
             Ok(Read {
                 bundle,
                 location,

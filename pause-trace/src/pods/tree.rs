@@ -58,6 +58,20 @@ pub(super) fn above(hierarchy: &Hierarchy, path: &Text) -> Option<CgroupId> {
     Some(fs::metadata(hierarchy.directory(above)?).ok()?.ino())
 }
 
+/// The path of a cgroup, which `pid` was put into: that has often ended, or gone elsewhere, and then the cgroup is looked for.
+pub(super) fn path_of_cgroup(hierarchy: &Hierarchy, cgroup: CgroupId, pid: u32) -> Option<Text> {
+    let is_it = |path: &Text| {
+        let directory = str::from_utf8(&path.0).map(|path| hierarchy.directory(path));
+        let about = directory.ok().flatten().map(fs::metadata);
+        about.is_some_and(|about| about.is_ok_and(|about| about.ino() == cgroup))
+    };
+    path_of(hierarchy, pid).filter(is_it).or_else(|| {
+        let cgroups = walk(hierarchy).ok()?;
+        let found = cgroups.into_iter().find(|(id, _)| *id == cgroup);
+        found.map(|(_, path)| path)
+    })
+}
+
 /// The path of the cgroup that a process is in.
 pub(super) fn path_of(hierarchy: &Hierarchy, pid: u32) -> Option<Text> {
     let memberships = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;

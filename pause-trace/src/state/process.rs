@@ -248,6 +248,14 @@ impl Processes {
         self.by_pid.get(&pid).and_then(|id| self.by_id.get(id))
     }
 
+    /// The pids of a process and of those above it, as far as they are known, nearest first.
+    pub(crate) fn lineage(&self, id: ProcessId) -> impl Iterator<Item = u32> {
+        let parent = |id: &ProcessId| self.get(*id).map(|process| process.parent);
+        let line = std::iter::successors(Some(id), parent).map(|id| id.pid);
+        // Nobody knows who forked the first that is known.
+        line.take_while(|pid| *pid > 0)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Process> {
         self.by_id.values()
     }

@@ -54,7 +54,8 @@ const USUAL: [(Manager, [&str; 3]); 8] = [
     ),
 ];
 
-/// Finds the bundle of a container, of which `pid` is a process. `proc` and `root` are `/proc` and `/`.
+/// Finds the bundle of a container, of which the first of `pids` is a process, and the others were above it. `proc` and
+/// `root` are `/proc` and `/`.
 ///
 /// The shim or conmon is an ancestor of each of the container's processes, but for those that `runc exec` left behind. One
 /// shim serves a whole pod, and the bundles of its containers are beside each other. Only an ancestor outside the
@@ -64,18 +65,20 @@ const USUAL: [(Manager, [&str; 3]); 8] = [
 /// When there is no such ancestor, nor a bundle in one of the usual places.
 pub(crate) fn find(
     identity: &Identity,
-    pid: u32,
+    pids: &[u32],
     proc: &Path,
     root: &Path,
 ) -> Result<Location, BundleError> {
     let id = &*identity.container;
-    ancestors(pid, proc)
+    // One that has ended has none above it any more; who was above it has.
+    pids.iter()
+        .flat_map(|pid| line(*pid, proc))
         .filter(|ancestor| is_outside(&proc.join(ancestor.to_string()), identity))
         .find_map(|ancestor| of_ancestor(&proc.join(ancestor.to_string()), id))
         .or_else(|| usual(id, root))
         .ok_or_else(|| BundleError::NotFound {
             container: identity.container.clone(),
-            pid,
+            pid: pids.first().copied().unwrap_or_default(),
         })
 }
 
@@ -104,8 +107,8 @@ impl Location {
     }
 }
 
-/// The pids above, nearest first.
-fn ancestors(pid: u32, proc: &Path) -> impl Iterator<Item = u32> {
+/// The process itself and those above it, nearest first.
+fn line(pid: u32, proc: &Path) -> impl Iterator<Item = u32> {
     let parent = move |pid: &u32| {
         let stat = file::read(&proc.join(pid.to_string()).join("stat"), LONGEST_FILE).ok()?;
         // Counted from behind the name, which may hold anything: state, ppid.
@@ -113,9 +116,7 @@ fn ancestors(pid: u32, proc: &Path) -> impl Iterator<Item = u32> {
         let mut fields = str::from_utf8(&stat[behind..]).ok()?.split_whitespace();
         fields.nth(1)?.parse().ok().filter(|parent| *parent > 0)
     };
-    std::iter::successors(Some(pid), parent)
-        .skip(1)
-        .take(MOST_ANCESTORS)
+    std::iter::successors(Some(pid), parent).take(MOST_ANCESTORS)
 }
 
 /// Whether a process belongs to the node, or to the container that plays it, as far as each hierarchy shows.

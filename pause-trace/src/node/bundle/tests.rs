@@ -58,7 +58,7 @@ impl Scratch {
     }
 
     fn find(&self, identity: &Identity, pid: u32) -> Result<Location, BundleError> {
-        find(identity, pid, &self.0.join("proc"), &self.0.join("root"))
+        find(identity, &[pid], &self.0.join("proc"), &self.0.join("root"))
     }
 
     fn at(&self, directory: &str) -> Location {
@@ -99,6 +99,19 @@ fn a_containers_bundle_is_beside_its_shims() {
     assert_eq!(found.manager, Manager::Containerd);
     assert_eq!(found.directory, scratch.0.join("state").join(OTHER));
     assert_eq!(read(&found).expect("it is a bundle").init, Some(20));
+}
+
+#[test]
+fn a_process_that_has_ended_is_found_by_those_that_were_above_it() {
+    let scratch = Scratch::new("ended");
+    scratch.write(&format!("state/{ID}/config.json"), "{}");
+    scratch.shim(10, &format!("state/{ID}"));
+    let path = cgroup(ID);
+    let (identity, _) = identify(path.as_bytes()).expect("it is a container's");
+    let (proc, root) = (scratch.0.join("proc"), scratch.0.join("root"));
+    assert!(find(&identity, &[21], &proc, &root).is_err());
+    let found = find(&identity, &[21, 20, 10], &proc, &root).expect("the shim is there");
+    assert_eq!(found.directory, scratch.0.join("state").join(ID));
 }
 
 #[test]
