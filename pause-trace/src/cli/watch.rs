@@ -145,14 +145,7 @@ pub(super) async fn watch(
         () = &mut interrupted => return Ok((End::Interrupted, None)),
     };
     let mut teller = Teller::new(&node.pods.wanted);
-    let told = match node.comes_second {
-        false => console.hello(&session::hello(&live)),
-        true => Ok(()),
-    };
-    let end = match told.and_then(|()| console.flush()) {
-        Ok(()) => follow(&live, &layout, node, &mut teller, console, interrupted).await?,
-        Err(failed) => End::from_failed(failed)?,
-    };
+    let end = follow(&live, &layout, node, &mut teller, console, interrupted).await?;
     let times = session::end(&live, end);
     let (end, summary) = teller.end(&live.pipeline, console, times, end)?;
     Ok((end, Some(summary)))
@@ -175,6 +168,14 @@ async fn follow(
     } = node;
     let mut follower = Follower::start(live, layout, runtime.cri.clone())
         .context("failed to look at the node's pods")?;
+    // Whoever waits for this may start a pod now: it is seen from its beginning.
+    let told = match comes_second {
+        false => console.hello(&session::hello(live)),
+        true => Ok(()),
+    };
+    if let Err(failed) = told.and_then(|()| console.flush()) {
+        return Ok(End::from_failed(failed)?);
+    }
     let settled = follower.settled();
     let is_over = *comes_second && pods.duration.is_none() && !follower.sees_runtime();
     if is_over {
