@@ -4,13 +4,32 @@ use std::{collections::BTreeSet, path::Path};
 
 use pause_trace_tests::{c_pause, pause_binary, run};
 
-/// The error-level rules that a pause violates, with the exit code.
-fn judge(pause: &Path, args: &[&str]) -> (Option<i32>, BTreeSet<String>) {
+/// Scenarios that try the pause itself, for pauses that make each pod wait until it is killed: with every scenario that is two
+/// minutes.
+const TRYING: [&str; 11] = [
+    "pod-plain",
+    "pod-shared-pid",
+    "pause-outlives",
+    "nothing-remains",
+    "pause-kill-takes-all",
+    "pause-sigterm",
+    "pause-sigint",
+    "pause-sigkill",
+    "pause-sturdy",
+    "orphans-of-container",
+    "pause-cost",
+];
+
+/// The error-level rules that a pause violates, with the exit code. `scenarios`: every one if none is named.
+fn judge(pause: &Path, args: &[&str], scenarios: &[&str]) -> (Option<i32>, BTreeSet<String>) {
     let mut command = vec!["check".to_owned(), "--format".to_owned(), "json".to_owned()];
     command.extend(["--pause".to_owned(), pause.to_string_lossy().into_owned()]);
     // Several of these run at once. None of these pauses is only slow: a busy machine may be.
     command.extend(["--patience", "2"].map(str::to_owned));
     command.extend(args.iter().map(|arg| format!("--pause-arg={arg}")));
+    for scenario in scenarios {
+        command.extend(["--scenario", scenario].map(str::to_owned));
+    }
     let run = run(command);
     let violated = run
         .of_type("finding")
@@ -23,7 +42,12 @@ fn judge(pause: &Path, args: &[&str]) -> (Option<i32>, BTreeSet<String>) {
 
 #[track_caller]
 fn assert_violates(pause: &Path, expected: &[&str]) {
-    let (code, violated) = judge(pause, &[]);
+    assert_violates_in(&[], pause, expected);
+}
+
+#[track_caller]
+fn assert_violates_in(scenarios: &[&str], pause: &Path, expected: &[&str]) {
+    let (code, violated) = judge(pause, &[], scenarios);
     let expected: BTreeSet<String> = expected.iter().map(|rule| (*rule).to_owned()).collect();
     assert_eq!(violated, expected, "{}", pause.display());
     assert_eq!(
@@ -48,17 +72,17 @@ fn a_correct_pause_in_c_passes() {
 fn catatonit_passes() {
     let catatonit = Path::new("/usr/bin/catatonit");
     assert!(catatonit.exists(), "`cargo xtask test` installs catatonit");
-    assert_eq!(judge(catatonit, &["-P"]), (Some(0), BTreeSet::new()));
+    assert_eq!(judge(catatonit, &["-P"], &[]), (Some(0), BTreeSet::new()));
 }
 
 #[test]
 fn a_pause_without_a_sigchld_handler_leaves_zombies() {
-    assert_violates(&c_pause("no_sigchld"), &["PT402"]);
+    assert_violates_in(&TRYING, &c_pause("no_sigchld"), &["PT402"]);
 }
 
 #[test]
 fn a_pause_that_blocks_sigterm_does_not_stop() {
-    assert_violates(&c_pause("blocks_sigterm"), &["PT306"]);
+    assert_violates_in(&TRYING, &c_pause("blocks_sigterm"), &["PT306"]);
 }
 
 #[test]
@@ -68,14 +92,14 @@ fn a_pause_that_exits_with_1_does_not_stop_cleanly() {
 
 #[test]
 fn a_pause_that_exits_on_any_signal_is_fragile() {
-    let (code, violated) = judge(&c_pause("exits_on_first_signal"), &[]);
+    let (code, violated) = judge(&c_pause("exits_on_first_signal"), &[], &[]);
     assert_eq!(code, Some(1));
     assert!(violated.contains("PT307"), "{violated:?}");
 }
 
 #[test]
 fn a_pause_that_forks_helpers_is_not_minimal() {
-    let (code, violated) = judge(&c_pause("forks_helpers"), &[]);
+    let (code, violated) = judge(&c_pause("forks_helpers"), &[], &[]);
     assert_eq!(code, Some(1));
     assert!(violated.contains("PT501"), "{violated:?}");
 }
@@ -87,7 +111,7 @@ fn a_pause_that_opens_sockets_is_not_minimal() {
 
 #[test]
 fn a_pause_that_crashes_dies() {
-    let (code, violated) = judge(&c_pause("crashes"), &[]);
+    let (code, violated) = judge(&c_pause("crashes"), &[], &[]);
     assert_eq!(code, Some(1));
     assert!(violated.contains("PT202"), "{violated:?}");
 }
