@@ -32,12 +32,17 @@ pub(crate) type PlayIt = for<'a> fn(&'a Play<'a>) -> Playing<'a>;
 /// A life of a real runtime's pod.
 pub(crate) type Scenario = scenario::Scenario<PlayIt>;
 
-impl From<PlayError> for Said {
-    fn from(error: PlayError) -> Self {
-        match error {
-            PlayError::Unexpected(_) | PlayError::Unfound { .. } => Self::Broken(error.to_string()),
+impl PlayError {
+    /// What it says of the scenario that it ended.
+    fn said(&self, has_lost: bool) -> Said {
+        match self {
+            // What it would have been found by may be among what was lost.
+            Self::Unfound { .. } if has_lost => {
+                Said::Impossible(format!("{self}, and records were lost"))
+            }
+            Self::Unexpected(_) | Self::Unfound { .. } => Said::Broken(self.to_string()),
             // What a runtime does not make, or hides from the kernel's hooks, is not proven wrong by that.
-            _ => Self::Impossible(error.to_string()),
+            _ => Said::Impossible(self.to_string()),
         }
     }
 }
@@ -55,11 +60,7 @@ pub(crate) async fn play_one(
     let removed = play.remove_all().await;
     let said = match said.and_then(|proof| removed.map(|()| proof)) {
         Ok(proof) => Said::Proof(proof),
-        // What it would have found it by may be among what was lost.
-        Err(error @ PlayError::Unfound { .. }) if stage.live.look(|core| !core.lost.is_empty()) => {
-            Said::Impossible(format!("{error}, and records were lost"))
-        }
-        Err(error) => error.into(),
+        Err(error) => error.said(stage.live.look(|core| !core.lost.is_empty())),
     };
     let over = Over {
         scenario: scenario.name.to_owned(),
@@ -86,4 +87,21 @@ pub(crate) async fn play_one(
 /// reason to call what it shows broken.
 pub(crate) fn counts(verdict: &Verdict) -> bool {
     verdict.severity() == Severity::Error || rules::family(verdict.rule.id) != "pause"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_was_not_found_is_held_against_nobody_where_records_were_lost() {
+        let (rule, limit) = ("PT101".to_owned(), Duration::from_secs(1));
+        let unfound = PlayError::Unfound { rule, limit };
+        assert!(matches!(unfound.said(false), Said::Broken(_)));
+        assert!(matches!(unfound.said(true), Said::Impossible(_)));
+        let seen = PlayError::Unexpected("it said no".to_owned());
+        assert!(matches!(seen.said(true), Said::Broken(_)));
+    }
 }

@@ -21,11 +21,16 @@ pub(crate) type PlayIt = for<'a> fn(&'a Play<'a>) -> Playing<'a>;
 /// A life of the reference pod.
 pub(crate) type Scenario = scenario::Scenario<PlayIt>;
 
-impl From<StageError> for Said {
-    fn from(error: StageError) -> Self {
-        match error {
-            StageError::Lacking(_) => Self::Impossible(error.to_string()),
-            _ => Self::Broken(error.to_string()),
+impl StageError {
+    /// What it says of the scenario that it ended.
+    fn said(&self, has_lost: bool) -> Said {
+        match self {
+            Self::Lacking(_) => Said::Impossible(self.to_string()),
+            // What was waited for may be among what was lost.
+            Self::Silent(_) | Self::Unfound { .. } if has_lost => {
+                Said::Impossible(format!("{self}, and records were lost"))
+            }
+            _ => Said::Broken(self.to_string()),
         }
     }
 }
@@ -44,13 +49,7 @@ pub(crate) async fn play_one(
     );
     let said = match (scenario.play)(&play).await {
         Ok(proof) => Said::Proof(proof),
-        // What was waited for may be among what was lost.
-        Err(error @ (StageError::Silent(_) | StageError::Unfound { .. }))
-            if stage.live.look(|core| !core.lost.is_empty()) =>
-        {
-            Said::Impossible(format!("{error}, and records were lost"))
-        }
-        Err(error) => error.into(),
+        Err(error) => error.said(stage.live.look(|core| !core.lost.is_empty())),
     };
     let over = Over {
         scenario: scenario.name.to_owned(),
@@ -69,4 +68,26 @@ pub(crate) async fn play_one(
     );
     pipeline.mark(|| Mark::Over(over));
     played
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_was_not_heard_is_held_against_nobody_where_records_were_lost() {
+        let limit = Duration::from_secs(1);
+        let rule = "PT403".to_owned();
+        for silence in [
+            StageError::Unfound { rule, limit },
+            StageError::Silent("its end".to_owned()),
+        ] {
+            assert!(matches!(silence.said(false), Said::Broken(_)));
+            assert!(matches!(silence.said(true), Said::Impossible(_)));
+        }
+        let seen = StageError::Unexpected("it said no".to_owned());
+        assert!(matches!(seen.said(true), Said::Broken(_)));
+    }
 }
