@@ -55,15 +55,19 @@ pub(super) fn above(hierarchy: &Hierarchy, path: &Text) -> Option<CgroupId> {
     let (above, _) = path
         .rsplit_once('/')
         .filter(|(above, _)| !above.is_empty())?;
-    Some(fs::metadata(hierarchy.directory(above)?).ok()?.ino())
+    id_of(hierarchy, above)
+}
+
+/// The id of the cgroup with this path.
+fn id_of(hierarchy: &Hierarchy, path: &str) -> Option<CgroupId> {
+    Some(fs::metadata(hierarchy.directory(path)?).ok()?.ino())
 }
 
 /// The path of a cgroup, which `pid` was put into: that has often ended, or gone elsewhere, and then the cgroup is looked for.
 pub(super) fn path_of_cgroup(hierarchy: &Hierarchy, cgroup: CgroupId, pid: u32) -> Option<Text> {
     let is_it = |path: &Text| {
-        let directory = str::from_utf8(&path.0).map(|path| hierarchy.directory(path));
-        let about = directory.ok().flatten().map(fs::metadata);
-        about.is_some_and(|about| about.is_ok_and(|about| about.ino() == cgroup))
+        let path = str::from_utf8(&path.0).ok();
+        path.and_then(|path| id_of(hierarchy, path)) == Some(cgroup)
     };
     path_of(hierarchy, pid).filter(is_it).or_else(|| {
         let cgroups = walk(hierarchy).ok()?;
@@ -94,4 +98,31 @@ pub(super) fn container_of(
     }
     let path = path_of(hierarchy, pid)?;
     Some(identity::identify(&path.0).map(|(identity, _)| identity.container))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_whose_process_is_gone_or_elsewhere_is_looked_for() {
+        let mount = std::env::temp_dir().join(format!("pause-trace-tree-{}", std::process::id()));
+        let directory = mount.join("system.slice/docker-x.scope");
+        fs::create_dir_all(&directory).expect("the directory for temporary files is writable");
+        let cgroup = fs::metadata(&directory).expect("it was made").ino();
+        let hierarchy = Hierarchy {
+            id: 0,
+            mount: mount.clone(),
+            root: "/".to_owned(),
+            controllers: Vec::new(),
+            own: "/".to_owned(),
+        };
+        // Nobody has pid 0, and this process is in no cgroup of that hierarchy.
+        let found = [0, std::process::id()].map(|pid| path_of_cgroup(&hierarchy, cgroup, pid));
+        let missing = path_of_cgroup(&hierarchy, u64::MAX, 0);
+        fs::remove_dir_all(&mount).expect("it was made");
+        let path = Some(Text::new("/system.slice/docker-x.scope"));
+        assert_eq!(found, [path.clone(), path]);
+        assert_eq!(missing, None);
+    }
 }
