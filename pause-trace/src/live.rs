@@ -12,7 +12,7 @@ use tokio::sync::{Notify, futures::Notified};
 pub(crate) use self::arrivals::Arrival;
 use self::arrivals::Arrivals;
 use crate::{
-    event::{CgroupId, Comm, Event, Fact, Kind, Ktime, Namespaces, Text},
+    event::{CgroupId, Comm, Event, Fact, Kind, Ktime, Namespaces, ProcessId, Text},
     node::{identity, procfs},
     pipeline::{Core, Pipeline},
     probe::{self, Hook, LoadError, Loaded, Options, Readiness, Rings},
@@ -287,45 +287,83 @@ impl Kernel {
             return Err(failure);
         }
         let mut events = std::mem::take(&mut self.events);
-        let time = self.rings.drain(&mut events)?;
-        if self.rings.is_flooded() {
-            self.rings.drain_floods(&mut events)?;
-        }
-        // A reaping that /proc shows is as good as one that the kernel reported.
-        for process in pipeline.look(|core| core.state.zombies_due(time)) {
-            if procfs::is_gone(process) {
-                events.push(Event {
-                    time,
-                    fact: Fact::Reaped { process },
-                });
-            }
-        }
-        // Not a later time: what happened while the rings were drained is not known yet, and must not come due.
-        events.push(Event {
-            time,
-            fact: fact.unwrap_or(Fact::Tick),
-        });
-        for event in &events {
-            if let Some(listener) = &mut self.listener {
-                listener(event);
-            }
-            if let Some(arrivals) = &mut self.arrivals {
-                pipeline.look(|core| arrivals.see(event, &core.state));
-            }
-            if let Fact::PodRemoved { pod } = &event.fact {
-                // The kernel gives inode numbers away again: who gets them next is no visitor of this pod.
-                let namespaces = pipeline.look(|core| core.state.namespaces_of(pod));
-                self.loaded.forget_namespaces(&namespaces)?;
-            }
-            pipeline.take_in(event, |news| {
-                if let Some(arrivals) = &mut self.arrivals {
-                    arrivals.hear(news);
+        self.read(fact.unwrap_or(Fact::Tick), &mut events)?;
+        let mut next = 0;
+        while let Some(time) = events.get(next).map(|event| event.time) {
+            if let Some((due, asked)) = pipeline.look(|core| core.state.in_question(time)) {
+                for process in self.gone(asked, next, &mut events)? {
+                    let fact = Fact::Reaped { process };
+                    let time = due.saturating_sub(1);
+                    self.judge(&Event { time, fact }, pipeline)?;
                 }
-            });
+            }
+            self.judge(&events[next], pipeline)?;
+            next += 1;
         }
-        pipeline.settle(time);
+        if let Some(last) = events.last() {
+            pipeline.settle(last.time);
+        }
         events.clear();
         self.events = events;
+        Ok(())
+    }
+
+    /// Reads the rings up to now, and adds `fact`.
+    fn read(&mut self, fact: Fact, events: &mut Vec<Event>) -> anyhow::Result<()> {
+        let time = self.rings.drain(events)?;
+        if self.rings.is_flooded() {
+            self.rings.drain_floods(events)?;
+        }
+        // Not a later time: what happened while the rings were drained is not known yet, and must not come due.
+        events.push(Event { time, fact });
+        Ok(())
+    }
+
+    /// Those of `asked` that `/proc` knows no more although no event from `next` on says that they ended: the kernel's word of it
+    /// went astray, or comes late.
+    fn gone(
+        &mut self,
+        asked: Vec<ProcessId>,
+        next: usize,
+        events: &mut Vec<Event>,
+    ) -> anyhow::Result<Vec<ProcessId>> {
+        let is_told = |process: ProcessId, events: &[Event]| {
+            let tells = |event: &Event| match event.fact {
+                Fact::Exit { process: of, .. } | Fact::Reaped { process: of } => of == process,
+                _ => false,
+            };
+            events.iter().any(tells)
+        };
+        let mut gone = asked;
+        gone.retain(|process| !is_told(*process, &events[next..]) && procfs::is_gone(*process));
+        if gone.is_empty() {
+            return Ok(gone);
+        }
+        // It may have ended since the rings were read: then it was there when it should not have been.
+        let later = events.len();
+        self.read(Fact::Tick, events)?;
+        gone.retain(|process| !is_told(*process, &events[later..]));
+        Ok(gone)
+    }
+
+    /// Lets an event be judged.
+    fn judge(&mut self, event: &Event, pipeline: &Pipeline) -> anyhow::Result<()> {
+        if let Some(listener) = &mut self.listener {
+            listener(event);
+        }
+        if let Some(arrivals) = &mut self.arrivals {
+            pipeline.look(|core| arrivals.see(event, &core.state));
+        }
+        if let Fact::PodRemoved { pod } = &event.fact {
+            // The kernel gives inode numbers away again: who gets them next is no visitor of this pod.
+            let namespaces = pipeline.look(|core| core.state.namespaces_of(pod));
+            self.loaded.forget_namespaces(&namespaces)?;
+        }
+        pipeline.take_in(event, |news| {
+            if let Some(arrivals) = &mut self.arrivals {
+                arrivals.hear(news);
+            }
+        });
         Ok(())
     }
 }

@@ -116,16 +116,11 @@ impl Deadlines {
         self.0.pop().map(|Reverse((_, deadline))| deadline)
     }
 
-    /// Zombies that are due by `now`.
-    pub(super) fn zombies(&self, now: Ktime) -> Vec<ProcessId> {
-        if self.0.peek().is_none_or(|Reverse((at, _))| *at > now) {
-            return Vec::new();
-        }
-        let due = |entry: &Reverse<(Ktime, Deadline)>| match entry {
-            Reverse((at, Deadline::Zombie(process))) if *at <= now => Some(*process),
-            _ => None,
-        };
-        self.0.iter().filter_map(due).collect()
+    /// What is due by `now`, and when the first of it was.
+    pub(super) fn due_by(&self, now: Ktime) -> Option<(Ktime, Vec<&Deadline>)> {
+        let Reverse((first, _)) = self.0.peek().filter(|Reverse((at, _))| *at <= now)?;
+        let due = self.0.iter().filter(|Reverse((at, _))| *at <= now);
+        Some((*first, due.map(|Reverse((_, deadline))| deadline).collect()))
     }
 
     /// When to look again, leaving out what `is_moot` says has been settled.

@@ -1,7 +1,9 @@
 //! What comes due: whether it still matters, and what it then says.
 
+use std::collections::BTreeSet;
+
 use super::{Change, Deadline, Process, State};
-use crate::event::{Ktime, ProcessId};
+use crate::event::{Ktime, PodId, ProcessId};
 
 impl State {
     /// When a [`Fact::Tick`] is due.
@@ -43,12 +45,56 @@ impl State {
         })
     }
 
-    /// Processes that a tick at `now` would call zombies. Whoever can look at them should, and say so of those that are
-    /// gone: the kernel's word of a reaping can go astray without a trace while another tracer attaches.
-    pub(crate) fn zombies_due(&self, now: Ktime) -> Vec<ProcessId> {
-        let mut due = self.deadlines.zombies(now);
-        due.retain(|id| self.processes.get(*id).is_some_and(Process::is_zombie));
-        due
+    /// The processes that an event at `now` may lead somebody to say are still there, and when that first comes due; `None` where
+    /// nothing does.
+    ///
+    /// The kernel's word of an end or a reaping can go astray, and it comes late where RCU does. Whoever can look at them should,
+    /// and say that those are reaped which are gone, as of a time before they come due.
+    pub(crate) fn in_question(&self, now: Ktime) -> Option<(Ktime, Vec<ProcessId>)> {
+        let (first, due) = self.deadlines.due_by(now)?;
+        let mut asked = BTreeSet::new();
+        for deadline in due {
+            match deadline {
+                Deadline::Zombie(process)
+                | Deadline::Stop { process, .. }
+                | Deadline::Init { process, .. } => _ = asked.insert(*process),
+                Deadline::Teardown {
+                    pid_namespace,
+                    init,
+                } => {
+                    let members = self.processes.iter().filter(|process| {
+                        process.namespaces.pid == *pid_namespace && process.id != *init
+                    });
+                    asked.extend(members.map(|process| process.id));
+                }
+                Deadline::Removal(pod) => asked.extend(self.left_of(pod)),
+                Deadline::Sandbox(container) => {
+                    asked.extend(self.containers.get(container).and_then(|known| known.init));
+                }
+                Deadline::Pin(_) | Deadline::Identity { .. } => {}
+            }
+        }
+        let is_there = |id: &ProcessId| {
+            let process = self.processes.get(*id);
+            process.is_some_and(|process| process.reaped.is_none())
+        };
+        let asked: Vec<_> = asked.into_iter().filter(is_there).collect();
+        (!asked.is_empty()).then_some((first, asked))
+    }
+
+    /// Processes of a pod, and of the pid namespaces of its sandboxes.
+    fn left_of(&self, pod: &PodId) -> impl Iterator<Item = ProcessId> {
+        let sandboxes = self.pods.get(pod).map_or(&[][..], |pod| &pod.sandboxes);
+        let namespaces: Vec<u32> = sandboxes
+            .iter()
+            .filter_map(|id| self.containers.get(id)?.namespaces)
+            .filter(|namespaces| namespaces.pid_level > 0)
+            .map(|namespaces| namespaces.pid)
+            .collect();
+        let left = self.processes.iter().filter(move |process| {
+            process.pod.as_ref() == Some(pod) || namespaces.contains(&process.namespaces.pid)
+        });
+        left.map(|process| process.id)
     }
 
     pub(super) fn came_due(&mut self, now: Ktime, deadline: Deadline, changes: &mut Vec<Change>) {

@@ -795,6 +795,43 @@ mod deadlines {
     }
 
     #[test]
+    fn who_a_teardown_would_accuse_is_asked_for_before_it_comes_due() {
+        let mut world = World::new();
+        let app = world.app();
+        let child = world.child(app, 201);
+        let ended = world.now;
+        world.exit(app, RUNTIME);
+        // Killed with its init, and so later: it is not overdue itself yet. Nobody reports its reaping.
+        world.exit(child, app);
+        let due = ended + LIMITS.teardown;
+        let asked = |world: &World, at| world.state.in_question(at);
+        assert_eq!(asked(&world, world.now), None);
+        let (first, processes) = asked(&world, due + LIMITS.teardown).expect("it is due");
+        assert!(
+            first > world.now && processes.contains(&child),
+            "{first} {processes:?}"
+        );
+
+        world.now = first - 1;
+        world.reap(child);
+        let changes = world.wait(LIMITS.teardown);
+        let is_teardown = |change: &Change| matches!(change, Change::TeardownDue { .. });
+        assert!(!changes.iter().any(is_teardown), "{changes:?}");
+    }
+
+    #[test]
+    fn who_is_left_of_a_removed_pod_is_asked_for_before_it_comes_due() {
+        let mut world = World::new();
+        let app = world.app();
+        world.tell(Fact::PodRemoved { pod: "p".into() });
+        let (_, processes) = world
+            .state
+            .in_question(world.now + LIMITS.removal)
+            .expect("it is due");
+        assert!(processes.contains(&app), "{processes:?}");
+    }
+
+    #[test]
     fn a_reused_namespace_number_is_another_namespace() {
         let mut world = World::new();
         let app = world.app();
