@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use crate::toolchain::Toolchain;
+use crate::toolchain::{self, Toolchain};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -40,6 +40,9 @@ pub(crate) fn build_ebpf(
         .env("RUSTC", bin.join("rustc"))
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join(SEPARATOR));
+    if let Some(libraries) = toolchain::libraries(&toolchain.compiler.sysroot) {
+        command.env("LD_LIBRARY_PATH", libraries);
+    }
     run(&mut command)?;
     Ok(target_dir.join(target).join("ebpf/pause-trace-ebpf"))
 }

@@ -7,7 +7,7 @@
 use std::{
     env,
     error::Error,
-    ffi::OsStr,
+    ffi::OsString,
     fmt, fs, io,
     path::{Path, PathBuf},
     process::Command,
@@ -23,6 +23,9 @@ pub(crate) const SYSROOT_VARIABLE: &str = "PAUSE_TRACE_BPF_SYSROOT";
 
 /// A `bpf-linker` to take, whatever else is there.
 pub(crate) const LINKER_VARIABLE: &str = "PAUSE_TRACE_BPF_LINKER";
+
+/// The directory of the cache that a compiler is unpacked into where there is none.
+pub(crate) const COMPILER_BUNDLE: &str = "rust-web";
 
 /// The linker's version: the one that is built when none is found, and the oldest one on `PATH` that is trusted.
 pub(crate) const LINKER_VERSION: Version = Version(0, 13, 0);
@@ -156,13 +159,29 @@ pub(crate) fn find() -> Result<Toolchain, Missing> {
 
 /// The root directory (in `cargo install`'s sense) of the linker that is built for a compiler.
 pub(crate) fn linker_root(compiler: &Compiler) -> PathBuf {
+    // One that is linked with the cache's LLVM works wherever the cache is.
+    let whose = libraries(&compiler.sysroot).map_or("", |_| "-unpacked");
     cache_dir().join(format!(
-        "bpf-linker-{LINKER_VERSION}-llvm-{}",
+        "bpf-linker-{LINKER_VERSION}-llvm-{}{whose}",
         compiler.llvm
     ))
 }
 
-/// Every Rust installation worth a look, the best first: rustup's stable, its nightly, its others, the distribution's.
+/// Where a compiler that was unpacked into the cache finds its libraries, and they theirs: `LD_LIBRARY_PATH`. Any other compiler
+/// knows that by itself.
+pub(crate) fn libraries(sysroot: &Path) -> Option<OsString> {
+    let root = sysroot.parent().filter(|root| *root == unpacked())?;
+    let triplet = format!("{}-linux-gnu", env::consts::ARCH);
+    let directories = ["usr/lib", "lib"].map(|lib| root.join(lib).join(&triplet));
+    env::join_paths(directories).ok()
+}
+
+fn unpacked() -> PathBuf {
+    cache_dir().join("debian").join(COMPILER_BUNDLE)
+}
+
+/// Every Rust installation worth a look, the best first: rustup's stable, its nightly, its others, the one in the cache, the
+/// distribution's.
 /// A stable compiler comes first because userspace is built with it; with `RUSTC_BOOTSTRAP` it takes unstable flags.
 fn candidates() -> Vec<PathBuf> {
     if let Some(sysroot) = env::var_os(SYSROOT_VARIABLE) {
@@ -184,7 +203,7 @@ fn candidates() -> Vec<PathBuf> {
             .into_owned();
         (rank(&name), name)
     });
-    sysroots.extend(["/usr/local".into(), "/usr".into()]);
+    sysroots.extend([unpacked().join("usr"), "/usr/local".into(), "/usr".into()]);
     sysroots
 }
 
@@ -214,7 +233,7 @@ fn first_usable<T>(
 }
 
 /// Looks at one installation: `None` when there is no Rust in it. Sources are looked for first: that costs no process.
-fn inspect(sysroot: &Path) -> Option<Result<Compiler, Rejection>> {
+pub(crate) fn inspect(sysroot: &Path) -> Option<Result<Compiler, Rejection>> {
     let bin = sysroot.join("bin");
     if !bin.join("rustc").exists() || !bin.join("cargo").exists() {
         return None;
@@ -225,7 +244,7 @@ fn inspect(sysroot: &Path) -> Option<Result<Compiler, Rejection>> {
     {
         return Some(Err(Rejection::NoSources));
     }
-    let answer = output_of(&bin.join("rustc"), &["-vV"])
+    let answer = output_of(&bin.join("rustc"), &["-vV"], libraries(sysroot))
         .map_err(|error| Rejection::Broken(error.to_string()));
     Some(answer.and_then(|text| judge(sysroot, &text)))
 }
@@ -255,7 +274,7 @@ fn judge(sysroot: &Path, verbose_version: &str) -> Result<Compiler, Rejection> {
 }
 
 /// The linker to use: the one asked for, the one built for this compiler, or a new enough one on `PATH`.
-fn find_linker(compiler: &Compiler) -> Option<PathBuf> {
+pub(crate) fn find_linker(compiler: &Compiler) -> Option<PathBuf> {
     if let Some(linker) = env::var_os(LINKER_VARIABLE) {
         return Some(linker.into());
     }
@@ -270,19 +289,22 @@ fn find_linker(compiler: &Compiler) -> Option<PathBuf> {
         .map(|dir| dir.join("bpf-linker"))
         .filter(|file| file.is_file())
         .find(|file| {
-            let answer = output_of(file, &["--version"]).unwrap_or_default();
+            let answer = output_of(file, &["--version"], None).unwrap_or_default();
             let version = answer.split_whitespace().last().and_then(Version::parse);
             version.is_some_and(|version| version >= LINKER_VERSION)
         })
 }
 
 /// Runs a program and returns what it prints, or the error it ended with.
-fn output_of(program: &Path, args: &[&str]) -> io::Result<String> {
-    // A wrapper for the outer compiler, or libraries of the outer toolchain, are not this program's business.
-    let output = Command::new(program)
-        .args(args)
-        .env_remove(OsStr::new("LD_LIBRARY_PATH"))
-        .output()?;
+fn output_of(program: &Path, args: &[&str], libraries: Option<OsString>) -> io::Result<String> {
+    let mut command = Command::new(program);
+    command.args(args);
+    // Libraries of the outer toolchain are not this program's business.
+    match libraries {
+        Some(libraries) => command.env("LD_LIBRARY_PATH", libraries),
+        None => command.env_remove("LD_LIBRARY_PATH"),
+    };
+    let output = command.output()?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(io::Error::other(format!("{} ({said})", output.status)));

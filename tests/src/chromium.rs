@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
-const CHROMIUM: &str = "/usr/bin/chromium-headless-shell";
+use crate::lab::{installed, places};
 
 /// A page as it is after its script has run.
 #[derive(Debug)]
@@ -52,7 +52,10 @@ pub fn picture(page: &Path, fragment: &str, (width, height): (u32, u32), dark: b
 }
 
 fn run(page: &Path, fragment: &str, args: &[String]) -> Output {
-    let output = Command::new(CHROMIUM)
+    let root = installed(places::CHROMIUM);
+    let output = Command::new(root.join("usr/lib/chromium/chromium-headless-shell"))
+        .env("LD_LIBRARY_PATH", places::libraries(&root))
+        .env("FONTCONFIG_SYSROOT", &root)
         // The tests run as root, which its sandbox refuses; the page is ours.
         .args(["--no-sandbox", "--disable-gpu", "--enable-logging=stderr"])
         .args(args)

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use pause_trace_tests::{c_pause, pause_binary, run};
+use pause_trace_tests::{c_pause, lab::catatonit, pause_binary, run};
 
 /// Scenarios that try the pause itself, for pauses that make each pod wait until it is killed: with every scenario that is two
 /// minutes.
@@ -70,9 +70,10 @@ fn a_correct_pause_in_c_passes() {
 
 #[test]
 fn catatonit_passes() {
-    let catatonit = Path::new("/usr/bin/catatonit");
-    assert!(catatonit.exists(), "`cargo xtask test` installs catatonit");
-    assert_eq!(judge(catatonit, &["-P"], &[]), (Some(0), BTreeSet::new()));
+    assert_eq!(
+        judge(&catatonit(), &["-P"], &[]),
+        (Some(0), BTreeSet::new())
+    );
 }
 
 #[test]

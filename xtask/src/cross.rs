@@ -15,9 +15,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    apt::{self, Package},
+    bundle::{self, Bundle, Extent, places},
     cargo,
-    debian::{self, Suite},
+    debian::{self, Origin, Suite},
     exit::CannotRun,
     progress,
     toolchain::{self, cache_dir},
@@ -25,19 +25,20 @@ use crate::{
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 
-const LINKER: &str = "aarch64-linux-gnu-gcc";
-
-/// What brings the linker, and the C library that it links with.
-const PACKAGES: [Package; 2] = [
-    Package::any("gcc-aarch64-linux-gnu"),
-    Package::any("libc6-dev-arm64-cross"),
-];
+/// The linker, and the C library that it links with.
+const LINKERS: Bundle = Bundle {
+    name: "gcc-aarch64",
+    origin: Origin::main("bookworm"),
+    packages: &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+    extent: Extent::Dependencies,
+    version: "",
+    programs: &[("usr/bin/aarch64-linux-gnu-gcc", "--version")],
+    build: None,
+};
 
 /// Builds packages of the workspace, and returns the directory that their programs are in.
 pub(crate) fn build(packages: &[&str]) -> Result<PathBuf> {
-    if Command::new(LINKER).arg("--version").output().is_err() {
-        apt::install(&PACKAGES, "building for aarch64 takes a linker for it")?;
-    }
+    bundle::ensure(&[&LINKERS], "building for aarch64 takes a linker for it")?;
     let rustc = compiler()?;
     // Of its own, since what runs on this machine is built by another compiler there than usually.
     let target_dir = cargo::target_dir()?.join("cross");
@@ -48,7 +49,7 @@ pub(crate) fn build(packages: &[&str]) -> Result<PathBuf> {
         .arg("--target-dir")
         .arg(&target_dir)
         .env("RUSTC", rustc)
-        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER)
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", linker()?)
         .env(
             "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
             "-Ctarget-feature=+crt-static",
@@ -56,6 +57,21 @@ pub(crate) fn build(packages: &[&str]) -> Result<PathBuf> {
     let title = format!("building {} for aarch64", packages.join(", "));
     progress::run(&title, "cross-build", &mut build)?;
     Ok(target_dir.join(TARGET).join("release"))
+}
+
+/// The linker, which is told where the libraries are that came with it: cargo passes its own on to whatever it starts.
+fn linker() -> Result<PathBuf> {
+    let directory = LINKERS.directory();
+    let script = directory.join("linker");
+    let text = format!(
+        "#!/bin/sh\nLD_LIBRARY_PATH='{}' exec '{}' \"$@\"\n",
+        places::libraries(&directory),
+        directory.join(LINKERS.programs[0].0).display()
+    );
+    fs::write(&script, text)
+        .and_then(|()| fs::set_permissions(&script, fs::Permissions::from_mode(0o755)))
+        .with_context(|| format!("failed to write {}", script.display()))?;
+    Ok(script)
 }
 
 /// A compiler that has the target's library: the usual one, or the kernel program's with that library beside it.
@@ -92,6 +108,10 @@ struct Library {
 impl Library {
     /// The one that the compiler below `sysroot` has its own library from.
     fn of(sysroot: &Path) -> Result<Self> {
+        if sysroot == toolchain::COMPILER.directory().join("usr") {
+            return library(&toolchain::COMPILER.list()?)
+                .with_context(|| format!("failed to find the library of {}", sysroot.display()));
+        }
         let own = sysroot.join(format!(
             "lib/rustlib/{}-unknown-linux-gnu/lib",
             consts::ARCH
@@ -134,7 +154,11 @@ impl Library {
             return Ok(()); // another checkout brought it while this one waited
         }
         let unfinished = root.join("unfinished");
-        let suite = Suite::of_this_machine("arm64", unfinished.join("apt"))?;
+        let suite = Suite::open(
+            toolchain::COMPILER.origin,
+            Some("arm64"),
+            unfinished.join("apt"),
+        )?;
         let unpacked = unfinished.join("unpacked");
         suite.unpack(
             &[&format!("{package}={version}")],
@@ -153,8 +177,11 @@ impl Library {
         .and_then(|()| symlink(sysroot.join("lib/rustlib").join(&own), libraries.join(&own)))
         .with_context(context)?;
         let rustc = finished.join("rustc");
+        let libraries = toolchain::libraries(sysroot).map_or(String::new(), |libraries| {
+            format!("LD_LIBRARY_PATH='{}' ", libraries.display())
+        });
         let script = format!(
-            "#!/bin/sh\nexec {}/bin/rustc --sysroot \"${{0%/*}}\" \"$@\"\n",
+            "#!/bin/sh\n{libraries}exec {}/bin/rustc --sysroot \"${{0%/*}}\" \"$@\"\n",
             sysroot.display()
         );
         fs::write(&rustc, script)
@@ -169,6 +196,17 @@ impl Library {
     }
 }
 
+/// The package with the library, in a list of packages and versions.
+fn library(list: &str) -> Option<Library> {
+    let mut lines = list.lines().filter_map(|line| line.split_once(' '));
+    let is_library = |name: &str| name.starts_with("libstd-rust-") && name.ends_with("-dev");
+    let (package, version) = lines.find(|(name, _)| is_library(name))?;
+    Some(Library {
+        package: package.to_owned(),
+        version: version.to_owned(),
+    })
+}
+
 /// The first of the packages that `dpkg-query --search` names: `libstd-rust-dev:amd64, other: /usr/lib/…`.
 fn owner(said: &str) -> Option<String> {
     let (names, _) = said.lines().next()?.split_once(": ")?;
@@ -180,6 +218,15 @@ fn owner(said: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_names_the_library_and_its_version() {
+        let list =
+            "cargo-web 1.96.0-1\nlibstd-rust-web-1.96 1.96.0-1\nlibstd-rust-web-dev 1.96.0-1\n";
+        let library = library(list).expect("it is in the list");
+        assert_eq!(library.package, "libstd-rust-web-dev");
+        assert_eq!(library.version, "1.96.0-1");
+    }
 
     #[test]
     fn a_file_has_the_package_that_brings_the_library() {

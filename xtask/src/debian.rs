@@ -34,70 +34,65 @@ pub(crate) struct Suite {
     /// What people are told.
     name: String,
     directory: PathBuf,
-    /// Where its packages are from: a list of ours, or the machine's own lists.
-    sources: Sources,
     /// Instead of this machine's.
     architecture: Option<&'static str>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sources {
-    Own,
-    Machines,
+/// Which packages there are to choose from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Origin {
+    pub(crate) suite: &'static str,
+    /// Also what its security updates bring, such as browsers and the compiler that these need.
+    security: bool,
+}
+
+impl Origin {
+    pub(crate) const fn main(suite: &'static str) -> Self {
+        Self {
+            suite,
+            security: false,
+        }
+    }
+
+    pub(crate) const fn with_security(suite: &'static str) -> Self {
+        Self {
+            suite,
+            security: true,
+        }
+    }
 }
 
 impl Suite {
-    /// Fetches the lists of a suite into `directory`, which is made.
-    pub(crate) fn open(name: &str, directory: PathBuf) -> Result<Self> {
-        Self::open_for(name, None, directory)
-    }
-
-    /// The same of an architecture that this machine may not have.
-    pub(crate) fn open_for(
-        name: &str,
+    /// Fetches the lists of a suite into `directory`, which is made; of another architecture than this machine's where one is
+    /// named.
+    pub(crate) fn open(
+        origin: Origin,
         architecture: Option<&'static str>,
         directory: PathBuf,
     ) -> Result<Self> {
         require_apt()?;
-        let mirror = mirror()?;
+        let sources = Sources::read()?;
         let suite = Self {
-            name: name.to_owned(),
+            name: origin.suite.to_owned(),
             directory,
-            sources: Sources::Own,
             architecture,
         };
-        suite.prepare()?;
-        let source = |kind| format!("{kind} [signed-by={KEYRING}] {mirror} {name} main\n");
-        fs::write(
-            suite.directory.join("sources.list"),
-            source("deb") + &source("deb-src"),
-        )
-        .with_context(|| suite.not_made())?;
+        for part in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(suite.directory.join(part)).with_context(|| suite.not_made())?;
+        }
+        let list = |mirror: &str, name: &str| {
+            ["deb", "deb-src"]
+                .map(|kind| format!("{kind} [signed-by={KEYRING}] {mirror} {name} main\n"))
+                .concat()
+        };
+        let mut lists = list(&sources.main, origin.suite);
+        if origin.security {
+            lists += &list(&sources.security, &format!("{}-security", origin.suite));
+        }
+        fs::write(suite.directory.join("sources.list"), lists).with_context(|| suite.not_made())?;
         // Without this apt takes a list that cannot be fetched for no reason to fail.
         suite.update(&["-o", "APT::Update::Error-Mode=any"])?;
         Ok(suite)
-    }
-
-    /// All that this machine's own sources offer, of another architecture.
-    pub(crate) fn of_this_machine(architecture: &'static str, directory: PathBuf) -> Result<Self> {
-        require_apt()?;
-        let suite = Self {
-            name: format!("for {architecture}"),
-            directory,
-            sources: Sources::Machines,
-            architecture: Some(architecture),
-        };
-        suite.prepare()?;
-        // A source that has nothing for that architecture is no reason to fail.
-        suite.update(&[])?;
-        Ok(suite)
-    }
-
-    fn prepare(&self) -> Result<()> {
-        for part in ["lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(self.directory.join(part)).with_context(|| self.not_made())?;
-        }
-        Ok(())
     }
 
     fn update(&self, options: &[&str]) -> Result<()> {
@@ -116,20 +111,32 @@ impl Suite {
         root: &Path,
     ) -> Result<Vec<Version>> {
         self.download("download", packages, directory)?;
-        let mut versions = Vec::new();
-        for file in files(directory, ".deb")? {
-            let unpacked = Command::new("dpkg-deb")
-                .arg("--extract")
-                .args([&file, root])
-                .output()
-                .context("failed to start dpkg-deb")?;
-            if !unpacked.status.success() {
-                let said = String::from_utf8_lossy(&unpacked.stderr);
-                bail!("failed to unpack {}: {}", file.display(), said.trim());
-            }
-            versions.push(Version::of_file(&file)?);
-        }
-        Ok(versions)
+        extract(&files(directory, ".deb")?, root)
+    }
+
+    /// The same with everything that they depend on, but for the packages in `without`.
+    pub(crate) fn unpack_with_dependencies(
+        &self,
+        packages: &[&str],
+        without: &[&str],
+        directory: &Path,
+        root: &Path,
+    ) -> Result<Vec<Version>> {
+        let archives = directory.join("archives");
+        fs::create_dir_all(archives.join("partial"))
+            .with_context(|| format!("failed to make {}", archives.display()))?;
+        let mut apt_get = self.apt("apt-get");
+        apt_get
+            .args(["install", "--download-only", "--yes"])
+            .args(["--no-install-recommends", "-o"])
+            .arg(format!("Dir::Cache::Archives={}", archives.display()))
+            .args(packages);
+        self.run("download", packages, &mut apt_get)?;
+        let mut files = files(&archives, ".deb")?;
+        files.retain(|file| {
+            Version::of_file(file).is_ok_and(|of| !without.contains(&of.package.as_str()))
+        });
+        extract(&files, root)
     }
 
     /// Downloads the files of a source package into `directory`, which is made.
@@ -157,34 +164,38 @@ impl Suite {
     fn download(&self, how: &str, what: &[&str], directory: &Path) -> Result<()> {
         fs::create_dir_all(directory)
             .with_context(|| format!("failed to make {}", directory.display()))?;
-        let words = what.iter().filter(|word| !word.starts_with('-'));
-        let names = words.copied().collect::<Vec<_>>().join(", ");
         let mut apt_get = self.apt("apt-get");
         apt_get.current_dir(directory).arg(how).args(what);
+        self.run(how, what, &mut apt_get)
+    }
+
+    fn run(&self, how: &str, what: &[&str], apt_get: &mut Command) -> Result<()> {
+        let words = what.iter().filter(|word| !word.starts_with('-'));
+        let names = words.copied().collect::<Vec<_>>().join(", ");
         let title = format!("downloading {names} of Debian {}", self.name);
         let log = format!("apt-{how}-{}", self.name.replace(' ', "-"));
-        progress::run(&title, &log, &mut apt_get).map_err(unreachable)
+        progress::run(&title, &log, apt_get).map_err(unreachable)
     }
 
     /// A program of apt's that sees this suite and nothing of the machine's.
     fn apt(&self, program: &str) -> Command {
         let mut apt = Command::new(program);
         let at = |part: &str| self.directory.join(part).display().to_string();
-        if self.sources == Sources::Own {
-            let list = format!("Dir::Etc::SourceList={}", at("sources.list"));
-            apt.args(["-o", &list, "-o", "Dir::Etc::SourceParts=/dev/null"]);
-        }
         if let Some(architecture) = self.architecture {
             for option in ["APT::Architecture", "APT::Architectures"] {
                 apt.arg("-o").arg(format!("{option}={architecture}"));
             }
         }
         for (option, value) in [
+            ("Dir::Etc::SourceList", at("sources.list")),
+            ("Dir::Etc::SourceParts", "/dev/null".into()),
             ("Dir::Etc::PreferencesParts", "/dev/null".into()),
             ("Dir::Etc::Preferences", "/dev/null".into()),
             ("Dir::State::Lists", at("lists")),
             ("Dir::State::Status", "/dev/null".into()),
             ("Dir::Cache", at("cache")),
+            // Nothing of the machine's is written: there is nothing to lock, and no need to be root.
+            ("Debug::NoLocking", "true".into()),
             ("Acquire::Languages", "none".into()),
             ("Acquire::Retries", "3".into()),
             // apt's own user may not enter a home directory.
@@ -206,6 +217,24 @@ impl Drop for Suite {
         // Tens of megabytes that are soon out of date; what stays is in the way of nothing.
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Unpacks packages below `root`; returns their versions.
+fn extract(packages: &[PathBuf], root: &Path) -> Result<Vec<Version>> {
+    let mut versions = Vec::new();
+    for file in packages {
+        let unpacked = Command::new("dpkg-deb")
+            .arg("--extract")
+            .args([file, root])
+            .output()
+            .context("failed to start dpkg-deb")?;
+        if !unpacked.status.success() {
+            let said = String::from_utf8_lossy(&unpacked.stderr);
+            bail!("failed to unpack {}: {}", file.display(), said.trim());
+        }
+        versions.push(Version::of_file(file)?);
+    }
+    Ok(versions)
 }
 
 fn require_apt() -> Result<()> {
@@ -270,28 +299,47 @@ fn dependencies(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The mirror that this machine already uses.
-fn mirror() -> Result<String> {
-    // The installer writes one of the first two; an image may do otherwise.
-    let mut places: Vec<PathBuf> = ["sources.list.d/debian.sources", "sources.list"]
-        .map(|file| Path::new("/etc/apt").join(file))
-        .to_vec();
-    places.extend(files(Path::new("/etc/apt/sources.list.d"), "").unwrap_or_default());
-    let texts = places
-        .iter()
-        .filter_map(|place| fs::read_to_string(place).ok());
-    texts
-        .filter_map(|text| first_mirror(&text))
-        .next()
-        .ok_or_else(|| {
+/// The mirrors that this machine already uses.
+struct Sources {
+    main: String,
+    security: String,
+}
+
+impl Sources {
+    fn read() -> Result<Self> {
+        // The installer writes one of the first two; an image may do otherwise.
+        let mut places: Vec<PathBuf> = ["sources.list.d/debian.sources", "sources.list"]
+            .map(|file| Path::new("/etc/apt").join(file))
+            .to_vec();
+        places.extend(files(Path::new("/etc/apt/sources.list.d"), "").unwrap_or_default());
+        let texts = places
+            .iter()
+            .filter_map(|place| fs::read_to_string(place).ok());
+        let mirrors: Vec<String> = texts.flat_map(|text| mirrors(&text)).collect();
+        Self::choose(&mirrors).ok_or_else(|| {
             let text = "this takes Debian's packages, and /etc/apt names no mirror";
             anyhow::Error::new(CannotRun(text.into()))
         })
+    }
+
+    /// A machine that names no mirror of the security updates gets them where Debian's own mirrors have them.
+    fn choose(mirrors: &[String]) -> Option<Self> {
+        let is_security = |mirror: &&String| mirror.contains("security");
+        // Other people's repositories are called otherwise; a mirror of Debian may be, too, where it is the only one.
+        let is_debian = |mirror: &&String| mirror.ends_with("/debian");
+        let mut others = mirrors.iter().filter(|mirror| !is_security(mirror));
+        let main = others.clone().find(is_debian).or_else(|| others.next())?;
+        let security = mirrors.iter().find(is_security).cloned();
+        Some(Self {
+            main: main.clone(),
+            security: security.unwrap_or_else(|| format!("{main}-security")),
+        })
+    }
 }
 
-/// The first mirror that a file of sources names, in either of the two formats.
-fn first_mirror(text: &str) -> Option<String> {
-    text.lines().find_map(|line| {
+/// The mirrors that a file of sources names, in either of the two formats.
+fn mirrors(text: &str) -> Vec<String> {
+    let mirrors = text.lines().filter_map(|line| {
         let line = line.trim();
         let words = match line.strip_prefix("URIs:") {
             Some(words) => words,
@@ -302,7 +350,8 @@ fn first_mirror(text: &str) -> Option<String> {
         let mut words = words.split_whitespace();
         let mirror = words.find(|word| word.contains(":/") && !word.starts_with('['))?;
         Some(mirror.trim_end_matches('/').to_owned())
-    })
+    });
+    mirrors.collect()
 }
 
 #[cfg(test)]
@@ -310,19 +359,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_mirror_is_found_in_either_format() {
+    fn mirrors_are_found_in_either_format() {
         let deb822 = "Types: deb\n# a comment\nURIs: http://mirror.example/debian/ http://b.example/debian\nSuites: x\n";
-        assert_eq!(
-            first_mirror(deb822).as_deref(),
-            Some("http://mirror.example/debian")
-        );
+        assert_eq!(mirrors(deb822), ["http://mirror.example/debian"]);
         let one_line = "# deb http://old.example x main\n\
                         deb [arch=amd64 signed-by=/k.gpg] https://one.example/debian bookworm main\n";
-        assert_eq!(
-            first_mirror(one_line).as_deref(),
-            Some("https://one.example/debian")
-        );
-        assert_eq!(first_mirror("# nothing here\n"), None);
+        assert_eq!(mirrors(one_line), ["https://one.example/debian"]);
+        assert!(mirrors("# nothing here\n").is_empty());
+    }
+
+    #[test]
+    fn a_mirror_of_debian_is_preferred_to_other_repositories() {
+        let chosen = |mirrors: &[&str]| {
+            let mirrors: Vec<_> = mirrors.iter().copied().map(str::to_owned).collect();
+            Sources::choose(&mirrors).map(|sources| (sources.main, sources.security))
+        };
+        let (vendor, main) = ("https://v.example/apt", "http://m.example/debian");
+        let security = "http://s.example/debian-security";
+        let expected = Some((main.to_owned(), security.to_owned()));
+        assert_eq!(chosen(&[vendor, security, main]), expected);
+        let derived = Some((main.to_owned(), format!("{main}-security")));
+        assert_eq!(chosen(&[vendor, main]), derived);
+        assert_eq!(chosen(&[security]), None);
     }
 
     #[test]

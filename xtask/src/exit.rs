@@ -1,6 +1,6 @@
 //! Exit codes, the same as pause-trace's own: 1 something is wrong with the code, 4 it cannot run here.
 
-use std::{fmt, process::ExitCode};
+use std::{fmt, fs, os::unix::fs::MetadataExt as _, process::ExitCode};
 
 /// Nothing is wrong with the code: this machine lacks something, and the text says what to do about it.
 #[derive(Debug)]
@@ -13,6 +13,12 @@ impl fmt::Display for CannotRun {
 }
 
 impl std::error::Error for CannotRun {}
+
+/// Does this process run as root?
+pub(crate) fn is_root() -> bool {
+    // The directory of a process belongs to its effective user.
+    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
 
 /// The code to end with after an error.
 pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {

@@ -1,6 +1,7 @@
 //! `cargo xtask TASK`: everything about this workspace that is more than one cargo command.
 
-mod apt;
+mod bare;
+mod bundle;
 mod cargo;
 mod cross;
 mod debian;
@@ -33,8 +34,12 @@ enum Task {
     Test(test::Args),
     /// Get what building the kernel program needs, and say what it is
     Toolchain,
-    /// Get the container runtimes that the tests start, and say where they are
+    /// Get the container runtimes, the browser and the pause that the tests start, and say where they are
     Runtimes,
+    /// Get everything that building and testing need, and try each of the programs
+    Get,
+    /// Do a task on a bare Debian, in a root directory of its own: what this machine has installed can't hide what is missing
+    Bare(bare::Args),
     /// Check pause-trace on kernels of distributions, in virtual machines
     Vm(vm::Args),
 }
@@ -48,6 +53,8 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }),
         Task::Runtimes => runtimes::run().map(|()| ExitCode::SUCCESS),
+        Task::Get => bare::get().map(|()| ExitCode::SUCCESS),
+        Task::Bare(args) => bare::run(&args),
         Task::Vm(args) => vm::run(&args),
     };
     result.unwrap_or_else(|error| {

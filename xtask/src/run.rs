@@ -7,7 +7,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{apt, cargo, exit::CannotRun, toolchain};
+use crate::{
+    cargo,
+    exit::{CannotRun, is_root},
+    toolchain,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -18,7 +22,7 @@ pub(crate) struct Args {
 
 /// Builds pause-trace and becomes it: its exit code is ours, and signals reach it directly.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    if !apt::is_root() {
+    if !is_root() {
         bail!(CannotRun(
             "pause-trace loads programs into the kernel: that takes root\n  \
              sudo -E env \"PATH=$PATH\" cargo xtask run\n\

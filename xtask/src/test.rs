@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    apt::{self, Package},
-    cargo, deny, exit,
+    bare, cargo, deny,
+    exit::{self, is_root},
     libtest::{self, Counts},
     runtimes, toolchain, vm,
 };
@@ -72,20 +72,20 @@ const STEPS: [Step; 10] = [
         run: program,
     },
     Step {
-        name: "packages",
-        needs: &[],
-        lint: false,
-        run: packages,
-    },
-    Step {
         name: "runtimes",
         needs: &[],
         lint: false,
         run: runtimes,
     },
     Step {
+        name: "bare",
+        needs: &["toolchain", "runtimes"],
+        lint: true,
+        run: bare,
+    },
+    Step {
         name: "test",
-        needs: &["toolchain", "program", "packages", "runtimes"],
+        needs: &["toolchain", "program", "runtimes"],
         lint: false,
         run: test,
     },
@@ -95,15 +95,6 @@ const STEPS: [Step; 10] = [
         lint: true,
         run: vm,
     },
-];
-
-/// Programs that the live tests run, and the Debian packages they are in.
-const TEST_PROGRAMS: [(&str, Package); 2] = [
-    ("/usr/bin/catatonit", Package::any("catatonit")),
-    (
-        "/usr/bin/chromium-headless-shell",
-        Package::any("chromium-headless-shell"),
-    ),
 ];
 
 /// What a step that ran has to say.
@@ -234,27 +225,19 @@ fn program(_: &Args) -> Result<Done> {
     passes(cargo::cargo().args(["build", "--release", "--package", "pause-trace"]))
 }
 
-fn packages(_: &Args) -> Result<Done> {
-    let missing = TEST_PROGRAMS
-        .into_iter()
-        .filter(|(program, _)| !std::path::Path::new(program).exists());
-    let missing: Vec<_> = missing.map(|(_, package)| package).collect();
-    if !missing.is_empty() {
-        apt::install(
-            &missing,
-            "the live tests verify pods held by other programs than our own, and look at pages in a real browser",
-        )?;
-    }
-    Ok(Done::default())
-}
-
 fn runtimes(_: &Args) -> Result<Done> {
     runtimes::ensure()?;
     Ok(Done::default())
 }
 
+/// The install steps on a machine that has nothing else installed, out of the cache and without the network.
+fn bare(_: &Args) -> Result<Done> {
+    bare::test()?;
+    Ok(Done::default())
+}
+
 fn test(args: &Args) -> Result<Done> {
-    if !apt::is_root() {
+    if !is_root() {
         eprintln!("not root: the tests that load programs into the kernel will fail");
     }
     let mut command = cargo::cargo();

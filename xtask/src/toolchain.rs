@@ -9,8 +9,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    apt::{self, Package},
+    bundle::{self, Bundle, Extent},
     cargo,
+    debian::Origin,
     exit::CannotRun,
 };
 
@@ -18,15 +19,19 @@ use crate::{
 mod find;
 
 use find::{Compiler, LINKER_VARIABLE, LINKER_VERSION, Missing, SYSROOT_VARIABLE};
-pub(crate) use find::{OLDEST_RUSTC, Toolchain, Version, cache_dir};
+pub(crate) use find::{OLDEST_RUSTC, Toolchain, cache_dir, libraries};
 
 /// Debian's newest compiler with its sources: in the security suite, where it is kept for building browsers. The LLVM
 /// that it depends on is the one `bpf-linker` is then linked with.
-const COMPILER_PACKAGES: [Package; 3] = [
-    Package::of_rust("rustc-web"),
-    Package::of_rust("cargo-web"),
-    Package::of_rust("rust-web-src"),
-];
+pub(crate) const COMPILER: Bundle = Bundle {
+    name: find::COMPILER_BUNDLE,
+    origin: Origin::with_security("bookworm"),
+    packages: &["rustc-web", "cargo-web", "rust-web-src"],
+    extent: Extent::Dependencies,
+    version: "",
+    programs: &[("usr/bin/rustc", "-vV"), ("usr/bin/cargo", "--version")],
+    build: None,
+};
 
 /// Finds a toolchain, installing what is missing.
 pub(crate) fn ensure() -> Result<Toolchain> {
@@ -38,12 +43,12 @@ pub(crate) fn ensure() -> Result<Toolchain> {
         Missing::Linker(compiler) => compiler,
         Missing::Compiler(_) => {
             eprintln!("{missing}");
-            let why = format!(
+            let what_for = format!(
                 "building the kernel program takes rustc and cargo {OLDEST_RUSTC} or newer with the library sources\n\
                  with rustup: `rustup component add rust-src`, nothing more; \
-                 or name an installation in {SYSROOT_VARIABLE}"
+                 or name an installation in {SYSROOT_VARIABLE}\nelse"
             );
-            apt::install(&COMPILER_PACKAGES, &why)?;
+            bundle::ensure(&[&COMPILER], &what_for)?;
             match find::find() {
                 Ok(toolchain) => return Ok(toolchain),
                 Err(Missing::Linker(compiler)) => compiler,
@@ -53,6 +58,21 @@ pub(crate) fn ensure() -> Result<Toolchain> {
     };
     build_linker(&compiler)?;
     Ok(find::find()?)
+}
+
+/// The same with the compiler of the cache, whichever else is there.
+pub(crate) fn ensure_unpacked() -> Result<()> {
+    bundle::ensure(
+        &[&COMPILER],
+        "a bare Debian has no compiler with library sources",
+    )?;
+    let compiler = find::inspect(&COMPILER.directory().join("usr"))
+        .context("the unpacked compiler is not whole")?
+        .map_err(|why| Missing::Compiler(vec![(COMPILER.directory(), why)]))?;
+    match find::find_linker(&compiler) {
+        Some(_) => Ok(()),
+        None => build_linker(&compiler),
+    }
 }
 
 /// Builds `bpf-linker` against the very LLVM that the compiler uses: no other reads its bitcode for certain.
@@ -82,6 +102,10 @@ fn build_linker(compiler: &Compiler) -> Result<()> {
             install
                 .args(["--no-default-features", "--features", &feature])
                 .env("LLVM_PREFIX", &prefix);
+            // The linker of the machine looks there for what that LLVM needs.
+            if let Some(libraries) = libraries(&compiler.sysroot) {
+                install.env("LD_LIBRARY_PATH", libraries);
+            }
         },
     )
 }
@@ -93,6 +117,7 @@ fn shared_llvm(compiler: &Compiler) -> Option<PathBuf> {
     let directories = [
         compiler.sysroot.join("lib"),
         compiler.sysroot.join("lib64"),
+        compiler.sysroot.join(format!("lib/{arch}-linux-gnu")),
         format!("/usr/lib/llvm-{}/lib", compiler.llvm).into(),
         format!("/usr/lib/{arch}-linux-gnu").into(),
         "/usr/lib64".into(),

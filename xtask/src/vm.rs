@@ -27,6 +27,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{cargo, exit::CannotRun, libtest::Counts, runtimes, toolchain};
+pub(crate) use arch::Arch;
 use host::{Host, Shape};
 use judge::Cell;
 use kernels::{KERNELS, Kernel};

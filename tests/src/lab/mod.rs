@@ -26,16 +26,28 @@ mod engine;
 pub mod image;
 mod kubelet;
 mod node;
-#[path = "../../../xtask/src/runtimes/places.rs"]
-mod places;
+#[path = "../../../xtask/src/bundle/places.rs"]
+pub(crate) mod places;
 mod pod;
 mod traces;
 
+use std::path::PathBuf;
+
 use cache::cache_dir;
 pub use container::{Container, ContainerSpec};
+pub(crate) use containerd::installed;
 pub use containerd::{Containerd, Version};
 pub use engine::{Engine, EngineContainer, EnginePod, Sharing};
 pub use kubelet::{Kubelet, StaticPod};
 pub use node::Node;
 pub use pod::{Pod, PodSpec};
 pub use traces::traces;
+
+/// A pause that others wrote.
+///
+/// # Panics
+/// When `cargo xtask runtimes` has not got it.
+#[must_use]
+pub fn catatonit() -> PathBuf {
+    installed(places::CATATONIT).join("usr/bin/catatonit")
+}

@@ -1,4 +1,4 @@
-//! What the runtimes of the tests are called and where they are. `xtask`, which gets them, and the tests, which start
+//! Where the programs of Debian's packages are that `xtask` unpacks. `xtask`, which gets them, and the tests, which start
 //! them, share this file; its parent module says where the cache is.
 
 use std::path::{Path, PathBuf};
@@ -20,14 +20,22 @@ pub(crate) const BUSYBOX: &str = "busybox";
 /// A kubelet, built from source.
 pub(crate) const KUBELET: &str = "kubelet-1.20.2";
 
-/// The directory of a runtime. What its packages would put below `/` is below it.
+/// A pause that others wrote.
+pub(crate) const CATATONIT: &str = "catatonit";
+/// A browser without a window.
+pub(crate) const CHROMIUM: &str = "chromium";
+
+/// The directory of a bundle. What its packages would put below `/` is below it.
 pub(crate) fn directory(name: &str) -> PathBuf {
-    cache_dir().join("runtimes").join(name)
+    cache_dir().join("debian").join(name)
 }
 
-/// Where the programs below a runtime's directory find the libraries that came with it: `LD_LIBRARY_PATH`.
+/// Where the programs below a bundle's directory find the libraries that came with it: `LD_LIBRARY_PATH`.
 pub(crate) fn libraries(directory: &Path) -> String {
     let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
-    let of = |lib: &str| directory.join(lib).join(&triplet).display().to_string();
-    [of("usr/lib"), of("lib")].join(":")
+    // The last one holds a library that another one looks for by an absolute path.
+    let of = |lib: &str| directory.join(lib.replace('@', &triplet));
+    ["usr/lib/@", "lib/@", "usr/lib/@/pulseaudio"]
+        .map(|lib| of(lib).display().to_string())
+        .join(":")
 }

@@ -4,7 +4,32 @@ use std::{env::consts, process::Command};
 
 use anyhow::Result;
 
-use crate::apt::{self, Package};
+use crate::{
+    bundle::{self, Bundle, Extent},
+    debian::Origin,
+};
+
+/// The same emulator on every machine, whichever else is installed there.
+const EMULATORS: [Bundle; 2] = [
+    Bundle {
+        name: "qemu-x86",
+        origin: Origin::main("bookworm"),
+        packages: &["qemu-system-x86"],
+        extent: Extent::Dependencies,
+        version: "",
+        programs: &[("usr/bin/qemu-system-x86_64", "--version")],
+        build: None,
+    },
+    Bundle {
+        name: "qemu-arm",
+        origin: Origin::main("bookworm"),
+        packages: &["qemu-system-arm"],
+        extent: Extent::Dependencies,
+        version: "",
+        programs: &[("usr/bin/qemu-system-aarch64", "--version")],
+        build: None,
+    },
+];
 
 /// A processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,29 +64,24 @@ impl Arch {
         }
     }
 
-    /// The program that emulates a whole machine.
-    pub(crate) fn emulator(self) -> &'static str {
+    /// The package that emulates a whole machine, and what it needs.
+    pub(crate) fn emulator_bundle(self) -> &'static Bundle {
         match self {
-            Self::X86_64 => "qemu-system-x86_64",
-            Self::Aarch64 => "qemu-system-aarch64",
+            Self::X86_64 => &EMULATORS[0],
+            Self::Aarch64 => &EMULATORS[1],
         }
+    }
+
+    /// The program that emulates a whole machine.
+    pub(crate) fn emulator(self) -> Command {
+        let bundle = self.emulator_bundle();
+        bundle.command(bundle.programs[0].0)
     }
 
     /// Makes sure that it is there.
     pub(crate) fn ensure_emulator(self) -> Result<()> {
-        if Command::new(self.emulator())
-            .arg("--version")
-            .output()
-            .is_ok()
-        {
-            return Ok(());
-        }
-        let package = match self {
-            Self::X86_64 => "qemu-system-x86",
-            Self::Aarch64 => "qemu-system-arm",
-        };
-        apt::install(
-            &[Package::any(package)],
+        bundle::ensure(
+            &[self.emulator_bundle()],
             "booting kernels takes an emulator of a whole machine",
         )
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::{initramfs::Initramfs, kernels::Kernel};
-use crate::runtimes::places;
+use crate::bundle::places;
 
 /// Where the guest finds it listening.
 pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";

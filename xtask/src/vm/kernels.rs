@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::arch::Arch;
 use crate::{
-    debian::{self, Suite, files},
+    debian::{self, Origin, Suite, files},
     toolchain::cache_dir,
 };
 
@@ -140,7 +140,11 @@ pub(crate) fn ensure(kernels: &[&Kernel], modules: bool) -> Result<()> {
 /// Makes the directory of a kernel: beside its place first, so that what is in its place is whole.
 fn bring(kernel: &Kernel, unfinished: &Path) -> Result<()> {
     let architecture = Some(kernel.arch.debian());
-    let suite = Suite::open_for(kernel.suite, architecture, unfinished.join("apt"))?;
+    let suite = Suite::open(
+        Origin::main(kernel.suite),
+        architecture,
+        unfinished.join("apt"),
+    )?;
     let package = package_of(&suite, kernel.arch.kernel_package())?;
     let unpacked = unfinished.join("unpacked");
     let versions = suite.unpack(&[&package], &unfinished.join("downloads"), &unpacked)?;

@@ -83,8 +83,9 @@ pub(crate) fn run(
         File::create(path).with_context(|| format!("failed to create {}", path.display()))
     };
     let (mut log, mut results) = (create(&machine.log)?, create(&machine.results)?);
-    let program = machine.arch.emulator();
-    let mut child = command(machine)
+    let mut command = command(machine);
+    let program = command.get_program().display().to_string();
+    let mut child = command
         .spawn()
         .with_context(|| format!("failed to start {program}"))?;
     let (sender, lines) = mpsc::channel();
@@ -103,7 +104,7 @@ pub(crate) fn run(
             Ok(())
         }
     });
-    end(&mut child, program, heard.is_err())?;
+    end(&mut child, &program, heard.is_err())?;
     // What killing it left in the pipe.
     for line in lines.try_iter() {
         if let Line::Console(line) = line {
@@ -128,7 +129,7 @@ fn command(machine: &Machine<'_>) -> Command {
         Acceleration::Kvm | Acceleration::Emulation => &[][..],
         Acceleration::Counting => &["-icount", "shift=0,sleep=off", "-rtc", "clock=vm"],
     };
-    let mut qemu = Command::new(arch.emulator());
+    let mut qemu = arch.emulator();
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none"])
         .args(["-no-reboot", "-m", &machine.memory.to_string()])
         .args(cpu)
@@ -149,8 +150,7 @@ fn command(machine: &Machine<'_>) -> Command {
         ))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .env_remove("LD_LIBRARY_PATH");
+        .stderr(Stdio::piped());
     qemu
 }
 

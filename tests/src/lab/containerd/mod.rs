@@ -314,8 +314,8 @@ fn running_pid(info: Result<Option<Info>, BadInfo>, id: &str) -> i32 {
         .cast_signed()
 }
 
-/// The directory of a runtime that `cargo xtask runtimes` has got.
-pub(super) fn installed(name: &str) -> PathBuf {
+/// The directory of what `cargo xtask runtimes` has got.
+pub(crate) fn installed(name: &str) -> PathBuf {
     let directory = places::directory(name);
     assert!(
         fs::exists(&directory).unwrap_or(false),
