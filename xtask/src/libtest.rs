@@ -1,4 +1,4 @@
-//! Runs `cargo test`, shows every line as it comes, and counts what the test programs report.
+//! Runs `cargo test`, shows every line as it comes, counts what the test programs report, and keeps what the failed tests said.
 
 use std::{
     fmt, fs,
@@ -22,6 +22,10 @@ pub(crate) struct Counts {
     pub(crate) ignored: usize,
     /// The names of the tests that failed.
     pub(crate) failures: Vec<String>,
+    /// What they said, each under its name.
+    pub(crate) said: String,
+    /// Whether the last line read was among that.
+    pub(crate) saying: bool,
 }
 
 impl Counts {
@@ -30,11 +34,21 @@ impl Counts {
         self.failed += other.failed;
         self.ignored += other.ignored;
         self.failures.extend(other.failures);
+        self.said += &other.said;
     }
 
     /// Takes note of one line of a test program's output.
     fn read(&mut self, line: &str) {
-        if let Some(result) = line.strip_prefix("test result: ") {
+        // A test program repeats what its failed tests said: `---- NAME stdout ----`, after all of them the names once more.
+        if line.starts_with("---- ") && line.ends_with(" ----") {
+            self.saying = true;
+        } else if line == "failures:" {
+            self.saying = false;
+        }
+        if self.saying {
+            self.said += line;
+            self.said.push('\n');
+        } else if let Some(result) = line.strip_prefix("test result: ") {
             let numbers = |word| {
                 let number = result
                     .split(['.', ';'])
@@ -158,7 +172,21 @@ mod tests {
             failed: 1,
             ignored: 2,
             failures: vec!["net::two".into()],
+            ..Counts::default()
         };
         assert_eq!(counts, expected);
+    }
+
+    #[test]
+    fn what_failed_tests_said_is_kept() {
+        let output = "test two ... FAILED\n\nfailures:\n\n---- two stdout ----\nleft: 1\ntest result: 7 passed\n\n\
+                      failures:\n    two\n\ntest result: FAILED. 0 passed; 1 failed; 0 ignored\n";
+        let mut counts = Counts::default();
+        output.lines().for_each(|line| counts.read(line));
+        assert_eq!(
+            counts.said,
+            "---- two stdout ----\nleft: 1\ntest result: 7 passed\n\n"
+        );
+        assert_eq!((counts.passed, counts.failed), (0, 1));
     }
 }

@@ -8,14 +8,16 @@ mod debian;
 mod deny;
 mod exit;
 mod libtest;
+mod pressure;
 mod progress;
 mod run;
 mod runtimes;
 mod test;
 mod toolchain;
+mod trouble;
 mod vm;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -40,6 +42,9 @@ enum Task {
     Get,
     /// Do a task on a bare Debian, in a root directory of its own: what this machine has installed can't hide what is missing
     Bare(bare::Args),
+    /// Keep the machine busy until killed
+    #[command(hide = true)]
+    Load { file: PathBuf },
     /// Check pause-trace on kernels of distributions, in virtual machines
     Vm(vm::Args),
 }
@@ -55,6 +60,7 @@ fn main() -> ExitCode {
         Task::Runtimes => runtimes::run().map(|()| ExitCode::SUCCESS),
         Task::Get => bare::get().map(|()| ExitCode::SUCCESS),
         Task::Bare(args) => bare::run(&args),
+        Task::Load { file } => trouble::load(&file),
         Task::Vm(args) => vm::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -1,24 +1,35 @@
 //! `cargo xtask test`: everything that CI checks, in the order in which it fails fastest, and one table at the end.
 
 use std::{
+    fs,
     io::{self, IsTerminal},
     process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::{
     bare, cargo, deny,
     exit::{self, is_root},
     libtest::{self, Counts},
-    runtimes, toolchain, vm,
+    pressure::Pressure,
+    runtimes, toolchain,
+    trouble::{Leftovers, Load},
+    vm,
 };
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Run only the tests whose names contain one of these, and no other checks
     filters: Vec<String>,
+    /// Run the tests on the real kernel that many times on a busy machine, and no other checks: beside four busy loops, a loop that
+    /// forks and one that writes to the disk
+    #[arg(long, value_name = "TIMES", num_args = 0..=1, require_equals = true, default_missing_value = "10")]
+    stress: Option<u32>,
+    /// Run the tests on a machine with what others left and run: a network namespace, cgroups, a containerd and a dockerd with pods
+    #[arg(long)]
+    dirty: bool,
     /// Arguments for the test programs, such as `--nocapture`
     #[arg(last = true)]
     arguments: Vec<String>,
@@ -97,6 +108,9 @@ const STEPS: [Step; 10] = [
     },
 ];
 
+/// The package of the tests on the real kernel.
+const LIVE: &str = "--package=pause-trace-tests";
+
 /// What a step that ran has to say.
 #[derive(Default)]
 struct Done {
@@ -114,10 +128,9 @@ enum Outcome {
 /// Runs every step, also after one that failed.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut table: Vec<(&Step, Outcome, Duration)> = Vec::new();
-    for step in STEPS
-        .iter()
-        .filter(|step| args.filters.is_empty() || !step.lint)
-    {
+    let pressure = Pressure::now();
+    let is_whole = args.filters.is_empty() && args.stress.is_none();
+    for step in STEPS.iter().filter(|step| is_whole || !step.lint) {
         let ok = |name: &&&str| {
             let outcome = table.iter().find(|(earlier, ..)| earlier.name == **name);
             outcome.is_none_or(|(_, outcome, _)| matches!(outcome, Outcome::Done(_)))
@@ -135,11 +148,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
         table.push((step, outcome, started.elapsed()));
     }
-    Ok(report(&table))
+    report(&table, &pressure)
 }
 
 /// Prints the table, what failed once more, and the one line that sums it up.
-fn report(table: &[(&Step, Outcome, Duration)]) -> ExitCode {
+fn report(table: &[(&Step, Outcome, Duration)], pressure: &Pressure) -> Result<ExitCode> {
     println!();
     let mut sum = Counts::default();
     let mut errors = Vec::new();
@@ -177,8 +190,20 @@ fn report(table: &[(&Step, Outcome, Duration)]) -> ExitCode {
     for name in &sum.failures {
         println!("failed: {name}");
     }
+    if sum.failed > 0 {
+        if !sum.said.is_empty() {
+            let file = cargo::target_dir()?.join("failed-tests.log");
+            fs::write(&file, &sum.said)
+                .with_context(|| format!("failed to write {}", file.display()))?;
+            println!("what they said is in {}", file.display());
+        }
+        println!(
+            "share of the time in which processes waited: {}",
+            pressure.since()
+        );
+    }
     println!("{} passed, {} failed", sum.passed, sum.failed);
-    exit::code_of_all(&errors)
+    Ok(exit::code_of_all(&errors))
 }
 
 fn fmt(_: &Args) -> Result<Done> {
@@ -240,10 +265,14 @@ fn test(args: &Args) -> Result<Done> {
     if !is_root() {
         eprintln!("not root: the tests that load programs into the kernel will fail");
     }
-    let mut command = cargo::cargo();
-    command.args(["test", "--workspace", "--no-fail-fast", "--"]);
-    command.args(&args.filters).args(&args.arguments);
-    let counts = libtest::run(&mut command)?;
+    let mut leftovers = args.dirty.then(Leftovers::make).transpose()?;
+    let counts = match args.stress {
+        None => libtest::run(&mut tests(args, "--workspace"))?,
+        Some(times) => stressed(args, times)?,
+    };
+    if let Some(leftovers) = &mut leftovers {
+        leftovers.check()?;
+    }
     if counts.ignored > 0 {
         bail!(
             "{} tests are marked #[ignore]: a test runs, or it is not there",
@@ -255,6 +284,35 @@ fn test(args: &Args) -> Result<Done> {
         remark,
         tests: Some(counts),
     })
+}
+
+/// The tests of some packages.
+fn tests(args: &Args, packages: &str) -> Command {
+    let mut command = cargo::cargo();
+    command.args(["test", packages, "--no-fail-fast", "--"]);
+    command.args(&args.filters).args(&args.arguments);
+    command
+}
+
+/// The tests on the real kernel, again and again on a busy machine; all rounds are played, whatever fails in one.
+fn stressed(args: &Args, times: u32) -> Result<Counts> {
+    cargo::passes(cargo::cargo().args(["test", LIVE, "--no-run"]))?;
+    let _load = Load::start()?;
+    let mut sum = Counts::default();
+    for round in 1..=times {
+        eprintln!("── round {round} of {times}");
+        match libtest::run(&mut tests(args, LIVE)) {
+            Ok(counts) => sum.add(counts),
+            Err(error) => match error.downcast::<libtest::Failed>() {
+                Ok(libtest::Failed(counts)) => sum.add(counts),
+                Err(error) => return Err(error),
+            },
+        }
+    }
+    if sum.failed > 0 {
+        bail!(libtest::Failed(sum));
+    }
+    Ok(sum)
 }
 
 /// The program on kernels of distributions, in virtual machines.
