@@ -1,4 +1,5 @@
-//! `cargo xtask runtimes`: the container runtimes that the tests start, real ones, unpacked beside the machine's own.
+//! `cargo xtask runtimes`: the container runtimes that the tests start, real ones, unpacked beside the machine's own. With
+//! them comes the definition of the interface (CRI) that the tests hold our messages against.
 //!
 //! Nothing is installed: no daemon is enabled, no user made, no file of the machine replaced.
 
@@ -37,7 +38,7 @@ type Build = fn(&Suite, &Path, &Path) -> Result<()>;
 
 /// runc of bookworm serves every runtime: a newer one wants a newer C library, and crun refuses hybrid cgroups. The programs
 /// of newer suites that are listed here need no newer one.
-const BUNDLES: [Bundle; 7] = [
+const BUNDLES: [Bundle; 9] = [
     Bundle {
         name: places::OCI,
         suite: "bookworm",
@@ -105,6 +106,23 @@ const BUNDLES: [Bundle; 7] = [
         programs: &[("kubelet", "--version")],
         build: Some(kubelet::build),
     },
+    Bundle {
+        name: places::CRI_V1,
+        // The stable releases have a definition without stop signals.
+        suite: "sid",
+        packages: &["golang-k8s-cri-api-dev"],
+        version: "0.",
+        programs: &[],
+        build: None,
+    },
+    Bundle {
+        name: places::CRI_V1ALPHA2,
+        suite: "trixie",
+        packages: &["golang-github-containerd-containerd-dev"],
+        version: "1.7.",
+        programs: &[],
+        build: None,
+    },
 ];
 
 /// Says where each runtime is, after getting those that are missing.
@@ -149,7 +167,7 @@ const PACKAGES: &str = "packages";
 
 fn announce(missing: &[&Bundle], root: &Path) {
     eprintln!(
-        "the tests start real container runtimes: these are unpacked below {}, and nothing is installed",
+        "the tests start real container runtimes and read the definition of CRI: these are unpacked below {}, and nothing is installed",
         root.display()
     );
     for bundle in missing {
