@@ -110,3 +110,12 @@ fn a_handlers_features_are_those_of_the_published_interface() {
             .is_some_and(|features| features.user_namespaces)
     );
 }
+
+#[test]
+fn a_variable_may_have_any_bytes() {
+    // 1 (key): "a"; 2 (value): a byte that no UTF-8 has.
+    let bytes = b"\x0a\x01a\x12\x01\xff";
+    let variable = KeyValue::decode(&bytes[..]).expect("a variable");
+    assert_eq!(variable.value, b"\xff");
+    assert_eq!(variable.encode_to_vec(), bytes);
+}
