@@ -2,6 +2,9 @@
 
 use super::*;
 
+mod agreement;
+mod definition;
+
 const SANDBOX: &[u8] = include_bytes!("../../fixtures/containerd-1.6-sandbox.bin");
 const CONTAINER: &[u8] = include_bytes!("../../fixtures/containerd-1.6-container.bin");
 
