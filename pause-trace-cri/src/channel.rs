@@ -39,7 +39,7 @@ pub enum Api {
 
 impl Api {
     /// The protobuf package.
-    fn package(self) -> &'static str {
+    pub(crate) fn package(self) -> &'static str {
         match self {
             Self::V1 => "runtime.v1",
             Self::V1Alpha2 => "runtime.v1alpha2",

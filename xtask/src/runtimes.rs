@@ -1,5 +1,5 @@
 //! `cargo xtask runtimes`: what the tests start beside our own programs, real ones: container runtimes, a pause that others
-//! wrote, a browser. They are unpacked beside the machine's own.
+//! wrote, a browser, and the definition of the interface (CRI) that the tests hold our messages against. They are unpacked beside the machine's own.
 //!
 //! Nothing is installed: no daemon is enabled, no user made, no file of the machine replaced.
 
@@ -14,7 +14,7 @@ use crate::{
 
 /// runc of bookworm serves every runtime: a newer one wants a newer C library, and crun refuses hybrid cgroups. The programs
 /// of newer suites that are listed here need no newer one.
-pub(crate) const BUNDLES: [Bundle; 9] = [
+pub(crate) const BUNDLES: [Bundle; 11] = [
     Bundle {
         name: places::OCI,
         origin: Origin::main("bookworm"),
@@ -105,6 +105,25 @@ pub(crate) const BUNDLES: [Bundle; 9] = [
         extent: Extent::Dependencies,
         version: "",
         programs: &[("usr/lib/chromium/chromium-headless-shell", "--version")],
+        build: None,
+    },
+    Bundle {
+        name: places::CRI_V1,
+        // The stable releases have a definition without stop signals.
+        origin: Origin::main("sid"),
+        packages: &["golang-k8s-cri-api-dev"],
+        extent: Extent::Listed,
+        version: "0.",
+        programs: &[],
+        build: None,
+    },
+    Bundle {
+        name: places::CRI_V1ALPHA2,
+        origin: Origin::main("trixie"),
+        packages: &["golang-github-containerd-containerd-dev"],
+        extent: Extent::Listed,
+        version: "1.7.",
+        programs: &[],
         build: None,
     },
 ];

@@ -71,9 +71,9 @@ pub struct KeyValue {
     /// Its name.
     #[prost(string, tag = "1")]
     pub key: String,
-    /// Its value.
-    #[prost(string, tag = "2")]
-    pub value: String,
+    /// Its value. Older versions of the interface want UTF-8; the bytes on the wire are the same.
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: Vec<u8>,
 }
 
 /// A directory or file of the host, seen by a container.

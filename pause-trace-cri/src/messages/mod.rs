@@ -1,8 +1,9 @@
 //! What is sent and received, by the field numbers of Kubernetes' published `api.proto`
 //! (staging/src/k8s.io/cri-api/pkg/apis/runtime/v1/api.proto), as far as we use it.
 //!
-//! Fields that are not here are skipped when they are received. `runtime.v1alpha2` has the same numbers for all that is
-//! here. Enumerations are kept as the numbers they came as, because a newer runtime may know more of them than we do:
+//! Fields that are not here are skipped when they are received. `runtime.v1alpha2` has the same numbers, and lacks what
+//! came after it. `tests/agreement.rs` holds every message against the definition of both versions. Enumerations are kept
+//! as the numbers they came as, because a newer runtime may know more of them than we do:
 //! `NamespaceMode::try_from(number)` says whether we know one.
 
 mod container;

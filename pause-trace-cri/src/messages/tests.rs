@@ -2,6 +2,9 @@
 
 use super::*;
 
+mod agreement;
+mod definition;
+
 const SANDBOX: &[u8] = include_bytes!("../../fixtures/containerd-1.6-sandbox.bin");
 const CONTAINER: &[u8] = include_bytes!("../../fixtures/containerd-1.6-container.bin");
 
@@ -109,4 +112,13 @@ fn a_handlers_features_are_those_of_the_published_interface() {
             .features
             .is_some_and(|features| features.user_namespaces)
     );
+}
+
+#[test]
+fn a_variable_may_have_any_bytes() {
+    // 1 (key): "a"; 2 (value): a byte that no UTF-8 has.
+    let bytes = b"\x0a\x01a\x12\x01\xff";
+    let variable = KeyValue::decode(&bytes[..]).expect("a variable");
+    assert_eq!(variable.value, b"\xff");
+    assert_eq!(variable.encode_to_vec(), bytes);
 }

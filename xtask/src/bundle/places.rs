@@ -19,6 +19,10 @@ pub(crate) const PODMAN: &str = "podman-4.3";
 pub(crate) const BUSYBOX: &str = "busybox";
 /// A kubelet, built from source.
 pub(crate) const KUBELET: &str = "kubelet-1.20.2";
+/// The definition of CRI v1: `api.proto`.
+pub(crate) const CRI_V1: &str = "cri-api-v1";
+/// The definition of CRI v1alpha2, which Kubernetes removed in 1.26. containerd 1.7 still has a copy.
+pub(crate) const CRI_V1ALPHA2: &str = "cri-api-v1alpha2";
 
 /// A pause that others wrote.
 pub(crate) const CATATONIT: &str = "catatonit";
