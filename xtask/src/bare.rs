@@ -207,7 +207,6 @@ exec chroot "$root" "$@"
 "#;
 
 fn command(args: &Args, cache: &Path) -> Result<Command> {
-    let own = env::current_exe().context("failed to learn where xtask itself is")?;
     let home = |variable: &str, directory: &str| {
         let default = || env::home_dir().unwrap_or_default().join(directory);
         env::var_os(variable).map_or_else(default, PathBuf::from)
@@ -231,7 +230,7 @@ fn command(args: &Args, cache: &Path) -> Result<Command> {
         .args([&cargo_home, &rustup_home, &workspace, &target])
         .arg(cache.join("pause-trace"))
         .arg("--")
-        .arg(&own)
+        .arg(cargo::own_program())
         .args(&args.task)
         // At its own place: programs in it know where their libraries are.
         .env("XDG_CACHE_HOME", cache)

@@ -28,6 +28,11 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
         .to_owned())
 }
 
+/// This program, also after cargo has built it anew in its place.
+pub(crate) fn own_program() -> PathBuf {
+    PathBuf::from(format!("/proc/{}/exe", std::process::id()))
+}
+
 /// The cargo that runs this task, in the workspace.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));

@@ -1,7 +1,6 @@
 //! Trouble for the tests: a machine that is busy, and one on which other programs left things.
 
 use std::{
-    env,
     fs::{self, File},
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
@@ -27,12 +26,11 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn start() -> Result<Self> {
-        let own = env::current_exe().context("failed to learn where xtask itself is")?;
         let file = cargo::target_dir()?.join("load");
         // It must end with this process, however that ends.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
-            .arg(own)
+            .arg(cargo::own_program())
             .arg("load")
             .arg(&file)
             .spawn()
