@@ -1,8 +1,13 @@
 //! Other people's pauses: each is judged by what it does, right or wrong.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+};
 
-use pause_trace_tests::{c_pause, lab::catatonit, pause_binary, run};
+use pause_trace_tests::{c_pause, lab::catatonit, pause_binary, run, scratch};
 
 /// Scenarios that try the pause itself, for pauses that make each pod wait until it is killed: with every scenario that is two
 /// minutes.
@@ -61,6 +66,18 @@ fn assert_violates_in(scenarios: &[&str], pause: &Path, expected: &[&str]) {
 #[test]
 fn the_built_in_pause_as_a_file_passes() {
     assert_violates(&pause_binary(), &[]);
+}
+
+#[test]
+fn a_pause_that_only_root_may_reach_passes() {
+    let directory = scratch("root-only");
+    let pause = directory.join("my-pause");
+    fs::copy(pause_binary(), &pause).expect("there is room");
+    for path in [&directory, &pause] {
+        fs::set_permissions(path, Permissions::from_mode(0o700)).expect("it is ours");
+    }
+    let scenarios = ["pod-plain", "pod-own-users", "pause-sigterm"];
+    assert_violates_in(&scenarios, &pause, &[]);
 }
 
 #[test]

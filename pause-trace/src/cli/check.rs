@@ -100,7 +100,7 @@ impl Args {
             (None, names) => named(names, scenarios::all(), "pause-trace check --list")?,
         };
         let pause = match &self.pause {
-            Some(path) => Pause::File(program(path)?),
+            Some(path) => program(path)?,
             None => Pause::Image(reference::pause_binary()),
         };
         let plan = verify::Plan {
@@ -164,7 +164,7 @@ fn find<P>(
 }
 
 /// A program that can be executed, as an absolute path: the pause starts in another directory.
-fn program(path: &Path) -> Result<PathBuf, Usage> {
+fn program(path: &Path) -> Result<Pause, Usage> {
     let wrong = |what: &str| Usage(format!("--pause {}: {what}", path.display()));
     let absolute = fs::canonicalize(path).map_err(|error| wrong(&error.to_string()))?;
     let mut file = File::open(&absolute).map_err(|error| wrong(&error.to_string()))?;
@@ -181,7 +181,21 @@ fn program(path: &Path) -> Result<PathBuf, Usage> {
     if !is_program {
         return Err(wrong("neither an ELF program nor a script"));
     }
-    Ok(absolute)
+    // A pause runs as another user than root, in some pods of another user namespace.
+    let is_reachable = absolute.ancestors().all(|part| {
+        fs::metadata(part).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
+    });
+    if is_reachable {
+        return Ok(Pause::File(absolute));
+    }
+    if magic.starts_with(b"#!") {
+        return Err(wrong(
+            "a script that only root may reach; put it where every user may execute it",
+        ));
+    }
+    let bytes = fs::read(&absolute).map_err(|error| wrong(&error.to_string()))?;
+    let name = absolute.file_name().unwrap_or_default().to_string_lossy();
+    Ok(Pause::Copy(name.into_owned(), bytes.into()))
 }
 
 fn list<P: 'static>(

@@ -152,6 +152,7 @@ impl Pod {
         let cgroup_name = format!("{top}/pod{uid}");
         let pause_file = match &plan.pause {
             Pause::Image(bytes) => Some(program_file(bytes)?),
+            Pause::Copy(_, bytes) => Some(program_file(bytes)?),
             Pause::File(_) => None,
             Pause::Broken(_) => Some(own_file()?),
         };
@@ -193,6 +194,7 @@ impl Pod {
         plan.program = match &self.plan.pause {
             Pause::Image(_) => Program::File("pause".to_owned()),
             Pause::File(path) => Program::Path(path.clone()),
+            Pause::Copy(name, _) => Program::File(name.clone()),
             Pause::Broken(kind) => {
                 plan.argv = kind.argv();
                 Program::File("pause".to_owned())

@@ -197,7 +197,7 @@ impl<'a> Play<'a> {
         let modes = kind.modes();
         let name = Text::new(&plan.name);
         let file = match &plan.pause {
-            Pause::Image(_) | Pause::Broken(_) => None,
+            Pause::Image(_) | Pause::Copy(..) | Pause::Broken(_) => None,
             Pause::File(path) => Some(Text::new(&path.to_string_lossy())),
         };
         let patience = self.stage.patience;

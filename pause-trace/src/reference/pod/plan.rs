@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use crate::reference::broken_pause::Broken;
 use crate::reference::protocol::{IdMap, Join, OnTerm, Plan};
@@ -16,6 +17,9 @@ pub(crate) enum Pause {
     Image(&'static [u8]),
     /// A file on this machine.
     File(PathBuf),
+    /// The bytes of a file on this machine that only root may reach, and the name it has: other users run a copy, as they would out
+    /// of an image.
+    Copy(String, Rc<[u8]>),
     /// This executable, as one that breaks a promise.
     Broken(Broken),
 }
