@@ -23,7 +23,9 @@ pub type ContainerId = Arc<str>;
 /// One fact and when it became so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
+    /// When it happened.
     pub time: Ktime,
+    /// What happened.
     pub fact: Fact,
 }
 
@@ -34,19 +36,28 @@ pub struct Event {
 pub struct ProcessId {
     /// In the initial pid namespace; 0 where there is none.
     pub pid: u32,
+    /// When it started.
     pub start: Ktime,
 }
 
 /// The namespaces of a process, by inode number; 0 is "none (any more)".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespaces {
+    /// Mounts.
     pub mnt: u32,
+    /// Host name.
     pub uts: u32,
+    /// System V IPC and POSIX message queues.
     pub ipc: u32,
+    /// Network.
     pub net: u32,
+    /// Process ids: those by which the process is known.
     pub pid: u32,
+    /// Process ids of the children it will fork.
     pub pid_children: u32,
+    /// User and group ids.
     pub user: u32,
+    /// The root of cgroup paths.
     pub cgroup: u32,
     /// The user namespace that owns the network namespace.
     pub net_owner: u32,
@@ -96,16 +107,24 @@ impl From<KernelNamespaces> for Namespaces {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NamespaceKind {
+    /// Mounts.
     Mnt,
+    /// Host name.
     Uts,
+    /// System V IPC and POSIX message queues.
     Ipc,
+    /// Network.
     Net,
+    /// Process ids.
     Pid,
+    /// User and group ids.
     User,
+    /// The root of cgroup paths.
     Cgroup,
 }
 
 impl NamespaceKind {
+    /// All of them, in the order in which they are shown.
     pub const ALL: [Self; 7] = [
         Self::Net,
         Self::Ipc,
@@ -144,6 +163,7 @@ impl NamespaceKind {
 }
 
 impl Namespaces {
+    /// The inode number of one namespace.
     pub fn get(&self, kind: NamespaceKind) -> u32 {
         match kind {
             NamespaceKind::Mnt => self.mnt,
@@ -202,6 +222,7 @@ impl fmt::Debug for Comm {
 pub struct Text(pub Bytes);
 
 impl Text {
+    /// The bytes of a string.
     pub fn new(text: &str) -> Self {
         Self(Bytes::copy_from_slice(text.as_bytes()))
     }
@@ -313,10 +334,12 @@ serde_as_text_or_bytes!(Comm, Comm::bytes, |bytes: &[u8]| {
 pub struct WaitStatus(pub u32);
 
 impl WaitStatus {
+    /// The status of a process that exited with a code.
     pub fn exited(code: u8) -> Self {
         Self(u32::from(code) << 8)
     }
 
+    /// The status of a process that a signal ended.
     pub fn killed(signal: i32) -> Self {
         Self(signal as u32)
     }
@@ -373,14 +396,19 @@ pub enum SignalResult {
 pub struct Signal {
     /// Who was running. Meaningful only where [`Signal::is_from_process`] says so.
     pub sender: ProcessId,
+    /// The sender's name.
     pub sender_comm: Comm,
+    /// The process that the signal was generated for.
     pub target: ProcessId,
+    /// The target's name.
     pub target_comm: Comm,
     /// The target's cgroup.
     pub cgroup: CgroupId,
+    /// The signal's number.
     pub signal: i32,
     /// `si_code`.
     pub code: i32,
+    /// What became of it.
     pub result: SignalResult,
     /// For the process (else for one thread).
     pub group: bool,
@@ -389,7 +417,7 @@ pub struct Signal {
 impl Signal {
     /// Whether a process sent it (kill, tkill, sigqueue, pidfd_send_signal: `si_code` ≤ 0, but timers are not), rather
     /// than the kernel.
-    pub(crate) fn is_from_process(&self) -> bool {
+    pub fn is_from_process(&self) -> bool {
         matches!(self.code, 0 | -1 | -6)
     }
 }
@@ -413,9 +441,13 @@ pub enum Mode {
 /// What was asked for, per namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Modes {
+    /// Of the network namespace.
     pub net: Mode,
+    /// Of the IPC namespace.
     pub ipc: Mode,
+    /// Of the UTS namespace.
     pub uts: Mode,
+    /// Of the pid namespace.
     pub pid: Mode,
     /// `Node`: the host's. `Pod`: the pod has a user namespace of its own.
     pub user: Mode,
@@ -444,6 +476,7 @@ impl Modes {
         }
     }
 
+    /// The mode of one namespace.
     pub fn get(&self, kind: NamespaceKind) -> &Mode {
         match kind {
             NamespaceKind::Net => &self.net,
@@ -461,9 +494,13 @@ impl Modes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerKind {
+    /// Holds the pod's namespaces; its process is the pause.
     Sandbox,
+    /// An init container.
     Init,
+    /// A container of the pod's own.
     App,
+    /// A container that was added to debug the pod.
     Ephemeral,
 }
 
@@ -484,38 +521,51 @@ pub enum Source {
 /// A pod as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodFact {
+    /// The pod.
     pub pod: PodId,
+    /// The Kubernetes namespace that it is in.
     pub namespace: Text,
+    /// Its name.
     pub name: Text,
     /// The sandbox' own modes. `pid` is `Pod` for a shared pid namespace.
     pub modes: Modes,
+    /// Who says so.
     pub source: Source,
 }
 
 /// A container as it was asked for; for `Sandbox`, the pause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerFact {
+    /// The container.
     pub container: ContainerId,
+    /// The pod that it belongs to.
     pub pod: PodId,
+    /// Its name in the pod.
     pub name: Text,
+    /// What it is to its pod.
     pub what: ContainerKind,
     /// The sandbox that it was made for, where that is known; its own id, for a sandbox.
     pub sandbox: Option<ContainerId>,
     /// Its cgroup, once known.
     pub cgroup: CgroupId,
+    /// Why it has its namespaces.
     pub modes: Modes,
     /// The signal that asks it to stop.
     pub stop_signal: i32,
     /// The file its entrypoint is to execute, where that is known.
     pub file: Option<Text>,
+    /// Who says so.
     pub source: Source,
 }
 
 /// Something tried from inside a container: what the namespaces are *for*.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
+    /// The pod that it was tried in.
     pub pod: PodId,
+    /// The container that it was tried from.
     pub container: ContainerId,
+    /// What was tried.
     pub what: Observed,
     /// Whether it came out as promised.
     pub holds: bool,
@@ -546,10 +596,13 @@ pub enum Observed {
 /// The state of a pause process, as `/proc` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseStatus {
+    /// The pod whose pause it is.
     pub pod: PodId,
+    /// The pause process.
     pub process: ProcessId,
     /// Proportional set size in bytes.
     pub pss_bytes: u64,
+    /// Number of threads.
     pub threads: u32,
     /// Open file descriptors.
     pub descriptors: u32,
@@ -557,19 +610,25 @@ pub struct PauseStatus {
     pub sockets: u32,
     /// Living children and zombies.
     pub children: u32,
-    /// CPU time in ns, and the process' age when it was read.
+    /// CPU time in ns.
     pub cpu_ns: u64,
+    /// Age in ns when its CPU time was read.
     pub age_ns: u64,
+    /// Effective user id.
     pub uid: u32,
     /// Effective capabilities (a mask).
     pub capabilities: u64,
+    /// Whether `no_new_privs` is set.
     pub no_new_privs: bool,
+    /// Its OOM score adjustment.
     pub oom_score_adj: i32,
     /// Whether the OOM score could have been lowered by who made it.
     pub oom_adjustable: bool,
-    /// Signals blocked, ignored and caught (masks; bit 0 is signal 1).
+    /// Signals blocked (a mask; bit 0 is signal 1).
     pub blocked: u64,
+    /// Signals ignored (a mask).
     pub ignored: u64,
+    /// Signals that have a handler (a mask).
     pub caught: u64,
 }
 
@@ -577,6 +636,10 @@ pub struct PauseStatus {
 ///
 /// Recordings keep these as they are declared: a change here is another version of their format (see `record`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(
+    missing_docs,
+    reason = "a field is called what it holds; what else there is to know stands at the field"
+)]
 pub enum Fact {
     /// Kernel: a process was forked.
     Fork {

@@ -13,9 +13,11 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct News {
     pub(crate) time: Ktime,
+    /// The pod.
     pub pod: PodId,
     /// `None` for the pod as a whole.
     pub container: Option<ContainerId>,
+    /// What happened to it.
     pub what: Happened,
 }
 
@@ -24,10 +26,13 @@ pub struct News {
 pub enum Happened {
     /// A container's entrypoint (a sandbox' pause) runs.
     Started {
+        /// The entrypoint.
         process: ProcessRef,
+        /// Whether the container is a sandbox.
         is_pause: bool,
         /// It ran before we came.
         found: bool,
+        /// The namespaces that it runs in.
         namespaces: Namespaces,
         /// Which of them are the pause's.
         shared: Vec<NamespaceKind>,
@@ -36,8 +41,11 @@ pub enum Happened {
     },
     /// A container's entrypoint ended.
     Ended {
+        /// The entrypoint.
         process: ProcessRef,
+        /// Whether the container is a sandbox.
         is_pause: bool,
+        /// How it ended.
         status: WaitStatus,
         /// In ns, since it started.
         lived: Ktime,
@@ -48,7 +56,10 @@ pub enum Happened {
         lived: Ktime,
     },
     /// All that can be said of a removed pod has been said.
-    Verified { verdicts: Counts },
+    Verified {
+        /// The verdicts on it.
+        verdicts: Counts,
+    },
 }
 
 impl Happened {

@@ -23,11 +23,15 @@ pub struct Pipeline {
 
 /// What is known, and what was decided.
 pub struct Core {
+    /// Processes, containers and pods.
     pub state: State,
+    /// The verdicts.
     pub ledger: Ledger,
+    /// The names of pods and containers.
     pub names: Names,
     /// The kernel's events that were taken in.
     pub events_by_kind: BTreeMap<Kind, u64>,
+    /// The kernel's records that found no room.
     pub lost: BTreeMap<Kind, Losses>,
     /// Whether the node's pods are followed, so that what happens to them is news.
     follows: bool,
@@ -43,6 +47,7 @@ pub struct Core {
 /// Records of a kind that found no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
+    /// How many.
     pub count: u64,
     /// When that was noticed last.
     pub last: Ktime,

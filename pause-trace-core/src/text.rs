@@ -6,16 +6,23 @@ use anstyle::{AnsiColor, Style};
 
 use crate::event::escape;
 
+/// What a reader looks for first.
 pub const BOLD: Style = Style::new().bold();
+/// What a reader may skip.
 pub const DIM: Style = Style::new().dimmed();
+/// What passed.
 pub const GOOD: Style = AnsiColor::Green.on_default();
+/// What could not be decided.
 pub const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
+/// What failed.
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What a line is about: a pod, a rule, a command.
 pub const TERM: Style = AnsiColor::Cyan.on_default();
 
 /// What whoever reads a stream can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
+    /// Whether to write in colour.
     pub color: bool,
     /// Else everything is written in ASCII.
     pub utf8: bool,
@@ -42,6 +49,7 @@ pub struct Line {
 }
 
 impl Line {
+    /// An empty line.
     pub fn new(look: Look) -> Self {
         Self {
             look,
@@ -50,6 +58,7 @@ impl Line {
         }
     }
 
+    /// Whether it is written in colour.
     pub fn has_color(&self) -> bool {
         self.look.color
     }
@@ -59,6 +68,7 @@ impl Line {
         self.columns
     }
 
+    /// Appends text.
     pub fn push(&mut self, text: &str) -> &mut Self {
         let shown = shown(text, self.look.utf8);
         self.columns += shown.chars().count();
@@ -66,6 +76,7 @@ impl Line {
         self
     }
 
+    /// Appends text in a style, where there is colour.
     pub fn paint(&mut self, style: Style, text: &str) -> &mut Self {
         if !self.look.color {
             return self.push(text);

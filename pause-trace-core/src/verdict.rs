@@ -13,8 +13,11 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
+    /// The promise is kept.
     Pass,
+    /// The evidence does not decide it.
     Inconclusive,
+    /// The promise is broken.
     Fail,
 }
 
@@ -44,16 +47,20 @@ impl fmt::Display for Severity {
 /// A process as a finding names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessRef {
+    /// Its pid and start time.
     pub id: ProcessId,
     /// In its own pid namespace.
     pub ns_pid: u32,
+    /// Its name.
     pub comm: Comm,
 }
 
 /// Whom a verdict is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subject {
+    /// The pod; `None` for what concerns the evidence itself.
     pub pod: Option<PodId>,
+    /// The container; `None` for the pod as a whole.
     pub container: Option<ContainerId>,
     pub(crate) process: Option<ProcessRef>,
 }
@@ -63,13 +70,19 @@ pub struct Subject {
 pub enum Value {
     /// A namespace's inode number.
     Namespace(u32),
+    /// A number without a unit.
     Number(u64),
+    /// A size in bytes.
     Bytes(u64),
     /// In ns.
     Duration(u64),
+    /// A signal's number.
     Signal(i32),
+    /// The error of a system call.
     Errno(i32),
+    /// What wait(2) reports.
     Status(WaitStatus),
+    /// A process.
     Process(ProcessId),
     /// Already escaped.
     Text(String),
@@ -115,6 +128,7 @@ pub(crate) type Values = Vec<(&'static str, Value)>;
 /// Something that led to the verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
+    /// When it happened.
     pub time: Ktime,
     /// Already escaped.
     pub(crate) what: String,
@@ -126,7 +140,9 @@ pub struct Details {
     /// A sentence that names the violation or the proof; already escaped.
     pub message: String,
     pub(crate) expected: Values,
+    /// What was seen.
     pub observed: Values,
+    /// What led to the verdict, oldest first.
     pub evidence: Vec<Evidence>,
     /// Where this case is milder than its rule's severity, which is the worst that the rule finds.
     pub(crate) severity: Option<Severity>,
@@ -168,11 +184,15 @@ impl Details {
 /// One rule's answer about one subject.
 #[derive(Clone, Debug)]
 pub struct Verdict {
+    /// The rule that was asked.
     pub rule: &'static Rule,
+    /// Its answer.
     pub outcome: Outcome,
     /// When it was decided.
     pub time: Ktime,
+    /// Whom it is about.
     pub subject: Subject,
+    /// The part that only the rule knows.
     pub details: Details,
 }
 

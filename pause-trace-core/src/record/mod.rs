@@ -78,7 +78,9 @@ pub trait Recorder {
 /// What a recording is made of. `E` is `&Event` where it is written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Entry<E = Event> {
+    /// An event, as it was taken in.
     Event(E),
+    /// Something that the program did between the events.
     Mark(Mark),
     /// First in a file.
     Opening(Opening),
@@ -114,17 +116,24 @@ pub struct Opening {
 /// How a part of a run began.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begin {
+    /// What was watched.
     pub run: Run,
+    /// When it began.
     pub started: Ktime,
+    /// The limits that verdicts were given by.
     pub limits: Limits,
+    /// Where events came from.
     pub hooks: Vec<Hook>,
 }
 
 /// What was watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Run {
-    /// The reference pod. `inject`: a fault's findings are violations, rather than the proof that it is found.
-    Reference { inject: bool },
+    /// The reference pod.
+    Reference {
+        /// Whether a fault's findings are violations, rather than the proof that it is found.
+        inject: bool,
+    },
     /// Scenarios whose pods the node's own runtime made.
     Conformance,
     /// The node's pods.
@@ -141,16 +150,24 @@ pub enum Mark {
     /// A scenario was over, and was judged.
     Over(Over),
     /// A scenario was told of, at this time.
-    ScenarioTold { scenario: String, time: Ktime },
+    ScenarioTold {
+        /// Its name.
+        scenario: String,
+        /// When it was told of.
+        time: Ktime,
+    },
 }
 
 /// A scenario, as far as it is not the verdicts on its pods that say how it came out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Over {
+    /// Its name.
     pub scenario: String,
+    /// The pods that it made.
     pub pods: Vec<PodId>,
     /// Whom a planted fault's finding has to name.
     pub culprit: Option<ProcessId>,
+    /// What it said of itself.
     pub said: Said,
     /// In ns.
     pub duration: u64,
@@ -159,6 +176,7 @@ pub struct Over {
 /// What a scenario said of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Said {
+    /// It was played, and this proves it.
     Proof(String),
     /// It can't be played here.
     Impossible(String),
@@ -169,12 +187,14 @@ pub enum Said {
 /// How a part of a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
+    /// When it ended.
     pub time: Ktime,
     /// By Ctrl-C.
     pub interrupted: bool,
 }
 
 impl Opening {
+    /// Ties the recording's kernel time to UTC.
     pub fn clock(&self) -> Clock {
         Clock {
             offset: self.clock_offset,

@@ -9,6 +9,7 @@ pub struct Recording<R> {
     file: Frames<R>,
     /// The segment after this one.
     next: Option<Frames<R>>,
+    /// Where and by whom it was recorded.
     pub opening: Opening,
     /// Entries of a snapshot are skipped: what they say is known from the segment before.
     is_skipping: bool,
@@ -22,24 +23,37 @@ pub enum Ending {
     /// As the run that was recorded.
     Closed,
     /// In the middle, after this many bytes.
-    Cut { at: u64 },
+    Cut {
+        /// Bytes of whole frames.
+        at: u64,
+    },
     /// With something that can't be read, at this byte.
-    Damaged { at: u64, why: String },
+    Damaged {
+        /// Where the frame begins.
+        at: u64,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// Why a file is not replayed at all.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
+    /// It could not be read.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// It holds nothing.
     #[error("it is empty")]
     Empty,
+    /// It is another kind of file.
     #[error("it is no recording of pause-trace")]
     Foreign,
+    /// Its format is newer than this program.
     #[error(
         "it was made by a newer pause-trace (format {0}; this one reads up to format {VERSION})"
     )]
     Newer(u16),
+    /// It does not begin with a whole opening.
     #[error("it has been cut or damaged so early that nothing of it can be replayed ({0})")]
     Headless(String),
 }
@@ -50,7 +64,9 @@ pub enum Unreadable {
     reason = "one is made for each event and taken apart at once: a box would be an allocation an event"
 )]
 pub enum Next {
+    /// An entry.
     Entry(Entry),
+    /// Nothing follows.
     End(Ending),
 }
 

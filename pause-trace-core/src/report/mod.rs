@@ -74,6 +74,7 @@ pub trait Report: Send {
 /// Who speaks, and what it hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
+    /// When the run began.
     pub time: Ktime,
     /// Of pause-trace.
     pub version: Cow<'static, str>,
@@ -81,6 +82,7 @@ pub struct Hello {
     pub kernel: String,
     /// As in `uname -m`.
     pub arch: String,
+    /// Where events come from.
     pub hooks: Vec<Hook>,
 }
 
@@ -104,6 +106,7 @@ pub struct ScenarioResult {
     pub name: &'static str,
     /// What it shows, as a sentence.
     pub title: &'static str,
+    /// How it came out.
     pub outcome: Outcome,
     /// The numbers that prove it: an inode, a latency, an errno. Escaped; may be empty.
     pub proof: String,
@@ -118,17 +121,22 @@ pub struct ScenarioResult {
 /// Events that found no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
+    /// When the loss was noticed.
     pub time: Ktime,
+    /// The kind of the events.
     pub kind: Kind,
+    /// How many were lost.
     pub count: u64,
 }
 
 /// How a run came out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
+    /// When the run ended.
     pub time: Ktime,
     /// What stands, by rule id, in that order.
     pub rules: Vec<(&'static str, Counts)>,
+    /// All verdicts that stand.
     pub verdicts: Counts,
     /// All zero where none were played.
     pub scenarios: Counts,
@@ -175,7 +183,9 @@ impl Summary {
 /// How a report is to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
+    /// Ties kernel time to UTC.
     pub clock: Clock,
+    /// What whoever reads it can show.
     pub look: Look,
     /// Whether the text report shows verdicts that passed, one by one.
     pub passes: bool,

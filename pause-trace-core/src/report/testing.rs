@@ -30,6 +30,7 @@ pub const CLOCK: Clock = Clock {
 pub struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Written {
+    /// What was written so far.
     pub fn text(&self) -> String {
         String::from_utf8(
             self.0
@@ -97,6 +98,7 @@ pub fn names() -> Names {
     names
 }
 
+/// A verdict that passed.
 pub fn passed() -> Verdict {
     Verdict {
         rule: rule(),
@@ -111,6 +113,7 @@ pub fn passed() -> Verdict {
     }
 }
 
+/// A verdict that failed, about a process and with evidence.
 pub fn failed() -> Verdict {
     let process = ProcessRef {
         id: ProcessId {
@@ -136,6 +139,7 @@ pub fn failed() -> Verdict {
     }
 }
 
+/// A verdict that failed, with hostile names.
 pub fn hostile() -> Verdict {
     let process = ProcessRef {
         id: ProcessId { pid: 9, start: 900 },
@@ -153,6 +157,7 @@ pub fn hostile() -> Verdict {
     }
 }
 
+/// A verdict that could not be decided.
 pub fn inconclusive() -> Verdict {
     Verdict {
         outcome: Outcome::Inconclusive,
@@ -161,6 +166,7 @@ pub fn inconclusive() -> Verdict {
     }
 }
 
+/// What a run begins with.
 pub fn hello() -> Hello {
     let hook = |hook: &str, how| Hook {
         hook: hook.to_owned(),
@@ -180,6 +186,7 @@ pub fn hello() -> Hello {
     }
 }
 
+/// A scenario that is over.
 pub fn scenario(outcome: Outcome) -> ScenarioResult {
     ScenarioResult {
         time: 1_000_000_000,
@@ -198,6 +205,7 @@ pub fn scenario(outcome: Outcome) -> ScenarioResult {
     }
 }
 
+/// Two events that were lost.
 pub fn loss() -> Loss {
     Loss {
         time: 1_000_000_000,
@@ -206,6 +214,7 @@ pub fn loss() -> Loss {
     }
 }
 
+/// What a run ends with.
 pub fn summary() -> Summary {
     let verdicts = Counts {
         pass: 409,

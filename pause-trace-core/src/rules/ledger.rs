@@ -46,12 +46,16 @@ struct Entry {
 /// How many verdicts came out how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// That passed.
     pub pass: u64,
+    /// That failed.
     pub fail: u64,
+    /// That could not be decided.
     pub inconclusive: u64,
 }
 
 impl Counts {
+    /// Adds `by` to the count of an outcome.
     pub fn count(&mut self, outcome: Outcome, by: i64) {
         let count = match outcome {
             Outcome::Pass => &mut self.pass,

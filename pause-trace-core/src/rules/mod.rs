@@ -39,6 +39,7 @@ pub struct Rule {
     pub id: &'static str,
     /// Kebab-case.
     pub name: &'static str,
+    /// How bad a violation is at most.
     pub severity: Severity,
     /// One line: what is violated.
     pub summary: &'static str,

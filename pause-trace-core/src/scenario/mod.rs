@@ -24,12 +24,14 @@ pub struct Scenario<P> {
     pub proves: &'static [&'static str],
     /// Rules that must have said Fail: what is broken on purpose. Empty for a healthy pod.
     pub finds: &'static [&'static str],
+    /// What plays it.
     pub play: P,
 }
 
 /// How a scenario came out.
 #[derive(Debug)]
 pub struct Judgement {
+    /// Whether it passed.
     pub outcome: Outcome,
     /// What proves it, or why it did not pass.
     pub words: String,
@@ -135,7 +137,9 @@ impl<P> Scenario<P> {
 
 /// A scenario that was played.
 pub struct Played<P: 'static> {
+    /// The scenario.
     pub scenario: &'static Scenario<P>,
+    /// How it came out.
     pub judgement: Judgement,
     /// The verdicts on its pods, oldest first.
     pub verdicts: Vec<Verdict>,

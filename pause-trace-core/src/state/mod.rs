@@ -36,10 +36,15 @@ use crate::event::{
 /// Everything that is known.
 #[derive(Debug)]
 pub struct State {
+    /// How long things may take.
     pub limits: Limits,
+    /// The host's namespaces.
     pub host: Namespaces,
+    /// Processes of pods and of runtimes.
     pub processes: Processes,
+    /// Containers, sandboxes included.
     pub containers: HashMap<ContainerId, Container>,
+    /// Pods that have not been forgotten.
     pub pods: HashMap<PodId, Pod>,
     places: Places,
     /// Which pod a namespace (not the host's) belongs to.
@@ -62,6 +67,7 @@ struct PidNamespace {
 }
 
 impl State {
+    /// A state that knows nothing yet.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -83,6 +89,7 @@ impl State {
         self.pods.get(process.pod.as_ref()?)
     }
 
+    /// The container that a process is in.
     pub fn container_of(&self, process: &Process) -> Option<&Container> {
         self.containers.get(process.container.as_ref()?)
     }

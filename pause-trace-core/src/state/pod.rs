@@ -18,13 +18,16 @@ pub struct Stop {
 #[derive(Clone, Debug)]
 pub struct Container {
     pub(crate) id: ContainerId,
+    /// The pod that it belongs to.
     pub pod: PodId,
     pub(crate) name: Text,
+    /// What it is to its pod.
     pub what: ContainerKind,
     /// The sandbox that it was made for, where that is known.
     pub(crate) sandbox: Option<ContainerId>,
     /// Who told of it last.
     pub source: Source,
+    /// Its cgroup; 0 until that is known.
     pub cgroup: CgroupId,
     pub(crate) modes: Modes,
     pub(crate) stop_signal: i32,
@@ -37,6 +40,7 @@ pub struct Container {
     pub namespaces: Option<Namespaces>,
     /// The namespaces of the runtime that built it.
     pub(super) outside: Option<Namespaces>,
+    /// When its entrypoint executed.
     pub started: Option<Ktime>,
     /// How its entrypoint ended.
     pub ended: Option<Ended>,
@@ -71,7 +75,9 @@ pub struct Pin {
 /// How often something was reaped, and how long the slowest waited, in ns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reaps {
+    /// How often.
     pub count: u64,
+    /// How long the slowest waited.
     pub slowest: Ktime,
 }
 
@@ -85,16 +91,22 @@ impl Reaps {
 /// A pod.
 #[derive(Clone, Debug)]
 pub struct Pod {
+    /// Its id.
     pub id: PodId,
+    /// The Kubernetes namespace that it is in.
     pub namespace: Text,
+    /// Its name.
     pub name: Text,
+    /// The modes of its sandbox.
     pub modes: Modes,
+    /// When it became known.
     pub declared: Ktime,
     /// Sandboxes, oldest first: more than one when the sandbox was replaced.
     pub(crate) sandboxes: Vec<ContainerId>,
     /// The other containers, in the order they were declared. A restarted container is a new one of the same name.
     pub(crate) containers: Vec<ContainerId>,
     pub(crate) stopping: Option<Stop>,
+    /// When it was removed.
     pub removed: Option<Ktime>,
     /// Processes that ended and were not reaped, and the most there ever were.
     pub zombies: u32,

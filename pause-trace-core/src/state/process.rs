@@ -38,11 +38,15 @@ impl Role {
 /// A signal that was meant to end or stop a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
+    /// When it was generated.
     pub time: Ktime,
+    /// The signal's number.
     pub signal: i32,
+    /// What became of it.
     pub result: SignalResult,
     /// `None` when the kernel sent it.
     pub sender: Option<ProcessId>,
+    /// The sender's name.
     pub sender_comm: Comm,
     pub(crate) sender_role: Role,
     /// The sender's pod, if it was in one.
@@ -65,7 +69,9 @@ const MAX_RECEIVED: usize = 16;
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
+    /// When it ended.
     pub time: Ktime,
+    /// What wait(2) reports.
     pub status: WaitStatus,
     /// Who had to reap it then.
     pub(crate) parent: ProcessId,
@@ -113,6 +119,7 @@ impl Joins {
 /// A process that is, or was until it was reaped.
 #[derive(Clone, Debug, Default)]
 pub struct Process {
+    /// Its pid and start time.
     pub id: ProcessId,
     /// In its own pid namespace.
     pub ns_pid: u32,
@@ -120,6 +127,7 @@ pub struct Process {
     pub(crate) born_of: ProcessId,
     /// Who has to reap it, as far as known: changes when its parent ends.
     pub(crate) parent: ProcessId,
+    /// Its name.
     pub comm: Comm,
     /// Whether it was there before us: what it did before is not known.
     pub(crate) found: bool,
@@ -127,10 +135,15 @@ pub struct Process {
     pub file: Text,
     /// How often it executed a file inside its container.
     pub(crate) execs: u32,
+    /// The namespaces that it is in.
     pub namespaces: Namespaces,
+    /// The cgroup that it is in.
     pub cgroup: CgroupId,
+    /// What it is to its pod.
     pub role: Role,
+    /// The container that it is in.
     pub container: Option<ContainerId>,
+    /// The pod that it is in.
     pub pod: Option<PodId>,
     pub(crate) forked: Ktime,
     /// First exec inside its container.
@@ -139,6 +152,7 @@ pub struct Process {
     pub(super) unplaced: Option<(CgroupId, Ktime)>,
     /// Where it was forked by a process that had executed there, while nobody knew whose cgroup that was.
     pub(super) unplaced_member: Option<CgroupId>,
+    /// How it ended.
     pub ended: Option<Ended>,
     /// When it was reaped. Only a container's entrypoint stays in the state after that.
     pub(crate) reaped: Option<Ktime>,
@@ -165,6 +179,7 @@ pub struct Process {
 }
 
 impl Process {
+    /// Whether it has not ended.
     pub fn is_alive(&self) -> bool {
         self.ended.is_none() && self.reaped.is_none()
     }
@@ -236,6 +251,7 @@ pub struct Processes {
 }
 
 impl Processes {
+    /// A process that is known.
     pub fn get(&self, id: ProcessId) -> Option<&Process> {
         self.by_id.get(&id)
     }
@@ -244,6 +260,7 @@ impl Processes {
         self.by_id.get_mut(&id)
     }
 
+    /// The latest process that had this pid.
     pub fn by_pid(&self, pid: u32) -> Option<&Process> {
         self.by_pid.get(&pid).and_then(|id| self.by_id.get(id))
     }
@@ -256,10 +273,12 @@ impl Processes {
         line.take_while(|pid| *pid > 0)
     }
 
+    /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Process> {
         self.by_id.values()
     }
 
+    /// The processes that `parent` has to reap, by pid.
     pub fn children(&self, parent: ProcessId) -> impl Iterator<Item = &Process> {
         let first = (parent, ProcessId::default());
         let last = (

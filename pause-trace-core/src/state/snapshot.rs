@@ -9,7 +9,7 @@ use crate::event::{ContainerFact, ContainerKind, Event, Fact, Ktime, PodFact, Pr
 
 impl State {
     /// Facts that make a new state know what runs, all of this time.
-    pub(crate) fn snapshot(&self, now: Ktime) -> Vec<Event> {
+    pub fn snapshot(&self, now: Ktime) -> Vec<Event> {
         let mut facts = vec![Fact::Host {
             namespaces: self.host,
         }];

@@ -11,6 +11,7 @@ use crate::{
 /// What is known of how a pod came to be, and went.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeline {
+    /// The pod.
     pub pod: PodId,
     pub(crate) namespace: Text,
     pub(crate) name: Text,
@@ -46,8 +47,10 @@ pub(crate) struct Lane {
 /// Something that happened for a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Element {
+    /// When it happened or began.
     pub time: Ktime,
     pub(crate) extent: Extent,
+    /// What happened.
     pub what: What,
     /// `None` for the pod as a whole.
     pub(crate) container: Option<ContainerId>,

@@ -36,6 +36,7 @@ pub struct Gathered {
 }
 
 impl Gathered {
+    /// Nothing yet.
     pub fn new(clock: Clock) -> Self {
         Self {
             clock,

@@ -7,11 +7,14 @@ use serde::Serialize;
 
 use crate::verdict::Severity;
 
+/// All that the page shows.
 #[derive(Serialize)]
 pub struct Page {
     /// Of pause-trace.
     pub version: String,
+    /// As in `uname -r`.
     pub kernel: String,
+    /// As in `uname -m`.
     pub arch: String,
     /// Time of day of time 0, RFC 3339, and the same as ms since 1970.
     pub(crate) began: String,

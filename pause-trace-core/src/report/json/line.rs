@@ -240,6 +240,7 @@ pub struct Finding<'a> {
 }
 
 impl<'a> Finding<'a> {
+    /// A verdict, with the names of its pod and container.
     pub fn new(verdict: &'a Verdict, names: &Names, clock: Clock) -> Self {
         let details = &verdict.details;
         let led = |step: &'a Evidence| Led {

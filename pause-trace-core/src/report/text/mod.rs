@@ -36,6 +36,7 @@ pub struct TextReport<W> {
 }
 
 impl<W: Write> TextReport<W> {
+    /// A report to `out`. `passes` shows verdicts that passed, too.
     pub fn new(out: W, look: Look, passes: bool) -> Self {
         Self {
             out,
