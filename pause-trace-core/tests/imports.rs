@@ -1,6 +1,11 @@
 //! Imports point one way: a module imports only what lies further towards the events. That the core imports nothing of the
 //! program is the compiler's to check.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the core reads no files; this test reads its sources"
+)]
+
 use std::{
     fs,
     path::{Path, PathBuf},
