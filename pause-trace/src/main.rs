@@ -2,25 +2,22 @@
 
 mod cli;
 mod conformance;
-mod event;
 mod live;
-mod news;
 mod node;
-mod pipeline;
+mod playing;
 mod pods;
 mod probe;
 mod record;
 mod reference;
-mod report;
-mod rules;
-mod scenario;
-mod state;
+mod sink;
 mod sys;
-mod text;
-mod timeline;
-mod verdict;
+mod terminal;
 
 use std::{env, process::ExitCode};
+
+use pause_trace_core::{
+    event, news, pipeline, report, rules, scenario, state, text, timeline, verdict,
+};
 
 fn main() -> ExitCode {
     // The parts that pause-trace plays in its own reference pod: not for users, and not to be slowed down by parsing.

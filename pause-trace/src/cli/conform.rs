@@ -24,11 +24,12 @@ use crate::{
     live::Live,
     node::cgroup::Layout,
     pipeline::Pipeline,
+    playing::play,
     pods::Follower,
     record::{Recorder, Run},
     reference::patience::Patience,
     rules,
-    scenario::{SortedVerdicts, play},
+    scenario::SortedVerdicts,
     verdict::Verdict,
 };
 
@@ -64,7 +65,7 @@ async fn play_all(
     plan: &Plan,
     selection: &Selection,
     global: &Global,
-    (mut console, recorder): (Console, Option<Rc<Recorder>>),
+    (mut console, recorder): (Console, Option<Rc<dyn Recorder>>),
 ) -> Result<Exit> {
     // Before anything is made that Ctrl-C would leave behind.
     let mut interrupt = Interrupt::catch()?;

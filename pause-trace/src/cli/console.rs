@@ -9,10 +9,10 @@ use super::{End, Exit, Global, Usage, exit::Tally, output::Output, progress::Pro
 use crate::{
     news::News,
     report::{
-        self, Clock, Failed, Hello, Loss, Names, Report, ScenarioResult, Settings, Summary, Target,
-        TextReport,
+        self, Clock, Hello, Loss, Names, Report, ScenarioResult, Settings, Summary, TextReport,
     },
-    text::Look,
+    sink::{Failed, Target},
+    terminal,
     verdict::{Outcome, Severity, Verdict},
 };
 
@@ -42,10 +42,10 @@ impl Console {
             .map_err(|error| Usage(format!("failed to create {target}: {error}")))?;
         let look = match target {
             Target::Stdout => global.look(),
-            Target::File(_) => Look::file(global.color),
+            Target::File(_) => terminal::look_of_file(global.color),
         };
         let passes = passes || global.verbose;
-        let stderr = Look::of(&io::stderr(), global.color);
+        let stderr = terminal::look(&io::stderr(), global.color);
         let is_file = target != Target::Stdout;
         Ok(Self {
             report: report::new(

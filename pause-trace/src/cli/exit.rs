@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use crate::{
-    report::{Failed, ScenarioResult},
+    report::ScenarioResult,
+    sink::Failed,
     verdict::{Outcome, Severity, Verdict},
 };
 

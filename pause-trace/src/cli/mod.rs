@@ -46,8 +46,9 @@ pub(crate) use suggest::unknown;
 use crate::{
     probe::NamespaceHook,
     reference,
-    report::{Failed, Target},
-    text::{Color, Look},
+    sink::{Failed, Target},
+    terminal::{self, Color},
+    text::Look,
 };
 
 /// Proves, from inside the kernel, that the pods on a node are built the way Kubernetes promises.
@@ -163,7 +164,7 @@ fn print(content: &(impl AsRef<[u8]> + ?Sized)) -> anyhow::Result<Exit> {
 impl Global {
     /// How stdout is to be written to.
     fn look(&self) -> Look {
-        Look::of(&io::stdout(), self.color)
+        terminal::look(&io::stdout(), self.color)
     }
 }
 

@@ -30,7 +30,8 @@ use crate::{
     record::Run,
     report::Clock,
     state::Limits,
-    text::{DOUBTFUL, Line, Look},
+    terminal,
+    text::{DOUBTFUL, Line},
     verdict::{Outcome, Value, Verdict},
 };
 
@@ -149,7 +150,7 @@ fn refuse_if_hidden(pods: &[PodView]) -> Result<()> {
 
 /// Tells whoever looks at stderr what is not known. That it cannot be written is nobody's problem.
 fn tell(gaps: &[String], global: &Global) {
-    let look = Look::of(&io::stderr(), global.color);
+    let look = terminal::look(&io::stderr(), global.color);
     for gap in gaps {
         let mut line = Line::new(look);
         line.paint(DOUBTFUL, "pause-trace:").push(" ").push(gap);

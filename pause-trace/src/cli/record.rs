@@ -12,7 +12,7 @@ use super::{
     watch::{self, Node, Pods, Runtime},
 };
 use crate::{
-    record::Recorder,
+    record::{FileRecorder, Recorder},
     report::{Clock, Format},
     verdict::Severity,
 };
@@ -102,11 +102,11 @@ impl Record {
     pub(super) fn start(&self, clock: Clock, limit: Option<u64>) -> Result<Recording> {
         let begin = |path: &PathBuf| {
             let shown = path.display();
-            Recorder::create(path, session::opening(clock), limit).map_err(|error| {
-                match error.kind() {
-                    io::ErrorKind::StorageFull => anyhow!("failed to record to {shown}: {error}"),
-                    _ => Usage(format!("failed to create {shown}: {error}")).into(),
-                }
+            FileRecorder::create(path, session::opening(clock), limit).map_err(|error| match error
+                .kind()
+            {
+                io::ErrorKind::StorageFull => anyhow!("failed to record to {shown}: {error}"),
+                _ => Usage(format!("failed to create {shown}: {error}")).into(),
             })
         };
         let recorder = self.record.as_ref().map(begin).transpose()?;
@@ -119,14 +119,14 @@ impl Record {
 
 /// The recording that a run makes, if it makes one.
 pub(super) struct Recording {
-    recorder: Option<Rc<Recorder>>,
+    recorder: Option<Rc<FileRecorder>>,
     /// Nothing else is wanted of the run.
     is_all: bool,
 }
 
 impl Recording {
-    pub(super) fn recorder(&self) -> Option<Rc<Recorder>> {
-        self.recorder.clone()
+    pub(super) fn recorder(&self) -> Option<Rc<dyn Recorder>> {
+        self.recorder.clone().map(|recorder| recorder as _)
     }
 
     /// Nothing else is wanted of the run: it ends where this fails.

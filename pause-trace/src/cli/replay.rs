@@ -15,11 +15,12 @@ use crate::{
     conformance,
     event::{Ktime, Text},
     pipeline::Pipeline,
-    record::{self, Begin, Ending, Entry, Mark, Next, Opening, Over, Recording, Run},
+    record::{self, Begin, Ending, Entry, Mark, Next, Opening, Over, Run},
     reference::{faults, scenarios},
-    report::{Failed, Summary},
+    report::Summary,
     rules,
     scenario::{Played, Scenario, SortedVerdicts},
+    sink::Failed,
     verdict::Verdict,
 };
 
@@ -53,7 +54,7 @@ impl Args {
         self.selection.validate()?;
         let shown = self.file.display();
         let mut recording =
-            Recording::open(&self.file).map_err(|error| Usage(format!("{shown}: {error}")))?;
+            record::open(&self.file).map_err(|error| Usage(format!("{shown}: {error}")))?;
         let mut console = Console::open(&self.output, global, recording.opening.clock(), false)?;
         if recording.is_headless() {
             console.note(&format!(
@@ -63,7 +64,7 @@ impl Args {
         let mut replay = Replay::new(self);
         let ending = loop {
             let next = recording
-                .next()
+                .next_entry()
                 .with_context(|| format!("failed to read {shown}"))?;
             let entry = match next {
                 Next::Entry(entry) => entry,

@@ -22,7 +22,7 @@ use crate::{
     conformance,
     event::Ktime,
     pipeline::Pipeline,
-    record::{self, Begin, Ending, Entry, Mark, Next, Over, Recording, Run},
+    record::{self, Begin, Ending, Entry, Mark, Next, Over, Run},
     reference::{faults, scenarios},
     report::{
         Format, Summary,
@@ -107,7 +107,7 @@ impl Args {
     fn report(&self, path: &Path) -> Result<Exit> {
         let shown = path.display();
         let mut recording =
-            Recording::open(path).map_err(|error| Usage(format!("{shown}: {error}")))?;
+            record::open(path).map_err(|error| Usage(format!("{shown}: {error}")))?;
         let mut reading = Reading {
             args: self,
             gathered: Gathered::new(recording.opening.clock()),
@@ -117,7 +117,7 @@ impl Args {
         };
         let ending = loop {
             let next = recording
-                .next()
+                .next_entry()
                 .with_context(|| format!("failed to read {shown}"))?;
             match next {
                 Next::Entry(entry) => reading.take(entry),

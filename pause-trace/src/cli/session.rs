@@ -17,8 +17,9 @@ use crate::{
     pipeline::Pipeline,
     probe::{self, Options},
     record::{self, Opening},
-    report::{Clock, Failed, Hello, Loss, Summary},
+    report::{Clock, Hello, Loss, Summary},
     rules::Counts,
+    sink::Failed,
 };
 
 /// Runs to the end on one thread.

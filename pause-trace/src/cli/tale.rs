@@ -14,9 +14,10 @@ use crate::{
     pipeline::Pipeline,
     probe,
     record::Mark,
-    report::{Failed, ScenarioResult, Summary},
+    report::{ScenarioResult, Summary},
     rules::Counts,
     scenario::{Played, Scenario, SortedVerdicts},
+    sink::Failed,
     verdict::{Outcome, Verdict},
 };
 

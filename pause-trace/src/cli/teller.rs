@@ -13,7 +13,8 @@ use crate::{
     event::Ktime,
     pipeline::Pipeline,
     record::Mark,
-    report::{Failed, Names, Summary},
+    report::{Names, Summary},
+    sink::Failed,
     verdict::Verdict,
 };
 

@@ -27,9 +27,10 @@ use crate::{
     pipeline::Pipeline,
     pods::Follower,
     probe,
-    record::{Ending, Entry, Next, Recording, Run},
+    record::{self, Ending, Entry, Next, Run},
     report::Clock,
     state::Limits,
+    terminal,
     text::{DOUBTFUL, Line, Look},
     timeline::{self, Element, Journal, Timeline},
 };
@@ -125,7 +126,7 @@ impl Args {
     fn read_recording(&self, path: &Path, global: &Global) -> Result<Exit> {
         let shown = path.display();
         let mut recording =
-            Recording::open(path).map_err(|error| Usage(format!("{shown}: {error}")))?;
+            record::open(path).map_err(|error| Usage(format!("{shown}: {error}")))?;
         if recording.is_headless() {
             note(
                 global,
@@ -136,7 +137,7 @@ impl Args {
         let mut journal = Journal::default();
         let ending = loop {
             let next = recording
-                .next()
+                .next_entry()
                 .with_context(|| format!("failed to read {shown}"))?;
             match next {
                 Next::Entry(Entry::Event(event)) => journal.take(&event),
@@ -392,7 +393,7 @@ fn refuse_early(path: &Path, force: bool) -> Result<(), Usage> {
 
 /// A sentence on stderr. That nobody can read it is no fault.
 fn note(global: &Global, text: &str) {
-    let mut line = Line::new(Look::of(&io::stderr(), global.color));
+    let mut line = Line::new(terminal::look(&io::stderr(), global.color));
     line.paint(DOUBTFUL, "pause-trace:").push(" ").push(text);
     let _ = io::stderr().write_all(line.end().as_bytes());
 }

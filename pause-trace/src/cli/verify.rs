@@ -17,6 +17,7 @@ use crate::{
     live::Live,
     node::cgroup::Layout,
     pipeline::Pipeline,
+    playing::play,
     record::{Recorder, Run},
     reference::{
         patience::Patience,
@@ -26,7 +27,6 @@ use crate::{
     },
     report::Summary,
     rules,
-    scenario::play,
     state::Limits,
 };
 
@@ -72,7 +72,7 @@ pub(super) async fn play_all(
     plan: &Plan,
     selection: &Selection,
     global: &Global,
-    (console, recorder): (&mut Console, Option<Rc<Recorder>>),
+    (console, recorder): (&mut Console, Option<Rc<dyn Recorder>>),
     interrupt: &mut Interrupt,
 ) -> Result<(End, Option<Summary>)> {
     let interrupted = interrupt.received();

@@ -5,9 +5,7 @@ use pause_trace_common as record;
 use record::Kind;
 
 use super::raw::{self, Record};
-use crate::event::{
-    Comm, Event, Fact, NamespaceCall, ProcessId, Signal, SignalResult, Text, WaitStatus,
-};
+use crate::event::{Comm, Event, Fact, NamespaceCall, Signal, SignalResult, Text, WaitStatus};
 
 /// Why bytes are no record.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,15 +14,6 @@ pub(crate) enum DecodeError {
     Short(usize),
     #[error("unknown kind of record {0}")]
     Kind(u32),
-}
-
-impl From<record::Task> for ProcessId {
-    fn from(task: record::Task) -> Self {
-        Self {
-            pid: task.tgid,
-            start: task.start_ns,
-        }
-    }
 }
 
 /// What a record says.

@@ -3,10 +3,8 @@
 
 use std::{
     collections::VecDeque,
-    ffi::OsString,
     fs::{self, File},
-    io::{self, Write as _},
-    mem,
+    io, mem,
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -16,7 +14,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Begin, Entry, FRAME_HEAD, MAGIC, MAX_RAW, Mark, Opening, VERSION};
+use super::{
+    Begin, Entry, FILE_HEAD, MAX_RAW, Mark, Opening, Packer, Recorder, encode, previous, write_head,
+};
 use crate::event::Event;
 
 /// A frame is written when it is this large …
@@ -26,8 +26,8 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// What may wait for the disk. A disk that is further behind does not keep up, and the recording ends.
 const BACKLOG: usize = 64 << 20;
 
-/// Writes a recording.
-pub(crate) struct Recorder {
+/// Writes a recording into its files.
+pub(crate) struct FileRecorder {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
     path: PathBuf,
@@ -75,15 +75,15 @@ enum Item {
     Rotate,
 }
 
-impl Recorder {
+impl FileRecorder {
     /// Begins a recording in `path`; what was there is overwritten. With a limit (bytes), older parts are dropped.
     pub(crate) fn create(path: &Path, opening: Opening, limit: Option<u64>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let mut disk = Disk {
             file: begin_file(path)?,
             path: path.to_owned(),
-            good: MAGIC.len() as u64 + 2,
-            packed: Vec::new(),
+            good: FILE_HEAD,
+            packer: Packer::default(),
         };
         if limit.is_some() {
             // What is renamed has to be ours: /dev/stdout is not.
@@ -117,8 +117,30 @@ impl Recorder {
         Ok(recorder)
     }
 
-    /// Adds an entry. Once it has failed, nothing more is written.
-    pub(crate) fn write(&self, entry: &Entry<&Event>) {
+    /// Whether it could not be written, so that what follows is not in it.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.shared.failed.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is left, and waits for the disk.
+    pub(crate) fn close(&self) {
+        self.write(&Entry::Closed);
+        self.stop();
+    }
+
+    /// Ends the writer when it has written what there is.
+    fn stop(&self) {
+        lock(&self.shared.queue).is_over = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = lock(&self.thread).take() {
+            // It does not panic; and if it did, the recording would be one that was cut.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Recorder for FileRecorder {
+    fn write(&self, entry: &Entry<&Event>) {
         if self.has_failed() {
             return;
         }
@@ -134,8 +156,7 @@ impl Recorder {
         }
     }
 
-    /// Whether a segment is as large as it may be.
-    pub(crate) fn is_due(&self) -> bool {
+    fn is_due(&self) -> bool {
         let written = self.shared.written.load(Ordering::Relaxed);
         let snapshot = self.shared.snapshot.load(Ordering::Relaxed);
         !self.shared.is_rotating.load(Ordering::Relaxed)
@@ -144,8 +165,7 @@ impl Recorder {
                 .is_some_and(|limit| written >= limit.max(2 * snapshot))
     }
 
-    /// Begins a new segment, with what is known now.
-    pub(crate) fn rotate(&self, begin: &Begin, snapshot: &[Event]) {
+    fn rotate(&self, begin: &Begin, snapshot: &[Event]) {
         self.write(&Entry::Continued);
         let segment = self.segment.fetch_add(1, Ordering::Relaxed) + 1;
         {
@@ -170,39 +190,17 @@ impl Recorder {
         self.shared.wake.notify_one();
     }
 
-    /// Whether it could not be written, so that what follows is not in it.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.shared.failed.load(Ordering::Relaxed)
-    }
-
-    /// Why it could not be written, in words; once.
-    pub(crate) fn take_complaint(&self) -> Option<String> {
+    fn take_complaint(&self) -> Option<String> {
         let failure = match self.has_failed() {
             true => lock(&self.shared.queue).failure.take(),
             false => None,
         };
         failure.map(|error| format!("failed to record to {}: {error}", self.path.display()))
     }
-
-    /// Writes what is left, and waits for the disk.
-    pub(crate) fn close(&self) {
-        self.write(&Entry::Closed);
-        self.stop();
-    }
-
-    /// Ends the writer when it has written what there is.
-    fn stop(&self) {
-        lock(&self.shared.queue).is_over = true;
-        self.shared.wake.notify_one();
-        if let Some(thread) = lock(&self.thread).take() {
-            // It does not panic; and if it did, the recording would be one that was cut.
-            let _ = thread.join();
-        }
-    }
 }
 
 #[cfg(test)]
-impl Recorder {
+impl FileRecorder {
     /// What comes next is in another frame.
     pub(super) fn end_frame(&self) {
         lock(&self.shared.queue).close_frame();
@@ -224,7 +222,7 @@ impl Recorder {
     }
 }
 
-impl Drop for Recorder {
+impl Drop for FileRecorder {
     fn drop(&mut self) {
         self.stop();
     }
@@ -281,8 +279,7 @@ impl Queue {
         self.is_idle = false;
         let before = self.current.len();
         let buffer = mem::take(&mut self.current);
-        // It fails only where there is no room, and a vector has room.
-        self.current = postcard::to_extend(entry, buffer).map_err(io::Error::other)?;
+        self.current = encode(entry, buffer)?;
         if self.current.len() - before > MAX_RAW {
             return Err(io::Error::other("a single fact is larger than 16 MiB"));
         }
@@ -315,7 +312,7 @@ struct Disk {
     path: PathBuf,
     /// Bytes of whole frames.
     good: u64,
-    packed: Vec<u8>,
+    packer: Packer,
 }
 
 impl Disk {
@@ -325,7 +322,8 @@ impl Disk {
         while let Some(item) = shared.next(mem::take(&mut done)) {
             match item {
                 Item::Entries(mut entries) => {
-                    let written = self.write_frame(&entries).inspect_err(|_| {
+                    let frame = self.packer.write_frame(&entries, &mut self.file);
+                    let written = frame.inspect_err(|_| {
                         // Half a frame is worth nothing, and the disk has better uses for it.
                         let _ = self.file.set_len(self.good);
                     })?;
@@ -341,7 +339,7 @@ impl Disk {
                 Item::Rotate => {
                     fs::rename(&self.path, previous(&self.path))?;
                     self.file = begin_file(&self.path)?;
-                    self.good = MAGIC.len() as u64 + 2;
+                    self.good = FILE_HEAD;
                 }
             }
         }
@@ -351,42 +349,11 @@ impl Disk {
             result => result,
         }
     }
-
-    fn write_frame(&mut self, raw: &[u8]) -> io::Result<u64> {
-        let room = lz4_flex::block::get_maximum_output_size(raw.len());
-        self.packed.resize(FRAME_HEAD + room, 0);
-        let packed = lz4_flex::block::compress_into(raw, &mut self.packed[FRAME_HEAD..])
-            .map_err(io::Error::other)?;
-        self.packed.truncate(FRAME_HEAD + packed);
-        let length = |length: usize| u32::try_from(length).map_err(io::Error::other);
-        self.packed[..4].copy_from_slice(&length(packed)?.to_le_bytes());
-        self.packed[4..8].copy_from_slice(&length(raw.len())?.to_le_bytes());
-        let check = checksum(&self.packed[..8], &self.packed[FRAME_HEAD..]);
-        self.packed[8..FRAME_HEAD].copy_from_slice(&check.to_le_bytes());
-        self.file.write_all(&self.packed)?;
-        Ok(self.packed.len() as u64)
-    }
-}
-
-/// Of a frame: its lengths and its payload.
-pub(super) fn checksum(lengths: &[u8], payload: &[u8]) -> u32 {
-    let mut check = crc32fast::Hasher::new();
-    check.update(lengths);
-    check.update(payload);
-    check.finalize()
-}
-
-/// The file of the segment before.
-pub(super) fn previous(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(".1");
-    name.into()
 }
 
 fn begin_file(path: &Path) -> io::Result<File> {
     let mut file = File::create(path)?;
-    file.write_all(&MAGIC)?;
-    file.write_all(&VERSION.to_le_bytes())?;
+    write_head(&mut file)?;
     Ok(file)
 }
 

@@ -1,0 +1,274 @@
+//! What is written is read again; what is not whole is known not to be.
+
+use super::{read::Frames, write::checksum, *};
+use crate::event::{
+    Comm, ContainerFact, ContainerKind, Fact, Kind, Modes, NamespaceCall, Namespaces, PodFact,
+    Source, Text, WaitStatus,
+};
+
+fn opening() -> Opening {
+    Opening {
+        recording: 7,
+        segment: 0,
+        version: "0.1.0".to_owned(),
+        kernel: "6.18.0".to_owned(),
+        arch: "x86_64".to_owned(),
+        clock_offset: 1_795_291_200_000_000_000,
+    }
+}
+
+fn begin() -> Begin {
+    Begin {
+        run: Run::Node,
+        started: 5,
+        limits: Limits::NODE,
+        hooks: vec![Hook {
+            hook: "setns".to_owned(),
+            how: "fexit".into(),
+        }],
+    }
+}
+
+fn namespaces(first: u32) -> Namespaces {
+    Namespaces {
+        mnt: first,
+        uts: first + 1,
+        ipc: first + 2,
+        net: first + 3,
+        pid: first + 4,
+        pid_children: first + 4,
+        user: 4_026_531_837,
+        cgroup: 4_026_531_835,
+        net_owner: 4_026_531_837,
+        pid_level: 1,
+    }
+}
+
+fn at(time: Ktime, fact: Fact) -> Event {
+    Event { time, fact }
+}
+
+fn id(pid: u32) -> ProcessId {
+    let start = u64::from(pid);
+    ProcessId { pid, start }
+}
+
+/// Some of everything: numbers that are large, text that is hostile, variants that hold variants.
+fn events() -> Vec<Event> {
+    let process = id(4_711);
+    let hostile = Text(bytes::Bytes::from_static(b"/x/\x1b[2J\xff\\"));
+    vec![
+        at(1, Fact::Tick),
+        at(
+            u64::MAX,
+            Fact::Exec {
+                process,
+                parent: ProcessId::default(),
+                cgroup: 9,
+                namespaces: namespaces(4_026_532_000),
+                ns_pid: 1,
+                comm: Comm::new("nginx"),
+                file: hostile.clone(),
+            },
+        ),
+        at(
+            3,
+            Fact::NamespaceChange {
+                process,
+                tid: 4_712,
+                cgroup: 9,
+                call: NamespaceCall::Unshare,
+                flags: 0x4000_0000,
+                errno: 1,
+                namespaces: namespaces(1),
+                ns_pid: 2,
+                comm: Comm(*b"\xff\x01\x02\x0356789012345\0"),
+            },
+        ),
+        at(
+            4,
+            Fact::Found {
+                process,
+                parent: process,
+                cgroup: 0,
+                namespaces: Namespaces::default(),
+                ns_pid: 0,
+                ended: Some(WaitStatus::killed(9)),
+                comm: Comm::default(),
+            },
+        ),
+        at(5, Fact::Pod(pod("uid-1"))),
+        at(6, Fact::Container(container("uid-1", "c1", 9))),
+        at(
+            7,
+            Fact::Lost {
+                kind: Kind::SignalGenerate,
+                count: u64::MAX,
+            },
+        ),
+        at(
+            8,
+            Fact::NamespacePinned {
+                path: hostile,
+                namespace: 3,
+                sandbox: Some("c1".into()),
+            },
+        ),
+    ]
+}
+
+fn pod(uid: &str) -> PodFact {
+    PodFact {
+        pod: uid.into(),
+        namespace: Text::new("default"),
+        name: Text::new("web"),
+        modes: Modes::plain(),
+        source: Source::Cri,
+    }
+}
+
+fn container(pod: &str, container: &str, cgroup: u64) -> ContainerFact {
+    ContainerFact {
+        container: container.into(),
+        pod: pod.into(),
+        name: Text::new("app"),
+        what: ContainerKind::App,
+        sandbox: None,
+        cgroup,
+        modes: Modes::plain(),
+        stop_signal: 15,
+        file: None,
+        source: Source::Bundle,
+    }
+}
+
+/// Every entry of a file, and how it ends.
+fn read(bytes: &[u8]) -> Result<(Vec<Entry>, Ending), Unreadable> {
+    let mut frames = Frames::new(bytes)?;
+    let mut entries = Vec::new();
+    loop {
+        match frames.next().expect("memory can be read") {
+            Ok(Entry::Closed) => return Ok((entries, Ending::Closed)),
+            Ok(entry) => entries.push(entry),
+            Err(ending) => return Ok((entries, ending)),
+        }
+    }
+}
+
+/// A recording of a few frames: each event is in one of its own.
+fn recorded() -> Vec<u8> {
+    let events = events();
+    let first = vec![Entry::Opening(opening()), Entry::Begin(begin())];
+    let each = events.iter().map(|event| vec![Entry::Event(event)]);
+    let last = vec![Entry::Mark(Mark::Told), Entry::Closed];
+    let mut file = Vec::new();
+    write_head(&mut file).expect("memory has room");
+    let mut packer = Packer::default();
+    for frame in [first].into_iter().chain(each).chain([last]) {
+        let entries = frame
+            .iter()
+            .try_fold(Vec::new(), |entries, entry| encode(entry, entries));
+        let entries = entries.expect("memory has room");
+        let written = packer.write_frame(&entries, &mut file);
+        written.expect("memory has room");
+    }
+    file
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let (entries, ending) = read(&recorded()).expect("it is whole");
+    assert_eq!(ending, Ending::Closed);
+    let mut expected = vec![Entry::Opening(opening()), Entry::Begin(begin())];
+    expected.extend(events().into_iter().map(Entry::Event));
+    expected.push(Entry::Mark(Mark::Told));
+    assert_eq!(entries, expected);
+}
+
+#[test]
+fn a_recording_that_is_cut_anywhere_is_read_up_to_there() {
+    let bytes = recorded();
+    let (whole, _) = read(&bytes).expect("it is whole");
+    let mut most = 0;
+    for length in 0..bytes.len() {
+        match read(&bytes[..length]) {
+            Ok((entries, ending)) => {
+                assert!(matches!(ending, Ending::Cut { .. }), "{length}: {ending}");
+                assert!(whole.starts_with(&entries), "{length}");
+                assert!(entries.len() >= most, "{length}: what was there is lost");
+                most = entries.len();
+            }
+            Err(Unreadable::Empty) => assert_eq!(length, 0),
+            Err(error) => assert!(length < MAGIC.len() + 2, "{length}: {error}"),
+        }
+    }
+    assert!(most > events().len(), "only the last frame was missing");
+}
+
+#[test]
+fn a_bit_that_has_flipped_is_noticed() {
+    let bytes = recorded();
+    let (whole, _) = read(&bytes).expect("it is whole");
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        if let Ok((entries, ending)) = read(&flipped) {
+            assert_ne!(ending, Ending::Closed, "bit {bit}");
+            assert!(whole.starts_with(&entries), "bit {bit}");
+            assert!(entries.len() < whole.len(), "bit {bit}");
+        }
+    }
+}
+
+fn head(version: u16) -> Vec<u8> {
+    [&MAGIC[..], &version.to_le_bytes()].concat()
+}
+
+/// A frame that says of itself what it likes, with a checksum that is right.
+fn frame(packed: u32, raw: u32, payload: &[u8]) -> Vec<u8> {
+    let lengths = [packed.to_le_bytes(), raw.to_le_bytes()].concat();
+    let check = checksum(&lengths, payload);
+    [&head(1)[..], &lengths, &check.to_le_bytes(), payload].concat()
+}
+
+#[test]
+fn files_that_are_no_recordings_are_refused() {
+    let refused = |bytes: &[u8]| {
+        let error = read(bytes).expect_err("it is refused");
+        error.to_string()
+    };
+    assert_eq!(refused(b""), "it is empty");
+    for foreign in [&b"\x7fELF"[..], b"{\"schema\":1}", &head(0)] {
+        assert_eq!(refused(foreign), "it is no recording of pause-trace");
+    }
+    assert_eq!(
+        refused(&head(2)),
+        "it was made by a newer pause-trace (format 2; this one reads up to format 1)"
+    );
+    assert!(refused(&MAGIC).ends_with("(cut after 8 bytes)"));
+}
+
+#[test]
+fn frames_that_cannot_be_are_refused_before_memory_is_taken() {
+    let bomb = u32::MAX;
+    for (packed, raw, payload) in [
+        (0, 0, &b""[..]),
+        (0, 1, b""),
+        (1, bomb, b"x"),
+        (bomb, 1, b"x"),
+        (bomb, bomb, b"x"),
+        (1, MAX_RAW as u32 + 1, b"x"),
+        // An honest length of what can't be unpacked, or to another length.
+        (4, 100, b"\xff\xff\xff\xff"),
+        (2, 9, b"\x10x"),
+        // Unpacked it is one byte, which is no entry.
+        (2, 1, b"\x10\xee"),
+    ] {
+        let (entries, ending) = read(&frame(packed, raw, payload)).expect("the head is right");
+        assert!(entries.is_empty());
+        assert!(
+            matches!(ending, Ending::Damaged { at: 10, .. }),
+            "{packed} {raw}: {ending}"
+        );
+    }
+}

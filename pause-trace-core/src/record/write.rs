@@ -1,0 +1,53 @@
+//! Writes a recording: encodes entries, and packs them into frames.
+
+use std::io::{self, Write};
+
+use super::{Entry, FRAME_HEAD, MAGIC, VERSION};
+use crate::event::Event;
+
+/// Bytes of a file before its first frame.
+pub const FILE_HEAD: u64 = MAGIC.len() as u64 + 2;
+
+/// Writes what a file begins with, before its first frame.
+pub fn write_head(out: &mut impl Write) -> io::Result<()> {
+    out.write_all(&MAGIC)?;
+    out.write_all(&VERSION.to_le_bytes())
+}
+
+/// Appends an entry to `entries`, which are to be one frame.
+pub fn encode(entry: &Entry<&Event>, entries: Vec<u8>) -> io::Result<Vec<u8>> {
+    // It fails only where there is no room, and a vector has room.
+    postcard::to_extend(entry, entries).map_err(io::Error::other)
+}
+
+/// Packs frames, in a buffer that is used again.
+#[derive(Default)]
+pub struct Packer {
+    packed: Vec<u8>,
+}
+
+impl Packer {
+    /// Writes encoded entries as one frame and in one piece. Returns the number of bytes.
+    pub fn write_frame(&mut self, raw: &[u8], out: &mut impl Write) -> io::Result<u64> {
+        let room = lz4_flex::block::get_maximum_output_size(raw.len());
+        self.packed.resize(FRAME_HEAD + room, 0);
+        let packed = lz4_flex::block::compress_into(raw, &mut self.packed[FRAME_HEAD..])
+            .map_err(io::Error::other)?;
+        self.packed.truncate(FRAME_HEAD + packed);
+        let length = |length: usize| u32::try_from(length).map_err(io::Error::other);
+        self.packed[..4].copy_from_slice(&length(packed)?.to_le_bytes());
+        self.packed[4..8].copy_from_slice(&length(raw.len())?.to_le_bytes());
+        let check = checksum(&self.packed[..8], &self.packed[FRAME_HEAD..]);
+        self.packed[8..FRAME_HEAD].copy_from_slice(&check.to_le_bytes());
+        out.write_all(&self.packed)?;
+        Ok(self.packed.len() as u64)
+    }
+}
+
+/// Of a frame: its lengths and its payload.
+pub(super) fn checksum(lengths: &[u8], payload: &[u8]) -> u32 {
+    let mut check = crc32fast::Hasher::new();
+    check.update(lengths);
+    check.update(payload);
+    check.finalize()
+}

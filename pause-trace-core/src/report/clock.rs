@@ -1,0 +1,45 @@
+//! Kernel time as the time of day.
+
+use jiff::Timestamp;
+
+use crate::event::Ktime;
+
+/// Ties `CLOCK_BOOTTIME` to UTC. Taken once a run (or from a recording), so that times of one report are in their order
+/// even if somebody sets the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// `CLOCK_REALTIME` − `CLOCK_BOOTTIME`, in ns.
+    pub offset: i128,
+}
+
+impl Clock {
+    /// The time of day in UTC, to the millisecond: `20:00:00.123`.
+    pub fn time_of_day(&self, time: Ktime) -> String {
+        self.utc(time).chars().skip(11).take(12).collect()
+    }
+
+    /// From the two clocks, read one right after the other, both in ns.
+    pub fn new(realtime: i128, boottime: Ktime) -> Self {
+        Self {
+            offset: realtime - i128::from(boottime),
+        }
+    }
+
+    /// RFC 3339, in UTC and with all nine digits: `2026-11-21T20:00:00.123456789Z`.
+    pub fn utc(self, time: Ktime) -> String {
+        let time = Timestamp::from_nanosecond(i128::from(time) + self.offset).unwrap_or_default();
+        format!("{time:.9}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_nine_digits_are_shown() {
+        let clock = Clock::new(1_795_291_200_000_000_000, 1_000_000_000);
+        assert_eq!(clock.utc(1_123_456_789), "2026-11-21T20:00:00.123456789Z");
+        assert_eq!(clock.utc(1_000_000_000), "2026-11-21T20:00:00.000000000Z");
+    }
+}

@@ -1,0 +1,468 @@
+//! Gathers from the events, and from what is known after each, what the page shows.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::model::{Container, Finding, Page, Pod, Process, Rule, Signal, Span, Tally};
+use crate::{
+    event::{
+        ContainerId, ContainerKind, Event, Fact, Ktime, NamespaceKind, Namespaces, PodId,
+        ProcessId, SignalResult, escape, signal_name,
+    },
+    report::{Clock, Names, Summary},
+    rules,
+    state::{Role, State},
+    verdict::{Outcome, Values, Verdict},
+};
+
+/// Most pods of a page. A browser shows as many as a node has; a year's are for another tool.
+const MAX_PODS: usize = 5_000;
+/// Most processes of a pod, and most of what happened to it.
+const MAX_OF_POD: usize = 400;
+
+/// What is known so far.
+pub struct Gathered {
+    clock: Clock,
+    /// Time 0 of the page.
+    began: Option<Ktime>,
+    pods: Vec<Pod>,
+    by_id: HashMap<PodId, usize>,
+    /// Where a process is: the pod's place, and its own in the pod.
+    processes: HashMap<ProcessId, (usize, usize)>,
+    omitted: HashSet<PodId>,
+    /// On no pod.
+    findings: Vec<Finding>,
+    host: Namespaces,
+    passed: u64,
+}
+
+impl Gathered {
+    /// Nothing yet.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            began: None,
+            pods: Vec::new(),
+            by_id: HashMap::new(),
+            processes: HashMap::new(),
+            omitted: HashSet::new(),
+            findings: Vec::new(),
+            host: Namespaces::default(),
+            passed: 0,
+        }
+    }
+
+    fn since(&self, time: Ktime) -> i64 {
+        let since = i128::from(time) - i128::from(self.began.unwrap_or_default());
+        i64::try_from(since).unwrap_or(i64::MAX)
+    }
+
+    /// A part of the run began; the first is where time begins.
+    pub fn begin(&mut self, time: Ktime) {
+        self.began.get_or_insert(time);
+    }
+
+    /// An event, and what is known after it.
+    pub fn see(&mut self, event: &Event, state: &State) {
+        let at = self.since(event.time);
+        match &event.fact {
+            Fact::Host { .. } => self.host = state.host,
+            Fact::Pod(fact) => self.pod(&fact.pod, at, state),
+            Fact::Container(fact) => {
+                self.container(&fact.container, state);
+                // Those that were there before anybody knew whose they are.
+                let mut early: Vec<_> = state.processes.iter().collect();
+                early.retain(|process| process.container.as_ref() == Some(&fact.container));
+                early.sort_unstable_by_key(|process| (process.forked, process.id));
+                for process in early {
+                    self.process(process.id, state);
+                }
+            }
+            Fact::Fork { process, .. } | Fact::Found { process, .. } => {
+                self.process(*process, state);
+                let pod = state.processes.get(*process).and_then(|it| it.pod.as_ref());
+                if let Some(pod) = pod.and_then(|pod| self.by_id.get(pod))
+                    && !self.processes.contains_key(process)
+                {
+                    self.pods[*pod].omitted += 1;
+                }
+            }
+            Fact::Exec { process, .. } | Fact::CgroupAttached { process, .. } => {
+                self.process(*process, state);
+            }
+            Fact::Exit {
+                process, status, ..
+            } => self.ended(*process, at, status.to_string(), state),
+            Fact::Reaped { process } => self.reaped(*process, at, state),
+            Fact::Signal(signal) => {
+                if let Some((pod, target)) = self.processes.get(&signal.target).copied() {
+                    let pod = &mut self.pods[pod];
+                    if pod.signals.len() == MAX_OF_POD {
+                        pod.omitted += 1;
+                        return;
+                    }
+                    let from = match signal.is_from_process() {
+                        true => format!("{} (pid {})", signal.sender_comm, signal.sender.pid),
+                        false => "the kernel".to_owned(),
+                    };
+                    let to = &pod.processes[target];
+                    pod.signals.push(Signal {
+                        at,
+                        signal: signal_name(signal.signal),
+                        from,
+                        to: format!("{} (pid {})", to.comm, to.pid),
+                        result: result_name(signal.result),
+                        handled: false,
+                        number: signal.signal,
+                        target: signal.target.pid,
+                    });
+                }
+            }
+            Fact::SignalDelivered {
+                process,
+                signal,
+                handled: true,
+                ..
+            } => {
+                if let Some((pod, _)) = self.processes.get(process) {
+                    let mut last = self.pods[*pod].signals.iter_mut().rev();
+                    let last = last.find(|it| it.number == *signal && it.target == process.pid);
+                    if let Some(last) = last {
+                        last.handled = true;
+                    }
+                }
+            }
+            Fact::PodRemoved { pod } => {
+                if let Some(pod) = self.by_id.get(pod) {
+                    self.pods[*pod].removed = Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn pod(&mut self, id: &PodId, at: i64, state: &State) {
+        let Some(known) = state.pods.get(id) else {
+            return;
+        };
+        if !self.by_id.contains_key(id) {
+            if self.pods.len() == MAX_PODS {
+                self.omitted.insert(id.clone());
+                return;
+            }
+            self.by_id.insert(id.clone(), self.pods.len());
+            self.pods.push(Pod {
+                uid: escaped(id),
+                since: at,
+                ..Pod::default()
+            });
+        }
+        let pod = &mut self.pods[self.by_id[id]];
+        (pod.namespace, pod.name) = (known.namespace.to_string(), known.name.to_string());
+    }
+
+    fn container(&mut self, id: &ContainerId, state: &State) {
+        let Some(known) = state.containers.get(id) else {
+            return;
+        };
+        let (started, ended) = (
+            known.started.map(|time| self.since(time)),
+            known.ended.map(|ended| self.since(ended.time)),
+        );
+        let Some(pod) = self.by_id.get(&known.pod) else {
+            return;
+        };
+        let containers = &mut self.pods[*pod].containers;
+        let container = Container {
+            id: escaped(id),
+            name: known.name.to_string(),
+            is_pause: known.what == ContainerKind::Sandbox,
+            started,
+            ended,
+            status: known.ended.map(|ended| ended.status.to_string()),
+            namespaces: known.namespaces.map(|it| named(&it)).unwrap_or_default(),
+        };
+        match containers.iter().position(|it| it.id == container.id) {
+            Some(known) => containers[known] = container,
+            None if containers.len() < MAX_OF_POD => containers.push(container),
+            None => {}
+        }
+    }
+
+    /// Brings what is shown of a process up to date.
+    fn process(&mut self, id: ProcessId, state: &State) {
+        let Some(process) = state.processes.get(id) else {
+            return;
+        };
+        let (Some(pod), Some(container)) = (&process.pod, &process.container) else {
+            return;
+        };
+        let Some(&place) = self.by_id.get(pod) else {
+            return;
+        };
+        if matches!(process.role, Role::Pause | Role::Init) {
+            self.container(container, state);
+        }
+        let forked = self.since(process.forked);
+        let parent = self.processes.get(&process.parent).copied();
+        let pod = &mut self.pods[place];
+        let index = match self.processes.get(&id) {
+            Some((_, index)) => *index,
+            None if pod.processes.len() == MAX_OF_POD => return,
+            None => {
+                self.processes.insert(id, (place, pod.processes.len()));
+                pod.processes.push(Process {
+                    pid: id.pid,
+                    ns_pid: process.ns_pid,
+                    parent: parent.filter(|(of, _)| *of == place).map(|(_, at)| at),
+                    comm: String::new(),
+                    file: String::new(),
+                    role: "",
+                    container: escaped(container),
+                    forked,
+                    ended: None,
+                    status: None,
+                    reaped: None,
+                });
+                pod.processes.len() - 1
+            }
+        };
+        let shown = &mut pod.processes[index];
+        shown.comm = process.comm.to_string();
+        shown.file = process.file.to_string();
+        shown.role = role_name(process.role);
+    }
+
+    fn ended(&mut self, id: ProcessId, at: i64, status: String, state: &State) {
+        self.process(id, state);
+        if let Some(&(pod, index)) = self.processes.get(&id) {
+            let process = &mut self.pods[pod].processes[index];
+            (process.ended, process.status) = (Some(at), Some(status));
+            self.count_zombies(pod, at, 1);
+        }
+    }
+
+    fn reaped(&mut self, id: ProcessId, at: i64, state: &State) {
+        if let Some(&(pod, index)) = self.processes.get(&id) {
+            self.pods[pod].processes[index].reaped = Some(at);
+            self.count_zombies(pod, at, -1);
+            // An entrypoint is kept by the state; its pid alone may come again.
+            if state.processes.get(id).is_none() {
+                self.processes.remove(&id);
+            }
+        }
+    }
+
+    fn count_zombies(&mut self, pod: usize, at: i64, by: i32) {
+        let zombies = &mut self.pods[pod].zombies;
+        let count = zombies.last().map_or(0, |(_, count)| *count);
+        let count = count.saturating_add_signed(by);
+        // The last is kept right, and how it changed in between is not shown.
+        if zombies.len() == 2 * MAX_OF_POD {
+            zombies.pop();
+        }
+        zombies.push((at, count));
+    }
+
+    /// A scenario that was played with these pods.
+    pub fn scenario(&mut self, name: &str, pods: &[PodId]) {
+        for pod in pods {
+            if let Some(pod) = self.by_id.get(pod) {
+                self.pods[*pod].scenario = Some(name.to_owned());
+            }
+        }
+    }
+
+    /// A verdict; `planted`, where it was planted to be found.
+    pub fn verdict(&mut self, verdict: &Verdict, names: &Names, planted: bool) {
+        let pod = verdict.subject.pod.as_ref();
+        let pod = pod.and_then(|pod| self.by_id.get(pod)).copied();
+        if verdict.outcome == Outcome::Pass {
+            self.passed += 1;
+            if let Some(pod) = pod {
+                let pod = &mut self.pods[pod];
+                pod.verdicts.pass += 1;
+                *pod.passed.entry(verdict.rule.id).or_default() += 1;
+            }
+            return;
+        }
+        let evidence = verdict.details.evidence.iter();
+        let finding = Finding {
+            at: self.since(verdict.time),
+            rule: verdict.rule.id,
+            verdict: super::super::outcome_name(verdict.outcome),
+            severity: verdict.severity(),
+            planted,
+            subject: names.subject(&verdict.subject),
+            message: verdict.details.message.clone(),
+            expected: shown(&verdict.details.expected),
+            observed: shown(&verdict.details.observed),
+            evidence: evidence
+                .map(|step| (self.since(step.time), step.what.clone()))
+                .collect(),
+        };
+        let Some(pod) = pod else {
+            self.findings.push(finding);
+            return;
+        };
+        let pod = &mut self.pods[pod];
+        match verdict.outcome {
+            _ if planted => {}
+            Outcome::Fail => pod.verdicts.fail += 1,
+            _ => pod.verdicts.inconclusive += 1,
+        }
+        pod.findings.push(finding);
+    }
+
+    /// All that was gathered, as it is shown.
+    pub fn into_page(mut self, summary: &Summary) -> Page {
+        let ended = self.since(summary.time);
+        for pod in &mut self.pods {
+            pod.spans = spans(pod);
+        }
+        let found = self.pods.iter().flat_map(|pod| &pod.findings);
+        let rules = found
+            .chain(&self.findings)
+            .filter_map(|finding| rules::find(finding.rule))
+            .map(|rule| {
+                let shown = Rule {
+                    name: rule.name,
+                    summary: rule.summary,
+                    doc: rule.doc,
+                };
+                (rule.id, shown)
+            })
+            .collect();
+        let of_none = self.findings.iter().map(|finding| Tally {
+            fail: u64::from(finding.verdict == "fail" && !finding.planted),
+            inconclusive: u64::from(finding.verdict == "inconclusive"),
+            pass: 0,
+        });
+        let of_pods = self.pods.iter().map(|pod| pod.verdicts);
+        let mut verdicts = Tally::sum(of_pods.chain(of_none));
+        verdicts.pass = self.passed;
+        let began = self.began.unwrap_or_default();
+        let began_ms = (i128::from(began) + self.clock.offset) / 1_000_000;
+        Page {
+            version: String::new(),
+            kernel: String::new(),
+            arch: String::new(),
+            began: self.clock.utc(began),
+            began_ms: i64::try_from(began_ms).unwrap_or_default(),
+            ended,
+            host: named(&self.host),
+            verdicts,
+            lost: summary.lost.iter().map(|(_, count)| count).sum(),
+            notes: Vec::new(),
+            rules,
+            pods: self.pods,
+            findings: self.findings,
+            omitted: self.omitted.len(),
+        }
+    }
+}
+
+/// The bars and marks of a pod's timeline.
+fn spans(pod: &Pod) -> Vec<Span> {
+    let lane = |id: &str| {
+        let container = pod.containers.iter().find(|container| container.id == id);
+        container.map_or_else(|| id.to_owned(), |container| container.name.clone())
+    };
+    let mut spans = Vec::new();
+    for container in &pod.containers {
+        if let Some(start) = container.started {
+            spans.push(Span {
+                lane: container.name.clone(),
+                name: match &container.status {
+                    Some(status) => format!("{}: {status}", container.name),
+                    None => container.name.clone(),
+                },
+                start_ns: start,
+                end_ns: container.ended,
+                kind: if container.is_pause {
+                    "pause"
+                } else {
+                    "container"
+                },
+            });
+        }
+    }
+    for process in &pod.processes {
+        if process.role == "session" {
+            spans.push(Span {
+                lane: format!("{} · exec", lane(&process.container)),
+                name: format!("{} (pid {})", process.comm, process.pid),
+                start_ns: process.forked,
+                end_ns: process.ended,
+                kind: "session",
+            });
+        }
+        if let Some(ended) = process.ended
+            && process
+                .reaped
+                .is_none_or(|reaped| reaped - ended > 1_000_000)
+        {
+            spans.push(Span {
+                lane: format!("{} · zombies", lane(&process.container)),
+                name: format!("{} (pid {})", process.comm, process.pid),
+                start_ns: ended,
+                end_ns: process.reaped,
+                kind: "zombie",
+            });
+        }
+    }
+    spans.extend(pod.signals.iter().map(|signal| Span {
+        lane: "signals".to_owned(),
+        name: format!("{} to {}: {}", signal.signal, signal.to, signal.result),
+        start_ns: signal.at,
+        end_ns: Some(signal.at),
+        kind: "signal",
+    }));
+    spans.extend(pod.findings.iter().map(|finding| Span {
+        lane: "findings".to_owned(),
+        name: format!("{} {}", finding.rule, finding.message),
+        start_ns: finding.at,
+        end_ns: Some(finding.at),
+        kind: "finding",
+    }));
+    spans
+}
+
+fn named(namespaces: &Namespaces) -> BTreeMap<&'static str, u32> {
+    let kinds = NamespaceKind::ALL.into_iter();
+    kinds
+        .map(|kind| (kind.name(), namespaces.get(kind)))
+        .collect()
+}
+
+fn shown(values: &Values) -> BTreeMap<&'static str, String> {
+    let shown = |(name, value): &(&'static str, _)| (*name, ToString::to_string(value));
+    values.iter().map(shown).collect()
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Stranger => "stranger",
+        Role::Runtime => "runtime",
+        Role::Pause => "pause",
+        Role::Init => "init",
+        Role::Session => "session",
+        Role::Member => "member",
+    }
+}
+
+fn result_name(result: SignalResult) -> &'static str {
+    match result {
+        SignalResult::Delivered => "queued",
+        SignalResult::Ignored => "ignored",
+        SignalResult::AlreadyPending => "pending already",
+        SignalResult::OverflowFail => "lost: the queue was full",
+        SignalResult::LoseInfo => "queued without its information",
+        SignalResult::Unknown => "unknown",
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    let _ = escape(text.as_bytes(), &mut escaped);
+    escaped
+}

@@ -1,0 +1,101 @@
+//! A page that one person attaches to a ticket and another opens: one file, without network, font or script of others.
+//!
+//! The page carries what was gathered as JSON, and a script that draws it. What pods can name is text in the JSON and text in
+//! the page: the script makes nodes, and never markup out of strings.
+
+mod gather;
+mod model;
+
+pub use gather::Gathered;
+pub use model::Page;
+
+const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// The page, whole.
+pub fn render(page: &Page) -> serde_json::Result<String> {
+    let data = page.to_json()?;
+    // In the order in which they stand: what is put in is not looked through again.
+    let mut rest = PAGE;
+    let mut whole = String::with_capacity(PAGE.len() + STYLE.len() + SCRIPT.len() + data.len());
+    for (place, content) in [
+        ("{{style}}", STYLE),
+        ("{{data}}", &data),
+        ("{{script}}", SCRIPT),
+    ] {
+        let (before, after) = rest.split_once(place).unwrap_or((rest, ""));
+        whole.push_str(before);
+        whole.push_str(content);
+        rest = after;
+    }
+    whole.push_str(rest);
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{Event, Fact, Modes, PodFact, Source, Text},
+        report::{Clock, Summary, testing},
+        state::{Limits, State},
+    };
+
+    #[test]
+    fn the_page_is_one_file_that_asks_for_no_other() {
+        for part in [PAGE, STYLE, SCRIPT] {
+            for way in [
+                "src=",
+                "href=",
+                "@import",
+                "url(",
+                "fetch(",
+                "innerHTML",
+                "insertAdjacent",
+            ] {
+                assert!(!part.contains(way), "{way}");
+            }
+        }
+        for place in ["{{style}}", "{{data}}", "{{script}}"] {
+            assert_eq!(PAGE.matches(place).count(), 1, "{place}");
+        }
+    }
+
+    #[test]
+    fn names_cannot_leave_the_json() {
+        let mut state = State::new(Limits::NODE);
+        let mut gathered = Gathered::new(Clock::new(0, 0));
+        gathered.begin(5);
+        let event = Event {
+            time: 9,
+            fact: Fact::Pod(PodFact {
+                pod: "uid-1".into(),
+                namespace: Text::new("</script><!--<script>{{script}}"),
+                name: Text::new("\u{2028}&lt;\u{202e}"),
+                modes: Modes::plain(),
+                source: Source::Cri,
+            }),
+        };
+        state.apply(&event, &mut Vec::new());
+        gathered.see(&event, &state);
+        gathered.verdict(&testing::failed(), &testing::names(), false);
+        let page = gathered.into_page(&Summary::default());
+        let whole = render(&page).expect("it is JSON");
+        assert_eq!(
+            whole.matches("</script>").count(),
+            2,
+            "the data's and the script's"
+        );
+        let (_, data) = whole.split_once("id=\"data\">").expect("it is there");
+        let (data, _) = data.split_once("</script>").expect("it ends");
+        assert!(!data.contains(['<', '>', '&', '\u{2028}']));
+        let read: serde_json::Value = serde_json::from_str(data).expect("it is JSON");
+        assert_eq!(
+            read["pods"][0]["namespace"],
+            "</script><!--<script>{{script}}"
+        );
+        assert_eq!(read["pods"][0]["name"], "\\u{2028}&lt;\\u{202e}");
+        assert_eq!(read["pods"][0]["since"], 4);
+    }
+}

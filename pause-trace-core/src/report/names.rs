@@ -1,0 +1,189 @@
+//! How pods and containers are called.
+
+use std::collections::{HashMap, VecDeque};
+
+use serde::Serialize;
+
+use crate::{
+    event::{ContainerFact, ContainerId, Event, Fact, PodFact, PodId, escape},
+    verdict::{ProcessRef, Subject},
+};
+
+/// Removed pods whose names are still known: a pod's last verdicts come some time after its removal.
+const MAX_REMOVED: usize = 1024;
+
+/// A pod, as reports name it; all escaped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct PodName {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) namespace: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    pub(crate) uid: String,
+}
+
+/// A container, as reports name it; all escaped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ContainerName {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    pub(crate) id: String,
+}
+
+/// Names by id. Learnt from the same events as the state, but kept apart from it: the state forgets a pod while the
+/// verdicts about its end are still to be told.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    pods: HashMap<PodId, (String, String)>,
+    containers: HashMap<ContainerId, (PodId, String)>,
+    removed: VecDeque<PodId>,
+}
+
+impl Names {
+    /// Takes in what an event says of names. To be called before the event is judged.
+    pub(crate) fn learn(&mut self, event: &Event) {
+        match &event.fact {
+            Fact::Pod(PodFact {
+                pod,
+                namespace,
+                name,
+                ..
+            }) => {
+                self.pods
+                    .insert(pod.clone(), (namespace.to_string(), name.to_string()));
+            }
+            Fact::Container(ContainerFact {
+                container,
+                pod,
+                name,
+                ..
+            }) => {
+                self.containers
+                    .insert(container.clone(), (pod.clone(), name.to_string()));
+            }
+            Fact::PodRemoved { pod } => {
+                self.removed.push_back(pod.clone());
+                if self.removed.len() > MAX_REMOVED
+                    && let Some(oldest) = self.removed.pop_front()
+                {
+                    self.pods.remove(&oldest);
+                    self.containers.retain(|_, (pod, _)| *pod != oldest);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn pod(&self, id: &PodId) -> PodName {
+        let (namespace, name) = self.pods.get(id).cloned().unzip();
+        PodName {
+            namespace,
+            name,
+            uid: escaped(id),
+        }
+    }
+
+    /// Whether somebody means this pod by `NAMESPACE/NAME`, or by its uid or the beginning of it.
+    pub fn is_called(&self, id: &PodId, wanted: &str) -> bool {
+        match wanted.split_once('/') {
+            Some((namespace, name)) => {
+                self.pods.get(id).is_some_and(|(its_namespace, its_name)| {
+                    its_namespace == namespace && its_name == name
+                })
+            }
+            None => !wanted.is_empty() && id.starts_with(wanted),
+        }
+    }
+
+    pub(crate) fn container(&self, id: &ContainerId) -> ContainerName {
+        ContainerName {
+            name: self.containers.get(id).map(|(_, name)| name.clone()),
+            id: escaped(id),
+        }
+    }
+
+    /// What there is to name, from the whole to the part: `default/web`, `app`, `pid 4711 (nginx)`. Of what has no name, the
+    /// id.
+    pub(crate) fn parts(&self, subject: &Subject) -> Vec<String> {
+        let pod = subject.pod.as_ref().map(|id| match self.pod(id) {
+            PodName {
+                namespace: Some(namespace),
+                name: Some(name),
+                ..
+            } => format!("{namespace}/{name}"),
+            PodName { uid, .. } => format!("pod {uid}"),
+        });
+        let container = subject
+            .container
+            .as_ref()
+            .map(|id| match self.container(id) {
+                ContainerName {
+                    name: Some(name), ..
+                } => name,
+                ContainerName { id, .. } => {
+                    format!("container {}", id.chars().take(12).collect::<String>())
+                }
+            });
+        let process = subject
+            .process
+            .map(|ProcessRef { id, comm, .. }| format!("pid {} ({comm})", id.pid));
+        [pod, container, process].into_iter().flatten().collect()
+    }
+
+    /// The subject in one phrase: `default/web · app · pid 4711 (nginx)`.
+    pub fn subject(&self, subject: &Subject) -> String {
+        let parts = self.parts(subject);
+        if parts.is_empty() {
+            "node".to_owned()
+        } else {
+            parts.join(" · ")
+        }
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    let _ = escape(text.as_bytes(), &mut escaped);
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::testing;
+
+    #[test]
+    fn what_has_no_name_is_called_by_its_id() {
+        let names = testing::names();
+        let subject = Subject {
+            pod: Some("uid-x".into()),
+            container: Some("0123456789abcdef".into()),
+            ..Subject::default()
+        };
+        assert_eq!(
+            names.subject(&subject),
+            "pod uid-x · container 0123456789ab"
+        );
+        assert_eq!(
+            names.subject(&testing::failed().subject),
+            "default/web · app · pid 4711 (nginx)"
+        );
+        assert_eq!(names.subject(&Subject::default()), "node");
+    }
+
+    #[test]
+    fn names_outlive_their_pod_but_not_for_ever() {
+        let mut names = testing::names();
+        let gone = |pod: &str| Event {
+            time: 1,
+            fact: Fact::PodRemoved { pod: pod.into() },
+        };
+        names.learn(&gone("uid-1"));
+        assert_eq!(names.pod(&"uid-1".into()).name.as_deref(), Some("web"));
+        for other in 0..MAX_REMOVED {
+            names.learn(&gone(&format!("other-{other}")));
+        }
+        assert_eq!(names.pod(&"uid-1".into()).name, None);
+        assert_eq!(names.container(&"c1".into()).name, None);
+    }
+}

@@ -1,0 +1,253 @@
+//! What the reports' tests tell: one of each, names hostile where a pod can choose them.
+
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    event::{
+        Comm, ContainerFact, ContainerKind, Event, Fact, Kind, Modes, PodFact, ProcessId, Source,
+        Text,
+    },
+    rules::{self, Counts, Rule},
+    verdict::{Details, Outcome, ProcessRef, Subject, Value, Verdict},
+};
+
+use super::{Clock, Hello, Hook, Loss, Names, Report, ScenarioResult, Summary};
+
+/// A name with a terminal escape, markup, quotes, a newline and a mark that turns the text around.
+pub const HOSTILE: &str = "\x1b[2J<b a=\"'&\n\u{202e}";
+
+/// So that kernel time 1 s is 2026-11-21T20:00:01Z.
+pub const CLOCK: Clock = Clock {
+    offset: 1_795_291_200_000_000_000,
+};
+
+/// A writer that the test keeps a hand on.
+#[derive(Clone, Default)]
+pub struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Written {
+    /// What was written so far.
+    pub fn text(&self) -> String {
+        String::from_utf8(
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        )
+        .expect("reports are UTF-8")
+    }
+}
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The rule that the tests' verdicts are of.
+pub fn rule() -> &'static Rule {
+    rules::find("PT101").expect("PT101 is in the table")
+}
+
+/// `default/web` with the container `app`, and a pod and a container of hostile names.
+pub fn names() -> Names {
+    let mut names = Names::default();
+    for (pod, container, namespace, name, app) in [
+        ("uid-1", "c1", "default", "web", "app"),
+        ("uid-2", "c2", "default", HOSTILE, HOSTILE),
+    ] {
+        let pod = Fact::Pod(PodFact {
+            pod: pod.into(),
+            namespace: Text::new(namespace),
+            name: Text::new(name),
+            modes: Modes::plain(),
+            source: Source::Cri,
+        });
+        let Fact::Pod(PodFact { pod: id, .. }) = &pod else {
+            continue;
+        };
+        let container = Fact::Container(ContainerFact {
+            container: container.into(),
+            pod: id.clone(),
+            name: Text::new(app),
+            what: ContainerKind::App,
+            cgroup: 7,
+            modes: Modes::plain(),
+            stop_signal: 15,
+            sandbox: None,
+            file: None,
+            source: Source::Cri,
+        });
+        names.learn(&Event { time: 1, fact: pod });
+        names.learn(&Event {
+            time: 1,
+            fact: container,
+        });
+    }
+    names
+}
+
+/// A verdict that passed.
+pub fn passed() -> Verdict {
+    Verdict {
+        rule: rule(),
+        outcome: Outcome::Pass,
+        time: 1_000_000_000,
+        subject: Subject {
+            pod: Some("uid-1".into()),
+            container: Some("c1".into()),
+            process: None,
+        },
+        details: Details::new("net 4026532179, as the sandbox's"),
+    }
+}
+
+/// A verdict that failed, about a process and with evidence.
+pub fn failed() -> Verdict {
+    let process = ProcessRef {
+        id: ProcessId {
+            pid: 4711,
+            start: 900,
+        },
+        ns_pid: 1,
+        comm: Comm::new("nginx"),
+    };
+    Verdict {
+        outcome: Outcome::Fail,
+        subject: Subject {
+            process: Some(process),
+            ..passed().subject
+        },
+        details: Details::new("the process runs in the host's network namespace")
+            .expected("net", Value::Namespace(4026532179))
+            .observed("net", Value::Namespace(4026531840))
+            .observed("after", Value::Duration(1_500_000))
+            .evidence(998_800_000, "pause (pid 4700) executed in net 4026532179")
+            .evidence(1_000_000_000, "nginx executed in net 4026531840"),
+        ..passed()
+    }
+}
+
+/// A verdict that failed, with hostile names.
+pub fn hostile() -> Verdict {
+    let process = ProcessRef {
+        id: ProcessId { pid: 9, start: 900 },
+        ns_pid: 1,
+        comm: Comm::new("\x1b]0;x\x07<&\""),
+    };
+    Verdict {
+        subject: Subject {
+            pod: Some("uid-2".into()),
+            container: Some("c2".into()),
+            process: Some(process),
+        },
+        details: Details::new(format!("ran {}", Text::new(HOSTILE))),
+        ..failed()
+    }
+}
+
+/// A verdict that could not be decided.
+pub fn inconclusive() -> Verdict {
+    Verdict {
+        outcome: Outcome::Inconclusive,
+        details: Details::new("2 Exec events were lost"),
+        ..passed()
+    }
+}
+
+/// What a run begins with.
+pub fn hello() -> Hello {
+    let hook = |hook: &str, how| Hook {
+        hook: hook.to_owned(),
+        how: Cow::Borrowed(how),
+    };
+    Hello {
+        time: 500_000_000,
+        version: "0.1.0".into(),
+        kernel: "6.18.5".to_owned(),
+        arch: "x86_64".to_owned(),
+        hooks: vec![
+            hook("sched_process_fork", "tp_btf"),
+            hook("setns", "tracepoint"),
+            hook("sched_process_exec", "tp_btf"),
+            hook("mark_victim", "missing"),
+        ],
+    }
+}
+
+/// A scenario that is over.
+pub fn scenario(outcome: Outcome) -> ScenarioResult {
+    ScenarioResult {
+        time: 1_000_000_000,
+        family: "namespaces",
+        name: "net-shared",
+        title: "containers share the pod's network",
+        outcome,
+        proof: "net 4026532179".to_owned(),
+        reason: if outcome == Outcome::Pass {
+            String::new()
+        } else {
+            "localhost: ECONNREFUSED".to_owned()
+        },
+        found: Vec::new(),
+        duration: 12_000_000,
+    }
+}
+
+/// Two events that were lost.
+pub fn loss() -> Loss {
+    Loss {
+        time: 1_000_000_000,
+        kind: Kind::Exec,
+        count: 2,
+    }
+}
+
+/// What a run ends with.
+pub fn summary() -> Summary {
+    let verdicts = Counts {
+        pass: 409,
+        fail: 2,
+        inconclusive: 1,
+    };
+    Summary {
+        time: 12_300_000_000,
+        rules: vec![("PT101", verdicts)],
+        verdicts,
+        scenarios: Counts {
+            pass: 30,
+            fail: 1,
+            inconclusive: 0,
+        },
+        events: vec![(Kind::Fork, 20_000), (Kind::Exec, 15_120)],
+        lost: vec![(Kind::Exec, 2)],
+        duration: 11_800_000_000,
+        interrupted: false,
+    }
+}
+
+/// Tells a report one of each.
+pub fn tell(report: &mut dyn Report) -> io::Result<()> {
+    let names = names();
+    report.hello(&hello())?;
+    report.verdict(&passed(), &names)?;
+    report.verdict(&failed(), &names)?;
+    report.verdict(&hostile(), &names)?;
+    report.scenario(&scenario(Outcome::Fail))?;
+    report.loss(&loss())?;
+    report.verdict(&inconclusive(), &names)?;
+    report.scenario(&scenario(Outcome::Pass))?;
+    report.summary(&summary())?;
+    report.finish()
+}

@@ -1,0 +1,351 @@
+//! PT202: the pause outlives its pod's containers.
+
+use crate::rules::{
+    ending::{self, Cause},
+    prelude::*,
+};
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT202",
+    name: "pause-died",
+    severity: Severity::Error,
+    summary: "the pause ended while containers lived and nobody stopped the pod, or ended by itself",
+    doc: "\
+## What it checks
+As long as a container of the pod runs, its pause must, and it never ends by itself. If it ends earlier, this says why: a signal and its sender, the \
+OOM killer, a crash, or an exit of its own. A pause that the runtime or an orderly stop ends too early is PT309's; one \
+that a harmless signal ends is PT307's.
+
+## Why it matters
+With the pause goes the pod's hold on its namespaces, and with a shared pid namespace every process of the pod. The \
+kubelet then kills the containers that are left and makes a new sandbox, with a new address.
+
+## How to fix it
+Ask the named sender. For the OOM killer, see why it came to the pause (its `oom_score_adj` should be -998, and the pod's \
+limit count it); for a crash or an exit, use the runtime's own pause image.
+
+## Example
+    the pause (pid 812) ended with containers web, sidecar running: SIGKILL from sh (pid 4711, outside runtime and pod)
+
+## Source
+Kubernetes: Pods, \"pause container\"; kubernetes/kubernetes#62536, #86337 (OOM).
+",
+    needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
+    on: &[On::Ended, On::PodRemoved],
+    judge,
+};
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    match change {
+        Change::Ended(process) => {
+            let Some((process, sandbox, pod)) = context.inside(*process) else {
+                return;
+            };
+            if process.role == Role::Pause {
+                judge_end(context, process, sandbox, pod, sink);
+            }
+        }
+        Change::PodRemoved(pod) => {
+            let Some(pod) = context.state.pods.get(pod) else {
+                return;
+            };
+            let Some(pause) = context.state.pause_of(pod).filter(|pause| pause.is_alive()) else {
+                return;
+            };
+            let Some(sandbox) = context.state.container_of(pause) else {
+                return;
+            };
+            pass(context, pause, sandbox, pod, context.now, sink);
+        }
+        _ => {}
+    }
+}
+
+fn judge_end(
+    context: &Context<'_>,
+    pause: &Process,
+    sandbox: &Container,
+    pod: &Pod,
+    sink: &mut Sink<'_>,
+) {
+    let Some((ended, cause)) =
+        pause
+            .ended
+            .zip(ending::cause(pause, sandbox, &context.state.limits))
+    else {
+        return;
+    };
+    let running: Vec<_> = ending::running(context.state, sandbox, pod).collect();
+    // With no container to hold for, only an end of its own making counts: anyone may end an idle sandbox.
+    let is_own = matches!(cause, Cause::Oom | Cause::Crashed(_) | Cause::Exited);
+    let counts = pod.sandbox() == Some(&sandbox.id) && pod.removed.is_none();
+    if running.is_empty() && !(is_own && counts) {
+        return pass(context, pause, sandbox, pod, ended.time, sink);
+    }
+    if matches!(cause, Cause::Fragile(_)) || ending::is_being_stopped(pause, sandbox, pod) {
+        return;
+    }
+    let needs = (&[Kind::Exit][..], sandbox.declared);
+    ending::fail_if_seen(context, needs, sink, Subject::process(pause), || {
+        let names: Vec<_> = running
+            .iter()
+            .take(ending::MAX_LISTED)
+            .map(|(container, _)| container.name.to_string())
+            .collect();
+        let why = match cause {
+            Cause::Oom => "the OOM killer chose it".to_owned(),
+            Cause::Crashed(signal) => format!("it crashed, {}", signal_name(signal)),
+            Cause::Killed(_, Some(by)) | Cause::Asked(by) | Cause::Fragile(by) => {
+                ending::from(context, pause, by)
+            }
+            Cause::Killed(signal, None) => {
+                format!("{}, whose sending was not seen", signal_name(signal))
+            }
+            Cause::Exited => format!("it exited by itself, {}", ended.status),
+        };
+        let with = match names.len() {
+            0 => "before any container ran or after the last".to_owned(),
+            1 => format!("with container {} running", names[0]),
+            _ => format!("with containers {} running", names.join(", ")),
+        };
+        let details = Details::new(format!(
+            "the pause (pid {}) ended {with}: {why}",
+            pause.id.pid
+        ))
+        .expected("containers running", Value::Number(0))
+        .observed("containers running", Value::Number(running.len() as u64))
+        .observed("end", Value::Status(ended.status))
+        .observed("cause", Value::Text(why));
+        let details =
+            running
+                .iter()
+                .take(ending::MAX_LISTED)
+                .fold(details, |details, (container, init)| {
+                    let what = format!(
+                        "exec of container {}, pid {}, which still runs",
+                        container.name, init.id.pid
+                    );
+                    details.evidence(container.started.unwrap_or(init.forked), what)
+                });
+        ending::story(context, pause, details)
+    });
+}
+
+fn pass(
+    context: &Context<'_>,
+    pause: &Process,
+    sandbox: &Container,
+    pod: &Pod,
+    until: Ktime,
+    sink: &mut Sink<'_>,
+) {
+    let containers = pod
+        .containers
+        .iter()
+        .filter_map(|id| context.state.containers.get(id));
+    let its = |container: &&Container| {
+        ending::sandbox_for(context.state, container, pod).is_some_and(|its| its.id == sandbox.id)
+    };
+    let outlived = containers
+        .filter(its)
+        .filter(|container| container.ended.is_some())
+        .count() as u64;
+    let lived = until.saturating_sub(sandbox.started.unwrap_or(until));
+    sink.pass(Subject::process(pause), || {
+        Details::new(format!(
+            "the pause lived {} and outlived {outlived} containers",
+            Duration(lived)
+        ))
+        .observed("containers outlived", Value::Number(outlived))
+        .observed("lifetime", Value::Duration(lived))
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::signal::{SIGCHLD, SIGKILL, SIGSEGV, SIGTERM};
+
+    use super::*;
+    use crate::rules::testing::*;
+
+    fn one_failure(scene: &Scene) -> String {
+        let [verdict] = &scene.expect("PT202", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        verdict.details.message.clone()
+    }
+
+    #[test]
+    fn a_pause_that_outlives_its_containers_passes() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        for name in ["a", "b"] {
+            let init = scene.container("p", name);
+            scene.end(init, WaitStatus::exited(1));
+        }
+        scene.end(pause, WaitStatus::killed(SIGKILL));
+        let [verdict] = &scene.expect("PT202", &[Outcome::Pass])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(
+            verdict.details.observed[0],
+            ("containers outlived", Value::Number(2))
+        );
+    }
+
+    #[test]
+    fn a_pause_that_is_alive_when_its_pod_is_removed_passes() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        scene.container("p", "a");
+        scene.remove_pod("p");
+        scene.expect("PT202", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn a_strangers_kill_names_the_stranger() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.container("p", "a");
+        scene.signal(scene.stranger, pause, SIGKILL, SignalResult::Delivered);
+        scene.end(pause, WaitStatus::killed(SIGKILL));
+        let message = one_failure(&scene);
+        assert!(
+            message.ends_with("SIGKILL from stranger (pid 200, outside runtime and pod)"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_kill_from_inside_names_the_container() {
+        let mut scene = Scene::new();
+        let pause = scene.shared_pid_pod("p");
+        let init = scene.container("p", "a");
+        scene.signal(init, pause, SIGTERM, SignalResult::Delivered);
+        scene.handle(pause, SIGTERM);
+        scene.end(pause, WaitStatus::exited(0));
+        let message = one_failure(&scene);
+        assert!(
+            message.contains("SIGTERM from a") && message.contains("container a of the same pod"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn the_oom_killer_a_crash_and_an_exit_are_told_apart() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.container("p", "a");
+        scene.push(Fact::OomVictim { pid: pause.pid });
+        scene.signal_with_code(
+            scene.stranger,
+            pause,
+            SIGKILL,
+            SignalResult::Delivered,
+            SI_KERNEL,
+        );
+        scene.end(pause, WaitStatus::killed(SIGKILL));
+        assert!(one_failure(&scene).ends_with("the OOM killer chose it"));
+
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.container("p", "a");
+        scene.signal_with_code(pause, pause, SIGSEGV, SignalResult::Delivered, 1);
+        scene.end(pause, WaitStatus(0x8b));
+        assert!(one_failure(&scene).ends_with("it crashed, SIGSEGV"));
+
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.container("p", "a");
+        scene.end(pause, WaitStatus::exited(3));
+        assert!(one_failure(&scene).ends_with("it exited by itself, exit code 3"));
+    }
+
+    #[test]
+    fn a_stop_by_owner_or_runtime_is_not_a_death() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.container("p", "a");
+        scene.stop_pod("p", 1_000);
+        scene.end(pause, WaitStatus::exited(0));
+        scene.expect("PT202", &[]);
+
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.container("p", "a");
+        scene.signal(scene.runtime, pause, SIGKILL, SignalResult::Delivered);
+        scene.end(pause, WaitStatus::killed(SIGKILL));
+        scene.expect("PT202", &[]);
+    }
+
+    #[test]
+    fn a_signal_that_the_pause_ignored_did_not_stop_it() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.container("p", "a");
+        scene.signal(scene.runtime, pause, SIGTERM, SignalResult::Ignored);
+        scene.end(pause, WaitStatus::exited(1));
+        assert!(one_failure(&scene).ends_with("it exited by itself, exit code 1"));
+    }
+
+    #[test]
+    fn an_end_after_a_harmless_signal_is_left_to_pt307() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.container("p", "a");
+        scene.signal_with_code(pause, pause, SIGCHLD, SignalResult::Delivered, 1);
+        scene.handle(pause, SIGCHLD);
+        scene.end(pause, WaitStatus::exited(0));
+        scene.expect("PT202", &[]);
+    }
+
+    #[test]
+    fn a_container_whose_end_may_have_been_missed_proves_nothing() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.container("p", "a");
+        scene.lose(Kind::Exit, 3);
+        scene.end(pause, WaitStatus::exited(0));
+        scene.expect("PT202", &[Outcome::Inconclusive]);
+    }
+
+    #[test]
+    fn a_pause_that_ends_by_itself_fails_also_without_containers() {
+        for (status, signal) in [
+            (WaitStatus::exited(3), None),
+            (WaitStatus::killed(SIGSEGV), Some(SIGSEGV)),
+        ] {
+            let mut scene = Scene::new();
+            let pause = scene.pod("p");
+            if let Some(signal) = signal {
+                let result = SignalResult::Delivered;
+                scene.signal_with_code(pause, pause, signal, result, SI_KERNEL);
+            }
+            scene.end(pause, status);
+            let message = one_failure(&scene);
+            assert!(message.contains("before any container ran"), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_idle_pause_that_is_told_to_end_passes() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.signal(scene.stranger, pause, SIGTERM, SignalResult::Delivered);
+        scene.handle(pause, SIGTERM);
+        scene.end(pause, WaitStatus::exited(0));
+        scene.expect("PT202", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn the_pause_of_a_former_sandbox_may_end() {
+        let mut scene = Scene::new();
+        let former = scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.end(init, WaitStatus::exited(0));
+        scene.sandbox("p", |_| {});
+        scene.container("p", "b");
+        scene.end(former, WaitStatus::exited(0));
+        scene.expect("PT202", &[Outcome::Pass]);
+    }
+}

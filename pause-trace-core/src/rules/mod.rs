@@ -1,0 +1,253 @@
+//! The table of rules, and what a rule is.
+//!
+//! A rule is one file: what it checks, why it matters, how to mend it, and its tests. It sees the state and one change at
+//! a time and says pass, fail or inconclusive about a subject; it keeps nothing itself.
+
+mod ending;
+mod evidence;
+mod ledger;
+mod lifecycle;
+mod namespaces;
+mod pause;
+mod signals;
+#[cfg(test)]
+mod testing;
+mod zombies;
+
+/// What every rule's file begins with.
+mod prelude {
+    pub(in crate::rules) use super::{Context, Rule, Sink, Topic};
+    pub(in crate::rules) use crate::{
+        event::*,
+        state::{Change, Container, Ended, On, Pod, Process, Reaps, Received, Role},
+        verdict::{Details, Duration, ProcessRef, Severity, Subject, Value},
+    };
+}
+
+use ledger::Topic;
+pub use ledger::{Counts, Ledger};
+
+use crate::{
+    event::{ContainerId, Kind, Ktime, PodId, ProcessId},
+    state::{Change, Container, On, Pod, Process, State},
+    verdict::{Details, Outcome, ProcessRef, Severity, Subject},
+};
+
+/// A promise that is checked.
+pub struct Rule {
+    /// Stable, never reused.
+    pub id: &'static str,
+    /// Kebab-case.
+    pub name: &'static str,
+    /// How bad a violation is at most.
+    pub severity: Severity,
+    /// One line: what is violated.
+    pub summary: &'static str,
+    /// What it checks, why it matters, how to fix it, an example, where the promise comes from; Markdown.
+    pub doc: &'static str,
+    /// Records without which it can't be decided.
+    pub needs: &'static [Kind],
+    /// Changes it wants to see.
+    pub(crate) on: &'static [On],
+    pub(crate) judge: fn(&Context<'_>, &Change, &mut Sink<'_>),
+}
+
+impl Rule {
+    /// Whether a pass may be wrong without records of this kind. A process that went unwatched could have done anything.
+    pub(crate) fn rests_on(&self, kind: Kind) -> bool {
+        self.needs.contains(&kind) || (kind == Kind::Watch && !self.needs.is_empty())
+    }
+}
+
+impl std::fmt::Debug for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.id)
+    }
+}
+
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+/// What a rule judges with.
+pub(crate) struct Context<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) now: Ktime,
+}
+
+/// Where a rule says what it found.
+pub(crate) struct Sink<'a> {
+    rule: &'static Rule,
+    topic: Option<Topic>,
+    now: Ktime,
+    ledger: &'a mut Ledger,
+}
+
+impl Sink<'_> {
+    /// What comes next is about this, rather than about a pod alone.
+    pub(in crate::rules) fn about(&mut self, topic: Topic) -> &mut Self {
+        self.topic = Some(topic);
+        self
+    }
+
+    /// The promise was kept. `details` is asked only where that is news.
+    pub(crate) fn pass(&mut self, subject: Subject, details: impl FnOnce() -> Details) {
+        self.ledger.decide(
+            self.rule,
+            self.topic,
+            Outcome::Pass,
+            self.now,
+            subject,
+            details,
+        );
+    }
+
+    /// The promise was broken.
+    pub(crate) fn fail(&mut self, subject: Subject, details: impl FnOnce() -> Details) {
+        self.ledger.decide(
+            self.rule,
+            self.topic,
+            Outcome::Fail,
+            self.now,
+            subject,
+            details,
+        );
+    }
+
+    /// It can't be told.
+    pub(crate) fn inconclusive(&mut self, subject: Subject, details: impl FnOnce() -> Details) {
+        self.ledger.decide(
+            self.rule,
+            self.topic,
+            Outcome::Inconclusive,
+            self.now,
+            subject,
+            details,
+        );
+    }
+}
+
+impl Subject {
+    /// A pod as a whole.
+    pub(crate) fn pod(pod: &PodId) -> Self {
+        Self {
+            pod: Some(pod.clone()),
+            ..Self::default()
+        }
+    }
+
+    /// A container as a whole.
+    pub(crate) fn container(container: &Container) -> Self {
+        Self {
+            pod: Some(container.pod.clone()),
+            container: Some(container.id.clone()),
+            process: None,
+        }
+    }
+
+    /// A process, with the container and pod it is in.
+    pub(crate) fn process(process: &Process) -> Self {
+        let Process {
+            id, ns_pid, comm, ..
+        } = *process;
+        Self {
+            pod: process.pod.clone(),
+            container: process.container.clone(),
+            process: Some(ProcessRef { id, ns_pid, comm }),
+        }
+    }
+}
+
+impl<'a> Context<'a> {
+    /// A process with its container and pod, where it is in one.
+    pub(crate) fn inside(
+        &self,
+        process: ProcessId,
+    ) -> Option<(&'a Process, &'a Container, &'a Pod)> {
+        let process = self.state.processes.get(process)?;
+        Some((
+            process,
+            self.state.container_of(process)?,
+            self.state.pod_of(process)?,
+        ))
+    }
+
+    /// A container's name, or its id's first digits.
+    pub(crate) fn container_name(&self, container: &ContainerId) -> String {
+        match self.state.containers.get(container) {
+            Some(known) => known.name.to_string(),
+            None => container.chars().take(12).collect(),
+        }
+    }
+}
+
+/// The rules by family, in the order of ids.
+static FAMILIES: [&[Rule]; 6] = [
+    namespaces::RULES,
+    lifecycle::RULES,
+    signals::RULES,
+    zombies::RULES,
+    pause::RULES,
+    evidence::RULES,
+];
+
+/// Every rule, in the order of ids.
+pub fn all() -> impl Iterator<Item = &'static Rule> {
+    FAMILIES.into_iter().flatten()
+}
+
+/// The family that a rule's id names.
+pub fn family(id: &str) -> &'static str {
+    match id.as_bytes() {
+        [b'P', b'T', b'1', ..] => "namespaces",
+        [b'P', b'T', b'2', ..] => "lifecycle",
+        [b'P', b'T', b'3', ..] => "signals",
+        [b'P', b'T', b'4', ..] => "zombies",
+        [b'P', b'T', b'5', ..] => "pause",
+        _ => "evidence",
+    }
+}
+
+/// The rule with this id or name.
+pub fn find(id: &str) -> Option<&'static Rule> {
+    all().find(|rule| rule.id.eq_ignore_ascii_case(id) || rule.name == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_and_names_are_unique_and_in_order() {
+        let ids: Vec<_> = all().map(|rule| rule.id).collect();
+        assert!(ids.is_sorted(), "{ids:?}");
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
+        assert_eq!(
+            all().map(|rule| rule.name).collect::<HashSet<_>>().len(),
+            ids.len()
+        );
+    }
+
+    #[test]
+    fn every_rule_is_documented() {
+        for rule in all() {
+            for heading in [
+                "## What it checks",
+                "## Why it matters",
+                "## How to fix it",
+                "## Example",
+                "## Source",
+            ] {
+                assert!(
+                    rule.doc.contains(heading),
+                    "{} lacks \"{heading}\"",
+                    rule.id
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! PT303: nobody is killed who was not asked to stop.
+
+use crate::signal::SIGKILL;
+
+use crate::rules::{
+    ending::{self, Party},
+    prelude::*,
+};
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT303",
+    name: "killed-without-stop",
+    severity: Severity::Error,
+    summary: "the runtime killed a container without a stop signal before",
+    doc: "\
+## What it checks
+When the runtime ends a container's init with SIGKILL, a stop signal must have gone before it, unless a grace period of 0 \
+was asked for. Whether one was is part of what was asked for: where that is not known, the finding is for information only. Not \
+meant are SIGKILLs of the kernel (OOM killer, end of a pid namespace), of strangers (PT310) and of the pod itself. The pause \
+is not judged: runtimes kill it outright, and may.
+
+## Why it matters
+The program had no chance to end: what it held in memory is lost, though the pod's owner was promised a grace period.
+
+## How to fix it
+Find out why the runtime skipped the signal: a force-deleted pod, a runtime that is being shut down itself, a stop timeout \
+of 0 in its configuration.
+
+## Example
+    init web (pid 812) got SIGKILL from shim (pid 100, the runtime) and no stop signal before, with 30.0 s of grace asked for
+
+## Source
+Kubernetes: Pod lifecycle, \"Termination of Pods\"; k3s-io/k3s#12013.
+",
+    needs: &[Kind::SignalGenerate, Kind::Exit],
+    on: &[On::Ended],
+    judge,
+};
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    let Change::Ended(process) = change else {
+        return;
+    };
+    let Some((init, container, pod)) = context.inside(*process) else {
+        return;
+    };
+    let Some(ended) = init.ended.filter(|_| init.role == Role::Init) else {
+        return;
+    };
+    let asked_to_stop = |received: &&Received| {
+        received.signal != SIGKILL && received.sender.is_some_and(|sender| sender != init.id)
+    };
+    if let Some(first) = init.signals.iter().find(asked_to_stop) {
+        let before = ended.time.saturating_sub(first.time);
+        return sink.pass(Subject::process(init), || {
+            Details::new(format!(
+                "asked by {} {} before its end",
+                signal_name(first.signal),
+                Duration(before)
+            ))
+            .observed("asked before its end", Value::Duration(before))
+        });
+    }
+    let kill = ending::fatal(init).filter(|kill| kill.signal == SIGKILL && init.oom.is_none());
+    let Some(kill) = kill.filter(|kill| ending::party(init, kill) == Party::Runtime) else {
+        return;
+    };
+    let grace = ending::stopping(container, pod).map(|stop| stop.grace);
+    let details = |message: String| {
+        let details = Details::new(message)
+            .expected("stop signal", Value::Signal(container.stop_signal))
+            .observed("stop signal", Value::Text("none".to_owned()))
+            .observed("end", Value::Status(ended.status));
+        ending::story(context, init, details)
+    };
+    let (comm, pid) = (init.comm, init.id.pid);
+    let got = format!(
+        "init {comm} (pid {pid}) got {} and no stop signal before",
+        ending::from(context, init, kill)
+    );
+    match grace {
+        Some(0) => sink.pass(Subject::process(init), || {
+            details(format!("{got}: a grace period of 0 was asked for"))
+        }),
+        Some(grace) => {
+            let needs = (&[Kind::SignalGenerate][..], container.declared);
+            ending::fail_if_seen(context, needs, sink, Subject::process(init), || {
+                details(format!(
+                    "{got}, with {} of grace asked for",
+                    Duration(grace)
+                ))
+            });
+        }
+        None if pod.removed.is_some() => {}
+        // What was sent before we came is not known.
+        None if init.found => {}
+        None => {
+            let needs = (&[Kind::SignalGenerate][..], container.declared);
+            ending::fail_if_seen(context, needs, sink, Subject::process(init), || {
+                details(format!(
+                    "{got}; whether a grace period of 0 was asked for is not known"
+                ))
+                .milder(Severity::Info)
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::signal::{SIGQUIT, SIGTERM};
+
+    use super::*;
+    use crate::rules::testing::*;
+
+    /// A container that ends by SIGKILL from the runtime, after what `before` does.
+    fn killed(before: impl FnOnce(&mut Scene, ProcessId)) -> Scene {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        before(&mut scene, init);
+        scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
+        scene.end(init, WaitStatus::killed(SIGKILL));
+        scene
+    }
+
+    #[test]
+    fn a_kill_in_an_orderly_stop_without_a_stop_signal_fails() {
+        let scene = killed(|scene, _| scene.stop_pod("p", 30_000));
+        let [verdict] = &scene.expect("PT303", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert!(
+            verdict
+                .details
+                .message
+                .ends_with("with 30.00 s of grace asked for")
+        );
+    }
+
+    #[test]
+    fn a_kill_after_any_stop_signal_passes() {
+        for signal in [SIGTERM, SIGQUIT] {
+            let scene = killed(|scene, init| {
+                scene.stop_pod("p", 30_000);
+                scene.signal(scene.runtime, init, signal, SignalResult::Ignored);
+            });
+            scene.expect("PT303", &[Outcome::Pass]);
+        }
+    }
+
+    #[test]
+    fn a_grace_period_of_0_passes_and_an_unknown_one_is_for_information() {
+        killed(|scene, _| scene.stop_pod("p", 0)).expect("PT303", &[Outcome::Pass]);
+        let verdicts = killed(|_, _| {}).expect("PT303", &[Outcome::Fail]);
+        assert_eq!(verdicts[0].severity(), Severity::Info);
+        killed(|scene, _| scene.remove_pod("p")).expect("PT303", &[]);
+    }
+
+    #[test]
+    fn lost_signals_make_it_inconclusive() {
+        let scene = killed(|scene, _| {
+            scene.stop_pod("p", 30_000);
+            scene.lose(Kind::SignalGenerate, 1);
+        });
+        scene.expect("PT303", &[Outcome::Inconclusive]);
+    }
+
+    #[test]
+    fn a_flood_of_stop_signals_may_have_hidden_the_runtimes() {
+        for (signal, outcome) in [(SIGTERM, Outcome::Inconclusive), (17, Outcome::Fail)] {
+            let scene = killed(|scene, init| {
+                scene.stop_pod("p", 30_000);
+                let (cgroup, now) = (scene.cgroup(init), scene.now);
+                scene.push(Fact::SignalsSuppressed {
+                    cgroup,
+                    signal,
+                    count: 9,
+                    first: now,
+                    last: now,
+                });
+            });
+            scene.expect("PT303", &[outcome]);
+        }
+    }
+
+    #[test]
+    fn sigkills_of_the_kernel_the_pod_and_strangers_are_not_the_runtimes() {
+        let mut scene = Scene::new();
+        scene.shared_pid_pod("p");
+        scene.stop_pod("p", 30_000);
+        for (name, code) in [
+            ("oom", SI_KERNEL),
+            ("teardown", SI_KERNEL),
+            ("stranger", 0),
+            ("pod", 0),
+        ] {
+            let init = scene.container("p", name);
+            let sender = if name == "pod" {
+                scene.fork(init)
+            } else {
+                scene.stranger
+            };
+            if name == "oom" {
+                scene.push(Fact::OomVictim { pid: init.pid });
+            }
+            scene.signal_with_code(sender, init, SIGKILL, SignalResult::Delivered, code);
+            scene.end(init, WaitStatus::killed(SIGKILL));
+        }
+        scene.expect("PT303", &[]);
+    }
+
+    #[test]
+    fn the_pause_may_be_killed_outright() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.stop_pod("p", 30_000);
+        scene.signal(scene.runtime, pause, SIGKILL, SignalResult::Delivered);
+        scene.end(pause, WaitStatus::killed(SIGKILL));
+        scene.expect("PT303", &[]);
+    }
+}

@@ -1,0 +1,225 @@
+//! PT307: nothing but a stop ends the pause.
+
+use crate::signal::SIGKILL;
+
+use crate::rules::{
+    ending::{self, Cause},
+    prelude::*,
+};
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT307",
+    name: "pause-fragile",
+    severity: Severity::Error,
+    summary: "the pause ended on a signal that must not end it",
+    doc: "\
+## What it checks
+SIGCHLD, SIGHUP, SIGUSR1 and all the others that do not ask for an end must leave the pause running. It is at fault when such \
+a signal killed it, or when it exited right after it took one. The kernel's own fault signals (SIGSEGV …) are crashes, and \
+PT202's.
+
+## Why it matters
+In a shared pid namespace every orphan that ends sends the pause a SIGCHLD: a pause that exits on it takes the whole pod \
+down when the first exec session is closed.
+
+## How to fix it
+Use the runtime's own pause image. In one of one's own, loop around `pause()` or `sigsuspend()`: they return after *any* \
+handler.
+
+## Example
+    the pause (pid 812) ended with exit code 0, 40 µs after it took SIGCHLD from the kernel
+
+## Source
+Kubernetes: `build/pause/linux/pause.c`; kubernetes/kubernetes#50865.
+",
+    needs: &[Kind::SignalGenerate, Kind::SignalDeliver, Kind::Exit],
+    on: &[On::Ended, On::PodRemoved],
+    judge,
+};
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    let pause = match change {
+        Change::Ended(process) => context.state.processes.get(*process),
+        Change::PodRemoved(pod) => context
+            .state
+            .pods
+            .get(pod)
+            .and_then(|pod| context.state.pause_of(pod)),
+        _ => None,
+    };
+    let Some((pause, sandbox, _)) = pause.and_then(|pause| context.inside(pause.id)) else {
+        return;
+    };
+    if pause.role != Role::Pause {
+        return;
+    }
+    match (
+        pause.ended,
+        ending::cause(pause, sandbox, &context.state.limits),
+    ) {
+        (Some(ended), Some(Cause::Fragile(by))) => judge_fragile(context, pause, ended, by, sink),
+        _ => pass(pause, sandbox, sink),
+    }
+}
+
+fn judge_fragile(
+    context: &Context<'_>,
+    pause: &Process,
+    ended: Ended,
+    by: &Received,
+    sink: &mut Sink<'_>,
+) {
+    sink.fail(Subject::process(pause), || {
+        let after = ended.time.saturating_sub(by.handled.unwrap_or(by.time));
+        let took = if by.handled.is_some() { "took" } else { "got" };
+        let from = ending::from(context, pause, by);
+        let details = Details::new(format!(
+            "the pause (pid {}) ended with {}, {} after it {took} {from}",
+            pause.id.pid,
+            ended.status,
+            Duration(after)
+        ))
+        .expected("after it", Value::Text("alive".to_owned()))
+        .observed("after it", Value::Status(ended.status))
+        .observed("signal", Value::Signal(by.signal))
+        .observed("latency", Value::Duration(after));
+        let is_told = pause.signals.contains(by);
+        let details = if is_told {
+            details
+        } else {
+            details.evidence(by.time, ending::line(context, pause, by))
+        };
+        ending::story(context, pause, details)
+    });
+}
+
+/// What it went through and lived.
+fn pass(pause: &Process, sandbox: &Container, sink: &mut Sink<'_>) {
+    let harmless = |received: &&Received| {
+        received.signal != SIGKILL && !ending::asks_pause(sandbox, received.signal)
+    };
+    let told = pause
+        .signals
+        .iter()
+        .filter(harmless)
+        .map(|received| (received.signal, 1));
+    let others = pause
+        .others
+        .iter()
+        .map(|other| (other.last.signal, other.count));
+    let mut survived: Vec<(i32, u64)> = Vec::new();
+    for (signal, count) in told.chain(others) {
+        match survived.iter_mut().find(|(known, _)| *known == signal) {
+            Some((_, known)) => *known += count,
+            None => survived.push((signal, count)),
+        }
+    }
+    if survived.is_empty() {
+        return;
+    }
+    survived.sort_unstable();
+    sink.pass(Subject::process(pause), || {
+        let names: Vec<_> = survived
+            .iter()
+            .map(|(signal, count)| format!("{} ×{count}", signal_name(*signal)))
+            .collect();
+        Details::new(format!("survived {}", names.join(", "))).observed(
+            "signals survived",
+            Value::Number(survived.iter().map(|(_, count)| count).sum()),
+        )
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::signal::{SIGCHLD, SIGHUP, SIGSEGV, SIGTERM, SIGUSR1};
+
+    use super::*;
+    use crate::rules::testing::*;
+
+    #[test]
+    fn a_pause_that_exits_on_sigchld_fails() {
+        let mut scene = Scene::new();
+        let pause = scene.shared_pid_pod("p");
+        scene.signal_with_code(pause, pause, SIGCHLD, SignalResult::Delivered, 1);
+        scene.handle(pause, SIGCHLD);
+        scene.end(pause, WaitStatus::exited(0));
+        let [verdict] = &scene.expect("PT307", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        let message = &verdict.details.message;
+        assert!(
+            message.contains("exit code 0") && message.ends_with("SIGCHLD from the kernel"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_pause_that_dies_of_a_harmless_signal_fails() {
+        for signal in [SIGHUP, SIGUSR1] {
+            let mut scene = Scene::new();
+            let pause = scene.pod("p");
+            scene.signal(scene.stranger, pause, signal, SignalResult::Delivered);
+            scene.end(pause, WaitStatus::killed(signal));
+            scene.expect("PT307", &[Outcome::Fail]);
+        }
+    }
+
+    #[test]
+    fn survived_signals_are_counted() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        for signal in [SIGHUP, SIGUSR1, SIGCHLD, SIGCHLD] {
+            scene.signal(scene.stranger, pause, signal, SignalResult::Delivered);
+            scene.handle(pause, signal);
+        }
+        scene.wait_ms(200);
+        scene.signal(scene.runtime, pause, SIGTERM, SignalResult::Delivered);
+        scene.end(pause, WaitStatus::exited(0));
+        let [verdict] = &scene.expect("PT307", &[Outcome::Pass])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(
+            verdict.details.message,
+            "survived SIGHUP ×1, SIGUSR1 ×1, SIGCHLD ×2"
+        );
+    }
+
+    #[test]
+    fn a_stop_between_two_sigchlds_is_a_stop() {
+        let mut scene = Scene::new();
+        let pause = scene.shared_pid_pod("p");
+        scene.signal(scene.runtime, pause, SIGTERM, SignalResult::Delivered);
+        scene.handle(pause, SIGTERM);
+        scene.signal_with_code(pause, pause, SIGCHLD, SignalResult::Delivered, 1);
+        scene.handle(pause, SIGCHLD);
+        scene.end(pause, WaitStatus::exited(0));
+        scene.expect("PT307", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn crashes_kills_and_late_exits_are_not_meant() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.signal_with_code(pause, pause, SIGSEGV, SignalResult::Delivered, 1);
+        scene.end(pause, WaitStatus::killed(SIGSEGV));
+        assert!(
+            scene
+                .verdicts("PT307")
+                .iter()
+                .all(|verdict| verdict.outcome != Outcome::Fail)
+        );
+
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.signal(scene.stranger, pause, SIGKILL, SignalResult::Delivered);
+        scene.end(pause, WaitStatus::killed(SIGKILL));
+        scene.expect("PT307", &[]);
+
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.signal(scene.stranger, pause, SIGHUP, SignalResult::Ignored);
+        scene.end(pause, WaitStatus::exited(1));
+        scene.expect("PT307", &[Outcome::Pass]);
+    }
+}

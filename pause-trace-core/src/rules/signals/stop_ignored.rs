@@ -1,0 +1,243 @@
+//! PT301: a container's init does something about its stop signal.
+
+use crate::signal::SIGKILL;
+
+use crate::{
+    rules::{ending, prelude::*},
+    state::Limits,
+};
+
+pub(super) const RULE: Rule = Rule {
+    id: "PT301",
+    name: "stop-ignored",
+    severity: Severity::Error,
+    summary: "a container's init ignored its stop signal",
+    doc: "\
+## What it checks
+When the runtime (or anyone outside the pod) sends a container's init its stop signal, the kernel must not drop it. It \
+drops it where the signal is set to SIG_IGN, and for pid 1 of a pid namespace also where there is no handler at all. It \
+drops a dying process' signals too: so an init that ends by itself in the same moment is not accused. Signals that the \
+pod's own processes send are its own business.
+
+## Why it matters
+The container hears nothing of its stop: every rollout waits for the whole grace period, and then SIGKILL cuts off open \
+requests and unwritten data.
+
+## How to fix it
+Give the program a handler for the signal, run it under a small init (tini, `docker-init`), share the pod's pid namespace, \
+or set STOPSIGNAL to one that it handles. In a shell entrypoint, `exec` the program.
+
+## Example
+    init web (pid 812, pid 1 of its pid namespace) ignored SIGTERM from shim (pid 100, the runtime)
+
+## Source
+signal(7), pid_namespaces(7): pid 1 gets only signals it has handlers for; Linux `prepare_signal` (kernel/signal.c); \
+kubernetes/kubernetes#127188.
+",
+    needs: &[Kind::SignalGenerate],
+    on: &[On::SignalTaken, On::StopDue, On::Ended],
+    judge,
+};
+
+fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    let (Change::Ended(process)
+    | Change::SignalTaken { process, .. }
+    | Change::StopDue { process, .. }) = change
+    else {
+        return;
+    };
+    let Some((init, container, _)) = context.inside(*process) else {
+        return;
+    };
+    if init.role != Role::Init {
+        return;
+    }
+    match change {
+        Change::StopDue { sent, .. } => {
+            let ignored = ignored(init, container).filter(|stop| stop.time <= *sent);
+            if let Some(stop) = ignored {
+                judge_ignored(context, init, stop, sink);
+            }
+        }
+        Change::SignalTaken {
+            signal,
+            handled: true,
+            ..
+        } if *signal == container.stop_signal => {
+            let Some(stop) = ending::stops(init, container)
+                .filter(|stop| stop.handled.is_some())
+                .last()
+            else {
+                return;
+            };
+            let after = stop
+                .handled
+                .map_or(0, |handled| handled.saturating_sub(stop.time));
+            sink.pass(Subject::process(init), || {
+                Details::new(format!(
+                    "took {} after {}",
+                    signal_name(*signal),
+                    Duration(after)
+                ))
+                .observed("latency", Value::Duration(after))
+            });
+        }
+        Change::Ended(_) => {
+            if let Some(stop) = ignored(init, container) {
+                if !was_dying(init, stop, &context.state.limits) {
+                    judge_ignored(context, init, stop, sink);
+                }
+                return;
+            }
+            let Some(stop) = ending::stops(init, container).find(|stop| ending::landed(stop))
+            else {
+                return;
+            };
+            let Some(ended) = init
+                .ended
+                .filter(|ended| ended.status.signal() != Some(SIGKILL))
+            else {
+                return;
+            };
+            let after = ended.time.saturating_sub(stop.time);
+            sink.pass(Subject::process(init), || {
+                let signal = signal_name(stop.signal);
+                Details::new(format!(
+                    "ended {} after {signal}: {}",
+                    Duration(after),
+                    ended.status
+                ))
+                .observed("latency", Value::Duration(after))
+            });
+        }
+        _ => {}
+    }
+}
+
+/// The first stop signal that the kernel dropped.
+fn ignored<'a>(init: &'a Process, container: &Container) -> Option<&'a Received> {
+    ending::stops(init, container).find(|stop| stop.result == SignalResult::Ignored)
+}
+
+/// Whether an init that has ended may have been at it already when it was told to stop: it had called exit, or SIGKILL was
+/// before the stop signal.
+fn was_dying(init: &Process, stop: &Received, limits: &Limits) -> bool {
+    let Some(ended) = init.ended else {
+        return false;
+    };
+    match ended.status.signal() {
+        Some(_) => ending::fatal(init).is_none_or(|kill| kill.time < stop.time),
+        None => ended.time.saturating_sub(stop.time) <= limits.reaction,
+    }
+}
+
+fn judge_ignored(context: &Context<'_>, init: &Process, stop: &Received, sink: &mut Sink<'_>) {
+    sink.fail(Subject::process(init), || {
+        let (what, why) = if init.is_namespace_init() {
+            (", pid 1 of its pid namespace", "no handler, or SIG_IGN")
+        } else {
+            ("", "SIG_IGN")
+        };
+        Details::new(format!(
+            "init {} (pid {}{what}) ignored {}",
+            init.comm,
+            init.id.pid,
+            ending::from(context, init, stop)
+        ))
+        .expected("disposition", Value::Text("handler".to_owned()))
+        .observed("disposition", Value::Text(why.to_owned()))
+        .observed("signal", Value::Signal(stop.signal))
+        .evidence(stop.time, ending::line(context, init, stop))
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::signal::{SIGQUIT, SIGTERM};
+
+    use super::*;
+    use crate::rules::testing::*;
+
+    #[test]
+    fn an_init_that_drops_sigterm_fails_once() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.signal(scene.runtime, init, SIGTERM, SignalResult::Ignored);
+        scene.signal(scene.runtime, init, SIGTERM, SignalResult::Ignored);
+        scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
+        scene.end(init, WaitStatus::killed(SIGKILL));
+        let [verdict] = &scene.expect("PT301", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        let message = &verdict.details.message;
+        assert!(
+            message.contains("pid 1 of its pid namespace) ignored SIGTERM from shim"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn an_init_that_drops_sigterm_and_lives_on_fails() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.signal(scene.runtime, init, SIGTERM, SignalResult::Ignored);
+        scene.wait_ms(1_100);
+        scene.expect("PT301", &[Outcome::Fail]);
+    }
+
+    #[test]
+    fn an_init_that_was_ending_already_is_not_accused() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let exits = scene.container("p", "a");
+        let killed = scene.container("p", "b");
+        scene.signal(scene.runtime, exits, SIGTERM, SignalResult::Ignored);
+        scene.end(exits, WaitStatus::exited(0));
+        scene.signal(scene.runtime, killed, SIGKILL, SignalResult::Delivered);
+        scene.signal(scene.runtime, killed, SIGTERM, SignalResult::Ignored);
+        scene.end(killed, WaitStatus::killed(SIGKILL));
+        scene.expect("PT301", &[]);
+    }
+
+    #[test]
+    fn a_handler_or_a_death_by_the_signal_passes() {
+        let mut scene = Scene::new();
+        scene.shared_pid_pod("p");
+        let handles = scene.container("p", "a");
+        let dies = scene.container("p", "b");
+        scene.signal(scene.runtime, handles, SIGTERM, SignalResult::Delivered);
+        scene.handle(handles, SIGTERM);
+        scene.end(handles, WaitStatus::exited(0));
+        scene.signal(scene.runtime, dies, SIGTERM, SignalResult::Delivered);
+        scene.end(dies, WaitStatus::killed(SIGTERM));
+        scene.expect("PT301", &[Outcome::Pass, Outcome::Pass]);
+    }
+
+    #[test]
+    fn neither_another_signal_nor_the_pods_own_nor_a_pause_is_judged() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let init = scene.container("p", "a");
+        let child = scene.fork(init);
+        scene.signal(scene.runtime, init, SIGQUIT, SignalResult::Ignored);
+        scene.signal(child, init, SIGTERM, SignalResult::Ignored);
+        scene.signal(init, init, SIGTERM, SignalResult::Ignored);
+        scene.signal(scene.runtime, child, SIGTERM, SignalResult::Ignored);
+        scene.signal(scene.runtime, pause, SIGTERM, SignalResult::Ignored);
+        scene.expect("PT301", &[]);
+    }
+
+    #[test]
+    fn a_blocked_signal_is_not_an_ignored_one() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
+        scene.wait_ms(1_100);
+        scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
+        scene.end(init, WaitStatus::killed(SIGKILL));
+        scene.expect("PT301", &[]);
+    }
+}

@@ -1,0 +1,65 @@
+//! Signals by number and by name, as Linux has them on x86-64 and on arm64.
+
+/// Declares a constant for each signal, and the table of their names.
+macro_rules! signals {
+    ($($name:ident = $number:literal: $meaning:literal,)*) => {
+        $(
+            #[doc = $meaning]
+            pub const $name: i32 = $number;
+        )*
+
+        /// The name of a signal that has one: not of a real-time signal.
+        pub fn name(signal: i32) -> Option<&'static str> {
+            match signal {
+                $($name => Some(stringify!($name)),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+signals! {
+    SIGHUP = 1: "Hangup of the terminal.",
+    SIGINT = 2: "Interrupt from the keyboard.",
+    SIGQUIT = 3: "Quit from the keyboard.",
+    SIGILL = 4: "Illegal instruction.",
+    SIGTRAP = 5: "Breakpoint.",
+    SIGABRT = 6: "The process aborted.",
+    SIGBUS = 7: "Access to memory that is not there.",
+    SIGFPE = 8: "Arithmetic error.",
+    SIGKILL = 9: "Kill; cannot be caught.",
+    SIGUSR1 = 10: "For the program to define.",
+    SIGSEGV = 11: "Invalid memory reference.",
+    SIGUSR2 = 12: "For the program to define.",
+    SIGPIPE = 13: "Write to a pipe that nobody reads.",
+    SIGALRM = 14: "Timer of alarm(2).",
+    SIGTERM = 15: "Request to terminate.",
+    SIGSTKFLT = 16: "Unused by the kernel.",
+    SIGCHLD = 17: "A child stopped or terminated.",
+    SIGCONT = 18: "Continue a stopped process.",
+    SIGSTOP = 19: "Stop; cannot be caught.",
+    SIGTSTP = 20: "Stop from the keyboard.",
+    SIGTTIN = 21: "A background process reads from the terminal.",
+    SIGTTOU = 22: "A background process writes to the terminal.",
+    SIGURG = 23: "Urgent data on a socket.",
+    SIGXCPU = 24: "The limit of processor time is exceeded.",
+    SIGXFSZ = 25: "The limit of file size is exceeded.",
+    SIGVTALRM = 26: "Virtual timer of setitimer(2).",
+    SIGPROF = 27: "Profiling timer of setitimer(2).",
+    SIGWINCH = 28: "The window of the terminal changed its size.",
+    SIGIO = 29: "Input or output is possible.",
+    SIGPWR = 30: "The power fails.",
+    SIGSYS = 31: "System call that is not allowed.",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_standard_signal_has_a_name() {
+        assert!((1..=31).all(|signal| name(signal).is_some()));
+        assert_eq!((name(0), name(32), name(64)), (None, None, None));
+        assert_eq!(name(SIGTERM), Some("SIGTERM"));
+    }
+}

@@ -1,0 +1,136 @@
+//! Things that are due later: the only way by which the absence of an event becomes known.
+
+use std::{cmp::Reverse, collections::BinaryHeap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{CgroupId, ContainerId, Ktime, PodId, ProcessId, Text};
+
+/// After how long what has not happened is a fault; all in ns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// From a process' end to its reaping.
+    pub zombie: Ktime,
+    /// From a stop signal to its effect on a pause, or its being taken by anyone.
+    pub stop: Ktime,
+    /// From entering a container's cgroup to the exec.
+    pub init: Ktime,
+    /// From the end of a pid namespace's init to the reaping of its last member.
+    pub teardown: Ktime,
+    /// From a pod's removal to the end of its last process.
+    pub removal: Ktime,
+    /// From the pinning of a network namespace to its having a sandbox, and from the removal of that sandbox' pod to its going.
+    pub pin: Ktime,
+    /// From a container's first exec to its being known.
+    pub identity: Ktime,
+    /// From taking a signal to an end that still counts as its doing.
+    pub reaction: Ktime,
+    /// Most zombies a pod may have at once.
+    pub zombies: u32,
+}
+
+impl Limits {
+    /// For real pods on a node that may be busy.
+    pub const NODE: Self = Self {
+        zombie: 5_000_000_000,
+        stop: 5_000_000_000,
+        init: 30_000_000_000,
+        teardown: 10_000_000_000,
+        removal: 10_000_000_000,
+        pin: 120_000_000_000,
+        identity: 10_000_000_000,
+        reaction: 100_000_000,
+        zombies: 64,
+    };
+
+    /// For the reference pod, where nothing else is to be waited for.
+    pub const REFERENCE: Self = Self {
+        zombie: 1_000_000_000,
+        stop: 1_000_000_000,
+        init: 1_000_000_000,
+        teardown: 1_000_000_000,
+        removal: 1_000_000_000,
+        pin: 1_000_000_000,
+        identity: 1_000_000_000,
+        reaction: 100_000_000,
+        zombies: 64,
+    };
+
+    /// For a machine on which everything takes that many times as long.
+    pub fn times(self, factor: u32) -> Self {
+        let times = |limit: Ktime| limit.saturating_mul(factor.into());
+        Self {
+            zombie: times(self.zombie),
+            stop: times(self.stop),
+            init: times(self.init),
+            teardown: times(self.teardown),
+            removal: times(self.removal),
+            pin: times(self.pin),
+            identity: times(self.identity),
+            reaction: times(self.reaction),
+            zombies: self.zombies,
+        }
+    }
+}
+
+/// What is looked at again later.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Deadline {
+    Zombie(ProcessId),
+    Stop {
+        process: ProcessId,
+        signal: i32,
+        sent: Ktime,
+    },
+    Init {
+        process: ProcessId,
+        container: ContainerId,
+    },
+    Teardown {
+        pid_namespace: u32,
+        init: ProcessId,
+    },
+    Removal(PodId),
+    Sandbox(ContainerId),
+    Pin(Text),
+    Identity {
+        process: ProcessId,
+        cgroup: CgroupId,
+    },
+}
+
+/// Deadlines, soonest first.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines(BinaryHeap<Reverse<(Ktime, Deadline)>>);
+
+impl Deadlines {
+    pub(super) fn arm(&mut self, at: Ktime, deadline: Deadline) {
+        self.0.push(Reverse((at, deadline)));
+    }
+
+    /// Takes what was due by `now`.
+    pub(super) fn due(&mut self, now: Ktime) -> Option<Deadline> {
+        if self.0.peek()?.0.0 > now {
+            return None;
+        }
+        self.0.pop().map(|Reverse((_, deadline))| deadline)
+    }
+
+    /// What is due by `now`, and when the first of it was.
+    pub(super) fn due_by(&self, now: Ktime) -> Option<(Ktime, Vec<&Deadline>)> {
+        let Reverse((first, _)) = self.0.peek().filter(|Reverse((at, _))| *at <= now)?;
+        let due = self.0.iter().filter(|Reverse((at, _))| *at <= now);
+        Some((*first, due.map(|Reverse((_, deadline))| deadline).collect()))
+    }
+
+    /// When to look again, leaving out what `is_moot` says has been settled.
+    pub(super) fn next(&mut self, is_moot: impl Fn(&Deadline) -> bool) -> Option<Ktime> {
+        while let Some(Reverse((at, deadline))) = self.0.peek() {
+            if !is_moot(deadline) {
+                return Some(*at);
+            }
+            self.0.pop();
+        }
+        None
+    }
+}

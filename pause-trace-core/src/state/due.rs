@@ -1,0 +1,217 @@
+//! What comes due: whether it still matters, and what it then says.
+
+use std::collections::BTreeSet;
+
+use super::{Change, Deadline, Process, State};
+use crate::event::{Ktime, PodId, ProcessId};
+
+impl State {
+    /// When a [`Fact::Tick`] is due.
+    pub(crate) fn next_deadline(&mut self) -> Option<Ktime> {
+        let Self {
+            deadlines,
+            processes,
+            containers,
+            pods,
+            pid_namespaces,
+            pins,
+            ..
+        } = self;
+        deadlines.next(|deadline| match deadline {
+            Deadline::Zombie(process) => processes
+                .get(*process)
+                .is_none_or(|process| process.reaped.is_some()),
+            Deadline::Stop { process, .. } => processes
+                .get(*process)
+                .is_none_or(|process| !process.is_alive()),
+            Deadline::Init { process, container } => {
+                processes
+                    .get(*process)
+                    .is_none_or(|process| process.executed.is_some() || !process.is_alive())
+                    || !containers.contains_key(container)
+            }
+            Deadline::Teardown {
+                pid_namespace,
+                init,
+            } => pid_namespaces
+                .get(pid_namespace)
+                .is_none_or(|namespace| namespace.init != *init),
+            Deadline::Removal(pod) => pods.get(pod).is_none_or(|pod| pod.removed.is_none()),
+            Deadline::Sandbox(container) => !containers.contains_key(container),
+            Deadline::Pin(path) => !pins.contains_key(path),
+            Deadline::Identity { process, .. } => processes
+                .get(*process)
+                .is_none_or(|process| process.container.is_some()),
+        })
+    }
+
+    /// The processes that an event at `now` may lead somebody to say are still there, and when that first comes due; `None` where
+    /// nothing does.
+    ///
+    /// The kernel's word of an end or a reaping can go astray, and it comes late where RCU does. Whoever can look at them should,
+    /// and say that those are reaped which are gone, as of a time before they come due.
+    pub fn in_question(&self, now: Ktime) -> Option<(Ktime, Vec<ProcessId>)> {
+        let (first, due) = self.deadlines.due_by(now)?;
+        let mut asked = BTreeSet::new();
+        for deadline in due {
+            match deadline {
+                Deadline::Zombie(process)
+                | Deadline::Stop { process, .. }
+                | Deadline::Init { process, .. } => _ = asked.insert(*process),
+                Deadline::Teardown {
+                    pid_namespace,
+                    init,
+                } => {
+                    let members = self.processes.iter().filter(|process| {
+                        process.namespaces.pid == *pid_namespace && process.id != *init
+                    });
+                    asked.extend(members.map(|process| process.id));
+                }
+                Deadline::Removal(pod) => asked.extend(self.left_of(pod)),
+                Deadline::Sandbox(container) => {
+                    asked.extend(self.containers.get(container).and_then(|known| known.init));
+                }
+                Deadline::Pin(_) | Deadline::Identity { .. } => {}
+            }
+        }
+        let is_there = |id: &ProcessId| {
+            let process = self.processes.get(*id);
+            process.is_some_and(|process| process.reaped.is_none())
+        };
+        let asked: Vec<_> = asked.into_iter().filter(is_there).collect();
+        (!asked.is_empty()).then_some((first, asked))
+    }
+
+    /// Processes of a pod, and of the pid namespaces of its sandboxes.
+    fn left_of(&self, pod: &PodId) -> impl Iterator<Item = ProcessId> {
+        let sandboxes = self.pods.get(pod).map_or(&[][..], |pod| &pod.sandboxes);
+        let namespaces: Vec<u32> = sandboxes
+            .iter()
+            .filter_map(|id| self.containers.get(id)?.namespaces)
+            .filter(|namespaces| namespaces.pid_level > 0)
+            .map(|namespaces| namespaces.pid)
+            .collect();
+        let left = self.processes.iter().filter(move |process| {
+            process.pod.as_ref() == Some(pod) || namespaces.contains(&process.namespaces.pid)
+        });
+        left.map(|process| process.id)
+    }
+
+    pub(super) fn came_due(&mut self, now: Ktime, deadline: Deadline, changes: &mut Vec<Change>) {
+        match deadline {
+            Deadline::Zombie(process) => {
+                if let Some(again) = self.reaping_goes_on(now, process) {
+                    self.deadlines.arm(again, Deadline::Zombie(process));
+                    return;
+                }
+                let Some(zombie) = self
+                    .processes
+                    .get_mut(process)
+                    .filter(|process| process.is_zombie())
+                else {
+                    return;
+                };
+                let Some(pod) = zombie.pod.as_ref().and_then(|id| self.pods.get_mut(id)) else {
+                    return;
+                };
+                if zombie.role.is_inside() {
+                    zombie.overdue = true;
+                    pod.overdue += 1;
+                }
+                changes.push(Change::ZombieDue(process));
+            }
+            Deadline::Stop {
+                process,
+                signal,
+                sent,
+            } => {
+                if self.processes.get(process).is_some_and(Process::is_alive) {
+                    changes.push(Change::StopDue {
+                        process,
+                        signal,
+                        sent,
+                    });
+                }
+            }
+            Deadline::Init { process, container } => {
+                let waits = self
+                    .processes
+                    .get(process)
+                    .is_some_and(|process| process.executed.is_none() && process.is_alive());
+                if waits && self.containers.contains_key(&container) {
+                    changes.push(Change::InitDue { process, container });
+                }
+            }
+            Deadline::Teardown {
+                pid_namespace,
+                init,
+            } => {
+                let remains = self
+                    .processes
+                    .get(init)
+                    .is_some_and(|init| init.reaped.is_none());
+                let is_same = self
+                    .pid_namespaces
+                    .get(&pid_namespace)
+                    .is_some_and(|namespace| namespace.init == init);
+                if is_same && self.members_of(pid_namespace) > u32::from(remains) {
+                    changes.push(Change::TeardownDue {
+                        pid_namespace,
+                        init,
+                    });
+                }
+            }
+            Deadline::Removal(pod) => {
+                let Some(removed) = self.pods.get(&pod).and_then(|pod| pod.removed) else {
+                    return;
+                };
+                let last = removed + self.limits.pin;
+                if last > now && self.pins.values().any(|pin| pin.pod.as_ref() == Some(&pod)) {
+                    // A kubelet that did not come to the network at once does with its clean-up, each minute.
+                    self.deadlines.arm(last, Deadline::Removal(pod));
+                } else if removed + self.limits.removal <= now {
+                    changes.push(Change::RemovalDue(pod));
+                }
+            }
+            Deadline::Sandbox(container) => {
+                let pause = self
+                    .containers
+                    .get(&container)
+                    .filter(|sandbox| sandbox.unknown)
+                    .and_then(|sandbox| self.processes.get(sandbox.init?));
+                if pause.is_some_and(Process::is_alive) {
+                    changes.push(Change::SandboxDue(container));
+                }
+            }
+            Deadline::Pin(path) => {
+                if self
+                    .pins
+                    .get(&path)
+                    .is_some_and(|pin| pin.sandbox.is_none())
+                {
+                    changes.push(Change::PinDue(path));
+                }
+            }
+            Deadline::Identity { process, cgroup } => {
+                let is_unknown = self
+                    .processes
+                    .get(process)
+                    .is_some_and(|process| process.container.is_none());
+                if is_unknown && self.places.is_in_question(cgroup) {
+                    changes.push(Change::IdentityDue { process, cgroup });
+                }
+            }
+        }
+    }
+
+    /// When to look at a zombie again whose parent is busy with others: on a loaded machine the last of thousands waits
+    /// long, and is reaped. Who gets round to others all the time and never to this one is not busy: that ends it.
+    pub(super) fn reaping_goes_on(&self, now: Ktime, zombie: ProcessId) -> Option<Ktime> {
+        const PATIENCE: u64 = 10;
+        let limit = self.limits.zombie;
+        let zombie = self.processes.get(zombie)?;
+        let again = self.processes.get(zombie.parent)?.last_reap + limit;
+        let last = zombie.ended?.time + PATIENCE * limit;
+        (again > now && now < last).then_some(again)
+    }
+}

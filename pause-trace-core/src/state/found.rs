@@ -1,0 +1,102 @@
+//! Processes that were there before the hooks were.
+//!
+//! What is known of them is what can still be seen: where they are, who their parent is now, and when they started. What
+//! executed, joined or signalled before is not known, and nothing is claimed of it.
+
+use super::{Change, Deadline, Ended, Process, Role, State};
+use crate::event::{Comm, Ktime, ProcessId, WaitStatus};
+
+impl State {
+    /// Whether an iteration over all tasks tells nothing new of a process: the hooks have reported it.
+    pub(super) fn is_known(&self, id: ProcessId) -> bool {
+        self.processes
+            .get(id)
+            .is_some_and(|process| process.role != Role::Stranger || process.unplaced.is_some())
+    }
+
+    /// Takes in a process whose record has just been brought up to date.
+    pub(super) fn found(
+        &mut self,
+        now: Ktime,
+        id: ProcessId,
+        status: Option<WaitStatus>,
+        changes: &mut Vec<Change>,
+    ) {
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        let parent = process.parent;
+        self.inherit_outside(parent, id);
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        // It started on the same clock as everything else.
+        process.forked = id.start;
+        process.found = true;
+        let (parent, cgroup) = (process.parent, process.cgroup);
+        if let Some(status) = status {
+            process.ended = Some(Ended {
+                time: now,
+                status,
+                parent,
+            });
+            self.deadlines
+                .arm(now + self.limits.zombie, Deadline::Zombie(id));
+        }
+        let container = self.places.container(cgroup).cloned();
+        if status.is_some() {
+            self.count_alive(container.as_ref(), -1);
+        }
+        let parent = self.processes.get(parent);
+        let is_members_child = parent.is_some_and(|parent| parent.cgroup == cgroup);
+        let is_runtimes_child = parent.is_some_and(|parent| parent.role == Role::Runtime);
+        let is_runtime = self
+            .processes
+            .get(id)
+            .is_some_and(|process| self.is_runtime_by_name(process));
+        if is_runtime || (container.is_none() && is_runtimes_child && is_members_child) {
+            self.becomes_runtime(id);
+            return;
+        }
+        if let Some(process) = self.processes.get_mut(id) {
+            process.unplaced = Some((cgroup, id.start));
+            process.unplaced_member = (is_members_child && !is_runtimes_child).then_some(cgroup);
+        }
+        if let Some(container) = container {
+            self.place(&container, id, changes);
+        }
+    }
+
+    /// Whether a process is the node's runtime, by its name. One in a pid namespace of its own is a container's, as of a
+    /// node that is a container itself.
+    pub(super) fn is_runtime_by_name(&self, process: &Process) -> bool {
+        process.container.is_none()
+            && process.namespaces.pid == self.host.pid
+            && self.is_runtime_name(process.comm)
+    }
+
+    /// Whether the node's runtimes go by this name.
+    pub fn is_runtime_name(&self, comm: Comm) -> bool {
+        self.runtime_names.contains(&comm)
+    }
+
+    /// The runtime, and those of its children that were found before it.
+    pub(super) fn becomes_runtime(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        process.role = Role::Runtime;
+        process.unplaced = None;
+        let cgroup = process.cgroup;
+        let is_like_it = |child: &&Process| child.role == Role::Stranger && child.cgroup == cgroup;
+        let children: Vec<_> = self
+            .processes
+            .children(id)
+            .filter(is_like_it)
+            .map(|child| child.id)
+            .collect();
+        for child in children {
+            self.becomes_runtime(child);
+        }
+    }
+}

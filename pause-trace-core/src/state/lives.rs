@@ -1,0 +1,455 @@
+//! How processes come, execute, end and go.
+
+use super::{Change, Deadline, Ended, Joins, Process, Role, State};
+use crate::event::{
+    CgroupId, Comm, ContainerId, ContainerKind, Ktime, NamespaceKind, Namespaces, ProcessId, Text,
+    WaitStatus,
+};
+
+impl State {
+    #[expect(clippy::too_many_arguments, reason = "they are the record's fields")]
+    pub(super) fn forked(
+        &mut self,
+        now: Ktime,
+        parent: ProcessId,
+        process: ProcessId,
+        cgroup: CgroupId,
+        namespaces: &Namespaces,
+        ns_pid: u32,
+        comm: Comm,
+    ) {
+        self.seen(now, process, parent, cgroup, namespaces, ns_pid, comm);
+        let born_of = parent;
+        self.inherit_outside(born_of, process);
+        let Some(parent) = self.processes.get(parent) else {
+            return;
+        };
+        let (role, session, namespaces, container) = (
+            parent.role,
+            parent.session,
+            parent.namespaces,
+            parent.container.clone(),
+        );
+        let joins = if role == Role::Runtime {
+            parent.joins.clone()
+        } else {
+            Joins::default()
+        };
+        if let Some(child) = self.processes.get_mut(process) {
+            child.role = match role {
+                Role::Runtime => Role::Runtime,
+                Role::Stranger => Role::Stranger,
+                _ => Role::Member,
+            };
+            child.session = session;
+            child.joins = joins;
+            child.born_inside = child.container.is_some() && child.container != container;
+        }
+        self.note_unplaced(born_of, process);
+        self.claim_cloned(&namespaces, process);
+        self.attached(now, process);
+    }
+
+    /// Brings a process' own record up to what an event says of it, making it where it is new.
+    #[expect(clippy::too_many_arguments, reason = "they are the record's fields")]
+    pub(super) fn seen(
+        &mut self,
+        now: Ktime,
+        id: ProcessId,
+        parent: ProcessId,
+        cgroup: CgroupId,
+        namespaces: &Namespaces,
+        ns_pid: u32,
+        comm: Comm,
+    ) {
+        let container = self.places.container(cgroup).cloned();
+        let pod = container
+            .as_ref()
+            .and_then(|id| self.containers.get(id))
+            .map(|container| container.pod.clone());
+        let known = self.processes.get(id).map(|process| process.namespaces.pid);
+        if known.is_none() {
+            self.replace_namesake(now, id);
+            self.processes.insert(Process {
+                id,
+                born_of: parent,
+                parent,
+                forked: now,
+                ..Process::default()
+            });
+        }
+        if known != Some(namespaces.pid) {
+            if let Some(left) = known {
+                self.leave_pid_namespace(left);
+            }
+            let entry = self.pid_namespaces.entry(namespaces.pid).or_default();
+            entry.processes += 1;
+            if ns_pid == 1 {
+                entry.init = id;
+            }
+        }
+        // A parent that has ended has no children any more, though a record made in that very moment may still name it.
+        let parent = match self.processes.get(parent) {
+            Some(ended) if !ended.is_alive() => self.heir_of(parent),
+            _ => parent,
+        };
+        if parent != ProcessId::default() {
+            self.processes.set_parent(id, parent);
+        }
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        process.comm = comm;
+        process.namespaces = *namespaces;
+        process.ns_pid = ns_pid;
+        process.cgroup = cgroup;
+        if process.container != container {
+            let (old, new) = (process.container.clone(), container.clone());
+            process.container = container;
+            process.pod = pod;
+            self.count_alive(old.as_ref(), -1);
+            self.count_alive(new.as_ref(), 1);
+        }
+    }
+
+    /// A pid that is given anew was free: the end of who had it before went unseen.
+    pub(super) fn replace_namesake(&mut self, now: Ktime, id: ProcessId) {
+        if let Some(old) = self
+            .processes
+            .by_pid(id.pid)
+            .filter(|old| old.reaped.is_none())
+            .map(|old| old.id)
+        {
+            self.retire(now, old);
+            self.forget_process(old);
+        }
+    }
+
+    pub(super) fn leave_pid_namespace(&mut self, inode: u32) {
+        if let Some(namespace) = self.pid_namespaces.get_mut(&inode) {
+            namespace.processes = namespace.processes.saturating_sub(1);
+            if namespace.processes == 0 {
+                self.pid_namespaces.remove(&inode);
+            }
+        }
+    }
+
+    pub(super) fn count_alive(&mut self, container: Option<&ContainerId>, by: i32) {
+        if let Some(container) = container.and_then(|id| self.containers.get_mut(id)) {
+            container.alive = container.alive.saturating_add_signed(by);
+        }
+    }
+
+    pub(super) fn runtime(&mut self, id: ProcessId) {
+        if self.processes.get(id).is_none() {
+            self.processes.insert(Process {
+                id,
+                ..Process::default()
+            });
+        }
+        if let Some(process) = self.processes.get_mut(id) {
+            process.role = Role::Runtime;
+        }
+    }
+
+    /// A process of the runtime that entered a container's cgroup, or was forked there by one that had, is building the
+    /// container: it has to execute soon.
+    pub(super) fn attached(&mut self, now: Ktime, id: ProcessId) {
+        if let Some(process) = self.processes.get(id)
+            && !process.role.is_inside()
+            && let Some(container) = process.container.clone()
+        {
+            self.deadlines.arm(
+                now + self.limits.init,
+                Deadline::Init {
+                    process: id,
+                    container,
+                },
+            );
+        }
+    }
+
+    pub(super) fn executed(
+        &mut self,
+        now: Ktime,
+        id: ProcessId,
+        file: &Text,
+        changes: &mut Vec<Change>,
+    ) {
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        process.file = file.detached();
+        if process.role == Role::Stranger
+            && self
+                .processes
+                .get(id)
+                .is_some_and(|process| self.is_runtime_by_name(process))
+        {
+            self.becomes_runtime(id);
+        }
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        if process.container.is_none() {
+            process.joins = Joins::default();
+            let (role, cgroup, mnt) = (process.role, process.cgroup, process.namespaces.mnt);
+            // What no runtime built is no container, whatever namespaces it is in.
+            let is_elsewhere =
+                role == Role::Runtime && mnt != self.host.mnt && self.places.path(cgroup).is_some();
+            if self
+                .processes
+                .get(id)
+                .is_some_and(|process| !self.is_runtime_again(process))
+                && let Some(process) = self.processes.get_mut(id)
+            {
+                process.unplaced = Some((cgroup, now));
+            }
+            if is_elsewhere {
+                let deadline = Deadline::Identity {
+                    process: id,
+                    cgroup,
+                };
+                self.deadlines.arm(now + self.limits.identity, deadline);
+            }
+            return;
+        }
+        self.executed_inside(now, id, changes);
+    }
+
+    /// What an exec makes of a process whose container is known.
+    pub(super) fn executed_inside(&mut self, now: Ktime, id: ProcessId, changes: &mut Vec<Change>) {
+        if self
+            .processes
+            .get(id)
+            .is_none_or(|process| self.is_runtime_again(process))
+        {
+            return;
+        }
+        // Where it was found before its parent was.
+        if let Some(parent) = self.processes.get(id).map(|process| process.parent) {
+            self.inherit_outside(parent, id);
+        }
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        let Some(container) = process
+            .container
+            .as_ref()
+            .and_then(|id| self.containers.get_mut(id))
+        else {
+            return;
+        };
+        if !process.role.is_inside() {
+            process.role = match (container.init, container.what) {
+                (None, ContainerKind::Sandbox) => Role::Pause,
+                (None, _) => Role::Init,
+                (Some(_), _) => Role::Session,
+            };
+            if process.role == Role::Session {
+                process.session = Some(id);
+            } else {
+                container.init = Some(id);
+                container.namespaces = Some(process.namespaces);
+                container.outside = process.outside;
+                container.started = Some(now);
+            }
+        }
+        process.execs += 1;
+        process.executed.get_or_insert(now);
+        let (namespaces, pod, outside) =
+            (process.namespaces, container.pod.clone(), container.outside);
+        for kind in NamespaceKind::ALL {
+            let inode = namespaces.get(kind);
+            if outside.is_none_or(|outside| outside.get(kind) != inode) {
+                self.claim(&pod, inode);
+            }
+        }
+        changes.push(Change::Executed(id));
+    }
+
+    pub(super) fn exited(
+        &mut self,
+        now: Ktime,
+        id: ProcessId,
+        parent: ProcessId,
+        status: WaitStatus,
+        changes: &mut Vec<Change>,
+    ) {
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        if process.ended.is_some() || process.reaped.is_some() {
+            return; // two threads that ended at once were both the last
+        }
+        let ended = Ended {
+            time: now,
+            status,
+            parent,
+        };
+        process.ended = Some(ended);
+        let (container, pod, namespaces) = (
+            process.container.clone(),
+            process.pod.clone(),
+            process.namespaces,
+        );
+        let (is_init, is_inside) = (process.is_namespace_init(), process.role.is_inside());
+        let is_orphan = process.role == Role::Member && process.born_of != parent;
+        let was_refused = process.role == Role::Runtime && !process.joins.refused.is_empty();
+        self.count_alive(container.as_ref(), -1);
+        let is_adopted = is_orphan
+            && self
+                .processes
+                .get(parent)
+                .is_some_and(|heir| heir.pod == pod);
+        let is_of_session = self
+            .processes
+            .get(id)
+            .is_some_and(|process| process.session.is_some());
+        if let Some(container) = container
+            .as_ref()
+            .and_then(|id| self.containers.get_mut(id))
+        {
+            container.adopted += u64::from(is_adopted);
+            if container.init == Some(id) {
+                container.ended = Some(ended);
+            } else if !is_of_session && status.signal() != Some(crate::signal::SIGKILL) {
+                container.member_left = Some(now);
+            }
+        }
+        if let Some(pod) = pod.as_ref().and_then(|id| self.pods.get_mut(id)) {
+            pod.zombies += u32::from(is_inside);
+            pod.most_zombies = pod.most_zombies.max(pod.zombies);
+        }
+        self.deadlines
+            .arm(now + self.limits.zombie, Deadline::Zombie(id));
+        self.hand_over_children(id);
+        if is_init && self.members_of(namespaces.pid) > 1 {
+            let deadline = Deadline::Teardown {
+                pid_namespace: namespaces.pid,
+                init: id,
+            };
+            self.deadlines.arm(now + self.limits.teardown, deadline);
+        }
+        if container.is_some() {
+            changes.push(Change::Ended(id));
+        }
+        // What a child got to execute in is for the rules of each namespace to say.
+        if was_refused
+            && !self
+                .processes
+                .iter()
+                .any(|process| process.born_of == id && process.is_alive())
+        {
+            changes.push(Change::JoinsRefused(id));
+        }
+    }
+
+    /// Who has to reap the children of a process that ended: pid 1 of the namespace *it* was in, as `find_new_reaper` has
+    /// it (kernel/exit.c); pid 1's own children stay with it, for it reaps them before it goes (`zap_pid_ns_processes`).
+    /// Unknown in the initial namespace. A subreaper may come before pid 1: the child's own end will tell.
+    pub(super) fn heir_of(&self, parent: ProcessId) -> ProcessId {
+        let Some(parent) = self.processes.get(parent) else {
+            return ProcessId::default();
+        };
+        match self.pid_namespaces.get(&parent.namespaces.pid) {
+            Some(namespace) if parent.namespaces.pid_level > 0 => namespace.init,
+            _ => ProcessId::default(),
+        }
+    }
+
+    pub(super) fn hand_over_children(&mut self, parent: ProcessId) {
+        let heir = self.heir_of(parent);
+        let children: Vec<_> = self
+            .processes
+            .children(parent)
+            .map(|child| child.id)
+            .collect();
+        for child in children {
+            self.processes.set_parent(child, heir);
+        }
+    }
+
+    pub(super) fn reaped(&mut self, now: Ktime, id: ProcessId, changes: &mut Vec<Change>) {
+        let Some(process) = self.processes.get(id) else {
+            return;
+        };
+        if process.reaped.is_some() {
+            return;
+        }
+        let waited = process
+            .ended
+            .map(|ended| now.saturating_sub(ended.time))
+            .filter(|_| process.role.is_inside());
+        let (pod, session) = (process.pod.clone(), process.session);
+        let reaper = self
+            .processes
+            .get(process.parent)
+            .filter(|reaper| reaper.role.is_inside());
+        let by = reaper.map(|reaper| {
+            (
+                reaper.container.clone(),
+                session.is_some() && session != reaper.session,
+            )
+        });
+        let parent = process.parent;
+        if let Some(parent) = self.processes.get_mut(parent) {
+            parent.last_reap = now;
+        }
+        self.retire(now, id);
+        if let Some(waited) = waited {
+            if let Some(pod) = pod.and_then(|id| self.pods.get_mut(&id)) {
+                pod.reaped += 1;
+                pod.slowest_reap = pod.slowest_reap.max(waited);
+            }
+            if let Some((container, is_session_orphan)) = by
+                && let Some(container) = container.and_then(|id| self.containers.get_mut(&id))
+            {
+                let reaps = if is_session_orphan {
+                    &mut container.session_reaps
+                } else {
+                    &mut container.reaps
+                };
+                reaps.add(waited);
+            }
+        }
+        changes.push(Change::Reaped(id));
+    }
+
+    /// Takes a process that is gone out of every count; its end may have gone unseen.
+    pub(super) fn retire(&mut self, now: Ktime, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        let was_alive = process.is_alive();
+        let was_overdue = std::mem::take(&mut process.overdue);
+        process.reaped = Some(now);
+        let (container, pod, pid_namespace) = (
+            process.container.clone(),
+            process.pod.clone(),
+            process.namespaces.pid,
+        );
+        let was_zombie = !was_alive && process.role.is_inside();
+        if was_alive {
+            self.count_alive(container.as_ref(), -1);
+            self.hand_over_children(id);
+        }
+        if let Some(pod) = pod.and_then(|id| self.pods.get_mut(&id)) {
+            pod.zombies = pod.zombies.saturating_sub(u32::from(was_zombie));
+            pod.overdue = pod.overdue.saturating_sub(u32::from(was_overdue));
+        }
+        self.leave_pid_namespace(pid_namespace);
+    }
+
+    /// A container's entrypoint is kept until its pod goes: how it ended is asked for later.
+    pub(super) fn forget_process(&mut self, id: ProcessId) {
+        let kept = self
+            .processes
+            .get(id)
+            .and_then(|process| self.container_of(process))
+            .is_some_and(|container| container.init == Some(id));
+        if !kept {
+            self.processes.remove(id);
+        }
+    }
+}

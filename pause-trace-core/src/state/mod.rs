@@ -1,0 +1,405 @@
+//! What is known, built from events alone.
+//!
+//! [`State::apply`] is the one door: it takes an event in and says what that changed. It reads no clock, no file and no
+//! map; time is the event's own.
+
+mod adoption;
+mod change;
+mod deadlines;
+mod declared;
+mod due;
+mod found;
+mod lives;
+mod namespaces;
+mod places;
+mod pod;
+mod process;
+mod signals;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+
+pub(crate) use change::{Change, On};
+pub use deadlines::Limits;
+use deadlines::{Deadline, Deadlines};
+use places::Places;
+pub use pod::{Container, Pin, Pod, Reaps, Stop};
+pub use process::{Ended, Joins, Process, Processes, Received, Refused, Role};
+
+use crate::event::{
+    CgroupId, Comm, ContainerId, Event, Fact, Kind, Ktime, Namespaces, Observed, PodId, ProcessId,
+    Text,
+};
+
+/// Everything that is known.
+#[derive(Debug)]
+pub struct State {
+    /// How long things may take.
+    pub limits: Limits,
+    /// The host's namespaces.
+    pub host: Namespaces,
+    /// Processes of pods and of runtimes.
+    pub processes: Processes,
+    /// Containers, sandboxes included.
+    pub containers: HashMap<ContainerId, Container>,
+    /// Pods that have not been forgotten.
+    pub pods: HashMap<PodId, Pod>,
+    places: Places,
+    /// Which pod a namespace (not the host's) belongs to.
+    namespaces: HashMap<u32, PodId>,
+    /// Names that the runtime's processes go by.
+    runtime_names: HashSet<Comm>,
+    /// Pid 1 of each pid namespace, and how many of its processes are not reaped.
+    pid_namespaces: HashMap<u32, PidNamespace>,
+    /// Network namespaces that are kept by mounts, by path.
+    pub(crate) pins: HashMap<Text, Pin>,
+    deadlines: Deadlines,
+    /// Kinds of records that have been lost, and when last; `Ktime::MAX` where the kernel has no hook.
+    lost: HashMap<Kind, Ktime>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct PidNamespace {
+    init: ProcessId,
+    processes: u32,
+}
+
+impl State {
+    /// A state that knows nothing yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            host: Namespaces::default(),
+            processes: Processes::default(),
+            containers: HashMap::new(),
+            pods: HashMap::new(),
+            places: Places::default(),
+            namespaces: HashMap::new(),
+            runtime_names: HashSet::new(),
+            pid_namespaces: HashMap::new(),
+            pins: HashMap::new(),
+            deadlines: Deadlines::default(),
+            lost: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn pod_of(&self, process: &Process) -> Option<&Pod> {
+        self.pods.get(process.pod.as_ref()?)
+    }
+
+    /// The container that a process is in.
+    pub fn container_of(&self, process: &Process) -> Option<&Container> {
+        self.containers.get(process.container.as_ref()?)
+    }
+
+    /// The sandbox that counts now.
+    pub(crate) fn sandbox_of(&self, pod: &Pod) -> Option<&Container> {
+        self.containers.get(pod.sandbox()?)
+    }
+
+    /// The pause of the sandbox that counts now, also after its end.
+    pub(crate) fn pause_of(&self, pod: &Pod) -> Option<&Process> {
+        self.processes.get(self.sandbox_of(pod)?.init?)
+    }
+
+    /// The path of a cgroup that was seen made.
+    pub fn cgroup_path(&self, cgroup: CgroupId) -> Option<&Text> {
+        self.places.path(cgroup)
+    }
+
+    /// Pid 1 of a pid namespace.
+    pub(crate) fn init_of(&self, pid_namespace: u32) -> Option<&Process> {
+        self.processes
+            .get(self.pid_namespaces.get(&pid_namespace)?.init)
+    }
+
+    /// Processes of a pid namespace that are not reaped.
+    pub(crate) fn members_of(&self, pid_namespace: u32) -> u32 {
+        self.pid_namespaces
+            .get(&pid_namespace)
+            .map_or(0, |namespace| namespace.processes)
+    }
+
+    /// Why a record of one of these kinds may have been missed since then; `None` where all were seen.
+    pub(crate) fn gap(&self, kinds: &[Kind], since: Ktime) -> Option<String> {
+        let (kind, last) = kinds.iter().find_map(|kind| {
+            self.lost
+                .get_key_value(kind)
+                .filter(|(_, last)| **last >= since)
+        })?;
+        Some(match *last {
+            Ktime::MAX => format!("the kernel has no hook for {kind:?} records"),
+            _ => format!("{kind:?} records were lost"),
+        })
+    }
+
+    /// The namespaces that a pod's containers were seen in, the host's left out.
+    pub fn namespaces_of(&self, pod: &PodId) -> Vec<u32> {
+        let containers = self
+            .containers
+            .values()
+            .filter(|container| container.pod == *pod);
+        let inodes = containers
+            .filter_map(|container| container.namespaces)
+            .flat_map(|namespaces| {
+                [
+                    namespaces.net,
+                    namespaces.ipc,
+                    namespaces.pid,
+                    namespaces.mnt,
+                ]
+            });
+        inodes.filter(|inode| !self.is_host(*inode)).collect()
+    }
+
+    /// Takes an event in, and adds to `changes` what followed from it.
+    pub fn apply(&mut self, event: &Event, changes: &mut Vec<Change>) {
+        let now = event.time;
+        match &event.fact {
+            Fact::Fork {
+                parent,
+                process,
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            } => {
+                self.forked(now, *parent, *process, *cgroup, namespaces, *ns_pid, *comm);
+            }
+            Fact::Exec {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+                file,
+            } => {
+                self.seen(now, *process, *parent, *cgroup, namespaces, *ns_pid, *comm);
+                self.executed(now, *process, file, changes);
+            }
+            Fact::Exit {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                status,
+                comm,
+            } => {
+                self.seen(now, *process, *parent, *cgroup, namespaces, *ns_pid, *comm);
+                self.exited(now, *process, *parent, *status, changes);
+            }
+            Fact::Found {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                ended,
+                comm,
+            } => {
+                if !self.is_known(*process) {
+                    self.seen(now, *process, *parent, *cgroup, namespaces, *ns_pid, *comm);
+                    self.found(now, *process, *ended, changes);
+                }
+            }
+            Fact::Reaped { process } => self.reaped(now, *process, changes),
+            Fact::NamespaceChange {
+                process,
+                tid,
+                call,
+                flags,
+                errno,
+                namespaces,
+                cgroup,
+                ns_pid,
+                comm,
+            } => {
+                let before = self
+                    .processes
+                    .get(*process)
+                    .map_or(self.host, |known| known.namespaces);
+                let parent = self
+                    .processes
+                    .get(*process)
+                    .map_or(ProcessId::default(), |known| known.parent);
+                // Any other thread changes its own alone; a process' are its first thread's, as in /proc/PID/ns.
+                let own = if *tid == process.pid {
+                    namespaces
+                } else {
+                    &before
+                };
+                self.seen(now, *process, parent, *cgroup, own, *ns_pid, *comm);
+                let (call, process, after) = (*call, *process, *namespaces);
+                self.namespaces_changed(now, process, call, *flags, *errno, &before, &after);
+                changes.push(Change::NamespaceChanged {
+                    process,
+                    call,
+                    flags: *flags,
+                    errno: *errno,
+                    before,
+                    after,
+                });
+            }
+            Fact::Signal(signal) => self.signalled(now, signal, changes),
+            Fact::SignalDelivered {
+                process,
+                signal,
+                handled,
+                ..
+            } => {
+                self.taken(now, *process, *signal, *handled, changes);
+            }
+            Fact::SignalsSuppressed {
+                cgroup,
+                signal,
+                last,
+                ..
+            } => {
+                let container = self
+                    .places
+                    .container(*cgroup)
+                    .and_then(|id| self.containers.get_mut(id));
+                if let Some(container) = container
+                    && (*signal == container.stop_signal || signals::is_ending(*signal))
+                {
+                    container.flooded = container.flooded.max(Some(*last));
+                }
+            }
+            Fact::Runtime { process } => self.runtime(*process),
+            Fact::RuntimeNames { names } => self.runtime_names.extend(names),
+            Fact::Tick => {}
+            Fact::CgroupMade { cgroup, path } => {
+                self.places.made(*cgroup, path);
+            }
+            Fact::CgroupRemoved { cgroup, .. } => {
+                self.places.removed(*cgroup);
+            }
+            Fact::CgroupAttached {
+                process,
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            } => {
+                let parent = self
+                    .processes
+                    .get(*process)
+                    .map_or(ProcessId::default(), |known| known.parent);
+                self.seen(now, *process, parent, *cgroup, namespaces, *ns_pid, *comm);
+                self.attached(now, *process);
+            }
+            Fact::OomVictim { pid } => {
+                if let Some(id) = self
+                    .processes
+                    .by_pid(*pid)
+                    .filter(|process| process.is_alive())
+                    .map(|process| process.id)
+                    && let Some(process) = self.processes.get_mut(id)
+                {
+                    process.oom = Some(now);
+                    changes.push(Change::OomKilled(id));
+                }
+            }
+            Fact::Host { namespaces } => self.host = *namespaces,
+            Fact::Pod(fact) => self.pod(now, fact, changes),
+            Fact::Container(fact) => self.container(now, fact, changes),
+            Fact::PodStopping { pod, grace } => {
+                if let Some(known) = self.pods.get_mut(pod) {
+                    known.stopping = Some(Stop {
+                        since: now,
+                        grace: *grace,
+                    });
+                    changes.push(Change::PodStopping(pod.clone()));
+                }
+            }
+            Fact::ContainerStopping { container, grace } => {
+                if let Some(known) = self.containers.get_mut(container) {
+                    known.stopping = Some(Stop {
+                        since: now,
+                        grace: *grace,
+                    });
+                    changes.push(Change::ContainerStopping(container.clone()));
+                }
+            }
+            Fact::PodRemoved { pod } => {
+                if let Some(known) = self.pods.get_mut(pod) {
+                    known.removed = Some(now);
+                    self.deadlines
+                        .arm(now + self.limits.removal, Deadline::Removal(pod.clone()));
+                    changes.push(Change::PodRemoved(pod.clone()));
+                }
+            }
+            Fact::SandboxUnknown { container } => self.sandbox_unknown(now, container),
+            Fact::NotInPod { cgroup } => self.places.leave_out(*cgroup),
+            Fact::SandboxPinned {
+                container,
+                namespaces,
+            } => self.sandbox_pinned(now, container, namespaces, changes),
+            Fact::NamespacePinned {
+                path,
+                namespace,
+                sandbox,
+            } => self.pinned(now, path, *namespace, sandbox.as_ref()),
+            Fact::NamespaceUnpinned { path } => {
+                let pod = self.pins.remove(path).and_then(|pin| pin.pod);
+                // It was waited for.
+                if let Some(pod) = pod.filter(|pod| {
+                    let pod = self.pods.get(pod);
+                    pod.is_some_and(|pod| pod.removed.is_some())
+                }) {
+                    self.deadlines.arm(now, Deadline::Removal(pod));
+                }
+            }
+            Fact::Observed(observation) => {
+                if observation.what == Observed::NetworkReady
+                    && let Some(pod) = self.pods.get_mut(&observation.pod)
+                {
+                    match observation.holds {
+                        true => pod.network_ready = pod.network_ready.or(Some(now)),
+                        false => pod.network_unready = Some(now),
+                    }
+                }
+                changes.push(Change::Observed(observation.clone()));
+            }
+            Fact::PauseStatus(status) => changes.push(Change::PauseStatus(status.clone())),
+            Fact::HookMissing { kind, reason } => {
+                self.lost.insert(*kind, Ktime::MAX);
+                changes.push(Change::HookMissing {
+                    kind: *kind,
+                    reason: reason.to_string(),
+                });
+            }
+            Fact::Lost { kind, count } => {
+                let last = self.lost.entry(*kind).or_default();
+                *last = now.max(*last);
+                changes.push(Change::Lost {
+                    kind: *kind,
+                    count: *count,
+                });
+            }
+        }
+        while let Some(deadline) = self.deadlines.due(now) {
+            self.came_due(now, deadline, changes);
+        }
+        // Deadlines that have become moot are let go of here, by an event, and not whenever somebody asks for the next:
+        // one that is moot now may come due later, and a replay has only the events to know it by.
+        if event.fact.record().is_none() {
+            self.next_deadline();
+        }
+    }
+
+    /// Lets go of what the changes of the last event were about and nobody will ask for again.
+    pub(crate) fn forget(&mut self, changes: &[Change]) {
+        for change in changes {
+            match change {
+                Change::Reaped(process) => self.forget_process(*process),
+                Change::RemovalDue(pod) => self.forget_pod(pod),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Signals: who sent what to whom, and whether a handler took it.
+
+use super::{Change, Deadline, Received, Role, State};
+use crate::event::{Ktime, ProcessId, Signal};
+
+impl State {
+    pub(super) fn signalled(&mut self, now: Ktime, signal: &Signal, changes: &mut Vec<Change>) {
+        let sender = self.processes.get(signal.sender);
+        let (role, sender_pod) = sender.map_or((Role::Stranger, None), |sender| {
+            (sender.role, sender.pod.clone())
+        });
+        let Some(target) = self.processes.get_mut(signal.target) else {
+            return;
+        };
+        if target.pod.is_none() && sender_pod.is_none() {
+            return;
+        }
+        let stop_signal = target
+            .container
+            .as_ref()
+            .and_then(|id| self.containers.get(id))
+            .map(|container| container.stop_signal);
+        let is_stop = Some(signal.signal) == stop_signal || is_ending(signal.signal);
+        let received = Received {
+            time: now,
+            signal: signal.signal,
+            result: signal.result,
+            sender: signal.is_from_process().then_some(signal.sender),
+            sender_comm: signal.sender_comm,
+            sender_role: role,
+            sender_pod,
+            handled: None,
+        };
+        if is_stop {
+            target.receive(received);
+            if matches!(target.role, Role::Init | Role::Pause) {
+                let deadline = Deadline::Stop {
+                    process: signal.target,
+                    signal: signal.signal,
+                    sent: now,
+                };
+                self.deadlines.arm(now + self.limits.stop, deadline);
+            }
+        } else if target.role == Role::Pause
+            || (target.role.is_inside() && is_fatal_by_default(signal.signal))
+        {
+            target.receive_other(received);
+        }
+        if is_stop
+            && signal.sender != signal.target
+            && signal.is_from_process()
+            && let Some(sender) = self.processes.get_mut(signal.sender)
+        {
+            sender.sent = Some(now);
+        }
+        changes.push(Change::Signalled(*signal));
+    }
+
+    pub(super) fn taken(
+        &mut self,
+        now: Ktime,
+        id: ProcessId,
+        signal: i32,
+        handled: bool,
+        changes: &mut Vec<Change>,
+    ) {
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        if handled {
+            process.take(signal, now);
+        }
+        changes.push(Change::SignalTaken {
+            process: id,
+            signal,
+            handled,
+        });
+    }
+}
+
+/// Signals that are sent to end a process.
+pub(super) fn is_ending(signal: i32) -> bool {
+    use crate::signal::{SIGABRT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM};
+    matches!(
+        signal,
+        SIGTERM | SIGKILL | SIGINT | SIGQUIT | SIGHUP | SIGABRT
+    )
+}
+
+/// Signals that end a process which does nothing about them (signal(7); the real-time ones too).
+fn is_fatal_by_default(signal: i32) -> bool {
+    use crate::signal::{SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH};
+    !matches!(
+        signal,
+        SIGCHLD | SIGCONT | SIGSTOP | SIGTSTP | SIGTTIN | SIGTTOU | SIGURG | SIGWINCH
+    )
+}

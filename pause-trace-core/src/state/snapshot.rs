@@ -1,0 +1,244 @@
+//! What is known now, told as the facts that somebody who comes now would be told.
+//!
+//! A recording that has dropped its beginning begins with these. They are what a watch that starts now would find on the
+//! node: who runs where, what was asked for, what is pinned. What processes did before is not among them, and so nothing is
+//! claimed of it.
+
+use super::{Container, Pod, Process, State};
+use crate::event::{ContainerFact, ContainerKind, Event, Fact, Ktime, PodFact, ProcessId, Source};
+
+impl State {
+    /// Facts that make a new state know what runs, all of this time.
+    pub fn snapshot(&self, now: Ktime) -> Vec<Event> {
+        let mut facts = vec![Fact::Host {
+            namespaces: self.host,
+        }];
+        let mut names: Vec<_> = self.runtime_names.iter().copied().collect();
+        names.sort_unstable_by_key(|name| name.0);
+        facts.push(Fact::RuntimeNames { names });
+        facts.extend(self.places.facts());
+        let mut pods: Vec<_> = self.pods.values().collect();
+        pods.retain(|pod| pod.removed.is_none());
+        pods.sort_unstable_by_key(|pod| (pod.declared, &pod.id));
+        for pod in pods {
+            facts.extend(self.facts_of_pod(pod));
+        }
+        let mut pins: Vec<_> = self.pins.iter().collect();
+        pins.sort_unstable_by_key(|(path, _)| *path);
+        facts.extend(pins.into_iter().map(|(path, pin)| Fact::NamespacePinned {
+            path: path.clone(),
+            namespace: pin.namespace,
+            sandbox: pin.sandbox.clone(),
+        }));
+        let mut processes: Vec<_> = self.processes.iter().collect();
+        processes.retain(|process| process.reaped.is_none());
+        // Parents first.
+        processes.sort_unstable_by_key(|process| {
+            let ProcessId { pid, start } = process.id;
+            (start, pid)
+        });
+        facts.extend(processes.into_iter().map(found));
+        let at = |fact| Event { time: now, fact };
+        facts.into_iter().map(at).collect()
+    }
+
+    /// A pod, and those of its containers that may have processes still. A sandbox is told of even where its pause is gone:
+    /// without it the others would have nothing to be compared with.
+    fn facts_of_pod(&self, pod: &Pod) -> Vec<Fact> {
+        let containers: Vec<_> = pod
+            .sandboxes
+            .iter()
+            .chain(&pod.containers)
+            .filter_map(|id| self.containers.get(id))
+            .filter(|known| known.what == ContainerKind::Sandbox || known.ended.is_none())
+            .collect();
+        let source = containers
+            .first()
+            .map_or(Source::Bundle, |container| container.source);
+        let mut facts = vec![Fact::Pod(PodFact {
+            pod: pod.id.clone(),
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            modes: pod.modes.clone(),
+            source,
+        })];
+        for container in containers {
+            facts.push(declared(container));
+            let is_pinned = container.what == ContainerKind::Sandbox && container.init.is_none();
+            if let Some(namespaces) = container.namespaces.filter(|_| is_pinned) {
+                facts.push(Fact::SandboxPinned {
+                    container: container.id.clone(),
+                    namespaces,
+                });
+            }
+        }
+        facts
+    }
+}
+
+fn declared(container: &Container) -> Fact {
+    let Container {
+        id,
+        pod,
+        name,
+        what,
+        sandbox,
+        source,
+        cgroup,
+        modes,
+        stop_signal,
+        file,
+        ..
+    } = container.clone();
+    Fact::Container(ContainerFact {
+        container: id,
+        pod,
+        name,
+        what,
+        sandbox,
+        cgroup,
+        modes,
+        stop_signal,
+        file,
+        source,
+    })
+}
+
+fn found(process: &Process) -> Fact {
+    Fact::Found {
+        process: process.id,
+        parent: process.parent,
+        cgroup: process.cgroup,
+        namespaces: process.namespaces,
+        ns_pid: process.ns_pid,
+        ended: process.ended.map(|ended| ended.status),
+        comm: process.comm,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{Comm, Modes, Namespaces, Text},
+        state::{Limits, Role},
+    };
+
+    fn id(pid: u32) -> ProcessId {
+        let start = u64::from(pid);
+        ProcessId { pid, start }
+    }
+
+    fn namespaces(first: u32) -> Namespaces {
+        Namespaces {
+            mnt: first,
+            uts: first + 1,
+            ipc: first + 2,
+            net: first + 3,
+            pid: first + 4,
+            pid_children: first + 4,
+            user: 7,
+            cgroup: 8,
+            net_owner: 7,
+            pid_level: 0,
+        }
+    }
+
+    fn container(id: &str, what: ContainerKind, cgroup: u64) -> Fact {
+        Fact::Container(ContainerFact {
+            container: id.into(),
+            pod: "uid-1".into(),
+            name: Text::new(id),
+            what,
+            sandbox: None,
+            cgroup,
+            modes: Modes::plain(),
+            stop_signal: 15,
+            file: None,
+            source: Source::Bundle,
+        })
+    }
+
+    fn state(events: &[Event]) -> State {
+        let mut state = State::new(Limits::NODE);
+        for event in events {
+            let mut changes = Vec::new();
+            state.apply(event, &mut changes);
+            state.forget(&changes);
+        }
+        state
+    }
+
+    #[test]
+    fn a_new_state_knows_what_runs() {
+        let (shim, pause, app, child) = (id(100), id(200), id(300), id(400));
+        let forked = |parent, process, cgroup, ns, comm| Fact::Fork {
+            parent,
+            process,
+            cgroup,
+            namespaces: namespaces(ns),
+            ns_pid: 1,
+            comm: Comm::new(comm),
+        };
+        let executed = |process, cgroup, ns, comm| Fact::Exec {
+            process,
+            parent: shim,
+            cgroup,
+            namespaces: namespaces(ns),
+            ns_pid: 1,
+            comm: Comm::new(comm),
+            file: Text::new("/bin/x"),
+        };
+        let facts = [
+            Fact::Host {
+                namespaces: namespaces(10),
+            },
+            Fact::RuntimeNames {
+                names: vec![Comm::new("containerd-shim")],
+            },
+            executed(shim, 1, 10, "containerd-shim"),
+            Fact::Pod(PodFact {
+                pod: "uid-1".into(),
+                namespace: Text::new("default"),
+                name: Text::new("web"),
+                modes: Modes::plain(),
+                source: Source::Bundle,
+            }),
+            container("s1", ContainerKind::Sandbox, 11),
+            forked(shim, pause, 11, 100, "runc"),
+            executed(pause, 11, 100, "pause"),
+            container("c1", ContainerKind::App, 12),
+            forked(shim, app, 12, 200, "runc"),
+            executed(app, 12, 200, "app"),
+            forked(app, child, 12, 200, "app"),
+            Fact::CgroupMade {
+                cgroup: 13,
+                path: Text::new("/a/b"),
+            },
+            Fact::NamespacePinned {
+                path: Text::new("/run/netns/x"),
+                namespace: 103,
+                sandbox: Some("s1".into()),
+            },
+        ];
+        let at = |(number, fact)| Event {
+            time: 500 + number as Ktime,
+            fact,
+        };
+        let events: Vec<_> = facts.into_iter().enumerate().map(at).collect();
+        let known = state(&events);
+        let snapshot = known.snapshot(1_000);
+        let again = state(&snapshot);
+        for state in [&known, &again] {
+            let role = |id| state.processes.get(id).map(|process| process.role);
+            assert_eq!(
+                [shim, pause, app, child].map(role),
+                [Role::Runtime, Role::Pause, Role::Init, Role::Member].map(Some)
+            );
+            let pod = state.pods.get("uid-1").expect("it runs");
+            assert_eq!(state.pause_of(pod).map(|process| process.id), Some(pause));
+            assert_eq!(pod.containers, ["c1".into()]);
+        }
+        assert_eq!(again.snapshot(1_000), snapshot, "and so on from there");
+    }
+}

@@ -1,0 +1,222 @@
+//! Text for people: colour, marks and width as whoever reads it can show them.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::event::escape;
+
+/// What a reader looks for first.
+pub const BOLD: Style = Style::new().bold();
+/// What a reader may skip.
+pub const DIM: Style = Style::new().dimmed();
+/// What passed.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// What could not be decided.
+pub const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
+/// What failed.
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What a line is about: a pod, a rule, a command.
+pub const TERM: Style = AnsiColor::Cyan.on_default();
+
+/// What whoever reads a stream can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Whether to write in colour.
+    pub color: bool,
+    /// Else everything is written in ASCII.
+    pub utf8: bool,
+    /// Columns; `None` where nothing is to be fitted.
+    pub width: Option<usize>,
+}
+
+impl Look {
+    /// As for a file, whatever the locale.
+    pub const PLAIN: Self = Self {
+        color: false,
+        utf8: true,
+        width: None,
+    };
+}
+
+/// A line being written. Whatever comes in, it stays one line without control characters: names were escaped where they
+/// became text, and this is the last place where one that was not could be caught.
+#[derive(Clone, Debug)]
+pub struct Line {
+    look: Look,
+    text: String,
+    columns: usize,
+}
+
+impl Line {
+    /// An empty line.
+    pub fn new(look: Look) -> Self {
+        Self {
+            look,
+            text: String::new(),
+            columns: 0,
+        }
+    }
+
+    /// Whether it is written in colour.
+    pub fn has_color(&self) -> bool {
+        self.look.color
+    }
+
+    /// How wide it is by now.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Appends text.
+    pub fn push(&mut self, text: &str) -> &mut Self {
+        let shown = shown(text, self.look.utf8);
+        self.columns += shown.chars().count();
+        self.text.push_str(&shown);
+        self
+    }
+
+    /// Appends text in a style, where there is colour.
+    pub fn paint(&mut self, style: Style, text: &str) -> &mut Self {
+        if !self.look.color {
+            return self.push(text);
+        }
+        let _ = write!(self.text, "{style}");
+        self.push(text);
+        let _ = write!(self.text, "{style:#}");
+        self
+    }
+
+    /// Fills up to `column`. A cell that is longer is followed by two spaces.
+    pub fn pad(&mut self, column: usize) -> &mut Self {
+        let missing = if column > self.columns {
+            column - self.columns
+        } else {
+            2
+        };
+        self.text.extend(std::iter::repeat_n(' ', missing));
+        self.columns += missing;
+        self
+    }
+
+    /// The line with its end.
+    pub fn end(&self) -> String {
+        format!("{}\n", self.text.trim_end_matches(' '))
+    }
+}
+
+/// `text` as it may be written. Escapes that it holds already are left as they are.
+fn shown(text: &str, utf8: bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for (index, piece) in text.split('\\').enumerate() {
+        if index > 0 {
+            shown.push('\\');
+        }
+        let _ = escape(piece.as_bytes(), &mut shown);
+    }
+    if utf8 || shown.is_ascii() {
+        shown
+    } else {
+        shown.chars().fold(String::new(), to_ascii)
+    }
+}
+
+fn to_ascii(mut text: String, character: char) -> String {
+    match character {
+        '✓' => text.push('+'),
+        '✗' => text.push('x'),
+        '·' | '–' | '—' => text.push('-'),
+        'µ' => text.push('u'),
+        '…' => text.push_str("..."),
+        '→' => text.push_str("->"),
+        '≥' => text.push_str(">="),
+        '≤' => text.push_str("<="),
+        '‘' | '’' => text.push('\''),
+        '“' | '”' => text.push('"'),
+        _ if character.is_ascii() => text.push(character),
+        _ => text.extend(character.escape_unicode()),
+    }
+    text
+}
+
+/// Breaks `text` between words into lines of at most `width` columns. A word that is longer gets a line of its own.
+pub fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
+    let Some(width) = width else {
+        return vec![text.to_owned()];
+    };
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// A number with its thousands apart: `35,120`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASCII: Look = Look {
+        utf8: false,
+        ..Look::PLAIN
+    };
+    const COLOR: Look = Look {
+        color: true,
+        ..Look::PLAIN
+    };
+
+    #[test]
+    fn a_line_stays_a_line() {
+        let mut line = Line::new(Look::PLAIN);
+        line.push("a\x1b[2J\nb\u{202e}\u{9b}c");
+        assert_eq!(line.end(), "a\\u{1b}[2J\\u{a}b\\u{202e}\\u{9b}c\n");
+    }
+
+    #[test]
+    fn marks_are_ascii_where_the_locale_is() {
+        let mut line = Line::new(ASCII);
+        line.push("✓ 12 µs · größe");
+        assert_eq!(line.end(), "+ 12 us - gr\\u{f6}\\u{df}e\n");
+    }
+
+    #[test]
+    fn colour_takes_no_columns() {
+        let mut line = Line::new(COLOR);
+        line.paint(GOOD, "✓").pad(4).push("x");
+        assert_eq!(line.end(), "\x1b[32m✓\x1b[0m   x\n");
+        assert_eq!(line.columns(), 5);
+    }
+
+    #[test]
+    fn words_are_kept_whole() {
+        assert_eq!(wrap("one two three", Some(7)), ["one two", "three"]);
+        assert_eq!(wrap("net 4026532179", Some(4)), ["net", "4026532179"]);
+        assert_eq!(wrap("one two three", None), ["one two three"]);
+    }
+
+    #[test]
+    fn thousands_are_apart() {
+        assert_eq!(
+            [0, 999, 1000, 35120, 1234567].map(grouped),
+            ["0", "999", "1,000", "35,120", "1,234,567"]
+        );
+    }
+}

@@ -1,0 +1,127 @@
+//! An element in words, one phrase; all escaped.
+
+use crate::errno::Errno;
+
+use super::model::{Element, Evidence, Making, Timeline, What, Whose};
+use crate::{
+    event::{NamespaceKind, SignalResult, Text, signal_name},
+    verdict::{Duration, ProcessRef},
+};
+
+/// `app · joins net 4026532247, the pod's`
+pub(super) fn phrase(timeline: &Timeline, element: &Element) -> String {
+    let what = what(element);
+    match &element.container {
+        Some(id) => format!("{} · {what}", timeline.container_title(id)),
+        None => what,
+    }
+}
+
+fn what(element: &Element) -> String {
+    let by = |before: &str| {
+        element
+            .process
+            .map_or(String::new(), |process| format!("{before}{}", who(process)))
+    };
+    match &element.what {
+        What::Plugin {
+            file,
+            delegated: false,
+        } => format!("CNI {}", base_name(file)),
+        What::Plugin {
+            file,
+            delegated: true,
+        } => format!("CNI   {}", base_name(file)),
+        // runc executes a copy of itself that no container can write to; the file's name says nothing then.
+        What::Program { file }
+            if file.0.starts_with(b"/proc/self/") || file.0.starts_with(b"/dev/fd/") =>
+        {
+            element.process.map_or(String::new(), |process| {
+                format!("{}, its own copy", process.comm)
+            })
+        }
+        What::Program { file } => base_name(file),
+        What::Create => "create".to_owned(),
+        What::Run { file } => format!("runs {file}"),
+        What::Session { file } => format!("session {file}"),
+        What::Made { namespaces, how } => {
+            let made = namespaces
+                .iter()
+                .map(|(kind, inode)| format!("{} {inode}", kind.name()));
+            let made = made.collect::<Vec<_>>().join(" ");
+            match how {
+                Making::Unshare => format!("makes {made}{}", by(": ")),
+                Making::Clone => format!("is forked into {made}{}", by(": ")),
+            }
+        }
+        What::Joined { kind, inode, whose } => {
+            let whose = match whose {
+                Whose::Pod => "the pod's",
+                Whose::Host => "the host's",
+                Whose::Other => "neither pod's nor host's",
+            };
+            format!("joins {} {inode}, {whose}", kind.name())
+        }
+        What::Refused { kinds, errno } => {
+            let kinds: Vec<_> = kinds
+                .iter()
+                .map(|kind: &NamespaceKind| kind.name())
+                .collect();
+            let kinds = if kinds.is_empty() {
+                "a namespace".to_owned()
+            } else {
+                kinds.join(" ")
+            };
+            format!("is refused {kinds}: {:?}", Errno(*errno))
+        }
+        What::CgroupMade { .. } => "cgroup made".to_owned(),
+        What::CgroupEntered => format!("cgroup entered{}", by(" by ")),
+        What::CgroupRemoved => "cgroup removed".to_owned(),
+        What::NetworkReady { address } => format!("network seen ready, {address}"),
+        What::Signal {
+            signal,
+            from,
+            result,
+        } => {
+            let from = from.map_or("the kernel".to_owned(), who);
+            let result = match result {
+                SignalResult::Ignored => ", ignored",
+                SignalResult::AlreadyPending => ", pending already",
+                SignalResult::OverflowFail => ", lost",
+                SignalResult::Delivered | SignalResult::LoseInfo | SignalResult::Unknown => "",
+            };
+            format!("{} from {from}{}{result}", signal_name(*signal), by(" to "))
+        }
+        What::Exited { status } => format!("{status}{}", by(": ")),
+        What::Reaped { after } => format!("reaped after {}{}", Duration(*after), by(": ")),
+        What::Removed => "removed".to_owned(),
+    }
+}
+
+/// Why an element is the pod's.
+pub(super) fn evidence(evidence: &Evidence) -> Option<String> {
+    Some(match evidence {
+        Evidence::Namespace(inode) => format!("net {inode} is the pod's"),
+        Evidence::Cgroup(cgroup) => format!("in the container's cgroup {cgroup}"),
+        Evidence::DescendsFrom(pid) => format!("descends from pid {pid}, which is the pod's"),
+        Evidence::AncestorOf(pid) => {
+            format!("pid {pid}, the container's entrypoint, descends from it")
+        }
+        Evidence::Named => "it was told of this pod".to_owned(),
+        Evidence::None => return None,
+    })
+}
+
+fn who(process: ProcessRef) -> String {
+    format!("{} ({})", process.comm, process.id.pid)
+}
+
+/// The last part of a path.
+fn base_name(file: &Text) -> String {
+    let name = file
+        .0
+        .rsplit(|byte| *byte == b'/')
+        .next()
+        .unwrap_or_default();
+    Text(file.0.slice_ref(name)).to_string()
+}

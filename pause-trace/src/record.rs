@@ -1,0 +1,43 @@
+//! Recordings in files: what opens, writes and rotates them. The format is the core's.
+
+#[cfg(test)]
+mod file_tests;
+mod write;
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, BufReader},
+    path::{Path, PathBuf},
+};
+
+pub(crate) use pause_trace_core::record::{
+    Begin, End, Ending, Entry, FILE_HEAD, MAX_RAW, Mark, Next, Opening, Over, Packer, Recorder,
+    Run, Said, Segment, Unreadable, encode, write_head,
+};
+pub(crate) use write::FileRecorder;
+
+/// A recording that is read from its files.
+pub(crate) type Recording = pause_trace_core::record::Recording<BufReader<File>>;
+
+/// Opens a recording, and the segment before it where there is one.
+pub(crate) fn open(path: &Path) -> Result<Recording, Unreadable> {
+    Ok(Recording::new(open_segment(path)?, || {
+        open_segment(&previous(path)).ok()
+    }))
+}
+
+fn open_segment(path: &Path) -> Result<Segment<BufReader<File>>, Unreadable> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
+    }
+    Segment::new(BufReader::new(file))
+}
+
+/// The file of the segment before.
+fn previous(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".1");
+    name.into()
+}
