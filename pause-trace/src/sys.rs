@@ -379,3 +379,22 @@ fn own(fd: RawFd) -> OwnedFd {
     // gives it away here.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::Signal;
+    use pause_trace_core::{errno, signal};
+
+    use super::*;
+
+    /// The core has tables of its own; on this machine too they must say what the C library says.
+    #[test]
+    fn the_core_names_signals_and_errors_as_the_system_does() {
+        for number in -1..=4096 {
+            let name = Signal::try_from(number).ok().map(Signal::as_str);
+            assert_eq!(signal::name(number), name);
+            let (ours, theirs) = (errno::Errno(number), Errno::from_raw(number));
+            assert_eq!(format!("{ours:?} {ours}"), format!("{theirs:?} {theirs}"));
+        }
+    }
+}
