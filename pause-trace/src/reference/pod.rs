@@ -38,6 +38,11 @@ pub(crate) enum PodError {
     Refused(#[from] Failure),
     #[error("{what}: nothing within {after:?}")]
     TimedOut { what: String, after: Duration },
+    /// Our own runtime, which judges nobody, was not given the processor in that time.
+    #[error(
+        "{what}: the reference pod's runtime has not answered within {after:?}; on a machine as busy as this, --patience waits longer"
+    )]
+    Unanswered { what: String, after: Duration },
     #[error("{what}: the reference pod's runtime has ended")]
     RuntimeGone { what: String },
     #[error("{what}: the workload has ended")]

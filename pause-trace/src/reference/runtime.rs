@@ -40,7 +40,7 @@ use spawn::Link;
 const EXITS_A_MESSAGE: usize = 500;
 
 /// How long the killed processes of the pod may take to end.
-const ENDING: Duration = Duration::from_secs(5);
+const ENDING: Duration = Duration::from_secs(60);
 
 /// Runs until the loader closes the socket.
 ///

@@ -2,7 +2,10 @@
 
 use std::pin::Pin;
 
-use super::stage::{Play, Stage, StageError};
+use super::{
+    pod::PodError,
+    stage::{Play, Stage, StageError},
+};
 use crate::{
     probe,
     record::{Mark, Over, Said},
@@ -25,7 +28,9 @@ impl StageError {
     /// What it says of the scenario that it ended.
     fn said(&self, has_lost: bool) -> Said {
         match self {
-            Self::Lacking(_) => Said::Impossible(self.to_string()),
+            Self::Lacking(_) | Self::Pod(PodError::Unanswered { .. }) => {
+                Said::Impossible(self.to_string())
+            }
             // What was waited for may be among what was lost.
             Self::Silent(_) | Self::Unfound { .. } if has_lost => {
                 Said::Impossible(format!("{self}, and records were lost"))
@@ -87,6 +92,12 @@ mod tests {
             assert!(matches!(silence.said(false), Said::Broken(_)));
             assert!(matches!(silence.said(true), Said::Impossible(_)));
         }
+        let unanswered = PodError::Unanswered {
+            what: "spawn".to_owned(),
+            after: limit,
+        };
+        let unanswered = StageError::Pod(unanswered);
+        assert!(matches!(unanswered.said(false), Said::Impossible(_)));
         let seen = StageError::Unexpected("it said no".to_owned());
         assert!(matches!(seen.said(true), Said::Broken(_)));
     }

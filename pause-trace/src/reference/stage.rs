@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long the kernel's word is waited for. It comes within milliseconds; an emulated machine takes longer.
-const DEADLINE: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Why a scenario could not be played to its end.
 #[derive(Debug, thiserror::Error)]
@@ -302,7 +302,7 @@ impl PodKind {
 /// Waits until a pause has come to rest: a signal that comes before it has set its handlers is not its fault. No event
 /// tells of that, and on a busy machine it takes longer than the first signal does.
 async fn at_rest(pause: ProcessId, patience: Patience) {
-    const LONGEST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(10);
     let rests = async {
         while !procfs::is_at_rest(pause.pid) {
             tokio::time::sleep(Duration::from_micros(200)).await;

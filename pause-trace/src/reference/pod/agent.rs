@@ -20,7 +20,7 @@ use crate::sys;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long it may take to say that it is ready.
-const START: Duration = Duration::from_secs(5);
+const START: Duration = Duration::from_secs(60);
 
 /// A workload that answers.
 #[derive(Debug)]

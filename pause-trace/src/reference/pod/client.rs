@@ -27,11 +27,12 @@ use crate::reference::protocol::{
 use crate::reference::runtime::discard;
 use crate::sys;
 
-/// How long the runtime may take to answer; it gives a spawn five seconds itself.
-const ANSWER: Duration = Duration::from_secs(7);
+/// How long the runtime may take to answer; it gives a spawn a minute itself. To put a process into a cgroup the kernel waits until
+/// no fork is under way anywhere: on a busy machine that is seconds, for each of many pods.
+const ANSWER: Duration = Duration::from_secs(70);
 
-/// How long it may take to end; it gives each cgroup five seconds to empty.
-const END: Duration = Duration::from_secs(10);
+/// How long it may take to end; it gives each cgroup a minute to empty.
+const END: Duration = Duration::from_secs(70);
 
 /// A runtime process and the connection to it.
 #[derive(Debug)]
@@ -139,7 +140,7 @@ impl Client {
         if ended {
             Ok(())
         } else {
-            Err(PodError::TimedOut {
+            Err(PodError::Unanswered {
                 what: what(),
                 after: limit,
             })
@@ -224,7 +225,11 @@ impl Handle {
             .until(&what, self.patience.of(ANSWER), |heard| {
                 heard.answers.remove(&seq)
             })
-            .await?;
+            .await
+            .map_err(|error| match error {
+                PodError::TimedOut { what, after } => PodError::Unanswered { what, after },
+                other => other,
+            })?;
         Ok(result?)
     }
 

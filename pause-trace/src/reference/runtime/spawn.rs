@@ -33,7 +33,7 @@ use crate::reference::protocol::{
 use crate::sys;
 
 /// How long the way to the exec may take. Measured: 3 ms for a sandbox; a net namespace may have to wait for others to end.
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What every child needs and the runtime opened when it started.
 pub(super) struct Files {
