@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     bundle::{self, Bundle, Extent},
+    cache::cache_dir,
     cargo,
     debian::Origin,
     exit::{CannotRun, is_root},
@@ -151,7 +152,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             toolchain::ensure_unpacked()?;
             runtimes::ensure()?;
             Arch::X86_64.ensure_emulator()?;
-            let own = toolchain::cache_dir();
+            let own = cache_dir();
             own.parent().unwrap_or(&own).to_owned()
         }
     };

@@ -13,9 +13,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
+    cache::cache_dir,
     debian::{self, Origin, Suite},
     exit::CannotRun,
-    toolchain::cache_dir,
 };
 
 /// What one directory of the cache holds.

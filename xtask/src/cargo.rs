@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{progress, toolchain::cache_dir};
+use crate::{cache::cache_dir, progress};
 
 /// The directory of the workspace.
 pub(crate) fn workspace() -> PathBuf {

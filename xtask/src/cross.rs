@@ -16,11 +16,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     bundle::{self, Bundle, Extent, places},
+    cache::cache_dir,
     cargo,
     debian::{self, Origin, Suite},
     exit::CannotRun,
-    progress,
-    toolchain::{self, cache_dir},
+    progress, toolchain,
 };
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";

@@ -2,6 +2,8 @@
 
 mod bare;
 mod bundle;
+#[path = "../../pause-trace/build/cache.rs"]
+mod cache;
 mod cargo;
 mod cross;
 mod debian;

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::toolchain::cache_dir;
+use crate::cache::cache_dir;
 
 /// How many of the last lines are shown when a command fails.
 const LINES_SHOWN: usize = 20;

@@ -19,7 +19,7 @@ use crate::{
 mod find;
 
 use find::{Compiler, LINKER_VARIABLE, LINKER_VERSION, Missing, SYSROOT_VARIABLE};
-pub(crate) use find::{OLDEST_RUSTC, Toolchain, cache_dir, libraries};
+pub(crate) use find::{OLDEST_RUSTC, Toolchain, libraries};
 
 /// Debian's newest compiler with its sources: in the security suite, where it is kept for building browsers. The LLVM
 /// that it depends on is the one `bpf-linker` is then linked with.

@@ -12,8 +12,8 @@ use futures::future::join_all;
 use pause_trace_cri::{Client, CriError, messages::PodSandbox};
 
 use super::{
+    failure::failed,
     mark::{Mark, NAMESPACE},
-    runtime::failed,
 };
 use crate::node::cgroup::{self, Layout};
 

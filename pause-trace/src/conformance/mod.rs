@@ -5,6 +5,7 @@
 //! removes them, also those of a run that was killed. What a pod is meant to be, the verifier learns as it does of any other
 //! pod of the node: nothing is declared to it but for how long a stop may take, which no runtime tells.
 
+mod failure;
 mod leftovers;
 mod mark;
 mod runtime;

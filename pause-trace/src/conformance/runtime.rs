@@ -7,14 +7,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use pause_trace_cri::{
     Client, CriError, Detail, Socket, Timeouts,
     messages::{ContainerConfig, ExecOutput, PodSandboxConfig},
 };
 use tokio::{net::UnixStream, sync::oneshot, task::JoinHandle};
 
-use super::{leftovers, mark::Mark};
+use super::{failure::failed, leftovers, mark::Mark};
 use crate::{event::escape, reference::patience::Patience};
 
 /// How long is waited for an answer. A runtime that takes longer is taken for one that hangs, and not asked again.
@@ -269,11 +269,6 @@ async fn kubelet_of(socket: &Socket) -> Option<u32> {
         let comm = fs::read_to_string(entry.path().join("comm")).ok()?;
         (comm.trim_end() == "kubelet" && mounts(&pid)? == of_runtime).then_some(number)
     })
-}
-
-/// A call's error, with its causes.
-pub(super) fn failed(error: CriError) -> anyhow::Error {
-    anyhow!("failed to {:#}", anyhow::Error::from(error))
 }
 
 /// A runtime's words, which may quote anybody's.

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 
 use super::arch::Arch;
 use crate::{
+    cache::cache_dir,
     debian::{self, Origin, Suite, files},
-    toolchain::cache_dir,
 };
 
 /// A kernel that is checked.

@@ -5,7 +5,10 @@ use std::collections::VecDeque;
 use anyhow::Result;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::rows::{Row, Sort};
+use super::{
+    finding::Finding,
+    rows::{Row, Sort},
+};
 use crate::{
     event::{Ktime, PodId},
     pipeline::Core,
@@ -19,33 +22,6 @@ use crate::{
 const MOST_FINDINGS: usize = 256;
 /// Most letters of a filter.
 const LONGEST_FILTER: usize = 64;
-
-/// A violation, in words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Finding {
-    pub(super) time: Ktime,
-    pub(super) pod: Option<PodId>,
-    pub(super) severity: Severity,
-    pub(super) rule: String,
-    /// Whom it is about, and what it says; escaped.
-    pub(super) text: String,
-}
-
-impl Finding {
-    fn new(verdict: &Verdict, names: &Names) -> Self {
-        Self {
-            time: verdict.time,
-            pod: verdict.subject.pod.clone(),
-            severity: verdict.severity(),
-            rule: format!("{} {}", verdict.rule.id, verdict.rule.name),
-            text: format!(
-                "{}: {}",
-                names.subject(&verdict.subject),
-                verdict.details.message
-            ),
-        }
-    }
-}
 
 /// What a key asks for that is not the screen's alone.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use ratatui::{
 };
 
 use super::{
-    app::{App, Finding, View},
+    app::{App, View},
+    finding::Finding,
     rows::{Row, Standing},
 };
 use crate::{cli::pods::age, text, verdict::Severity};

@@ -2,6 +2,7 @@
 
 mod app;
 mod draw;
+mod finding;
 mod rates;
 mod rows;
 mod screen;
@@ -51,8 +52,8 @@ const PERIOD: Duration = Duration::from_millis(250);
 
 /// Watch the node's pods in the terminal: verdicts, members, zombies, signals, the newest findings
 ///
-/// Drawn when something changes, at most four times a second; at rest nothing runs. Needs root and the node's own pid namespace.
-/// Nothing is changed on the node.
+/// The screen is drawn when something changes, at most four times a second. It needs root and the node's own pid namespace, and
+/// changes nothing on the node.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -201,7 +202,7 @@ impl Top<'_> {
             judged: Some(judged),
         };
         let Some(view) = seen.sight.pods.iter().find(|view| view.id == pod) else {
-            return Ok("It is gone: none of its containers is left.".to_owned());
+            return Ok("The pod is removed: none of its containers is left.".to_owned());
         };
         let look = Look {
             color: false,

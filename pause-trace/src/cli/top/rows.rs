@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::HashMap};
 
-use super::{app::Finding, rates::Rates};
+use super::{finding::Finding, rates::Rates};
 use crate::{
     event::{ContainerKind, Ktime, PodId, Text},
     pipeline::Core,
