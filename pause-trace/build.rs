@@ -10,6 +10,8 @@ use std::{
 
 #[path = "build/nested.rs"]
 mod nested;
+#[path = "build/strip.rs"]
+mod strip;
 #[path = "build/toolchain.rs"]
 mod toolchain;
 
@@ -47,7 +49,8 @@ fn build() -> Result<(), Box<dyn Error>> {
             nested::build_ebpf(workspace, &shared_dir(&out), &toolchain)?
         }
     };
-    copy(&object, &out.join("pause-trace-ebpf"))?;
+    strip::strip(&object, &out.join("pause-trace-ebpf"))
+        .map_err(|error| format!("failed to strip {}: {error}", object.display()))?;
     let programs = nested::build_programs(workspace, &shared_dir(&out))?;
     for name in nested::PROGRAMS {
         copy(&programs.join(name), &out.join(name))?;

@@ -1,0 +1,21 @@
+//! Takes the debug information out of the kernel program: the loader needs the types that the linker made of it (BTF), and nothing
+//! else.
+
+use std::{error::Error, fs, path::Path};
+
+use object::build::elf::Builder;
+
+/// Writes the object in `from` to `to` without its DWARF sections, and what belongs to these.
+pub(crate) fn strip(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
+    let object = fs::read(from)?;
+    let mut builder = Builder::read(&*object)?;
+    for section in &mut builder.sections {
+        let name = section.name.as_slice();
+        section.delete = name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
+    }
+    builder.delete_orphans();
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    fs::write(to, stripped)?;
+    Ok(())
+}
