@@ -28,7 +28,7 @@ pub enum Outcome {
 pub enum Severity {
     /// Worth knowing.
     Info,
-    /// Bad practice, or a promise bent.
+    /// Bad practice: the promise holds, but not under every condition.
     Warning,
     /// A promise broken.
     Error,

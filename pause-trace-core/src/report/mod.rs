@@ -38,10 +38,10 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum Format {
-    /// For people: a line a scenario or verdict, violations with their evidence.
+    /// For people: one line per scenario or verdict, violations with their evidence.
     #[default]
     Text,
-    /// One object a line, flushed at once.
+    /// One JSON object per line, flushed at once.
     Json,
     /// JUnit XML, written at the end.
     Junit,

@@ -23,9 +23,9 @@ use crate::{
 
 /// Run the reference check: build a pod, verify it, exit
 ///
-/// Spawns a pause and a pod of its own, plays what Kubernetes promises scenario by scenario, and judges what the kernel
-/// saw of it. Needs root, and no container runtime. With --cri, the node's runtime makes the pods, of an image that it has
-/// to have (`pause-trace image`), and all of them are removed again.
+/// Starts a pause and a pod of its own, runs one scenario for each promise of Kubernetes, and verifies what the kernel reports.
+/// It needs root, and no container runtime. With --cri, the node's runtime creates the pods from an image that it must have
+/// (`pause-trace image`); the check removes all of them.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// Print the scenarios and exit
     #[arg(long, conflicts_with_all = ["scenarios", "inject", "pause"])]
     pub(crate) list: bool,
-    /// Break the pod on purpose and expect it to be found; "help" prints the faults
+    /// Break the pod on purpose and expect a finding; "help" prints the faults
     #[arg(long, value_name = "FAULT", conflicts_with = "pause")]
     pub(crate) inject: Option<String>,
     /// Verify another pause binary instead of the built-in one
@@ -49,7 +49,7 @@ pub(crate) struct Args {
         allow_hyphen_values = true
     )]
     pub(crate) pause_args: Vec<String>,
-    /// Have the runtime at this CRI socket make the pods
+    /// Let the runtime at this CRI socket create the pods
     #[arg(long, value_name = "SOCKET", conflicts_with_all = ["inject", "pause"])]
     pub(crate) cri: Option<Socket>,
     /// The image that its containers run [default: what `pause-trace image` calls it]

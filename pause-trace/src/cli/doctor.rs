@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::{Exit, Global, examine::examine, print};
 use crate::text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, Look, wrap};
 
-/// Show what this kernel and node offer, hook by hook, and what stays unproven without it
+/// Show which hooks and features this kernel and node offer, and what cannot be verified without the missing ones
 ///
-/// Exit codes: 0 all can be proven · 3 something stays unproven · 4 nothing can run.
+/// Exit codes: 0 everything can be verified · 3 something cannot be verified · 4 the program cannot run.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Args {
     /// How to show it
@@ -23,10 +23,10 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(crate) enum Format {
-    /// A line a check, and what to do where something is missing.
+    /// One line per check, and what to do where something is missing.
     #[default]
     Text,
-    /// One object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Check {
     pub(crate) consequence: String,
     /// What to do about it; empty where there is nothing to do.
     pub(crate) fix: String,
-    /// Without it nothing can run at all.
+    /// Without it the program cannot run at all.
     pub(crate) required: bool,
     /// What was measured, by name: offsets in bytes, instructions. Shown with `--verbose`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// Where to write it; "-" is standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// What to call it [default: localhost/pause-trace:VERSION, and -KIND with --pause]
+    /// The name of the image [default: localhost/pause-trace:VERSION, and -KIND with --pause]
     #[arg(long, value_name = "REGISTRY/PATH:TAG")]
     pub(crate) name: Option<Name>,
     /// Make another program the entrypoint: a pause that breaks one promise

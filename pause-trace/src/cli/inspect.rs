@@ -10,11 +10,11 @@ use super::{
 
 /// Show one pod: namespaces side by side, processes, signals, network, verdicts with their evidence
 ///
-/// Looks and does not judge: the exit code is 0 whatever the verdicts are. Needs root.
+/// It reports the state and does not judge it: the exit code is 0 whatever the verdicts are. It needs root.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// NAMESPACE/NAME, a pod's uid, or the id of its sandbox or of a container; the beginning is enough where it is clear
+    /// NAMESPACE/NAME, a pod's uid, or the id of its sandbox or of a container; an unambiguous beginning is enough
     #[arg(value_name = "POD")]
     pod: String,
     #[command(flatten)]

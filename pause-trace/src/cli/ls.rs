@@ -24,7 +24,7 @@ use crate::{
 
 /// List the node's pauses: pod, sandbox, pid, age, namespaces, members, zombies, memory, worst verdict
 ///
-/// Looks and does not judge: the exit code is 0 whatever the verdicts are. Needs root.
+/// It reports the state and does not judge it: the exit code is 0 whatever the verdicts are. It needs root.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {

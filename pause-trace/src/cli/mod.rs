@@ -51,9 +51,10 @@ use crate::{
     text::Look,
 };
 
-/// Proves, from inside the kernel, that the pods on a node are built the way Kubernetes promises.
+/// Verifies, from inside the kernel, that the pods on a node are built the way Kubernetes promises.
 ///
-/// The kernel program reports facts, this program judges them, and a verdict is never given on facts that were lost.
+/// The eBPF program reports facts and this program judges them. If facts were lost, the verdicts that depend on them are
+/// inconclusive.
 #[derive(Debug, Parser)]
 #[command(name = "pause-trace", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
@@ -79,13 +80,13 @@ pub(crate) struct Global {
     /// When to write in colour; "auto" heeds NO_COLOR
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) color: Color,
-    /// Show verdicts that passed, too
+    /// Also show verdicts that passed
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
-    /// Show on stderr what the kernel program logs
+    /// Print the log of the eBPF program on stderr
     #[arg(long, global = true)]
     pub(crate) kernel_log: bool,
-    /// How to see setns and unshare, instead of the best way that this kernel allows
+    /// How to observe setns and unshare, instead of the best way that this kernel allows
     #[arg(
         long,
         global = true,

@@ -11,10 +11,10 @@ pub(crate) struct Output {
     /// How to report
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
-    /// Write the report to a file; what failed and the summary go to stderr as text, too
+    /// Write the report to a file; violations and the summary also go to stderr as text
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// The least severity that makes the exit code 1
+    /// The lowest severity that makes the exit code 1
     #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = Severity::Error)]
     pub(crate) fail_on: Severity,
 }

@@ -40,10 +40,10 @@ use crate::{
 pub(super) struct Looking {
     #[command(flatten)]
     runtime: Runtime,
-    /// Load no program into the kernel: verdicts and signals stay unknown
+    /// Load no eBPF program: verdicts and signals stay unknown
     #[arg(long, conflicts_with = "duration")]
     no_ebpf: bool,
-    /// Watch for this long before saying what was seen: 10s, 5m
+    /// Watch for this long before reporting: 10s, 5m
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// How to show it
@@ -56,7 +56,7 @@ pub(super) enum Format {
     /// For people.
     #[default]
     Text,
-    /// One object a line.
+    /// One JSON object per line.
     Json,
 }
 

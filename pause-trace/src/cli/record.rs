@@ -19,13 +19,13 @@ use crate::{
 
 /// Record what the kernel sees of the node's pods, for `pause-trace replay`
 ///
-/// Watches as `watch` does, and tells the same; the file holds all that verdicts depend on, of all pods: what --pod leaves
-/// out is only not told. What is seen is in the file a second later, so that a crash costs no more. A disk that is full ends
-/// the recording, and what is in the file by then can be replayed.
+/// Works and reports as `watch` does. The file holds everything that verdicts depend on, of all pods: --pod limits the report,
+/// not the recording. Events reach the file within a second, so a crash loses at most that. A full disk ends the recording;
+/// what the file holds by then can be replayed.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The file to record to; what is there is overwritten
+    /// The file to record to; an existing file is overwritten
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     #[command(flatten)]
@@ -84,7 +84,7 @@ pub(crate) struct Record {
 /// How much of it is kept, of a command that can do without a recording.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Bound {
-    /// Keep the last of the recording only, in FILE and FILE.1, no more than this in both: 64M, 1G
+    /// Keep only the newest part of the recording, in FILE and FILE.1, of at most this size together: 64M, 1G
     #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "record")]
     pub(crate) max_size: Option<u64>,
 }
@@ -92,7 +92,7 @@ pub(crate) struct Bound {
 /// How much of it is kept.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct AloneBound {
-    /// Keep the last of it only, in FILE and FILE.1, no more than this in both: 64M, 1G
+    /// Keep only the newest part, in FILE and FILE.1, of at most this size together: 64M, 1G
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_size: Option<u64>,
 }

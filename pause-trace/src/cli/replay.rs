@@ -26,12 +26,12 @@ use crate::{
 
 /// Judge a recording again: the same events, the same verdicts, on any machine
 ///
-/// Needs neither root nor eBPF. Where the recording was cut (a crash, a full disk), what is there is judged, the missing end
-/// is told, and the exit code is 3 if nothing failed.
+/// It needs neither root nor eBPF. If the recording was cut (a crash, a full disk), the part that is there is judged, the
+/// report says that the end is missing, and the exit code is 3 if nothing failed.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The recording; FILE.1, where it is the part before, is replayed with it
+    /// The recording; if FILE.1 holds the part before it, that is replayed first
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]

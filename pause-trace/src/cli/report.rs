@@ -32,7 +32,7 @@ use crate::{
     verdict::{Severity, Verdict},
 };
 
-/// Write a page about the node's pods, for a ticket: one file, without network, to be opened in any browser
+/// Write an HTML page about the node's pods, for a ticket: one file that any browser opens without network
 ///
 /// It shows verdicts with their evidence and the rule's explanation, namespaces side by side with the pause's and the host's,
 /// a timeline, processes, signals and zombies. Of a recording it needs no root; without one, the pods that run are watched
@@ -40,10 +40,10 @@ use crate::{
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A recording, as of `pause-trace record`
+    /// A recording made by `pause-trace record`
     #[arg(value_name = "RECORDING", conflicts_with_all = ["once", "duration", "cri"])]
     pub(crate) recording: Option<PathBuf>,
-    /// The page to write; what is there is overwritten
+    /// The page to write; an existing file is overwritten
     #[arg(long, value_name = "FILE")]
     pub(crate) html: PathBuf,
     #[command(flatten)]
@@ -52,7 +52,7 @@ pub(crate) struct Args {
     pub(crate) runtime: Runtime,
     #[command(flatten)]
     pub(crate) selection: Selection,
-    /// The least severity that makes the exit code 1
+    /// The lowest severity that makes the exit code 1
     #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = Severity::Error)]
     pub(crate) fail_on: Severity,
 }

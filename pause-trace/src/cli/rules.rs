@@ -25,7 +25,7 @@ pub(crate) enum Format {
     /// A table.
     #[default]
     Text,
-    /// One object a line.
+    /// One JSON object per line.
     Json,
     /// A page with every rule's documentation.
     Markdown,

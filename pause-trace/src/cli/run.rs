@@ -16,10 +16,10 @@ use crate::reference::{self, faults, patience::Patience, pod::Pause, scenarios};
 /// Faults of three kinds that a run plants to show that they would be found.
 const SELF_PROOF: [&str; 3] = ["own-net", "ignores-term", "pause-no-reap"];
 
-/// Verify this node: its kernel with the reference pod, then its pods, those that run and those that come, until Ctrl-C
+/// Verify this node: first its kernel with a reference pod, then its pods, running and new, until Ctrl-C
 ///
-/// The reference part plays every scenario and plants three faults that must be caught. Where no container runtime runs there
-/// is nothing to wait for, and it ends there. Needs root and the node's own pid namespace.
+/// The reference check runs every scenario and plants three faults, which it must find. If no container runtime runs on the
+/// node, the command ends after the reference check. It needs root and the node's own pid namespace.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

@@ -8,10 +8,10 @@ use crate::rules::{self, Rule};
 /// Which rules are asked. The longer match wins: `--ignore PT1 --select PT101` leaves PT101 of its family.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Selection {
-    /// Ask only these rules: ids, their beginnings (PT1 is a family) or names
+    /// Run only these rules: ids, the beginning of ids (PT1 is a family) or names
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     pub(crate) select: Vec<String>,
-    /// Don't ask these rules: ids, their beginnings or names
+    /// Skip these rules: ids, the beginning of ids or names
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     pub(crate) ignore: Vec<String>,
 }

@@ -42,17 +42,18 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// How many pods are named that run already.
 const MOST_NAMED: usize = 8;
 
-/// Show how a pod comes up, as a waterfall: CNI, sandbox, joins, cgroups, exec, and what all of it waited for
+/// Show how a pod starts, as a waterfall: CNI, sandbox, joins, cgroups, exec, and what the start waited for
 ///
-/// Waits for POD to start, and shows its start when it is up: when no further container has come for two seconds. What cannot be
-/// told to be this pod's is shown as unassigned. Needs root and the node's own pid namespace; nothing is changed on the node.
+/// Waits for POD to start, and shows its start when the pod is up: when no further container has started for two seconds.
+/// Elements that cannot be attributed to a pod are shown as unassigned. It needs root and the node's own pid namespace, and
+/// changes nothing on the node.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The pod that is waited for: NAMESPACE/NAME or NAME, or the beginning of its uid or of a container's id
+    /// The pod to wait for: NAMESPACE/NAME or NAME, or the beginning of its uid or of a container's id
     #[arg(value_name = "POD")]
     pod: String,
-    /// Show each element when it is over, too
+    /// Also show each element when it ends
     #[arg(long)]
     follow: bool,
     /// What ends the timeline
@@ -64,7 +65,7 @@ pub(crate) struct Args {
     /// How to show it
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Write it for Perfetto and chrome://tracing, too
+    /// Also write it for Perfetto and chrome://tracing
     #[arg(long, value_name = "FILE")]
     perfetto: Option<PathBuf>,
     /// Replace that file if it exists
@@ -80,10 +81,10 @@ pub(crate) struct Args {
 /// When a timeline is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Until {
-    /// All its containers have executed.
+    /// All its containers have started.
     #[default]
     Up,
-    /// It is gone.
+    /// The pod is removed.
     Removed,
 }
 

@@ -24,9 +24,9 @@ use crate::{
     verdict::Severity,
 };
 
-/// Verify the node's pods: those that run, and those that come, until Ctrl-C
+/// Verify the node's pods, running and new, until Ctrl-C
 ///
-/// Needs root and the node's own pid namespace. Nothing is changed on the node.
+/// It needs root and the node's own pid namespace, and changes nothing on the node.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -55,10 +55,10 @@ pub(crate) struct Runtime {
 /// What is told of.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Wanted {
-    /// Tell only of this pod: NAMESPACE/NAME, or the beginning of its uid
+    /// Report only this pod: NAMESPACE/NAME, or the beginning of its uid
     #[arg(long, value_name = "POD")]
     pub(crate) pod: Option<String>,
-    /// Tell only of findings that are at least this bad
+    /// Report only findings of at least this severity
     #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = Severity::Info)]
     pub(crate) min_severity: Severity,
 }
@@ -68,7 +68,7 @@ pub(crate) struct Wanted {
 pub(crate) struct Pods {
     #[command(flatten)]
     pub(crate) wanted: Wanted,
-    /// Stop when the pods that run have been verified
+    /// Verify the pods that run now, and exit
     #[arg(long, conflicts_with = "duration")]
     pub(crate) once: bool,
     /// Stop after this long: 30s, 5m, 1h

@@ -23,7 +23,7 @@ pub(crate) enum Arrival {
     },
     /// It was made, and is no container's.
     Nobodys { cgroup: CgroupId },
-    /// It is gone.
+    /// The pod is removed.
     Removed { cgroup: CgroupId },
     /// A container's entrypoint runs.
     Started {

@@ -68,11 +68,11 @@ pub(crate) enum LoadError {
 /// How setns and unshare are seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum NamespaceHook {
-    /// At the functions' entry and return: no cost to anyone else.
+    /// At the entry and return of the functions: no cost for other system calls.
     Fentry,
     /// The same through the breakpoint mechanism.
     Kprobe,
-    /// The system calls' tracepoints: every system call of the machine takes the slower entry path.
+    /// The tracepoints of the system calls: every system call of the machine takes the slower entry path.
     Tracepoint,
 }
 
