@@ -3,7 +3,10 @@
 
 use std::{error::Error, fs, path::Path};
 
-use object::build::elf::Builder;
+use object::{
+    build::elf::{Builder, SectionData},
+    elf::SHT_STRTAB,
+};
 
 /// Writes the object in `from` to `to` without its DWARF sections, and what belongs to these.
 pub(crate) fn strip(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
@@ -13,6 +16,11 @@ pub(crate) fn strip(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
         let name = section.name.as_slice();
         section.delete = name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
     }
+    // The linker keeps the names of sections with those of symbols, which the builder does not.
+    let names = builder.sections.add();
+    names.name = b".shstrtab"[..].into();
+    names.sh_type = SHT_STRTAB;
+    names.data = SectionData::SectionString;
     builder.delete_orphans();
     let mut stripped = Vec::new();
     builder.write(&mut stripped)?;
