@@ -10,12 +10,12 @@ use super::{
     rows::{Row, Sort},
 };
 use crate::{
-    event::{Ktime, PodId},
+    event::PodId,
     pipeline::Core,
     pods,
     report::{Clock, Names},
     text::Look,
-    verdict::{Outcome, Severity, Verdict},
+    verdict::{Outcome, Verdict},
 };
 
 /// Most findings that are kept, the newest.
