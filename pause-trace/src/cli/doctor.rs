@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use clap::ValueEnum;
 use serde::Serialize;
 
-use super::{Exit, Global, examine::examine, print};
+use super::{
+    Exit, Global,
+    examine::examine,
+    output::{Format, Shown},
+    print,
+};
 use crate::text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, Look, wrap};
 
 /// Show what this kernel and node offer, hook by hook, and what stays unproven without it
@@ -13,21 +17,11 @@ use crate::text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, Look, wrap};
 /// Exit codes: 0 all can be proven · 3 something stays unproven · 4 nothing can run.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Args {
-    /// How to show it
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) format: Format<Shown>,
     /// Also try every way to see setns and unshare, and compare what they report
     #[arg(long)]
     pub(crate) thorough: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum Format {
-    /// A line a check, and what to do where something is missing.
-    #[default]
-    Text,
-    /// One object a line.
-    Json,
 }
 
 /// How a check came out.
@@ -66,9 +60,9 @@ impl Args {
             .enable_all()
             .build()?;
         let checks = &runtime.block_on(examine(global, self.thorough));
-        let text = match self.format {
-            Format::Text => shown(global.look(), checks, global.verbose),
-            Format::Json => json(checks)?,
+        let text = match self.format.chosen {
+            Shown::Text => shown(global.look(), checks, global.verbose),
+            Shown::Json => json(checks)?,
         };
         print(&text)?;
         Ok(exit(checks))

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::{Exit, Global, print};
+use super::{Exit, Global, output::Format, print};
 use crate::{
     rules::{self, Rule},
     text::{BAD, BOLD, DOUBTFUL, Line, Look},
@@ -15,15 +15,13 @@ use crate::{
 /// List the rules: what is checked, and how bad a violation is
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Args {
-    /// How to list them
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) format: Format<Listing>,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum Format {
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Listing {
     /// A table.
-    #[default]
     Text,
     /// One object a line.
     Json,
@@ -33,10 +31,10 @@ pub(crate) enum Format {
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
-        let text = match self.format {
-            Format::Text => table(global.look(), rules::all()),
-            Format::Json => json(rules::all())?,
-            Format::Markdown => markdown(rules::all()),
+        let text = match self.format.chosen {
+            Listing::Text => table(global.look(), rules::all()),
+            Listing::Json => json(rules::all())?,
+            Listing::Markdown => markdown(rules::all()),
         };
         print(&text)
     }
