@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use clap::ValueEnum;
-use serde::Serialize;
 
 use super::{Exit, Global, output::Format, print};
 use crate::{
+    report::wire::{self, Body},
     rules::{self, Rule},
     text::{BAD, BOLD, DOUBTFUL, Line, Look},
     verdict::Severity,
@@ -63,36 +63,10 @@ fn table(look: Look, rules: impl Iterator<Item = &'static Rule>) -> String {
     text
 }
 
-#[derive(Serialize)]
-struct Listed {
-    id: &'static str,
-    name: &'static str,
-    severity: Severity,
-    summary: &'static str,
-    doc: &'static str,
-}
-
-fn json(rules: impl Iterator<Item = &'static Rule>) -> serde_json::Result<String> {
-    let mut text = String::new();
-    for Rule {
-        id,
-        name,
-        severity,
-        summary,
-        doc,
-        ..
-    } in rules
-    {
-        text.push_str(&serde_json::to_string(&Listed {
-            id,
-            name,
-            severity: *severity,
-            summary,
-            doc,
-        })?);
-        text.push('\n');
-    }
-    Ok(text)
+fn json(mut rules: impl Iterator<Item = &'static Rule>) -> serde_json::Result<String> {
+    rules.try_fold(String::new(), |text, rule| {
+        Ok(text + &wire::Line::new(Body::Rule(rule.into())).text()?)
+    })
 }
 
 fn markdown(rules: impl Iterator<Item = &'static Rule>) -> String {
@@ -146,7 +120,7 @@ mod tests {
     fn json_is_an_object_a_line() {
         let text = json(net_shared()).expect("rules are JSON");
         assert!(
-            text.starts_with(r#"{"id":"PT101","name":"net-shared","severity":"error","summary":""#),
+            text.starts_with(r#"{"schema":2,"type":"rule","id":"PT101","name":"net-shared","severity":"error","summary":""#),
             "{text}"
         );
         assert_eq!(text.lines().count(), 1);
