@@ -9,6 +9,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use pause_trace_common::Task;
 pub use pause_trace_common::{Kind, NamespaceCall, Namespaces as KernelNamespaces};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A point of kernel time: ns of `CLOCK_BOOTTIME`.
@@ -104,7 +105,7 @@ impl From<KernelNamespaces> for Namespaces {
 }
 
 /// One of a process' namespaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NamespaceKind {
     /// Mounts.
@@ -374,7 +375,7 @@ pub fn signal_name(signal: i32) -> String {
 }
 
 /// What became of a generated signal (`TRACE_SIGNAL_*`, include/trace/events/signal.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SignalResult {
     /// It was queued for the target.
@@ -423,7 +424,7 @@ impl Signal {
 }
 
 /// Why a container has its namespaces: CRI's `NamespaceMode`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Shared with the pod's sandbox.
@@ -491,7 +492,7 @@ impl Modes {
 }
 
 /// What a container is to its pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerKind {
     /// Holds the pod's namespaces; its process is the pause.
@@ -505,7 +506,7 @@ pub enum ContainerKind {
 }
 
 /// Who says so, of a fact that is not the kernel's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// The reference pod, of itself.

@@ -7,6 +7,7 @@ pub mod node;
 pub mod process;
 pub mod recording;
 pub mod watch;
+pub mod wire;
 
 use std::{
     env, fs,
@@ -201,16 +202,12 @@ impl Run {
     /// The objects of a `--format json` run.
     ///
     /// # Panics
-    /// When a line is no object.
+    /// When a line is not what the schema describes.
     #[must_use]
+    #[track_caller]
     pub fn objects(&self) -> Vec<Value> {
-        self.stdout
-            .lines()
-            .map(|line| {
-                serde_json::from_str(line)
-                    .unwrap_or_else(|error| panic!("{line}: {error}; {self:?}"))
-            })
-            .collect()
+        let read = |line| wire::read(line).unwrap_or_else(|error| panic!("{error}; {self:?}"));
+        self.stdout.lines().map(read).collect()
     }
 
     /// The objects of one type.

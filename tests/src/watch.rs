@@ -20,7 +20,7 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::{lab::Node, pause_trace};
+use crate::{lab::Node, pause_trace, wire};
 
 /// How long a line may take. The longest that the program itself waits are the two minutes that a network may stay after its pod's
 /// removal; the rest is for a machine that is busy.
@@ -50,6 +50,8 @@ struct State {
     /// The same as it was written.
     text: String,
     errors: String,
+    /// The first line that the published schema does not describe, and why.
+    undescribed: Option<String>,
     /// Its output has ended, and so has it.
     ended: bool,
 }
@@ -94,12 +96,14 @@ impl Watch {
             let heard = Arc::clone(&heard);
             move || {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
-                    // A line that is no object becomes a string, which no test waits for and every failure shows.
-                    let read = serde_json::from_str(&line).unwrap_or(Value::String(line.clone()));
+                    let read = wire::read(&line);
                     let mut state = heard.lock();
                     state.text.push_str(&line);
                     state.text.push('\n');
-                    state.lines.push(read);
+                    match read {
+                        Ok(object) => state.lines.push(object),
+                        Err(error) => _ = state.undescribed.get_or_insert(error),
+                    }
                     drop(state);
                     heard.news.notify_all();
                 }
@@ -123,9 +127,15 @@ impl Watch {
     }
 
     /// All that it has written so far.
+    ///
+    /// # Panics
+    /// When the schema does not describe it.
     #[must_use]
+    #[track_caller]
     pub fn lines(&self) -> Vec<Value> {
-        self.heard.lock().lines.clone()
+        let state = self.heard.lock();
+        state.assert_described();
+        state.lines.clone()
     }
 
     /// What it has written of a pod so far.
@@ -146,6 +156,7 @@ impl Watch {
         let mut state = self.heard.lock();
         let mut seen = 0;
         loop {
+            state.assert_described();
             if let Some(line) = state.lines[seen..].iter().find(|line| met(line)) {
                 return line.clone();
             }
@@ -238,6 +249,7 @@ impl Watch {
         self.await_line("its summary", |line| line["type"] == "summary");
         let status = self.child.wait().expect("it is our child");
         let state = self.heard.lock();
+        state.assert_described();
         assert_eq!(status.code(), Some(INTERRUPTED), "{state}");
         let last = state.lines.last();
         assert!(
@@ -270,6 +282,15 @@ impl Drop for Watch {
 impl Heard {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    #[track_caller]
+    fn assert_described(&self) {
+        if let Some(error) = &self.undescribed {
+            panic!("{error}");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use pause_trace_tests::{pause_trace, scratch};
+use pause_trace_tests::{pause_trace, scratch, wire};
 use serde_json::Value;
 
 /// The blocks of a page that are in a language.
@@ -54,8 +54,7 @@ fn the_script_passes_and_leaves_its_results() {
     let (code, said, results) = run_script("ci", &pause_trace());
     assert_eq!(code, Some(0), "{said}");
     let doctor = fs::read_to_string(results.join("doctor.json")).expect("it was written");
-    for line in doctor.lines() {
-        let check: Value = serde_json::from_str(line).expect("an object a line");
+    for check in wire::objects(&doctor) {
         assert_ne!(check["state"], "missing", "{check:#}");
     }
     let junit = fs::read_to_string(results.join("check.xml")).expect("it was written");

@@ -10,6 +10,7 @@ use nix::libc;
 use pause_trace_tests::{
     lab::{Containerd, Node, Version, image},
     pause_trace, run, scratch,
+    wire::objects,
 };
 use serde_json::Value;
 
@@ -42,13 +43,6 @@ fn end(mut child: Child) -> (Option<i32>, String) {
     let output = child.stdout.as_mut().expect("it is a pipe");
     output.read_to_string(&mut text).expect("it is text");
     (child.wait().expect("it is our child").code(), text)
-}
-
-fn objects(text: &str) -> Vec<Value> {
-    let lines = text.lines();
-    lines
-        .map(|line| serde_json::from_str(line).expect("each line is an object"))
-        .collect()
 }
 
 /// When the first of these happened.

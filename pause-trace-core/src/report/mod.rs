@@ -12,6 +12,7 @@ mod sarif;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod text;
+pub mod wire;
 
 use std::{
     borrow::Cow,
@@ -19,10 +20,10 @@ use std::{
     io::{self, Write},
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use clock::Clock;
-pub use json::Finding;
 pub use names::Names;
 pub use text::TextReport;
 
@@ -87,7 +88,7 @@ pub struct Hello {
 }
 
 /// A place in the kernel where events come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hook {
     /// `sched_process_fork`, `setns` …
     pub hook: String,
@@ -219,14 +220,6 @@ pub(crate) fn kind_name(kind: Kind) -> &'static str {
         Kind::OomVictim => "oom_victim",
         Kind::Watch => "watch",
         Kind::Found => "found",
-    }
-}
-
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Pass => "pass",
-        Outcome::Inconclusive => "inconclusive",
-        Outcome::Fail => "fail",
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use serde::Serialize;
-
+use super::wire::{Container, Pod};
 use crate::{
     event::{ContainerFact, ContainerId, Event, Fact, PodFact, PodId, escape},
     verdict::{ProcessRef, Subject},
@@ -11,24 +10,6 @@ use crate::{
 
 /// Removed pods whose names are still known: a pod's last verdicts come some time after its removal.
 const MAX_REMOVED: usize = 1024;
-
-/// A pod, as reports name it; all escaped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct PodName {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) namespace: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) name: Option<String>,
-    pub(crate) uid: String,
-}
-
-/// A container, as reports name it; all escaped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct ContainerName {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) name: Option<String>,
-    pub(crate) id: String,
-}
 
 /// Names by id. Learnt from the same events as the state, but kept apart from it: the state forgets a pod while the
 /// verdicts about its end are still to be told.
@@ -74,9 +55,9 @@ impl Names {
         }
     }
 
-    pub(crate) fn pod(&self, id: &PodId) -> PodName {
+    pub(crate) fn pod(&self, id: &PodId) -> Pod {
         let (namespace, name) = self.pods.get(id).cloned().unzip();
-        PodName {
+        Pod {
             namespace,
             name,
             uid: escaped(id),
@@ -95,8 +76,8 @@ impl Names {
         }
     }
 
-    pub(crate) fn container(&self, id: &ContainerId) -> ContainerName {
-        ContainerName {
+    pub(crate) fn container(&self, id: &ContainerId) -> Container {
+        Container {
             name: self.containers.get(id).map(|(_, name)| name.clone()),
             id: escaped(id),
         }
@@ -106,21 +87,21 @@ impl Names {
     /// id.
     pub(crate) fn parts(&self, subject: &Subject) -> Vec<String> {
         let pod = subject.pod.as_ref().map(|id| match self.pod(id) {
-            PodName {
+            Pod {
                 namespace: Some(namespace),
                 name: Some(name),
                 ..
             } => format!("{namespace}/{name}"),
-            PodName { uid, .. } => format!("pod {uid}"),
+            Pod { uid, .. } => format!("pod {uid}"),
         });
         let container = subject
             .container
             .as_ref()
             .map(|id| match self.container(id) {
-                ContainerName {
+                Container {
                     name: Some(name), ..
                 } => name,
-                ContainerName { id, .. } => {
+                Container { id, .. } => {
                     format!("container {}", id.chars().take(12).collect::<String>())
                 }
             });

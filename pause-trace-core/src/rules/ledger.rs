@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::{
     event::{CgroupId, ContainerId, Event, Kind, Ktime, PodId, ProcessId},
     rules::{self, Context, Rule, Sink},
@@ -44,7 +47,7 @@ struct Entry {
 }
 
 /// How many verdicts came out how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// That passed.
     pub pass: u64,

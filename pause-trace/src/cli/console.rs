@@ -49,7 +49,7 @@ impl Console {
         let is_file = target != Target::Stdout;
         Ok(Self {
             report: report::new(
-                output.format,
+                output.format.chosen,
                 out,
                 Settings {
                     clock,
@@ -165,11 +165,14 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::report::{Format, testing};
+    use crate::{
+        cli::output,
+        report::{Format, testing},
+    };
 
     fn open(format: Format, path: &str) -> Result<Console> {
         let output = Output {
-            format,
+            format: output::Format { chosen: format },
             output: Some(path.into()),
             fail_on: Severity::Error,
         };

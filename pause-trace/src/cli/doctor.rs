@@ -1,63 +1,26 @@
 //! `doctor`: what this kernel and node offer.
 
-use std::collections::BTreeMap;
-
-use clap::ValueEnum;
-use serde::Serialize;
-
-use super::{Exit, Global, examine::examine, print};
-use crate::text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, Look, wrap};
+use super::{
+    Exit, Global,
+    examine::examine,
+    output::{Format, Shown},
+    print,
+};
+use crate::{
+    report::wire::{self, Body, Check, State},
+    text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, Look, wrap},
+};
 
 /// Show which hooks and features this kernel and node offer, and what cannot be verified without the missing ones
 ///
 /// Exit codes: 0 everything can be verified · 3 something cannot be verified · 4 the program cannot run.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Args {
-    /// How to show it
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) format: Format<Shown>,
     /// Also try every way to see setns and unshare, and compare what they report
     #[arg(long)]
     pub(crate) thorough: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum Format {
-    /// One line per check, and what to do where something is missing.
-    #[default]
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
-/// How a check came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum State {
-    Ok,
-    /// It works by another way, or at a price; what it proves, it proves as well.
-    Degraded,
-    /// What rests on it stays unproven.
-    Missing,
-}
-
-/// Something that was looked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Check {
-    /// `sched_process_fork`, `BTF`, `cgroup v2` …
-    pub(crate) name: String,
-    pub(crate) state: State,
-    /// What was found: `tp_btf`, a version, an errno. Escaped.
-    pub(crate) detail: String,
-    /// What it means for the verdicts; empty where all is well.
-    pub(crate) consequence: String,
-    /// What to do about it; empty where there is nothing to do.
-    pub(crate) fix: String,
-    /// Without it the program cannot run at all.
-    pub(crate) required: bool,
-    /// What was measured, by name: offsets in bytes, instructions. Shown with `--verbose`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) numbers: BTreeMap<String, u64>,
 }
 
 impl Args {
@@ -66,9 +29,9 @@ impl Args {
             .enable_all()
             .build()?;
         let checks = &runtime.block_on(examine(global, self.thorough));
-        let text = match self.format {
-            Format::Text => shown(global.look(), checks, global.verbose),
-            Format::Json => json(checks)?,
+        let text = match self.format.chosen {
+            Shown::Text => shown(global.look(), checks, global.verbose),
+            Shown::Json => json(checks)?,
         };
         print(&text)?;
         Ok(exit(checks))
@@ -157,12 +120,14 @@ fn shown(look: Look, checks: &[Check], verbose: bool) -> String {
 fn json(checks: &[Check]) -> serde_json::Result<String> {
     let lines = checks
         .iter()
-        .map(|check| serde_json::to_string(check).map(|line| line + "\n"));
+        .map(|check| wire::Line::new(Body::Check(check.clone())).text());
     lines.collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     const PLAIN: Look = Look::PLAIN;
@@ -229,7 +194,7 @@ what rests on what is missing stays unproven · 1 ok, 0 degraded, 1 missing
     #[test]
     fn json_is_an_object_a_line() {
         let text = json(&[check("BTF", State::Ok, true)]).expect("checks are JSON");
-        let expected = r#"{"name":"BTF","state":"ok","detail":"tp_btf","consequence":"","fix":"","required":true}"#;
+        let expected = r#"{"schema":2,"type":"check","name":"BTF","state":"ok","detail":"tp_btf","consequence":"","fix":"","required":true}"#;
         assert_eq!(text, format!("{expected}\n"));
     }
 

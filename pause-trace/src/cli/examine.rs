@@ -6,11 +6,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::Path}
 
 use nix::{sys::utsname::uname, unistd::Uid};
 
-use super::{
-    Global,
-    doctor::{Check, State},
-    session,
-};
+use super::{Global, session};
 use crate::{
     event::Kind,
     live::Live,
@@ -18,6 +14,7 @@ use crate::{
     pipeline::Pipeline,
     probe::{self, Types, Verified},
     record::Run,
+    report::wire::{Check, State},
     rules,
     state::Limits,
 };

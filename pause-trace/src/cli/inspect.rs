@@ -4,7 +4,8 @@ pub(super) mod text;
 
 use super::{
     Exit, Global,
-    pods::{Format, Looking, json, wanted},
+    output::Shown,
+    pods::{Looking, json, wanted},
     print, session,
 };
 
@@ -38,9 +39,9 @@ impl Args {
                 return Ok(Exit::Interrupted);
             };
             let pod = wanted::find(&seen.sight.pods, &self.pod)?;
-            match self.looking.format {
-                Format::Json => print(&json::inspected(&seen, pod)?),
-                Format::Text => print(&text::shown(global.look(), global.verbose, &seen, pod)?),
+            match self.looking.format.chosen {
+                Shown::Json => print(&json::inspected(&seen, pod)?),
+                Shown::Text => print(&text::shown(global.look(), global.verbose, &seen, pod)?),
             }
         })
     }

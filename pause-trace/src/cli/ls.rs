@@ -7,8 +7,9 @@ use std::{
 
 use super::{
     Exit, Global,
+    output::Shown,
     pods::{
-        Format, Looking, Seen, age, badness, json, size,
+        Looking, Seen, age, badness, json, size,
         table::{Cell, Table},
     },
     print, session,
@@ -63,10 +64,10 @@ impl Args {
             if seen.sight.pods.is_empty() {
                 let _ = writeln!(io::stderr(), "there are no pods on this node");
             }
-            match self.looking.format {
-                Format::Json => print(&json::list(&seen)?),
-                Format::Text if seen.sight.pods.is_empty() => Ok(Exit::Pass),
-                Format::Text => print(&text(global.look(), &seen)),
+            match self.looking.format.chosen {
+                Shown::Json => print(&json::list(&seen)?),
+                Shown::Text if seen.sight.pods.is_empty() => Ok(Exit::Pass),
+                Shown::Text => print(&text(global.look(), &seen)),
             }
         })
     }

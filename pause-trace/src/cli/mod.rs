@@ -22,6 +22,7 @@ pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod rules;
 pub(crate) mod run;
+pub(crate) mod schema;
 mod select;
 mod session;
 mod suggest;
@@ -111,6 +112,7 @@ pub(crate) enum Command {
     Report(report::Args),
     Rules(rules::Args),
     Explain(explain::Args),
+    Schema(schema::Args),
     Doctor(doctor::Args),
     Pause(pause::Args),
     Image(image::Args),
@@ -134,6 +136,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Report(args) => args.run(&global),
         Command::Rules(args) => args.run(&global),
         Command::Explain(args) => args.run(&global),
+        Command::Schema(args) => args.run(),
         Command::Doctor(args) => args.run(&global),
         Command::Pause(args) => args.run(reference::pause_binary()),
         Command::Image(args) => args.run(),

@@ -10,10 +10,11 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use clap::ValueEnum;
 
 use super::{
-    Global, session,
+    Global,
+    output::{Format, Shown},
+    session,
     session::Interrupt,
     watch::{Runtime, parse_duration},
 };
@@ -46,18 +47,8 @@ pub(super) struct Looking {
     /// Watch for this long before reporting: 10s, 5m
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
-    /// How to show it
-    #[arg(long, value_enum, default_value_t)]
-    pub(super) format: Format,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object per line.
-    Json,
+    #[command(flatten)]
+    pub(super) format: Format<Shown>,
 }
 
 /// All that is known at one moment.

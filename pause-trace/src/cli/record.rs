@@ -6,14 +6,14 @@ use anyhow::{Result, anyhow, bail};
 
 use super::{
     Console, Exit, Global, Usage,
-    output::Output,
+    output::{Format, Output},
     select::Selection,
     session,
     watch::{self, Node, Pods, Runtime},
 };
 use crate::{
     record::{FileRecorder, Recorder},
-    report::{Clock, Format},
+    report::{self, Clock},
     verdict::Severity,
 };
 
@@ -53,7 +53,9 @@ impl Args {
         self.selection.validate()?;
         let clock = session::clock()?;
         let output = Output {
-            format: Format::Text,
+            format: Format {
+                chosen: report::Format::Text,
+            },
             output: None,
             fail_on: Severity::Error,
         };

@@ -12,7 +12,7 @@ use nix::unistd::mkdtemp;
 use super::{
     Console, End, Exit, Global, Usage,
     exit::Tally,
-    output::Output,
+    output::{Format, Output},
     record::Record,
     select::Selection,
     session,
@@ -25,7 +25,7 @@ use crate::{
     record::{self, Begin, Ending, Entry, Mark, Next, Over, Run},
     reference::{faults, scenarios},
     report::{
-        Format, Summary,
+        self, Summary,
         html::{self, Gathered, Page},
     },
     scenario::{Scenario, SortedVerdicts},
@@ -80,7 +80,9 @@ impl Args {
     /// Watches the node's pods. What a page shows of them is read from a recording, as of any other.
     fn record(&self, path: &Path, global: &Global) -> Result<Exit> {
         let output = Output {
-            format: Format::Text,
+            format: Format {
+                chosen: report::Format::Text,
+            },
             output: None,
             fail_on: self.fail_on,
         };

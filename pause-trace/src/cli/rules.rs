@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use clap::ValueEnum;
-use serde::Serialize;
 
-use super::{Exit, Global, print};
+use super::{Exit, Global, output::Format, print};
 use crate::{
+    report::wire::{self, Body},
     rules::{self, Rule},
     text::{BAD, BOLD, DOUBTFUL, Line, Look},
     verdict::Severity,
@@ -15,15 +15,13 @@ use crate::{
 /// List the rules: what is checked, and how bad a violation is
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Args {
-    /// How to list them
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) format: Format<Listing>,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum Format {
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Listing {
     /// A table.
-    #[default]
     Text,
     /// One JSON object per line.
     Json,
@@ -33,10 +31,10 @@ pub(crate) enum Format {
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
-        let text = match self.format {
-            Format::Text => table(global.look(), rules::all()),
-            Format::Json => json(rules::all())?,
-            Format::Markdown => markdown(rules::all()),
+        let text = match self.format.chosen {
+            Listing::Text => table(global.look(), rules::all()),
+            Listing::Json => json(rules::all())?,
+            Listing::Markdown => markdown(rules::all()),
         };
         print(&text)
     }
@@ -65,36 +63,10 @@ fn table(look: Look, rules: impl Iterator<Item = &'static Rule>) -> String {
     text
 }
 
-#[derive(Serialize)]
-struct Listed {
-    id: &'static str,
-    name: &'static str,
-    severity: Severity,
-    summary: &'static str,
-    doc: &'static str,
-}
-
-fn json(rules: impl Iterator<Item = &'static Rule>) -> serde_json::Result<String> {
-    let mut text = String::new();
-    for Rule {
-        id,
-        name,
-        severity,
-        summary,
-        doc,
-        ..
-    } in rules
-    {
-        text.push_str(&serde_json::to_string(&Listed {
-            id,
-            name,
-            severity: *severity,
-            summary,
-            doc,
-        })?);
-        text.push('\n');
-    }
-    Ok(text)
+fn json(mut rules: impl Iterator<Item = &'static Rule>) -> serde_json::Result<String> {
+    rules.try_fold(String::new(), |text, rule| {
+        Ok(text + &wire::Line::new(Body::Rule(rule.into())).text()?)
+    })
 }
 
 fn markdown(rules: impl Iterator<Item = &'static Rule>) -> String {
@@ -148,7 +120,7 @@ mod tests {
     fn json_is_an_object_a_line() {
         let text = json(net_shared()).expect("rules are JSON");
         assert!(
-            text.starts_with(r#"{"id":"PT101","name":"net-shared","severity":"error","summary":""#),
+            text.starts_with(r#"{"schema":2,"type":"rule","id":"PT101","name":"net-shared","severity":"error","summary":""#),
             "{text}"
         );
         assert_eq!(text.lines().count(), 1);

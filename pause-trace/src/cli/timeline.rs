@@ -15,7 +15,7 @@ use clap::ValueEnum;
 
 use super::{
     Exit, Global, Usage, file,
-    pods::Format,
+    output::{Format, Shown},
     print,
     session::{self, Interrupt},
     watch::{Runtime, parse_duration},
@@ -62,9 +62,8 @@ pub(crate) struct Args {
     /// Wait no longer than this: 30s, 5m
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
-    /// How to show it
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    #[command(flatten)]
+    format: Format<Shown>,
     /// Also write it for Perfetto and chrome://tracing
     #[arg(long, value_name = "FILE")]
     perfetto: Option<PathBuf>,
@@ -453,9 +452,9 @@ impl Telling<'_> {
             .filter(|element| element.end().is_some())
         {
             if self.told.insert(identity(element)) {
-                text += &match self.args.format {
-                    Format::Text => timeline::line(self.look, timeline, element),
-                    Format::Json => timeline::element_line(timeline, element, self.clock)?,
+                text += &match self.args.format.chosen {
+                    Shown::Text => timeline::line(self.look, timeline, element),
+                    Shown::Json => timeline::element_line(timeline, element, self.clock)?,
                 };
             }
         }
@@ -467,10 +466,10 @@ impl Telling<'_> {
 
     /// Tells the rest.
     fn finish(&mut self, timeline: &Timeline) -> Result<Exit> {
-        match self.args.format {
-            Format::Text if self.told.is_empty() => print(&timeline::shown(self.look, timeline)),
-            Format::Text => print(&format!("\n{}", timeline::shown(self.look, timeline))),
-            Format::Json => {
+        match self.args.format.chosen {
+            Shown::Text if self.told.is_empty() => print(&timeline::shown(self.look, timeline)),
+            Shown::Text => print(&format!("\n{}", timeline::shown(self.look, timeline))),
+            Shown::Json => {
                 let is_untold = |element: &Element| !self.told.contains(&identity(element));
                 print(&timeline::lines(timeline, self.clock, is_untold)?)
             }

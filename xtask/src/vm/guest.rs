@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     const STARTED: &str = r#"{"type":"started","check":"0"}"#;
-    const HELLO: &str = r#"{"schema":1,"type":"hello","kernel":"6.1.0"}"#;
+    const HELLO: &str = r#"{"schema":2,"type":"hello","kernel":"6.1.0"}"#;
     const ENDED: &str = r#"{"type":"ended","check":"0","code":0}"#;
     const CLOSED: &str = r#"{"type":"closed","checks":1}"#;
 

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::model::{Container, Finding, Page, Pod, Process, Rule, Signal, Span, Tally};
+use super::model::{Container, Finding, Page, Pod, Process, Rule, Signal, Span};
 use crate::{
     event::{
         ContainerId, ContainerKind, Event, Fact, Ktime, NamespaceKind, Namespaces, PodId,
         ProcessId, SignalResult, escape, signal_name,
     },
-    report::{Clock, Names, Summary},
-    rules,
+    report::{Clock, Names, Summary, wire},
+    rules::{self, Counts},
     state::{Role, State},
     verdict::{Outcome, Values, Verdict},
 };
@@ -289,7 +289,7 @@ impl Gathered {
         let finding = Finding {
             at: self.since(verdict.time),
             rule: verdict.rule.id,
-            verdict: super::super::outcome_name(verdict.outcome),
+            verdict: verdict.outcome,
             severity: verdict.severity(),
             planted,
             subject: names.subject(&verdict.subject),
@@ -332,13 +332,13 @@ impl Gathered {
                 (rule.id, shown)
             })
             .collect();
-        let of_none = self.findings.iter().map(|finding| Tally {
-            fail: u64::from(finding.verdict == "fail" && !finding.planted),
-            inconclusive: u64::from(finding.verdict == "inconclusive"),
+        let of_none = self.findings.iter().map(|finding| Counts {
+            fail: u64::from(finding.verdict == Outcome::Fail && !finding.planted),
+            inconclusive: u64::from(finding.verdict == Outcome::Inconclusive),
             pass: 0,
         });
         let of_pods = self.pods.iter().map(|pod| pod.verdicts);
-        let mut verdicts = Tally::sum(of_pods.chain(of_none));
+        let mut verdicts = of_pods.chain(of_none).sum::<Counts>();
         verdicts.pass = self.passed;
         let began = self.began.unwrap_or_default();
         let began_ms = (i128::from(began) + self.clock.offset) / 1_000_000;
@@ -427,11 +427,9 @@ fn spans(pod: &Pod) -> Vec<Span> {
     spans
 }
 
-fn named(namespaces: &Namespaces) -> BTreeMap<&'static str, u32> {
+fn named(namespaces: &Namespaces) -> wire::Namespaces {
     let kinds = NamespaceKind::ALL.into_iter();
-    kinds
-        .map(|kind| (kind.name(), namespaces.get(kind)))
-        .collect()
+    kinds.map(|kind| (kind, namespaces.get(kind))).collect()
 }
 
 fn shown(values: &Values) -> BTreeMap<&'static str, String> {

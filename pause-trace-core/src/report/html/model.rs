@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::verdict::Severity;
+use crate::{
+    report::wire::Namespaces,
+    rules::Counts,
+    verdict::{Outcome, Severity},
+};
 
 /// All that the page shows.
 #[derive(Serialize)]
@@ -21,8 +25,8 @@ pub struct Page {
     pub(crate) began_ms: i64,
     pub(crate) ended: i64,
     /// By name of the namespace.
-    pub(crate) host: BTreeMap<&'static str, u32>,
-    pub(crate) verdicts: Tally,
+    pub(crate) host: Namespaces,
+    pub(crate) verdicts: Counts,
     /// Kernel records that were dropped.
     pub(crate) lost: u64,
     /// What is to be known of the whole, such as that the recording was cut.
@@ -34,13 +38,6 @@ pub struct Page {
     pub(crate) findings: Vec<Finding>,
     /// Pods past the limit.
     pub(crate) omitted: usize,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Tally {
-    pub(crate) pass: u64,
-    pub(crate) fail: u64,
-    pub(crate) inconclusive: u64,
 }
 
 #[derive(Serialize)]
@@ -59,7 +56,7 @@ pub(crate) struct Pod {
     pub(crate) scenario: Option<String>,
     pub(crate) since: i64,
     pub removed: Option<i64>,
-    pub(crate) verdicts: Tally,
+    pub(crate) verdicts: Counts,
     pub(crate) containers: Vec<Container>,
     pub(crate) processes: Vec<Process>,
     pub(crate) signals: Vec<Signal>,
@@ -82,7 +79,7 @@ pub(crate) struct Container {
     pub ended: Option<i64>,
     pub(crate) status: Option<String>,
     /// Of its entrypoint, by name; empty before that has executed.
-    pub namespaces: BTreeMap<&'static str, u32>,
+    pub namespaces: Namespaces,
 }
 
 #[derive(Debug, Serialize)]
@@ -133,8 +130,8 @@ pub(crate) struct Span {
 pub(crate) struct Finding {
     pub(crate) at: i64,
     pub(crate) rule: &'static str,
-    /// `fail` or `inconclusive`.
-    pub(crate) verdict: &'static str,
+    /// A violation, or in doubt.
+    pub(crate) verdict: Outcome,
     pub(crate) severity: Severity,
     /// It was planted to be found.
     pub(crate) planted: bool,
@@ -143,16 +140,6 @@ pub(crate) struct Finding {
     pub(crate) expected: BTreeMap<&'static str, String>,
     pub(crate) observed: BTreeMap<&'static str, String>,
     pub(crate) evidence: Vec<(i64, String)>,
-}
-
-impl Tally {
-    pub(crate) fn sum(tallies: impl Iterator<Item = Self>) -> Self {
-        tallies.fold(Self::default(), |sum, one| Self {
-            pass: sum.pass + one.pass,
-            fail: sum.fail + one.fail,
-            inconclusive: sum.inconclusive + one.inconclusive,
-        })
-    }
 }
 
 impl Page {

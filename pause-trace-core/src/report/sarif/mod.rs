@@ -13,7 +13,7 @@ use document::{
     Properties, Run, SarifResult, Step, Tool, level,
 };
 
-use super::{Clock, Hello, Loss, Names, Report, ScenarioResult, Summary, json::Named, kind_name};
+use super::{Clock, Hello, Loss, Names, Report, ScenarioResult, Summary, kind_name, wire::Named};
 use crate::{
     event::Ktime,
     rules,

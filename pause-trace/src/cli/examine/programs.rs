@@ -5,16 +5,13 @@ use std::collections::BTreeMap;
 
 use super::{missing, ok};
 use crate::{
-    cli::{
-        Global,
-        doctor::{Check, State},
-        session,
-    },
+    cli::{Global, session},
     node::cgroup::Layout,
     probe::{
         MOST_INSTRUCTIONS, NamespaceHook, Options, Verified,
         ways::{self, Call},
     },
+    report::wire::{Check, State},
 };
 
 /// What the verifier went through for each program, and whether that is little enough.

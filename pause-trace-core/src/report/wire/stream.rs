@@ -1,0 +1,190 @@
+//! The lines of `run`, `watch`, `check` and `replay` that are not about a verdict.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+
+use super::{Container, Namespaces, Pod, Process, When};
+use crate::{
+    event::{Kind, NamespaceKind},
+    news::{Happened, News, TOLD},
+    report::{Clock, Hook, Names, kind_name},
+    rules::Counts,
+    verdict::Outcome,
+};
+
+/// Who reports, and from which kernel.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Hello<'a> {
+    #[serde(flatten)]
+    pub(crate) when: When,
+    /// Of pause-trace.
+    pub(crate) version: &'a str,
+    /// As in `uname -r`.
+    pub(crate) kernel: &'a str,
+    /// As in `uname -m`.
+    pub(crate) arch: &'a str,
+    /// Where events come from.
+    pub(crate) hooks: &'a [Hook],
+}
+
+/// Something that happened to a pod.
+#[derive(Default, Serialize, JsonSchema)]
+pub(crate) struct PodEvent {
+    #[serde(flatten)]
+    when: When,
+    #[schemars(extend("enum" = ["started", "ended", "removed", "verified"]))]
+    event: &'static str,
+    pod: Pod,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<Container>,
+    /// `started` and `ended`: the container's entrypoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<Process>,
+    /// `started` and `ended`: whether the process is the pod's pause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause: Option<bool>,
+    /// `started`: whether it ran before pause-trace did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found: Option<bool>,
+    /// `started`: the namespaces of the process.
+    #[serde(skip_serializing_if = "Namespaces::is_empty")]
+    namespaces: Namespaces,
+    /// `started`: the namespaces that are the pause's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared: Option<Vec<NamespaceKind>>,
+    /// `started`: the namespaces that are the host's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Vec<NamespaceKind>>,
+    /// `ended`: what wait(2) reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    /// `ended` and `removed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lived_ns: Option<u64>,
+    /// `verified`: how many verdicts stand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdicts: Option<Counts>,
+}
+
+impl PodEvent {
+    pub(crate) fn new(news: &News, names: &Names, clock: Clock) -> Self {
+        let common = Self {
+            when: When::new(clock, news.time),
+            event: news.what.name(),
+            pod: names.pod(&news.pod),
+            container: news.container.as_ref().map(|id| names.container(id)),
+            ..Self::default()
+        };
+        match &news.what {
+            Happened::Started {
+                process,
+                is_pause,
+                found,
+                namespaces,
+                shared,
+                host,
+            } => Self {
+                process: Some((*process).into()),
+                pause: Some(*is_pause),
+                found: Some(*found),
+                namespaces: TOLD
+                    .into_iter()
+                    .map(|kind| (kind, namespaces.get(kind)))
+                    .collect(),
+                shared: Some(shared.clone()),
+                host: Some(host.clone()),
+                ..common
+            },
+            Happened::Ended {
+                process,
+                is_pause,
+                status,
+                lived,
+            } => Self {
+                process: Some((*process).into()),
+                pause: Some(*is_pause),
+                status: Some(status.to_string()),
+                lived_ns: Some(*lived),
+                ..common
+            },
+            Happened::Removed { lived } => Self {
+                lived_ns: Some(*lived),
+                ..common
+            },
+            Happened::Verified { verdicts } => Self {
+                verdicts: Some(*verdicts),
+                ..common
+            },
+        }
+    }
+}
+
+/// A scenario, played to its end.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Scenario<'a> {
+    #[serde(flatten)]
+    pub(crate) when: When,
+    pub(crate) family: &'a str,
+    pub(crate) name: &'a str,
+    /// What it shows, as a sentence.
+    pub(crate) title: &'a str,
+    pub(crate) verdict: Outcome,
+    /// The numbers that prove it; may be empty.
+    pub(crate) proof: &'a str,
+    /// Why it failed or is inconclusive; empty for a pass.
+    pub(crate) reason: &'a str,
+    /// The ids of the rules that found a violation, as they must where a fault was planted.
+    pub(crate) found: &'a [&'static str],
+    pub(crate) duration_ns: u64,
+}
+
+/// Kernel events that found no room.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Loss {
+    /// When the loss was noticed.
+    #[serde(flatten)]
+    pub(crate) when: When,
+    /// The kind of the events.
+    pub(crate) kind: &'static str,
+    /// How many.
+    pub(crate) lost: u64,
+}
+
+/// How a run came out.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Summary<'a> {
+    #[serde(flatten)]
+    pub(crate) when: When,
+    /// All zero where no scenarios were played.
+    pub(crate) scenarios: Counts,
+    /// All verdicts that stand.
+    pub(crate) verdicts: Counts,
+    /// The same by the id of the rule.
+    #[serde(serialize_with = "by_rule")]
+    #[schemars(with = "BTreeMap<String, Counts>")]
+    pub(crate) rules: &'a [(&'static str, Counts)],
+    /// Kernel events that arrived, by kind.
+    #[serde(serialize_with = "by_kind")]
+    #[schemars(with = "BTreeMap<String, u64>")]
+    pub(crate) events: &'a [(Kind, u64)],
+    /// Kernel events that were dropped, by kind.
+    #[serde(serialize_with = "by_kind")]
+    #[schemars(with = "BTreeMap<String, u64>")]
+    pub(crate) lost: &'a [(Kind, u64)],
+    pub(crate) duration_ns: u64,
+    /// Whether Ctrl-C ended the run.
+    pub(crate) interrupted: bool,
+}
+
+fn by_rule<S: Serializer>(
+    rules: &[(&'static str, Counts)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(rules.iter().map(|(id, counts)| (id, counts)))
+}
+
+fn by_kind<S: Serializer>(kinds: &[(Kind, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(kinds.iter().map(|(kind, count)| (kind_name(*kind), count)))
+}
