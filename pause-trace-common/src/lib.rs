@@ -34,9 +34,9 @@ pub enum Kind {
     SignalGenerate = 5,
     /// A signal was taken by its target ([`SignalDeliver`]).
     SignalDeliver = 6,
-    /// A cgroup was made ([`Cgroup`]).
+    /// A cgroup was made ([`CgroupMkdir`]).
     CgroupMkdir = 7,
-    /// A cgroup was removed ([`Cgroup`]).
+    /// A cgroup was removed ([`CgroupRmdir`]).
     CgroupRmdir = 8,
     /// A process was moved to a cgroup ([`CgroupAttach`]).
     CgroupAttach = 9,
@@ -66,10 +66,28 @@ impl Kind {
         Self::Found,
     ];
 
+    /// Whether its records are in the ring of signals.
+    pub const fn is_signal(self) -> bool {
+        matches!(self, Self::SignalGenerate | Self::SignalDeliver)
+    }
+
     /// The kind with this number.
     pub fn from_u32(number: u32) -> Option<Self> {
         Self::ALL.get(number as usize).copied()
     }
+}
+
+/// A record, apart from its [`Header`].
+///
+/// # Safety
+///
+/// The type is `repr(C)` and consists of integers and arrays of them, without implicit padding and aligned to at most 8
+/// bytes: both sides treat it as plain bytes, and any bytes of its size are a value of it.
+pub unsafe trait Record: Copy + 'static {
+    /// The kind that its header names.
+    const KIND: Kind;
+    /// Most bytes of text that follow it.
+    const TEXT: usize = 0;
 }
 
 /// The first bytes of every record.
@@ -84,16 +102,50 @@ pub struct Header {
     pub cpu: u32,
 }
 
+/// A record as it lies in a ring.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Framed<R> {
+    /// What all records begin with.
+    pub header: Header,
+    /// What this one says.
+    pub record: R,
+}
+
+/// A record that text follows, as it lies in a ring.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct FramedText<R, const N: usize> {
+    /// What all records begin with.
+    pub header: Header,
+    /// What this one says.
+    pub record: R,
+    /// The text.
+    pub text: Text<N>,
+}
+
+/// Text of at most `N` bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Text<const N: usize> {
+    /// Bytes that count.
+    pub len: u32,
+    /// Padding.
+    pub padding: u32,
+    /// The text, not NUL-terminated.
+    pub bytes: [u8; N],
+}
+
 /// A process, so named that a reused pid is another process.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Task {
     /// When the process (its thread group leader) started, in ns of `CLOCK_BOOTTIME`.
     pub start_ns: u64,
     /// The process id (the kernel's tgid).
     pub tgid: u32,
-    /// The thread id (the kernel's pid).
-    pub tid: u32,
+    /// Padding.
+    pub padding: u32,
 }
 
 /// The namespaces of a task, by inode number; 0 where it has none (any more).
@@ -122,74 +174,58 @@ pub struct Namespaces {
     pub pid_level: u32,
 }
 
-/// `sched_process_fork`: the child as it was made.
+/// What there is to know about a task.
 #[repr(C)]
-#[derive(Clone, Copy)]
-#[expect(missing_docs, reason = "the fields are those of `Exec`")]
-pub struct Fork {
-    pub header: Header,
-    pub parent: Task,
-    pub child: Task,
-    pub cgroup: u64,
-    pub namespaces: Namespaces,
-    /// The child's pid in its own pid namespace.
-    pub ns_pid: u32,
-    pub padding: u32,
-    pub comm: [u8; COMM_LEN],
-}
-
-/// `sched_process_exec`: the moment to judge a process' membership.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Exec {
-    /// Common head.
-    pub header: Header,
-    /// The process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskInfo {
+    /// Its process.
     pub task: Task,
-    /// Its parent (`real_parent`).
+    /// Its parent (`real_parent`): who has to reap it. Zero in records that do not read it.
     pub parent: Task,
-    /// Its cgroup's id in the hierarchy that is watched.
+    /// The id of its cgroup in the hierarchy that is watched.
     pub cgroup: u64,
     /// Its namespaces.
     pub namespaces: Namespaces,
     /// Its pid in its own pid namespace.
     pub ns_pid: u32,
-    /// Bytes of `file` that count.
-    pub file_len: u32,
-    /// Its name after the exec.
+    /// Padding.
+    pub padding: u32,
+    /// Its name.
     pub comm: [u8; COMM_LEN],
-    /// The executed file as it was named, not NUL-terminated.
-    pub file: [u8; FILE_LEN],
+}
+
+/// `sched_process_fork`: the child as it was made. `parent` is who forked it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Fork {
+    /// The child.
+    pub task: TaskInfo,
+}
+
+/// `sched_process_exec`: the moment to judge a process' membership. The executed file as it was named follows.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Exec {
+    /// The process, with its name after the exec.
+    pub task: TaskInfo,
 }
 
 /// `sched_process_exit` of the last thread.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Exit {
-    /// Common head.
-    pub header: Header,
-    /// The process.
-    pub task: Task,
-    /// Who has to reap it.
-    pub parent: Task,
-    /// Its cgroup's id.
-    pub cgroup: u64,
-    /// Its namespaces, before the kernel drops them.
-    pub namespaces: Namespaces,
-    /// Its pid in its own pid namespace.
-    pub ns_pid: u32,
+    /// The process, before the kernel drops its namespaces.
+    pub task: TaskInfo,
     /// The status that wait(2) will report.
     pub status: u32,
-    /// Its name.
-    pub comm: [u8; COMM_LEN],
+    /// Padding.
+    pub padding: u32,
 }
 
 /// `sched_process_free`: the process was reaped; an RCU grace period has passed since.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Free {
-    /// Common head.
-    pub header: Header,
     /// The process.
     pub task: Task,
 }
@@ -198,26 +234,12 @@ pub struct Free {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Found {
-    /// Common head.
-    pub header: Header,
-    /// The process.
-    pub task: Task,
-    /// Its parent (`real_parent`).
-    pub parent: Task,
-    /// Its cgroup's id.
-    pub cgroup: u64,
-    /// Its namespaces; of a zombie, what is left of them.
-    pub namespaces: Namespaces,
-    /// Its pid in its own pid namespace.
-    pub ns_pid: u32,
+    /// The process; of a zombie, what is left of its namespaces.
+    pub task: TaskInfo,
     /// 1 for a zombie.
     pub ended: u32,
     /// Of a zombie, the status that wait(2) will report.
     pub status: u32,
-    /// Padding.
-    pub padding: u32,
-    /// Its name.
-    pub comm: [u8; COMM_LEN],
 }
 
 /// The system call behind a [`NamespaceChange`].
@@ -234,34 +256,24 @@ pub enum NamespaceCall {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct NamespaceChange {
-    /// Common head.
-    pub header: Header,
-    /// The thread that called.
-    pub task: Task,
-    /// Its cgroup's id.
-    pub cgroup: u64,
+    /// The thread that called, after the call; without its parent.
+    pub task: TaskInfo,
     /// `CLONE_NEW*` flags as asked (setns: `nstype`, which may be 0).
     pub flags: u64,
-    /// Its namespaces after the call.
-    pub namespaces: Namespaces,
+    /// The thread's id (the kernel's pid).
+    pub tid: u32,
     /// A [`NamespaceCall`].
     pub call: u32,
-    /// The file descriptor of a setns.
-    pub fd: i32,
     /// 0, or a negative errno.
     pub result: i32,
-    /// Its pid in its own pid namespace.
-    pub ns_pid: u32,
-    /// Its name.
-    pub comm: [u8; COMM_LEN],
+    /// Padding.
+    pub padding: u32,
 }
 
 /// `signal_generate`: who sent what to whom, and what became of it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct SignalGenerate {
-    /// Common head.
-    pub header: Header,
     /// The task that was running: the sender, where `code` says that a process sent it.
     pub sender: Task,
     /// Who it is for.
@@ -274,10 +286,6 @@ pub struct SignalGenerate {
     pub code: i32,
     /// `TRACE_SIGNAL_*` (include/trace/events/signal.h): 0 delivered, 1 ignored, 2 already pending, 3 overflow, 4 lost.
     pub result: i32,
-    /// 1 when it is for the process, 0 when for one thread.
-    pub group: u32,
-    /// The sender's pid namespace.
-    pub sender_pid_ns: u32,
     /// 1 when what follows in this window on this CPU is only counted ([`Flood`]).
     pub flooding: u32,
     /// The sender's name.
@@ -302,68 +310,79 @@ pub enum Disposition {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct SignalDeliver {
-    /// Common head.
-    pub header: Header,
-    /// The thread that took it.
+    /// The process that took it.
     pub task: Task,
-    /// Its cgroup's id.
-    pub cgroup: u64,
     /// Signal number.
     pub signal: i32,
-    /// `si_code`.
-    pub code: i32,
     /// A [`Disposition`].
     pub disposition: u32,
-    /// Padding.
-    pub padding: u32,
 }
 
-/// `cgroup_mkdir` and `cgroup_rmdir`.
+/// `cgroup_mkdir`. The path below the hierarchy's root follows.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Cgroup {
-    /// Common head.
-    pub header: Header,
+pub struct CgroupMkdir {
     /// The cgroup's id (its kernfs node's).
     pub id: u64,
-    /// Bytes of `path` that count.
-    pub path_len: u32,
-    /// Padding.
-    pub padding: u32,
-    /// The path below the hierarchy's root, not NUL-terminated.
-    pub path: [u8; CGROUP_PATH_LEN],
+}
+
+/// `cgroup_rmdir`. The path below the hierarchy's root follows.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct CgroupRmdir {
+    /// The cgroup's id (its kernfs node's).
+    pub id: u64,
 }
 
 /// `cgroup_attach_task`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct CgroupAttach {
-    /// Common head.
-    pub header: Header,
-    /// The process that was moved.
-    pub task: Task,
-    /// The cgroup it is in now.
-    pub id: u64,
-    /// Its namespaces.
-    pub namespaces: Namespaces,
-    /// Its pid in its own pid namespace.
-    pub ns_pid: u32,
-    /// Padding.
-    pub padding: u32,
-    /// Its name.
-    pub comm: [u8; COMM_LEN],
+    /// The process that was moved, with the cgroup that it is in now; without its parent.
+    pub task: TaskInfo,
 }
 
 /// `oom:mark_victim`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct OomVictim {
-    /// Common head.
-    pub header: Header,
     /// The process id.
     pub tgid: u32,
     /// Padding.
     pub padding: u32,
+}
+
+macro_rules! records {
+    ($($record:ident => $kind:ident, $size:expr $(, text $text:expr)?;)*) => {
+        $(
+            // SAFETY: it is declared above as the trait asks, and has the size of its fields.
+            unsafe impl Record for $record {
+                const KIND: Kind = Kind::$kind;
+                $(const TEXT: usize = $text;)?
+            }
+            // A change of layout shows here before it shows as garbage in the loader.
+            const _: () = assert!(size_of::<$record>() == $size && align_of::<$record>() <= 8);
+        )*
+    };
+}
+
+/// Bytes of a [`TaskInfo`].
+const TASK_INFO: usize = 16 + 16 + 8 + 40 + 8 + 16;
+
+// Each record with its kind and its size in bytes.
+records! {
+    Fork => Fork, TASK_INFO;
+    Exec => Exec, TASK_INFO, text FILE_LEN;
+    Exit => Exit, TASK_INFO + 8;
+    Free => Free, 16;
+    Found => Found, TASK_INFO + 8;
+    NamespaceChange => Namespace, TASK_INFO + 8 + 16;
+    SignalGenerate => SignalGenerate, 32 + 8 + 16 + 32;
+    SignalDeliver => SignalDeliver, 16 + 8;
+    CgroupMkdir => CgroupMkdir, 8, text CGROUP_PATH_LEN;
+    CgroupRmdir => CgroupRmdir, 8, text CGROUP_PATH_LEN;
+    CgroupAttach => CgroupAttach, TASK_INFO;
+    OomVictim => OomVictim, 8;
 }
 
 /// A watched process, in the table that has them by pid.
@@ -406,22 +425,12 @@ pub struct Flood {
     pub last_ns: u64,
 }
 
-// A change of layout shows here before it shows as garbage in the loader.
 const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<Task>() == 16);
     assert!(size_of::<Namespaces>() == 40);
-    assert!(size_of::<Fork>() == 16 + 32 + 8 + 40 + 8 + 16);
-    assert!(size_of::<Exec>() == 16 + 32 + 8 + 40 + 8 + 16 + FILE_LEN);
-    assert!(size_of::<Exit>() == 16 + 32 + 8 + 40 + 8 + 16);
-    assert!(size_of::<Found>() == 16 + 32 + 8 + 40 + 16 + 16);
-    assert!(size_of::<Free>() == 32);
-    assert!(size_of::<NamespaceChange>() == 16 + 16 + 16 + 40 + 16 + 16);
-    assert!(size_of::<SignalGenerate>() == 16 + 32 + 8 + 24 + 32);
-    assert!(size_of::<SignalDeliver>() == 16 + 16 + 8 + 16);
-    assert!(size_of::<Cgroup>() == 16 + 16 + CGROUP_PATH_LEN);
-    assert!(size_of::<CgroupAttach>() == 16 + 16 + 8 + 40 + 8 + 16);
-    assert!(size_of::<OomVictim>() == 24);
+    assert!(size_of::<TaskInfo>() == TASK_INFO);
+    assert!(size_of::<FramedText<Exec, FILE_LEN>>() == 16 + TASK_INFO + 8 + FILE_LEN);
     assert!(size_of::<Watched>() == 16);
     assert!(size_of::<FloodKey>() == 16);
     assert!(size_of::<Flood>() == 40);

@@ -95,12 +95,8 @@ pub struct Config {
     pub subsys: u32,
     /// 1 where `oom:mark_victim` passes the task (since Linux 6.8), 0 where it passes a pid.
     pub oom_passes_task: u32,
-    /// Where `struct pt_regs` keeps a system call's first argument.
-    pub syscall_arg0: u32,
-    /// Where it keeps the second.
+    /// Where `struct pt_regs` keeps a system call's second argument.
     pub syscall_arg1: u32,
-    /// Padding.
-    pub padding: u32,
     /// Signals of one number for one cgroup that are reported each window; the rest is counted.
     pub flood_limit: u32,
     /// Length of that window in ns.
@@ -114,9 +110,7 @@ impl Config {
         hierarchy: 0,
         subsys: POISON,
         oom_passes_task: 0,
-        syscall_arg0: POISON,
         syscall_arg1: POISON,
-        padding: 0,
         flood_limit: 256,
         flood_window_ns: 100_000_000,
     };

@@ -8,7 +8,9 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use pause_trace_common::Task;
-pub use pause_trace_common::{Kind, NamespaceCall, Namespaces as KernelNamespaces};
+pub use pause_trace_common::{
+    Kind, NamespaceCall, Namespaces as KernelNamespaces, TaskInfo as KernelTaskInfo,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -330,6 +332,36 @@ serde_as_text_or_bytes!(Comm, Comm::bytes, |bytes: &[u8]| {
     Self(comm)
 });
 
+/// What the kernel says of a task whenever it speaks of one in full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskInfo {
+    /// Its process.
+    pub process: ProcessId,
+    /// Its parent, which has to reap it; pid 0 where the record does not say.
+    pub parent: ProcessId,
+    /// Its cgroup.
+    pub cgroup: CgroupId,
+    /// Its namespaces.
+    pub namespaces: Namespaces,
+    /// Its pid in its own pid namespace.
+    pub ns_pid: u32,
+    /// Its name.
+    pub comm: Comm,
+}
+
+impl From<KernelTaskInfo> for TaskInfo {
+    fn from(task: KernelTaskInfo) -> Self {
+        Self {
+            process: task.task.into(),
+            parent: task.parent.into(),
+            cgroup: task.cgroup,
+            namespaces: task.namespaces.into(),
+            ns_pid: task.ns_pid,
+            comm: Comm(task.comm),
+        }
+    }
+}
+
 /// What wait(2) reports of a process that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitStatus(pub u32);
@@ -411,8 +443,6 @@ pub struct Signal {
     pub code: i32,
     /// What became of it.
     pub result: SignalResult,
-    /// For the process (else for one thread).
-    pub group: bool,
 }
 
 impl Signal {
@@ -642,72 +672,38 @@ pub struct PauseStatus {
     reason = "a field is called what it holds; what else there is to know stands at the field"
 )]
 pub enum Fact {
-    /// Kernel: a process was forked.
-    Fork {
-        parent: ProcessId,
-        process: ProcessId,
-        cgroup: CgroupId,
-        namespaces: Namespaces,
-        ns_pid: u32,
-        comm: Comm,
-    },
+    /// Kernel: a process was forked, by its parent.
+    Fork { task: TaskInfo },
     /// Kernel: a process executed a file.
-    Exec {
-        process: ProcessId,
-        parent: ProcessId,
-        cgroup: CgroupId,
-        namespaces: Namespaces,
-        ns_pid: u32,
-        comm: Comm,
-        file: Text,
-    },
-    /// Kernel: a process' last thread ended; `parent` has to reap it.
-    Exit {
-        process: ProcessId,
-        parent: ProcessId,
-        cgroup: CgroupId,
-        namespaces: Namespaces,
-        ns_pid: u32,
-        status: WaitStatus,
-        comm: Comm,
-    },
+    Exec { task: TaskInfo, file: Text },
+    /// Kernel: a process' last thread ended; its parent has to reap it.
+    Exit { task: TaskInfo, status: WaitStatus },
     /// Kernel: a process that was there before the hooks were.
     Found {
-        process: ProcessId,
-        parent: ProcessId,
-        cgroup: CgroupId,
-        namespaces: Namespaces,
-        ns_pid: u32,
+        task: TaskInfo,
         /// Of a zombie, how it ended.
         ended: Option<WaitStatus>,
-        comm: Comm,
     },
     /// Kernel: a process was reaped, at most an RCU grace period ago.
     Reaped { process: ProcessId },
     /// Kernel: a thread called setns or unshare.
     NamespaceChange {
-        process: ProcessId,
+        /// The thread after the call, without its parent.
+        task: TaskInfo,
         tid: u32,
-        cgroup: CgroupId,
         #[serde(with = "call")]
         call: NamespaceCall,
         /// `CLONE_NEW*` as asked.
         flags: u64,
         /// 0, or the errno.
         errno: i32,
-        /// After the call.
-        namespaces: Namespaces,
-        ns_pid: u32,
-        comm: Comm,
     },
     /// Kernel: a signal was generated.
     Signal(Signal),
     /// Kernel: a signal was taken.
     SignalDelivered {
         process: ProcessId,
-        cgroup: CgroupId,
         signal: i32,
-        code: i32,
         /// Whether a handler ran (the only case in which this is the truth).
         handled: bool,
     },
@@ -723,14 +719,8 @@ pub enum Fact {
     CgroupMade { cgroup: CgroupId, path: Text },
     /// Kernel: a cgroup was removed.
     CgroupRemoved { cgroup: CgroupId, path: Text },
-    /// Kernel: a process was moved into a cgroup.
-    CgroupAttached {
-        process: ProcessId,
-        cgroup: CgroupId,
-        namespaces: Namespaces,
-        ns_pid: u32,
-        comm: Comm,
-    },
+    /// Kernel: a process was moved into its cgroup. The record does not say its parent.
+    CgroupAttached { task: TaskInfo },
     /// Kernel: the OOM killer chose a process.
     OomVictim { pid: u32 },
     /// The host's namespaces.
@@ -811,18 +801,18 @@ impl Fact {
     }
 }
 
-mod call {
+pub(crate) mod call {
     use super::NamespaceCall;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         call: &NamespaceCall,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.serialize_u32(*call as u32)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<NamespaceCall, D::Error> {
         match u32::deserialize(deserializer)? {
@@ -833,15 +823,15 @@ mod call {
     }
 }
 
-mod kind {
+pub(crate) mod kind {
     use super::Kind;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u32(*kind as u32)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Kind, D::Error> {
         let number = u32::deserialize(deserializer)?;

@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::map,
     maps::{LruPerCpuHashMap, PerCpuArray, RingBuf},
 };
-use pause_trace_common::{Flood, FloodKey, Header, Kind};
+use pause_trace_common::{Flood, FloodKey, Framed, FramedText, Header, Kind, Record};
 
 use crate::task;
 
@@ -41,38 +41,67 @@ pub(crate) fn lost(kind: Kind) {
     }
 }
 
-fn header(kind: Kind, ktime_ns: u64) -> Header {
+#[inline(always)]
+fn header(kind: Kind) -> Header {
     // SAFETY: the helper has no preconditions.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     Header {
-        ktime_ns,
+        ktime_ns: now(),
         kind: kind as u32,
         cpu,
     }
 }
 
+/// Room for a `T` in the ring of this kind of record, which `fill` initialises.
 #[inline(always)]
-fn write<T: 'static>(ring: &RingBuf, kind: Kind, fill: impl FnOnce(*mut T, Header)) {
+fn write<T: 'static>(kind: Kind, fill: impl FnOnce(*mut T)) {
+    let ring = if kind.is_signal() {
+        &SIGNALS
+    } else {
+        &LIFECYCLE
+    };
     let Some(mut entry) = ring.reserve::<T>(0) else {
         lost(kind);
         return;
     };
-    fill(entry.as_mut_ptr(), header(kind, now()));
+    fill(entry.as_mut_ptr());
     // Flags of 0: the reader is woken only if it had caught up, so a burst costs one wake-up. Holding a wake-up back
     // (BPF_RB_NO_WAKEUP) would silence the records behind it too: the kernel compares the reader's position with theirs.
     entry.submit(0);
 }
 
-/// Writes a lifecycle record in place.
+/// Writes a record. `record` is not called where the ring is full.
 #[inline(always)]
-pub(crate) fn lifecycle<T: 'static>(kind: Kind, fill: impl FnOnce(*mut T, Header)) {
-    write(&LIFECYCLE, kind, fill);
+pub(crate) fn emit<R: Record>(record: impl FnOnce() -> R) {
+    const { assert!(R::TEXT == 0, "text follows this record") };
+    write::<Framed<R>>(R::KIND, |entry| {
+        let header = header(R::KIND);
+        // SAFETY: the reservation has the size of the entry.
+        unsafe {
+            (&raw mut (*entry).header).write(header);
+            (&raw mut (*entry).record).write(record());
+        }
+    });
 }
 
-/// Writes a signal record in place.
+/// Writes a record that text follows. `text` gives the number of bytes that it has put into the buffer.
 #[inline(always)]
-pub(crate) fn signal<T: 'static>(kind: Kind, fill: impl FnOnce(*mut T, Header)) {
-    write(&SIGNALS, kind, fill);
+pub(crate) fn emit_with_text<R: Record, const N: usize>(
+    record: impl FnOnce() -> R,
+    text: impl FnOnce(&mut [u8; N]) -> u32,
+) {
+    const { assert!(R::TEXT == N, "the text that follows has another length") };
+    write::<FramedText<R, N>>(R::KIND, |entry| {
+        let header = header(R::KIND);
+        // SAFETY: the reservation has the size of the entry. Of the text's bytes only those that count are read.
+        unsafe {
+            (&raw mut (*entry).header).write(header);
+            (&raw mut (*entry).record).write(record());
+            (&raw mut (*entry).text.padding).write(0);
+            let length = text(&mut (*entry).text.bytes);
+            (&raw mut (*entry).text.len).write(length);
+        }
+    });
 }
 
 /// Whether one more signal is reported.

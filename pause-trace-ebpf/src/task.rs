@@ -10,7 +10,7 @@ use aya_ebpf::{
         generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str},
     },
 };
-use pause_trace_common::{COMM_LEN, Config, Namespaces, Offsets, POISON, Task};
+use pause_trace_common::{COMM_LEN, Config, Namespaces, Offsets, POISON, Task, TaskInfo};
 
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::POISONED;
@@ -146,7 +146,27 @@ impl TaskRef {
         Task {
             start_ns: leader.read(offset!(task_start)),
             tgid: self.tgid(),
-            tid: self.tid(),
+            padding: 0,
+        }
+    }
+
+    /// What there is to know about the task, as far as the caller has not read it: each read costs.
+    #[inline(always)]
+    pub(crate) fn info(
+        self,
+        task: Task,
+        parent: Task,
+        cgroup: u64,
+        namespaces: Namespaces,
+    ) -> TaskInfo {
+        TaskInfo {
+            task,
+            parent,
+            cgroup,
+            namespaces,
+            ns_pid: self.ns_pid(),
+            padding: 0,
+            comm: self.comm(),
         }
     }
 
@@ -186,10 +206,6 @@ impl TaskRef {
 
     pub(crate) fn ns_pid(self) -> u32 {
         self.innermost().1
-    }
-
-    pub(crate) fn pid_namespace(self) -> u32 {
-        self.innermost().0.read(offset!(pid_inum))
     }
 
     #[inline(always)]
@@ -318,13 +334,8 @@ pub(crate) fn signal_handler<T>(action: *const T) -> u64 {
     Pointer::new(action).read(offset!(sigaction_handler))
 }
 
-/// Argument `index` of a system call, from the registers its entry saved: the wrapper's own argument.
+/// The second argument of a system call, from the registers its entry saved: the wrapper's own argument.
 #[inline(always)]
-pub(crate) fn argument<T>(registers: *const T, index: u32) -> u64 {
-    let offset = if index == 0 {
-        config!(syscall_arg0)
-    } else {
-        config!(syscall_arg1)
-    };
-    Pointer::new(registers).read(offset)
+pub(crate) fn second_argument<T>(registers: *const T) -> u64 {
+    Pointer::new(registers).read(config!(syscall_arg1))
 }

@@ -328,8 +328,9 @@ impl Kernel {
         events: &mut Vec<Event>,
     ) -> anyhow::Result<Vec<ProcessId>> {
         let is_told = |process: ProcessId, events: &[Event]| {
-            let tells = |event: &Event| match event.fact {
-                Fact::Exit { process: of, .. } | Fact::Reaped { process: of } => of == process,
+            let tells = |event: &Event| match &event.fact {
+                Fact::Exit { task, .. } => task.process == process,
+                Fact::Reaped { process: of } => *of == process,
                 _ => false,
             };
             events.iter().any(tells)

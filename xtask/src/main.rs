@@ -3,6 +3,10 @@
 mod bare;
 mod bundle;
 #[path = "../../pause-trace/build/cache.rs"]
+#[expect(
+    clippy::duplicate_mod,
+    reason = "the build script's file for the toolchain includes it, too"
+)]
 mod cache;
 mod cargo;
 mod cross;

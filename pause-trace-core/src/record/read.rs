@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::{Entry, FRAME_HEAD, MAGIC, MAX_RAW, Opening, VERSION, write::checksum};
+use super::{Entry, FRAME_HEAD, MAGIC, MAX_RAW, Opening, VERSION, v1::OldEntry, write::checksum};
 
 /// A recording that is being read. Memory is that of the largest frame.
 pub struct Recording<R> {
@@ -216,8 +216,9 @@ impl<R: Read> Frames<R> {
         }
         let rest = &self.raw[self.decoded..];
         let entry = match self.version {
-            1 => postcard::take_from_bytes::<Entry>(rest),
-            _ => Err(postcard::Error::DeserializeBadEncoding),
+            1 => postcard::take_from_bytes::<OldEntry>(rest)
+                .map(|(entry, left)| (entry.into(), left)),
+            _ => postcard::take_from_bytes::<Entry>(rest),
         };
         Ok(match entry {
             Ok((entry, left)) => {

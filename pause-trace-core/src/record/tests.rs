@@ -3,7 +3,7 @@
 use super::{read::Frames, write::checksum, *};
 use crate::event::{
     Comm, ContainerFact, ContainerKind, Fact, Kind, Modes, NamespaceCall, Namespaces, PodFact,
-    Source, Text, WaitStatus,
+    Source, TaskInfo, Text, WaitStatus,
 };
 
 fn opening() -> Opening {
@@ -62,39 +62,46 @@ fn events() -> Vec<Event> {
         at(
             u64::MAX,
             Fact::Exec {
-                process,
-                parent: ProcessId::default(),
-                cgroup: 9,
-                namespaces: namespaces(4_026_532_000),
-                ns_pid: 1,
-                comm: Comm::new("nginx"),
+                task: TaskInfo {
+                    process,
+                    parent: ProcessId::default(),
+                    cgroup: 9,
+                    namespaces: namespaces(4_026_532_000),
+                    ns_pid: 1,
+                    comm: Comm::new("nginx"),
+                },
                 file: hostile.clone(),
             },
         ),
         at(
             3,
             Fact::NamespaceChange {
-                process,
+                task: TaskInfo {
+                    process,
+                    parent: ProcessId::default(),
+                    cgroup: 9,
+                    namespaces: namespaces(1),
+                    ns_pid: 2,
+                    comm: Comm(*b"\xff\x01\x02\x0356789012345\0"),
+                },
                 tid: 4_712,
-                cgroup: 9,
                 call: NamespaceCall::Unshare,
                 flags: 0x4000_0000,
                 errno: 1,
-                namespaces: namespaces(1),
-                ns_pid: 2,
-                comm: Comm(*b"\xff\x01\x02\x0356789012345\0"),
             },
         ),
         at(
             4,
             Fact::Found {
-                process,
-                parent: process,
-                cgroup: 0,
-                namespaces: Namespaces::default(),
-                ns_pid: 0,
+                task: TaskInfo {
+                    process,
+                    parent: process,
+                    cgroup: 0,
+                    namespaces: Namespaces::default(),
+                    ns_pid: 0,
+                    comm: Comm::default(),
+                },
                 ended: Some(WaitStatus::killed(9)),
-                comm: Comm::default(),
             },
         ),
         at(5, Fact::Pod(pod("uid-1"))),
@@ -228,7 +235,7 @@ fn head(version: u16) -> Vec<u8> {
 fn frame(packed: u32, raw: u32, payload: &[u8]) -> Vec<u8> {
     let lengths = [packed.to_le_bytes(), raw.to_le_bytes()].concat();
     let check = checksum(&lengths, payload);
-    [&head(1)[..], &lengths, &check.to_le_bytes(), payload].concat()
+    [&head(VERSION)[..], &lengths, &check.to_le_bytes(), payload].concat()
 }
 
 #[test]
@@ -242,8 +249,8 @@ fn files_that_are_no_recordings_are_refused() {
         assert_eq!(refused(foreign), "it is no recording of pause-trace");
     }
     assert_eq!(
-        refused(&head(2)),
-        "it was made by a newer pause-trace (format 2; this one reads up to format 1)"
+        refused(&head(3)),
+        "it was made by a newer pause-trace (format 3; this one reads up to format 2)"
     );
     assert!(refused(&MAGIC).ends_with("(cut after 8 bytes)"));
 }
@@ -271,4 +278,163 @@ fn frames_that_cannot_be_are_refused_before_memory_is_taken() {
             "{packed} {raw}: {ending}"
         );
     }
+}
+
+/// A recording that version 1 made of a pod of containerd's.
+const FORMAT_1: &[u8] = include_bytes!("../../../tests/fixtures/containerd-pod-v1.ptrec");
+
+#[test]
+fn a_recording_of_format_1_is_read_as_what_it_is_now() {
+    let (entries, ending) = read(FORMAT_1).expect("it is a recording");
+    assert_eq!(ending, Ending::Closed);
+    let facts = |is_it: fn(&Fact) -> bool| {
+        let is_it = |entry: &&Entry| matches!(entry, Entry::Event(event) if is_it(&event.fact));
+        entries.iter().filter(is_it).count()
+    };
+    assert!(facts(|fact| matches!(fact, Fact::Fork { task } if task.parent.pid > 0)) > 0);
+    assert!(
+        facts(
+            |fact| matches!(fact, Fact::Exec { task, file } if task.namespaces.net > 0 && file.0.ends_with(b"/pause"))
+        ) > 0
+    );
+    assert!(facts(|fact| matches!(fact, Fact::Exit { task, .. } if task.process.pid > 0)) > 0);
+    assert!(
+        facts(|fact| matches!(fact, Fact::NamespaceChange { task, .. } if task.parent.pid == 0))
+            > 0
+    );
+}
+
+#[test]
+fn facts_of_format_1_are_those_of_today() {
+    use super::v1::{Old, OldEvent};
+    let process = id(4_711);
+    let task = TaskInfo {
+        process,
+        parent: id(1),
+        cgroup: 9,
+        namespaces: namespaces(4_026_532_000),
+        ns_pid: 2,
+        comm: Comm::new("nginx"),
+    };
+    let TaskInfo {
+        parent,
+        cgroup,
+        namespaces,
+        ns_pid,
+        comm,
+        ..
+    } = task;
+    let (status, file) = (WaitStatus::killed(9), Text::new("/bin/x"));
+    let orphan = TaskInfo {
+        parent: ProcessId::default(),
+        ..task
+    };
+    let pairs = [
+        (
+            Old::Fork {
+                parent,
+                process,
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            },
+            Fact::Fork { task },
+        ),
+        (
+            Old::Exec {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+                file: file.clone(),
+            },
+            Fact::Exec { task, file },
+        ),
+        (
+            Old::Exit {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                status,
+                comm,
+            },
+            Fact::Exit { task, status },
+        ),
+        (
+            Old::Found {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                ended: None,
+                comm,
+            },
+            Fact::Found { task, ended: None },
+        ),
+        (
+            Old::NamespaceChange {
+                process,
+                tid: 4_712,
+                cgroup,
+                call: NamespaceCall::Unshare,
+                flags: 0x4000_0000,
+                errno: 1,
+                namespaces,
+                ns_pid,
+                comm,
+            },
+            Fact::NamespaceChange {
+                task: orphan,
+                tid: 4_712,
+                call: NamespaceCall::Unshare,
+                flags: 0x4000_0000,
+                errno: 1,
+            },
+        ),
+        (
+            Old::CgroupAttached {
+                process,
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            },
+            Fact::CgroupAttached { task: orphan },
+        ),
+        (
+            Old::SignalDelivered {
+                process,
+                cgroup,
+                signal: 15,
+                code: 0,
+                handled: true,
+            },
+            Fact::SignalDelivered {
+                process,
+                signal: 15,
+                handled: true,
+            },
+        ),
+        (Old::Tick, Fact::Tick),
+    ];
+    let mut raw = Vec::new();
+    let mut expected = Vec::new();
+    for (time, (old, new)) in (1..).zip(pairs) {
+        let entry = Entry::Event(OldEvent { time, fact: old });
+        raw = postcard::to_extend(&entry, raw).expect("memory has room");
+        expected.push(Entry::Event(at(time, new)));
+    }
+    raw = postcard::to_extend(&Entry::<Event>::Closed, raw).expect("memory has room");
+    let mut file = head(1);
+    let written = Packer::default().write_frame(&raw, &mut file);
+    written.expect("memory has room");
+    let (entries, ending) = read(&file).expect("it is a recording");
+    assert_eq!(ending, Ending::Closed);
+    assert_eq!(entries, expected);
 }

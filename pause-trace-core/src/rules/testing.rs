@@ -7,7 +7,7 @@ use crate::{
     event::{
         Comm, ContainerFact, ContainerKind, Event, Fact, Kind, Ktime, Mode, Modes, NamespaceCall,
         NamespaceKind, Namespaces, Observation, Observed, PauseStatus, PodFact, ProcessId, Signal,
-        SignalResult, Source, Text, WaitStatus,
+        SignalResult, Source, TaskInfo, Text, WaitStatus,
     },
     rules::Ledger,
     state::{Limits, State},
@@ -341,19 +341,24 @@ impl Scene {
         };
         let comm = outside.comm;
         self.push(Fact::Fork {
-            parent,
-            process,
-            cgroup: outside.cgroup,
-            namespaces: setup,
-            ns_pid,
-            comm,
+            task: TaskInfo {
+                process,
+                parent,
+                cgroup: outside.cgroup,
+                namespaces: setup,
+                ns_pid,
+                comm,
+            },
         });
         self.push(Fact::CgroupAttached {
-            process,
-            cgroup,
-            namespaces: setup,
-            ns_pid,
-            comm,
+            task: TaskInfo {
+                process,
+                parent: ProcessId::default(),
+                cgroup,
+                namespaces: setup,
+                ns_pid,
+                comm,
+            },
         });
         self.actors.insert(process, actor);
         process
@@ -389,12 +394,14 @@ impl Scene {
         } = actor.clone();
         self.actors.insert(process, actor);
         self.push(Fact::Fork {
-            parent,
-            process,
-            cgroup,
-            namespaces,
-            ns_pid,
-            comm,
+            task: TaskInfo {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            },
         });
         process
     }
@@ -410,12 +417,14 @@ impl Scene {
         } = self.actors[&process].clone();
         let file = Text::new(&format!("/bin/{comm}"));
         self.push(Fact::Exec {
-            process,
-            parent,
-            cgroup,
-            namespaces,
-            ns_pid,
-            comm,
+            task: TaskInfo {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            },
             file,
         });
     }
@@ -431,12 +440,14 @@ impl Scene {
         } = self.actors[&process].clone();
         let file = Text::new(file);
         self.push(Fact::Exec {
-            process,
-            parent,
-            cgroup,
-            namespaces,
-            ns_pid,
-            comm,
+            task: TaskInfo {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            },
             file,
         });
     }
@@ -464,15 +475,18 @@ impl Scene {
         } = actor.clone();
         let tid = process.pid;
         self.push(Fact::NamespaceChange {
-            process,
+            task: TaskInfo {
+                process,
+                parent: ProcessId::default(),
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            },
             tid,
-            cgroup,
             call,
             flags,
             errno,
-            namespaces,
-            ns_pid,
-            comm,
         });
     }
 
@@ -494,15 +508,18 @@ impl Scene {
         edit(&mut namespaces);
         let tid = self.unique();
         self.push(Fact::NamespaceChange {
-            process,
+            task: TaskInfo {
+                process,
+                parent: ProcessId::default(),
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            },
             tid,
-            cgroup,
             call,
             flags,
             errno: 0,
-            namespaces,
-            ns_pid,
-            comm,
         });
     }
 
@@ -516,13 +533,15 @@ impl Scene {
             ..
         } = self.actors[&process].clone();
         self.push(Fact::Exit {
-            process,
-            parent,
-            cgroup,
-            namespaces,
-            ns_pid,
+            task: TaskInfo {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            },
             status,
-            comm,
         });
     }
 
@@ -572,18 +591,14 @@ impl Scene {
             signal,
             code,
             result,
-            group: true,
         }));
     }
 
     /// The process' handler takes a signal.
     pub(crate) fn handle(&mut self, process: ProcessId, signal: i32) {
-        let cgroup = self.actors[&process].cgroup;
         self.push(Fact::SignalDelivered {
             process,
-            cgroup,
             signal,
-            code: 0,
             handled: true,
         });
     }

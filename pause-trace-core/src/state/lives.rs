@@ -2,23 +2,13 @@
 
 use super::{Change, Deadline, Ended, Joins, Process, Role, State};
 use crate::event::{
-    CgroupId, Comm, ContainerId, ContainerKind, Ktime, NamespaceKind, Namespaces, ProcessId, Text,
-    WaitStatus,
+    ContainerId, ContainerKind, Ktime, NamespaceKind, ProcessId, TaskInfo, Text, WaitStatus,
 };
 
 impl State {
-    #[expect(clippy::too_many_arguments, reason = "they are the record's fields")]
-    pub(super) fn forked(
-        &mut self,
-        now: Ktime,
-        parent: ProcessId,
-        process: ProcessId,
-        cgroup: CgroupId,
-        namespaces: &Namespaces,
-        ns_pid: u32,
-        comm: Comm,
-    ) {
-        self.seen(now, process, parent, cgroup, namespaces, ns_pid, comm);
+    pub(super) fn forked(&mut self, now: Ktime, task: &TaskInfo) {
+        self.seen(now, task);
+        let (process, parent) = (task.process, task.parent);
         let born_of = parent;
         self.inherit_outside(born_of, process);
         let Some(parent) = self.processes.get(parent) else {
@@ -51,17 +41,20 @@ impl State {
     }
 
     /// Brings a process' own record up to what an event says of it, making it where it is new.
-    #[expect(clippy::too_many_arguments, reason = "they are the record's fields")]
-    pub(super) fn seen(
-        &mut self,
-        now: Ktime,
-        id: ProcessId,
-        parent: ProcessId,
-        cgroup: CgroupId,
-        namespaces: &Namespaces,
-        ns_pid: u32,
-        comm: Comm,
-    ) {
+    pub(super) fn seen(&mut self, now: Ktime, task: &TaskInfo) {
+        let TaskInfo {
+            process: id,
+            cgroup,
+            ref namespaces,
+            ns_pid,
+            comm,
+            ..
+        } = *task;
+        let parent = match self.processes.get(id) {
+            // The record does not say.
+            Some(known) if task.parent == ProcessId::default() => known.parent,
+            _ => task.parent,
+        };
         let container = self.places.container(cgroup).cloned();
         let pod = container
             .as_ref()

@@ -30,7 +30,7 @@ pub use process::{Ended, Joins, Process, Processes, Received, Refused, Role};
 
 use crate::event::{
     CgroupId, Comm, ContainerId, Event, Fact, Kind, Ktime, Namespaces, Observed, PodId, ProcessId,
-    Text,
+    TaskInfo, Text,
 };
 
 /// Everything that is known.
@@ -158,82 +158,43 @@ impl State {
     pub fn apply(&mut self, event: &Event, changes: &mut Vec<Change>) {
         let now = event.time;
         match &event.fact {
-            Fact::Fork {
-                parent,
-                process,
-                cgroup,
-                namespaces,
-                ns_pid,
-                comm,
-            } => {
-                self.forked(now, *parent, *process, *cgroup, namespaces, *ns_pid, *comm);
+            Fact::Fork { task } => self.forked(now, task),
+            Fact::Exec { task, file } => {
+                self.seen(now, task);
+                self.executed(now, task.process, file, changes);
             }
-            Fact::Exec {
-                process,
-                parent,
-                cgroup,
-                namespaces,
-                ns_pid,
-                comm,
-                file,
-            } => {
-                self.seen(now, *process, *parent, *cgroup, namespaces, *ns_pid, *comm);
-                self.executed(now, *process, file, changes);
+            Fact::Exit { task, status } => {
+                self.seen(now, task);
+                self.exited(now, task.process, task.parent, *status, changes);
             }
-            Fact::Exit {
-                process,
-                parent,
-                cgroup,
-                namespaces,
-                ns_pid,
-                status,
-                comm,
-            } => {
-                self.seen(now, *process, *parent, *cgroup, namespaces, *ns_pid, *comm);
-                self.exited(now, *process, *parent, *status, changes);
-            }
-            Fact::Found {
-                process,
-                parent,
-                cgroup,
-                namespaces,
-                ns_pid,
-                ended,
-                comm,
-            } => {
-                if !self.is_known(*process) {
-                    self.seen(now, *process, *parent, *cgroup, namespaces, *ns_pid, *comm);
-                    self.found(now, *process, *ended, changes);
+            Fact::Found { task, ended } => {
+                if !self.is_known(task.process) {
+                    self.seen(now, task);
+                    self.found(now, task.process, *ended, changes);
                 }
             }
             Fact::Reaped { process } => self.reaped(now, *process, changes),
             Fact::NamespaceChange {
-                process,
+                task,
                 tid,
                 call,
                 flags,
                 errno,
-                namespaces,
-                cgroup,
-                ns_pid,
-                comm,
             } => {
+                let (call, process, after) = (*call, task.process, task.namespaces);
                 let before = self
                     .processes
-                    .get(*process)
+                    .get(process)
                     .map_or(self.host, |known| known.namespaces);
-                let parent = self
-                    .processes
-                    .get(*process)
-                    .map_or(ProcessId::default(), |known| known.parent);
                 // Any other thread changes its own alone; a process' are its first thread's, as in /proc/PID/ns.
-                let own = if *tid == process.pid {
-                    namespaces
-                } else {
-                    &before
-                };
-                self.seen(now, *process, parent, *cgroup, own, *ns_pid, *comm);
-                let (call, process, after) = (*call, *process, *namespaces);
+                let namespaces = if *tid == process.pid { after } else { before };
+                self.seen(
+                    now,
+                    &TaskInfo {
+                        namespaces,
+                        ..*task
+                    },
+                );
                 self.namespaces_changed(now, process, call, *flags, *errno, &before, &after);
                 changes.push(Change::NamespaceChanged {
                     process,
@@ -278,19 +239,9 @@ impl State {
             Fact::CgroupRemoved { cgroup, .. } => {
                 self.places.removed(*cgroup);
             }
-            Fact::CgroupAttached {
-                process,
-                cgroup,
-                namespaces,
-                ns_pid,
-                comm,
-            } => {
-                let parent = self
-                    .processes
-                    .get(*process)
-                    .map_or(ProcessId::default(), |known| known.parent);
-                self.seen(now, *process, parent, *cgroup, namespaces, *ns_pid, *comm);
-                self.attached(now, *process);
+            Fact::CgroupAttached { task } => {
+                self.seen(now, task);
+                self.attached(now, task.process);
             }
             Fact::OomVictim { pid } => {
                 if let Some(id) = self

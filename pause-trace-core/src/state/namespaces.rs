@@ -162,7 +162,7 @@ mod tests {
     use super::super::process::{Joins, Refused};
     use super::*;
     use crate::{
-        event::{Comm, Event, Fact},
+        event::{Comm, Event, Fact, TaskInfo},
         state::{Limits, Process},
     };
 
@@ -199,15 +199,18 @@ mod tests {
 
     fn call(state: &mut State, pid: u32, tid: u32, namespaces: Namespaces) {
         let fact = Fact::NamespaceChange {
-            process: id(pid),
+            task: TaskInfo {
+                process: id(pid),
+                parent: ProcessId::default(),
+                cgroup: 0,
+                namespaces,
+                ns_pid: pid,
+                comm: Comm::new("x"),
+            },
             tid,
-            cgroup: 0,
             call: NamespaceCall::Setns,
             flags: NET,
             errno: 0,
-            namespaces,
-            ns_pid: pid,
-            comm: Comm::new("x"),
         };
         state.apply(&Event { time: 2, fact }, &mut Vec::new());
     }

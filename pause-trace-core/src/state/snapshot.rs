@@ -5,7 +5,9 @@
 //! claimed of it.
 
 use super::{Container, Pod, Process, State};
-use crate::event::{ContainerFact, ContainerKind, Event, Fact, Ktime, PodFact, ProcessId, Source};
+use crate::event::{
+    ContainerFact, ContainerKind, Event, Fact, Ktime, PodFact, ProcessId, Source, TaskInfo,
+};
 
 impl State {
     /// Facts that make a new state know what runs, all of this time.
@@ -106,13 +108,15 @@ fn declared(container: &Container) -> Fact {
 
 fn found(process: &Process) -> Fact {
     Fact::Found {
-        process: process.id,
-        parent: process.parent,
-        cgroup: process.cgroup,
-        namespaces: process.namespaces,
-        ns_pid: process.ns_pid,
+        task: TaskInfo {
+            process: process.id,
+            parent: process.parent,
+            cgroup: process.cgroup,
+            namespaces: process.namespaces,
+            ns_pid: process.ns_pid,
+            comm: process.comm,
+        },
         ended: process.ended.map(|ended| ended.status),
-        comm: process.comm,
     }
 }
 
@@ -173,20 +177,24 @@ mod tests {
     fn a_new_state_knows_what_runs() {
         let (shim, pause, app, child) = (id(100), id(200), id(300), id(400));
         let forked = |parent, process, cgroup, ns, comm| Fact::Fork {
-            parent,
-            process,
-            cgroup,
-            namespaces: namespaces(ns),
-            ns_pid: 1,
-            comm: Comm::new(comm),
+            task: TaskInfo {
+                process,
+                parent,
+                cgroup,
+                namespaces: namespaces(ns),
+                ns_pid: 1,
+                comm: Comm::new(comm),
+            },
         };
         let executed = |process, cgroup, ns, comm| Fact::Exec {
-            process,
-            parent: shim,
-            cgroup,
-            namespaces: namespaces(ns),
-            ns_pid: 1,
-            comm: Comm::new(comm),
+            task: TaskInfo {
+                process,
+                parent: shim,
+                cgroup,
+                namespaces: namespaces(ns),
+                ns_pid: 1,
+                comm: Comm::new(comm),
+            },
             file: Text::new("/bin/x"),
         };
         let facts = [

@@ -134,12 +134,14 @@ impl World {
         };
         self.told.insert(process, (cgroup, namespaces, ns_pid));
         self.tell(Fact::Fork {
-            parent,
-            process,
-            cgroup,
-            namespaces,
-            ns_pid,
-            comm: Comm::new("child"),
+            task: TaskInfo {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm: Comm::new("child"),
+            },
         });
         process
     }
@@ -153,12 +155,14 @@ impl World {
             .map_or(RUNTIME, |process| process.parent);
         let (comm, file) = (Comm::new("app"), Text::new("/app"));
         self.tell(Fact::Exec {
-            process,
-            parent,
-            cgroup,
-            namespaces,
-            ns_pid,
-            comm,
+            task: TaskInfo {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            },
             file,
         })
     }
@@ -167,13 +171,15 @@ impl World {
         let (cgroup, namespaces, ns_pid) = self.told[&process];
         let (status, comm) = (WaitStatus::exited(0), Comm::new("app"));
         self.tell(Fact::Exit {
-            process,
-            parent,
-            cgroup,
-            namespaces,
-            ns_pid,
+            task: TaskInfo {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            },
             status,
-            comm,
         })
     }
 
@@ -721,7 +727,6 @@ mod deadlines {
                 signal: 15,
                 code: 0,
                 result: SignalResult::Delivered,
-                group: true,
             })
         };
         world.tell(stop(app));
@@ -745,11 +750,14 @@ mod deadlines {
     fn a_setup_is_due_until_it_executes_or_ends() {
         let mut world = World::new();
         let attach = |process| Fact::CgroupAttached {
-            process,
-            cgroup: APP,
-            namespaces: HOST,
-            ns_pid: process.pid,
-            comm: Comm::new("runc"),
+            task: TaskInfo {
+                process,
+                parent: ProcessId::default(),
+                cgroup: APP,
+                namespaces: HOST,
+                ns_pid: process.pid,
+                comm: Comm::new("runc"),
+            },
         };
         let stuck = world.fork(RUNTIME, 150, ROOT, HOST, 150);
         world.tell(attach(stuck));

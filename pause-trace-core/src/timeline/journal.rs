@@ -6,7 +6,7 @@ use crate::signal::{SIGCHLD, SIGURG};
 
 use crate::event::{
     CgroupId, Comm, ContainerFact, ContainerId, Event, Fact, Kind, Ktime, NamespaceCall,
-    Namespaces, PodFact, PodId, ProcessId, Signal, Text, WaitStatus,
+    Namespaces, PodFact, PodId, ProcessId, Signal, TaskInfo, Text, WaitStatus,
 };
 
 /// Most processes that are kept. A container's creation takes about ten.
@@ -150,59 +150,31 @@ impl Journal {
             Fact::Runtime { process } => {
                 self.declared_runtimes.insert(*process);
             }
-            Fact::Fork {
-                parent,
-                process,
-                cgroup,
-                namespaces,
-                ns_pid,
-                comm,
-            } if !self.is_inside(*parent, *cgroup) => {
-                let past = self.process(now, *process, *parent, *cgroup, namespaces, *comm);
+            Fact::Fork { task } if !self.is_inside(task.parent, task.cgroup) => {
+                let past = self.process(now, task);
                 past.forked = Some(now);
-                past.ns_pid = *ns_pid;
+                past.ns_pid = task.ns_pid;
             }
-            Fact::Found {
-                process,
-                parent,
-                cgroup,
-                namespaces,
-                ns_pid,
-                comm,
-                ..
-            } => {
-                self.process(now, *process, *parent, *cgroup, namespaces, *comm)
-                    .ns_pid = *ns_pid;
-            }
-            Fact::Exec {
-                process,
-                parent,
-                cgroup,
-                namespaces,
-                ns_pid,
-                comm,
-                file,
-            } => {
-                if self.is_members(*process, *parent, *cgroup) {
+            Fact::Found { task, .. } => self.process(now, task).ns_pid = task.ns_pid,
+            Fact::Exec { task, file } => {
+                if self.is_members(task) {
                     return;
                 }
-                let is_again = self.is_runtime_again(*process, *parent, file, namespaces);
-                let past = self.process(now, *process, *parent, *cgroup, namespaces, *comm);
-                (past.comm, past.ns_pid) = (*comm, *ns_pid);
+                let is_again = self.is_runtime_again(task, file);
+                let past = self.process(now, task);
+                (past.comm, past.ns_pid) = (task.comm, task.ns_pid);
                 if past.execs.len() < MOST_EXECS {
                     past.execs.push(Exec {
                         time: now,
                         file: file.detached(),
-                        cgroup: *cgroup,
-                        namespaces: *namespaces,
+                        cgroup: task.cgroup,
+                        namespaces: task.namespaces,
                         is_again,
                     });
                 }
             }
-            Fact::Exit {
-                process, status, ..
-            } => {
-                if let Some(past) = self.processes.get_mut(process) {
+            Fact::Exit { task, status } => {
+                if let Some(past) = self.processes.get_mut(&task.process) {
                     past.ended = Some((now, *status));
                 }
             }
@@ -212,27 +184,16 @@ impl Journal {
                 }
             }
             Fact::NamespaceChange {
-                process,
+                task,
                 tid,
-                cgroup,
                 call,
                 flags,
                 errno,
-                namespaces,
-                comm,
-                ..
             } => {
-                if self.is_members(*process, ProcessId::default(), *cgroup) {
+                if self.is_members(task) {
                     return;
                 }
-                let past = self.process(
-                    now,
-                    *process,
-                    ProcessId::default(),
-                    *cgroup,
-                    namespaces,
-                    *comm,
-                );
+                let past = self.process(now, task);
                 if past.calls.len() == MOST_CALLS {
                     past.calls.pop_front();
                 }
@@ -242,28 +203,15 @@ impl Journal {
                     call: *call,
                     flags: *flags,
                     errno: *errno,
-                    after: *namespaces,
+                    after: task.namespaces,
                 });
             }
-            Fact::CgroupAttached {
-                process,
-                cgroup,
-                namespaces,
-                comm,
-                ..
-            } => {
-                let past = self.process(
-                    now,
-                    *process,
-                    ProcessId::default(),
-                    *cgroup,
-                    namespaces,
-                    *comm,
-                );
+            Fact::CgroupAttached { task } => {
+                let past = self.process(now, task);
                 if past.moves.len() == MOST_MOVES {
                     past.moves.pop_front();
                 }
-                past.moves.push_back((now, *cgroup));
+                past.moves.push_back((now, task.cgroup));
             }
             Fact::CgroupMade { cgroup, path } => self.cgroup_made(now, *cgroup, path),
             Fact::CgroupRemoved { cgroup, .. } => {
@@ -352,54 +300,42 @@ impl Journal {
 
     /// Whether a process executes itself, from `/proc/self/…` or a descriptor, in the mount namespace of whoever forked it: so
     /// does `runc init`, and on a busy machine it is in the container's cgroup by then (see the state's function of this name).
-    fn is_runtime_again(
-        &self,
-        process: ProcessId,
-        parent: ProcessId,
-        file: &Text,
-        namespaces: &Namespaces,
-    ) -> bool {
+    fn is_runtime_again(&self, task: &TaskInfo, file: &Text) -> bool {
         let names_itself = ["/proc/self/", "/proc/thread-self/", "/dev/fd/"];
         let names_itself = names_itself
             .iter()
             .any(|prefix| file.0.starts_with(prefix.as_bytes()));
         let forked_by = self
             .processes
-            .get(&process)
-            .map_or(parent, |past| past.parent);
+            .get(&task.process)
+            .map_or(task.parent, |past| past.parent);
         let parents = self
             .processes
             .get(&forked_by)
             .map(|past| past.namespaces.mnt);
-        names_itself && (namespaces.mnt == self.host.mnt || parents == Some(namespaces.mnt))
+        let mnt = task.namespaces.mnt;
+        names_itself && (mnt == self.host.mnt || parents == Some(mnt))
     }
 
     /// Whether a process is a container's own affair: its fork was not kept because of that.
-    fn is_members(&self, process: ProcessId, parent: ProcessId, cgroup: CgroupId) -> bool {
-        !self.processes.contains_key(&process) && self.is_inside(parent, cgroup)
+    fn is_members(&self, task: &TaskInfo) -> bool {
+        !self.processes.contains_key(&task.process) && self.is_inside(task.parent, task.cgroup)
     }
 
-    fn process(
-        &mut self,
-        now: Ktime,
-        id: ProcessId,
-        parent: ProcessId,
-        cgroup: CgroupId,
-        namespaces: &Namespaces,
-        comm: Comm,
-    ) -> &mut Past {
+    fn process(&mut self, now: Ktime, task: &TaskInfo) -> &mut Past {
+        let id = task.process;
         if !self.processes.contains_key(&id) {
             self.make_room(now);
             self.order.push_back(id);
         }
         self.processes.entry(id).or_insert_with(|| Past {
             id,
-            parent,
+            parent: task.parent,
             ns_pid: 0,
-            comm,
+            comm: task.comm,
             forked: None,
-            cgroup,
-            namespaces: *namespaces,
+            cgroup: task.cgroup,
+            namespaces: task.namespaces,
             execs: Vec::new(),
             calls: VecDeque::new(),
             moves: VecDeque::new(),

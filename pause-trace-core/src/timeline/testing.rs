@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::{Journal, Timeline};
-use crate::event::{Event, NamespaceCall, PodId};
+use crate::event::{Event, NamespaceCall, PodId, ProcessId};
 
 /// containerd 1.6, runc 1.1 and CNI's bridge: a pod with one container, started and killed.
 const CONTAINERD: &str = include_str!("testdata/containerd-1.6.jsonl");
@@ -45,6 +45,25 @@ fn event(mut line: Json) -> Event {
     let name: String = words
         .map(|word| word[..1].to_uppercase() + &word[1..])
         .collect();
+    if matches!(
+        &name[..],
+        "Fork" | "Exec" | "Exit" | "Found" | "NamespaceChange" | "CgroupAttached"
+    ) {
+        let mut task = serde_json::json!({"parent": ProcessId::default()});
+        for field in [
+            "process",
+            "parent",
+            "cgroup",
+            "namespaces",
+            "ns_pid",
+            "comm",
+        ] {
+            if let Some(value) = fields.remove(field) {
+                task[field] = value;
+            }
+        }
+        fields.insert("task".to_owned(), task);
+    }
     let event = serde_json::json!({"time": time, "fact": {name: line}});
     serde_json::from_value(event).expect("an event")
 }

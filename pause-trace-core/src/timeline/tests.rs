@@ -144,11 +144,11 @@ fn who_entered_a_namespace_before_it_was_this_pods_was_there_for_another() {
     for mut event in edited(|line| line["process"]["pid"] == 14353) {
         event.time -= 300_000_000;
         match &mut event.fact {
-            Fact::Fork { process, .. }
-            | Fact::Exec { process, .. }
-            | Fact::Exit { process, .. }
-            | Fact::Reaped { process }
-            | Fact::NamespaceChange { process, .. } => *process = old,
+            Fact::Fork { task }
+            | Fact::Exec { task, .. }
+            | Fact::Exit { task, .. }
+            | Fact::NamespaceChange { task, .. } => task.process = old,
+            Fact::Reaped { process } => *process = old,
             _ => {}
         }
         events.push(event);
@@ -304,8 +304,8 @@ fn a_storm_of_processes_takes_no_room_for_ever() {
     for number in 0..20_000_u64 {
         let mut event = fork.clone();
         event.time += 1_000_000_000 + number;
-        if let Fact::Fork { process, .. } = &mut event.fact {
-            *process = ProcessId {
+        if let Fact::Fork { task } = &mut event.fact {
+            task.process = ProcessId {
                 pid: 30_000,
                 start: number,
             };

@@ -1,26 +1,12 @@
 //! Cgroups: container identity with no runtime and no race.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pause_trace_common::{Cgroup, CgroupAttach, Kind};
+use pause_trace_common::{CGROUP_PATH_LEN, CgroupAttach, CgroupMkdir, CgroupRmdir, Task};
 
 use crate::{
     emit, filter,
     task::{CgroupRef, Pointer, TaskRef},
 };
-
-#[inline(always)]
-fn report(kind: Kind, cgroup: CgroupRef, path: *const u8) {
-    emit::lifecycle::<Cgroup>(kind, |record, header| {
-        // SAFETY: the reservation is as large as the record; of `path` only what `path_len` says is read.
-        unsafe {
-            (&raw mut (*record).header).write(header);
-            (&raw mut (*record).id).write(cgroup.id());
-            (&raw mut (*record).padding).write(0);
-            let length = Pointer::new(path).string(&mut (*record).path);
-            (&raw mut (*record).path_len).write(length);
-        }
-    });
-}
 
 // match-proto: cgroup_mkdir(struct cgroup *cgrp, const char *path), since 5.0 with the path
 // Whoever makes a cgroup for a pod is watched: the runtime's tree, or kubelet.
@@ -34,7 +20,11 @@ fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     filter::watch_cgroup(cgroup.id());
-    report(Kind::CgroupMkdir, cgroup, ctx.arg(1));
+    let path = Pointer::new(ctx.arg::<*const u8>(1));
+    emit::emit_with_text(
+        || CgroupMkdir { id: cgroup.id() },
+        |text: &mut [u8; CGROUP_PATH_LEN]| path.string(text),
+    );
     0
 }
 
@@ -46,7 +36,11 @@ fn cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     filter::forget_cgroup(cgroup.id());
-    report(Kind::CgroupRmdir, cgroup, ctx.arg(1));
+    let path = Pointer::new(ctx.arg::<*const u8>(1));
+    emit::emit_with_text(
+        || CgroupRmdir { id: cgroup.id() },
+        |text: &mut [u8; CGROUP_PATH_LEN]| path.string(text),
+    );
     0
 }
 
@@ -66,18 +60,13 @@ fn cgroup_attach(ctx: BtfTracePointContext) -> i32 {
         }
         filter::watch(&task.identity());
     }
-    emit::lifecycle::<CgroupAttach>(Kind::CgroupAttach, |record, header| {
-        let attach = CgroupAttach {
-            header,
-            task: task.identity(),
-            id: cgroup.id(),
-            namespaces: task.namespaces(),
-            ns_pid: task.ns_pid(),
-            padding: 0,
-            comm: task.comm(),
-        };
-        // SAFETY: the reservation is as large as the record.
-        unsafe { record.write(attach) };
+    emit::emit(|| CgroupAttach {
+        task: task.info(
+            task.identity(),
+            Task::default(),
+            cgroup.id(),
+            task.namespaces(),
+        ),
     });
     0
 }

@@ -1,7 +1,7 @@
 //! `sched_process_exec`: the moment to judge membership.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pause_trace_common::{Exec, Kind};
+use pause_trace_common::{Exec, FILE_LEN};
 
 use crate::{
     emit, filter,
@@ -36,22 +36,16 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
         return 0;
     }
     aya_log_ebpf::debug!(ctx, "exec {}", process.tgid());
-    emit::lifecycle::<Exec>(Kind::Exec, |record, header| {
-        let namespaces = process.namespaces();
-        filter::remember(&namespaces);
-        // SAFETY: the reservation is as large as the record; each field is written once, and of `file` only what
-        // `file_len` says is read.
-        unsafe {
-            (&raw mut (*record).header).write(header);
-            (&raw mut (*record).task).write(process.identity());
-            (&raw mut (*record).parent).write(process.parent().identity());
-            (&raw mut (*record).cgroup).write(process.cgroup());
-            (&raw mut (*record).namespaces).write(namespaces);
-            (&raw mut (*record).ns_pid).write(process.ns_pid());
-            (&raw mut (*record).comm).write(process.comm());
-            let length = task::executed_file(bprm, &mut (*record).file);
-            (&raw mut (*record).file_len).write(length);
-        }
-    });
+    emit::emit_with_text(
+        || {
+            let namespaces = process.namespaces();
+            filter::remember(&namespaces);
+            let (task, parent) = (process.identity(), process.parent().identity());
+            Exec {
+                task: process.info(task, parent, process.cgroup(), namespaces),
+            }
+        },
+        |file: &mut [u8; FILE_LEN]| task::executed_file(bprm, file),
+    );
     0
 }

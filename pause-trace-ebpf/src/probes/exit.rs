@@ -1,7 +1,7 @@
 //! `sched_process_exit`: how a process ended, and in which namespaces.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pause_trace_common::{Exit, Kind};
+use pause_trace_common::Exit;
 
 use crate::{emit, filter, task::TaskRef};
 
@@ -28,19 +28,13 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
     if !filter::is_new_exit(thread.tgid()) {
         return 0;
     }
-    emit::lifecycle::<Exit>(Kind::Exit, |record, header| {
-        let exit = Exit {
-            header,
-            task: thread.identity(),
-            parent: thread.parent().identity(),
-            cgroup: thread.cgroup(),
-            namespaces: thread.namespaces(),
-            ns_pid: thread.ns_pid(),
+    emit::emit(|| {
+        let (task, parent) = (thread.identity(), thread.parent().identity());
+        Exit {
+            task: thread.info(task, parent, thread.cgroup(), thread.namespaces()),
             status: thread.wait_status(),
-            comm: thread.comm(),
-        };
-        // SAFETY: the reservation is as large as the record.
-        unsafe { record.write(exit) };
+            padding: 0,
+        }
     });
     0
 }

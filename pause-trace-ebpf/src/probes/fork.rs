@@ -1,7 +1,7 @@
 //! `sched_process_fork`: the process tree.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pause_trace_common::{Fork, Kind};
+use pause_trace_common::Fork;
 
 use crate::{emit, filter, task::TaskRef};
 
@@ -38,19 +38,13 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
         return 0;
     }
     filter::watch(&process);
-    emit::lifecycle::<Fork>(Kind::Fork, |record, header| {
-        let fork = Fork {
-            header,
-            parent: parent.identity(),
-            child: process,
-            cgroup: child.cgroup(),
-            namespaces: child.namespaces(),
-            ns_pid: child.ns_pid(),
-            padding: 0,
-            comm: child.comm(),
-        };
-        // SAFETY: the reservation is as large as the record.
-        unsafe { record.write(fork) };
+    emit::emit(|| Fork {
+        task: child.info(
+            process,
+            parent.identity(),
+            child.cgroup(),
+            child.namespaces(),
+        ),
     });
     0
 }

@@ -5,7 +5,7 @@
 //! (pids wrap) is found by the next reading.
 
 use aya_ebpf::cty::c_void;
-use pause_trace_common::{Found, Kind};
+use pause_trace_common::Found;
 
 use crate::{emit, filter, task::TaskRef};
 
@@ -44,21 +44,10 @@ extern "C" fn found(iteration: *const Iteration) -> i32 {
     if is_contained {
         filter::remember(&namespaces);
     }
-    emit::lifecycle::<Found>(Kind::Found, |record, header| {
-        let found = Found {
-            header,
-            task,
-            parent: process.parent().identity(),
-            cgroup,
-            namespaces,
-            ns_pid: process.ns_pid(),
-            ended: u32::from(process.is_last_thread()),
-            status: process.wait_status(),
-            padding: 0,
-            comm,
-        };
-        // SAFETY: the reservation is as large as the record.
-        unsafe { record.write(found) };
+    emit::emit(|| Found {
+        task: process.info(task, process.parent().identity(), cgroup, namespaces),
+        ended: u32::from(process.is_last_thread()),
+        status: process.wait_status(),
     });
     0
 }

@@ -9,44 +9,26 @@ use aya_ebpf::{
     maps::LruHashMap,
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext, TracePointContext},
 };
-use pause_trace_common::{Kind, NamespaceCall, NamespaceChange};
+use pause_trace_common::{NamespaceCall, NamespaceChange, Task};
 
 use crate::{
     emit, filter,
     task::{self, TaskRef},
 };
 
-/// A call that has been entered and not left.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Pending {
-    flags: u64,
-    fd: i32,
-    padding: u32,
-}
-
-/// Calls under way, by thread. A thread is in one system call at a time, so one table serves both calls.
+/// The flags of calls that have been entered and not left, by thread. A thread is in one system call at a time, so one table
+/// serves both calls.
 #[map]
-static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(1_024, 0);
+static PENDING: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1_024, 0);
 
-fn setns(fd: u64, kind: u64) -> Pending {
-    Pending {
-        flags: kind & 0xffff_ffff,
-        fd: fd as i32,
-        padding: 0,
-    }
+/// A call with these `CLONE_NEW*` flags was entered.
+fn enter(flags: u64) {
+    let _ = PENDING.insert(bpf_get_current_pid_tgid(), flags, 0);
 }
 
-fn unshare(flags: u64) -> Pending {
-    Pending {
-        flags,
-        fd: -1,
-        padding: 0,
-    }
-}
-
-fn enter(pending: Pending) {
-    let _ = PENDING.insert(bpf_get_current_pid_tgid(), pending, 0);
+/// A setns whose second argument is this was entered: the kernel takes an `int`.
+fn enter_setns(kind: u64) {
+    enter(kind & 0xffff_ffff);
 }
 
 #[inline(always)]
@@ -56,13 +38,13 @@ fn leave(call: NamespaceCall, result: i64) {
         return;
     };
     // SAFETY: a map value stays valid for the program's run, and only this thread writes it.
-    let pending = unsafe { *pending };
+    let flags = unsafe { *pending };
     let _ = PENDING.remove(thread);
-    report(call, pending, result);
+    report(call, flags, result);
 }
 
 #[inline(always)]
-fn report(call: NamespaceCall, pending: Pending, result: i64) {
+fn report(call: NamespaceCall, flags: u64, result: i64) {
     let thread = TaskRef::current();
     let namespaces = thread.namespaces();
     if !filter::is_current_watched() {
@@ -72,21 +54,18 @@ fn report(call: NamespaceCall, pending: Pending, result: i64) {
         // From here on it is a visitor, and what it forks and executes matters.
         filter::watch(&thread.identity());
     }
-    emit::lifecycle::<NamespaceChange>(Kind::Namespace, |record, header| {
-        let change = NamespaceChange {
-            header,
-            task: thread.identity(),
-            cgroup: thread.cgroup(),
-            flags: pending.flags,
+    emit::emit(|| NamespaceChange {
+        task: thread.info(
+            thread.identity(),
+            Task::default(),
+            thread.cgroup(),
             namespaces,
-            call: call as u32,
-            fd: pending.fd,
-            result: result as i32,
-            ns_pid: thread.ns_pid(),
-            comm: thread.comm(),
-        };
-        // SAFETY: the reservation is as large as the record.
-        unsafe { record.write(change) };
+        ),
+        flags,
+        tid: thread.tid(),
+        call: call as u32,
+        result: result as i32,
+        padding: 0,
     });
 }
 
@@ -95,10 +74,7 @@ fn report(call: NamespaceCall, pending: Pending, result: i64) {
 #[fentry]
 fn setns_fentry(ctx: FEntryContext) -> i32 {
     let registers = ctx.arg::<*const u8>(0);
-    enter(setns(
-        task::argument(registers, 0),
-        task::argument(registers, 1),
-    ));
+    enter_setns(task::second_argument(registers));
     0
 }
 
@@ -118,7 +94,7 @@ fn setns_fexit_again(ctx: FExitContext) -> i32 {
 // match-proto: int ksys_unshare(unsigned long unshare_flags), since 4.17
 #[fentry]
 fn unshare_fentry(ctx: FEntryContext) -> i32 {
-    enter(unshare(ctx.arg(0)));
+    enter(ctx.arg(0));
     0
 }
 
@@ -139,10 +115,7 @@ fn unshare_fexit_again(ctx: FExitContext) -> i32 {
 #[kprobe]
 fn setns_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(registers) = ctx.arg::<*const u8>(0) {
-        enter(setns(
-            task::argument(registers, 0),
-            task::argument(registers, 1),
-        ));
+        enter_setns(task::second_argument(registers));
     }
     0
 }
@@ -157,7 +130,7 @@ fn setns_kretprobe(ctx: RetProbeContext) -> u32 {
 #[kprobe]
 fn unshare_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(flags) = ctx.arg::<u64>(0) {
-        enter(unshare(flags));
+        enter(flags);
     }
     0
 }
@@ -179,7 +152,7 @@ fn field(ctx: &TracePointContext, index: usize) -> u64 {
 // match-proto: sys_enter_setns(int fd, int nstype)
 #[tracepoint]
 fn setns_enter(ctx: TracePointContext) -> u32 {
-    enter(setns(field(&ctx, 0), field(&ctx, 1)));
+    enter_setns(field(&ctx, 1));
     0
 }
 
@@ -192,7 +165,7 @@ fn setns_exit(ctx: TracePointContext) -> u32 {
 // match-proto: sys_enter_unshare(unsigned long unshare_flags)
 #[tracepoint]
 fn unshare_enter(ctx: TracePointContext) -> u32 {
-    enter(unshare(field(&ctx, 0)));
+    enter(field(&ctx, 0));
     0
 }
 

@@ -1,7 +1,7 @@
 //! `oom:mark_victim`: the one SIGKILL nobody sent.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pause_trace_common::{Kind, OomVictim};
+use pause_trace_common::OomVictim;
 
 use crate::{
     emit, filter,
@@ -19,15 +19,6 @@ fn oom(ctx: BtfTracePointContext) -> i32 {
     if !filter::is_watched(tgid) {
         return 0;
     }
-    emit::lifecycle::<OomVictim>(Kind::OomVictim, |record, header| {
-        // SAFETY: the reservation is as large as the record.
-        unsafe {
-            record.write(OomVictim {
-                header,
-                tgid,
-                padding: 0,
-            })
-        };
-    });
+    emit::emit(|| OomVictim { tgid, padding: 0 });
     0
 }

@@ -1,7 +1,7 @@
 //! `sched_process_free`: the process was reaped.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pause_trace_common::{Free, Kind};
+use pause_trace_common::Free;
 
 use crate::{emit, filter, task::TaskRef};
 
@@ -17,9 +17,6 @@ fn reap(ctx: BtfTracePointContext) -> i32 {
     }
     let task = process.identity();
     filter::forget(&task);
-    emit::lifecycle::<Free>(Kind::Free, |record, header| {
-        // SAFETY: the reservation is as large as the record.
-        unsafe { record.write(Free { header, task }) };
-    });
+    emit::emit(|| Free { task });
     0
 }

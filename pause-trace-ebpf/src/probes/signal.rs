@@ -1,7 +1,7 @@
 //! Signals: who sent what to whom, what became of it, and who took it.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pause_trace_common::{Disposition, Kind, SignalDeliver, SignalGenerate};
+use pause_trace_common::{Disposition, SignalDeliver, SignalGenerate};
 
 use crate::{
     emit::{self, Admission},
@@ -24,23 +24,16 @@ fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     if admission == Admission::Counted {
         return 0;
     }
-    emit::signal::<SignalGenerate>(Kind::SignalGenerate, |record, header| {
-        let generate = SignalGenerate {
-            header,
-            sender: sender.identity(),
-            target: target.identity(),
-            cgroup,
-            signal,
-            code: task::signal_code(ctx.arg::<*const u8>(1)),
-            result: ctx.arg(4),
-            group: u32::from(ctx.arg::<i32>(3) != 0),
-            sender_pid_ns: sender.pid_namespace(),
-            flooding: u32::from(admission == Admission::Last),
-            sender_comm: sender.comm(),
-            target_comm: target.comm(),
-        };
-        // SAFETY: the reservation is as large as the record.
-        unsafe { record.write(generate) };
+    emit::emit(|| SignalGenerate {
+        sender: sender.identity(),
+        target: target.identity(),
+        cgroup,
+        signal,
+        code: task::signal_code(ctx.arg::<*const u8>(1)),
+        result: ctx.arg(4),
+        flooding: u32::from(admission == Admission::Last),
+        sender_comm: sender.comm(),
+        target_comm: target.comm(),
     });
     0
 }
@@ -53,29 +46,22 @@ fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
     }
     let thread = TaskRef::current();
     let signal = ctx.arg::<i32>(0);
-    let cgroup = thread.cgroup();
     // Deliveries have a rate of their own: real signal numbers end at 64.
     const DELIVER: i32 = 0x100;
-    if emit::admit(cgroup, signal | DELIVER) == Admission::Counted {
+    if emit::admit(thread.cgroup(), signal | DELIVER) == Admission::Counted {
         return 0;
     }
-    emit::signal::<SignalDeliver>(Kind::SignalDeliver, |record, header| {
+    emit::emit(|| {
         let disposition = match task::signal_handler(ctx.arg::<*const u8>(2)) {
             0 => Disposition::Default,
             1 => Disposition::Ignore,
             _ => Disposition::Handler,
         };
-        let deliver = SignalDeliver {
-            header,
+        SignalDeliver {
             task: thread.identity(),
-            cgroup,
             signal,
-            code: task::signal_code(ctx.arg::<*const u8>(1)),
             disposition: disposition as u32,
-            padding: 0,
-        };
-        // SAFETY: the reservation is as large as the record.
-        unsafe { record.write(deliver) };
+        }
     });
     0
 }

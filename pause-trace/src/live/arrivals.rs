@@ -62,34 +62,22 @@ impl Arrivals {
                 self.empty.remove(cgroup);
                 self.fresh.push(Arrival::Removed { cgroup: *cgroup });
             }
-            Fact::CgroupAttached {
-                cgroup, process, ..
-            } => {
-                let path = self.empty.remove(cgroup);
-                if path.is_some() || state.cgroup_path(*cgroup).is_none() {
-                    self.enter(*cgroup, path, state.processes.lineage(*process));
+            Fact::CgroupAttached { task } => {
+                let path = self.empty.remove(&task.cgroup);
+                if path.is_some() || state.cgroup_path(task.cgroup).is_none() {
+                    self.enter(task.cgroup, path, state.processes.lineage(task.process));
                 }
             }
-            Fact::Fork {
-                cgroup,
-                process,
-                parent,
-                ..
-            }
-            | Fact::Found {
-                cgroup,
-                process,
-                parent,
-                ..
-            } => {
-                if let Some(path) = self.empty.remove(cgroup) {
-                    let above = state.processes.lineage(*parent);
-                    self.enter(*cgroup, Some(path), iter::once(process.pid).chain(above));
+            Fact::Fork { task } | Fact::Found { task, .. } => {
+                if let Some(path) = self.empty.remove(&task.cgroup) {
+                    let above = state.processes.lineage(task.parent);
+                    let pids = iter::once(task.process.pid).chain(above);
+                    self.enter(task.cgroup, Some(path), pids);
                 }
             }
             // What a runtime itself executes goes by other names, or is no daemon.
-            Fact::Exec { comm, .. } if state.is_runtime_name(*comm) => {
-                self.fresh.push(Arrival::Executed { comm: *comm });
+            Fact::Exec { task, .. } if state.is_runtime_name(task.comm) => {
+                self.fresh.push(Arrival::Executed { comm: task.comm });
             }
             _ => {}
         }
@@ -147,7 +135,7 @@ impl Arrivals {
 mod tests {
     use super::*;
     use crate::{
-        event::Namespaces,
+        event::{Namespaces, TaskInfo},
         state::{Limits, State},
     };
 
@@ -187,23 +175,28 @@ mod tests {
         fn fork(&mut self, parent: ProcessId, pid: u32, cgroup: CgroupId) -> ProcessId {
             let process = ProcessId { pid, start: 1 };
             self.tell(Fact::Fork {
-                parent,
-                process,
-                cgroup,
-                namespaces: Namespaces::default(),
-                ns_pid: pid,
-                comm: Comm::new("runc"),
+                task: TaskInfo {
+                    process,
+                    parent,
+                    cgroup,
+                    namespaces: Namespaces::default(),
+                    ns_pid: pid,
+                    comm: Comm::new("runc"),
+                },
             });
             process
         }
 
         fn attach(&mut self, process: ProcessId) {
             self.tell(Fact::CgroupAttached {
-                process,
-                cgroup: CGROUP,
-                namespaces: Namespaces::default(),
-                ns_pid: process.pid,
-                comm: Comm::new("runc"),
+                task: TaskInfo {
+                    process,
+                    parent: ProcessId::default(),
+                    cgroup: CGROUP,
+                    namespaces: Namespaces::default(),
+                    ns_pid: process.pid,
+                    comm: Comm::new("runc"),
+                },
             });
         }
 

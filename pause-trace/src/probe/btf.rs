@@ -62,12 +62,11 @@ impl Types {
             .ok_or_else(|| self.missing("upid"))?
             .size() as u32;
         config.oom_passes_task = u32::from(self.passes_pointer("btf_trace_mark_victim", 1));
-        let (first, second) = match std::env::consts::ARCH {
-            "x86_64" => (self.offset("pt_regs.di")?, self.offset("pt_regs.si")?),
+        config.syscall_arg1 = match std::env::consts::ARCH {
+            "x86_64" => self.offset("pt_regs.si")?,
             // user_pt_regs is the first member of pt_regs, and starts with regs[31].
-            _ => (0, 8),
+            _ => 8,
         };
-        (config.syscall_arg0, config.syscall_arg1) = (first, second);
         if let Some(controller) = controller {
             let name = format!("{controller}_cgrp_id");
             config.subsys = self

@@ -2,18 +2,30 @@
 
 use bytes::Bytes;
 use pause_trace_common as record;
-use record::Kind;
+use record::{Framed, Kind, Record};
 
-use super::raw::{self, Record};
+use super::raw;
 use crate::event::{Comm, Event, Fact, NamespaceCall, Signal, SignalResult, Text, WaitStatus};
 
 /// Why bytes are no record.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
-    #[error("record of {0} bytes is too short")]
-    Short(usize),
+    #[error("record of {1} bytes is too short{kind}", kind = .0.map_or(String::new(), |kind| format!(" for {kind:?}")))]
+    Short(Option<Kind>, usize),
     #[error("unknown kind of record {0}")]
     Kind(u32),
+}
+
+impl DecodeError {
+    /// The kinds that the record may have been of.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = Kind> {
+        let known = match self {
+            Self::Short(kind, _) => *kind,
+            Self::Kind(_) => None,
+        };
+        let may_be = move |kind: &Kind| known.is_none_or(|known| known == *kind);
+        Kind::ALL.into_iter().filter(may_be)
+    }
 }
 
 /// What a record says.
@@ -26,96 +38,33 @@ pub(crate) struct Decoded {
 
 /// Reads a record.
 pub(crate) fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
-    let header: record::Header = take(bytes)?;
+    let header = raw::header(bytes).ok_or(DecodeError::Short(None, bytes.len()))?;
     let kind = Kind::from_u32(header.kind).ok_or(DecodeError::Kind(header.kind))?;
     let mut flooding = None;
     let fact = match kind {
-        Kind::Fork => {
-            let record::Fork {
-                parent,
-                child,
-                cgroup,
-                namespaces,
-                ns_pid,
-                comm,
-                ..
-            } = take(bytes)?;
-            Fact::Fork {
-                parent: parent.into(),
-                process: child.into(),
-                cgroup,
-                namespaces: namespaces.into(),
-                ns_pid,
-                comm: Comm(comm),
-            }
-        }
-        Kind::Exec => {
-            let record::Exec {
-                task,
-                parent,
-                cgroup,
-                namespaces,
-                ns_pid,
-                comm,
-                file_len,
-                ..
-            } = take(bytes)?;
-            Fact::Exec {
-                process: task.into(),
-                parent: parent.into(),
-                cgroup,
-                namespaces: namespaces.into(),
-                ns_pid,
-                comm: Comm(comm),
-                file: text(
-                    bytes,
-                    std::mem::offset_of!(record::Exec, file),
-                    file_len,
-                    record::FILE_LEN,
-                ),
-            }
-        }
+        Kind::Fork => Fact::Fork {
+            task: take::<record::Fork>(bytes)?.task.into(),
+        },
+        Kind::Exec => Fact::Exec {
+            task: take::<record::Exec>(bytes)?.task.into(),
+            file: text::<record::Exec>(bytes)?,
+        },
         Kind::Exit => {
-            let record::Exit {
-                task,
-                parent,
-                cgroup,
-                namespaces,
-                ns_pid,
-                status,
-                comm,
-                ..
-            } = take(bytes)?;
+            let record::Exit { task, status, .. } = take(bytes)?;
             Fact::Exit {
-                process: task.into(),
-                parent: parent.into(),
-                cgroup,
-                namespaces: namespaces.into(),
-                ns_pid,
+                task: task.into(),
                 status: WaitStatus(status),
-                comm: Comm(comm),
             }
         }
         Kind::Found => {
             let record::Found {
                 task,
-                parent,
-                cgroup,
-                namespaces,
-                ns_pid,
                 ended,
                 status,
-                comm,
-                ..
             } = take(bytes)?;
             Fact::Found {
-                process: task.into(),
-                parent: parent.into(),
-                cgroup,
-                namespaces: namespaces.into(),
-                ns_pid,
+                task: task.into(),
                 ended: (ended != 0).then_some(WaitStatus(status)),
-                comm: Comm(comm),
             }
         }
         Kind::Free => Fact::Reaped {
@@ -124,19 +73,15 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
         Kind::Namespace => {
             let record::NamespaceChange {
                 task,
-                cgroup,
                 flags,
-                namespaces,
+                tid,
                 call,
                 result,
-                ns_pid,
-                comm,
                 ..
             } = take(bytes)?;
             Fact::NamespaceChange {
-                process: task.into(),
-                tid: task.tid,
-                cgroup,
+                task: task.into(),
+                tid,
                 call: if call == NamespaceCall::Setns as u32 {
                     NamespaceCall::Setns
                 } else {
@@ -144,9 +89,6 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
                 },
                 flags,
                 errno: result.saturating_neg(),
-                namespaces: namespaces.into(),
-                ns_pid,
-                comm: Comm(comm),
             }
         }
         Kind::SignalGenerate => {
@@ -161,58 +103,31 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
                 signal: record.signal,
                 code: record.code,
                 result: result(record.result),
-                group: record.group != 0,
             })
         }
         Kind::SignalDeliver => {
             let record::SignalDeliver {
                 task,
-                cgroup,
                 signal,
-                code,
                 disposition,
-                ..
             } = take(bytes)?;
-            let handled = disposition == record::Disposition::Handler as u32;
             Fact::SignalDelivered {
                 process: task.into(),
-                cgroup,
                 signal,
-                code,
-                handled,
+                handled: disposition == record::Disposition::Handler as u32,
             }
         }
-        Kind::CgroupMkdir | Kind::CgroupRmdir => {
-            let record::Cgroup { id, path_len, .. } = take(bytes)?;
-            let path = text(
-                bytes,
-                std::mem::offset_of!(record::Cgroup, path),
-                path_len,
-                record::CGROUP_PATH_LEN,
-            );
-            if kind == Kind::CgroupMkdir {
-                Fact::CgroupMade { cgroup: id, path }
-            } else {
-                Fact::CgroupRemoved { cgroup: id, path }
-            }
-        }
-        Kind::CgroupAttach => {
-            let record::CgroupAttach {
-                task,
-                id,
-                namespaces,
-                ns_pid,
-                comm,
-                ..
-            } = take(bytes)?;
-            Fact::CgroupAttached {
-                process: task.into(),
-                cgroup: id,
-                namespaces: namespaces.into(),
-                ns_pid,
-                comm: Comm(comm),
-            }
-        }
+        Kind::CgroupMkdir => Fact::CgroupMade {
+            cgroup: take::<record::CgroupMkdir>(bytes)?.id,
+            path: text::<record::CgroupMkdir>(bytes)?,
+        },
+        Kind::CgroupRmdir => Fact::CgroupRemoved {
+            cgroup: take::<record::CgroupRmdir>(bytes)?.id,
+            path: text::<record::CgroupRmdir>(bytes)?,
+        },
+        Kind::CgroupAttach => Fact::CgroupAttached {
+            task: take::<record::CgroupAttach>(bytes)?.task.into(),
+        },
         Kind::OomVictim => Fact::OomVictim {
             pid: take::<record::OomVictim>(bytes)?.tgid,
         },
@@ -227,14 +142,24 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
     })
 }
 
-fn take<T: Record>(bytes: &Bytes) -> Result<T, DecodeError> {
-    raw::read(bytes).ok_or(DecodeError::Short(bytes.len()))
+fn take<R: Record>(bytes: &Bytes) -> Result<R, DecodeError> {
+    raw::record(bytes).ok_or(DecodeError::Short(Some(R::KIND), bytes.len()))
 }
 
-/// Text at the end of a record, without copying it.
-fn text(bytes: &Bytes, offset: usize, length: u32, most: usize) -> Text {
-    let end = (offset + (length as usize).min(most)).min(bytes.len());
-    Text(bytes.slice(offset.min(end)..end))
+/// The text behind a record, without copying it.
+fn text<R: Record>(bytes: &Bytes) -> Result<Text, DecodeError> {
+    let short = || DecodeError::Short(Some(R::KIND), bytes.len());
+    let at = size_of::<Framed<R>>();
+    let start = at + std::mem::offset_of!(record::Text<0>, bytes);
+    let length = bytes
+        .get(at..at + 4)
+        .and_then(|length| length.try_into().ok());
+    let length = u32::from_ne_bytes(length.ok_or_else(short)?) as usize;
+    let end = start + length.min(R::TEXT);
+    if bytes.len() < end {
+        return Err(short());
+    }
+    Ok(Text(bytes.slice(start..end)))
 }
 
 fn result(number: i32) -> SignalResult {
@@ -254,14 +179,14 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_record_are_an_error() {
-        assert_eq!(decode(&Bytes::new()), Err(DecodeError::Short(0)));
+        assert_eq!(decode(&Bytes::new()), Err(DecodeError::Short(None, 0)));
         for kind in Kind::ALL {
             let mut bytes = vec![0_u8; 16];
             bytes[8..12].copy_from_slice(&(kind as u32).to_ne_bytes());
             let expected = if kind == Kind::Watch {
                 DecodeError::Kind(11)
             } else {
-                DecodeError::Short(16)
+                DecodeError::Short(Some(kind), 16)
             };
             assert_eq!(decode(&bytes.into()), Err(expected), "{kind:?}");
         }
@@ -272,9 +197,10 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_record_is_cut() {
-        let mut bytes = vec![b'x'; size_of::<record::Exec>()];
+        type Exec = record::FramedText<record::Exec, { record::FILE_LEN }>;
+        let mut bytes = vec![b'x'; size_of::<Exec>()];
         bytes[8..12].copy_from_slice(&(Kind::Exec as u32).to_ne_bytes());
-        let length = std::mem::offset_of!(record::Exec, file_len);
+        let length = std::mem::offset_of!(Exec, text);
         bytes[length..length + 4].copy_from_slice(&u32::MAX.to_ne_bytes());
         let Ok(Decoded {
             event:

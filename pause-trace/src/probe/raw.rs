@@ -1,29 +1,22 @@
 //! The one file of the probe with `unsafe`: bytes of the ring become records, records become bytes for the kernel.
 
 use aya::Pod;
-use pause_trace_common as record;
+use pause_trace_common::{self as common, Framed, Header, Record};
 
-/// A record that any bytes of its length are a value of.
-pub(super) trait Record: Copy {}
-impl Record for record::Header {}
-impl Record for record::Fork {}
-impl Record for record::Exec {}
-impl Record for record::Exit {}
-impl Record for record::Found {}
-impl Record for record::Free {}
-impl Record for record::NamespaceChange {}
-impl Record for record::SignalGenerate {}
-impl Record for record::SignalDeliver {}
-impl Record for record::Cgroup {}
-impl Record for record::CgroupAttach {}
-impl Record for record::OomVictim {}
+/// The header at the start of `bytes`, if they are long enough.
+pub(super) fn header(bytes: &[u8]) -> Option<Header> {
+    let bytes = bytes.get(..size_of::<Header>())?;
+    // SAFETY: the slice has the header's length; a header is plain integers, so any bytes are valid; the read does not ask
+    // for alignment.
+    Some(unsafe { bytes.as_ptr().cast::<Header>().read_unaligned() })
+}
 
-/// The record at the start of `bytes`, if they are long enough.
-pub(super) fn read<T: Record>(bytes: &[u8]) -> Option<T> {
-    let bytes = bytes.get(..size_of::<T>())?;
-    // SAFETY: the slice has the record's length; records are plain integers and arrays of them, so any bytes are valid;
+/// The record behind the header, if `bytes` are long enough.
+pub(super) fn record<R: Record>(bytes: &[u8]) -> Option<R> {
+    let bytes = bytes.get(size_of::<Header>()..size_of::<Framed<R>>())?;
+    // SAFETY: the slice holds the record: `Framed` has no padding, as `Record` asks for. Any bytes are a value of a record;
     // the read does not ask for alignment.
-    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+    Some(unsafe { bytes.as_ptr().cast::<R>().read_unaligned() })
 }
 
 /// A value that is copied to or from the kernel as it lies in memory.
@@ -32,12 +25,12 @@ pub(super) fn read<T: Record>(bytes: &[u8]) -> Option<T> {
 pub(super) struct Plain<T: Copy + 'static>(pub(super) T);
 
 // SAFETY: these are `repr(C)`, hold integers only, and have explicit padding.
-unsafe impl Pod for Plain<record::Offsets> {}
+unsafe impl Pod for Plain<common::Offsets> {}
 // SAFETY: as above.
-unsafe impl Pod for Plain<record::Config> {}
+unsafe impl Pod for Plain<common::Config> {}
 // SAFETY: as above.
-unsafe impl Pod for Plain<record::Watched> {}
+unsafe impl Pod for Plain<common::Watched> {}
 // SAFETY: as above.
-unsafe impl Pod for Plain<record::FloodKey> {}
+unsafe impl Pod for Plain<common::FloodKey> {}
 // SAFETY: as above.
-unsafe impl Pod for Plain<record::Flood> {}
+unsafe impl Pod for Plain<common::Flood> {}

@@ -18,7 +18,7 @@ use pause_trace_common::{Config, Flood, FloodKey, Kind};
 use tokio::io::unix::AsyncFd;
 
 use super::{
-    decode::{Decoded, decode},
+    decode::{DecodeError, Decoded, decode},
     load::Loaded,
     missed::Missed,
     raw::Plain,
@@ -72,8 +72,32 @@ pub(crate) struct Rings {
     batch: BytesMut,
     /// Seen too early: for the next round.
     held: Vec<Event>,
-    /// Records that could not be read.
-    pub(crate) malformed: u64,
+    /// Records that could not be decoded in this round, by kind.
+    malformed: Malformed,
+}
+
+/// Records that could not be decoded, by kind. What they said is as lost as what found no room.
+#[derive(Default)]
+struct Malformed([u64; Kind::ALL.len()]);
+
+impl Malformed {
+    /// Counts a record for its kind, or for all where its kind can't be read.
+    fn count(&mut self, error: &DecodeError) {
+        for kind in error.kinds() {
+            self.0[kind as usize] += 1;
+        }
+    }
+
+    /// Adds what has been counted since the last time.
+    fn drain(&mut self, time: Ktime, events: &mut Vec<Event>) {
+        for kind in Kind::ALL {
+            let count = std::mem::take(&mut self.0[kind as usize]);
+            if count > 0 {
+                let fact = Fact::Lost { kind, count };
+                events.push(Event { time, fact });
+            }
+        }
+    }
 }
 
 fn take(loaded: &mut Loaded, name: &str) -> anyhow::Result<Map> {
@@ -100,7 +124,7 @@ impl Rings {
             counted: HashMap::new(),
             batch: BytesMut::with_capacity(BATCH),
             held: Vec::new(),
-            malformed: 0,
+            malformed: Malformed::default(),
         })
     }
 
@@ -157,7 +181,7 @@ impl Rings {
                         }
                         events.push(event);
                     }
-                    Err(_) => *malformed += 1,
+                    Err(error) => malformed.count(&error),
                 }
                 if batch.capacity() < 4_096 {
                     batch.reserve(BATCH);
@@ -167,6 +191,7 @@ impl Rings {
         events[first..].sort_by_key(|event| event.time);
         let keep = first + events[first..].partition_point(|event| event.time <= watermark);
         self.held.extend(events.drain(keep..));
+        self.malformed.drain(watermark, events);
         self.count_lost(watermark, events)?;
         self.missed.drain(watermark, events);
         Ok(watermark)
@@ -235,5 +260,46 @@ impl Rings {
             time.saturating_sub(last.max(*since)) < 2 * window
         });
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// The losses that records come to, by kind.
+    fn losses(records: &[&[u8]]) -> Vec<(Kind, u64)> {
+        let mut malformed = Malformed::default();
+        for record in records {
+            let error = decode(&Bytes::copy_from_slice(record)).expect_err("it is no record");
+            malformed.count(&error);
+        }
+        let mut events = Vec::new();
+        malformed.drain(7, &mut events);
+        malformed.drain(8, &mut events);
+        let loss = |event: &Event| match event.fact {
+            Fact::Lost { kind, count } if event.time == 7 => (kind, count),
+            _ => panic!("{event:?} is no loss of the first round"),
+        };
+        events.iter().map(loss).collect()
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_decoded_is_a_loss_of_its_kind() {
+        let mut short = [0_u8; 16];
+        short[8..12].copy_from_slice(&(Kind::Exit as u32).to_ne_bytes());
+        assert_eq!(losses(&[&short, &short]), [(Kind::Exit, 2)]);
+        assert!(losses(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_record_of_no_known_kind_may_have_been_of_any() {
+        let mut unknown = [0_u8; 64];
+        unknown[8..12].copy_from_slice(&99_u32.to_ne_bytes());
+        let any = Kind::ALL.map(|kind| (kind, 1));
+        assert_eq!(losses(&[&unknown]), any);
+        assert_eq!(losses(&[b"short"]), any);
     }
 }

@@ -139,26 +139,19 @@ async fn attempt(rings: &mut Rings, has_namespace_hook: bool) -> Result<Namespac
 impl Seen {
     fn take(&mut self, helper: u32, event: &Event) {
         match &event.fact {
-            Fact::Fork {
-                parent,
-                process,
-                namespaces,
-                ..
-            } if process.pid == helper => {
-                self.forked = Some((*parent, *namespaces));
+            Fact::Fork { task } if task.process.pid == helper => {
+                self.forked = Some((task.parent, task.namespaces));
             }
-            Fact::Exec {
-                process,
-                namespaces,
-                ..
-            } if process.pid == helper => self.executed = Some(*namespaces),
-            Fact::NamespaceChange { process, errno, .. } if process.pid == helper => {
+            Fact::Exec { task, .. } if task.process.pid == helper => {
+                self.executed = Some(task.namespaces);
+            }
+            Fact::NamespaceChange { task, errno, .. } if task.process.pid == helper => {
                 self.changed = Some(*errno)
             }
             Fact::Signal(signal) if signal.sender.pid == helper => self.signalled = true,
-            Fact::Exit {
-                process, status, ..
-            } if process.pid == helper => self.ended = status.code(),
+            Fact::Exit { task, status } if task.process.pid == helper => {
+                self.ended = status.code();
+            }
             Fact::Reaped { process } if process.pid == helper => self.reaped = true,
             _ => {}
         }

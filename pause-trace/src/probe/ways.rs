@@ -144,7 +144,7 @@ async fn calls(rings: &mut Rings) -> Result<Vec<Call>, String> {
 }
 
 fn is_end(event: &Event, pid: u32) -> bool {
-    matches!(&event.fact, Fact::Exit { process, .. } if process.pid == pid)
+    matches!(&event.fact, Fact::Exit { task, .. } if task.process.pid == pid)
 }
 
 /// What a process' calls come to apart from times, pids and inode numbers.
@@ -166,17 +166,16 @@ fn normalised(events: &[Event], pid: u32) -> Vec<Call> {
         .iter()
         .filter_map(|event| match &event.fact {
             Fact::NamespaceChange {
-                process,
+                task,
                 call,
                 flags,
                 errno,
-                namespaces,
                 ..
-            } if process.pid == pid => Some(Call {
+            } if task.process.pid == pid => Some(Call {
                 call: *call,
                 flags: *flags,
                 errno: *errno,
-                namespaces: number(namespaces),
+                namespaces: number(&task.namespaces),
             }),
             _ => None,
         })
@@ -215,7 +214,7 @@ impl fmt::Display for Call {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{CgroupId, Comm, ProcessId};
+    use crate::event::{CgroupId, Comm, ProcessId, TaskInfo};
 
     fn change(pid: u32, flags: u64, errno: i32, uts: u32) -> Event {
         let namespaces = Namespaces {
@@ -224,15 +223,18 @@ mod tests {
             ..Namespaces::default()
         };
         let fact = Fact::NamespaceChange {
-            process: ProcessId { pid, start: 1 },
+            task: TaskInfo {
+                process: ProcessId { pid, start: 1 },
+                parent: ProcessId::default(),
+                cgroup: CgroupId::default(),
+                namespaces,
+                ns_pid: pid,
+                comm: Comm::default(),
+            },
             tid: pid,
-            cgroup: CgroupId::default(),
             call: NamespaceCall::Setns,
             flags,
             errno,
-            namespaces,
-            ns_pid: pid,
-            comm: Comm::default(),
         };
         Event { time: 1, fact }
     }

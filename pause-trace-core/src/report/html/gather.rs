@@ -77,21 +77,22 @@ impl Gathered {
                     self.process(process.id, state);
                 }
             }
-            Fact::Fork { process, .. } | Fact::Found { process, .. } => {
-                self.process(*process, state);
-                let pod = state.processes.get(*process).and_then(|it| it.pod.as_ref());
+            Fact::Fork { task } | Fact::Found { task, .. } => {
+                let process = task.process;
+                self.process(process, state);
+                let pod = state.processes.get(process).and_then(|it| it.pod.as_ref());
                 if let Some(pod) = pod.and_then(|pod| self.by_id.get(pod))
-                    && !self.processes.contains_key(process)
+                    && !self.processes.contains_key(&process)
                 {
                     self.pods[*pod].omitted += 1;
                 }
             }
-            Fact::Exec { process, .. } | Fact::CgroupAttached { process, .. } => {
-                self.process(*process, state);
+            Fact::Exec { task, .. } | Fact::CgroupAttached { task } => {
+                self.process(task.process, state);
             }
-            Fact::Exit {
-                process, status, ..
-            } => self.ended(*process, at, status.to_string(), state),
+            Fact::Exit { task, status } => {
+                self.ended(task.process, at, status.to_string(), state);
+            }
             Fact::Reaped { process } => self.reaped(*process, at, state),
             Fact::Signal(signal) => {
                 if let Some((pod, target)) = self.processes.get(&signal.target).copied() {

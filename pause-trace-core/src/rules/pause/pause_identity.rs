@@ -128,13 +128,15 @@ mod tests {
         scene.declare_pod("p", &Modes::plain());
         let cgroup = scene.declare_container("p", "pause", ContainerKind::Sandbox, &Modes::plain());
         scene.push(Fact::Found {
-            process: ProcessId { pid: 77, start: 5 },
-            parent: scene.runtime,
-            cgroup,
-            namespaces: Namespaces { net: 70, ..HOST },
-            ns_pid: 1,
+            task: TaskInfo {
+                process: ProcessId { pid: 77, start: 5 },
+                parent: scene.runtime,
+                cgroup,
+                namespaces: Namespaces { net: 70, ..HOST },
+                ns_pid: 1,
+                comm: Comm::new("pause"),
+            },
             ended: None,
-            comm: Comm::new("pause"),
         });
         scene.expect("PT101", &[]);
         scene.expect("PT502", &[]);

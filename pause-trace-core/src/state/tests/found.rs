@@ -37,13 +37,15 @@ impl World {
     ) -> Vec<Change> {
         self.told.insert(process, (cgroup, namespaces, 1));
         self.tell(Fact::Found {
-            process,
-            parent,
-            cgroup,
-            namespaces,
-            ns_pid: 1,
+            task: TaskInfo {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid: 1,
+                comm: Comm::new(comm),
+            },
             ended,
-            comm: Comm::new(comm),
         })
     }
 
@@ -133,12 +135,14 @@ fn a_runtime_that_starts_later_is_known_by_its_name_but_not_inside_a_container()
     for process in [outside, inner] {
         let (cgroup, namespaces, ns_pid) = world.told[&process];
         world.tell(Fact::Exec {
-            process,
-            parent: id(1),
-            cgroup,
-            namespaces,
-            ns_pid,
-            comm: Comm::new("containerd-shim"),
+            task: TaskInfo {
+                process,
+                parent: id(1),
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm: Comm::new("containerd-shim"),
+            },
             file: Text::new("/usr/bin/containerd-shim"),
         });
     }
