@@ -15,6 +15,7 @@
 //! - [`timeline`]: how a pod came up, in time
 //! - [`scenario`]: scenarios, and how the verdicts on their pods decide them
 //! - [`text`]: lines for people
+//! - [`runtimes`]: the table of container runtimes that are known
 //! - [`signal`], [`errno`]: numbers of the kernel and their names
 
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ pub mod pipeline;
 pub mod record;
 pub mod report;
 pub mod rules;
+pub mod runtimes;
 pub mod scenario;
 pub mod signal;
 pub mod state;

@@ -21,7 +21,7 @@ const CORE: [&[&str]; 9] = [
     &["text"],
     &["state"],
     &["event"],
-    &["signal", "errno"],
+    &["signal", "errno", "runtimes"],
 ];
 
 /// Modules of the program, the same way.

@@ -7,15 +7,8 @@ use std::{
     str::FromStr,
 };
 
-/// Where runtimes listen unless they were told otherwise, the most usual first.
-const USUAL: [&str; 6] = [
-    "/run/containerd/containerd.sock",
-    "/run/crio/crio.sock",
-    "/run/cri-dockerd.sock",
-    "/var/run/cri-dockerd.sock",
-    "/run/k3s/containerd/containerd.sock",
-    "/var/snap/microk8s/common/run/containerd.sock",
-];
+/// What a socket is called, for one who gave something else.
+const EXAMPLE: &str = "/run/containerd/containerd.sock";
 
 /// What crictl calls the socket to use.
 const VARIABLE: &str = "CONTAINER_RUNTIME_ENDPOINT";
@@ -29,7 +22,10 @@ pub struct Socket(PathBuf);
 
 /// What cannot be a socket. Fits "failed to …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("take {given:?} for a CRI socket: {reason}; give an absolute path or unix:///path, such as {}", USUAL[0])]
+#[error(
+    "take {given:?} for a CRI socket: {reason}; give an absolute path or unix:///path, such as {}",
+    EXAMPLE
+)]
 pub struct BadSocket {
     given: String,
     reason: &'static str,
@@ -42,14 +38,14 @@ impl Socket {
     }
 
     /// The sockets on this node that may be a runtime's, the most usual first: what `CONTAINER_RUNTIME_ENDPOINT` names,
-    /// and nothing else, where it is set; else those of the usual places where there is a socket.
+    /// and nothing else, where it is set; else those of the `usual` paths where there is a socket.
     ///
     /// # Errors
     /// When `CONTAINER_RUNTIME_ENDPOINT` names no unix socket.
-    pub fn discover() -> Result<Vec<Self>, BadSocket> {
+    pub fn discover<'a>(usual: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, BadSocket> {
         match env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
             Some(named) => Ok(vec![named.to_string_lossy().parse()?]),
-            None => Ok(existing(USUAL.iter().map(Path::new))),
+            None => Ok(existing(usual.into_iter().map(Path::new))),
         }
     }
 }

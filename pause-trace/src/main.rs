@@ -16,7 +16,7 @@ mod terminal;
 use std::{env, process::ExitCode};
 
 use pause_trace_core::{
-    event, news, pipeline, report, rules, scenario, state, text, timeline, verdict,
+    event, news, pipeline, report, rules, runtimes, scenario, state, text, timeline, verdict,
 };
 
 fn main() -> ExitCode {

@@ -14,11 +14,10 @@ use crate::{
         CgroupId, Comm, ContainerFact, ContainerId, ContainerKind, Ktime, NamespaceCall,
         NamespaceKind, Namespaces, PodId, ProcessId, Signal,
     },
+    runtimes,
     verdict::ProcessRef,
 };
 
-/// Runtimes' processes that serve all pods: what descends from one of them is nobody's by that alone.
-const DAEMONS: [&str; 5] = ["kubelet", "containerd", "dockerd", "cri-dockerd", "crio"];
 /// Most generations between a daemon and an entrypoint.
 const MOST_ANCESTORS: usize = 32;
 /// Most signals that are told of a pod, the latest.
@@ -381,9 +380,9 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn is_daemon(&self, past: &Past) -> bool {
-        // What a daemon has forked goes by its name until it executes.
+        // A daemon serves all pods: what descends from it is no pod's by that alone. What a daemon has forked goes by its name until it executes.
         let is_itself = past.forked.is_none() || !past.execs.is_empty();
-        let is_named = || DAEMONS.iter().any(|name| Comm::new(name) == past.comm);
+        let is_named = || runtimes::daemons().any(|name| Comm::new(name) == past.comm);
         self.journal.declared_runtimes.contains(&past.id) || is_itself && is_named()
     }
 

@@ -15,7 +15,7 @@ use pause_trace_cri::{
 use tokio::{net::UnixStream, sync::oneshot, task::JoinHandle};
 
 use super::{failure::failed, leftovers, mark::Mark};
-use crate::{event::escape, reference::patience::Patience};
+use crate::{event::escape, reference::patience::Patience, runtimes::KUBELET};
 
 /// How long is waited for an answer. A runtime that takes longer is taken for one that hangs, and not asked again.
 const TIMEOUTS: Timeouts = Timeouts {
@@ -267,7 +267,7 @@ async fn kubelet_of(socket: &Socket) -> Option<u32> {
         let pid = entry.file_name().into_string().ok()?;
         let number = pid.parse().ok()?;
         let comm = fs::read_to_string(entry.path().join("comm")).ok()?;
-        (comm.trim_end() == "kubelet" && mounts(&pid)? == of_runtime).then_some(number)
+        (comm.trim_end() == KUBELET && mounts(&pid)? == of_runtime).then_some(number)
     })
 }
 

@@ -16,6 +16,8 @@ use std::{
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use thiserror::Error;
 
+pub(crate) use crate::runtimes::Manager;
+
 use crate::event::{ContainerId, NamespaceKind, PodId, Text};
 
 /// The longest `config.json` that is read. Kubernetes lets a pod have 256 KiB of annotations, and etcd 1.5 MiB of pod.
@@ -40,22 +42,6 @@ pub(crate) struct Location {
     pub(crate) pid_file: Option<PathBuf>,
     /// The socket of the daemon that the shim belongs to: its CRI, if it has one.
     pub(crate) socket: Option<PathBuf>,
-}
-
-/// Who made a bundle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Manager {
-    /// containerd, for CRI. Annotations: `io.kubernetes.cri.*` ([pkg/cri/annotations]).
-    ///
-    /// [pkg/cri/annotations]: https://github.com/containerd/containerd/blob/v1.7.0/pkg/cri/annotations/annotations.go
-    Containerd,
-    /// Docker. It keeps labels, Kubernetes' among them, to itself: its bundles have no names.
-    Docker,
-    /// CRI-O or Podman, which share conmon. Annotations: `io.kubernetes.cri-o.*` ([pkg/annotations]); Podman's infra
-    /// containers and those in no pod have none.
-    ///
-    /// [pkg/annotations]: https://github.com/cri-o/cri-o/blob/v1.30.0/pkg/annotations/internal.go
-    Conmon,
 }
 
 /// What a bundle says.

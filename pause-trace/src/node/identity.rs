@@ -6,18 +6,10 @@
 //! Kubelet and the runtime chose these names, except where a container makes cgroups inside its own: what is below a
 //! pod's container is that container's, whatever it is called.
 
-use crate::event::{ContainerId, PodId};
-
-/// What runs a container, as far as its cgroup's name tells. Under kubelet's `cgroupfs` driver it does not: containerd's
-/// and Docker's look the same there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Runtime {
-    Containerd,
-    Crio,
-    Docker,
-    Podman,
-    Unknown,
-}
+use crate::{
+    event::{ContainerId, PodId},
+    runtimes::{Engine, engine_of_parent, engine_of_prefix},
+};
 
 /// A pod's quality-of-service class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,7 +22,7 @@ pub(crate) enum Qos {
 /// Whose a cgroup is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
-    pub(crate) runtime: Runtime,
+    pub(crate) engine: Engine,
     pub(crate) container: ContainerId,
     /// The pod's uid and class; none for a container that kubelet did not ask for.
     pub(crate) pod: Option<(PodId, Qos)>,
@@ -68,7 +60,7 @@ pub(crate) fn identify(path: &[u8]) -> Option<(Identity, &[u8])> {
         place = match step(name, &place) {
             Step::Into(place) => place,
             Step::Container {
-                runtime,
+                engine,
                 id,
                 pod,
                 podman_pod,
@@ -76,7 +68,7 @@ pub(crate) fn identify(path: &[u8]) -> Option<(Identity, &[u8])> {
                 // Below a parent of the user's choice, Podman's pod is a bare id and was taken for a container.
                 let outer = found.map(|(outer, _)| outer.container);
                 let identity = Identity {
-                    runtime,
+                    engine,
                     container: id.into(),
                     pod,
                     node: outer.filter(|outer| podman_pod != Some(&**outer)),
@@ -112,7 +104,7 @@ enum Place<'a> {
 enum Step<'a> {
     Into(Place<'a>),
     Container {
-        runtime: Runtime,
+        engine: Engine,
         id: &'a str,
         pod: Option<(PodId, Qos)>,
         podman_pod: Option<&'a str>,
@@ -120,20 +112,18 @@ enum Step<'a> {
 }
 
 fn step<'a>(name: &'a str, place: &Place<'a>) -> Step<'a> {
-    if let Some((runtime, id)) = container(name, place) {
+    if let Some((engine, id)) = container(name, place) {
         let pod = match place {
             Place::Pod(uid, qos) => Some((uid.clone(), *qos)),
             _ => None,
         };
         let podman_pod = match place {
             Place::PodmanPod(pod) => Some(*pod),
-            Place::Elsewhere(parent) if runtime == Runtime::Podman && is_id(parent) => {
-                Some(*parent)
-            }
+            Place::Elsewhere(parent) if engine == Engine::Podman && is_id(parent) => Some(*parent),
             _ => None,
         };
         return Step::Container {
-            runtime,
+            engine,
             id,
             pod,
             podman_pod,
@@ -142,12 +132,12 @@ fn step<'a>(name: &'a str, place: &Place<'a>) -> Step<'a> {
     // `SLICE:RUNTIME:ID` is what a runtime passes to runc for systemd; with runc's own driver it is taken literally.
     if let Some((slice, rest)) = name.split_once(':')
         && let Some((prefix, id)) = rest.split_once(':')
-        && let Some(runtime) = runtime(prefix)
+        && let Some(engine) = engine_of_prefix(prefix)
         && is_id(id)
     {
         let pod = slice.strip_suffix(".slice").and_then(pod_of_slice);
         return Step::Container {
-            runtime,
+            engine,
             id,
             pod,
             podman_pod: None,
@@ -198,15 +188,15 @@ fn pod_of_slice(stem: &str) -> Option<(PodId, Qos)> {
 }
 
 /// A container's cgroup: `cri-containerd-ID.scope`, `crio-ID`, `ID` …
-fn container<'a>(name: &'a str, place: &Place<'a>) -> Option<(Runtime, &'a str)> {
+fn container<'a>(name: &'a str, place: &Place<'a>) -> Option<(Engine, &'a str)> {
     if is_id(name) {
         return match place {
             // Podman's own: a pod here, and never a bare container below one.
             Place::Elsewhere("libpod_parent") | Place::PodmanPod(_) | Place::Pods(_) => None,
-            Place::Elsewhere("docker") => Some((Runtime::Docker, name)),
-            // The containerd namespace that CRI uses is the parent where CRI's caller names none.
-            Place::Elsewhere("k8s.io") => Some((Runtime::Containerd, name)),
-            Place::Elsewhere(_) | Place::Pod(..) => Some((Runtime::Unknown, name)),
+            Place::Elsewhere(parent) => {
+                Some((engine_of_parent(parent).unwrap_or(Engine::Unknown), name))
+            }
+            Place::Pod(..) => Some((Engine::Unknown, name)),
         };
     }
     // The id has no dash, and the prefixes of conmon's cgroups (`crio-conmon`) are none of a runtime.
@@ -214,19 +204,7 @@ fn container<'a>(name: &'a str, place: &Place<'a>) -> Option<(Runtime, &'a str)>
         .strip_suffix(".scope")
         .unwrap_or(name)
         .rsplit_once('-')?;
-    is_id(id).then_some((runtime(prefix)?, id))
-}
-
-fn runtime(prefix: &str) -> Option<Runtime> {
-    Some(match prefix {
-        "cri-containerd" => Runtime::Containerd,
-        "nerdctl" => Runtime::Containerd,
-        "crio" => Runtime::Crio,
-        "docker" => Runtime::Docker,
-        // `libpod-payload` under a systemd unit of the user's (`--cgroups=split`, Quadlet).
-        "libpod" | "libpod-payload" => Runtime::Podman,
-        _ => return None,
-    })
+    is_id(id).then_some((engine_of_prefix(prefix)?, id))
 }
 
 fn is_id(name: &str) -> bool {
@@ -257,7 +235,7 @@ mod tests {
     /// `Containerd 8852eac251d8 pod 6a1c2f0e-… Burstable node … podman-pod … below /…`
     fn describe(identity: &Identity, below: &[u8]) -> String {
         let short = |id: &str| id[..12].to_owned();
-        let mut text = format!("{:?} {}", identity.runtime, short(&identity.container));
+        let mut text = format!("{:?} {}", identity.engine, short(&identity.container));
         if let Some((uid, qos)) = &identity.pod {
             let _ = write!(text, " pod {uid} {qos:?}");
         }

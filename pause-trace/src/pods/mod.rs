@@ -46,31 +46,9 @@ use crate::{
         cri::Answer,
         identity::{self, Identity},
     },
+    runtimes::{daemons, programs},
     state::Role,
 };
-
-/// The names of processes that make containers: daemons, what stays with a container, and what builds it. The kubelet is one
-/// of them, for it kills what it finds in the cgroup of a pod that is to go (`tryKillingCgroupProcesses`,
-/// pkg/kubelet/cm/pod_container_manager_linux.go). The kernel keeps 15 bytes of a name.
-const NAMES: [&str; 14] = [
-    "kubelet",
-    "containerd",
-    "containerd-shim",
-    "dockerd",
-    "cri-dockerd",
-    "crio",
-    "conmon",
-    "conmonrs",
-    "podman",
-    "runc",
-    "crun",
-    "youki",
-    "kata-runtime",
-    "runsc",
-];
-
-/// Which of these know what they made.
-const DAEMONS: [&str; 4] = ["containerd", "dockerd", "cri-dockerd", "crio"];
 
 /// How long a daemon that was started may take to answer before it is asked.
 const RESTART: Duration = Duration::from_secs(1);
@@ -118,7 +96,7 @@ impl<'a> Follower<'a> {
         socket: Option<Socket>,
     ) -> Result<Self> {
         let hierarchy = layout.watched();
-        let names: Vec<_> = NAMES.iter().map(|name| Comm::new(name)).collect();
+        let names: Vec<_> = programs().map(Comm::new).collect();
         live.follow(&names, || {
             let mut cgroups = tree::walk(hierarchy)?;
             cgroups.retain(|(_, path)| tree::is_of_pods(&path.0));
@@ -224,7 +202,7 @@ impl<'a> Follower<'a> {
                 is_pause,
             } => self.started(&pod, &container, process, is_pause),
             Arrival::Executed { comm } => {
-                if DAEMONS.iter().any(|name| Comm::new(name) == comm) {
+                if daemons().any(|name| Comm::new(name) == comm) {
                     self.ask_all();
                 }
             }

@@ -13,6 +13,7 @@ use pause_trace_cri::{Client, Socket};
 use crate::{
     event::{CgroupId, ContainerId},
     node::cri::{Answer, CriNames},
+    runtimes::sockets,
 };
 
 /// How often a runtime is asked for a container that it does not know: its cgroup is there before the runtime admits to it,
@@ -95,7 +96,7 @@ impl Runtimes {
             };
         }
         let mut answer = Answer::Unknown;
-        for socket in Socket::discover().unwrap_or_default() {
+        for socket in Socket::discover(sockets()).unwrap_or_default() {
             if let Some(runtime) = self.runtime(socket.path()) {
                 answer = runtime.ask(id).await;
             }

@@ -13,13 +13,14 @@ use crate::{
     },
     node::{
         cri::{Known, intent::Sandbox},
-        identity::{Identity, Qos, Runtime},
+        identity::{Identity, Qos},
         network::{Interface, Listening, Network, Protocol},
         survey::{
             Container, Survey,
             process::{Link, Process},
         },
     },
+    runtimes::Engine,
 };
 
 /// A container's id that begins so.
@@ -41,7 +42,7 @@ pub(crate) fn host() -> Process {
 pub(crate) fn surveyed(pod: &str, container: &str, processes: Vec<Process>) -> Container {
     Container {
         identity: Identity {
-            runtime: Runtime::Containerd,
+            engine: Engine::Containerd,
             container: id(container).into(),
             pod: Some((pod.into(), Qos::Burstable)),
             podman_pod: None,

@@ -14,6 +14,7 @@ use crate::{
         file,
         identity::{Identity, identify},
     },
+    runtimes::{self, DOCKER_NAMESPACE, Leads},
 };
 
 /// How far above a container's process its shim is looked for.
@@ -21,38 +22,6 @@ const MOST_ANCESTORS: usize = 64;
 
 /// How much of a file in `/proc` is read.
 const LONGEST_FILE: u64 = 64 << 10;
-
-/// containerd's tasks below its state directory, for CRI and for Docker.
-const CRI_TASKS: &str = "io.containerd.runtime.v2.task/k8s.io";
-const MOBY_TASKS: &str = "io.containerd.runtime.v2.task/moby";
-
-/// Where bundles are when nobody says otherwise: a state directory, what is in it, and what follows the id.
-const USUAL: [(Manager, [&str; 3]); 8] = [
-    (Manager::Containerd, ["run/containerd", CRI_TASKS, ""]),
-    (Manager::Containerd, ["run/k3s/containerd", CRI_TASKS, ""]),
-    (Manager::Containerd, ["run/k0s/containerd", CRI_TASKS, ""]),
-    (
-        Manager::Containerd,
-        ["var/snap/microk8s/common/run/containerd", CRI_TASKS, ""],
-    ),
-    (Manager::Docker, ["run/containerd", MOBY_TASKS, ""]),
-    (
-        Manager::Docker,
-        ["run/docker/containerd/daemon", MOBY_TASKS, ""],
-    ),
-    (
-        Manager::Conmon,
-        ["run/containers/storage", "overlay-containers", "userdata"],
-    ),
-    (
-        Manager::Conmon,
-        [
-            "var/lib/containers/storage",
-            "overlay-containers",
-            "userdata",
-        ],
-    ),
-];
 
 /// Finds the bundle of a container, of which the first of `pids` is a process, and the others were above it. `proc` and
 /// `root` are `/proc` and `/`.
@@ -140,12 +109,10 @@ fn of_ancestor(process: &Path, id: &str) -> Option<Location> {
         .map(OsStr::from_bytes)
         .collect();
     let program = Path::new(args.first()?).file_name()?;
-    let location = if program == "conmon" {
-        of_conmon(process, &args, id)?
-    } else if program.as_bytes().starts_with(b"containerd-shim") {
-        of_shim(process, &args, id)?
-    } else {
-        return None;
+    let location = match runtimes::monitor(program.as_bytes())?.leads {
+        Leads::WorkingDirectory => of_shim(process, &args, id)?,
+        Leads::Arguments => of_conmon(process, &args, id)?,
+        Leads::Nowhere => return None,
     };
     holds_bundle(&location.reach).then_some(location)
 }
@@ -154,9 +121,10 @@ fn of_ancestor(process: &Path, id: &str) -> Option<Location> {
 fn of_shim(process: &Path, args: &[&OsStr], id: &str) -> Option<Location> {
     let cwd = process.join("cwd");
     let directory = fs::read_link(&cwd).ok()?.parent()?.join(id);
-    let manager = match value(args, &["-namespace", "--namespace"])?.as_bytes() {
-        b"moby" => Manager::Docker,
-        _ => Manager::Containerd,
+    let manager = if value(args, &["-namespace", "--namespace"])? == DOCKER_NAMESPACE {
+        Manager::Docker
+    } else {
+        Manager::Containerd
     };
     Some(Location {
         manager,
@@ -203,19 +171,21 @@ fn value<'a>(args: &[&'a OsStr], names: &[&str]) -> Option<&'a OsStr> {
 }
 
 fn usual(id: &str, root: &Path) -> Option<Location> {
-    USUAL
-        .into_iter()
-        .find_map(|(manager, [state, kind, last])| {
-            let directory = Path::new("/").join(state).join(kind).join(id).join(last);
-            let reach = root.join(directory.strip_prefix("/").ok()?);
-            holds_bundle(&reach).then_some(Location {
-                manager,
-                directory,
-                reach,
-                pid_file: None,
-                socket: None,
-            })
+    runtimes::bundles().find_map(|place| {
+        let directory = Path::new("/")
+            .join(place.state)
+            .join(place.kind)
+            .join(id)
+            .join(place.last);
+        let reach = root.join(directory.strip_prefix("/").ok()?);
+        holds_bundle(&reach).then_some(Location {
+            manager: place.manager,
+            directory,
+            reach,
+            pid_file: None,
+            socket: None,
         })
+    })
 }
 
 fn holds_bundle(directory: &Path) -> bool {

@@ -1,8 +1,11 @@
 use super::*;
-use crate::node::{
-    bundle::{Manager, testing::bundle},
-    cri::intent::Sandbox,
-    identity::{Qos, Runtime},
+use crate::{
+    node::{
+        bundle::{Manager, testing::bundle},
+        cri::intent::Sandbox,
+        identity::Qos,
+    },
+    runtimes::Engine,
 };
 
 macro_rules! fixture {
@@ -16,7 +19,7 @@ macro_rules! fixture {
 
 fn identity(id: &str, pod: Option<&str>) -> Identity {
     Identity {
-        runtime: Runtime::Unknown,
+        engine: Engine::Unknown,
         container: id.into(),
         pod: pod.map(|uid| (uid.into(), Qos::Burstable)),
         podman_pod: None,

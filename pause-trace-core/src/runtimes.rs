@@ -1,0 +1,453 @@
+//! The container runtimes that pause-trace knows: one entry each, and everything else derives from [`RUNTIMES`].
+
+/// The kubelet, where it is a program of its own.
+pub const KUBELET: &str = "kubelet";
+/// The containerd namespace that CRI uses.
+pub const CRI_NAMESPACE: &str = "k8s.io";
+/// The containerd namespace that Docker uses.
+pub const DOCKER_NAMESPACE: &str = "moby";
+
+/// What is known of a runtime. Names of programs are as the kernel keeps them: at most 15 bytes.
+#[derive(Debug)]
+pub struct Runtime {
+    /// What people call it.
+    pub name: &'static str,
+    /// What names of cgroups tell of it.
+    pub engine: Engine,
+    /// Programs that serve all pods of a node: engines, CRI servers and kubelets.
+    pub daemons: &'static [&'static str],
+    /// Programs that stay with a container or a pod.
+    pub monitors: &'static [Monitor],
+    /// Programs that build a container and end.
+    pub tools: &'static [&'static str],
+    /// A container's cgroup is called `PREFIX-ID.scope` or `PREFIX-ID`, and `SLICE:PREFIX:ID` before systemd is asked.
+    pub cgroup_prefixes: &'static [&'static str],
+    /// Directly below cgroups of these names, a container's cgroup is called by its id alone.
+    pub cgroup_parents: &'static [&'static str],
+    /// Where its bundles are.
+    pub bundles: &'static [Bundles],
+    /// Where its CRI listens by default.
+    pub sockets: &'static [&'static str],
+}
+
+/// What runs a container, as far as its cgroup's name tells. The names are the same for containerd and Docker under the
+/// kubelet's `cgroupfs` driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// containerd, for CRI or nerdctl.
+    Containerd,
+    /// CRI-O.
+    Crio,
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+    /// The name does not tell.
+    Unknown,
+}
+
+/// Who made a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manager {
+    /// containerd, for CRI. Annotations: `io.kubernetes.cri.*` ([pkg/cri/annotations]).
+    ///
+    /// [pkg/cri/annotations]: https://github.com/containerd/containerd/blob/v1.7.0/pkg/cri/annotations/annotations.go
+    Containerd,
+    /// Docker. It keeps labels, Kubernetes' among them, to itself: its bundles have no names.
+    Docker,
+    /// CRI-O or Podman, which share conmon. Annotations: `io.kubernetes.cri-o.*` ([pkg/annotations]); Podman's infra
+    /// containers and those in no pod have none.
+    ///
+    /// [pkg/annotations]: https://github.com/cri-o/cri-o/blob/v1.30.0/pkg/annotations/internal.go
+    Conmon,
+}
+
+/// A program that stays with a container.
+#[derive(Debug)]
+pub struct Monitor {
+    /// Its name, or the first 15 bytes of it.
+    pub name: &'static str,
+    /// What leads from it to the container's bundle.
+    pub leads: Leads,
+}
+
+/// What leads from a monitor to the bundle of its container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// Its working directory: it is a bundle, and the others of its pod are beside it.
+    WorkingDirectory,
+    /// Its arguments name the container and the bundle.
+    Arguments,
+    /// Nothing.
+    Nowhere,
+}
+
+/// A place with a bundle for each container: `/STATE/KIND/ID/LAST`.
+#[derive(Debug)]
+pub struct Bundles {
+    /// Who makes them.
+    pub manager: Manager,
+    /// A state directory, relative to the root.
+    pub state: &'static str,
+    /// What is in it.
+    pub kind: &'static str,
+    /// What follows the id; may be empty.
+    pub last: &'static str,
+}
+
+/// Nothing is known of it.
+const NONE: Runtime = Runtime {
+    name: "",
+    engine: Engine::Unknown,
+    daemons: &[],
+    monitors: &[],
+    tools: &[],
+    cgroup_prefixes: &[],
+    cgroup_parents: &[],
+    bundles: &[],
+    sockets: &[],
+};
+
+/// Every runtime, in the order in which sockets and bundles are looked for: the most usual first.
+pub const RUNTIMES: &[Runtime] = &[
+    Runtime {
+        name: "containerd",
+        engine: Engine::Containerd,
+        daemons: &["containerd"],
+        monitors: &[Monitor {
+            name: "containerd-shim",
+            leads: Leads::WorkingDirectory,
+        }],
+        cgroup_prefixes: &["cri-containerd", "nerdctl"],
+        // The parent where CRI's caller names none.
+        cgroup_parents: &[CRI_NAMESPACE],
+        bundles: &[containerd("run/containerd")],
+        sockets: &["/run/containerd/containerd.sock"],
+        ..NONE
+    },
+    Runtime {
+        name: "CRI-O",
+        engine: Engine::Crio,
+        daemons: &["crio"],
+        cgroup_prefixes: &["crio"],
+        bundles: &[conmon("run/containers/storage")],
+        sockets: &["/run/crio/crio.sock"],
+        ..NONE
+    },
+    Runtime {
+        name: "Docker",
+        engine: Engine::Docker,
+        daemons: &["dockerd", "cri-dockerd"],
+        cgroup_prefixes: &["docker"],
+        cgroup_parents: &["docker"],
+        bundles: &[
+            docker("run/containerd"),
+            docker("run/docker/containerd/daemon"),
+        ],
+        sockets: &["/run/cri-dockerd.sock", "/var/run/cri-dockerd.sock"],
+        ..NONE
+    },
+    Runtime {
+        name: "Podman",
+        engine: Engine::Podman,
+        tools: &["podman"],
+        // `libpod-payload` under a systemd unit of the user's (`--cgroups=split`, Quadlet).
+        cgroup_prefixes: &["libpod", "libpod-payload"],
+        bundles: &[conmon("var/lib/containers/storage")],
+        ..NONE
+    },
+    // The kubelet kills what it finds in the cgroup of a pod that is to go (`tryKillingCgroupProcesses`,
+    // pkg/kubelet/cm/pod_container_manager_linux.go).
+    Runtime {
+        name: "kubelet",
+        daemons: &[KUBELET],
+        ..NONE
+    },
+    // The kubelet is a part of these two programs; k3s starts them by these names (`stageAndRun`, cmd/k3s/main.go).
+    Runtime {
+        name: "k3s",
+        daemons: &["k3s-server", "k3s-agent"],
+        bundles: &[containerd("run/k3s/containerd")],
+        sockets: &["/run/k3s/containerd/containerd.sock"],
+        ..NONE
+    },
+    // k0s starts a kubelet and a containerd under their own names.
+    Runtime {
+        name: "k0s",
+        bundles: &[containerd("run/k0s/containerd")],
+        ..NONE
+    },
+    // The kubelet is a part of kubelite.
+    Runtime {
+        name: "MicroK8s",
+        daemons: &["kubelite"],
+        bundles: &[containerd("var/snap/microk8s/common/run/containerd")],
+        sockets: &["/var/snap/microk8s/common/run/containerd.sock"],
+        ..NONE
+    },
+    // CRI-O and Podman start one for each container; conmonrs serves a whole pod, and its arguments name no container.
+    Runtime {
+        name: "conmon",
+        monitors: &[
+            Monitor {
+                name: "conmon",
+                leads: Leads::Arguments,
+            },
+            Monitor {
+                name: "conmonrs",
+                leads: Leads::Nowhere,
+            },
+        ],
+        ..NONE
+    },
+    Runtime {
+        name: "runc",
+        tools: &["runc"],
+        ..NONE
+    },
+    Runtime {
+        name: "crun",
+        tools: &["crun"],
+        ..NONE
+    },
+    Runtime {
+        name: "youki",
+        tools: &["youki"],
+        ..NONE
+    },
+    Runtime {
+        name: "Kata Containers",
+        tools: &["kata-runtime"],
+        ..NONE
+    },
+    Runtime {
+        name: "gVisor",
+        tools: &["runsc"],
+        ..NONE
+    },
+];
+
+/// Bundles of containers that a containerd makes for CRI.
+const fn containerd(state: &'static str) -> Bundles {
+    Bundles {
+        manager: Manager::Containerd,
+        state,
+        kind: "io.containerd.runtime.v2.task/k8s.io",
+        last: "",
+    }
+}
+
+/// Bundles of containers that a containerd makes for Docker.
+const fn docker(state: &'static str) -> Bundles {
+    Bundles {
+        manager: Manager::Docker,
+        state,
+        kind: "io.containerd.runtime.v2.task/moby",
+        last: "",
+    }
+}
+
+/// Bundles of conmon's containers: CRI-O's are in the state directory of the storage, Podman's in the storage.
+const fn conmon(state: &'static str) -> Bundles {
+    Bundles {
+        manager: Manager::Conmon,
+        state,
+        kind: "overlay-containers",
+        last: "userdata",
+    }
+}
+
+/// The names of all programs that make containers.
+pub fn programs() -> impl Iterator<Item = &'static str> {
+    RUNTIMES.iter().flat_map(|runtime| {
+        let monitors = runtime.monitors.iter().map(|monitor| monitor.name);
+        let others = runtime.daemons.iter().chain(runtime.tools).copied();
+        others.chain(monitors)
+    })
+}
+
+/// The names of programs that serve all pods of a node.
+pub fn daemons() -> impl Iterator<Item = &'static str> {
+    RUNTIMES.iter().flat_map(|runtime| runtime.daemons).copied()
+}
+
+/// The monitor that a program is, by its file name.
+pub fn monitor(file_name: &[u8]) -> Option<&'static Monitor> {
+    let name = &file_name[..file_name.len().min(MAX_NAME)];
+    RUNTIMES
+        .iter()
+        .flat_map(|runtime| runtime.monitors)
+        .find(|monitor| monitor.name.as_bytes() == name)
+}
+
+/// Whose cgroups are called `PREFIX-ID`.
+pub fn engine_of_prefix(prefix: &str) -> Option<Engine> {
+    RUNTIMES
+        .iter()
+        .find(|runtime| runtime.cgroup_prefixes.contains(&prefix))
+        .map(|runtime| runtime.engine)
+}
+
+/// Whose cgroups are called by an id below this parent.
+pub fn engine_of_parent(parent: &str) -> Option<Engine> {
+    RUNTIMES
+        .iter()
+        .find(|runtime| runtime.cgroup_parents.contains(&parent))
+        .map(|runtime| runtime.engine)
+}
+
+/// The places of bundles.
+pub fn bundles() -> impl Iterator<Item = &'static Bundles> {
+    RUNTIMES.iter().flat_map(|runtime| runtime.bundles)
+}
+
+/// The default CRI sockets.
+pub fn sockets() -> impl Iterator<Item = &'static str> {
+    RUNTIMES.iter().flat_map(|runtime| runtime.sockets).copied()
+}
+
+/// How many bytes of a program's name the kernel keeps (`TASK_COMM_LEN`, without the NUL).
+const MAX_NAME: usize = 15;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Fails on a value that occurs twice.
+    fn assert_unique<'a>(what: &str, values: impl Iterator<Item = &'a str>) {
+        let mut seen = HashSet::new();
+        for value in values {
+            assert!(seen.insert(value), "{what} {value} occurs twice");
+        }
+    }
+
+    #[test]
+    fn no_name_or_place_occurs_twice() {
+        assert_unique("runtime", RUNTIMES.iter().map(|runtime| runtime.name));
+        assert_unique("program", programs());
+        assert_unique("socket", sockets());
+        let prefixes = RUNTIMES.iter().flat_map(|runtime| runtime.cgroup_prefixes);
+        assert_unique("prefix", prefixes.copied());
+        let parents = RUNTIMES.iter().flat_map(|runtime| runtime.cgroup_parents);
+        assert_unique("parent", parents.copied());
+        let places: Vec<_> = bundles()
+            .map(|place| format!("{}/{}/{}", place.state, place.kind, place.last))
+            .collect();
+        assert_unique("place", places.iter().map(String::as_str));
+    }
+
+    #[test]
+    fn the_kernel_keeps_every_name_whole() {
+        for name in programs() {
+            assert!((1..=MAX_NAME).contains(&name.len()), "{name}");
+        }
+        // `RUNTIMES` in pause-trace-ebpf/src/filter.rs has this many places.
+        assert!(programs().count() <= 32);
+    }
+
+    #[test]
+    fn cgroups_tell_of_an_engine() {
+        for runtime in RUNTIMES {
+            let is_told = !runtime.cgroup_prefixes.is_empty() || !runtime.cgroup_parents.is_empty();
+            assert_eq!(
+                is_told,
+                runtime.engine != Engine::Unknown,
+                "{}",
+                runtime.name
+            );
+        }
+    }
+
+    #[test]
+    fn what_each_part_knew_before_the_table_is_known() {
+        let all: HashSet<_> = programs().collect();
+        for name in [
+            "kubelet",
+            "containerd",
+            "containerd-shim",
+            "dockerd",
+            "cri-dockerd",
+            "crio",
+            "conmon",
+            "conmonrs",
+            "podman",
+            "runc",
+            "crun",
+            "youki",
+            "kata-runtime",
+            "runsc",
+        ] {
+            assert!(all.contains(name), "{name}");
+        }
+        let all: HashSet<_> = daemons().collect();
+        for name in ["kubelet", "containerd", "dockerd", "cri-dockerd", "crio"] {
+            assert!(all.contains(name), "{name}");
+        }
+        for (prefix, engine) in [
+            ("cri-containerd", Engine::Containerd),
+            ("nerdctl", Engine::Containerd),
+            ("crio", Engine::Crio),
+            ("docker", Engine::Docker),
+            ("libpod", Engine::Podman),
+            ("libpod-payload", Engine::Podman),
+        ] {
+            assert_eq!(engine_of_prefix(prefix), Some(engine), "{prefix}");
+        }
+        assert_eq!(engine_of_parent("docker"), Some(Engine::Docker));
+        assert_eq!(engine_of_parent("k8s.io"), Some(Engine::Containerd));
+        let places: HashSet<_> = bundles()
+            .map(|place| {
+                format!(
+                    "{:?} {}/{}/ID/{}",
+                    place.manager, place.state, place.kind, place.last
+                )
+            })
+            .collect();
+        for place in [
+            "Containerd run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/",
+            "Containerd run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io/ID/",
+            "Containerd run/k0s/containerd/io.containerd.runtime.v2.task/k8s.io/ID/",
+            "Containerd var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task/k8s.io/ID/",
+            "Docker run/containerd/io.containerd.runtime.v2.task/moby/ID/",
+            "Docker run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/ID/",
+            "Conmon run/containers/storage/overlay-containers/ID/userdata",
+            "Conmon var/lib/containers/storage/overlay-containers/ID/userdata",
+        ] {
+            assert!(places.contains(place), "{place}");
+        }
+        let sockets: Vec<_> = sockets().collect();
+        assert_eq!(
+            sockets,
+            [
+                "/run/containerd/containerd.sock",
+                "/run/crio/crio.sock",
+                "/run/cri-dockerd.sock",
+                "/var/run/cri-dockerd.sock",
+                "/run/k3s/containerd/containerd.sock",
+                "/var/snap/microk8s/common/run/containerd.sock",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_monitor_is_known_by_its_file() {
+        let leads = |name: &[u8]| monitor(name).map(|monitor| monitor.leads);
+        for shim in ["containerd-shim", "containerd-shim-runc-v2"] {
+            assert_eq!(leads(shim.as_bytes()), Some(Leads::WorkingDirectory));
+        }
+        assert_eq!(leads(b"conmon"), Some(Leads::Arguments));
+        assert_eq!(leads(b"conmonrs"), Some(Leads::Nowhere));
+        assert_eq!(leads(b"conmon2"), None);
+        assert_eq!(leads(b"containerd"), None);
+        assert_eq!(leads(b""), None);
+    }
+
+    #[test]
+    fn a_kubelet_inside_another_program_is_a_daemon() {
+        for name in ["k3s-server", "k3s-agent", "kubelite"] {
+            assert!(daemons().any(|daemon| daemon == name), "{name}");
+        }
+    }
+}
