@@ -21,7 +21,7 @@ impl State {
     /// Gives a container the processes that are in its cgroup already, as if they had come after it was declared.
     pub(super) fn adopt(&mut self, container: &ContainerId, changes: &mut Vec<Change>) {
         let is_early = |process: &&super::Process| {
-            process.container.is_none() && self.places.container(process.cgroup) == Some(container)
+            process.container.is_none() && self.cgroups.container(process.cgroup) == Some(container)
         };
         let mut early: Vec<_> = self
             .processes
@@ -73,7 +73,7 @@ impl State {
         let executed = process
             .unplaced
             .take()
-            .filter(|(place, _)| self.places.container(*place) == Some(container));
+            .filter(|(place, _)| self.cgroups.container(*place) == Some(container));
         if is_alive && is_new {
             self.count_alive(Some(container), 1);
         }

@@ -110,7 +110,7 @@ impl State {
         }
         if *cgroup != 0 {
             known.cgroup = *cgroup;
-            self.places.claim(*cgroup, container);
+            self.cgroups.claim(*cgroup, container);
         }
         changes.push(Change::ContainerDeclared(container.clone()));
         self.adopt(container, changes);
@@ -193,7 +193,7 @@ impl State {
             return;
         };
         for container in pod.sandboxes.iter().chain(&pod.containers) {
-            self.places.forget(container);
+            self.cgroups.forget(container);
             if let Some(container) = self.containers.remove(container) {
                 let init = container.init.and_then(|init| self.processes.get(init));
                 if let Some(init) = init

@@ -197,7 +197,7 @@ impl State {
                     .processes
                     .get(process)
                     .is_some_and(|process| process.container.is_none());
-                if is_unknown && self.places.is_in_question(cgroup) {
+                if is_unknown && self.cgroups.is_in_question(cgroup) {
                     changes.push(Change::IdentityDue { process, cgroup });
                 }
             }

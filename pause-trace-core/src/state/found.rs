@@ -43,7 +43,7 @@ impl State {
             self.deadlines
                 .arm(now + self.limits.zombie, Deadline::Zombie(id));
         }
-        let container = self.places.container(cgroup).cloned();
+        let container = self.cgroups.container(cgroup).cloned();
         if status.is_some() {
             self.count_alive(container.as_ref(), -1);
         }

@@ -4,16 +4,16 @@
 //! map; time is the event's own.
 
 mod adoption;
+mod cgroup_index;
 mod change;
 mod deadlines;
 mod declared;
 mod due;
 mod found;
-mod lives;
 mod namespaces;
-mod places;
 mod pod;
 mod process;
+mod process_lifecycle;
 mod signals;
 mod snapshot;
 #[cfg(test)]
@@ -21,10 +21,10 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 
+use cgroup_index::CgroupIndex;
 pub(crate) use change::{Change, On};
 pub use deadlines::Limits;
 use deadlines::{Deadline, Deadlines};
-use places::Places;
 pub use pod::{Container, Pin, Pod, Reaps, Stop};
 pub use process::{Ended, Joins, Process, Processes, Received, Refused, Role};
 
@@ -46,7 +46,7 @@ pub struct State {
     pub containers: HashMap<ContainerId, Container>,
     /// Pods that have not been forgotten.
     pub pods: HashMap<PodId, Pod>,
-    places: Places,
+    cgroups: CgroupIndex,
     /// Which pod a namespace (not the host's) belongs to.
     namespaces: HashMap<u32, PodId>,
     /// Names that the runtime's processes go by.
@@ -75,7 +75,7 @@ impl State {
             processes: Processes::default(),
             containers: HashMap::new(),
             pods: HashMap::new(),
-            places: Places::default(),
+            cgroups: CgroupIndex::default(),
             namespaces: HashMap::new(),
             runtime_names: HashSet::new(),
             pid_namespaces: HashMap::new(),
@@ -106,7 +106,7 @@ impl State {
 
     /// The path of a cgroup that was seen made.
     pub fn cgroup_path(&self, cgroup: CgroupId) -> Option<&Text> {
-        self.places.path(cgroup)
+        self.cgroups.path(cgroup)
     }
 
     /// Pid 1 of a pid namespace.
@@ -221,7 +221,7 @@ impl State {
                 ..
             } => {
                 let container = self
-                    .places
+                    .cgroups
                     .container(*cgroup)
                     .and_then(|id| self.containers.get_mut(id));
                 if let Some(container) = container
@@ -234,10 +234,10 @@ impl State {
             Fact::RuntimeNames { names } => self.runtime_names.extend(names),
             Fact::Tick => {}
             Fact::CgroupMade { cgroup, path } => {
-                self.places.made(*cgroup, path);
+                self.cgroups.made(*cgroup, path);
             }
             Fact::CgroupRemoved { cgroup, .. } => {
-                self.places.removed(*cgroup);
+                self.cgroups.removed(*cgroup);
             }
             Fact::CgroupAttached { task } => {
                 self.seen(now, task);
@@ -285,7 +285,7 @@ impl State {
                 }
             }
             Fact::SandboxUnknown { container } => self.sandbox_unknown(now, container),
-            Fact::NotInPod { cgroup } => self.places.leave_out(*cgroup),
+            Fact::NotInPod { cgroup } => self.cgroups.leave_out(*cgroup),
             Fact::SandboxPinned {
                 container,
                 namespaces,

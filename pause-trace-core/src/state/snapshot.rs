@@ -18,7 +18,7 @@ impl State {
         let mut names: Vec<_> = self.runtime_names.iter().copied().collect();
         names.sort_unstable_by_key(|name| name.0);
         facts.push(Fact::RuntimeNames { names });
-        facts.extend(self.places.facts());
+        facts.extend(self.cgroups.facts());
         let mut pods: Vec<_> = self.pods.values().collect();
         pods.retain(|pod| pod.removed.is_none());
         pods.sort_unstable_by_key(|pod| (pod.declared, &pod.id));

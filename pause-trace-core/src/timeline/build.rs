@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    journal::{Call, Exec, Journal, Past, Pod},
+    journal::{Call, Exec, Journal, Pod, ProcessHistory},
     model::{Element, Evidence, Extent, Lane, Making, Timeline, What, Whose},
 };
 use crate::{
@@ -40,9 +40,9 @@ pub(super) struct Owned {
 
 pub(super) struct Builder<'a> {
     pub(super) journal: &'a Journal,
-    pub(super) children: HashMap<ProcessId, Vec<&'a Past>>,
+    pub(super) children: HashMap<ProcessId, Vec<&'a ProcessHistory>>,
     /// By cgroup: who executed there, in that order.
-    executed: HashMap<CgroupId, Vec<(&'a Exec, &'a Past)>>,
+    executed: HashMap<CgroupId, Vec<(&'a Exec, &'a ProcessHistory)>>,
     containers: Vec<&'a ContainerFact>,
     /// The namespaces that the pod's containers are to share.
     pub(super) shared: Option<Namespaces>,
@@ -53,8 +53,8 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(journal: &'a Journal, pod: &PodId) -> Self {
-        let mut children: HashMap<_, Vec<&Past>> = HashMap::new();
-        let mut executed: HashMap<_, Vec<(&Exec, &Past)>> = HashMap::new();
+        let mut children: HashMap<_, Vec<&ProcessHistory>> = HashMap::new();
+        let mut executed: HashMap<_, Vec<(&Exec, &ProcessHistory)>> = HashMap::new();
         for past in journal.processes.values() {
             children.entry(past.parent).or_default().push(past);
             let cgroups: HashSet<_> = past.execs.iter().map(|exec| exec.cgroup).collect();
@@ -188,7 +188,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Who executed first in a container.
-    fn init(&self, container: &ContainerFact) -> Option<(&'a Exec, &'a Past)> {
+    fn init(&self, container: &ContainerFact) -> Option<(&'a Exec, &'a ProcessHistory)> {
         self.executed.get(&container.cgroup)?.first().copied()
     }
 
@@ -290,7 +290,12 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn ended(&mut self, past: &Past, container: Option<ContainerId>, evidence: &Evidence) {
+    fn ended(
+        &mut self,
+        past: &ProcessHistory,
+        container: Option<ContainerId>,
+        evidence: &Evidence,
+    ) {
         let Some((ended, status)) = past.ended else {
             return;
         };
@@ -314,9 +319,9 @@ impl<'a> Builder<'a> {
     fn ancestors(
         &mut self,
         exec: &Exec,
-        init: &'a Past,
+        init: &'a ProcessHistory,
         container: Option<ContainerId>,
-    ) -> Vec<&'a Past> {
+    ) -> Vec<&'a ProcessHistory> {
         let evidence = Evidence::AncestorOf(init.id.pid);
         let mut builders = Vec::new();
         let mut is_building = true;
@@ -342,7 +347,7 @@ impl<'a> Builder<'a> {
     }
 
     /// What descends from one of the pod's own.
-    fn descendants(&mut self, above: &'a Past) {
+    fn descendants(&mut self, above: &'a ProcessHistory) {
         let mut open = vec![above];
         while let Some(past) = open.pop() {
             for child in self.children.get(&past.id).cloned().unwrap_or_default() {
@@ -357,7 +362,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The container whose cgroup a process, or one that descends from it, came into.
-    fn home(&self, past: &'a Past) -> Option<ContainerId> {
+    fn home(&self, past: &'a ProcessHistory) -> Option<ContainerId> {
         let mut open = vec![past];
         while let Some(past) = open.pop() {
             let moved = past.moves.iter().map(|(_, cgroup)| *cgroup);
@@ -372,14 +377,14 @@ impl<'a> Builder<'a> {
         None
     }
 
-    fn own(&mut self, past: &Past, container: Option<ContainerId>, evidence: Evidence) {
+    fn own(&mut self, past: &ProcessHistory, container: Option<ContainerId>, evidence: Evidence) {
         self.owned.entry(past.id).or_insert(Owned {
             container,
             evidence,
         });
     }
 
-    pub(super) fn is_daemon(&self, past: &Past) -> bool {
+    pub(super) fn is_daemon(&self, past: &ProcessHistory) -> bool {
         // A daemon serves all pods: what descends from it is no pod's by that alone. What a daemon has forked goes by its name until it executes.
         let is_itself = past.forked.is_none() || !past.execs.is_empty();
         let is_named = || runtimes::daemons().any(|name| Comm::new(name) == past.comm);
@@ -437,7 +442,12 @@ impl<'a> Builder<'a> {
     }
 
     /// Namespaces that came with a fork.
-    fn cloned(&mut self, past: &Past, container: &Option<ContainerId>, evidence: &Evidence) {
+    fn cloned(
+        &mut self,
+        past: &ProcessHistory,
+        container: &Option<ContainerId>,
+        evidence: &Evidence,
+    ) {
         let (Some(forked), Some(parent)) = (past.forked, self.journal.processes.get(&past.parent))
         else {
             return;
@@ -567,7 +577,7 @@ impl<'a> Builder<'a> {
         end: Option<Ktime>,
         what: What,
         container: Option<ContainerId>,
-        past: &Past,
+        past: &ProcessHistory,
         evidence: Evidence,
     ) {
         let extent = end.map_or(Extent::Open, Extent::Until);
@@ -587,7 +597,7 @@ impl<'a> Builder<'a> {
         time: Ktime,
         what: What,
         container: Option<ContainerId>,
-        past: Option<&Past>,
+        past: Option<&ProcessHistory>,
         evidence: Evidence,
     ) {
         let process = past.map(reference);
@@ -602,7 +612,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-pub(super) fn reference(past: &Past) -> ProcessRef {
+pub(super) fn reference(past: &ProcessHistory) -> ProcessRef {
     ProcessRef {
         id: past.id,
         ns_pid: past.ns_pid,
@@ -611,7 +621,7 @@ pub(super) fn reference(past: &Past) -> ProcessRef {
 }
 
 /// The namespaces of a call's thread before it.
-fn before(past: &Past, index: usize) -> Namespaces {
+fn before(past: &ProcessHistory, index: usize) -> Namespaces {
     let tid = past.calls[index].tid;
     let earlier = past.calls.iter().take(index).rev();
     earlier

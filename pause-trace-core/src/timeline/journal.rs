@@ -49,7 +49,7 @@ pub(super) struct Call {
 
 /// All that is kept of a process.
 #[derive(Clone, Debug)]
-pub(super) struct Past {
+pub(super) struct ProcessHistory {
     pub(super) id: ProcessId,
     /// Who forked it.
     pub(super) parent: ProcessId,
@@ -68,7 +68,7 @@ pub(super) struct Past {
     pub(super) reaped: Option<Ktime>,
 }
 
-impl Past {
+impl ProcessHistory {
     /// What it executed first; the rest is its own affair, as runc's copies of itself are.
     pub(super) fn file(&self) -> Option<&Text> {
         self.execs.first().map(|exec| &exec.file)
@@ -123,7 +123,7 @@ pub struct Journal {
     pub(super) runtimes: HashSet<Comm>,
     /// Processes that play a runtime.
     pub(super) declared_runtimes: HashSet<ProcessId>,
-    pub(super) processes: HashMap<ProcessId, Past>,
+    pub(super) processes: HashMap<ProcessId, ProcessHistory>,
     /// In the order they were first seen.
     order: VecDeque<ProcessId>,
     pub(super) cgroups: HashMap<CgroupId, Cgroup>,
@@ -322,13 +322,13 @@ impl Journal {
         !self.processes.contains_key(&task.process) && self.is_inside(task.parent, task.cgroup)
     }
 
-    fn process(&mut self, now: Ktime, task: &TaskInfo) -> &mut Past {
+    fn process(&mut self, now: Ktime, task: &TaskInfo) -> &mut ProcessHistory {
         let id = task.process;
         if !self.processes.contains_key(&id) {
             self.make_room(now);
             self.order.push_back(id);
         }
-        self.processes.entry(id).or_insert_with(|| Past {
+        self.processes.entry(id).or_insert_with(|| ProcessHistory {
             id,
             parent: task.parent,
             ns_pid: 0,
@@ -352,8 +352,8 @@ impl Journal {
         }
         let mut left = MOST_PROCESSES / 8;
         for is_dispensable in [
-            |past: &Past| past.ended.is_some(),
-            |past: &Past| past.forked.is_some(),
+            |past: &ProcessHistory| past.ended.is_some(),
+            |past: &ProcessHistory| past.forked.is_some(),
         ] {
             self.order.retain(|id| {
                 let goes = left > 0 && self.processes.get(id).is_none_or(is_dispensable);

@@ -2,7 +2,7 @@
 
 use super::{
     build::{Builder, reference},
-    journal::Past,
+    journal::ProcessHistory,
     model::{Element, Evidence, Extent, Making, What},
 };
 use crate::event::{Ktime, NamespaceCall, NamespaceKind, ProcessId};
@@ -46,7 +46,7 @@ impl<'a> Builder<'a> {
             };
             self.moment(time, what, None, Some(past), evidence.clone());
         }
-        let entered = |past: &&Past| {
+        let entered = |past: &&ProcessHistory| {
             past.calls.iter().any(|call| {
                 call.call == NamespaceCall::Setns
                     && call.errno == 0
@@ -54,7 +54,7 @@ impl<'a> Builder<'a> {
                     && (since..until).contains(&call.time)
             })
         };
-        let mut plugins: Vec<&Past> = self
+        let mut plugins: Vec<&ProcessHistory> = self
             .journal
             .processes
             .values()
@@ -70,7 +70,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Who unshared into this network namespace, by time.
-    fn makings(&self, net: u32) -> Vec<(Ktime, &'a Past)> {
+    fn makings(&self, net: u32) -> Vec<(Ktime, &'a ProcessHistory)> {
         let processes = self.journal.processes.values();
         let mut makings: Vec<_> = processes
             .flat_map(|past| past.calls.iter().map(move |call| (call, past)))
@@ -85,7 +85,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The program that a runtime started and that this process is, or descends from.
-    fn plugin_above(&self, past: &'a Past) -> Option<&'a Past> {
+    fn plugin_above(&self, past: &'a ProcessHistory) -> Option<&'a ProcessHistory> {
         let mut plugin = past;
         for _ in 0..MOST_GENERATIONS {
             if self.is_runtime(plugin) {
@@ -100,11 +100,17 @@ impl<'a> Builder<'a> {
         None
     }
 
-    fn is_runtime(&self, past: &Past) -> bool {
+    fn is_runtime(&self, past: &ProcessHistory) -> bool {
         self.is_daemon(past) || self.journal.runtimes.contains(&past.comm)
     }
 
-    fn plugin(&mut self, past: &'a Past, delegated: bool, evidence: Evidence, generations: usize) {
+    fn plugin(
+        &mut self,
+        past: &'a ProcessHistory,
+        delegated: bool,
+        evidence: Evidence,
+        generations: usize,
+    ) {
         if let (Some(forked), Some(file)) = (past.forked, past.file()) {
             let what = What::Plugin {
                 file: file.clone(),
@@ -133,7 +139,7 @@ impl<'a> Builder<'a> {
             .iter()
             .filter_map(|element| Some(element.process?.id))
             .collect();
-        let is_candidate = |past: &&Past| {
+        let is_candidate = |past: &&ProcessHistory| {
             past.forked
                 .is_some_and(|forked| (since..=until).contains(&forked))
                 && !past.execs.is_empty()
@@ -174,7 +180,7 @@ impl<'a> Builder<'a> {
 
     /// Whether a process, or one that descends from it, entered a network namespace or a container's cgroup: another pod's
     /// then, for this pod's are known.
-    fn is_anothers(&self, past: &Past, generations: usize) -> bool {
+    fn is_anothers(&self, past: &ProcessHistory, generations: usize) -> bool {
         let home = past.namespaces.net;
         let entered = |after: u32| after != 0 && after != home && after != self.journal.host.net;
         let moved = past

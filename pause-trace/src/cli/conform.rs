@@ -10,9 +10,9 @@ use super::{
     Console, End, Exit, Global,
     output::Output,
     record::Record,
+    scenario_reporter::{Message, ScenarioReporter, tell_until_over},
     select::Selection,
     session::{self, Interrupt},
-    tale::{Message, Tale, tell_until_over},
 };
 use crate::{
     conformance::{
@@ -93,12 +93,12 @@ async fn play_all(
         () = &mut interrupted => return Ok(console.finish(None, End::Interrupted)?),
     };
     let scenarios = plan.choose(&stage);
-    let mut tale = Tale::new(false, scenarios.len()).among_others(is_of_evidence);
+    let mut reporter = ScenarioReporter::new(false, scenarios.len()).among_others(is_of_evidence);
     let end = follow(
         &stage,
         &layout,
         (&scenarios, selection),
-        &mut tale,
+        &mut reporter,
         &mut console,
         interrupted,
     )
@@ -109,7 +109,7 @@ async fn play_all(
     let end = end?;
     let times = session::end(&stage.live, end);
     let judged = (&stage.live.pipeline, &stage.verdicts);
-    let (end, summary) = tale.end(judged, &mut console, times, end)?;
+    let (end, summary) = reporter.end(judged, &mut console, times, end)?;
     cleared?;
     Ok(console.finish(Some(&summary), end)?)
 }
@@ -119,7 +119,7 @@ async fn follow(
     stage: &Stage,
     layout: &Layout,
     (scenarios, selection): (&[&'static Scenario], &Selection),
-    tale: &mut Tale,
+    reporter: &mut ScenarioReporter,
     console: &mut Console,
     interrupted: impl Future<Output = ()>,
 ) -> Result<End> {
@@ -153,7 +153,7 @@ async fn follow(
         }
     };
     tell_until_over(
-        tale,
+        reporter,
         (&live.pipeline, verdicts),
         console,
         messages,

@@ -38,7 +38,7 @@ impl Args {
             let Some(seen) = self.looking.look(global).await? else {
                 return Ok(Exit::Interrupted);
             };
-            let pod = wanted::find(&seen.sight.pods, &self.pod)?;
+            let pod = wanted::find(&seen.snapshot.pods, &self.pod)?;
             match self.looking.format.chosen {
                 Shown::Json => print(&json::inspected(&seen, pod)?),
                 Shown::Text => print(&text::shown(global.look(), global.verbose, &seen, pod)?),

@@ -61,12 +61,12 @@ impl Args {
             let Some(seen) = self.looking.look(global).await? else {
                 return Ok(Exit::Interrupted);
             };
-            if seen.sight.pods.is_empty() {
+            if seen.snapshot.pods.is_empty() {
                 let _ = writeln!(io::stderr(), "there are no pods on this node");
             }
             match self.looking.format.chosen {
                 Shown::Json => print(&json::list(&seen)?),
-                Shown::Text if seen.sight.pods.is_empty() => Ok(Exit::Pass),
+                Shown::Text if seen.snapshot.pods.is_empty() => Ok(Exit::Pass),
                 Shown::Text => print(&text(global.look(), &seen)),
             }
         })
@@ -91,7 +91,7 @@ fn text(look: Look, seen: &Seen) -> String {
         ],
         rows: Vec::new(),
     };
-    for pod in &seen.sight.pods {
+    for pod in &seen.snapshot.pods {
         let sandboxes = pod.sandboxes();
         table
             .rows

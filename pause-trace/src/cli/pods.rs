@@ -26,7 +26,7 @@ use crate::{
         survey::process::Link,
     },
     pipeline::Pipeline,
-    pods::{self, ContainerView, Judged, PodView, Sight},
+    pods::{self, ContainerView, Judged, PodView, Snapshot},
     probe,
     record::Run,
     report::Clock,
@@ -55,7 +55,7 @@ pub(super) struct Looking {
 pub(super) struct Seen {
     pub(super) now: Ktime,
     pub(super) clock: Clock,
-    pub(super) sight: Sight,
+    pub(super) snapshot: Snapshot,
     /// `None` without the program in the kernel.
     pub(super) judged: Option<Judged>,
 }
@@ -78,17 +78,17 @@ impl Looking {
             true => None,
             false => Some(self.judge(global).await),
         };
-        let mut sight = pods::look(&hierarchies, self.runtime.cri.clone()).await?;
-        refuse_if_hidden(&sight.pods)?;
+        let mut snapshot = pods::collect(&hierarchies, self.runtime.cri.clone()).await?;
+        refuse_if_hidden(&snapshot.pods)?;
         let judged = match judged {
             Some(Ok(judged)) => {
                 if judged.lost > 0 {
-                    sight
+                    snapshot
                         .gaps
                         .push(format!("{} of the kernel's records were lost", judged.lost));
                 }
                 if judged.is_early {
-                    sight.gaps.push(
+                    snapshot.gaps.push(
                         "verdicts rest on bundles alone where runtimes have not answered yet"
                             .to_owned(),
                     );
@@ -96,18 +96,18 @@ impl Looking {
                 Some(judged)
             }
             Some(Err(error)) => {
-                sight
+                snapshot
                     .gaps
                     .push(format!("verdicts and signals are not known: {error:#}"));
                 None
             }
             None => None,
         };
-        tell(&sight.gaps, global);
+        tell(&snapshot.gaps, global);
         Ok(Seen {
             now: probe::now(),
             clock: session::clock()?,
-            sight,
+            snapshot,
             judged,
         })
     }

@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
-    Console, End, Exit, Global, Usage, conform, output::Output, select::Selection, tale::Tale,
-    teller::Teller, watch::Wanted,
+    Console, End, Exit, Global, Usage, conform, output::Output, pod_reporter::PodReporter,
+    scenario_reporter::ScenarioReporter, select::Selection, watch::Wanted,
 };
 use crate::{
     conformance,
@@ -117,9 +117,9 @@ struct Part<'a> {
 }
 
 enum Telling<'a> {
-    Pods(Teller<'a>),
+    Pods(PodReporter<'a>),
     Scenarios {
-        tale: Tale,
+        reporter: ScenarioReporter,
         sorted: SortedVerdicts,
         /// What was judged and not told of yet, by the scenario's name.
         waiting: HashMap<String, VecDeque<Waiting>>,
@@ -127,7 +127,8 @@ enum Telling<'a> {
 }
 
 /// A scenario that has been judged.
-type Waiting = Box<dyn FnOnce(&mut Tale, Ktime, Judged<'_>, &mut Console) -> Result<(), Failed>>;
+type Waiting =
+    Box<dyn FnOnce(&mut ScenarioReporter, Ktime, Judged<'_>, &mut Console) -> Result<(), Failed>>;
 type Judged<'a> = (&'a Pipeline, &'a SortedVerdicts);
 
 impl<'a> Replay<'a> {
@@ -179,16 +180,16 @@ impl<'a> Replay<'a> {
             true => Ok(()),
         };
         self.has_begun = true;
-        let scenarios = |tale| Telling::Scenarios {
-            tale,
+        let scenarios = |reporter| Telling::Scenarios {
+            reporter,
             sorted: SortedVerdicts::default(),
             waiting: HashMap::new(),
         };
         let telling = match begin.run {
-            Run::Node => Telling::Pods(Teller::new(&self.args.wanted)),
-            Run::Reference { inject } => scenarios(Tale::new(inject, 0)),
+            Run::Node => Telling::Pods(PodReporter::new(&self.args.wanted)),
+            Run::Reference { inject } => scenarios(ScenarioReporter::new(inject, 0)),
             Run::Conformance => {
-                scenarios(Tale::new(false, 0).among_others(conform::is_of_evidence))
+                scenarios(ScenarioReporter::new(false, 0).among_others(conform::is_of_evidence))
             }
         };
         let selection = &self.args.selection;
@@ -213,7 +214,7 @@ impl<'a> Replay<'a> {
         };
         match (mark, telling) {
             (Mark::Followed, _) => pipeline.follow(),
-            (Mark::Told, Telling::Pods(teller)) => return teller.tell(pipeline, console),
+            (Mark::Told, Telling::Pods(reporter)) => return reporter.tell(pipeline, console),
             (
                 Mark::Over(over),
                 Telling::Scenarios {
@@ -254,14 +255,14 @@ impl<'a> Replay<'a> {
             (
                 Mark::ScenarioTold { scenario, time },
                 Telling::Scenarios {
-                    tale,
+                    reporter,
                     sorted,
                     waiting,
                 },
             ) => {
                 let played = waiting.get_mut(&scenario).and_then(VecDeque::pop_front);
                 if let Some(tell) = played {
-                    return tell(tale, time, (pipeline, sorted), console);
+                    return tell(reporter, time, (pipeline, sorted), console);
                 }
             }
             // A mark of another kind of run: nothing was told.
@@ -281,10 +282,10 @@ impl<'a> Replay<'a> {
             _ => End::Finished,
         };
         let (told, summary) = match part.telling {
-            Telling::Pods(teller) => teller.end(&part.pipeline, console, times, how)?,
-            Telling::Scenarios { tale, sorted, .. } => {
-                tale.end((&part.pipeline, &sorted), console, times, how)?
-            }
+            Telling::Pods(reporter) => reporter.end(&part.pipeline, console, times, how)?,
+            Telling::Scenarios {
+                reporter, sorted, ..
+            } => reporter.end((&part.pipeline, &sorted), console, times, how)?,
         };
         self.summary = Some(match self.summary.take() {
             Some(before) => before.and(summary),
@@ -309,7 +310,7 @@ fn judge<P: 'static>(
     let mut known = known;
     let scenario = known.find(|scenario| scenario.name == over.scenario)?;
     let played = Played::judge(scenario, over, judged, counts, selected);
-    Some(Box::new(move |tale, time, judged, console| {
-        tale.tell(&played, time, judged, console)
+    Some(Box::new(move |reporter, time, judged, console| {
+        reporter.tell(&played, time, judged, console)
     }))
 }

@@ -9,9 +9,9 @@ use super::{
     Console, End, Exit, Global,
     output::Output,
     record::Record,
+    scenario_reporter::{Message, ScenarioReporter, tell_until_over},
     select::Selection,
     session::{self, Interrupt},
-    tale::{Message, Tale, tell_until_over},
 };
 use crate::{
     live::Live,
@@ -90,7 +90,7 @@ pub(super) async fn play_all(
         live = live => live?,
         () = &mut interrupted => return Ok((End::Interrupted, None)),
     };
-    let mut tale = Tale::new(plan.inject, plan.scenarios.len());
+    let mut reporter = ScenarioReporter::new(plan.inject, plan.scenarios.len());
     let pause = (plan.pause.clone(), plan.pause_args.clone());
     let stage = Stage::new(live, layout, pause, plan.patience);
     let told = console
@@ -109,7 +109,7 @@ pub(super) async fn play_all(
             );
             let (live, verdicts) = (&stage.live, &stage.verdicts);
             tell_until_over(
-                &mut tale,
+                &mut reporter,
                 (&live.pipeline, verdicts),
                 console,
                 messages,
@@ -123,6 +123,6 @@ pub(super) async fn play_all(
     };
     let times = session::end(&stage.live, end);
     let judged = (&stage.live.pipeline, &stage.verdicts);
-    let (end, summary) = tale.end(judged, console, times, end)?;
+    let (end, summary) = reporter.end(judged, console, times, end)?;
     Ok((end, Some(summary)))
 }

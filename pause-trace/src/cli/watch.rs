@@ -8,10 +8,10 @@ use pause_trace_cri::Socket;
 use super::{
     Console, End, Exit, Global,
     output::Output,
+    pod_reporter::PodReporter,
     record::{Bound, Record, Recording},
     select::Selection,
     session::{self, Interrupt},
-    teller::Teller,
 };
 use crate::{
     live::Live,
@@ -144,10 +144,10 @@ pub(super) async fn watch(
         live = live => live?,
         () = &mut interrupted => return Ok((End::Interrupted, None)),
     };
-    let mut teller = Teller::new(&node.pods.wanted);
-    let end = follow(&live, &layout, node, &mut teller, console, interrupted).await?;
+    let mut reporter = PodReporter::new(&node.pods.wanted);
+    let end = follow(&live, &layout, node, &mut reporter, console, interrupted).await?;
     let times = session::end(&live, end);
-    let (end, summary) = teller.end(&live.pipeline, console, times, end)?;
+    let (end, summary) = reporter.end(&live.pipeline, console, times, end)?;
     Ok((end, Some(summary)))
 }
 
@@ -156,7 +156,7 @@ async fn follow(
     live: &Live,
     layout: &Layout,
     node: &Node<'_>,
-    teller: &mut Teller<'_>,
+    reporter: &mut PodReporter<'_>,
     console: &mut Console,
     interrupted: impl Future<Output = ()>,
 ) -> Result<End> {
@@ -194,7 +194,7 @@ async fn follow(
     loop {
         let changed = live.changed();
         recording.check()?;
-        if let Err(failed) = teller.tell(&live.pipeline, console) {
+        if let Err(failed) = reporter.tell(&live.pipeline, console) {
             return Ok(End::from_failed(failed)?);
         }
         tokio::select! {

@@ -12,7 +12,7 @@ mod pins;
 mod read;
 mod roster;
 mod runtimes;
-mod sight;
+mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tree;
@@ -34,7 +34,7 @@ use self::{
 };
 pub(crate) use self::{
     judge::{Judged, SignalSeen, judge, standing},
-    sight::{Sight, look},
+    snapshot::{Snapshot, collect},
     view::{Compared, ContainerView, PodView, SandboxView, Whose},
 };
 use crate::{

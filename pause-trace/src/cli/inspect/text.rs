@@ -164,7 +164,7 @@ impl Block {
         self.head("Namespaces");
         let mut heads = vec!["OF"];
         heads.extend(NamespaceKind::ALL.map(NamespaceKind::name));
-        let host = seen.sight.host.as_ref();
+        let host = seen.snapshot.host.as_ref();
         let mut hosts = vec![Cell::painted(DIM, "the host")];
         hosts.extend(NamespaceKind::ALL.map(|kind| {
             let link = host.map_or(Link::Unknown, |host| host.namespace(kind));

@@ -23,7 +23,7 @@ const MOST_PROCESSES: usize = 1024;
 /// What `ls` writes: a line a pause.
 pub(in crate::cli) fn list(seen: &Seen) -> serde_json::Result<String> {
     let mut text = String::new();
-    for pod in &seen.sight.pods {
+    for pod in &seen.snapshot.pods {
         for sandbox in pod.sandboxes() {
             let listed = Body::Listed(Box::new(listed(seen, pod, &sandbox)));
             text.push_str(&Line::new(listed).text()?);
@@ -143,7 +143,7 @@ fn running(process: &process::Process, now: Ktime) -> RunningProcess {
 
 fn inspect<'a>(seen: &'a Seen, pod: &'a PodView) -> Inspect<'a> {
     let judged = seen.judged.as_ref();
-    let host = seen.sight.host.as_ref();
+    let host = seen.snapshot.host.as_ref();
     let hosts: Namespaces = NamespaceKind::ALL
         .into_iter()
         .filter_map(|kind| match host?.namespace(kind) {
@@ -153,7 +153,7 @@ fn inspect<'a>(seen: &'a Seen, pod: &'a PodView) -> Inspect<'a> {
         .collect();
     Inspect {
         head: head(seen),
-        gaps: &seen.sight.gaps,
+        gaps: &seen.snapshot.gaps,
         pod: named(pod),
         host: hosts,
         containers: pod
@@ -292,7 +292,7 @@ pub(in crate::cli) mod testing {
     use super::*;
     use crate::{
         event::{Comm, ProcessId, SignalResult},
-        pods::{self, Judged, Sight},
+        pods::{self, Judged, Snapshot},
         report::testing,
         verdict::ProcessRef,
     };
@@ -302,7 +302,7 @@ pub(in crate::cli) mod testing {
         Seen {
             now: 400_000_000_000,
             clock: testing::CLOCK,
-            sight: Sight {
+            snapshot: Snapshot {
                 pods: pods::testing::pods(),
                 host: Some(pods::testing::host()),
                 gaps: Vec::new(),
@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn a_pod_is_shown_in_every_detail() {
         let seen = testing::seen(Some(testing::judged()));
-        let text = inspected(&seen, &seen.sight.pods[2]).expect("it is JSON");
+        let text = inspected(&seen, &seen.snapshot.pods[2]).expect("it is JSON");
         assert_eq!(text.lines().count(), 1);
         let web = object(&text);
         assert_eq!(web["containers"][0]["kind"], "sandbox");

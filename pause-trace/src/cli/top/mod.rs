@@ -193,15 +193,15 @@ impl Top<'_> {
     async fn inspect(&self, pod: PodId, verdicts: Vec<Verdict>, width: usize) -> Result<String> {
         let hierarchies =
             Hierarchies::discover().map_err(|error| error.context("failed to look for pods"))?;
-        let sight = pods::look(&hierarchies, self.args.runtime.cri.clone()).await?;
+        let snapshot = pods::collect(&hierarchies, self.args.runtime.cri.clone()).await?;
         let judged = Judged::now(self.live, verdicts, false);
         let seen = Seen {
             now: probe::now(),
             clock: session::clock()?,
-            sight,
+            snapshot,
             judged: Some(judged),
         };
-        let Some(view) = seen.sight.pods.iter().find(|view| view.id == pod) else {
+        let Some(view) = seen.snapshot.pods.iter().find(|view| view.id == pod) else {
             return Ok("The pod is removed: none of its containers is left.".to_owned());
         };
         let look = Look {

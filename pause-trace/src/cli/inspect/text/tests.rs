@@ -3,7 +3,7 @@ use crate::cli::pods::json::testing;
 
 /// What is shown of the pod of this name under one head.
 fn block(seen: &Seen, name: &str, head: &str) -> String {
-    let mut pods = seen.sight.pods.iter();
+    let mut pods = seen.snapshot.pods.iter();
     let pod = pods.find(|pod| pod.title() == name).expect("it is there");
     let text = shown(Look::PLAIN, false, seen, pod).expect("there is room");
     let mut blocks = text.split("\n\n");
@@ -94,7 +94,7 @@ fn signals_say_from_whom_to_whom_and_what_became_of_them() {
 #[test]
 fn verdicts_come_with_their_evidence_and_those_that_passed_are_counted() {
     let seen = testing::seen(Some(testing::judged()));
-    let pod = &seen.sight.pods[2];
+    let pod = &seen.snapshot.pods[2];
     let text = shown(Look::PLAIN, false, &seen, pod).expect("there is room");
     let (_, verdicts) = text.split_once("\nVerdicts\n").expect("they are last");
     assert!(

@@ -30,7 +30,7 @@ pub(super) enum Message<P: 'static> {
 /// Tells what is played until all has been, or something ends it before. `running` reads the kernel's events and does what
 /// else has to go on meanwhile; it only ends by an error.
 pub(super) async fn tell_until_over<P: 'static>(
-    tale: &mut Tale,
+    reporter: &mut ScenarioReporter,
     (pipeline, verdicts): (&Pipeline, &SortedVerdicts),
     console: &mut Console,
     mut messages: UnboundedReceiver<Message<P>>,
@@ -45,7 +45,7 @@ pub(super) async fn tell_until_over<P: 'static>(
             biased;
             () = &mut interrupted => return Ok(End::Interrupted),
             Some(message) = messages.recv() => {
-                if let Err(failed) = tale.hear(message, (pipeline, verdicts), console) {
+                if let Err(failed) = reporter.hear(message, (pipeline, verdicts), console) {
                     return Ok(End::from_failed(failed)?);
                 }
             }
@@ -62,7 +62,7 @@ pub(super) async fn tell_until_over<P: 'static>(
 }
 
 /// What has been told so far, for the summary.
-pub(super) struct Tale {
+pub(super) struct ScenarioReporter {
     inject: bool,
     total: usize,
     started: usize,
@@ -76,7 +76,7 @@ pub(super) struct Tale {
     strangers: Vec<Verdict>,
 }
 
-impl Tale {
+impl ScenarioReporter {
     pub(super) fn new(inject: bool, total: usize) -> Self {
         Self {
             inject,

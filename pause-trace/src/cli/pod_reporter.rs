@@ -19,12 +19,12 @@ use crate::{
 };
 
 /// Tells of what was asked for.
-pub(super) struct Teller<'a> {
+pub(super) struct PodReporter<'a> {
     wanted: &'a Wanted,
     losses: Losses,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> PodReporter<'a> {
     pub(super) fn new(wanted: &'a Wanted) -> Self {
         let losses = Losses::default();
         Self { wanted, losses }

@@ -55,7 +55,7 @@ impl State {
             Some(known) if task.parent == ProcessId::default() => known.parent,
             _ => task.parent,
         };
-        let container = self.places.container(cgroup).cloned();
+        let container = self.cgroups.container(cgroup).cloned();
         let pod = container
             .as_ref()
             .and_then(|id| self.containers.get(id))
@@ -188,8 +188,9 @@ impl State {
             process.joins = Joins::default();
             let (role, cgroup, mnt) = (process.role, process.cgroup, process.namespaces.mnt);
             // What no runtime built is no container, whatever namespaces it is in.
-            let is_elsewhere =
-                role == Role::Runtime && mnt != self.host.mnt && self.places.path(cgroup).is_some();
+            let is_elsewhere = role == Role::Runtime
+                && mnt != self.host.mnt
+                && self.cgroups.path(cgroup).is_some();
             if self
                 .processes
                 .get(id)

@@ -8,7 +8,7 @@ use crate::event::{CgroupId, ContainerId, Fact, Text};
 
 /// Cgroups that are known, and containers by cgroup.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct CgroupIndex {
     containers: HashMap<CgroupId, ContainerId>,
     paths: HashMap<CgroupId, Text>,
     by_path: HashMap<Bytes, CgroupId>,
@@ -16,7 +16,7 @@ pub(super) struct Places {
     outside: HashSet<CgroupId>,
 }
 
-impl Places {
+impl CgroupIndex {
     /// A cgroup was made, or was there. What is made below a container's cgroup is the container's.
     pub(super) fn made(&mut self, cgroup: CgroupId, path: &Text) {
         let path = path.detached();
@@ -108,57 +108,57 @@ fn parent(path: &Text) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
-    fn places(made: &[(CgroupId, &str)]) -> Places {
-        let mut places = Places::default();
+    fn index(made: &[(CgroupId, &str)]) -> CgroupIndex {
+        let mut index = CgroupIndex::default();
         for (id, path) in made {
-            places.made(*id, &Text::new(path));
+            index.made(*id, &Text::new(path));
         }
-        places
+        index
     }
 
-    fn owner(places: &Places, cgroup: CgroupId) -> Option<&str> {
-        places.container(cgroup).map(|container| &**container)
+    fn owner(index: &CgroupIndex, cgroup: CgroupId) -> Option<&str> {
+        index.container(cgroup).map(|container| &**container)
     }
 
     #[test]
     fn what_is_made_below_a_container_is_its_own_however_deep() {
-        let mut places = places(&[(1, "/pods/a")]);
-        places.claim(1, &"a".into());
-        places.made(2, &Text::new("/pods/a/init.scope"));
-        places.made(3, &Text::new("/pods/a/init.scope/deep"));
-        places.made(4, &Text::new("/pods/ab"));
-        assert_eq!(owner(&places, 3), Some("a"));
-        assert_eq!(owner(&places, 4), None);
-        places.forget(&"a".into());
-        assert_eq!(owner(&places, 3), None);
+        let mut index = index(&[(1, "/pods/a")]);
+        index.claim(1, &"a".into());
+        index.made(2, &Text::new("/pods/a/init.scope"));
+        index.made(3, &Text::new("/pods/a/init.scope/deep"));
+        index.made(4, &Text::new("/pods/ab"));
+        assert_eq!(owner(&index, 3), Some("a"));
+        assert_eq!(owner(&index, 4), None);
+        index.forget(&"a".into());
+        assert_eq!(owner(&index, 3), None);
     }
 
     #[test]
     fn a_container_that_becomes_known_late_has_what_was_made_below_it() {
-        let mut places = places(&[(1, "/a"), (2, "/a/b"), (3, "/ab"), (4, "/a/c")]);
-        places.claim(4, &"inner".into());
-        places.claim(1, &"a".into());
-        assert_eq!(owner(&places, 2), Some("a"));
-        assert_eq!(owner(&places, 3), None);
-        assert_eq!(owner(&places, 4), Some("inner"));
+        let mut index = index(&[(1, "/a"), (2, "/a/b"), (3, "/ab"), (4, "/a/c")]);
+        index.claim(4, &"inner".into());
+        index.claim(1, &"a".into());
+        assert_eq!(owner(&index, 2), Some("a"));
+        assert_eq!(owner(&index, 3), None);
+        assert_eq!(owner(&index, 4), Some("inner"));
     }
 
     #[test]
     fn an_inner_container_takes_its_cgroup_from_the_outer() {
-        let mut places = places(&[(1, "/a"), (2, "/a/b"), (3, "/a/b/c")]);
-        places.claim(1, &"a".into());
-        places.claim(2, &"b".into());
-        assert_eq!(owner(&places, 1), Some("a"));
-        assert_eq!(owner(&places, 3), Some("b"));
+        let mut index = index(&[(1, "/a"), (2, "/a/b"), (3, "/a/b/c")]);
+        index.claim(1, &"a".into());
+        index.claim(2, &"b".into());
+        assert_eq!(owner(&index, 1), Some("a"));
+        assert_eq!(owner(&index, 3), Some("b"));
     }
 
     #[test]
     fn a_path_that_is_used_again_is_another_cgroup() {
-        let mut places = places(&[(1, "/a"), (2, "/a")]);
-        places.removed(1);
-        places.claim(2, &"a".into());
-        places.made(3, &Text::new("/a/x"));
-        assert_eq!(owner(&places, 3), Some("a"));
-        assert_eq!(places.path(1), None);
+        let mut index = index(&[(1, "/a"), (2, "/a")]);
+        index.removed(1);
+        index.claim(2, &"a".into());
+        index.made(3, &Text::new("/a/x"));
+        assert_eq!(owner(&index, 3), Some("a"));
+        assert_eq!(index.path(1), None);
     }
 }

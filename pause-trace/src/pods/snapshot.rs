@@ -35,7 +35,7 @@ const AT_A_TIME: usize = 8;
 const MOST_GAPS: usize = 8;
 
 /// What was seen.
-pub(crate) struct Sight {
+pub(crate) struct Snapshot {
     pub(crate) pods: Vec<PodView>,
     /// A process in the host's namespaces: this one.
     pub(crate) host: Option<Process>,
@@ -47,7 +47,7 @@ pub(crate) struct Sight {
 ///
 /// # Errors
 /// When cgroups or `/proc` cannot be read at all.
-pub(crate) async fn look(hierarchies: &Hierarchies, socket: Option<Socket>) -> Result<Sight> {
+pub(crate) async fn collect(hierarchies: &Hierarchies, socket: Option<Socket>) -> Result<Snapshot> {
     let hierarchy = hierarchies.watched();
     let mut survey = survey::survey(hierarchy)
         .with_context(|| format!("failed to read {}", hierarchy.mount.display()))?;
@@ -116,7 +116,7 @@ pub(crate) async fn look(hierarchies: &Hierarchies, socket: Option<Socket>) -> R
     for pod in &mut pods {
         complete(pod, hierarchies, host.as_ref());
     }
-    Ok(Sight {
+    Ok(Snapshot {
         pods,
         host,
         gaps: gaps.0.into_iter().collect(),
@@ -225,10 +225,10 @@ mod tests {
         let nowhere = "unix:///nowhere/pause-trace.sock"
             .parse()
             .expect("it is a socket");
-        let sight = look(&hierarchies, Some(nowhere))
+        let snapshot = collect(&hierarchies, Some(nowhere))
             .await
             .expect("it can be read");
-        let found = sight.pods.iter().find(|pod| *pod.id == *name);
+        let found = snapshot.pods.iter().find(|pod| *pod.id == *name);
         let pod = found.expect("its cgroup names it");
         assert_eq!(pod.title(), format!("pod {name}"));
         let container = &pod.containers[0];
@@ -245,7 +245,7 @@ mod tests {
         let inode = container.inode(NamespaceKind::Net).expect("we may look");
         let network = &pod.networks[&inode];
         assert!(!network.is_loopback_up(), "{network:?}");
-        let told = sight.gaps.join("\n");
+        let told = snapshot.gaps.join("\n");
         assert!(told.contains("/nowhere/pause-trace.sock"), "{told}");
         assert!(
             told.contains(&format!("find the bundle of container {id}")),
