@@ -11,7 +11,7 @@ use anyhow::Result;
 use pause_trace_cri::Socket;
 
 use super::{
-    Exit, Global, Usage, conform, output::Output, print, record::Record, select::Selection,
+    Exit, Global, Usage, conform, output::Output, print, recording::Record, select::Selection,
     unknown, verify,
 };
 use crate::{

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::{
     Console, End, Exit, Global,
     output::Output,
-    record::Record,
+    recording::Record,
     scenario_reporter::{Message, ScenarioReporter, tell_until_over},
     select::Selection,
     session::{self, Interrupt},

@@ -19,6 +19,7 @@ mod pod_reporter;
 mod pods;
 mod progress;
 pub(crate) mod record;
+mod recording;
 pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod rules;

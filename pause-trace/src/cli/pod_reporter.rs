@@ -1,4 +1,4 @@
-//! Tells of the node's pods, in the order it happened: what came and went, and what was decided.
+//! Reports the node's pods in the order of events: what started and ended, and what was decided.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,6 @@ use anyhow::Result;
 use super::{
     Console, End,
     session::{self, Losses},
-    watch::Wanted,
 };
 use crate::{
     event::Ktime,
@@ -15,10 +14,30 @@ use crate::{
     record::Mark,
     report::{Names, Summary},
     sink::Failed,
-    verdict::Verdict,
+    verdict::{Severity, Verdict},
 };
 
-/// Tells of what was asked for.
+/// What is reported.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Wanted {
+    /// Report only this pod: NAMESPACE/NAME, or the beginning of its uid
+    #[arg(long, value_name = "POD")]
+    pub(crate) pod: Option<String>,
+    /// Report only findings of at least this severity
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = Severity::Info)]
+    pub(crate) min_severity: Severity,
+}
+
+impl Wanted {
+    /// Whether a pod is to be told of.
+    pub(super) fn takes(&self, pod: &crate::event::PodId, names: &Names) -> bool {
+        self.pod
+            .as_ref()
+            .is_none_or(|wanted| names.is_called(pod, wanted))
+    }
+}
+
+/// Reports what was asked for.
 pub(super) struct PodReporter<'a> {
     wanted: &'a Wanted,
     losses: Losses,

@@ -1,21 +1,18 @@
-//! `record`, and `--record` of the commands that judge: what is seen goes to a file as well.
+//! `record`: a recording and a report for people.
 
-use std::{io, path::PathBuf, rc::Rc};
+use std::path::PathBuf;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::Result;
 
 use super::{
-    Console, Exit, Global, Usage,
+    Console, Exit, Global,
     output::{Format, Output},
+    recording::{AloneBound, Record},
     select::Selection,
     session,
     watch::{self, Node, Pods, Runtime},
 };
-use crate::{
-    record::{FileRecorder, Recorder},
-    report::{self, Clock},
-    verdict::Severity,
-};
+use crate::{report, verdict::Severity};
 
 /// Record what the kernel sees of the node's pods, for `pause-trace replay`
 ///
@@ -45,9 +42,6 @@ Examples:
   pause-trace record -o node.ptrec --max-size 256M     the last of it, for as long as it takes to happen again
   pause-trace replay node.ptrec                        what it shows, on any machine";
 
-/// The least that is worth keeping.
-const LEAST_SIZE: u64 = 64 << 10;
-
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
         self.selection.validate()?;
@@ -72,142 +66,5 @@ impl Args {
         };
         let exit = watch::watch_alone(&node, &self.selection, global, console)?;
         Ok(recording.close(exit))
-    }
-}
-
-/// Where to record to.
-#[derive(clap::Args, Clone, Debug, Default)]
-pub(crate) struct Record {
-    /// Record what is seen to a file, for `pause-trace replay`; a full disk ends the recording, not the run
-    #[arg(long, value_name = "FILE")]
-    pub(crate) record: Option<PathBuf>,
-}
-
-/// How much of it is kept, of a command that can do without a recording.
-#[derive(clap::Args, Clone, Debug, Default)]
-pub(crate) struct Bound {
-    /// Keep only the newest part of the recording, in FILE and FILE.1, of at most this size together: 64M, 1G
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "record")]
-    pub(crate) max_size: Option<u64>,
-}
-
-/// How much of it is kept.
-#[derive(clap::Args, Clone, Debug, Default)]
-pub(crate) struct AloneBound {
-    /// Keep only the newest part, in FILE and FILE.1, of at most this size together: 64M, 1G
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) max_size: Option<u64>,
-}
-
-impl Record {
-    /// Begins the recording, where one was asked for.
-    pub(super) fn start(&self, clock: Clock, limit: Option<u64>) -> Result<Recording> {
-        let begin = |path: &PathBuf| {
-            let shown = path.display();
-            FileRecorder::create(path, session::opening(clock), limit).map_err(|error| match error
-                .kind()
-            {
-                io::ErrorKind::StorageFull => anyhow!("failed to record to {shown}: {error}"),
-                _ => Usage(format!("failed to create {shown}: {error}")).into(),
-            })
-        };
-        let recorder = self.record.as_ref().map(begin).transpose()?;
-        Ok(Recording {
-            recorder: recorder.map(Rc::new),
-            is_all: false,
-        })
-    }
-}
-
-/// The recording that a run makes, if it makes one.
-pub(super) struct Recording {
-    recorder: Option<Rc<FileRecorder>>,
-    /// Nothing else is wanted of the run.
-    is_all: bool,
-}
-
-impl Recording {
-    pub(super) fn recorder(&self) -> Option<Rc<dyn Recorder>> {
-        self.recorder.clone().map(|recorder| recorder as _)
-    }
-
-    /// Nothing else is wanted of the run: it ends where this fails.
-    pub(super) fn alone(self) -> Self {
-        Self {
-            is_all: true,
-            ..self
-        }
-    }
-
-    /// Fails where there is no reason to go on.
-    pub(super) fn check(&self) -> Result<()> {
-        if let Some(recorder) = self.recorder.as_ref().filter(|_| self.is_all)
-            && let Some(why) = recorder.take_complaint()
-        {
-            bail!("{why}; `pause-trace replay` shows what was recorded before");
-        }
-        Ok(())
-    }
-
-    /// Ends the recording after the run. A run that was right but for a recording that is not whole has not done what it was
-    /// asked for.
-    pub(super) fn close(self, exit: Exit) -> Exit {
-        let Some(recorder) = self.recorder else {
-            return exit;
-        };
-        recorder.close();
-        if let Some(why) = recorder.take_complaint() {
-            eprintln!("pause-trace: {why}; its end is missing in the recording");
-        }
-        match exit {
-            Exit::Pass | Exit::Inconclusive if recorder.has_failed() => Exit::CannotRun,
-            _ => exit,
-        }
-    }
-}
-
-/// `64M`, `1G`, `512K`; a bare number is bytes.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "a size is a number with a unit: 512K, 64M, 1G".to_owned())?;
-    let shift = match unit {
-        "" => 0,
-        "K" | "KiB" => 10,
-        "M" | "MiB" => 20,
-        "G" | "GiB" => 30,
-        _ => return Err(format!("\"{unit}\" is no unit of size: K, M or G")),
-    };
-    let size = number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| format!("{text} is larger than any disk"))?;
-    match size {
-        LEAST_SIZE.. => Ok(size),
-        _ => Err(format!(
-            "less than {}K is not worth keeping",
-            LEAST_SIZE >> 10
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        for (text, size) in [
-            ("64K", 64 << 10),
-            ("100MiB", 100 << 20),
-            ("1G", 1 << 30),
-            ("70000", 70_000),
-        ] {
-            assert_eq!(parse_size(text), Ok(size), "{text}");
-        }
-        for text in ["", "M", "1T", "63K", "-1M", "99999999999G", "1 M"] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
     }
 }

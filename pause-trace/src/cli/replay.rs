@@ -8,8 +8,11 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{
-    Console, End, Exit, Global, Usage, conform, output::Output, pod_reporter::PodReporter,
-    scenario_reporter::ScenarioReporter, select::Selection, watch::Wanted,
+    Console, End, Exit, Global, Usage, conform,
+    output::Output,
+    pod_reporter::{PodReporter, Wanted},
+    scenario_reporter::ScenarioReporter,
+    select::Selection,
 };
 use crate::{
     conformance,

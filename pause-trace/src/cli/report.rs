@@ -13,7 +13,7 @@ use super::{
     Console, End, Exit, Global, Usage,
     exit::Tally,
     output::{Format, Output},
-    record::Record,
+    recording::Record,
     select::Selection,
     session,
     watch::{self, Node, Pods, Runtime},

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{
     Console, End, Exit, Global,
     output::Output,
-    record::{Bound, Record, Recording},
+    recording::{Bound, Record, Recording},
     select::Selection,
     session::{self, Interrupt},
     verify,

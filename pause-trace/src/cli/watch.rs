@@ -8,20 +8,14 @@ use pause_trace_cri::Socket;
 use super::{
     Console, End, Exit, Global,
     output::Output,
-    pod_reporter::PodReporter,
-    record::{Bound, Record, Recording},
+    pod_reporter::{PodReporter, Wanted},
+    recording::{Bound, Record, Recording},
     select::Selection,
     session::{self, Interrupt},
 };
 use crate::{
-    live::Live,
-    node::cgroup::Layout,
-    pipeline::Pipeline,
-    pods::Follower,
-    record::Run,
-    report::{Names, Summary},
-    state::Limits,
-    verdict::Severity,
+    live::Live, node::cgroup::Layout, pipeline::Pipeline, pods::Follower, record::Run,
+    report::Summary, state::Limits,
 };
 
 /// Verify the node's pods, running and new, until Ctrl-C
@@ -50,17 +44,6 @@ pub(crate) struct Runtime {
     /// The runtime's CRI socket, instead of the one that each container's shim names, or the usual ones
     #[arg(long, value_name = "SOCKET")]
     pub(crate) cri: Option<Socket>,
-}
-
-/// What is told of.
-#[derive(clap::Args, Clone, Debug)]
-pub(crate) struct Wanted {
-    /// Report only this pod: NAMESPACE/NAME, or the beginning of its uid
-    #[arg(long, value_name = "POD")]
-    pub(crate) pod: Option<String>,
-    /// Report only findings of at least this severity
-    #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = Severity::Info)]
-    pub(crate) min_severity: Severity,
 }
 
 /// Which pods are told of, and for how long.
@@ -206,15 +189,6 @@ async fn follow(
             () = changed => {}
             () = console.tick() => {}
         }
-    }
-}
-
-impl Wanted {
-    /// Whether a pod is to be told of.
-    pub(super) fn takes(&self, pod: &crate::event::PodId, names: &Names) -> bool {
-        self.pod
-            .as_ref()
-            .is_none_or(|wanted| names.is_called(pod, wanted))
     }
 }
 
