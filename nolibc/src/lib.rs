@@ -9,7 +9,9 @@
 //!
 //! nolibc::start!(main);
 //!
-//! fn main(args: nolibc::Args) -> ! { … }
+//! fn main(args: nolibc::Args) -> ! {
+//!     loop {}
+//! }
 //! ```
 //!
 //! Its package says `build = "../nolibc/link.rs"`, which sees to the linking.
