@@ -23,6 +23,9 @@ use crate::{
 /// How often the counts of a flood of signals are asked for while it lasts.
 const FLOOD_PERIOD: Duration = Duration::from_millis(100);
 
+/// How much later than a reaping its record may be, in ns: an RCU grace period on a busy machine.
+const GRACE_PERIOD: Ktime = 500_000_000;
+
 /// What is running.
 pub(crate) struct Live {
     kernel: RefCell<Kernel>,
@@ -291,7 +294,7 @@ impl Kernel {
         let mut next = 0;
         while let Some(time) = events.get(next).map(|event| event.time) {
             if let Some((due, asked)) = pipeline.look(|core| core.state.in_question(time)) {
-                for process in self.gone(asked, next, &mut events)? {
+                for process in self.gone((due, asked), next, &mut events)? {
                     let fact = Fact::Reaped { process };
                     let time = due.saturating_sub(1);
                     self.judge(&Event { time, fact }, pipeline)?;
@@ -323,14 +326,17 @@ impl Kernel {
     /// went astray, or comes late.
     fn gone(
         &mut self,
-        asked: Vec<ProcessId>,
+        (due, asked): (Ktime, Vec<ProcessId>),
         next: usize,
         events: &mut Vec<Event>,
     ) -> anyhow::Result<Vec<ProcessId>> {
         let is_told = |process: ProcessId, events: &[Event]| {
             let tells = |event: &Event| match &event.fact {
                 Fact::Exit { task, .. } => task.process == process,
-                Fact::Reaped { process: of } => *of == process,
+                // The record comes an RCU grace period after the reaping, which may have been in time.
+                Fact::Reaped { process: of } => {
+                    *of == process && event.time > due.saturating_add(GRACE_PERIOD)
+                }
                 _ => false,
             };
             events.iter().any(tells)
