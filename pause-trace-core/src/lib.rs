@@ -9,6 +9,7 @@
 //! - [`rules`]: the promises that are checked, and the ledger that gives each verdict once
 //! - [`verdict`]: what a rule says of a pod, with its evidence
 //! - [`news`]: what happens to pods apart from verdicts
+//! - [`observer`]: who follows the events beside the rules
 //! - [`pipeline`]: from events to verdicts and news; it also records the events
 //! - [`record`]: recordings: their format, and how they are written and read
 //! - [`report`]: text, JSON, JUnit, SARIF and HTML
@@ -23,6 +24,7 @@
 pub mod errno;
 pub mod event;
 pub mod news;
+pub mod observer;
 pub mod pipeline;
 pub mod record;
 pub mod report;

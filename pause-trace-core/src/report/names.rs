@@ -5,6 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use super::wire::{Container, Pod};
 use crate::{
     event::{ContainerFact, ContainerId, Event, Fact, PodFact, PodId, escape},
+    observer::Observer,
+    state::State,
     verdict::{ProcessRef, Subject},
 };
 
@@ -20,10 +22,16 @@ pub struct Names {
     removed: VecDeque<PodId>,
 }
 
+impl Observer for Names {
+    fn event(&mut self, event: &Event, _: &State) {
+        self.learn(&event.fact);
+    }
+}
+
 impl Names {
-    /// Takes in what an event says of names. To be called before the event is judged.
-    pub(crate) fn learn(&mut self, event: &Event) {
-        match &event.fact {
+    /// Takes over the names that a fact gives.
+    pub(crate) fn learn(&mut self, fact: &Fact) {
+        match fact {
             Fact::Pod(PodFact {
                 pod,
                 namespace,
@@ -155,10 +163,7 @@ mod tests {
     #[test]
     fn names_outlive_their_pod_but_not_for_ever() {
         let mut names = testing::names();
-        let gone = |pod: &str| Event {
-            time: 1,
-            fact: Fact::PodRemoved { pod: pod.into() },
-        };
+        let gone = |pod: &str| Fact::PodRemoved { pod: pod.into() };
         names.learn(&gone("uid-1"));
         assert_eq!(names.pod(&"uid-1".into()).name.as_deref(), Some("web"));
         for other in 0..MAX_REMOVED {

@@ -8,8 +8,7 @@ use std::{
 
 use crate::{
     event::{
-        Comm, ContainerFact, ContainerKind, Event, Fact, Kind, Modes, PodFact, ProcessId, Source,
-        Text,
+        Comm, ContainerFact, ContainerKind, Fact, Kind, Modes, PodFact, ProcessId, Source, Text,
     },
     rules::{self, Counts, Rule},
     verdict::{Details, Outcome, ProcessRef, Subject, Value, Verdict},
@@ -89,11 +88,8 @@ pub fn names() -> Names {
             file: None,
             source: Source::Cri,
         });
-        names.learn(&Event { time: 1, fact: pod });
-        names.learn(&Event {
-            time: 1,
-            fact: container,
-        });
+        names.learn(&pod);
+        names.learn(&container);
     }
     names
 }

@@ -331,7 +331,7 @@ mod tests {
         let mut state = State::new(Limits::REFERENCE);
         let mut ledger = Ledger::new(|_| true);
         for event in &scene.events {
-            ledger.judge(&mut state, event);
+            ledger.judge(&mut state, event, |_, _, _| ());
         }
         let verdicts = ledger.take();
         let said = |is: &dyn Fn(&crate::verdict::Verdict) -> bool| {

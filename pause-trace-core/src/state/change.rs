@@ -12,13 +12,17 @@ pub enum Change {
     Executed(ProcessId),
     /// A thread called setns or unshare.
     NamespaceChanged {
+        /// The process that the thread belongs to.
         process: ProcessId,
+        /// Which call it was.
         call: NamespaceCall,
         /// `CLONE_NEW*` as asked; a setns may ask for 0, "whatever the descriptor is".
         flags: u64,
         /// 0, or the errno.
         errno: i32,
+        /// The namespaces of the process before the call.
         before: Namespaces,
+        /// Those of the thread after it.
         after: Namespaces,
     },
     /// A process of the runtime ended with a setns refused and not made good since, and no child of it goes on.
@@ -27,8 +31,11 @@ pub enum Change {
     Signalled(Signal),
     /// A process took a signal; `handled` by a handler.
     SignalTaken {
+        /// The process.
         process: ProcessId,
+        /// The signal's number.
         signal: i32,
+        /// Whether a handler took it, rather than the default action.
         handled: bool,
     },
     /// A process of a container (the pause too) ended.
@@ -39,17 +46,27 @@ pub enum Change {
     ZombieDue(ProcessId),
     /// A stop signal was sent to an init or a pause `Limits::stop` ago (see `Process::signals`).
     StopDue {
+        /// The init or pause.
         process: ProcessId,
+        /// The signal's number.
         signal: i32,
+        /// When it was sent.
         sent: Ktime,
     },
     /// A runtime's process entered a container's cgroup `Limits::init` ago.
     InitDue {
+        /// The runtime's process.
         process: ProcessId,
+        /// The container.
         container: ContainerId,
     },
     /// The init of a pid namespace ended `Limits::teardown` ago.
-    TeardownDue { pid_namespace: u32, init: ProcessId },
+    TeardownDue {
+        /// The inode of the pid namespace.
+        pid_namespace: u32,
+        /// Its pid 1.
+        init: ProcessId,
+    },
     /// A pod was removed `Limits::removal` ago.
     RemovalDue(PodId),
     /// The runtime has not known a sandbox for `Limits::removal`, and its pause runs.
@@ -58,7 +75,9 @@ pub enum Change {
     PinDue(Text),
     /// A cgroup that nobody declared was entered `Limits::identity` ago by a process that executed in it.
     IdentityDue {
+        /// The process.
         process: ProcessId,
+        /// The cgroup.
         cgroup: CgroupId,
     },
     /// A pod was declared.
@@ -78,9 +97,19 @@ pub enum Change {
     /// The OOM killer chose a process.
     OomKilled(ProcessId),
     /// Events were lost.
-    Lost { kind: Kind, count: u64 },
+    Lost {
+        /// The kind of the records.
+        kind: Kind,
+        /// How many.
+        count: u64,
+    },
     /// The kernel has no hook for a kind of record.
-    HookMissing { kind: Kind, reason: String },
+    HookMissing {
+        /// The kind of record.
+        kind: Kind,
+        /// What the kernel answered, escaped.
+        reason: String,
+    },
 }
 
 /// The kinds of [`Change`], by which a rule says what it wants to see; documented there.

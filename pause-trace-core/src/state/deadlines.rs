@@ -123,14 +123,17 @@ impl Deadlines {
         Some((*first, due.map(|Reverse((_, deadline))| deadline).collect()))
     }
 
-    /// When to look again, leaving out what `is_moot` says has been settled.
-    pub(super) fn next(&mut self, is_moot: impl Fn(&Deadline) -> bool) -> Option<Ktime> {
-        while let Some(Reverse((at, deadline))) = self.0.peek() {
-            if !is_moot(deadline) {
-                return Some(*at);
-            }
+    /// Drops what `is_moot` says has been settled, as far as nothing else is due before it.
+    pub(super) fn drop_moot(&mut self, is_moot: impl Fn(&Deadline) -> bool) {
+        while let Some(Reverse((_, deadline))) = self.0.peek()
+            && is_moot(deadline)
+        {
             self.0.pop();
         }
-        None
+    }
+
+    /// When the first is due.
+    pub(super) fn next(&self) -> Option<Ktime> {
+        self.0.peek().map(|Reverse((at, _))| *at)
     }
 }

@@ -6,8 +6,13 @@ use super::{Change, Deadline, Process, State};
 use crate::event::{Ktime, PodId, ProcessId};
 
 impl State {
-    /// When a [`Fact::Tick`] is due.
-    pub(crate) fn next_deadline(&mut self) -> Option<Ktime> {
+    /// When a [`Fact::Tick`](crate::event::Fact::Tick) is due.
+    pub(crate) fn next_deadline(&self) -> Option<Ktime> {
+        self.deadlines.next()
+    }
+
+    /// Drops deadlines that have become moot, so that nobody wakes up for them.
+    pub(super) fn drop_moot_deadlines(&mut self) {
         let Self {
             deadlines,
             processes,
@@ -17,7 +22,7 @@ impl State {
             pins,
             ..
         } = self;
-        deadlines.next(|deadline| match deadline {
+        deadlines.drop_moot(|deadline| match deadline {
             Deadline::Zombie(process) => processes
                 .get(*process)
                 .is_none_or(|process| process.reaped.is_some()),
@@ -42,7 +47,7 @@ impl State {
             Deadline::Identity { process, .. } => processes
                 .get(*process)
                 .is_none_or(|process| process.container.is_some()),
-        })
+        });
     }
 
     /// The processes that an event at `now` may lead somebody to say are still there, and when that first comes due; `None` where

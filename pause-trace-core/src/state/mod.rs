@@ -22,7 +22,8 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 
 use cgroup_index::CgroupIndex;
-pub(crate) use change::{Change, On};
+pub use change::Change;
+pub(crate) use change::On;
 pub use deadlines::Limits;
 use deadlines::{Deadline, Deadlines};
 pub use pod::{Container, Pin, Pod, Reaps, Stop};
@@ -336,10 +337,10 @@ impl State {
         while let Some(deadline) = self.deadlines.due(now) {
             self.came_due(now, deadline, changes);
         }
-        // Deadlines that have become moot are let go of here, by an event, and not whenever somebody asks for the next:
-        // one that is moot now may come due later, and a replay has only the events to know it by.
+        // An event does this, and no query: a deadline that is moot now may come due later, and a replay has only the
+        // events to know it by.
         if event.fact.record().is_none() {
-            self.next_deadline();
+            self.drop_moot_deadlines();
         }
     }
 

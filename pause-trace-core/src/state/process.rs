@@ -134,7 +134,7 @@ pub struct Process {
     /// What it executed last; empty before.
     pub file: Text,
     /// How often it executed a file inside its container.
-    pub(crate) execs: u32,
+    pub execs: u32,
     /// The namespaces that it is in.
     pub namespaces: Namespaces,
     /// The cgroup that it is in.

@@ -8,6 +8,7 @@ use crate::event::{
     CgroupId, Comm, ContainerFact, ContainerId, Event, Fact, Kind, Ktime, NamespaceCall,
     Namespaces, PodFact, PodId, ProcessId, Signal, TaskInfo, Text, WaitStatus,
 };
+use crate::{observer::Observer, state::State};
 
 /// Most processes that are kept. A container's creation takes about ten.
 const MOST_PROCESSES: usize = 8_192;
@@ -139,8 +140,14 @@ pub struct Journal {
     pub(super) now: Ktime,
 }
 
+impl Observer for Journal {
+    fn event(&mut self, event: &Event, _: &State) {
+        self.take(event);
+    }
+}
+
 impl Journal {
-    /// Takes an event in. It makes no difference whether the state has it already.
+    /// Takes an event over.
     pub fn take(&mut self, event: &Event) {
         let now = event.time;
         self.now = self.now.max(now);

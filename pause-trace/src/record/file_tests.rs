@@ -207,7 +207,7 @@ fn a_recording_that_has_grown_begins_anew_with_what_is_known() {
     let mut time = 0;
     let mut take_in = |fact| {
         time += 1;
-        pipeline.take_in(&Event { time, fact }, |_| ());
+        pipeline.take_in(&Event { time, fact });
         time
     };
     take_in(Fact::Pod(pod("uid-1")));
@@ -231,7 +231,7 @@ fn a_recording_that_has_grown_begins_anew_with_what_is_known() {
     let again = Pipeline::new(Limits::NODE, |_| true);
     while let Next::Entry(entry) = recording.next_entry().expect("it can be read") {
         if let Entry::Event(event) = entry {
-            again.take_in(&event, |_| ());
+            again.take_in(&event);
         }
     }
     let pods = |pipeline: &Pipeline| {

@@ -19,9 +19,9 @@ use nix::{
 
 use super::{
     protocol::{Failure, Step},
-    stage::{Play, StageError},
+    stage::Play,
 };
-use crate::{event::ProcessId, sys};
+use crate::{event::ProcessId, playing::PlayError, sys};
 
 /// What it says when it has done it.
 const DONE: &[u8] = b"done\n";
@@ -81,12 +81,9 @@ pub(crate) struct Bystander {
 
 impl Bystander {
     /// Starts one and waits until it has done its thing and the kernel has reported who it is.
-    pub(crate) async fn asked(play: &Play<'_>, args: &[&str]) -> Result<Self, StageError> {
+    pub(crate) async fn asked(play: &Play<'_>, args: &[&str]) -> Result<Self, PlayError> {
         let what = format!("ask a bystander to {}", args.join(" "));
-        let failed = |source: std::io::Error| StageError::Io {
-            what: what.clone(),
-            source,
-        };
+        let failed = |source: std::io::Error| PlayError::io(what.clone(), source);
         let process = Command::new("/proc/self/exe")
             .arg0("pause-trace")
             .arg("__bystander")

@@ -52,7 +52,7 @@ mod tests {
         scene
             .events
             .iter()
-            .for_each(|event| ledger.judge(&mut state, event));
+            .for_each(|event| ledger.judge(&mut state, event, |_, _, _| ()));
         let mut verdicts = ledger.take();
         verdicts.retain(|verdict| verdict.outcome == Outcome::Fail);
         verdicts

@@ -16,10 +16,11 @@ use std::{fs::File, os::fd::AsRawFd, path::PathBuf, time::Duration};
 use super::{
     pod::ContainerPlan,
     protocol::{Join, Request},
-    scenario::Scenario,
-    stage::{Play, PodKind, ReferencePod, StageError, Started},
+    scenario::Script,
+    stage::{Play, PodKind, ReferencePod, Started},
 };
 use crate::event::{ContainerKind, NamespaceKind, ProcessId};
+use crate::playing::PlayError;
 
 /// A grace period that is long enough for whoever acts on a stop signal at all.
 const SHORT: Duration = Duration::from_millis(300);
@@ -28,18 +29,18 @@ const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_millis(1300);
 
 /// By theme.
-const THEMES: [&[Scenario]; 7] = [
-    namespaces::SCENARIOS,
-    sandboxes::SCENARIOS,
-    sessions::SCENARIOS,
-    lifecycle::SCENARIOS,
-    signals::SCENARIOS,
-    zombies::SCENARIOS,
-    pauses::SCENARIOS,
+const THEMES: [&[Script]; 7] = [
+    namespaces::SCRIPTS,
+    sandboxes::SCRIPTS,
+    sessions::SCRIPTS,
+    lifecycle::SCRIPTS,
+    signals::SCRIPTS,
+    zombies::SCRIPTS,
+    pauses::SCRIPTS,
 ];
 
 /// Every fault, in the order they are played and reported.
-pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> + Clone {
+pub(crate) fn all() -> impl Iterator<Item = &'static Script> + Clone {
     THEMES.into_iter().flatten()
 }
 
@@ -48,7 +49,7 @@ pub(super) async fn built_as(
     pod: &mut ReferencePod<'_>,
     name: &str,
     edit: impl FnOnce(ContainerPlan) -> ContainerPlan,
-) -> Result<Started, StageError> {
+) -> Result<Started, PlayError> {
     let modes = pod.modes.clone();
     pod.container_as(name, ContainerKind::App, modes, edit)
         .await
@@ -59,7 +60,7 @@ async fn pod_with_app<'a>(
     play: &Play<'a>,
     kind: PodKind,
     edit: impl FnOnce(ContainerPlan) -> ContainerPlan,
-) -> Result<(ReferencePod<'a>, Started), StageError> {
+) -> Result<(ReferencePod<'a>, Started), PlayError> {
     let mut pod = play.pod(kind).await?;
     let app = built_as(&mut pod, "app", edit).await?;
     play.blame(app.process);
@@ -80,14 +81,11 @@ fn namespace(pod: &ReferencePod<'_>, process: ProcessId, kind: NamespaceKind) ->
 struct Pinned(File);
 
 impl Pinned {
-    fn of(process: ProcessId, kind: NamespaceKind) -> Result<Self, StageError> {
+    fn of(process: ProcessId, kind: NamespaceKind) -> Result<Self, PlayError> {
         let path = format!("/proc/{}/ns/{}", process.pid, kind.name());
         File::open(&path)
             .map(Self)
-            .map_err(|source| StageError::Io {
-                what: format!("open {path}"),
-                source,
-            })
+            .map_err(|source| PlayError::io(format!("open {path}"), source))
     }
 
     /// By which path another process finds it.
@@ -105,7 +103,7 @@ impl Pinned {
 }
 
 /// Lets a workload end by itself, and waits for that.
-pub(super) async fn leave(pod: &ReferencePod<'_>, workload: &Started) -> Result<(), StageError> {
+pub(super) async fn leave(pod: &ReferencePod<'_>, workload: &Started) -> Result<(), PlayError> {
     // It ends instead of answering.
     workload.container.ask(Request::Exit { code: 0 }).await.ok();
     pod.ended(workload.process).await
@@ -120,7 +118,8 @@ mod tests {
     #[test]
     fn scenarios_and_faults_have_names_of_their_own_and_know_their_rules() {
         let mut names = HashSet::new();
-        for scenario in reference::scenarios::all().chain(super::all()) {
+        for script in reference::scenarios::all().chain(super::all()) {
+            let scenario = &script.scenario;
             assert!(
                 names.insert(scenario.name),
                 "{} is there twice",
@@ -139,6 +138,7 @@ mod tests {
     #[test]
     fn every_fault_is_found_by_one_rule() {
         for fault in super::all() {
+            let fault = &fault.scenario;
             assert_eq!(fault.finds.len(), 1, "{}", fault.name);
         }
     }

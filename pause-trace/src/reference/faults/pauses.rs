@@ -4,75 +4,93 @@ use nix::sys::signal::Signal;
 
 use super::LONG;
 use crate::{
+    playing::PlayError,
     reference::{
         broken_pause::Broken,
         protocol::Request,
-        scenario::Scenario,
-        stage::{Play, PodKind, StageError},
+        scenario::Script,
+        stage::{Play, PodKind},
     },
+    scenario::Scenario,
     verdict::Verdict,
 };
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "pause-blocks-term",
-        title: "pause has SIGTERM blocked and must be killed",
-        proves: &[],
-        finds: &["PT306"],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "pause-blocks-term",
+            title: "pause has SIGTERM blocked and must be killed",
+            proves: &[],
+            finds: &["PT306"],
+        },
         play: |play| Box::pin(stopped(play, Broken::BlocksTerm)),
     },
-    Scenario {
-        name: "pause-exits-1",
-        title: "pause ends with 1 on SIGTERM, as if it had failed",
-        proves: &[],
-        finds: &["PT306"],
+    Script {
+        scenario: Scenario {
+            name: "pause-exits-1",
+            title: "pause ends with 1 on SIGTERM, as if it had failed",
+            proves: &[],
+            finds: &["PT306"],
+        },
         play: |play| Box::pin(stopped(play, Broken::ExitsOne)),
     },
-    Scenario {
-        name: "pause-first-signal",
-        title: "shareProcessNamespace: pause ends on the SIGCHLD of an orphan, and the pod with it",
-        proves: &[],
-        finds: &["PT307"],
+    Script {
+        scenario: Scenario {
+            name: "pause-first-signal",
+            title: "shareProcessNamespace: pause ends on the SIGCHLD of an orphan, and the pod with it",
+            proves: &[],
+            finds: &["PT307"],
+        },
         play: |play| Box::pin(first_signal(play)),
     },
-    Scenario {
-        name: "pause-forks",
-        title: "pause has children of its own",
-        proves: &[],
-        finds: &["PT501"],
+    Script {
+        scenario: Scenario {
+            name: "pause-forks",
+            title: "pause has children of its own",
+            proves: &[],
+            finds: &["PT501"],
+        },
         play: |play| Box::pin(excessive(play, Broken::ForksHelpers, "children")),
     },
-    Scenario {
-        name: "pause-sockets",
-        title: "pause listens on ports that its pod's containers share",
-        proves: &[],
-        finds: &["PT501"],
+    Script {
+        scenario: Scenario {
+            name: "pause-sockets",
+            title: "pause listens on ports that its pod's containers share",
+            proves: &[],
+            finds: &["PT501"],
+        },
         play: |play| Box::pin(excessive(play, Broken::OpensSockets, "sockets")),
     },
-    Scenario {
-        name: "pause-big",
-        title: "pause takes 64 MiB of memory",
-        proves: &[],
-        finds: &["PT501"],
+    Script {
+        scenario: Scenario {
+            name: "pause-big",
+            title: "pause takes 64 MiB of memory",
+            proves: &[],
+            finds: &["PT501"],
+        },
         play: |play| Box::pin(excessive(play, Broken::BigMemory, "memory")),
     },
-    Scenario {
-        name: "pause-re-exec",
-        title: "pause executes another file",
-        proves: &[],
-        finds: &["PT502"],
+    Script {
+        scenario: Scenario {
+            name: "pause-re-exec",
+            title: "pause executes another file",
+            proves: &[],
+            finds: &["PT502"],
+        },
         play: |play| Box::pin(executed_again(play)),
     },
-    Scenario {
-        name: "pause-root",
-        title: "pause runs as root with every capability",
-        proves: &[],
-        finds: &["PT503"],
+    Script {
+        scenario: Scenario {
+            name: "pause-root",
+            title: "pause runs as root with every capability",
+            proves: &[],
+            finds: &["PT503"],
+        },
         play: |play| Box::pin(as_root(play)),
     },
 ];
 
-async fn stopped(play: &Play<'_>, broken: Broken) -> Result<String, StageError> {
+async fn stopped(play: &Play<'_>, broken: Broken) -> Result<String, PlayError> {
     let mut pod = play.pod_with(PodKind::Plain, broken).await?;
     let _app = pod.container("app").await?;
     let pause = pod.pause()?;
@@ -88,10 +106,10 @@ async fn stopped(play: &Play<'_>, broken: Broken) -> Result<String, StageError> 
             if how.killed { ", killed" } else { "" }
         )
     })
-    .ok_or_else(|| StageError::Unexpected("pause was not stopped".to_owned()))
+    .ok_or_else(|| PlayError::Unexpected("pause was not stopped".to_owned()))
 }
 
-async fn first_signal(play: &Play<'_>) -> Result<String, StageError> {
+async fn first_signal(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play
         .pod_with(PodKind::SharedPid, Broken::FirstSignal)
         .await?;
@@ -110,7 +128,7 @@ async fn excessive(
     play: &Play<'_>,
     broken: Broken,
     what: &'static str,
-) -> Result<String, StageError> {
+) -> Result<String, PlayError> {
     let pod = play.pod_with(PodKind::Plain, broken).await?;
     pod.look_at_pause()?;
     let finding = play.found("PT501").await?;
@@ -118,28 +136,28 @@ async fn excessive(
     observed(&finding, what).map(|value| format!("{value} {what}"))
 }
 
-fn observed(finding: &Verdict, what: &str) -> Result<String, StageError> {
+fn observed(finding: &Verdict, what: &str) -> Result<String, PlayError> {
     let value = finding
         .details
         .observed
         .iter()
         .find(|(name, _)| *name == what);
     value.map(|(_, value)| value.to_string()).ok_or_else(|| {
-        StageError::Unexpected(format!(
+        PlayError::Unexpected(format!(
             "{} does not say {what}: {}",
             finding.rule.id, finding.details.message
         ))
     })
 }
 
-async fn executed_again(play: &Play<'_>) -> Result<String, StageError> {
+async fn executed_again(play: &Play<'_>) -> Result<String, PlayError> {
     let pod = play.pod_with(PodKind::Plain, Broken::ReExec).await?;
     let execs = observed(&play.found("PT502").await?, "execs")?;
     pod.finish().await?;
     Ok(format!("{execs} execs"))
 }
 
-async fn as_root(play: &Play<'_>) -> Result<String, StageError> {
+async fn as_root(play: &Play<'_>) -> Result<String, PlayError> {
     let mut plan = PodKind::Plain.plan(play.stage.pause.clone());
     (plan.sandbox.credentials, plan.sandbox.no_new_privs) = (None, false);
     let mut pod = play.prepare_as(PodKind::Plain, plan).await?;
