@@ -305,34 +305,25 @@ impl Kernel {
         Ok(())
     }
 
-    /// Those of `asked` that `/proc` knows no more although no event from `next` on says that they ended: the kernel's word of it
-    /// went astray, or comes late.
+    /// Those of `asked` that have left `/proc` although no event from `next` on reports their end: the kernel's record was
+    /// lost, or comes late.
     fn gone(
         &mut self,
         (due, asked): (Ktime, Vec<ProcessId>),
         next: usize,
         events: &mut Vec<Event>,
     ) -> anyhow::Result<Vec<ProcessId>> {
-        let is_told = |process: ProcessId, events: &[Event]| {
-            let tells = |event: &Event| match &event.fact {
-                Fact::Exit { task, .. } => task.process == process,
-                // The record comes an RCU grace period after the reaping, which may have been in time.
-                Fact::Reaped { process: of } => {
-                    *of == process && event.time > due.saturating_add(GRACE_PERIOD)
-                }
-                _ => false,
-            };
-            events.iter().any(tells)
-        };
         let mut gone = asked;
-        gone.retain(|process| !is_told(*process, &events[next..]) && procfs::is_gone(*process));
+        gone.retain(|process| {
+            !reports_the_end(&events[next..], *process, due) && procfs::is_gone(*process)
+        });
         if gone.is_empty() {
             return Ok(gone);
         }
-        // It may have ended since the rings were read: then it was there when it should not have been.
+        // A process that ended since the rings were read was there when it should not have been.
         let later = events.len();
         self.read(Fact::Tick, events)?;
-        gone.retain(|process| !is_told(*process, &events[later..]));
+        gone.retain(|process| !reports_the_end(&events[later..], *process, due));
         Ok(gone)
     }
 
@@ -345,5 +336,59 @@ impl Kernel {
         }
         pipeline.take_in(event);
         Ok(())
+    }
+}
+
+/// Whether one of these events says when a process that should have been gone by `due` ended after all.
+///
+/// The record of a reaping comes an RCU grace period after it. One that comes that soon after `due` says nothing of who was
+/// late.
+fn reports_the_end(events: &[Event], process: ProcessId, due: Ktime) -> bool {
+    events.iter().any(|event| match &event.fact {
+        Fact::Exit { task, .. } => task.process == process,
+        Fact::Reaped { process: reaped } => {
+            *reaped == process && event.time > due.saturating_add(GRACE_PERIOD)
+        }
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{TaskInfo, WaitStatus};
+
+    const DUE: Ktime = 10_000_000_000;
+    const LATE: ProcessId = ProcessId { pid: 7, start: 1 };
+
+    fn event(time: Ktime, fact: Fact) -> [Event; 1] {
+        [Event { time, fact }]
+    }
+
+    #[test]
+    fn a_record_of_a_reaping_that_comes_within_a_grace_period_accuses_nobody() {
+        let reaped = |time| event(time, Fact::Reaped { process: LATE });
+        assert!(!reports_the_end(&reaped(DUE + GRACE_PERIOD), LATE, DUE));
+        assert!(reports_the_end(&reaped(DUE + GRACE_PERIOD + 1), LATE, DUE));
+        assert!(!reports_the_end(&[], LATE, DUE));
+    }
+
+    #[test]
+    fn an_end_after_the_deadline_is_late_and_another_process_is_not_it() {
+        let exit = |process| {
+            let task = TaskInfo {
+                process,
+                parent: ProcessId::default(),
+                cgroup: 0,
+                namespaces: Namespaces::default(),
+                ns_pid: process.pid,
+                comm: Comm::new("app"),
+            };
+            let status = WaitStatus::exited(0);
+            event(DUE + 1, Fact::Exit { task, status })
+        };
+        assert!(reports_the_end(&exit(LATE), LATE, DUE));
+        let other = ProcessId { pid: 8, start: 1 };
+        assert!(!reports_the_end(&exit(other), LATE, DUE));
     }
 }
