@@ -177,11 +177,7 @@ fn version() -> Answer {
 #[tokio::test]
 async fn a_missing_socket_is_reported() {
     let socket = SocketPath::new();
-    let error = socket
-        .client()
-        .version()
-        .await
-        .expect_err("there is no socket");
+    let error = socket.client().version().await.expect_err("no socket");
     assert!(
         matches!(&error, CriError::NoSocket { path } if *path == socket.0),
         "{error:?}"
@@ -198,11 +194,7 @@ async fn a_file_and_a_socket_without_listener_are_unreachable() {
     socket.remove();
 
     drop(std::os::unix::net::UnixListener::bind(&socket.0).expect("a socket"));
-    let error = socket
-        .client()
-        .version()
-        .await
-        .expect_err("no process listens");
+    let error = socket.client().version().await.expect_err("no listener");
     assert!(refused(&error), "{error:?}");
 }
 
@@ -354,10 +346,10 @@ async fn the_client_reconnects_to_a_restarted_runtime() {
     let first = listen(&socket.0, |stream| serve(stream, |_| version()));
     client.version().await.expect("an answer");
     first.end().await;
-    let error = client.version().await.expect_err("no process listens");
+    let error = client.version().await.expect_err("no listener");
     assert!(matches!(error, CriError::Unreachable { .. }), "{error:?}");
     socket.remove();
-    let error = client.version().await.expect_err("there is no socket");
+    let error = client.version().await.expect_err("no socket");
     assert!(matches!(error, CriError::NoSocket { .. }), "{error:?}");
     let second = listen(&socket.0, |stream| serve(stream, |_| version()));
     client.version().await.expect("an answer");
