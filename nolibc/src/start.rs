@@ -107,7 +107,8 @@ impl Arg {
 
 /// The target of `_start`, with the stack as the kernel made it: argc, then argv with a final null.
 pub(crate) extern "C" fn entry(stack: *const usize) -> ! {
-    // SAFETY: only `_start` calls this, with the stack pointer the kernel gave it (`create_elf_tables`, fs/binfmt_elf.c).
+    // SAFETY: only `_start` calls this function, with the kernel's initial stack pointer
+    // (`create_elf_tables`, fs/binfmt_elf.c).
     let argc = unsafe { *stack };
     // A process can be executed with an empty argv, without a name: then the null is the first
     // word. (Since 5.18 the kernel adds an empty name.)

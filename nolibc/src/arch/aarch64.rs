@@ -88,6 +88,7 @@ pub(crate) unsafe fn syscall5(number: usize, args: [usize; 5]) -> isize {
 
 /// Causes a page fault.
 pub(crate) fn fault() {
-    // SAFETY: the page at 0 is never mapped (vm.mmap_min_addr), so the write changes nothing: it ends the process.
+    // SAFETY: the page at 0 is never mapped (vm.mmap_min_addr), so the write changes no memory and
+    // ends the process.
     unsafe { asm!("strb wzr, [{null}]", null = in(reg) 0_usize, options(nostack)) };
 }
