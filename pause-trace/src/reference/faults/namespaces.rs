@@ -325,7 +325,7 @@ async fn join_failed(play: &Play<'_>) -> Result<String, StageError> {
     if !finding
         .details
         .message
-        .contains("setns(net) was refused with EINVAL")
+        .contains("setns(net) failed with EINVAL")
     {
         return Err(StageError::Unexpected(format!(
             "PT111 says {}",
