@@ -81,7 +81,11 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     if leaked.is_empty() {
         sink.pass(Subject::process(process), || {
             private.iter().fold(
-                Details::new(format!("none of its {} is the host's", names(&private))),
+                Details::new(format!(
+                    "{} is not in the host's {}",
+                    process.comm,
+                    names(&private)
+                )),
                 |details, kind| {
                     details.observed(kind.name(), Value::Namespace(process.namespaces.get(*kind)))
                 },

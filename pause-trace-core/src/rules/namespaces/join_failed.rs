@@ -131,7 +131,7 @@ fn refused(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
         });
     } else {
         sink.inconclusive(Subject::process(process), || {
-            details("an unknown container".to_owned())
+            details("an unidentified process".to_owned())
         });
     }
 }
