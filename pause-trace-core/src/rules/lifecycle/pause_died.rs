@@ -24,8 +24,8 @@ new address.
 
 ## How to fix it
 For a signal, find out why the named process sent it. For the OOM killer, check that the pause's \
-`oom_score_adj` is -998 and that the pod's memory limit is sufficient. For a crash or an exit, use \
-the runtime's own pause image.
+`oom_score_adj` is -998 and that the pod's memory limit accounts for the pause. For a crash or an \
+exit, use the runtime's own pause image.
 
 ## Example
     the pause (pid 812) ended while containers web, sidecar were running: SIGKILL from sh (pid \
