@@ -202,15 +202,16 @@ pub(super) fn running<'a>(
     })
 }
 
-/// Fails if no records of these kinds were lost since then; otherwise the verdict is inconclusive.
-/// For violations that follow from the *absence* of a record.
+/// Fails if no record that the rule needs was lost since then; otherwise the verdict is
+/// inconclusive. For violations that follow from the *absence* of a record.
 pub(super) fn fail_unless_gap(
     context: &Context<'_>,
-    (kinds, since): (&[Kind], Ktime),
+    since: Ktime,
     sink: &mut Sink<'_>,
     subject: Subject,
     details: impl FnOnce() -> Details,
 ) {
+    let kinds = sink.needs();
     let flooded = || {
         let container = context.state.containers.get(subject.container.as_ref()?)?;
         let is_about_signals =

@@ -107,8 +107,8 @@ fn judge_stuck(
         })
         .unwrap_or_default();
     let waited = context.now.saturating_sub(process.forked);
-    let needs = (&[Kind::Exec, Kind::Exit][..], process.forked);
-    ending::fail_unless_gap(context, needs, sink, Subject::process(process), || {
+    let since = process.forked;
+    ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
         let joins = if container.what == ContainerKind::Sandbox {
             String::new()
         } else if joined.is_empty() {

@@ -75,8 +75,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             .observed("reaped", Value::Number(pod.reaped))
         });
     }
-    let needs = (&[Kind::Exit, Kind::CgroupAttach][..], pod.declared);
-    ending::fail_unless_gap(context, needs, sink, Subject::process(left[0]), || {
+    let since = pod.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(left[0]), || {
         let name = |process: &Process| match &process.container {
             Some(container) => format!("container {}", context.container_name(container)),
             None => "its pid namespace".to_owned(),

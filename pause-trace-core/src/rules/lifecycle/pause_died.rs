@@ -90,8 +90,8 @@ fn judge_end(
     if matches!(cause, Cause::Fragile(_)) || ending::is_being_stopped(pause, sandbox, pod) {
         return;
     }
-    let needs = (&[Kind::Exit][..], sandbox.declared);
-    ending::fail_unless_gap(context, needs, sink, Subject::process(pause), || {
+    let since = sandbox.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(pause), || {
         let names: Vec<_> = running
             .iter()
             .take(ending::MAX_LISTED)

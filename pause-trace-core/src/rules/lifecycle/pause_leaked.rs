@@ -62,8 +62,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         return;
     };
     let limit = context.state.limits.removal;
-    let needs = (&[Kind::Exit][..], sandbox.declared);
-    ending::fail_unless_gap(context, needs, sink, Subject::process(pause), || {
+    let since = sandbox.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(pause), || {
         Details::new(format!(
             "the pause (pid {}) still runs, but the runtime has not known its sandbox {short} for {}",
             pause.id.pid,

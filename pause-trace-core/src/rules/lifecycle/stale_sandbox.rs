@@ -90,8 +90,8 @@ fn judge_replacement(context: &Context<'_>, pause: &Process, pod: &Pod, sink: &m
                 continue;
             };
             stale += 1;
-            let needs = (&[Kind::Exit][..], container.declared);
-            ending::fail_unless_gap(context, needs, sink, Subject::process(init), || {
+            let since = container.declared;
+            ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
                 let (kind_name, now) = (kind.name(), pause.namespaces.get(kind));
                 let details = Details::new(format!(
                     "container {} still runs in {kind_name} namespace {inode} of a replaced sandbox; the pod's is now {now}",

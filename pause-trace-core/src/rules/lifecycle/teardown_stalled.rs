@@ -82,8 +82,8 @@ fn judge_remains(context: &Context<'_>, pid_namespace: u32, init: ProcessId, sin
     }
     remain.sort_by_key(|process| process.id);
     let waited = context.now.saturating_sub(ended.time);
-    let needs = (&[Kind::Exit, Kind::Free][..], container.declared);
-    ending::fail_unless_gap(context, needs, sink, Subject::process(init), || {
+    let since = container.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
         let describe = |process: &Process| {
             let state = match process.ended {
                 None => "alive".to_owned(),

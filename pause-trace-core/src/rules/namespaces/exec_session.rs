@@ -88,11 +88,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         return;
     }
     // If records were lost, the entrypoint may be in other namespaces, or be another process.
-    let needs = (
-        &[Kind::Namespace, Kind::Exec, Kind::Fork, Kind::CgroupAttach][..],
-        container.declared.min(init.forked),
-    );
-    ending::fail_unless_gap(context, needs, sink, subject(), || {
+    let since = container.declared.min(init.forked);
+    ending::fail_unless_gap(context, since, sink, subject(), || {
         let differences: Vec<_> = differing
             .iter()
             .map(|kind| {

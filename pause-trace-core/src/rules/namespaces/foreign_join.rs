@@ -93,13 +93,7 @@ fn fail(
         container: None,
         process: Some(ProcessRef { id, ns_pid, comm }),
     };
-    // If fork records were lost, the process may be the runtime's.
-    let kinds = if visitor.pod.is_some() {
-        &[][..]
-    } else {
-        &[Kind::Fork][..]
-    };
-    ending::fail_unless_gap(context, (kinds, 0), sink, subject, || {
+    let details = || {
         let (name, pid) = (kind.name(), id.pid);
         let home = visitor.pod.as_ref();
         let of_home = home
@@ -122,7 +116,12 @@ fn fail(
             Some(home) if !home.is_some_and(membership::is_node_agent) => details,
             _ => details.milder(Severity::Info),
         }
-    });
+    };
+    match visitor.pod {
+        Some(_) => sink.fail(subject, details),
+        // If records were lost, the process may be the runtime's.
+        None => ending::fail_unless_gap(context, 0, sink, subject, details),
+    }
 }
 
 #[cfg(test)]

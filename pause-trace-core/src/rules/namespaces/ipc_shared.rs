@@ -32,7 +32,7 @@ sandbox must be the pod's current one.
 Kubernetes: Pods, \"Resource sharing and communication\"; CRI `NamespaceOption.ipc`; \
 ipc_namespaces(7).
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
     on: &[On::Executed, On::Ended, On::Observed],
     judge,
 };

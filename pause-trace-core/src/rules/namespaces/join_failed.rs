@@ -109,9 +109,9 @@ fn refused(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
     };
     // If records were lost, a later attempt may have succeeded, or a child may have continued the
     // setup.
-    let needs = (&[Kind::Namespace, Kind::Fork][..], process.forked);
+    let since = process.forked;
     if let Some(container) = context.state.container_of(process) {
-        ending::fail_unless_gap(context, needs, sink, Subject::process(process), || {
+        ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
             details(format!("container {}", container.name))
         });
     } else if let Some(pod) = joined_pod(context, process) {
@@ -123,7 +123,7 @@ fn refused(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
             container: None,
             process: Some(ProcessRef { id, ns_pid, comm }),
         };
-        ending::fail_unless_gap(context, needs, sink, subject, || {
+        ending::fail_unless_gap(context, since, sink, subject, || {
             details(format!(
                 "a process in pod {}",
                 membership::pod_name(context, pod)

@@ -82,8 +82,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                     _ => continue,
                 };
                 let call = membership::call_name(*call);
-                let needs = (&[Kind::Namespace, Kind::Fork][..], process.forked);
-                ending::fail_unless_gap(context, needs, sink, Subject::process(process), || {
+                let since = process.forked;
+                ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
                     let after = Duration(context.now.saturating_sub(started));
                     let details = Details::new(format!(
                         "{what} by {call}, {after} after the container's entrypoint executed"

@@ -255,20 +255,8 @@ pub(super) fn fail(
     details: impl FnOnce() -> Details,
 ) {
     let created = container.declared.min(process.forked);
-    let (kinds, since) = match held_since {
-        Some(held) => (
-            &[Kind::Exec, Kind::Fork, Kind::CgroupAttach, Kind::Exit][..],
-            created.min(held),
-        ),
-        None => (&[Kind::Exec, Kind::Fork, Kind::CgroupAttach][..], created),
-    };
-    ending::fail_unless_gap(
-        context,
-        (kinds, since),
-        sink,
-        Subject::process(process),
-        details,
-    );
+    let since = held_since.map_or(created, |held| created.min(held));
+    ending::fail_unless_gap(context, since, sink, Subject::process(process), details);
 }
 
 impl Details {

@@ -32,7 +32,7 @@ gets a new sandbox.
 ## Source
 Kubernetes: Pods, \"Pod networking\"; CRI `NamespaceOption.network`; containers/podman#12262.
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
     on: &[On::Executed, On::Ended, On::Observed],
     judge,
 };

@@ -35,7 +35,7 @@ container app
 CRI `NamespaceMode`; Kubernetes: \"Share Process Namespace between Containers in a Pod\"; \
 kubernetes#98362.
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
     on: &[On::Executed, On::Ended],
     judge,
 };

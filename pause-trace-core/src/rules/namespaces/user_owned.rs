@@ -35,7 +35,7 @@ NS,PID,USER,PNS,ONS` shows the owner.
 Kubernetes: \"User Namespaces\" (KEP-127); user_namespaces(7), \"Interaction of user namespaces \
 and other types\"; runc#5309, containerd#6908.
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
     on: &[On::Executed],
     judge,
 };

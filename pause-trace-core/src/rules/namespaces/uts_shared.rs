@@ -32,7 +32,7 @@ Compare `ls -l /proc/PID/ns/uts` of the container and of its pause, and the uts 
 Kubernetes: DNS for Services and Pods, \"Pod's hostname\"; runtime-spec `linux.namespaces`; \
 uts_namespaces(7).
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
     on: &[On::Executed, On::Ended, On::Observed],
     judge,
 };

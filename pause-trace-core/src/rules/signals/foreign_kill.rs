@@ -74,8 +74,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     if is_second_stop {
         return; // the runtime had sent the same signal: PT305
     }
-    let needs = (&[Kind::Fork][..], pod.declared);
-    ending::fail_unless_gap(context, needs, sink, Subject::process(process), || {
+    let since = pod.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
         let comm = process.comm;
         let name = match process.role {
             Role::Init => format!("init {comm}"),

@@ -86,8 +86,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             details(format!("{killed}: a grace period of 0 was requested"))
         }),
         Some(grace) => {
-            let needs = (&[Kind::SignalGenerate][..], container.declared);
-            ending::fail_unless_gap(context, needs, sink, Subject::process(init), || {
+            let since = container.declared;
+            ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
                 details(format!(
                     "{killed}, although its grace period is {}",
                     Duration(grace)
@@ -98,8 +98,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         // Signals sent before pause-trace started are unknown.
         None if init.found => {}
         None => {
-            let needs = (&[Kind::SignalGenerate][..], container.declared);
-            ending::fail_unless_gap(context, needs, sink, Subject::process(init), || {
+            let since = container.declared;
+            ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
                 details(format!("{killed}; the requested grace period is unknown"))
                     .milder(Severity::Info)
             });

@@ -81,8 +81,8 @@ fn judge_alive(
         }
         (_, None) => "it did not handle the signal (blocked)",
     };
-    let needs = (&[Kind::Exit][..], sandbox.declared);
-    ending::fail_unless_gap(context, needs, sink, Subject::process(pause), || {
+    let since = sandbox.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(pause), || {
         let (pid, from) = (pause.id.pid, ending::from(context, pause, stop));
         let details = Details::new(format!(
             "the pause (pid {pid}) still runs {} after {from}: {why}",

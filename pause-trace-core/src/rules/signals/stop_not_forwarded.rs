@@ -122,8 +122,8 @@ fn judge_end(context: &Context<'_>, init: ProcessId, sink: &mut Sink<'_>) {
         return; // it was slow, which PT302 reports
     }
     let grace = kill.time.saturating_sub(stop.time);
-    let needs = (&[Kind::SignalGenerate, Kind::Exit][..], stop.time);
-    ending::fail_unless_gap(context, needs, sink, Subject::process(init), || {
+    let since = stop.time;
+    ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
         let listed = children.iter().take(ending::MAX_LISTED);
         let names: Vec<_> = listed
             .clone()

@@ -75,8 +75,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             .observed("after the last container", Value::Duration(after))
         });
     }
-    let needs = (&[Kind::Exit][..], sandbox.declared);
-    ending::fail_unless_gap(context, needs, sink, Subject::process(pause), || {
+    let since = sandbox.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(pause), || {
         let listed = running.iter().take(ending::MAX_LISTED);
         let names: Vec<_> = listed
             .clone()

@@ -124,8 +124,8 @@ fn pass(init: &Process, stop: &Received, until: Ktime, sink: &mut Sink<'_>) {
 
 fn fail(context: &Context<'_>, init: &Process, stop: &Received, until: Ktime, sink: &mut Sink<'_>) {
     let pending = until.saturating_sub(stop.time);
-    let needs = (&[Kind::SignalGenerate, Kind::SignalDeliver][..], stop.time);
-    ending::fail_unless_gap(context, needs, sink, Subject::process(init), || {
+    let since = stop.time;
+    ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
         let outcome = if init.ended.is_some() {
             "and was killed after"
         } else {

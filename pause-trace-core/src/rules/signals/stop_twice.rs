@@ -96,8 +96,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         return;
     };
     let between = second.time.saturating_sub(first.time);
-    let needs = (&[Kind::Fork][..], pod.declared);
-    ending::fail_unless_gap(context, needs, sink, Subject::process(process), || {
+    let since = pod.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
         let name = if process.role == Role::Pause {
             "the pause".to_owned()
         } else {

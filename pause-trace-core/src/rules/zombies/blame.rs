@@ -30,7 +30,11 @@ pub(super) struct Zombie<'a> {
 }
 
 /// The overdue zombie of a change, unless it is a setup process of the runtime or left to PT208.
-pub(super) fn overdue<'a>(context: &Context<'a>, change: &Change) -> Option<Zombie<'a>> {
+pub(super) fn overdue<'a>(
+    context: &Context<'a>,
+    needs: &[Kind],
+    change: &Change,
+) -> Option<Zombie<'a>> {
     let Change::ZombieDue(id) = change else {
         return None;
     };
@@ -44,7 +48,7 @@ pub(super) fn overdue<'a>(context: &Context<'a>, change: &Change) -> Option<Zomb
             blame,
         })
     };
-    if let Some(gap) = state.gap(&[Kind::Exit, Kind::Free], ended.time) {
+    if let Some(gap) = state.gap(needs, ended.time) {
         return zombie(Blame::Unknown(gap));
     }
     let pid_namespace = process.namespaces.pid;

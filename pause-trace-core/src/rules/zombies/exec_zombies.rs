@@ -38,7 +38,7 @@ children\".
 };
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
-    if let Some(zombie) = blame::overdue(context, change)
+    if let Some(zombie) = blame::overdue(context, sink.needs(), change)
         && let Blame::Adopter(adopter) = zombie.blame
     {
         sink.fail(Subject::process(adopter), || {

@@ -37,7 +37,7 @@ Kubernetes: Share Process Namespace between Containers in a Pod; kubernetes/kube
 };
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
-    if let Some(zombie) = blame::overdue(context, change)
+    if let Some(zombie) = blame::overdue(context, sink.needs(), change)
         && let Blame::Pause(pause) = zombie.blame
     {
         sink.fail(Subject::process(pause), || {

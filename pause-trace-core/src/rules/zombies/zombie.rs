@@ -39,7 +39,7 @@ wait(2), \"NOTES\"; pid_namespaces(7); containerd/containerd#9979.
 };
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
-    if let Some(zombie) = blame::overdue(context, change) {
+    if let Some(zombie) = blame::overdue(context, sink.needs(), change) {
         let waited = zombie.waited(context);
         let what = blame::name(zombie.process);
         let details = |parent: &Process| {

@@ -51,7 +51,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             .min();
         let oldest = oldest.unwrap_or(context.now);
         let subject = Subject::pod(&pod.id);
-        if let Some(gap) = context.state.gap(&[Kind::Exit, Kind::Free], oldest) {
+        if let Some(gap) = context.state.gap(sink.needs(), oldest) {
             sink.inconclusive(subject, || {
                 Details::new(format!(
                     "no reap was recorded for {} zombies, but {gap}",
