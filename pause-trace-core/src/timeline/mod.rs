@@ -5,12 +5,14 @@
 //! time, by evidence: a namespace entered, a cgroup, a parent. What has no evidence is shown as nobody's.
 
 mod build;
+mod containers;
 mod critical;
 mod journal;
 mod json;
 mod model;
 mod network;
 mod perfetto;
+mod programs;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
