@@ -1,4 +1,4 @@
-//! Errors of system calls by number and by name, as Linux has them on x86-64 and on arm64.
+//! The numbers and names of Linux errors on x86-64 and arm64.
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ impl fmt::Display for Errno {
 
 const UNKNOWN: (&str, &str) = ("UnknownErrno", "Unknown errno");
 
-/// Number, name and meaning of each, by number.
+/// Number, name and meaning, sorted by number.
 const TABLE: &[(i32, &str, &str)] = &[
     (1, "EPERM", "Operation not permitted"),
     (2, "ENOENT", "No such file or directory"),

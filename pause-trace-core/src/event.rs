@@ -1,8 +1,9 @@
-//! The one interface between whoever knows a fact and whoever judges it.
+//! Events: the only input of the state.
 //!
-//! Everything that pause-trace knows enters its state as an [`Event`]: what the kernel reported, what a runtime or the
-//! reference pod declared, what was read from `/proc`, that time has passed, and that events were lost. Everything to the
-//! right of an event is pure, so the same events give the same findings on any machine.
+//! Everything that pause-trace knows enters its state as an [`Event`]: records of the kernel,
+//! declarations of a runtime or of the reference pod, values read from `/proc`, the passage of
+//! time, and lost records. Everything that is computed from events is pure, so the same events give
+//! the same findings on any machine.
 
 mod declared;
 mod namespaces;
@@ -25,16 +26,16 @@ pub use signal::{Signal, SignalResult, signal_name};
 pub use task::{ProcessId, TaskInfo, WaitStatus};
 pub use text::{Comm, Text, escape};
 
-/// A point of kernel time: ns of `CLOCK_BOOTTIME`.
+/// A time of the kernel, in ns of `CLOCK_BOOTTIME`.
 pub type Ktime = u64;
 /// A cgroup's id in the watched hierarchy.
 pub type CgroupId = u64;
-/// The pod's uid.
+/// A pod's uid.
 pub type PodId = Arc<str>;
 /// A container's id; a sandbox has one too.
 pub type ContainerId = Arc<str>;
 
-/// One fact and when it became so.
+/// A fact and its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// When it happened.
@@ -43,51 +44,52 @@ pub struct Event {
     pub fact: Fact,
 }
 
-/// What can be known.
+/// A fact that the state can learn.
 ///
-/// Recordings keep these as they are declared: a change here is another version of their format (see `record`).
+/// Recordings encode this type as it is declared, so a change here changes their format (see
+/// `record`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(
     missing_docs,
-    reason = "a field is called what it holds; what else there is to know stands at the field"
+    reason = "the name of a field says what it holds; a field that needs more has a comment"
 )]
 pub enum Fact {
-    /// Kernel: a process was forked, by its parent.
+    /// Kernel: the parent forked a process.
     Fork { task: TaskInfo },
     /// Kernel: a process executed a file.
     Exec { task: TaskInfo, file: Text },
-    /// Kernel: a process' last thread ended; its parent has to reap it.
+    /// Kernel: the last thread of a process exited. Its parent has to reap it.
     Exit { task: TaskInfo, status: WaitStatus },
-    /// Kernel: a process that was there before the hooks were.
+    /// Kernel: the task iterator found a process that started before the hooks were attached.
     Found {
         task: TaskInfo,
-        /// Of a zombie, how it ended.
+        /// The exit status, if it is a zombie.
         ended: Option<WaitStatus>,
     },
-    /// Kernel: a process was reaped, at most an RCU grace period ago.
+    /// Kernel: a process was reaped. The record comes up to an RCU grace period later.
     Reaped { process: ProcessId },
     /// Kernel: a thread called setns or unshare.
     NamespaceChange {
-        /// The thread after the call, without its parent.
+        /// The thread after the call. Its parent is not set.
         task: TaskInfo,
         tid: u32,
         #[serde(with = "call")]
         call: NamespaceCall,
-        /// `CLONE_NEW*` as asked.
+        /// The requested `CLONE_NEW*` flags.
         flags: u64,
         /// 0, or the errno.
         errno: i32,
     },
     /// Kernel: a signal was generated.
     Signal(Signal),
-    /// Kernel: a signal was taken.
+    /// Kernel: a process took a signal.
     SignalDelivered {
         process: ProcessId,
         signal: i32,
-        /// Whether a handler ran (the only case in which this is the truth).
+        /// Whether a handler ran. The record is reliable only if one did.
         handled: bool,
     },
-    /// Kernel: signals past the rate, counted only.
+    /// Kernel: signals above the rate limit, which were counted and not reported one by one.
     SignalsSuppressed {
         cgroup: CgroupId,
         signal: i32,
@@ -95,24 +97,24 @@ pub enum Fact {
         first: Ktime,
         last: Ktime,
     },
-    /// Kernel: a cgroup was made.
+    /// Kernel: a cgroup was created.
     CgroupMade { cgroup: CgroupId, path: Text },
     /// Kernel: a cgroup was removed.
     CgroupRemoved { cgroup: CgroupId, path: Text },
-    /// Kernel: a process was moved into its cgroup. The record does not say its parent.
+    /// Kernel: a process was moved into its cgroup. Its parent is not set.
     CgroupAttached { task: TaskInfo },
     /// Kernel: the OOM killer chose a process.
     OomVictim { pid: u32 },
     /// The host's namespaces.
     Host { namespaces: Namespaces },
-    /// A process that plays the container runtime: what it does to pods is no stranger's doing.
+    /// A process that acts as the container runtime: it may enter and signal pods.
     Runtime { process: ProcessId },
-    /// Names by which the node's container runtimes are known: whoever executes as one of these outside every container is
-    /// the runtime.
+    /// The program names of container runtimes. A process that executes under one of them outside
+    /// every container belongs to the runtime.
     RuntimeNames { names: Vec<Comm> },
-    /// A pod was asked for.
+    /// A pod was declared.
     Pod(PodFact),
-    /// A container was asked for.
+    /// A container was declared.
     Container(ContainerFact),
     /// The pod is being stopped, with a grace period in ns.
     PodStopping { pod: PodId, grace: Ktime },
@@ -121,36 +123,36 @@ pub enum Fact {
         container: ContainerId,
         grace: Ktime,
     },
-    /// The pod is gone as far as its owner is concerned: nothing of it may be left.
+    /// The owner of the pod is done with it: no process of it may remain.
     PodRemoved { pod: PodId },
-    /// The container runtime does not know a sandbox whose pause runs.
+    /// The container runtime does not know a sandbox whose pause is running.
     SandboxUnknown { container: ContainerId },
-    /// What runs in a cgroup is in no pod, and nothing was promised of it.
+    /// The processes of a cgroup are in no pod, so no rule applies to them.
     NotInPod { cgroup: CgroupId },
-    /// A sandbox without a pause: its namespaces are kept by files. What it has none of is 0.
+    /// A sandbox without a pause: files pin its namespaces. A namespace that it does not have is 0.
     SandboxPinned {
         container: ContainerId,
         namespaces: Namespaces,
     },
-    /// A network namespace is kept by a mount, as CNI has it; for which sandbox, where that is known.
+    /// A mount pins a network namespace, as CNI plugins do. The sandbox is set if it is known.
     NamespacePinned {
         path: Text,
         namespace: u32,
         sandbox: Option<ContainerId>,
     },
-    /// The mount is gone.
+    /// The mount that pinned a network namespace is gone.
     NamespaceUnpinned { path: Text },
-    /// Something was tried inside a container.
+    /// An operation was tried from inside a container.
     Observed(Observation),
-    /// A pause process was looked at.
+    /// The state of a pause process was read from `/proc`.
     PauseStatus(PauseStatus),
-    /// The kernel lacks the hook for a kind of record.
+    /// The kernel has no hook for a kind of record.
     HookMissing {
         #[serde(with = "kind")]
         kind: Kind,
         reason: Text,
     },
-    /// Records of a kind found no room since the last such event.
+    /// Records of a kind were dropped since the last such event.
     Lost {
         #[serde(with = "kind")]
         kind: Kind,
@@ -161,7 +163,7 @@ pub enum Fact {
 }
 
 impl Fact {
-    /// The kind of record that the kernel said it with, if the kernel did.
+    /// The kind of kernel record behind this fact; `None` if it is not the kernel's.
     pub(crate) fn record(&self) -> Option<Kind> {
         Some(match self {
             Self::Fork { .. } => Kind::Fork,

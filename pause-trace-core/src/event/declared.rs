@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CgroupId, ContainerId, NamespaceKind, PodId, Text};
 
-/// Why a container has its namespaces: CRI's `NamespaceMode`.
+/// The requested mode of a namespace: CRI's `NamespaceMode`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
@@ -17,11 +17,11 @@ pub enum Mode {
     Node,
     /// Another container's.
     Target(ContainerId),
-    /// Nobody could say.
+    /// The mode could not be determined.
     Unknown,
 }
 
-/// What was asked for, per namespace.
+/// The requested mode of each namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Modes {
     /// Of the network namespace.
@@ -32,12 +32,12 @@ pub struct Modes {
     pub uts: Mode,
     /// Of the pid namespace.
     pub pid: Mode,
-    /// `Node`: the host's. `Pod`: the pod has a user namespace of its own.
+    /// Of the user namespace. `Node`: the host's. `Pod`: the pod has a user namespace of its own.
     pub user: Mode,
 }
 
 impl Modes {
-    /// A plain pod's: everything but pids and users is the pod's.
+    /// The modes of a pod with defaults: the network, IPC and UTS namespaces are the pod's.
     pub fn plain() -> Self {
         Self {
             net: Mode::Pod,
@@ -48,7 +48,7 @@ impl Modes {
         }
     }
 
-    /// Of a container that nobody has described.
+    /// The modes of a container that no source describes.
     pub fn unknown() -> Self {
         Self {
             net: Mode::Unknown,
@@ -73,7 +73,7 @@ impl Modes {
     }
 }
 
-/// What a container is to its pod.
+/// The kind of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerKind {
@@ -81,17 +81,17 @@ pub enum ContainerKind {
     Sandbox,
     /// An init container.
     Init,
-    /// A container of the pod's own.
+    /// An ordinary container.
     App,
-    /// A container that was added to debug the pod.
+    /// An ephemeral container, added to debug the pod.
     Ephemeral,
 }
 
-/// Who says so, of a fact that is not the kernel's.
+/// The source of a fact that does not come from the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// The reference pod, of itself.
+    /// The reference pod, about itself.
     Reference,
     /// The container runtime's CRI.
     Cri,
@@ -101,7 +101,7 @@ pub enum Source {
     Proc,
 }
 
-/// A pod as it was asked for.
+/// A pod as it was declared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodFact {
     /// The pod.
@@ -110,13 +110,13 @@ pub struct PodFact {
     pub namespace: Text,
     /// Its name.
     pub name: Text,
-    /// The sandbox' own modes. `pid` is `Pod` for a shared pid namespace.
+    /// The modes of the sandbox. `pid` is `Pod` if the containers share a pid namespace.
     pub modes: Modes,
     /// Who says so.
     pub source: Source,
 }
 
-/// A container as it was asked for; for `Sandbox`, the pause.
+/// A container as it was declared. A `Sandbox` is the container of the pause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerFact {
     /// The container.
@@ -125,17 +125,17 @@ pub struct ContainerFact {
     pub pod: PodId,
     /// Its name in the pod.
     pub name: Text,
-    /// What it is to its pod.
+    /// Its kind.
     pub what: ContainerKind,
-    /// The sandbox that it was made for, where that is known; its own id, for a sandbox.
+    /// The sandbox that it was created for, if that is known. For a sandbox, its own id.
     pub sandbox: Option<ContainerId>,
-    /// Its cgroup, once known.
+    /// Its cgroup; 0 until it is known.
     pub cgroup: CgroupId,
-    /// Why it has its namespaces.
+    /// The requested modes of its namespaces.
     pub modes: Modes,
     /// The signal that asks it to stop.
     pub stop_signal: i32,
-    /// The file its entrypoint is to execute, where that is known.
+    /// The file that its entrypoint is to execute, if that is known.
     pub file: Option<Text>,
     /// Who says so.
     pub source: Source,

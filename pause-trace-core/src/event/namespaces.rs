@@ -4,7 +4,7 @@ use pause_trace_common::Namespaces as KernelNamespaces;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The namespaces of a process, by inode number; 0 is "none (any more)".
+/// The namespaces of a process, by inode number. 0 means that the process has none (any more).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespaces {
     /// Mounts.
@@ -15,9 +15,9 @@ pub struct Namespaces {
     pub ipc: u32,
     /// Network.
     pub net: u32,
-    /// Process ids: those by which the process is known.
+    /// Process ids: the namespace of the process itself.
     pub pid: u32,
-    /// Process ids of the children it will fork.
+    /// Process ids: the namespace of the children that it will fork.
     pub pid_children: u32,
     /// User and group ids.
     pub user: u32,
@@ -25,7 +25,7 @@ pub struct Namespaces {
     pub cgroup: u32,
     /// The user namespace that owns the network namespace.
     pub net_owner: u32,
-    /// Depth of the pid namespace: 0 is the initial one.
+    /// Depth of the pid namespace. The initial one has depth 0.
     pub pid_level: u32,
 }
 
@@ -58,7 +58,7 @@ impl From<KernelNamespaces> for Namespaces {
     }
 }
 
-/// One of a process' namespaces.
+/// A kind of namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NamespaceKind {
@@ -131,8 +131,8 @@ impl Namespaces {
         }
     }
 
-    /// The one that its next children will be in: differs from [`Namespaces::get`] after a setns or unshare of `pid`,
-    /// which never moves the caller itself.
+    /// The namespace of its next children. It differs from [`Namespaces::get`] after a setns or
+    /// unshare of `pid`, which does not move the caller itself.
     pub(crate) fn of_children(&self, kind: NamespaceKind) -> u32 {
         match kind {
             NamespaceKind::Pid => self.pid_children,

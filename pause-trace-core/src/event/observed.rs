@@ -1,10 +1,10 @@
-//! What was tried inside a container, and what `/proc` shows of a pause.
+//! Observations: what was tried inside a container, and what `/proc` shows about a pause.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ContainerId, PodId, ProcessId, Text};
 
-/// Something tried from inside a container: what the namespaces are *for*.
+/// An attempt to use a namespace for its purpose, made from inside a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// The pod that it was tried in.
@@ -13,9 +13,9 @@ pub struct Observation {
     pub container: ContainerId,
     /// What was tried.
     pub what: Observed,
-    /// Whether it came out as promised.
+    /// Whether the result was as promised.
     pub holds: bool,
-    /// What came out: an address, a value, an errno.
+    /// The result: an address, a value or an errno.
     pub detail: Text,
 }
 
@@ -25,17 +25,17 @@ pub struct Observation {
 pub enum Observed {
     /// A connection over localhost to another container of the pod.
     Localhost,
-    /// A port that another container has is refused.
+    /// Binding a port that another container has bound is refused.
     PortSpace,
-    /// The same addresses as another container.
+    /// The container has the same addresses as another container.
     Addresses,
-    /// Loopback is up and, but for host-network pods, there is an address.
+    /// Loopback is up, and a pod that does not use the host's network has an address.
     NetworkReady,
-    /// A System V shared memory segment of another container.
+    /// A System V shared memory segment of another container is visible.
     SharedMemory,
-    /// A POSIX message queue of another container.
+    /// A POSIX message queue of another container is visible.
     MessageQueue,
-    /// The same host name.
+    /// The container has the pod's host name.
     Hostname,
 }
 
@@ -50,15 +50,16 @@ pub struct PauseStatus {
     pub pss_bytes: u64,
     /// Number of threads.
     pub threads: u32,
-    /// Open file descriptors.
+    /// Number of open file descriptors.
     pub descriptors: u32,
-    /// How many of them are sockets; stdin, stdout and stderr are not counted, which whoever made it may have inherited.
+    /// How many of them are sockets. stdin, stdout and stderr are not counted: the pause may have
+    /// inherited them from the process that started it.
     pub sockets: u32,
-    /// Living children and zombies.
+    /// Number of children, zombies included.
     pub children: u32,
     /// CPU time in ns.
     pub cpu_ns: u64,
-    /// Age in ns when its CPU time was read.
+    /// Age in ns at the time when its CPU time was read.
     pub age_ns: u64,
     /// Effective user id.
     pub uid: u32,
@@ -68,7 +69,7 @@ pub struct PauseStatus {
     pub no_new_privs: bool,
     /// Its OOM score adjustment.
     pub oom_score_adj: i32,
-    /// Whether the OOM score could have been lowered by who made it.
+    /// Whether the process that started it could have lowered the OOM score.
     pub oom_adjustable: bool,
     /// Signals blocked (a mask; bit 0 is signal 1).
     pub blocked: u64,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CgroupId, Comm, ProcessId};
 
-/// `SIGTERM`, or `signal 40` for one that has no name.
+/// The name of a signal: `SIGTERM`, or `signal 40` for one without a name.
 pub fn signal_name(signal: i32) -> String {
     match crate::signal::name(signal) {
         Some(name) => name.to_owned(),
@@ -17,24 +17,24 @@ pub fn signal_name(signal: i32) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SignalResult {
-    /// It was queued for the target.
+    /// The signal was queued for the target.
     Delivered,
     /// The target ignores it, or is protected from it as pid 1 of its namespace.
     Ignored,
-    /// One of that number was pending already.
+    /// A signal of that number was already pending.
     AlreadyPending,
     /// The queue was full.
     OverflowFail,
-    /// Its information was lost, not the signal.
+    /// The signal was queued, but its `siginfo` was lost.
     LoseInfo,
-    /// A number this program does not know.
+    /// A result that this program does not know.
     Unknown,
 }
 
-/// `SIGNAL` with sender and target.
+/// A generated signal, with its sender and target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signal {
-    /// Who was running. Meaningful only where [`Signal::is_from_process`] says so.
+    /// The process that was running. It is the sender only if [`Signal::is_from_process`] is true.
     pub sender: ProcessId,
     /// The sender's name.
     pub sender_comm: Comm,
@@ -53,8 +53,8 @@ pub struct Signal {
 }
 
 impl Signal {
-    /// Whether a process sent it (kill, tkill, sigqueue, pidfd_send_signal: `si_code` ≤ 0, but timers are not), rather
-    /// than the kernel.
+    /// Whether a process sent it rather than the kernel. kill, tkill, sigqueue and
+    /// pidfd_send_signal set an `si_code` ≤ 0; timers do so too, and do not count.
     pub fn is_from_process(&self) -> bool {
         matches!(self.code, 0 | -1 | -6)
     }

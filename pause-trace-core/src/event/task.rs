@@ -1,4 +1,4 @@
-//! Tasks: what identifies a process, what a record says about it, and how it ended.
+//! Tasks: what identifies a process, what a kernel record says about it, and how it ended.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{CgroupId, Comm, Ktime, Namespaces, signal_name};
 
-/// A process, so named that a reused pid is another process.
+/// The identity of a process. A process that reuses a pid has another identity.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct ProcessId {
-    /// In the initial pid namespace; 0 where there is none.
+    /// Its pid in the initial pid namespace; 0 if there is no process.
     pub pid: u32,
     /// When it started.
     pub start: Ktime,
@@ -27,12 +27,12 @@ impl From<Task> for ProcessId {
     }
 }
 
-/// What the kernel says of a task whenever it speaks of one in full.
+/// The part that is common to all kernel records that describe a task in full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskInfo {
     /// Its process.
     pub process: ProcessId,
-    /// Its parent, which has to reap it; pid 0 where the record does not say.
+    /// Its parent, which has to reap it; pid 0 if the record does not contain it.
     pub parent: ProcessId,
     /// Its cgroup.
     pub cgroup: CgroupId,
@@ -57,7 +57,7 @@ impl From<KernelTaskInfo> for TaskInfo {
     }
 }
 
-/// What wait(2) reports of a process that ended.
+/// The status that wait(2) reports for a process that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitStatus(pub u32);
 

@@ -5,12 +5,12 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// A task's name, as the kernel keeps it: at most 15 bytes, any bytes.
+/// A task's name as the kernel stores it: at most 15 bytes, of any value.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Comm(pub [u8; 16]);
 
 impl Comm {
-    /// A name of at most 15 bytes; what is longer is cut, as the kernel does.
+    /// A name, cut to 15 bytes as the kernel does.
     pub fn new(name: &str) -> Self {
         let mut bytes = [0; 16];
         for (to, from) in bytes.iter_mut().take(15).zip(name.bytes()) {
@@ -36,7 +36,8 @@ impl fmt::Debug for Comm {
     }
 }
 
-/// Bytes that a pod chose (a file name, a cgroup path): bounded by the record they came in, escaped wherever shown.
+/// Bytes that a pod chose, such as a file name or a cgroup path. Their length is bounded by the
+/// record that contained them, and they are escaped wherever they are shown.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(pub Bytes);
 
@@ -50,7 +51,7 @@ impl Text {
         &self.0
     }
 
-    /// A copy of its own, so that keeping it does not keep the whole batch of records it was read with.
+    /// A copy that does not keep the whole batch of records in memory.
     pub fn detached(&self) -> Self {
         Self(Bytes::copy_from_slice(&self.0))
     }
@@ -68,8 +69,9 @@ impl fmt::Debug for Text {
     }
 }
 
-/// Writes printable text as it is and everything else (control characters, broken UTF-8, bidirectional marks, the
-/// backslash) as an escape, so that no output of a pod can pose as something else.
+/// Writes printable text unchanged and everything else (control characters, invalid UTF-8,
+/// bidirectional marks, the backslash) as an escape, so that text of a pod cannot pass for other
+/// output.
 pub fn escape(bytes: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
@@ -111,7 +113,8 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// For people's formats the escaped text; for others the bytes, which are shorter and need no reading.
+/// Human-readable formats get the escaped text. Others get the bytes, which are shorter and need no
+/// parsing.
 macro_rules! serde_as_text_or_bytes {
     ($type:ty, $bytes:expr, $make:expr) => {
         impl Serialize for $type {

@@ -1,4 +1,4 @@
-//! What the state makes of events, told event by event.
+//! How the state changes, event by event.
 
 mod deadlines;
 mod ends;
@@ -25,7 +25,7 @@ const HOST: Namespaces = Namespaces {
     net_owner: 6,
     pid_level: 0,
 };
-/// Cgroups: of the host, of the pod's sandbox, of its container.
+/// The cgroups of the host, the pod's sandbox and its container.
 const ROOT: CgroupId = 1;
 const SANDBOX: CgroupId = 10;
 const APP: CgroupId = 11;
@@ -37,7 +37,7 @@ const fn id(pid: u32) -> ProcessId {
     ProcessId { pid, start: 1 }
 }
 
-/// Namespaces like the host's, but for the pid namespace, which is one level down.
+/// Namespaces like the host's, except for mnt and pid. The pid namespace is one level down.
 const fn inside(pid: u32) -> Namespaces {
     Namespaces {
         mnt: 1_000 + pid,
@@ -51,34 +51,34 @@ const fn inside(pid: u32) -> Namespaces {
 struct World {
     state: State,
     now: Ktime,
-    /// What was said of a process when it was last told of.
-    told: HashMap<ProcessId, (CgroupId, Namespaces, u32)>,
+    /// What the last record said about each process.
+    last_record: HashMap<ProcessId, (CgroupId, Namespaces, u32)>,
 }
 
 impl World {
-    /// A host of which nothing else is known.
+    /// A host without pods and runtimes.
     fn bare() -> Self {
         let mut world = Self {
             state: State::new(Limits::REFERENCE),
             now: 0,
-            told: HashMap::new(),
+            last_record: HashMap::new(),
         };
-        world.tell(Fact::Host { namespaces: HOST });
+        world.apply(Fact::Host { namespaces: HOST });
         world
     }
 
-    /// A host with a runtime, and a pod `p` that is declared and has nothing running.
+    /// A host with a runtime, and a declared pod `p` without processes.
     fn new() -> Self {
         let mut world = Self::bare();
-        world.tell(Fact::Runtime { process: RUNTIME });
+        world.apply(Fact::Runtime { process: RUNTIME });
         world.declare_pod();
         world.declare("sandbox", ContainerKind::Sandbox, SANDBOX);
         world.declare("app", ContainerKind::App, APP);
         world
     }
 
-    /// Something happens, a microsecond later.
-    fn tell(&mut self, fact: Fact) -> Vec<Change> {
+    /// Applies a fact, a microsecond later.
+    fn apply(&mut self, fact: Fact) -> Vec<Change> {
         self.now += 1_000;
         let mut changes = Vec::new();
         self.state.apply(
@@ -94,11 +94,11 @@ impl World {
 
     fn wait(&mut self, ns: Ktime) -> Vec<Change> {
         self.now += ns;
-        self.tell(Fact::Tick)
+        self.apply(Fact::Tick)
     }
 
     fn declare_pod(&mut self) {
-        self.tell(Fact::Pod(PodFact {
+        self.apply(Fact::Pod(PodFact {
             pod: "p".into(),
             namespace: Text::new("default"),
             name: Text::new("p"),
@@ -108,7 +108,7 @@ impl World {
     }
 
     fn declare(&mut self, container: &str, what: ContainerKind, cgroup: CgroupId) -> Vec<Change> {
-        self.tell(Fact::Container(ContainerFact {
+        self.apply(Fact::Container(ContainerFact {
             container: container.into(),
             pod: "p".into(),
             name: Text::new(container),
@@ -137,8 +137,9 @@ impl World {
             pid,
             start: self.now + 1,
         };
-        self.told.insert(process, (cgroup, namespaces, ns_pid));
-        self.tell(Fact::Fork {
+        self.last_record
+            .insert(process, (cgroup, namespaces, ns_pid));
+        self.apply(Fact::Fork {
             task: TaskInfo {
                 process,
                 parent,
@@ -152,14 +153,14 @@ impl World {
     }
 
     fn exec(&mut self, process: ProcessId) -> Vec<Change> {
-        let (cgroup, namespaces, ns_pid) = self.told[&process];
+        let (cgroup, namespaces, ns_pid) = self.last_record[&process];
         let parent = self
             .state
             .processes
             .get(process)
             .map_or(RUNTIME, |process| process.parent);
         let (comm, file) = (Comm::new("app"), Text::new("/app"));
-        self.tell(Fact::Exec {
+        self.apply(Fact::Exec {
             task: TaskInfo {
                 process,
                 parent,
@@ -173,9 +174,9 @@ impl World {
     }
 
     fn exit(&mut self, process: ProcessId, parent: ProcessId) -> Vec<Change> {
-        let (cgroup, namespaces, ns_pid) = self.told[&process];
+        let (cgroup, namespaces, ns_pid) = self.last_record[&process];
         let (status, comm) = (WaitStatus::exited(0), Comm::new("app"));
-        self.tell(Fact::Exit {
+        self.apply(Fact::Exit {
             task: TaskInfo {
                 process,
                 parent,
@@ -189,7 +190,7 @@ impl World {
     }
 
     fn reap(&mut self, process: ProcessId) -> Vec<Change> {
-        self.tell(Fact::Reaped { process })
+        self.apply(Fact::Reaped { process })
     }
 
     /// The container's entrypoint, pid 1 of pid namespace 50.

@@ -160,7 +160,7 @@ impl Journal {
                 if self.is_members(task) {
                     return;
                 }
-                let is_again = self.is_runtime_again(task, file);
+                let is_again = self.is_self_exec(task, file);
                 let past = self.process(now, task);
                 (past.comm, past.ns_pid) = (task.comm, task.ns_pid);
                 if past.execs.len() < MOST_EXECS {
@@ -300,7 +300,7 @@ impl Journal {
 
     /// Whether a process executes itself, from `/proc/self/…` or a descriptor, in the mount namespace of whoever forked it: so
     /// does `runc init`, and on a busy machine it is in the container's cgroup by then (see the state's function of this name).
-    fn is_runtime_again(&self, task: &TaskInfo, file: &Text) -> bool {
+    fn is_self_exec(&self, task: &TaskInfo, file: &Text) -> bool {
         let names_itself = ["/proc/self/", "/proc/thread-self/", "/dev/fd/"];
         let names_itself = names_itself
             .iter()

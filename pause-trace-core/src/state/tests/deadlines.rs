@@ -1,11 +1,11 @@
-//! What comes due because an event did not happen.
+//! Deadlines, and the changes that follow when they pass.
 
 use super::*;
 
 const LIMITS: Limits = Limits::REFERENCE;
 
 #[test]
-fn a_zombie_is_due_once_and_only_while_it_is_one() {
+fn a_zombie_is_due_once_and_only_until_it_is_reaped() {
     let mut world = World::new();
     let app = world.app();
     let [reaped, zombie] = [201, 202].map(|pid| world.child(app, pid));
@@ -32,7 +32,7 @@ fn a_zombie_is_due_once_and_only_while_it_is_one() {
 }
 
 #[test]
-fn a_parent_that_reaps_all_others_is_not_busy_for_ever() {
+fn a_parent_that_reaps_only_others_is_not_busy_for_ever() {
     let mut world = World::new();
     let app = world.app();
     let zombie = world.child(app, 202);
@@ -55,7 +55,7 @@ fn a_parent_that_reaps_all_others_is_not_busy_for_ever() {
 }
 
 #[test]
-fn an_entrypoint_that_is_kept_after_its_reaping_is_no_zombie() {
+fn a_reaped_entrypoint_that_is_kept_is_not_a_zombie() {
     let mut world = World::new();
     let app = world.app();
     world.exit(app, RUNTIME);
@@ -65,13 +65,13 @@ fn an_entrypoint_that_is_kept_after_its_reaping_is_no_zombie() {
 }
 
 #[test]
-fn a_deadline_comes_due_with_whatever_event_is_next() {
+fn any_event_lets_a_deadline_pass() {
     let mut world = World::new();
     let app = world.app();
     let child = world.child(app, 201);
     world.exit(child, app);
     world.now += LIMITS.zombie;
-    let changes = world.tell(Fact::CgroupMade {
+    let changes = world.apply(Fact::CgroupMade {
         cgroup: 99,
         path: Text::new("/x"),
     });
@@ -79,7 +79,7 @@ fn a_deadline_comes_due_with_whatever_event_is_next() {
 }
 
 #[test]
-fn a_reaping_in_the_very_event_that_is_late_still_counts() {
+fn a_reaping_in_the_first_late_event_counts() {
     let mut world = World::new();
     let app = world.app();
     let child = world.child(app, 201);
@@ -89,7 +89,7 @@ fn a_reaping_in_the_very_event_that_is_late_still_counts() {
 }
 
 #[test]
-fn a_stop_is_moot_once_its_target_has_ended() {
+fn a_stop_is_moot_after_its_target_has_exited() {
     let mut world = World::new();
     let app = world.app();
     let stop = |target| {
@@ -104,7 +104,7 @@ fn a_stop_is_moot_once_its_target_has_ended() {
             result: SignalResult::Delivered,
         })
     };
-    world.tell(stop(app));
+    world.apply(stop(app));
     let sent = world.now;
     assert_eq!(world.state.next_deadline(), Some(sent + LIMITS.stop));
     assert_eq!(
@@ -115,14 +115,14 @@ fn a_stop_is_moot_once_its_target_has_ended() {
             sent
         }]
     );
-    world.tell(stop(app));
+    world.apply(stop(app));
     world.exit(app, RUNTIME);
     world.reap(app);
     assert_eq!(world.state.next_deadline(), None);
 }
 
 #[test]
-fn a_setup_is_due_until_it_executes_or_ends() {
+fn a_setup_is_due_until_it_executes_or_exits() {
     let mut world = World::new();
     let attach = |process| Fact::CgroupAttached {
         task: TaskInfo {
@@ -135,7 +135,7 @@ fn a_setup_is_due_until_it_executes_or_ends() {
         },
     };
     let stuck = world.fork(RUNTIME, 150, ROOT, HOST, 150);
-    world.tell(attach(stuck));
+    world.apply(attach(stuck));
     let due = Change::InitDue {
         process: stuck,
         container: "app".into(),
@@ -143,14 +143,14 @@ fn a_setup_is_due_until_it_executes_or_ends() {
     assert!(world.state.next_deadline().is_some());
     assert_eq!(world.wait(LIMITS.init), [due]);
     let quick = world.fork(RUNTIME, 151, ROOT, HOST, 151);
-    world.tell(attach(quick));
-    world.told.insert(quick, (APP, inside(50), 1));
+    world.apply(attach(quick));
+    world.last_record.insert(quick, (APP, inside(50), 1));
     world.exec(quick);
     assert_eq!(world.state.next_deadline(), None);
 }
 
 #[test]
-fn a_teardown_is_due_while_somebody_besides_pid_1_remains() {
+fn a_teardown_is_due_while_a_process_other_than_pid_1_remains() {
     let mut world = World::new();
     let app = world.app();
     let child = world.child(app, 201);
@@ -173,23 +173,24 @@ fn a_teardown_is_due_while_somebody_besides_pid_1_remains() {
     assert_eq!(
         changes,
         [Change::ZombieDue(app)],
-        "pid 1 alone is a zombie, and no teardown"
+        "pid 1 alone is a zombie and not a stalled teardown"
     );
 }
 
 #[test]
-fn who_a_teardown_would_accuse_is_asked_for_before_it_comes_due() {
+fn the_processes_of_a_teardown_are_in_question_before_it_is_due() {
     let mut world = World::new();
     let app = world.app();
     let child = world.child(app, 201);
     let ended = world.now;
     world.exit(app, RUNTIME);
-    // Killed with its init, and so later: it is not overdue itself yet. Nobody reports its reaping.
+    // It was killed with its init, and so later: it is not overdue itself yet. No record reports
+    // its reaping.
     world.exit(child, app);
     let due = ended + LIMITS.teardown;
-    let asked = |world: &World, at| world.state.in_question(at);
-    assert_eq!(asked(&world, world.now), None);
-    let (first, processes) = asked(&world, due + LIMITS.teardown).expect("it is due");
+    let in_question = |world: &World, at| world.state.in_question(at);
+    assert_eq!(in_question(&world, world.now), None);
+    let (first, processes) = in_question(&world, due + LIMITS.teardown).expect("it is due");
     assert!(
         first > world.now && processes.contains(&child),
         "{first} {processes:?}"
@@ -203,10 +204,10 @@ fn who_a_teardown_would_accuse_is_asked_for_before_it_comes_due() {
 }
 
 #[test]
-fn who_is_left_of_a_removed_pod_is_asked_for_before_it_comes_due() {
+fn the_processes_of_a_removed_pod_are_in_question_before_it_is_due() {
     let mut world = World::new();
     let app = world.app();
-    world.tell(Fact::PodRemoved { pod: "p".into() });
+    world.apply(Fact::PodRemoved { pod: "p".into() });
     let (_, processes) = world
         .state
         .in_question(world.now + LIMITS.removal)
@@ -230,18 +231,18 @@ fn a_reused_namespace_number_is_another_namespace() {
 }
 
 #[test]
-fn a_removal_is_due_unless_the_pod_came_back() {
+fn a_removal_is_due_unless_the_pod_is_created_again() {
     let mut world = World::new();
     let removed = Fact::PodRemoved { pod: "p".into() };
     assert_eq!(
-        world.tell(removed.clone()),
+        world.apply(removed.clone()),
         [Change::PodRemoved("p".into())]
     );
     world.declare_pod();
     assert_eq!(world.state.next_deadline(), None);
-    world.tell(removed.clone());
+    world.apply(removed.clone());
     world.wait(LIMITS.removal / 2);
-    world.tell(removed);
+    world.apply(removed);
     assert_eq!(
         world.wait(LIMITS.removal / 2),
         [],
@@ -255,11 +256,11 @@ fn a_removal_is_due_unless_the_pod_came_back() {
 }
 
 #[test]
-fn an_identity_is_due_unless_the_container_becomes_known() {
+fn an_identity_is_due_unless_the_container_is_declared() {
     let mut world = World::new();
     for cgroup in [12, 13] {
         let path = Text::new("/somewhere");
-        world.tell(Fact::CgroupMade { cgroup, path });
+        world.apply(Fact::CgroupMade { cgroup, path });
     }
     let unknown = world.fork(RUNTIME, 300, 12, inside(60), 1);
     world.exec(unknown);

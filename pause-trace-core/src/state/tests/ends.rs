@@ -1,9 +1,9 @@
-//! Exits, reaping and pid reuse, and what they do to the counts.
+//! Exits, reaping and pid reuse, and their effect on the counts.
 
 use super::*;
 
 #[test]
-fn two_threads_that_were_both_the_last_are_one_end() {
+fn two_exit_records_of_one_process_are_one_exit() {
     let mut world = World::new();
     let app = world.app();
     let child = world.child(app, 201);
@@ -46,7 +46,7 @@ fn a_reaping_is_counted_once_with_its_latency() {
 }
 
 #[test]
-fn a_sessions_orphan_is_counted_apart() {
+fn the_orphan_of_a_session_is_counted_separately() {
     let mut world = World::new();
     let app = world.app();
     let session = world.fork(RUNTIME, 202, APP, inside(50), 9);
@@ -70,13 +70,13 @@ fn a_sessions_orphan_is_counted_apart() {
 }
 
 #[test]
-fn an_end_that_was_lost_leaves_no_trace_in_the_counts() {
+fn a_lost_exit_does_not_affect_the_counts() {
     let mut world = World::new();
     let app = world.app();
     let zombie = world.child(app, 201);
     world.exit(zombie, app);
-    let unseen = world.child(app, 202);
-    world.reap(unseen);
+    let unreported = world.child(app, 202);
+    world.reap(unreported);
     assert_eq!(
         (
             world.container("app").alive,
@@ -89,7 +89,7 @@ fn an_end_that_was_lost_leaves_no_trace_in_the_counts() {
 }
 
 #[test]
-fn an_entrypoint_whose_end_was_lost_is_not_alive() {
+fn an_entrypoint_whose_exit_was_lost_is_not_alive() {
     let mut world = World::new();
     let app = world.app();
     world.reap(app);
@@ -114,7 +114,7 @@ fn a_reused_pid_is_another_process() {
 }
 
 #[test]
-fn a_pid_that_is_given_anew_ends_who_was_not_seen_to_go() {
+fn a_reused_pid_ends_the_former_process() {
     let mut world = World::new();
     let app = world.app();
     let living = world.child(app, 201);
@@ -146,16 +146,16 @@ fn the_oom_killers_victim_is_the_living_process_of_that_pid() {
     let mut world = World::new();
     let app = world.app();
     assert_eq!(
-        world.tell(Fact::OomVictim { pid: 200 }),
+        world.apply(Fact::OomVictim { pid: 200 }),
         [Change::OomKilled(app)]
     );
     world.exit(app, RUNTIME);
     world.reap(app);
-    assert_eq!(world.tell(Fact::OomVictim { pid: 200 }), []);
+    assert_eq!(world.apply(Fact::OomVictim { pid: 200 }), []);
 }
 
 #[test]
-fn a_namespaces_members_are_counted_until_they_are_reaped() {
+fn members_of_a_namespace_are_counted_until_they_are_reaped() {
     let mut world = World::new();
     let app = world.app();
     let child = world.child(app, 201);
@@ -170,10 +170,10 @@ fn a_namespaces_members_are_counted_until_they_are_reaped() {
 }
 
 #[test]
-fn a_runtime_that_was_only_named_is_counted_when_it_is_seen() {
+fn a_declared_runtime_is_counted_from_its_first_record() {
     let mut world = World::new();
     let other = world.fork(RUNTIME, 101, ROOT, HOST, 101);
-    world.told.insert(RUNTIME, (ROOT, HOST, 100));
+    world.last_record.insert(RUNTIME, (ROOT, HOST, 100));
     world.exec(RUNTIME);
     assert_eq!(world.state.members_of(HOST.pid), 2);
     world.exit(RUNTIME, ProcessId::default());

@@ -1,4 +1,4 @@
-//! What the state keeps, and when it forgets it.
+//! What the state keeps, and when it forgets processes, containers and pods.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn only_entrypoints_are_kept_until_their_pod_is_gone() {
     world.reap(app);
     assert!(world.state.processes.get(child).is_none());
     assert!(world.state.processes.get(app).is_some());
-    world.tell(Fact::PodRemoved { pod: "p".into() });
+    world.apply(Fact::PodRemoved { pod: "p".into() });
     world.wait(Limits::REFERENCE.removal);
     assert!(world.state.pods.is_empty() && world.state.containers.is_empty());
     assert_eq!(
@@ -29,10 +29,10 @@ fn only_entrypoints_are_kept_until_their_pod_is_gone() {
 }
 
 #[test]
-fn who_survives_its_pod_is_known_until_it_is_reaped() {
+fn a_process_that_outlives_its_pod_is_known_until_it_is_reaped() {
     let mut world = World::new();
     let app = world.app();
-    world.tell(Fact::PodRemoved { pod: "p".into() });
+    world.apply(Fact::PodRemoved { pod: "p".into() });
     world.wait(Limits::REFERENCE.removal);
     assert!(world.get(app).is_alive());
     assert_eq!(world.state.members_of(50), 1);
@@ -44,9 +44,9 @@ fn who_survives_its_pod_is_known_until_it_is_reaped() {
 }
 
 #[test]
-fn a_cgroup_is_no_containers_any_more_once_its_pod_is_gone() {
+fn a_cgroup_has_no_container_after_its_pod_is_gone() {
     let mut world = World::new();
-    world.tell(Fact::PodRemoved { pod: "p".into() });
+    world.apply(Fact::PodRemoved { pod: "p".into() });
     world.wait(Limits::REFERENCE.removal);
     let later = world.fork(RUNTIME, 300, APP, inside(60), 1);
     assert_eq!(world.exec(later), []);
@@ -54,10 +54,10 @@ fn a_cgroup_is_no_containers_any_more_once_its_pod_is_gone() {
 }
 
 #[test]
-fn a_gap_reaches_from_before_the_loss_to_after_it_is_told() {
+fn a_gap_lasts_from_before_the_loss_until_it_is_reported() {
     let mut world = World::new();
     let before = world.now;
-    world.tell(Fact::Lost {
+    world.apply(Fact::Lost {
         kind: Kind::Free,
         count: 2,
     });
@@ -68,7 +68,7 @@ fn a_gap_reaches_from_before_the_loss_to_after_it_is_told() {
     );
     assert_eq!(world.state.gap(&kinds, world.now + 1), None);
     assert_eq!(world.state.gap(&[Kind::Exit], before), None);
-    world.tell(Fact::HookMissing {
+    world.apply(Fact::HookMissing {
         kind: Kind::Exit,
         reason: Text::new("none"),
     });

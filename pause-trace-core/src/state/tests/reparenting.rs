@@ -1,9 +1,9 @@
-//! Which process has to reap an orphan.
+//! To which process an orphan is reparented.
 
 use super::*;
 
 #[test]
-fn an_orphan_falls_to_pid_1_of_its_parents_namespace() {
+fn an_orphan_is_reparented_to_pid_1_of_its_parents_namespace() {
     let mut world = World::new();
     let app = world.app();
     let child = world.child(app, 201);
@@ -20,7 +20,7 @@ fn an_orphan_falls_to_pid_1_of_its_parents_namespace() {
 }
 
 #[test]
-fn pid_1_of_a_nested_namespace_falls_to_the_outer_one_and_not_to_itself() {
+fn pid_1_of_a_nested_namespace_is_reparented_to_the_outer_pid_1() {
     let mut world = World::new();
     let app = world.app();
     let unsharer = world.child(app, 201);
@@ -39,7 +39,7 @@ fn pid_1_of_a_nested_namespace_falls_to_the_outer_one_and_not_to_itself() {
 }
 
 #[test]
-fn on_the_host_the_heir_is_not_known_until_a_record_tells() {
+fn on_the_host_the_new_parent_is_unknown_until_a_record_contains_it() {
     let mut world = World::new();
     world.fork(ProcessId::default(), 1, ROOT, HOST, 1);
     let shim = world.fork(RUNTIME, 150, ROOT, HOST, 150);
@@ -61,7 +61,7 @@ fn children_of_pid_1_stay_with_it() {
 }
 
 #[test]
-fn a_record_that_still_names_a_parent_that_has_ended_is_corrected() {
+fn a_record_that_names_an_exited_parent_is_corrected() {
     let mut world = World::new();
     let app = world.app();
     let child = world.child(app, 201);
@@ -76,7 +76,7 @@ fn a_record_that_still_names_a_parent_that_has_ended_is_corrected() {
 }
 
 #[test]
-fn a_subreaper_is_learnt_from_the_childs_end() {
+fn the_exit_of_a_child_reveals_its_subreaper() {
     let mut world = World::new();
     let app = world.app();
     let supervisor = world.child(app, 201);
@@ -89,7 +89,7 @@ fn a_subreaper_is_learnt_from_the_childs_end() {
 }
 
 #[test]
-fn the_end_that_was_not_seen_hands_children_over_at_the_reaping() {
+fn a_lost_exit_reparents_the_children_at_the_reaping() {
     let mut world = World::new();
     let app = world.app();
     let child = world.child(app, 201);

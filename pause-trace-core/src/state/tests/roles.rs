@@ -1,9 +1,9 @@
-//! Which role a process gets, and when.
+//! The roles of processes.
 
 use super::*;
 
 #[test]
-fn the_first_exec_in_a_cgroup_is_the_entrypoints_and_the_next_from_outside_a_session() {
+fn the_first_exec_in_a_cgroup_is_the_entrypoint_and_the_next_from_outside_is_a_session() {
     let mut world = World::new();
     let pause = world.fork(RUNTIME, 150, SANDBOX, inside(49), 1);
     assert_eq!(world.get(pause).role, Role::Runtime);
@@ -27,7 +27,7 @@ fn the_first_exec_in_a_cgroup_is_the_entrypoints_and_the_next_from_outside_a_ses
 }
 
 #[test]
-fn a_setup_process_inside_the_cgroup_stays_the_runtimes() {
+fn a_setup_process_inside_the_cgroup_belongs_to_the_runtime() {
     let mut world = World::new();
     let setup = world.fork(RUNTIME, 199, APP, HOST, 199);
     world.app();
@@ -50,7 +50,7 @@ fn an_entrypoint_or_member_that_executes_again_keeps_its_role() {
 }
 
 #[test]
-fn a_container_told_of_twice_keeps_what_was_seen_of_it() {
+fn a_container_that_is_declared_twice_keeps_its_processes() {
     let mut world = World::new();
     let app = world.app();
     world.declare("app", ContainerKind::App, 0);
@@ -63,7 +63,7 @@ fn a_container_told_of_twice_keeps_what_was_seen_of_it() {
 }
 
 #[test]
-fn a_container_whose_cgroup_is_not_known_has_no_processes() {
+fn a_container_without_a_known_cgroup_has_no_processes() {
     let mut world = World::new();
     world.declare("early", ContainerKind::App, 0);
     let stranger = world.fork(id(7), 8, 0, HOST, 8);
@@ -71,7 +71,7 @@ fn a_container_whose_cgroup_is_not_known_has_no_processes() {
 }
 
 #[test]
-fn processes_that_came_before_their_container_was_known_get_their_roles() {
+fn processes_that_started_before_their_container_was_declared_get_their_roles() {
     const LATE: CgroupId = 12;
     let mut world = World::new();
     let setup = world.fork(RUNTIME, 299, LATE, HOST, 299);
@@ -108,7 +108,7 @@ fn processes_that_came_before_their_container_was_known_get_their_roles() {
 }
 
 #[test]
-fn who_ended_before_its_container_was_known_is_known_to_have_ended() {
+fn an_entrypoint_that_exited_before_its_container_was_declared_has_ended() {
     let mut world = World::new();
     let init = world.fork(RUNTIME, 300, 12, inside(60), 1);
     world.exec(init);
