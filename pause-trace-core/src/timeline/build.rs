@@ -1,7 +1,8 @@
-//! Reads one pod out of the journal.
+//! Extracts the timeline of one pod from the journal.
 //!
-//! A container's entrypoint is known by its cgroup. Its ancestors up to the daemon made it; what else descends from those that
-//! are still there then, a shim or a monitor, is the pod's as well. The network's part is in `network.rs`.
+//! `containers.rs` finds the containers and the processes that created them, `programs.rs` what
+//! those executed, and `network.rs` the plugins that set up the network. This file combines the
+//! parts.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,18 +18,18 @@ use crate::{
     verdict::ProcessRef,
 };
 
-/// Most signals that are told of a pod, the latest.
-const MOST_SIGNALS: usize = 64;
+/// Most signals in a timeline. The latest are kept.
+const MAX_SIGNALS: usize = 64;
 
 impl Timeline {
-    /// A pod's timeline as far as it is known; `None` for a pod that is not.
+    /// The timeline of a pod so far; `None` for an unknown pod.
     pub fn of(journal: &Journal, pod: &PodId) -> Option<Self> {
         let known = journal.pods.get(pod)?;
         Some(Builder::new(journal, pod).build(known))
     }
 }
 
-/// A process of the runtime that worked for the pod.
+/// The attribution of a runtime's process to the pod.
 #[derive(Clone)]
 pub(super) struct Owned {
     pub(super) container: Option<ContainerId>,
@@ -38,12 +39,12 @@ pub(super) struct Owned {
 pub(super) struct Builder<'a> {
     pub(super) journal: &'a Journal,
     pub(super) children: HashMap<ProcessId, Vec<&'a ProcessHistory>>,
-    /// By cgroup: who executed there, in that order.
+    /// The processes that executed in each cgroup, in the order of their first exec there.
     pub(super) executed: HashMap<CgroupId, Vec<(&'a Exec, &'a ProcessHistory)>>,
     pub(super) containers: Vec<&'a ContainerFact>,
-    /// The namespaces that the pod's containers are to share.
+    /// The namespaces of the sandbox, which the pod's containers are to share.
     pub(super) shared: Option<Namespaces>,
-    /// The runtime's processes that are known to be the pod's.
+    /// The runtime's processes that are attributed to the pod.
     pub(super) owned: HashMap<ProcessId, Owned>,
     pub(super) elements: Vec<Element>,
 }
@@ -120,7 +121,8 @@ impl<'a> Builder<'a> {
             self.moment(time, What::Removed, None, None, Evidence::Named);
         }
         let up = self.up();
-        // A sandbox without a pause is seen to begin when one of its containers is.
+        // For a sandbox without a pause, the start was observed if that of one of its containers
+        // was.
         let is_whole = containers
             .iter()
             .any(|one| one.what == ContainerKind::Sandbox && self.init(one).is_some())
@@ -184,12 +186,13 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Who executed first in a container.
+    /// The first process that executed in a container, and its exec.
     fn init(&self, container: &ContainerFact) -> Option<(&'a Exec, &'a ProcessHistory)> {
         self.executed.get(&container.cgroup)?.first().copied()
     }
 
-    /// When the last container's first instance executed; `None` while one that is known has not.
+    /// When the last container first executed; `None` while a known container has not. Restarts do
+    /// not count.
     fn up(&self) -> Option<Ktime> {
         let mut names = HashSet::new();
         let counted =
@@ -204,7 +207,7 @@ impl<'a> Builder<'a> {
     }
 
     fn signals(&mut self) {
-        let is_ours = |signal: &Signal| {
+        let container_of_target = |signal: &Signal| {
             let container = self.journal.container_at(signal.cgroup)?;
             self.containers
                 .iter()
@@ -215,9 +218,11 @@ impl<'a> Builder<'a> {
             .journal
             .signals
             .iter()
-            .filter_map(|(time, signal)| Some((*time, *signal, is_ours(signal)?.clone())))
+            .filter_map(|(time, signal)| {
+                Some((*time, *signal, container_of_target(signal)?.clone()))
+            })
             .collect();
-        let latest = all.len().saturating_sub(MOST_SIGNALS);
+        let latest = all.len().saturating_sub(MAX_SIGNALS);
         for (time, signal, container) in all.into_iter().skip(latest) {
             let from = ProcessRef {
                 id: signal.sender,

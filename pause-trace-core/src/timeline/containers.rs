@@ -126,8 +126,9 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Takes an entrypoint's ancestors for the pod's, with all that descends from them. Gives those that were there for this
-    /// container alone, the nearest first: they have ended when it executes, or executed it themselves.
+    /// Attributes the ancestors of an entrypoint to the pod, with all their descendants. Returns
+    /// those that only created this container, the nearest first: they have exited when the
+    /// entrypoint executes.
     fn ancestors(
         &mut self,
         exec: &Exec,
@@ -158,7 +159,7 @@ impl<'a> Builder<'a> {
         builders
     }
 
-    /// What descends from one of the pod's own.
+    /// Attributes the descendants of one of the pod's processes to the pod.
     fn descendants(&mut self, above: &'a ProcessHistory) {
         let mut open = vec![above];
         while let Some(past) = open.pop() {
@@ -166,22 +167,22 @@ impl<'a> Builder<'a> {
                 if self.is_daemon(child) {
                     continue;
                 }
-                let home = self.home(child);
-                self.own(child, home, Evidence::DescendsFrom(above.id.pid));
+                let container = self.container_of_subtree(child);
+                self.own(child, container, Evidence::DescendsFrom(above.id.pid));
                 open.push(child);
             }
         }
     }
 
-    /// The container whose cgroup a process, or one that descends from it, came into.
-    fn home(&self, past: &'a ProcessHistory) -> Option<ContainerId> {
+    /// The container whose cgroup a process or one of its descendants was in.
+    fn container_of_subtree(&self, past: &'a ProcessHistory) -> Option<ContainerId> {
         let mut open = vec![past];
         while let Some(past) = open.pop() {
             let moved = past.moves.iter().map(|(_, cgroup)| *cgroup);
-            let mut been = moved
+            let mut cgroups = moved
                 .chain([past.cgroup])
                 .chain(past.execs.iter().map(|exec| exec.cgroup));
-            if let Some(container) = been.find_map(|cgroup| self.journal.container_at(cgroup)) {
+            if let Some(container) = cgroups.find_map(|cgroup| self.journal.container_at(cgroup)) {
                 return Some(container.clone());
             }
             open.extend(self.children.get(&past.id).into_iter().flatten());
@@ -197,7 +198,8 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn is_daemon(&self, past: &ProcessHistory) -> bool {
-        // A daemon serves all pods: what descends from it is no pod's by that alone. What a daemon has forked goes by its name until it executes.
+        // A daemon serves all pods, so descending from it does not attribute a process to one. A
+        // child of a daemon has the daemon's name until it executes.
         let is_itself = past.forked.is_none() || !past.execs.is_empty();
         let is_named = || runtimes::daemons().any(|name| Comm::new(name) == past.comm);
         self.journal.declared_runtimes.contains(&past.id) || is_itself && is_named()

@@ -3,12 +3,12 @@
 use super::{
     build::{Builder, Owned},
     journal::{Call, ProcessHistory},
-    model::{Evidence, Making, What, Whose},
+    model::{CreatedBy, Evidence, Owner, What},
 };
 use crate::event::{ContainerId, Ktime, NamespaceCall, NamespaceKind, Namespaces};
 
 impl Builder<'_> {
-    /// What the runtime's processes executed, and what they did to namespaces on the way.
+    /// Adds what the attributed processes executed, and their calls of setns and unshare.
     pub(super) fn programs(&mut self) {
         let mut owned: Vec<_> = self
             .owned
@@ -27,10 +27,9 @@ impl Builder<'_> {
             let Some(past) = self.journal.processes.get(&id) else {
                 continue;
             };
-            let inside = past
-                .execs
-                .iter()
-                .find(|exec| !exec.is_again && self.journal.container_at(exec.cgroup).is_some());
+            let inside = past.execs.iter().find(|exec| {
+                !exec.is_self_exec && self.journal.container_at(exec.cgroup).is_some()
+            });
             if let (None, Some(forked), Some(file)) = (inside, past.forked, past.file()) {
                 let what = What::Program { file: file.clone() };
                 let end = past.ended.map(|(end, _)| end);
@@ -58,7 +57,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Namespaces that came with a fork.
+    /// Adds the namespaces that a process was cloned into.
     fn cloned(
         &mut self,
         past: &ProcessHistory,
@@ -70,7 +69,8 @@ impl Builder<'_> {
             return;
         };
         let calls = parent.calls.iter().take_while(|call| call.time <= forked);
-        // A thread's child has the thread's namespaces: what any of them had then is no news.
+        // A child gets the namespaces of the thread that forks it, so the namespaces that any
+        // thread of the parent had by then are not new.
         let known: Vec<_> = calls
             .map(|call| call.after)
             .chain([parent.namespaces])
@@ -90,7 +90,7 @@ impl Builder<'_> {
                 .collect();
             let what = What::Made {
                 namespaces,
-                how: Making::Clone,
+                how: CreatedBy::Clone,
             };
             self.moment(
                 forked,
@@ -102,14 +102,17 @@ impl Builder<'_> {
         }
     }
 
-    /// What a setns or unshare did, in the order of the kinds.
+    /// What a setns or unshare did, in the order of namespace kinds.
     fn of_call(&self, call: &Call, before: &Namespaces) -> Vec<What> {
-        let asked = |kind: &NamespaceKind| call.flags & kind.flag() != 0;
+        let is_requested = |kind: &NamespaceKind| call.flags & kind.flag() != 0;
         let changed =
             |kind: &NamespaceKind| call.after.of_children(*kind) != before.of_children(*kind);
         let kinds: Vec<_> = match call.flags {
             0 => NamespaceKind::ALL.into_iter().filter(changed).collect(),
-            _ => NamespaceKind::ALL.into_iter().filter(asked).collect(),
+            _ => NamespaceKind::ALL
+                .into_iter()
+                .filter(is_requested)
+                .collect(),
         };
         match (call.call, call.errno) {
             (NamespaceCall::Setns, 0) => kinds
@@ -119,7 +122,7 @@ impl Builder<'_> {
                     What::Joined {
                         kind,
                         inode,
-                        whose: self.whose(kind, inode),
+                        owner: self.owner(kind, inode),
                     }
                 })
                 .collect(),
@@ -128,25 +131,25 @@ impl Builder<'_> {
                 let made = |kind: NamespaceKind| (kind, call.after.of_children(kind));
                 vec![What::Made {
                     namespaces: kinds.into_iter().map(made).collect(),
-                    how: Making::Unshare,
+                    how: CreatedBy::Unshare,
                 }]
             }
             (NamespaceCall::Unshare, _) => Vec::new(),
         }
     }
 
-    fn whose(&self, kind: NamespaceKind, inode: u32) -> Whose {
+    fn owner(&self, kind: NamespaceKind, inode: u32) -> Owner {
         if self.journal.host.get(kind) == inode {
-            Whose::Host
+            Owner::Host
         } else if self.shared.is_some_and(|shared| shared.get(kind) == inode) {
-            Whose::Pod
+            Owner::Pod
         } else {
-            Whose::Other
+            Owner::Other
         }
     }
 }
 
-/// The namespaces of a call's thread before it.
+/// The namespaces of the calling thread before the call.
 fn before(past: &ProcessHistory, index: usize) -> Namespaces {
     let tid = past.calls[index].tid;
     let earlier = past.calls.iter().take(index).rev();

@@ -10,7 +10,7 @@ use crate::{
     text::Look,
 };
 
-/// What happened, in words, in order.
+/// The phrases of all elements, in order.
 fn phrases(timeline: &Timeline) -> Vec<String> {
     timeline
         .elements
@@ -56,12 +56,13 @@ fn a_real_start_has_all_its_elements_in_their_order() {
     let found: Vec<_> = order.iter().map(|begins| index(&phrases, begins)).collect();
     assert!(found.is_sorted(), "{found:?} {phrases:#?}");
     assert!(timeline.lost.is_empty() && !timeline.is_cut);
-    // The shim that is started for the second container finds the first one's, and leaves nothing that tells for whom it was.
+    // The shim that is started for the second container finds the first one and exits without a
+    // trace of the pod.
     assert_eq!(timeline.unassigned.len(), 1, "{:#?}", timeline.unassigned);
 }
 
 #[test]
-fn every_element_says_why_it_is_the_pods() {
+fn every_element_has_evidence() {
     let timeline = only(&recorded());
     for element in &timeline.elements {
         assert!(words::evidence(&element.evidence).is_some(), "{element:?}");
@@ -70,7 +71,7 @@ fn every_element_says_why_it_is_the_pods() {
 }
 
 #[test]
-fn a_runtime_that_executes_itself_in_the_cgroup_is_no_entrypoint() {
+fn a_runtime_that_executes_itself_in_the_cgroup_is_not_an_entrypoint() {
     // On a busy machine `runc init` is in the cgroup before it executes its copy.
     let timeline = only(&edited(|line| {
         if line["fact"] == "exec" && line["file"] == "/dev/fd/6" {
@@ -83,12 +84,12 @@ fn a_runtime_that_executes_itself_in_the_cgroup_is_no_entrypoint() {
         }
         true
     }));
-    let told = |timeline: &Timeline| {
-        let mut told = phrases(timeline);
-        told.sort();
-        told
+    let sorted = |timeline: &Timeline| {
+        let mut sorted = phrases(timeline);
+        sorted.sort();
+        sorted
     };
-    assert_eq!(told(&timeline), told(&only(&recorded())));
+    assert_eq!(sorted(&timeline), sorted(&only(&recorded())));
 }
 
 #[test]
@@ -111,12 +112,12 @@ fn two_pods_that_start_at_once_do_not_mix() {
     };
     assert_eq!(pids(web), [14352, 14353, 14359]);
     assert_eq!(pids(db), [1014352, 1014353, 1014359]);
-    // Each of the two shims that left no trace may be either's.
+    // Either pod may have started each of the two shims that left no trace.
     assert_eq!((web.unassigned.len(), db.unassigned.len()), (2, 2));
 }
 
 #[test]
-fn a_plugin_that_enters_no_namespace_is_nobodys() {
+fn a_plugin_that_enters_no_namespace_is_unassigned() {
     // portmap with no ports to map does nothing.
     let events =
         edited(|line| line["fact"] != "namespace_change" || line["process"]["pid"] != BRIDGE);
@@ -135,7 +136,7 @@ fn a_plugin_that_enters_no_namespace_is_nobodys() {
 }
 
 #[test]
-fn who_entered_a_namespace_before_it_was_this_pods_was_there_for_another() {
+fn a_process_that_entered_a_reused_namespace_number_earlier_is_another_pods() {
     let mut events = recorded();
     // A plugin of an earlier pod, whose namespace had the same number.
     let old = ProcessId { pid: 999, start: 5 };
@@ -172,7 +173,7 @@ fn a_pod_on_the_hosts_network_has_no_plugins() {
 }
 
 #[test]
-fn a_refused_join_is_told_with_its_error() {
+fn a_refused_join_is_shown_with_its_error() {
     let timeline = only(&edited(|line| {
         if line["fact"] == "namespace_change"
             && line["process"]["pid"] == 14433
@@ -216,7 +217,7 @@ fn session() -> Vec<Event> {
         at(3, join, 20001, 20000, outside),
         at(4, attach, 20001, 20000, |_| {}),
         at(5, exec, 20001, 20000, true_),
-        // What it forks in there is its own affair.
+        // What it forks in the container is not part of the timeline.
         at(6, child, 20002, 20001, |_| {}),
         at(7, exec, 20002, 20001, true_),
         at(8, exit, 20002, 20001, |_| {}),
@@ -226,7 +227,7 @@ fn session() -> Vec<Event> {
 }
 
 #[test]
-fn a_session_is_no_second_entrypoint() {
+fn a_session_is_not_a_second_entrypoint() {
     let mut events = recorded();
     events.extend(session());
     let timeline = only(&events);
@@ -239,7 +240,7 @@ fn a_session_is_no_second_entrypoint() {
         panic!("one session: {sessions:#?}")
     };
     assert_eq!(session.process.map(|process| process.id.pid), Some(20001));
-    assert_eq!(session.took(), Some(5_000_000));
+    assert_eq!(session.duration(), Some(5_000_000));
     let phrases = phrases(&timeline);
     for begins in [
         "app · session /bin/true",
@@ -252,12 +253,12 @@ fn a_session_is_no_second_entrypoint() {
     assert_eq!(
         timeline.up,
         only(&recorded()).up,
-        "it has no part in the start"
+        "a session is not part of the start"
     );
 }
 
 #[test]
-fn what_ran_before_has_no_start() {
+fn a_pod_that_ran_before_has_no_start() {
     let pause = like(
         |line| line["fact"] == "exec" && line["process"]["pid"] == PAUSE,
         |line| {
@@ -273,18 +274,18 @@ fn what_ran_before_has_no_start() {
     let timeline = only(&events);
     assert_eq!((timeline.began, timeline.up), (None, None));
     assert_eq!(Critical::of(&timeline), None);
-    assert!(shown(Look::PLAIN, &timeline).contains("its start was not seen"));
+    assert!(shown(Look::PLAIN, &timeline).contains("its start was not observed"));
 }
 
 #[test]
-fn it_can_be_read_at_any_time() {
+fn a_timeline_can_be_extracted_at_any_time() {
     let mut journal = Journal::default();
     let mut most = 0;
     for event in recorded() {
         journal.take(&event);
         let pods: Vec<_> = journal.pods().map(|(id, ..)| id.clone()).collect();
         for timeline in pods.iter().filter_map(|pod| Timeline::of(&journal, pod)) {
-            assert!(timeline.elements.len() >= most, "what was told stays");
+            assert!(timeline.elements.len() >= most, "elements do not disappear");
             most = timeline.elements.len();
             assert!(shown(Look::PLAIN, &timeline).lines().count() > most);
         }
@@ -293,7 +294,7 @@ fn it_can_be_read_at_any_time() {
 }
 
 #[test]
-fn a_storm_of_processes_takes_no_room_for_ever() {
+fn the_journal_is_bounded_in_a_storm_of_processes() {
     let mut journal = journal(&recorded());
     let fork = like(
         |line| line["fact"] == "fork" && line["process"]["pid"] == BRIDGE,
@@ -322,7 +323,7 @@ fn a_storm_of_processes_takes_no_room_for_ever() {
         .expect("it is known");
     assert!(
         Timeline::of(&journal, &pod).expect("it is known").is_cut,
-        "and that is told"
+        "the timeline says so"
     );
 }
 

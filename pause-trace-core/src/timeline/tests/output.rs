@@ -13,7 +13,7 @@ fn the_critical_path_has_no_gaps_and_adds_up() {
     let timeline = only(&recorded());
     let critical = Critical::of(&timeline).expect("it is up");
     let (began, up) = (
-        timeline.began.expect("seen"),
+        timeline.began.expect("the start was observed"),
         timeline.up.expect("it is up"),
     );
     assert_eq!(critical.steps.first().map(|step| step.begin), Some(began));
@@ -33,7 +33,7 @@ fn the_critical_path_has_no_gaps_and_adds_up() {
 }
 
 #[test]
-fn what_outlasts_a_step_does_not_hide_it() {
+fn an_element_that_outlasts_a_step_does_not_hide_it() {
     // `runc start` of the sandbox ends after the pause has executed; the second plugin ends after the first.
     let timeline = only(&edited(|line| {
         if line["fact"] == "exit" && line["process"]["pid"] == 14405 {
@@ -52,12 +52,16 @@ fn what_outlasts_a_step_does_not_hide_it() {
         .iter()
         .filter(|step| step.share.name() == "cni")
         .collect();
-    assert_eq!(cni.len(), 2, "one up to where the other began: {cni:?}");
+    assert_eq!(
+        cni.len(),
+        2,
+        "the first step ends where the second begins: {cni:?}"
+    );
     assert_eq!(cni[0].end, cni[1].begin);
 }
 
 #[test]
-fn lines_fit_the_terminal_whatever_a_pod_is_called() {
+fn lines_fit_the_terminal_whatever_the_name_of_a_pod() {
     let events = edited(|line| {
         if line["fact"] == "container" || line["fact"] == "pod" {
             line["name"] = HOSTILE
@@ -91,7 +95,7 @@ fn lines_fit_the_terminal_whatever_a_pod_is_called() {
 }
 
 #[test]
-fn a_waterfall_is_80_columns_wide_and_falls() {
+fn a_waterfall_has_80_columns() {
     let look = Look {
         width: Some(80),
         utf8: true,
@@ -121,7 +125,7 @@ AT        TOOK     WHAT                                  0              313 ms
 }
 
 #[test]
-fn lines_for_machines_are_objects_with_what_only_some_have() {
+fn json_lines_have_the_fields_of_their_kind() {
     let timeline = only(&recorded());
     let text = lines(&timeline, CLOCK, |_| true).expect("memory has room");
     let objects: Vec<Json> = text
@@ -159,9 +163,10 @@ fn lines_for_machines_are_objects_with_what_only_some_have() {
     assert_eq!(Some(took), sum["up_ns"].as_u64());
 }
 
-/// What the format demands: Trace Event Format, sections "JSON Object Format", "Metadata Events", "Complete Events".
+/// The requirements of Trace Event Format, sections "JSON Object Format", "Metadata Events" and
+/// "Complete Events".
 #[test]
-fn a_trace_is_as_its_format_demands() {
+fn a_trace_meets_the_requirements_of_its_format() {
     let mut events = recorded();
     events.extend(session());
     for timeline in [only(&events), only(&recorded())] {
