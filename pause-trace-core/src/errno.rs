@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-/// The error of a system call. `Debug` shows its name (`EPERM`); `Display` shows the name and what it means.
+/// The error of a system call. `Debug` shows its name (`EPERM`). `Display` shows its name and
+/// meaning.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Errno(pub i32);
 
 impl Errno {
-    /// Its name and what it means.
+    /// Its name and meaning.
     fn words(self) -> (&'static str, &'static str) {
         TABLE
             .iter()

@@ -9,7 +9,7 @@
 //! - [`state`]: processes, containers, pods, namespaces and deadlines, built from events
 //! - [`rules`]: the promises that are checked, and the ledger that reports each verdict once
 //! - [`verdict`]: what a rule decided about a pod, with its evidence
-//! - [`news`]: pods and containers that started or ended
+//! - [`news`]: pods and containers that start, end or are verified
 //! - [`pipeline`]: turns events into verdicts and news, and records the events
 //! - [`record`]: the format of recordings, and its reader and writer
 //! - [`report`]: text, JSON, JUnit, SARIF and HTML

@@ -139,7 +139,7 @@ pub struct Evidence {
     pub(crate) what: String,
 }
 
-/// The part of a verdict that only its rule knows.
+/// The details of a verdict, which its rule provides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
     /// A sentence that states the violation or the proof. Already escaped.
@@ -197,7 +197,7 @@ pub struct Verdict {
     pub time: Ktime,
     /// Its subject.
     pub subject: Subject,
-    /// The part that only the rule knows.
+    /// The details, which the rule provides.
     pub details: Details,
 }
 

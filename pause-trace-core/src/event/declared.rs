@@ -112,7 +112,7 @@ pub struct PodFact {
     pub name: Text,
     /// The modes of the sandbox. `pid` is `Pod` if the containers share a pid namespace.
     pub modes: Modes,
-    /// Who says so.
+    /// The source of the declaration.
     pub source: Source,
 }
 
@@ -137,6 +137,6 @@ pub struct ContainerFact {
     pub stop_signal: i32,
     /// The file that its entrypoint is to execute, if that is known.
     pub file: Option<Text>,
-    /// Who says so.
+    /// The source of the declaration.
     pub source: Source,
 }

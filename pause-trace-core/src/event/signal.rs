@@ -1,4 +1,4 @@
-//! Signals: who sent which one to whom, and what became of it.
+//! Signals: sender, target and result.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ pub fn signal_name(signal: i32) -> String {
     }
 }
 
-/// What became of a generated signal (`TRACE_SIGNAL_*`, include/trace/events/signal.h).
+/// The result of generating a signal (`TRACE_SIGNAL_*`, include/trace/events/signal.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SignalResult {
@@ -48,7 +48,7 @@ pub struct Signal {
     pub signal: i32,
     /// `si_code`.
     pub code: i32,
-    /// What became of it.
+    /// Its result.
     pub result: SignalResult,
 }
 

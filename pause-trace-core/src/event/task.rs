@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wait_status_tells_exit_from_signal() {
+    fn a_wait_status_is_either_an_exit_or_a_signal() {
         assert_eq!(WaitStatus(0x0700).code(), Some(7));
         assert_eq!(WaitStatus(0x0700).signal(), None);
         assert_eq!(WaitStatus(0x8b).signal(), Some(11));

@@ -1,4 +1,5 @@
-//! Bytes that a pod chooses: task names, file names and paths. They are escaped wherever they are shown.
+//! Bytes that a pod chooses: task names, file names and paths. They are escaped wherever they are
+//! shown.
 
 use std::fmt;
 

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! magic, 8 bytes   89 "PTREC" 0d 0a   (not ASCII; a copy in text mode changes the line end)
-//! version, u16     2                  (this and all other numbers outside payloads are little endian)
+//! version, u16     2                  (little endian, like all other numbers outside payloads)
 //! frames, to the end of the file:
 //!     packed, u32      size of the payload in bytes; at most what `raw` bytes can be packed to
 //!     raw, u32         its unpacked size in bytes; at most 16 MiB, to bound the reader's memory

@@ -58,7 +58,8 @@ pub trait Report: Send {
     fn hello(&mut self, hello: &Hello) -> io::Result<()>;
     /// A verdict, as the ledger gives it. A worse one on the same subject may follow.
     fn verdict(&mut self, verdict: &Verdict, names: &Names) -> io::Result<()>;
-    /// A pod or container started or ended. Formats that contain only verdicts leave it out.
+    /// A pod or container started, ended or was verified. Formats that contain only verdicts leave
+    /// it out.
     fn news(&mut self, _news: &News, _names: &Names) -> io::Result<()> {
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::event::{CgroupId, ContainerId, Ktime, PodId, ProcessId, Text};
 pub struct Limits {
     /// From the exit of a process to its reaping.
     pub zombie: Ktime,
-    /// From a stop signal to its effect on a pause, or until another process takes it.
+    /// From a stop signal to its effect on a pause, or to its delivery to any other process.
     pub stop: Ktime,
     /// From the runtime's entry into a container's cgroup to the exec.
     pub init: Ktime,
@@ -20,7 +20,7 @@ pub struct Limits {
     /// From the removal of a pod to the exit of its last process.
     pub removal: Ktime,
     /// From the pinning of a network namespace until it has a sandbox, and from the removal of that
-    /// sandbox' pod until the pin is gone.
+    /// sandbox's pod until the pin is gone.
     pub pin: Ktime,
     /// From a container's first exec to its declaration.
     pub identity: Ktime,

@@ -45,8 +45,8 @@ impl State {
         })
     }
 
-    /// The processes that an event at `now` may report as still present, and the time of the first
-    /// such deadline; `None` if no such deadline passes.
+    /// The processes that rules may report as still present because deadlines have passed by `now`,
+    /// and the time of the first of these deadlines; `None` if there are none.
     ///
     /// The kernel's record of an exit or a reaping can be lost, and it is late if an RCU grace
     /// period is long. A caller that can look at `/proc` reports those processes that are gone as

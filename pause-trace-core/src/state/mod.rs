@@ -346,7 +346,8 @@ impl State {
         }
     }
 
-    /// Forgets the processes and pods that the last event ended.
+    /// Forgets the processes and pods that are no longer needed after the changes of the last
+    /// event.
     pub(crate) fn forget(&mut self, changes: &[Change]) {
         for change in changes {
             match change {

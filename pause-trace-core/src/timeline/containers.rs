@@ -1,8 +1,8 @@
 //! A pod's containers, and the processes of the runtime that created them.
 //!
-//! The first process that executes in a container's cgroup is its entrypoint. The ancestors of the entrypoint, up to
-//! the daemon, created the container. Those that outlive the creation are a shim or a monitor, and all their descendants
-//! belong to the pod, too.
+//! The first process that executes in a container's cgroup is its entrypoint. The ancestors of the
+//! entrypoint, up to the daemon, created the container. Those that outlive the creation are a shim
+//! or a monitor. All their descendants are attributed to the pod, too.
 
 use super::{
     build::{Builder, Owned},

@@ -38,7 +38,7 @@ fn what(element: &Element) -> String {
             if file.0.starts_with(b"/proc/self/") || file.0.starts_with(b"/dev/fd/") =>
         {
             element.process.map_or(String::new(), |process| {
-                format!("{}, its own copy", process.comm)
+                format!("{}, copy of itself", process.comm)
             })
         }
         What::Program { file } => base_name(file),

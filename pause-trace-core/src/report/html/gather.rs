@@ -26,7 +26,7 @@ pub struct Gathered {
     began: Option<Ktime>,
     pods: Vec<Pod>,
     by_id: HashMap<PodId, usize>,
-    /// The index of each process' pod, and of the process in that pod.
+    /// The index of the pod of each process, and of the process in that pod.
     processes: HashMap<ProcessId, (usize, usize)>,
     omitted: HashSet<PodId>,
     /// Findings that are not on a pod.

@@ -35,13 +35,13 @@ function span(ns) {
 const clock = (ns) => new Date(data.began_ms + ns / 1e6).toISOString().slice(11, 23);
 
 function counts(verdicts) {
-  const said = el("span");
-  const add = (count, word, className) => count && said.append(el("span", className, `${count} ${word} `));
+  const list = el("span");
+  const add = (count, word, className) => count && list.append(el("span", className, `${count} ${word} `));
   add(verdicts.fail, "failed", "bad");
   add(verdicts.inconclusive, "inconclusive", "doubt");
   add(verdicts.pass, "passed", "good");
-  if (!said.hasChildNodes()) said.append(el("span", "dim", "not judged"));
-  return said;
+  if (!list.hasChildNodes()) list.append(el("span", "dim", "not judged"));
+  return list;
 }
 
 function table(head, rows) {
@@ -93,7 +93,7 @@ function timeline(pod) {
   const height = TOP + lanes.length * LANE + 6;
   const picture = svg("svg", { viewBox: `0 0 ${LEFT + WIDTH} ${height}`, role: "group", tabindex: 0 });
   picture.setAttribute("aria-label", "Timeline. Plus and minus zoom, arrows move, 0 shows everything.");
-  const said = el("p", "said mono dim", "Point at a bar, or move to it with Tab.");
+  const caption = el("p", "caption mono dim", "Point at a bar, or move to it with Tab.");
   const margin = (end - first) * 0.02 || 1;
   let view = [first - margin, end + margin];
 
@@ -121,9 +121,9 @@ function timeline(pod) {
       const title = svg("title", {});
       title.textContent = words;
       rect.append(title);
-      const say = () => { said.textContent = words; };
-      rect.addEventListener("pointerenter", say);
-      rect.addEventListener("focus", say);
+      const describe = () => { caption.textContent = words; };
+      rect.addEventListener("pointerenter", describe);
+      rect.addEventListener("focus", describe);
       picture.append(rect);
     }
     lanes.forEach((lane, index) => {
@@ -156,7 +156,7 @@ function timeline(pod) {
   const button = (label, title, act) => { const made = el("button", "", label); made.type = "button"; made.title = title; made.setAttribute("aria-label", title); made.addEventListener("click", act); return made; };
   draw();
   const tools = el("p", "tools", button("+", "Zoom in", () => zoom(0.7)), button("−", "Zoom out", () => zoom(1.4)), button("←", "Earlier", () => move(-0.2)), button("→", "Later", () => move(0.2)), button("all", "Show all", all));
-  return el("div", "", tools, picture, said);
+  return el("div", "", tools, picture, caption);
 }
 
 function finding(one) {

@@ -33,7 +33,7 @@ pub struct TextReport<W> {
     clock: Option<Clock>,
     /// Whether anything was written, and whether the last output was a block.
     written: bool,
-    apart: bool,
+    was_block: bool,
 }
 
 impl<W: Write> TextReport<W> {
@@ -45,7 +45,7 @@ impl<W: Write> TextReport<W> {
             passes,
             clock: None,
             written: false,
-            apart: false,
+            was_block: false,
         }
     }
 
@@ -66,11 +66,11 @@ impl<W: Write> TextReport<W> {
     }
 
     /// Writes a blank line before and after each block.
-    fn space(&mut self, apart: bool) -> io::Result<()> {
-        if self.written && (apart || self.apart) {
+    fn space(&mut self, is_block: bool) -> io::Result<()> {
+        if self.written && (is_block || self.was_block) {
             self.out.write_all(b"\n")?;
         }
-        self.apart = apart;
+        self.was_block = is_block;
         Ok(())
     }
 
@@ -180,7 +180,7 @@ impl<W: Write + Send> Report for TextReport<W> {
             ways.join(", ")
         ));
         self.write(&line)?;
-        self.apart = true;
+        self.was_block = true;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Text for pods and containers that started or ended.
+//! Text for pods and containers that started, ended or were verified.
 
 use anstyle::Style;
 

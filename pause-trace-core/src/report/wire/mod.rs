@@ -65,7 +65,7 @@ pub enum Body<'a> {
     /// `run`, `watch`, `check` and `replay`: the verdict of a rule. Each finding is followed by a
     /// verdict, too.
     Verdict(Decided<'a>),
-    /// `run`, `watch` and `replay`: a pod or container started or ended.
+    /// `run`, `watch` and `replay`: a pod or container started or ended, or a pod was verified.
     Pod(PodEvent),
     /// `run`, `check` and `replay`: a scenario ended.
     Scenario(Scenario<'a>),

@@ -177,7 +177,7 @@ pub struct InspectedContainer {
     pub left_out: usize,
 }
 
-/// The resources and privileges of a pause.
+/// The resources and the user of a pause.
 #[derive(Serialize, JsonSchema)]
 pub struct Pause {
     /// Its memory (PSS).
@@ -198,7 +198,7 @@ pub struct ComparedNamespace {
     /// Its inode number. Missing if it could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inode: Option<u32>,
-    /// Whose it is: the same as the pause's, the container's own, the host's, or another container's.
+    /// The owner: the same as the pause's, the container's own, the host's, or another container's.
     #[schemars(extend("enum" = ["same", "own", "host", "other", "unknown"]))]
     pub is: &'static str,
     /// For `other`, the id of the container that it belongs to.
@@ -281,7 +281,7 @@ pub struct Signal {
     /// The sender. Missing if the kernel sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Sender>,
-    /// What became of it.
+    /// What the kernel did with it.
     pub result: SignalResult,
     /// Whether a handler of the target ran.
     pub handled: bool,

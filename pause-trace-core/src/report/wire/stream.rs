@@ -29,7 +29,7 @@ pub(crate) struct Hello<'a> {
     pub(crate) hooks: &'a [Hook],
 }
 
-/// The start or end of a pod or container.
+/// The start or end of a pod or container, or the verification of a pod.
 #[derive(Default, Serialize, JsonSchema)]
 pub(crate) struct PodEvent {
     #[serde(flatten)]

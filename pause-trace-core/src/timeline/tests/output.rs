@@ -34,7 +34,8 @@ fn the_critical_path_has_no_gaps_and_adds_up() {
 
 #[test]
 fn an_element_that_outlasts_a_step_does_not_hide_it() {
-    // `runc start` of the sandbox ends after the pause has executed; the second plugin ends after the first.
+    // `runc start` of the sandbox ends after the pause has executed, and the second plugin ends
+    // after the first.
     let timeline = only(&edited(|line| {
         if line["fact"] == "exit" && line["process"]["pid"] == 14405 {
             line["time"] = (line["time"].as_u64().expect("a time") + 15_000_000).into();
@@ -119,7 +120,7 @@ AT        TOOK     WHAT                                  0              313 ms
 +123 ms   11.11 s  containerd-shim-runc-v2                       █████████████▶
 +130 ms   83 ms    pause · create                                ███████
 +130 ms   56 ms    pause · runc                                  █████
-+137 ms   21 ms    pause · runc, its own copy                     ██
++137 ms   21 ms    pause · runc, copy of itself                   ██
 +148 ms            pause · cgroup made                            │"
     );
 }
