@@ -342,9 +342,9 @@ impl State {
     }
 
     /// The process to which the children of an exited process are reparented: pid 1 of the exited
-    /// process's pid namespace (`find_new_reaper`, kernel/exit.c). The children of pid 1 itself stay
-    /// with it, because it reaps them before it exits (`zap_pid_ns_processes`). In the initial pid
-    /// namespace the new parent is unknown. The kernel prefers a subreaper to pid 1; the exit
+    /// process's pid namespace (`find_new_reaper`, kernel/exit.c). The children of pid 1 itself
+    /// stay with it, because it reaps them before it exits (`zap_pid_ns_processes`). In the initial
+    /// pid namespace, the new parent is unknown. The kernel prefers a subreaper to pid 1; the exit
     /// record of the child contains that parent.
     pub(super) fn new_parent_of(&self, parent: ProcessId) -> ProcessId {
         let Some(parent) = self.processes.get(parent) else {
