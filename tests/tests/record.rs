@@ -179,8 +179,8 @@ fn assert_refused(name: &str, content: &[u8], message: &str) {
 
 #[test]
 fn what_is_no_recording_is_refused() {
-    assert_refused("empty", b"", "it is empty");
-    assert_refused("text", b"{\"schema\":1}\n", "it is no recording");
+    assert_refused("empty", b"", "the file is empty");
+    assert_refused("text", b"{\"schema\":1}\n", "not a pause-trace recording");
     assert_refused("newer", b"\x89PTREC\r\n\xff\xff", "newer pause-trace");
     assert_refused(
         "head",

@@ -226,11 +226,11 @@ fn what_is_wrong_is_said_before_anything_is_waited_for() {
         ),
         (
             &["timeline", "x", "--recording", "/etc/passwd"],
-            "no recording of pause-trace",
+            "not a pause-trace recording",
         ),
         (
             &["timeline", "x", "--recording", "/dev/null"],
-            "it is empty",
+            "the file is empty",
         ),
         (&["timeline", "x", "--for", "5 s"], "no unit of time"),
     ] {

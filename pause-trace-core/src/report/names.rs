@@ -1,4 +1,4 @@
-//! How pods and containers are called.
+//! The names of pods and containers.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,11 +10,12 @@ use crate::{
     verdict::{ProcessRef, Subject},
 };
 
-/// Removed pods whose names are still known: a pod's last verdicts come some time after its removal.
+/// Most removed pods whose names are kept: the last verdicts on a pod come some time after its
+/// removal.
 const MAX_REMOVED: usize = 1024;
 
-/// Names by id. Learnt from the same events as the state, but kept apart from it: the state forgets a pod while the
-/// verdicts about its end are still to be told.
+/// Names by id. They come from the same events as the state, but are separate from it, because the
+/// state forgets a pod before the last verdicts on it are reported.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     pods: HashMap<PodId, (String, String)>,
@@ -29,7 +30,7 @@ impl Observer for Names {
 }
 
 impl Names {
-    /// Takes over the names that a fact gives.
+    /// Adds the names in a fact. It must be called before the event is judged.
     pub(crate) fn learn(&mut self, fact: &Fact) {
         match fact {
             Fact::Pod(PodFact {
@@ -72,7 +73,7 @@ impl Names {
         }
     }
 
-    /// Whether somebody means this pod by `NAMESPACE/NAME`, or by its uid or the beginning of it.
+    /// Whether a pod matches `NAMESPACE/NAME` or the beginning of a uid.
     pub fn is_called(&self, id: &PodId, wanted: &str) -> bool {
         match wanted.split_once('/') {
             Some((namespace, name)) => {
@@ -91,8 +92,8 @@ impl Names {
         }
     }
 
-    /// What there is to name, from the whole to the part: `default/web`, `app`, `pid 4711 (nginx)`. Of what has no name, the
-    /// id.
+    /// The parts of a subject, from the whole to the part: `default/web`, `app`, `pid 4711
+    /// (nginx)`. A part without a name is given by its id.
     pub(crate) fn parts(&self, subject: &Subject) -> Vec<String> {
         let pod = subject.pod.as_ref().map(|id| match self.pod(id) {
             Pod {
@@ -119,7 +120,7 @@ impl Names {
         [pod, container, process].into_iter().flatten().collect()
     }
 
-    /// The subject in one phrase: `default/web · app · pid 4711 (nginx)`.
+    /// The subject as a phrase: `default/web · app · pid 4711 (nginx)`.
     pub fn subject(&self, subject: &Subject) -> String {
         let parts = self.parts(subject);
         if parts.is_empty() {
@@ -142,7 +143,7 @@ mod tests {
     use crate::report::testing;
 
     #[test]
-    fn what_has_no_name_is_called_by_its_id() {
+    fn a_subject_without_a_name_is_shown_by_its_id() {
         let names = testing::names();
         let subject = Subject {
             pod: Some("uid-x".into()),
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn names_outlive_their_pod_but_not_for_ever() {
+    fn names_of_removed_pods_are_kept_up_to_a_limit() {
         let mut names = testing::names();
         let gone = |pod: &str| Fact::PodRemoved { pod: pod.into() };
         names.learn(&gone("uid-1"));
