@@ -66,7 +66,7 @@ impl Roster {
     ) -> Vec<Fact> {
         let id = identity.container.clone();
         let holder = |pid| match who(pid) {
-            None => Holder::Nobody,
+            None => Holder::Gone,
             Some(None) => Holder::Node,
             Some(Some(id)) => Holder::Container {
                 sandbox: self.members.get(&id).map(|member| member.sandbox.clone()),
@@ -237,7 +237,7 @@ impl Roster {
             return;
         };
         // Who had a pid when the bundle was written was asked then.
-        let again = intent::of_container(bundle, sandbox, |_| Holder::Nobody);
+        let again = intent::of_container(bundle, sandbox, |_| Holder::Gone);
         let intent = Intent {
             net: intent.net.or(again.net),
             ipc: intent.ipc.or(again.ipc),

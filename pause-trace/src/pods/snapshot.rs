@@ -56,10 +56,10 @@ pub(crate) async fn collect(hierarchies: &Hierarchies, socket: Option<Socket>) -
         view::oldest(container).map_or(u64::MAX, |oldest| oldest.start_ticks)
     });
     let mut gaps = Gaps::default();
-    if survey.unseen > 0 {
+    if survey.hidden > 0 {
         gaps.add(format!(
             "{} processes in containers are not shown: this pid namespace does not see them; run in the node's",
-            survey.unseen
+            survey.hidden
         ));
     }
 

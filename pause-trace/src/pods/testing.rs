@@ -184,7 +184,7 @@ pub(crate) fn pods() -> Vec<PodView> {
     }
     let survey = Survey {
         containers,
-        unseen: 0,
+        hidden: 0,
     };
     let mut pods = view::views(survey, &described, Some(&host()));
     for pod in &mut pods {

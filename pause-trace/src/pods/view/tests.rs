@@ -75,7 +75,7 @@ fn who_came_first_owns_a_namespace_and_who_joined_it_has_anothers() {
     }
     let survey = Survey {
         containers,
-        unseen: 0,
+        hidden: 0,
     };
     let pods = views(survey, &described, Some(&host()));
     let ids: Vec<_> = pods[0].containers.iter().map(|one| &one.id[..2]).collect();
@@ -102,7 +102,7 @@ fn what_may_not_be_looked_at_is_unknown_and_nothing_fits() {
     ] {
         let survey = Survey {
             containers: vec![surveyed("uid-web", "a0", vec![process])],
-            unseen: 0,
+            hidden: 0,
         };
         let pods = views(survey, &described, host.as_ref());
         assert_eq!(shown(&pods[0], "a0"), "unknown? unknown? unknown? unknown?");
@@ -116,7 +116,7 @@ fn a_pod_that_nobody_describes_is_known_by_its_cgroup_and_no_pods_container_is_l
     let alone = Process::made_up(100, 1, b'S', links([11, 12, 13, 14, 15, 6, 7]));
     let survey = Survey {
         containers: vec![surveyed("uid-x", "e0", vec![alone]), loose],
-        unseen: 0,
+        hidden: 0,
     };
     let pods = views(survey, &Described::default(), Some(&host()));
     assert_eq!(pods.len(), 1);
@@ -147,7 +147,7 @@ fn a_pod_with_two_sandboxes_has_two_pauses() {
     }
     let survey = Survey {
         containers,
-        unseen: 0,
+        hidden: 0,
     };
     let pods = views(survey, &described, Some(&host()));
     let members: Vec<_> = pods[0]
@@ -218,7 +218,7 @@ fn where_files_keep_a_sandbox_namespaces_its_containers_are_compared_with_those(
     described.bundle(1, &container.identity, app, |_| None);
     let survey = Survey {
         containers: vec![container],
-        unseen: 0,
+        hidden: 0,
     };
     let pods = views(survey, &described, Some(&host()));
     assert_eq!(shown(&pods[0], "a1"), "same same own! own");
