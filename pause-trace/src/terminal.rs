@@ -11,7 +11,7 @@ pub(crate) enum Color {
     /// On a terminal, unless NO_COLOR is set or TERM is "dumb".
     #[default]
     Auto,
-    /// Also into files and pipes.
+    /// Always, even in files and pipes.
     Always,
     /// Never.
     Never,
