@@ -34,7 +34,7 @@ pub(crate) struct Hierarchy {
     pub(crate) root: String,
     /// Version 1 controllers (`pids`) and names (`name=systemd`); none for cgroup2.
     pub(crate) controllers: Vec<String>,
-    /// The path of this process' cgroup.
+    /// The path of this process's cgroup.
     pub(crate) own: String,
 }
 
@@ -61,7 +61,7 @@ impl Hierarchy {
 
     /// The directory to create cgroups in: the top of the hierarchy, which kubelet uses too. There,
     /// the limits of the session that started this program do not apply, and a threaded cgroup of
-    /// this process does not make the new cgroups invalid. This process' own cgroup is the
+    /// this process does not make the new cgroups invalid. This process's own cgroup is the
     /// fallback, for a container that may not write to the top.
     fn base(&self) -> Option<PathBuf> {
         [Some(self.mount.clone()), self.directory(&self.own)]
@@ -207,7 +207,7 @@ fn read(path: &str) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("read {path}"))
 }
 
-/// Combines the mounts with this process' memberships, which contain the hierarchy ids.
+/// Combines the mounts with this process's memberships, which contain the hierarchy ids.
 fn parse(mountinfo: &str, memberships: &str) -> Vec<Hierarchy> {
     // 31 23 0:28 /root /mount/point rw,relatime optional… - cgroup source rw,pids
     let mounts: Vec<_> = mountinfo

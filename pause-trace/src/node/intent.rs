@@ -54,7 +54,10 @@ impl fmt::Display for Why {
                 f,
                 "it was to join pid {pid}, which now belongs to container {container} of another pod"
             ),
-            Self::UnknownPath => write!(f, "its bundle names a path that its sandbox's bundle does not have"),
+            Self::UnknownPath => write!(
+                f,
+                "its bundle names a path that its sandbox's bundle does not have"
+            ),
             Self::NoSandbox => write!(f, "the bundle of its sandbox was not found"),
             Self::NoContainer => write!(
                 f,

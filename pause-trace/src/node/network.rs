@@ -129,9 +129,13 @@ pub(crate) fn look(pid: u32) -> io::Result<Network> {
     let v6 = read("net/if_inet6")?.unwrap_or_default();
     network.addresses.extend(local_v6(&v6).take(MAX_ENTRIES));
     let routes = read("net/route")?.unwrap_or_default();
-    network.ways_out.extend(default_routes_v4(&routes).take(MAX_ENTRIES));
+    network
+        .ways_out
+        .extend(default_routes_v4(&routes).take(MAX_ENTRIES));
     let routes = read("net/ipv6_route")?.unwrap_or_default();
-    network.ways_out.extend(default_routes_v6(&routes).take(MAX_ENTRIES));
+    network
+        .ways_out
+        .extend(default_routes_v6(&routes).take(MAX_ENTRIES));
     for (name, protocol) in [
         ("net/tcp", Protocol::Tcp),
         ("net/tcp6", Protocol::Tcp),

@@ -317,7 +317,10 @@ mod tests {
             found.cloned().expect("the process is listed")
         };
         let listed = find(&container, &main);
-        assert_eq!((listed.cgroup, listed.parent), (own.id(), std::process::id()));
+        assert_eq!(
+            (listed.cgroup, listed.parent),
+            (own.id(), std::process::id())
+        );
         assert_eq!((listed.ns_pid, listed.pid_level), (listed.pid, 0));
         assert_eq!(
             (listed.comm.to_string(), listed.is_zombie()),

@@ -105,7 +105,9 @@ pub(crate) async fn collect(hierarchies: &Hierarchies, socket: Option<Socket>) -
         .buffered(CONCURRENT_QUERIES);
     while let Some((question, answer)) = answers.next().await {
         match answer {
-            Answer::Known(known) => described.answered(question.cgroup, &question.container, *known),
+            Answer::Known(known) => {
+                described.answered(question.cgroup, &question.container, *known)
+            }
             Answer::Unavailable { reason, .. } => {
                 gaps.add(format!("failed to query the runtime: {reason}"));
             }

@@ -61,7 +61,7 @@ pub(crate) async fn self_test(
     let mut hooks = loaded.hooks.iter();
     let has_namespace_hook = hooks.any(|hook| hook.kind == Kind::Namespace && hook.how.is_ok());
     test(rings, has_namespace_hook).await?;
-    loaded.put_seconds_behind().map_err(LoadError::Refused)?;
+    loaded.order_programs().map_err(LoadError::Refused)?;
     test(rings, has_namespace_hook).await
 }
 

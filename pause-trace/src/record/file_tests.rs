@@ -149,7 +149,10 @@ fn a_recording_with_a_limit_keeps_the_newest_events_and_can_be_replayed() {
     assert_eq!(events[0], snapshot[0], "it begins with the snapshot");
     let times: Vec<_> = events[1..].iter().map(|event| event.time).collect();
     let kept = times[0]..=time;
-    assert!(kept.eq(times.iter().copied()), "no event is missing or repeated");
+    assert!(
+        kept.eq(times.iter().copied()),
+        "no event is missing or repeated"
+    );
 
     // The previous segment is damaged: the loss is reported, and the last segment begins with its
     // snapshot.

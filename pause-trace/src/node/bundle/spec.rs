@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde::Deserialize;
 
 use super::{
-    CriModes, Bundle, Entry, Kind, MAX_NAME_BYTES, Location, MAX_ARGS, Manager, PodNames, Requested,
+    Bundle, CriModes, Entry, Kind, Location, MAX_ARGS, MAX_NAME_BYTES, Manager, PodNames, Requested,
 };
 use crate::event::{ContainerId, NamespaceKind, Text};
 

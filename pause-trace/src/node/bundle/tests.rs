@@ -338,7 +338,9 @@ fn cri_o_annotations_take_precedence_over_those_of_the_pod() {
     assert_eq!(shown(sandbox.pod.name.as_ref()), "web");
     assert_eq!(shown(sandbox.pod.namespace.as_ref()), "shop");
     assert_eq!(
-        sandbox.cri_modes.map(|cri_modes| (cri_modes.network, cri_modes.pid)),
+        sandbox
+            .cri_modes
+            .map(|cri_modes| (cri_modes.network, cri_modes.pid)),
         Some((0, 1))
     );
 
@@ -390,9 +392,9 @@ fn hostile_names_are_bounded_and_escaped() {
         },
     });
     let bundle = bundle(Manager::Containerd, &config.to_string());
-    assert_eq!(shown(bundle.pod.name.as_ref()).len(), LONGEST_NAME);
+    assert_eq!(shown(bundle.pod.name.as_ref()).len(), MAX_NAME_BYTES);
     assert_eq!((bundle.pod.uid, bundle.kind), (None, None));
     assert_eq!(shown(bundle.image.as_ref()), "pause");
-    assert_eq!(bundle.args.len(), MOST_ARGS);
+    assert_eq!(bundle.args.len(), MAX_ARGS);
     assert_eq!(bundle.args[0].to_string(), "\\u{1b}[2J");
 }

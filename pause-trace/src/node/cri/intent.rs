@@ -43,13 +43,15 @@ pub(crate) struct Sandbox {
 pub(crate) enum Unclear {
     #[error("interpret the runtime's answer: {0} is missing")]
     Missing(&'static str),
-    #[error("interpret the runtime's answer: {0} is not an id")]
+    #[error("interpret the runtime's answer: {0} is not valid")]
     NoId(&'static str),
     #[error(
         "interpret the runtime's answer: the mode {mode} of the {namespace} namespace is not known"
     )]
     Mode { namespace: &'static str, mode: i32 },
-    #[error("determine which pid namespace the container joins: the runtime reports only the path {0}")]
+    #[error(
+        "determine which pid namespace the container joins: the runtime reports only the path {0}"
+    )]
     Joins(Text),
     #[error(transparent)]
     Details(#[from] BadInfo),
@@ -71,9 +73,9 @@ pub(crate) fn sandbox(answer: &PodSandboxStatusResponse) -> Result<Sandbox, Uncl
     let metadata = status
         .metadata
         .as_ref()
-        .ok_or(Unclear::Missing("the sandbox' metadata"))?;
+        .ok_or(Unclear::Missing("the sandbox's metadata"))?;
     if !is_id(&status.id) {
-        return Err(Unclear::NoId("the sandbox'"));
+        return Err(Unclear::NoId("the sandbox's id"));
     }
     // CRI does not require a uid; a pod created by hand may have none.
     let uid = if metadata.uid.is_empty() {
@@ -128,7 +130,7 @@ pub(crate) fn container(
         .as_ref()
         .ok_or(Unclear::Missing("the status"))?;
     if !is_id(&status.id) {
-        return Err(Unclear::NoId("the container's"));
+        return Err(Unclear::NoId("the container's id"));
     }
     let info = answer.info()?;
     let pid = container_pids(pod, info.as_ref())?;
@@ -179,7 +181,7 @@ fn sandbox_modes(answer: &PodSandboxStatusResponse, info: Option<&Info>) -> Resu
     let options = info
         .and_then(Info::namespace_options)
         .or_else(reported)
-        .ok_or(Unclear::Missing("the sandbox' namespace options"))?;
+        .ok_or(Unclear::Missing("the sandbox's namespace options"))?;
     let net = mode("network", options.network, &options)?;
     Ok(Modes {
         // The uts namespace has no option of its own: a pod in the node's network has the node's
@@ -233,7 +235,7 @@ fn mode(namespace: &'static str, mode: i32, options: &NamespaceOption) -> Result
         Ok(NamespaceMode::Target) if is_id(&options.target_id) => {
             Ok(Mode::Target(options.target_id.as_str().into()))
         }
-        Ok(NamespaceMode::Target) => Err(Unclear::NoId("the target's")),
+        Ok(NamespaceMode::Target) => Err(Unclear::NoId("the target's id")),
         Err(_) => Err(Unclear::Mode { namespace, mode }),
     }
 }

@@ -58,7 +58,9 @@ fn default_routes_are_read() {
     };
     let v4: Vec<_> = default_routes_v4(fixture!("route")).map(shown).collect();
     assert_eq!(v4, [("eth0".to_owned(), "10.9.8.1".to_owned())]);
-    let v6: Vec<_> = default_routes_v6(fixture!("ipv6_route")).map(shown).collect();
+    let v6: Vec<_> = default_routes_v6(fixture!("ipv6_route"))
+        .map(shown)
+        .collect();
     assert_eq!(v6, [("eth0".to_owned(), "fd00:1::1".to_owned())]);
     // A default route without a gateway, and a reject route.
     let heading = "Iface Destination …\n";

@@ -4,7 +4,7 @@ use crate::{
     node::bundle::{Manager, testing::bundle},
     pods::{
         read::Pinned,
-        testing::{host, id, links, pods, surveyed, answer},
+        testing::{answer, host, id, links, pods, surveyed},
     },
 };
 
