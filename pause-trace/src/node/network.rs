@@ -104,7 +104,7 @@ impl Network {
 ///
 /// # Errors
 /// Fails when the process has ended: a zombie has no network namespace.
-pub(crate) fn look(pid: u32) -> io::Result<Network> {
+pub(crate) fn read(pid: u32) -> io::Result<Network> {
     let process = Directory::open(pid)?;
     let mut buffer = Vec::new();
     process.file("net/dev", &mut buffer)?;

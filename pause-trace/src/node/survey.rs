@@ -291,7 +291,7 @@ mod tests {
         zombie.put_into(&nested);
         zombie.end();
 
-        let look = || {
+        let read = || {
             let survey = survey(layout.watched()).expect("it can be read");
             let mut found = survey.containers.into_iter().filter(|found| {
                 let is_ours = |group: &Group| group.path.to_string().contains(&name);
@@ -299,7 +299,7 @@ mod tests {
             });
             found.next().expect("the container is there")
         };
-        let container = look();
+        let container = read();
         assert_eq!(
             container
                 .groups
@@ -338,7 +338,7 @@ mod tests {
             // A zombie does not keep its cgroup from being removed.
             drop(worker);
             nested.remove().expect("it has no processes");
-            let container = look();
+            let container = read();
             assert_eq!(container.groups.len(), 1);
             assert_eq!(find(&container, &zombie).cgroup, 0);
         }

@@ -14,7 +14,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 
 /// Observes whether the network of a container that has started is ready.
 pub(super) async fn network(pod: PodId, container: ContainerId, process: ProcessId) -> Told {
-    let seen = on_a_thread(move || network::look(process.pid)).await;
+    let seen = on_a_thread(move || network::read(process.pid)).await;
     // If the process has ended, its pid may have been reused.
     let is_same = !procfs::is_gone(process);
     Told::Fact(seen.filter(|_| is_same).map(|network| {

@@ -116,7 +116,7 @@ pub(crate) async fn collect(hierarchies: &Hierarchies, socket: Option<Socket>) -
         }
     }
 
-    let host = process::look(std::process::id());
+    let host = process::read(std::process::id());
     let mut pods = view::views(survey, &described, host.as_ref());
     for pod in &mut pods {
         complete(pod, hierarchies, host.as_ref());
@@ -146,7 +146,7 @@ fn complete(pod: &mut PodView, hierarchies: &Hierarchies, host: Option<&Process>
         if let Link::Inode(inode) = net
             && Some(net) != host
             && !pod.networks.contains_key(&inode)
-            && let Ok(network) = network::look(pid)
+            && let Ok(network) = network::read(pid)
         {
             pod.networks.insert(inode, network);
         }

@@ -149,16 +149,16 @@ fn a_real_namespace_is_read_from_outside() {
             .stdin(Stdio::null())
             .spawn()
             .expect("sleep(1) is installed");
-        let before = look(child.id());
+        let before = read(child.id());
         crate::sys::interface_up("lo").expect("it is our namespace");
         let address = Ipv4Addr::new(10, 9, 8, 7);
         crate::sys::interface_address("lo:1", address).expect("it is our namespace");
         let listener = TcpListener::bind((address, 4711)).expect("the port is free");
-        let after = look(child.id());
+        let after = read(child.id());
         drop(listener);
         child.kill().expect("it is our child");
         child.wait().expect("it is our child");
-        let gone = look(child.id());
+        let gone = read(child.id());
         (before, after, gone)
     });
     let (before, after, gone) = reader.join().expect("the thread has not panicked");

@@ -78,7 +78,7 @@ impl Stat {
 }
 
 /// Reads one process, without its cgroup; `None` when it has ended.
-pub(crate) fn look(pid: u32) -> Option<Process> {
+pub(crate) fn read(pid: u32) -> Option<Process> {
     let mut buffer = Vec::new();
     let directory = Directory::open(pid).ok()?;
     let stat = directory.stat(&mut buffer)?;
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn this_process_is_read() {
-        let process = look(std::process::id()).expect("we are alive");
+        let process = read(std::process::id()).expect("we are alive");
         assert_eq!(process.pid, std::process::id());
         assert_eq!(process.parent, std::os::unix::process::parent_id());
         assert!(process.start_ticks > 0 && !process.is_zombie());
@@ -236,6 +236,6 @@ mod tests {
 
     #[test]
     fn an_unused_pid_is_none() {
-        assert_eq!(look(u32::MAX), None);
+        assert_eq!(read(u32::MAX), None);
     }
 }

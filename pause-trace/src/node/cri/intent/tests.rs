@@ -207,11 +207,9 @@ fn a_container_of_cri_o_is_interpreted_by_its_specification() {
     assert_eq!(found.modes.pid, Mode::Node);
 
     let joins = json.replace(own, r#"{"type": "pid", "path": "/proc/2398/ns/pid"},"#);
-    let error = container(&pod, &container_answer(&joins), None).expect_err("of whom?");
-    assert!(
-        error.to_string().ends_with("/proc/2398/ns/pid alone"),
-        "{error}"
-    );
+    let error = container(&pod, &container_answer(&joins), None)
+        .expect_err("a path does not identify the owner");
+    assert!(error.to_string().ends_with("/proc/2398/ns/pid"), "{error}");
     let mut shared = pod;
     shared.modes.pid = Mode::Pod;
     let found = container(&shared, &container_answer(&joins), None).expect("it is clear");
