@@ -216,7 +216,8 @@ impl Watch {
     pub fn held_up<T>(&self, happen: impl FnOnce() -> T) -> T {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         kill(pid, Signal::SIGSTOP).expect("it has not been reaped");
-        let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).expect("it is a child of this process");
+        let stopped =
+            waitpid(pid, Some(WaitPidFlag::WUNTRACED)).expect("it is a child of this process");
         assert_eq!(stopped, WaitStatus::Stopped(pid, Signal::SIGSTOP));
         let happened = happen();
         kill(pid, Signal::SIGCONT).expect("it has not been reaped");
@@ -297,7 +298,11 @@ impl State {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.ended { "has ended" } else { "runs" };
-        writeln!(f, "it {state}; its stderr is {} and its lines are", self.errors)?;
+        writeln!(
+            f,
+            "it {state}; its stderr is {} and its lines are",
+            self.errors
+        )?;
         show(&self.lines, f)
     }
 }
@@ -402,7 +407,11 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "the verdicts are {}, and the lines of the pod:", self.verdicts)?;
+        writeln!(
+            f,
+            "the verdicts are {}, and the lines of the pod:",
+            self.verdicts
+        )?;
         show(&self.lines, f)
     }
 }

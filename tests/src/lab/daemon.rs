@@ -64,7 +64,11 @@ impl Daemon {
         let shared = Arc::new(Shared::default());
         read_lines(output, Arc::clone(&shared));
         await_end(child.id().cast_signed(), Arc::clone(&shared));
-        Self { name, child, shared }
+        Self {
+            name,
+            child,
+            shared,
+        }
     }
 
     /// Waits for a line that contains `words`, by which the daemon reports that it is ready.

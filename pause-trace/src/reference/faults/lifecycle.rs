@@ -1,4 +1,4 @@
-//! Pauses that die, sandboxes that are replaced, and what is left of a pod.
+//! Faults of pauses that die, sandboxes that are replaced, and processes that outlive a pod.
 
 use nix::{libc::SIGKILL, sys::signal::Signal};
 
@@ -16,14 +16,14 @@ use crate::{
     verdict::Duration,
 };
 
-/// More than a pause needs, and little for a machine.
-const LITTLE: u64 = 32 << 20;
+/// A memory limit above the needs of a pause.
+const MEMORY_LIMIT: u64 = 32 << 20;
 
 pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "before-sandbox",
-            title: "a container runs before its sandbox holds the pod's namespaces",
+            title: "a container runs before its sandbox has the pod's namespaces",
             proves: &[],
             finds: &["PT201"],
         },
@@ -32,7 +32,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "pause-killed",
-            title: "hostPID: a container kills pause while it runs itself",
+            title: "hostPID: a container kills pause while the container runs",
             proves: &[],
             finds: &["PT202"],
         },
@@ -41,7 +41,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "pause-oom",
-            title: "the OOM killer takes pause while a container runs",
+            title: "the OOM killer kills pause while a container runs",
             proves: &[],
             finds: &["PT202"],
         },
@@ -95,7 +95,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "init-stuck",
-            title: "a container is created and joined, and never started",
+            title: "a container is created and joins its namespaces, but is never started",
             proves: &[],
             finds: &["PT207"],
         },
@@ -104,7 +104,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "teardown-stalled",
-            title: "a container can't end, as the runtime does not reap an exec session in it",
+            title: "a container cannot end, because the runtime does not reap an exec session in it",
             proves: &[],
             finds: &["PT208"],
         },
@@ -151,7 +151,7 @@ async fn pause_oom(play: &Play<'_>) -> Result<String, PlayError> {
     let limited = pod
         .inner()
         .cgroup(id)
-        .map(|cgroup| cgroup.limit_memory(LITTLE));
+        .map(|cgroup| cgroup.limit_memory(MEMORY_LIMIT));
     match limited {
         Some(Err(error)) if error.kind() == std::io::ErrorKind::Unsupported => {
             return Err(PlayError::Impossible(
@@ -168,7 +168,7 @@ async fn pause_oom(play: &Play<'_>) -> Result<String, PlayError> {
     }
     let status = ends_on_cue(&mut pod).await?;
     pod.finish().await?;
-    Ok(format!("{status} at {} MiB", LITTLE >> 20))
+    Ok(format!("{status} at {} MiB", MEMORY_LIMIT >> 20))
 }
 
 async fn pause_crash(play: &Play<'_>) -> Result<String, PlayError> {
@@ -178,7 +178,7 @@ async fn pause_crash(play: &Play<'_>) -> Result<String, PlayError> {
     Ok(status)
 }
 
-/// Lets a pause do its worst while a container runs; gives how it ended.
+/// Sends a pause its cue while a container runs; returns how the pause ended.
 async fn ends_on_cue(
     pod: &mut crate::reference::stage::ReferencePod<'_>,
 ) -> Result<String, PlayError> {
@@ -227,7 +227,7 @@ async fn dead_sandbox(play: &Play<'_>) -> Result<String, PlayError> {
 }
 
 async fn leftovers(play: &Play<'_>) -> Result<String, PlayError> {
-    // Elsewhere the kernel would end the session with its pid namespace.
+    // In other pods the kernel would end the session with its pid namespace.
     let (mut pod, app) = pod_with_app(play, PodKind::HostPid, |plan| plan).await?;
     let session = pod.exec(&app, |plan| plan).await?;
     play.blame(session.process);
@@ -282,7 +282,7 @@ async fn init_stuck(play: &Play<'_>) -> Result<String, PlayError> {
         .await?;
     play.blame(process);
     let finding = play.found("PT207").await?;
-    // So that it can end in order.
+    // So that the pod can be stopped in order.
     pod.inner().release(&container).await?;
     let waited = finding.time.saturating_sub(process.start);
     pod.finish().await?;

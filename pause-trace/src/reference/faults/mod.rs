@@ -1,7 +1,7 @@
-//! Pods broken on purpose, one promise each.
+//! Faults: pods that each break one promise on purpose.
 //!
-//! Each is declared to the verifier as a healthy pod and built otherwise. It passes when the rule it is named for has found
-//! it and named the process that is at fault, and no other rule has called anything an error.
+//! Each pod is declared to the verifier as healthy and built differently. A fault passes if its
+//! rule reports a violation that names the process at fault, and no other rule reports an error.
 
 mod lifecycle;
 mod namespaces;
@@ -22,13 +22,13 @@ use super::{
 use crate::event::{ContainerKind, NamespaceKind, ProcessId};
 use crate::playing::PlayError;
 
-/// A grace period that is long enough for whoever acts on a stop signal at all.
+/// A grace period that is long enough for a process that handles its stop signal.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// One that is longer than the limit after which a stop signal counts as without effect.
+/// A grace period longer than the limit after which a stop signal counts as ignored.
 const LONG: Duration = Duration::from_millis(1300);
 
-/// By theme.
+/// The faults by theme.
 const THEMES: [&[Script]; 7] = [
     namespaces::SCRIPTS,
     sandboxes::SCRIPTS,
@@ -39,12 +39,12 @@ const THEMES: [&[Script]; 7] = [
     pauses::SCRIPTS,
 ];
 
-/// Every fault, in the order they are played and reported.
+/// Every fault, in the order in which they are run and reported.
 pub(crate) fn all() -> impl Iterator<Item = &'static Script> + Clone {
     THEMES.into_iter().flatten()
 }
 
-/// A container that is declared as its pod has it, and built as `edit` says.
+/// A container that is declared with its pod's modes, and built from the plan that `edit` returns.
 pub(super) async fn built_as(
     pod: &mut ReferencePod<'_>,
     name: &str,
@@ -55,7 +55,7 @@ pub(super) async fn built_as(
         .await
 }
 
-/// A pod with one container, which is the one to blame.
+/// A pod with one container, which is at fault.
 async fn pod_with_app<'a>(
     play: &Play<'a>,
     kind: PodKind,
@@ -67,7 +67,7 @@ async fn pod_with_app<'a>(
     Ok((pod, app))
 }
 
-/// A process' namespace, as the kernel reported it.
+/// A namespace of a process, as the kernel reported it.
 fn namespace(pod: &ReferencePod<'_>, process: ProcessId, kind: NamespaceKind) -> u32 {
     pod.live().look(|core| {
         core.state
@@ -77,7 +77,7 @@ fn namespace(pod: &ReferencePod<'_>, process: ProcessId, kind: NamespaceKind) ->
     })
 }
 
-/// A namespace that is kept by an open file, as a bind mount in `/run/netns` keeps it.
+/// A namespace that an open file keeps alive, like a bind mount in `/run/netns`.
 struct Pinned(File);
 
 impl Pinned {
@@ -88,7 +88,7 @@ impl Pinned {
             .map_err(|source| PlayError::io(format!("open {path}"), source))
     }
 
-    /// By which path another process finds it.
+    /// The path by which another process can open it.
     fn path(&self) -> PathBuf {
         PathBuf::from(format!(
             "/proc/{}/fd/{}",
@@ -102,9 +102,9 @@ impl Pinned {
     }
 }
 
-/// Lets a workload end by itself, and waits for that.
+/// Makes a workload exit, and waits for its end.
 pub(super) async fn leave(pod: &ReferencePod<'_>, workload: &Started) -> Result<(), PlayError> {
-    // It ends instead of answering.
+    // It exits without answering.
     workload.container.ask(Request::Exit { code: 0 }).await.ok();
     pod.ended(workload.process).await
 }
@@ -116,19 +116,19 @@ mod tests {
     use crate::{reference, rules};
 
     #[test]
-    fn scenarios_and_faults_have_names_of_their_own_and_know_their_rules() {
+    fn scenarios_and_faults_have_unique_names_and_existing_rules() {
         let mut names = HashSet::new();
         for script in reference::scenarios::all().chain(super::all()) {
             let scenario = &script.scenario;
             assert!(
                 names.insert(scenario.name),
-                "{} is there twice",
+                "{} exists twice",
                 scenario.name
             );
             for rule in scenario.finds.iter().chain(scenario.proves) {
                 assert!(
                     rules::find(rule).is_some(),
-                    "{} is about {rule}, which is no rule",
+                    "{} refers to {rule}, which does not exist",
                     scenario.name
                 );
             }

@@ -1,4 +1,4 @@
-//! Containers that are built in the wrong namespaces.
+//! Faults of containers in the wrong namespaces.
 
 use nix::errno::Errno;
 
@@ -35,7 +35,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "host-net",
-            title: "a container sits in the node's network, which its pod did not ask for",
+            title: "a container is in the node's network namespace, which its pod did not request",
             proves: &[],
             finds: &["PT101"],
         },
@@ -51,7 +51,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "stale-net",
-            title: "a container joins by a path that still leads to the network of a sandbox that is gone",
+            title: "a container joins by a path that still leads to the network namespace of a former sandbox",
             proves: &[],
             finds: &["PT101"],
         },
@@ -60,7 +60,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "neighbours-net",
-            title: "a container joins by a path that now leads to the network of another pod",
+            title: "a container joins by a path that now leads to the network namespace of another pod",
             proves: &[],
             finds: &["PT101"],
         },
@@ -85,7 +85,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "host-ipc",
-            title: "a container sits in the node's ipc namespace, which its pod did not ask for",
+            title: "a container is in the node's ipc namespace, which its pod did not request",
             proves: &[],
             finds: &["PT102"],
         },
@@ -133,7 +133,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "own-pid-in-shared",
-            title: "shareProcessNamespace: a container has pids of its own all the same",
+            title: "shareProcessNamespace: a container has a pid namespace of its own nevertheless",
             proves: &[],
             finds: &["PT104"],
         },
@@ -149,7 +149,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "host-pid",
-            title: "a container sees the node's processes, which its pod did not ask for",
+            title: "a container is in the node's pid namespace, which its pod did not request",
             proves: &[],
             finds: &["PT104"],
         },
@@ -174,7 +174,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "host-users",
-            title: "hostUsers: false: the root of a container is the node's root all the same",
+            title: "hostUsers: false: the root of a container is the node's root nevertheless",
             proves: &[],
             finds: &["PT106"],
         },
@@ -190,7 +190,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "shared-mount",
-            title: "a container sits in the mount namespace of another",
+            title: "a container is in the mount namespace of another",
             proves: &[],
             finds: &["PT107"],
         },
@@ -199,7 +199,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "host-mount",
-            title: "a container sits in the node's mount namespace, with all its files",
+            title: "a container is in the node's mount namespace, with all its files",
             proves: &[],
             finds: &["PT107"],
         },
@@ -208,7 +208,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "join-failed",
-            title: "the path of a container's network is no network namespace: setns is refused",
+            title: "the path of a container's network namespace leads to another kind of namespace: setns fails",
             proves: &[],
             finds: &["PT111"],
         },
@@ -216,7 +216,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     },
 ];
 
-/// One container in another namespace than the one its pod asks for.
+/// A container in a namespace other than its pod requests.
 async fn misplaced(
     play: &Play<'_>,
     pod: PodKind,
@@ -324,7 +324,7 @@ async fn host_mount(play: &Play<'_>) -> Result<String, PlayError> {
     let program = std::env::current_exe()
         .map_err(|source| PlayError::io("find this executable".to_owned(), source))?;
     let edit = |mut plan: ContainerPlan| {
-        // By a path, as what is executed through a descriptor might be the runtime itself once more.
+        // By path: executed through a descriptor, the program would look like the runtime itself.
         plan.plan.program = Program::Path(program);
         with(plan, NamespaceKind::Mnt, Join::Host)
     };
@@ -346,7 +346,7 @@ async fn join_failed(play: &Play<'_>) -> Result<String, PlayError> {
         _ => None,
     };
     if errno != Some(Errno::EINVAL) {
-        let what = "the kernel took an ipc namespace for a net namespace";
+        let what = "the kernel accepted an ipc namespace as a net namespace";
         return Err(refused
             .err()
             .unwrap_or_else(|| PlayError::Unexpected(what.to_owned())));
@@ -355,7 +355,7 @@ async fn join_failed(play: &Play<'_>) -> Result<String, PlayError> {
     if !finding
         .details
         .message
-        .contains("setns(net) failed with EINVAL")
+        .contains("setns(net) was refused with EINVAL")
     {
         return Err(PlayError::Unexpected(format!(
             "PT111 says {}",

@@ -1,4 +1,4 @@
-//! Pauses that are not what a pause is to be.
+//! Faults of pauses that signal handling, resources or privileges reveal.
 
 use nix::sys::signal::Signal;
 
@@ -19,7 +19,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "pause-blocks-term",
-            title: "pause has SIGTERM blocked and must be killed",
+            title: "pause blocks SIGTERM and must be killed",
             proves: &[],
             finds: &["PT306"],
         },
@@ -28,7 +28,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "pause-exits-1",
-            title: "pause ends with 1 on SIGTERM, as if it had failed",
+            title: "pause exits with 1 on SIGTERM, as if it had failed",
             proves: &[],
             finds: &["PT306"],
         },
@@ -64,7 +64,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "pause-big",
-            title: "pause takes 64 MiB of memory",
+            title: "pause allocates 64 MiB of memory",
             proves: &[],
             finds: &["PT501"],
         },
@@ -115,7 +115,7 @@ async fn first_signal(play: &Play<'_>) -> Result<String, PlayError> {
         .await?;
     let app = pod.container("app").await?;
     let pause = pod.pause()?;
-    // It may be dead before it can answer.
+    // The container may end before it answers.
     app.ask(Request::Orphans { count: 1 }).await.ok();
     pod.ended(pause).await?;
     let status = pod.inner().exited(app.pid()).await?;
@@ -123,7 +123,7 @@ async fn first_signal(play: &Play<'_>) -> Result<String, PlayError> {
     Ok(format!("{}, and the container {status:?}", Signal::SIGCHLD))
 }
 
-/// A pause that has more of something than it needs.
+/// A pause that uses more of something than it needs.
 async fn excessive(
     play: &Play<'_>,
     broken: Broken,
@@ -144,7 +144,7 @@ fn observed(finding: &Verdict, what: &str) -> Result<String, PlayError> {
         .find(|(name, _)| *name == what);
     value.map(|(_, value)| value.to_string()).ok_or_else(|| {
         PlayError::Unexpected(format!(
-            "{} does not say {what}: {}",
+            "{} does not report {what}: {}",
             finding.rule.id, finding.details.message
         ))
     })

@@ -1,4 +1,4 @@
-//! Sandboxes that hold the wrong namespaces, or hold them unready.
+//! Faults of sandboxes with the wrong namespaces, or with a network that is not set up.
 
 use super::namespace;
 use crate::{
@@ -17,7 +17,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "sandbox-host-net",
-            title: "a sandbox sits in the node's network, and its containers with it",
+            title: "a sandbox and its containers are in the node's network namespace",
             proves: &[],
             finds: &["PT105"],
         },
@@ -26,7 +26,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "sandbox-host-ipc",
-            title: "a sandbox sits in the node's ipc namespace, and its containers with it",
+            title: "a sandbox and its containers are in the node's ipc namespace",
             proves: &[],
             finds: &["PT105"],
         },
@@ -35,7 +35,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "net-not-owned",
-            title: "hostUsers: false: the network was made before the user namespace, and is the node's",
+            title: "hostUsers: false: the network namespace was created before the user namespace, and is owned by the node's",
             proves: &[],
             finds: &["PT106"],
         },
@@ -69,14 +69,14 @@ async fn leaking_sandbox(play: &Play<'_>, kind: NamespaceKind) -> Result<String,
 }
 
 async fn net_not_owned(play: &Play<'_>) -> Result<String, PlayError> {
-    // As a runtime does that sets the network up first.
-    let maker = Bystander::asked(play, &["make", "net"]).await?;
+    // Like a runtime that sets up the network first.
+    let maker = Bystander::start(play, &["make", "net"]).await?;
     let mut plan = PodKind::OwnUsers.plan(play.stage.pause.clone());
     plan.sandbox.net = Join::Path(maker.namespace("net"));
     let mut pod = play.prepare_as(PodKind::OwnUsers, plan).await?;
     let pause = pod.start_sandbox().await?;
     play.blame(pause);
-    let seen = pod
+    let namespaces = pod
         .live()
         .look(|core| {
             core.state
@@ -88,7 +88,7 @@ async fn net_not_owned(play: &Play<'_>) -> Result<String, PlayError> {
     pod.finish().await?;
     Ok(format!(
         "net {} is owned by user {}, the pod's is user {}",
-        seen.net, seen.net_owner, seen.user
+        namespaces.net, namespaces.net_owner, namespaces.user
     ))
 }
 
@@ -100,7 +100,7 @@ async fn no_network(play: &Play<'_>) -> Result<String, PlayError> {
     let app = pod.container("app").await?;
     let Answer::Addresses(addresses) = app.ask(Request::Addresses).await? else {
         return Err(PlayError::Unexpected(
-            "the container did not say its addresses".to_owned(),
+            "the container did not report its addresses".to_owned(),
         ));
     };
     let count = addresses.len();

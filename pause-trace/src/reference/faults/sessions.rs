@@ -1,4 +1,4 @@
-//! Processes that go into other namespaces when their container runs already.
+//! Faults of processes that enter other namespaces while their container runs.
 
 use std::path::PathBuf;
 
@@ -28,7 +28,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "escape",
-            title: "a container's process finds its way into the node's network",
+            title: "a container's process enters the node's network namespace",
             proves: &[],
             finds: &["PT109"],
         },
@@ -37,7 +37,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "foreign-join",
-            title: "somebody on the node enters a pod's network",
+            title: "a process of the node enters a pod's network namespace",
             proves: &[],
             finds: &["PT110"],
         },
@@ -46,7 +46,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "exec-in-host",
-            title: "kubectl exec lands in the node's namespaces instead of the container's",
+            title: "kubectl exec runs in the node's namespaces instead of the container's",
             proves: &[],
             finds: &["PT112"],
         },
@@ -70,7 +70,7 @@ async fn late_join(play: &Play<'_>) -> Result<String, PlayError> {
 async fn escape(play: &Play<'_>) -> Result<String, PlayError> {
     let (pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
     let before = namespace(&pod, app.process, NamespaceKind::Net);
-    // Beneath the container's own /proc is the node's: what a volume of it would be.
+    // Below the container's own /proc is the node's, as if the container had it as a volume.
     app.ask(Request::Unmount {
         path: PathBuf::from("/proc"),
     })
@@ -88,7 +88,7 @@ async fn escape(play: &Play<'_>) -> Result<String, PlayError> {
 async fn foreign_join(play: &Play<'_>) -> Result<String, PlayError> {
     let (pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
     let net = namespace(&pod, app.process, NamespaceKind::Net);
-    let visitor = Bystander::asked(play, &["join", &app.pid().to_string(), "net"]).await?;
+    let visitor = Bystander::start(play, &["join", &app.pid().to_string(), "net"]).await?;
     play.blame(visitor.id);
     play.found("PT110").await?;
     pod.finish().await?;

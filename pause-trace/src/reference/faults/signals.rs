@@ -1,4 +1,4 @@
-//! Stops that go wrong: ignored, too late, too often, by the wrong hand, in the wrong order.
+//! Faults in stopping: ignored, missing, repeated or foreign signals, and the wrong order.
 
 use nix::{libc::SIGKILL, sys::signal::Signal};
 
@@ -24,7 +24,7 @@ pub(super) const SCRIPTS: &[Script] = &[
             proves: &[],
             finds: &["PT301"],
         },
-        play: |play| Box::pin(stopped_in_vain(play, OnTerm::Default, SHORT)),
+        play: |play| Box::pin(stopped_without_effect(play, OnTerm::Default, SHORT)),
     },
     Script {
         scenario: Scenario {
@@ -38,7 +38,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "not-forwarded",
-            title: "a container's init takes the stop signal and does not pass it on to its child",
+            title: "a container's init handles the stop signal and does not forward it to its child",
             proves: &[],
             finds: &["PT304"],
         },
@@ -47,7 +47,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "stop-twice",
-            title: "a container gets its stop signal from the runtime and from somebody else on the node",
+            title: "a container gets its stop signal from the runtime and from another process of the node",
             proves: &[],
             finds: &["PT305"],
         },
@@ -56,16 +56,16 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "blocks-term",
-            title: "a container's init has SIGTERM blocked: it stays pending until the end",
+            title: "a container's init blocks SIGTERM, which stays pending until the end",
             proves: &[],
             finds: &["PT308"],
         },
-        play: |play| Box::pin(stopped_in_vain(play, OnTerm::Block, LONG)),
+        play: |play| Box::pin(stopped_without_effect(play, OnTerm::Block, LONG)),
     },
     Script {
         scenario: Scenario {
             name: "stop-out-of-order",
-            title: "a pod's stop ends pause before its container",
+            title: "stopping a pod ends pause before its container",
             proves: &[],
             finds: &["PT309"],
         },
@@ -74,7 +74,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "foreign-kill",
-            title: "somebody on the node kills a container's process",
+            title: "a process of the node kills a container's process",
             proves: &[],
             finds: &["PT310"],
         },
@@ -82,8 +82,8 @@ pub(super) const SCRIPTS: &[Script] = &[
     },
 ];
 
-/// A container that has to be killed.
-async fn stopped_in_vain(
+/// Stops a container that has to be killed.
+async fn stopped_without_effect(
     play: &Play<'_>,
     term: OnTerm,
     grace: std::time::Duration,
@@ -138,7 +138,7 @@ async fn not_forwarded(play: &Play<'_>) -> Result<String, PlayError> {
     let child = play.await_("the fork of a child", children).await?;
     pod.stop_container(&app, SHORT).await?;
     pod.finish().await?;
-    Ok(format!("pid {} got nothing but SIGKILL", child.pid))
+    Ok(format!("pid {} received only SIGKILL", child.pid))
 }
 
 async fn stop_twice(play: &Play<'_>) -> Result<String, PlayError> {
@@ -146,7 +146,7 @@ async fn stop_twice(play: &Play<'_>) -> Result<String, PlayError> {
         pod_with_app(play, PodKind::Plain, |plan| plan.on_term(OnTerm::Swallow)).await?;
     declare_stop(&pod);
     pod.inner().signal(app.pid(), Signal::SIGTERM).await?;
-    let stranger = Bystander::asked(play, &["kill", &app.pid().to_string(), "15"]).await?;
+    let stranger = Bystander::start(play, &["kill", &app.pid().to_string(), "15"]).await?;
     let finding = play.found("PT305").await?;
     let between = pod.live().look(|core| {
         let signals = &core.state.processes.get(app.process)?.signals;
@@ -194,13 +194,13 @@ async fn stop_order(play: &Play<'_>) -> Result<String, PlayError> {
 
 async fn foreign_kill(play: &Play<'_>) -> Result<String, PlayError> {
     let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
-    let killer = Bystander::asked(play, &["kill", &app.pid().to_string(), "9"]).await?;
+    let killer = Bystander::start(play, &["kill", &app.pid().to_string(), "9"]).await?;
     let status = pod.inner().exited(app.pid()).await?;
     pod.finish().await?;
     Ok(format!("{status:?} from pid {}", killer.id.pid))
 }
 
-/// Says that the pod is being stopped in an orderly way, which then goes wrong.
+/// Declares that the pod is being stopped, before the stop goes wrong.
 fn declare_stop(pod: &ReferencePod<'_>) {
     let grace = std::time::Duration::from_secs(30).as_nanos() as u64;
     pod.live().inject(Fact::PodStopping {

@@ -1,4 +1,4 @@
-//! Processes that nobody reaps.
+//! Faults of zombies that are not reaped.
 
 use super::{leave, pod_with_app};
 use crate::{
@@ -35,7 +35,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "exec-zombies",
-            title: "a container's pid 1 does not reap what an exec probe left behind",
+            title: "a container's pid 1 does not reap an orphan of an exec probe",
             proves: &[],
             finds: &["PT404"],
         },
@@ -70,7 +70,7 @@ async fn exec_zombies(play: &Play<'_>) -> Result<String, PlayError> {
     Ok(format!("1 orphan {words}"))
 }
 
-/// For how long, as the kernel's own events say.
+/// How long the process was unreaped, from the times of kernel events.
 fn unreaped(finding: &Verdict) -> String {
     let ended = finding
         .details
