@@ -69,6 +69,26 @@ impl Kind {
         Self::Found,
     ];
 
+    /// Its name in findings, reports and JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fork => "fork",
+            Self::Exec => "exec",
+            Self::Exit => "exit",
+            Self::Free => "free",
+            Self::Namespace => "namespace",
+            Self::SignalGenerate => "signal_generate",
+            Self::SignalDeliver => "signal_deliver",
+            Self::CgroupMkdir => "cgroup_mkdir",
+            Self::CgroupRmdir => "cgroup_rmdir",
+            Self::CgroupAttach => "cgroup_attach",
+            Self::OomVictim => "oom_victim",
+            Self::Watch => "watch",
+            Self::Found => "found",
+        }
+    }
+
     /// Whether records of this kind are in the signal ring.
     pub const fn is_signal(self) -> bool {
         matches!(self, Self::SignalGenerate | Self::SignalDeliver)

@@ -5,10 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    event::{Comm, ContainerId, Ktime, PodId, ProcessId, WaitStatus, signal_name},
-    rules::Rule,
-};
+use crate::event::{Comm, ContainerId, Kind, Ktime, PodId, ProcessId, WaitStatus, signal_name};
 
 /// The outcome of a rule. What cannot be decided is `Inconclusive`, never a guess.
 #[derive(
@@ -46,6 +43,43 @@ impl fmt::Display for Severity {
             Self::Warning => "warning",
             Self::Error => "error",
         })
+    }
+}
+
+/// The description of a rule.
+pub struct Rule {
+    /// Stable, never reused.
+    pub id: &'static str,
+    /// Kebab-case.
+    pub name: &'static str,
+    /// The worst severity of a violation.
+    pub severity: Severity,
+    /// One line: what is violated.
+    pub summary: &'static str,
+    /// What it checks, why it matters, how to fix it, an example, and the source of the promise;
+    /// Markdown.
+    pub doc: &'static str,
+    /// The kinds of records without which it cannot be decided.
+    pub needs: &'static [Kind],
+}
+
+impl Rule {
+    /// Whether a pass may be wrong without records of this kind. A process that was not watched may
+    /// have done anything.
+    pub(crate) fn needs_kind(&self, kind: Kind) -> bool {
+        self.needs.contains(&kind) || (kind == Kind::Watch && !self.needs.is_empty())
+    }
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id)
+    }
+}
+
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
     }
 }
 

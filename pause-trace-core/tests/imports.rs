@@ -12,13 +12,14 @@ use std::{
 };
 
 /// Modules of the core from the outermost in; those of one line may import each other.
-const CORE: [&[&str]; 10] = [
+const CORE: [&[&str]; 11] = [
     &["scenario"],
     &["pipeline"],
     &["record"],
     &["report", "news", "timeline"],
     &["observer"],
-    &["rules", "verdict"],
+    &["rules"],
+    &["verdict"],
     &["text"],
     &["state"],
     &["event"],

@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use super::{
-    Clock, Hello, Loss, Names, Report, ScenarioResult, Summary, kind_name,
+    Clock, Hello, Loss, Names, Report, ScenarioResult, Summary,
     wire::{self, Body, Line, When},
 };
 use crate::{
@@ -91,7 +91,7 @@ impl<W: Write + Send> Report for JsonReport<W> {
     fn loss(&mut self, loss: &Loss) -> io::Result<()> {
         self.write(Body::Loss(wire::Loss {
             when: self.when(loss.time),
-            kind: kind_name(loss.kind),
+            kind: loss.kind.name(),
             lost: loss.count,
         }))
     }

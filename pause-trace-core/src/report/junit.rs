@@ -15,7 +15,7 @@ use quick_junit::{
     NonSuccessKind, Property, Report as Document, TestCase, TestCaseStatus, TestSuite,
 };
 
-use super::{Hello, Loss, Names, Report, ScenarioResult, Summary, TextReport, kind_name};
+use super::{Hello, Loss, Names, Report, ScenarioResult, Summary, TextReport};
 use crate::{
     text::Look,
     verdict::{Outcome, Subject, Verdict},
@@ -152,9 +152,9 @@ impl<W: Write + Send> Report for JunitReport<W> {
     }
 
     fn loss(&mut self, loss: &Loss) -> io::Result<()> {
-        let message = format!("{} {} events were lost", loss.count, kind_name(loss.kind));
+        let message = format!("{} {} events were lost", loss.count, loss.kind.name());
         let mut case = TestCase::new(
-            kind_name(loss.kind),
+            loss.kind.name(),
             status(Outcome::Inconclusive, "", &message, ""),
         );
         case.set_classname("events");

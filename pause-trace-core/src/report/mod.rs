@@ -208,25 +208,6 @@ pub fn new(format: Format, out: Box<dyn Write + Send>, settings: Settings) -> Bo
     }
 }
 
-/// The name of a kind of event in reports.
-pub(crate) fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Fork => "fork",
-        Kind::Exec => "exec",
-        Kind::Exit => "exit",
-        Kind::Free => "free",
-        Kind::Namespace => "namespace",
-        Kind::SignalGenerate => "signal_generate",
-        Kind::SignalDeliver => "signal_deliver",
-        Kind::CgroupMkdir => "cgroup_mkdir",
-        Kind::CgroupRmdir => "cgroup_rmdir",
-        Kind::CgroupAttach => "cgroup_attach",
-        Kind::OomVictim => "oom_victim",
-        Kind::Watch => "watch",
-        Kind::Found => "found",
-    }
-}
-
 fn total(of: &[(Kind, u64)]) -> u64 {
     of.iter().map(|(_, count)| count).sum()
 }

@@ -16,59 +16,31 @@ mod zombies;
 
 /// What every rule's file begins with.
 mod prelude {
-    pub(in crate::rules) use super::{Context, Rule, Sink, Topic};
+    pub(in crate::rules) use super::{Check, Context, Sink, Topic};
     pub(in crate::rules) use crate::{
         event::*,
         state::{Change, Container, Ended, On, Pod, Process, Reaps, Received, Role},
-        verdict::{Details, Duration, ProcessRef, Severity, Subject, Value},
+        verdict::{Details, Duration, ProcessRef, Rule, Severity, Subject, Value},
     };
 }
 
 use ledger::Topic;
 pub use ledger::{Counts, Ledger};
 
+pub use crate::verdict::Rule;
 use crate::{
     event::{ContainerId, Kind, Ktime, PodId, ProcessId},
     state::{Change, Container, On, Pod, Process, State},
-    verdict::{Details, Outcome, ProcessRef, Severity, Subject},
+    verdict::{Details, Outcome, ProcessRef, Subject},
 };
 
-/// A promise that is checked.
-pub struct Rule {
-    /// Stable, never reused.
-    pub id: &'static str,
-    /// Kebab-case.
-    pub name: &'static str,
-    /// How bad a violation is at most.
-    pub severity: Severity,
-    /// One line: what is violated.
-    pub summary: &'static str,
-    /// What it checks, why it matters, how to fix it, an example, where the promise comes from; Markdown.
-    pub doc: &'static str,
-    /// Records without which it can't be decided.
-    pub needs: &'static [Kind],
-    /// Changes it wants to see.
+/// A rule: its description, and the function that judges by it.
+#[derive(Debug)]
+pub(crate) struct Check {
+    pub(crate) rule: Rule,
+    /// The changes that it receives.
     pub(crate) on: &'static [On],
     pub(crate) judge: fn(&Context<'_>, &Change, &mut Sink<'_>),
-}
-
-impl Rule {
-    /// Whether a pass may be wrong without records of this kind. A process that went unwatched could have done anything.
-    pub(crate) fn rests_on(&self, kind: Kind) -> bool {
-        self.needs.contains(&kind) || (kind == Kind::Watch && !self.needs.is_empty())
-    }
-}
-
-impl std::fmt::Debug for Rule {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.id)
-    }
-}
-
-impl PartialEq for Rule {
-    fn eq(&self, other: &Self) -> bool {
-        self.id == other.id
-    }
 }
 
 /// What a rule judges with.
@@ -189,18 +161,23 @@ impl<'a> Context<'a> {
 }
 
 /// The rules by family, in the order of ids.
-static FAMILIES: [&[Rule]; 6] = [
-    namespaces::RULES,
-    lifecycle::RULES,
-    signals::RULES,
-    zombies::RULES,
-    pause::RULES,
-    evidence::RULES,
+static FAMILIES: [&[Check]; 6] = [
+    namespaces::CHECKS,
+    lifecycle::CHECKS,
+    signals::CHECKS,
+    zombies::CHECKS,
+    pause::CHECKS,
+    evidence::CHECKS,
 ];
+
+/// Every rule with what judges by it, in the order of ids.
+fn checks() -> impl Iterator<Item = &'static Check> {
+    FAMILIES.into_iter().flatten()
+}
 
 /// Every rule, in the order of ids.
 pub fn all() -> impl Iterator<Item = &'static Rule> {
-    FAMILIES.into_iter().flatten()
+    checks().map(|check| &check.rule)
 }
 
 /// The family that a rule's id names.

@@ -132,8 +132,8 @@ impl State {
                 .filter(|(_, last)| **last >= since)
         })?;
         Some(match *last {
-            Ktime::MAX => format!("the kernel has no hook for {kind:?} records"),
-            _ => format!("{kind:?} records were lost"),
+            Ktime::MAX => format!("the kernel has no hook for `{}` records", kind.name()),
+            _ => format!("`{}` records were lost", kind.name()),
         })
     }
 

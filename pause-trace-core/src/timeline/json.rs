@@ -12,7 +12,7 @@ use crate::{
     errno::Errno,
     event::{ContainerId, Text, signal_name},
     report::{
-        Clock, kind_name,
+        Clock,
         wire::{self, Body, Container, ElementDetails, Line, Pod, Process, Step, When},
     },
 };
@@ -166,7 +166,7 @@ fn sum(timeline: &Timeline, clock: Clock) -> wire::Timeline {
         lost: timeline
             .lost
             .iter()
-            .map(|(kind, count)| (kind_name(*kind), *count))
+            .map(|(kind, count)| (kind.name(), *count))
             .collect(),
         cut: timeline.is_cut,
     }

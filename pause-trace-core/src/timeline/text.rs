@@ -215,7 +215,7 @@ impl<'a> Waterfall<'a> {
             self.line(|line| line.paint(DIM, &part));
         }
         for (kind, count) in &timeline.lost {
-            let kind = crate::report::kind_name(*kind);
+            let kind = kind.name();
             self.sentence(&format!(
                 "{count} {kind} records were lost: the timeline may be incomplete"
             ));

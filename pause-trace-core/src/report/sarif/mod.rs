@@ -15,7 +15,7 @@ use document::{
     Properties, Run, SarifResult, Step, Tool, level,
 };
 
-use super::{Clock, Hello, Loss, Names, Report, ScenarioResult, Summary, kind_name, wire::Named};
+use super::{Clock, Hello, Loss, Names, Report, ScenarioResult, Summary, wire::Named};
 use crate::{
     event::Ktime,
     rules,
@@ -126,7 +126,7 @@ impl<W: Write + Send> Report for SarifReport<W> {
     }
 
     fn loss(&mut self, loss: &Loss) -> io::Result<()> {
-        let text = format!("{} {} events were lost", loss.count, kind_name(loss.kind));
+        let text = format!("{} {} events were lost", loss.count, loss.kind.name());
         let time_utc = self.clock.utc(loss.time);
         self.notifications.push(Notification {
             level: "warning",

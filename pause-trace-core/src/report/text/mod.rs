@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
-use super::{Clock, Hello, Loss, Names, Report, ScenarioResult, Summary, kind_name, total};
+use super::{Clock, Hello, Loss, Names, Report, ScenarioResult, Summary, total};
 use crate::{
     news::News,
     rules::Counts,
@@ -280,7 +280,7 @@ impl<W: Write + Send> Report for TextReport<W> {
         line.push(&format!(
             "{} {} events: verdicts that depend on them are inconclusive",
             grouped(*count),
-            kind_name(*kind)
+            kind.name()
         ));
         self.write(&line)
     }

@@ -9,7 +9,7 @@ use super::{Container, Namespaces, Pod, Process, When};
 use crate::{
     event::{Kind, NamespaceKind},
     news::{Happened, News, TOLD},
-    report::{Clock, Hook, Names, kind_name},
+    report::{Clock, Hook, Names},
     rules::Counts,
     verdict::Outcome,
 };
@@ -186,5 +186,5 @@ fn by_rule<S: Serializer>(
 }
 
 fn by_kind<S: Serializer>(kinds: &[(Kind, u64)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(kinds.iter().map(|(kind, count)| (kind_name(*kind), count)))
+    serializer.collect_map(kinds.iter().map(|(kind, count)| (kind.name(), count)))
 }

@@ -3,12 +3,13 @@
 use super::rules_that_need;
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT901",
-    name: "events-lost",
-    severity: Severity::Warning,
-    summary: "records of the kernel program were lost, and rules that need them cannot pass",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT901",
+        name: "events-lost",
+        severity: Severity::Warning,
+        summary: "records of the kernel program were lost, and rules that need them cannot pass",
+        doc: "\
 ## What it checks
 The kernel program counts, by kind, each record that it could not deliver. After a loss, passes \
 that depend on records of that kind become inconclusive for all pods that lived at that time. \
@@ -23,12 +24,13 @@ The reader was too slow: give it more CPU time (no tight `cpu` limit on its pod)
 watch. A loss of the kind `Watch` means that the table of watched processes or cgroups is full.
 
 ## Example
-    12 Exit records were lost; for the current pods these rules cannot pass: PT401, PT402, PT404
+    12 `exit` records were lost; for the current pods these rules cannot pass: PT401, PT402, PT404
 
 ## Source
 This program's own promise: no pass on facts that were lost.
 ",
-    needs: &[],
+        needs: &[],
+    },
     on: &[On::Lost],
     judge,
 };
@@ -46,11 +48,15 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 "records were"
             };
             Details::new(format!(
-            "{count} {kind:?} {were} lost; for the current pods these rules cannot pass: {rules}"
-        ))
-        .expected("lost", Value::Number(0))
-        .observed("lost", Value::Number(count))
-        .evidence(context.now, format!("{count} lost since the last reading of the counters"))
+                "{count} `{}` {were} lost; for the current pods these rules cannot pass: {rules}",
+                kind.name()
+            ))
+            .expected("lost", Value::Number(0))
+            .observed("lost", Value::Number(count))
+            .evidence(
+                context.now,
+                format!("{count} lost since the last reading of the counters"),
+            )
         });
 }
 
@@ -67,7 +73,7 @@ mod tests {
         let message = &verdicts[0].details.message;
         assert!(
             message.starts_with(
-                "12 Free records were lost; for the current pods these rules cannot pass: PT"
+                "12 `free` records were lost; for the current pods these rules cannot pass: PT"
             ),
             "{message}"
         );

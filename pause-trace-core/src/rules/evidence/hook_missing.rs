@@ -3,12 +3,13 @@
 use super::rules_that_need;
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT902",
-    name: "hook-missing",
-    severity: Severity::Warning,
-    summary: "the kernel lacks a hook, and rules that need it cannot pass",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT902",
+        name: "hook-missing",
+        severity: Severity::Warning,
+        summary: "the kernel lacks a hook, and rules that need it cannot pass",
+        doc: "\
 ## What it checks
 This rule reports each kind of record that the kernel cannot provide, because a tracepoint, a \
 kprobe or a permission is missing. A rule that needs such records cannot pass, but may still fail \
@@ -24,13 +25,14 @@ a kernel without `CONFIG_KPROBES` or BTF, lockdown mode, and a pod without `CAP_
 `CAP_PERFMON`.
 
 ## Example
-    the kernel has no hook for Namespace records (kprobes are compiled out); these rules cannot \
+    the kernel has no hook for `namespace` records (kprobes are compiled out); these rules cannot \
 pass: PT108, PT109
 
 ## Source
 This program's own promise: no pass on facts that could not be had.
 ",
-    needs: &[],
+        needs: &[],
+    },
     on: &[On::HookMissing],
     judge,
 };
@@ -43,7 +45,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         .inconclusive(Subject::default(), || {
             let rules = rules_that_need(*kind);
             Details::new(format!(
-                "the kernel has no hook for {kind:?} records ({reason}); these rules cannot pass: {rules}"
+                "the kernel has no hook for `{}` records ({reason}); these rules cannot pass: {rules}", kind.name()
             ))
             .evidence(context.now, format!("failed to attach the hook: {reason}"))
         });
@@ -68,7 +70,7 @@ mod tests {
         let verdicts = scene.expect("PT902", &[Outcome::Inconclusive]);
         let message = &verdicts[0].details.message;
         assert!(
-            message.starts_with("the kernel has no hook for Free records (EPERM); "),
+            message.starts_with("the kernel has no hook for `free` records (EPERM); "),
             "{message}"
         );
         assert!(message.contains("PT401"), "{message}");

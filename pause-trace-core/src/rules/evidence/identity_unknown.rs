@@ -2,12 +2,13 @@
 
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT903",
-    name: "identity-unknown",
-    severity: Severity::Warning,
-    summary: "a container could not be attributed to a pod",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT903",
+        name: "identity-unknown",
+        severity: Severity::Warning,
+        summary: "a container could not be attributed to a pod",
+        doc: "\
 ## What it checks
 A process executed in namespaces other than the host's, in a cgroup that no runtime has declared \
 as a container within the limit (10 s on a node). It cannot be verified, because the namespaces it \
@@ -30,7 +31,8 @@ container there within 10.00 s
 ## Source
 CRI `ContainerStatus`; OCI runtime specification, \"annotations\" and \"cgroupsPath\".
 ",
-    needs: &[],
+        needs: &[],
+    },
     on: &[On::IdentityDue],
     judge,
 };

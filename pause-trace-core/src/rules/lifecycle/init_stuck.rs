@@ -2,12 +2,13 @@
 
 use crate::rules::{ending, prelude::*};
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT207",
-    name: "init-stuck",
-    severity: Severity::Error,
-    summary: "a process of the runtime entered a container's cgroup and did not execute the container's program",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT207",
+        name: "init-stuck",
+        severity: Severity::Error,
+        summary: "a process of the runtime entered a container's cgroup and did not execute the container's program",
+        doc: "\
 ## What it checks
 A process of the runtime that enters a container's cgroup sets up the container or an exec \
 session. Within a limit it must execute the container's program or end.
@@ -28,7 +29,8 @@ fork; it has joined net, ipc, uts of the sandbox
 ## Source
 opencontainers/runc#3448 (stuck on `exec.fifo`).
 ",
-    needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
+        needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
+    },
     on: &[On::InitDue, On::Executed],
     judge,
 };

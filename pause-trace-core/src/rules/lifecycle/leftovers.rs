@@ -2,12 +2,13 @@
 
 use crate::rules::{ending, prelude::*};
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT205",
-    name: "leftovers",
-    severity: Severity::Error,
-    summary: "processes of a pod still run after the pod was removed",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT205",
+        name: "leftovers",
+        severity: Severity::Error,
+        summary: "processes of a pod still run after the pod was removed",
+        doc: "\
 ## What it checks
 Within a limit after a pod was removed, all processes in the cgroups of its containers and in its \
 pid namespace must have ended, the pause included.
@@ -27,7 +28,8 @@ sh (pid 4712, container web)
 ## Source
 opencontainers/runc#4047, #4145; kubernetes/kubernetes#107730, #110181 (leaked pause).
 ",
-    needs: &[Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+        needs: &[Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+    },
     on: &[On::RemovalDue],
     judge,
 };

@@ -9,16 +9,16 @@ mod sandbox_first;
 mod stale_sandbox;
 mod teardown_stalled;
 
-use super::Rule;
+use super::Check;
 
 /// The family, in the order of ids.
-pub(super) const RULES: &[Rule] = &[
-    sandbox_first::RULE,
-    pause_died::RULE,
-    stale_sandbox::RULE,
-    pause_leaked::RULE,
-    leftovers::RULE,
-    netns_leaked::RULE,
-    init_stuck::RULE,
-    teardown_stalled::RULE,
+pub(super) const CHECKS: &[Check] = &[
+    sandbox_first::CHECK,
+    pause_died::CHECK,
+    stale_sandbox::CHECK,
+    pause_leaked::CHECK,
+    leftovers::CHECK,
+    netns_leaked::CHECK,
+    init_stuck::CHECK,
+    teardown_stalled::CHECK,
 ];

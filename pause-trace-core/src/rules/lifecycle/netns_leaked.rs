@@ -2,12 +2,13 @@
 
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT206",
-    name: "netns-leaked",
-    severity: Severity::Error,
-    summary: "a network namespace is pinned without a sandbox",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT206",
+        name: "netns-leaked",
+        severity: Severity::Error,
+        summary: "a network namespace is pinned without a sandbox",
+        doc: "\
 ## What it checks
 Runtimes pin a pod's network namespace by a mount (`/run/netns/cni-…`), so that CNI plugins can \
 use it before the pause starts and after it has ended. The mount must be gone within a limit after \
@@ -30,7 +31,8 @@ removed
 ## Source
 containerd/cri#568.
 ",
-    needs: &[],
+        needs: &[],
+    },
     on: &[On::RemovalDue, On::PinDue],
     judge,
 };

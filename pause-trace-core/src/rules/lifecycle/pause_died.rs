@@ -5,12 +5,13 @@ use crate::rules::{
     prelude::*,
 };
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT202",
-    name: "pause-died",
-    severity: Severity::Error,
-    summary: "the pause ended by itself, or while containers ran and nobody stopped the pod",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT202",
+        name: "pause-died",
+        severity: Severity::Error,
+        summary: "the pause ended by itself, or while containers ran and nobody stopped the pod",
+        doc: "\
 ## What it checks
 A pause must run as long as a container of its pod runs, and must never end by itself. The finding \
 gives the cause: a signal and its sender, the OOM killer, a crash, or an exit without a signal. \
@@ -34,7 +35,8 @@ exit, use the runtime's own pause image.
 ## Source
 Kubernetes: Pods, \"pause container\"; kubernetes/kubernetes#62536, #86337 (OOM).
 ",
-    needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
+        needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
+    },
     on: &[On::Ended, On::PodRemoved],
     judge,
 };

@@ -2,12 +2,13 @@
 
 use crate::rules::{ending, prelude::*};
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT204",
-    name: "pause-leaked",
-    severity: Severity::Error,
-    summary: "a pause runs for a sandbox that its runtime does not know",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT204",
+        name: "pause-leaked",
+        severity: Severity::Error,
+        summary: "a pause runs for a sandbox that its runtime does not know",
+        doc: "\
 ## What it checks
 The runtime is queried over CRI for the sandbox of each pause. A pause fails if it still runs \
 after the runtime has not known its sandbox for the limit (10 s on a node). A sandbox without \
@@ -29,7 +30,8 @@ crash while it created the sandbox.
 ## Source
 kubernetes/kubernetes#107730, #110181.
 ",
-    needs: &[Kind::Exit],
+        needs: &[Kind::Exit],
+    },
     on: &[On::SandboxDue, On::ContainerDeclared],
     judge,
 };

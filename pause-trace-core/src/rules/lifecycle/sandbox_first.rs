@@ -2,12 +2,13 @@
 
 use crate::rules::{ending, prelude::*};
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT201",
-    name: "sandbox-first",
-    severity: Severity::Error,
-    summary: "a container executed before the pause of its sandbox",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT201",
+        name: "sandbox-first",
+        severity: Severity::Error,
+        summary: "a container executed before the pause of its sandbox",
+        doc: "\
 ## What it checks
 When a container's entrypoint executes, the pause of its sandbox must have executed before. If the \
 runtime runs no pause and pins the namespaces by files instead, the verdict is inconclusive.
@@ -28,7 +29,8 @@ this pod, and look for programs that start containers without the kubelet.
 CRI: `RunPodSandbox` precedes `CreateContainer`; Kubernetes: Pod lifecycle, \
 `PodReadyToStartContainers`.
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+        needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+    },
     on: &[On::Executed, On::Ended],
     judge,
 };

@@ -2,12 +2,13 @@
 
 use crate::rules::{ending, prelude::*};
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT203",
-    name: "stale-sandbox",
-    severity: Severity::Error,
-    summary: "a container runs in the namespaces of a sandbox that was replaced or has ended",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT203",
+        name: "stale-sandbox",
+        severity: Severity::Error,
+        summary: "a container runs in the namespaces of a sandbox that was replaced or has ended",
+        doc: "\
 ## What it checks
 When a pod gets a new sandbox, no container may still run in the namespaces of the old one. When a \
 container starts, the pause of its sandbox must be alive. A restarted container must be in the \
@@ -30,7 +31,8 @@ that replaces a sandbox must end its containers first.
 kubernetes/kubernetes#48585; containers/podman#12262; kubelet: a changed sandbox kills the pod's \
 containers.
 ",
-    needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
+        needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
+    },
     on: &[On::Executed],
     judge,
 };

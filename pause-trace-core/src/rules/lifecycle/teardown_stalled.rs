@@ -2,12 +2,13 @@
 
 use crate::rules::{ending, prelude::*};
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT208",
-    name: "teardown-stalled",
-    severity: Severity::Error,
-    summary: "the init of a pid namespace ended, but other processes of the namespace were not reaped",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT208",
+        name: "teardown-stalled",
+        severity: Severity::Error,
+        summary: "the init of a pid namespace ended, but other processes of the namespace were not reaped",
+        doc: "\
 ## What it checks
 When pid 1 of a pod's pid namespace ends, the kernel kills all other processes in the namespace \
 and waits until each has been reaped. No process may be left after a limit.
@@ -29,7 +30,8 @@ by shim, pid 100)
 ## Source
 `zap_pid_ns_processes` (Linux, kernel/pid_namespace.c); containerd/containerd#11133.
 ",
-    needs: &[Kind::Fork, Kind::Exit, Kind::Free],
+        needs: &[Kind::Fork, Kind::Exit, Kind::Free],
+    },
     on: &[On::TeardownDue, On::Reaped],
     judge,
 };

@@ -3,12 +3,13 @@
 use super::membership;
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT109",
-    name: "escape",
-    severity: Severity::Error,
-    summary: "a pod's process enters a namespace of the host or of another pod",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT109",
+        name: "escape",
+        severity: Severity::Error,
+        summary: "a pod's process enters a namespace of the host or of another pod",
+        doc: "\
 ## What it checks
 No process of a pod may join (setns) a namespace of the host or of another pod. It may join the \
 namespaces of its pod's containers and those that the pod's processes created, and it may create \
@@ -33,7 +34,8 @@ spec.
 ## Source
 setns(2); Kubernetes: Pod Security Standards; MITRE ATT&CK T1611, \"Escape to Host\".
 ",
-    needs: &[Kind::Namespace, Kind::Exec, Kind::Fork],
+        needs: &[Kind::Namespace, Kind::Exec, Kind::Fork],
+    },
     on: &[On::NamespaceChanged, On::Ended],
     judge,
 };

@@ -3,12 +3,13 @@
 use super::membership;
 use crate::rules::{ending, prelude::*};
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT112",
-    name: "exec-session",
-    severity: Severity::Error,
-    summary: "an exec session or probe runs in other namespaces than its container",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT112",
+        name: "exec-session",
+        severity: Severity::Error,
+        summary: "an exec session or probe runs in other namespaces than its container",
+        doc: "\
 ## What it checks
 A process that enters a container from outside and executes (`kubectl exec`, an exec probe, a \
 lifecycle hook) must be in all namespaces of the container's entrypoint: net, ipc, uts, pid, mnt, \
@@ -31,7 +32,8 @@ instead of 4026532183
 ## Source
 CRI `ExecSync` and `Exec`; Kubernetes: \"Container probes\"; pelagos#332.
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach, Kind::Namespace],
+        needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach, Kind::Namespace],
+    },
     on: &[On::Executed],
     judge,
 };

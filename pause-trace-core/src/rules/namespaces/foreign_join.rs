@@ -3,12 +3,13 @@
 use super::membership;
 use crate::rules::{ending, prelude::*};
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT110",
-    name: "foreign-join",
-    severity: Severity::Warning,
-    summary: "a process outside the pod and the runtime enters the pod's namespaces",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT110",
+        name: "foreign-join",
+        severity: Severity::Warning,
+        summary: "a process outside the pod and the runtime enters the pod's namespaces",
+        doc: "\
 ## What it checks
 Only processes of the pod and of the container runtime should join (setns) a pod's namespaces. \
 This rule reports any other process: a process of another pod as a warning, and a process of the \
@@ -30,7 +31,8 @@ it: the finding has its pid, command and time.
 ## Source
 setns(2); nsenter(1).
 ",
-    needs: &[Kind::Namespace, Kind::Fork],
+        needs: &[Kind::Namespace, Kind::Fork],
+    },
     on: &[On::NamespaceChanged, On::PodRemoved],
     judge,
 };

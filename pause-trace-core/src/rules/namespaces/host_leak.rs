@@ -3,12 +3,13 @@
 use super::membership::{self, Expected};
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT105",
-    name: "host-leak",
-    severity: Severity::Error,
-    summary: "a sandbox, or a container without one, runs in a host namespace that its pod does not request",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT105",
+        name: "host-leak",
+        severity: Severity::Error,
+        summary: "a sandbox, or a container without one, runs in a host namespace that its pod does not request",
+        doc: "\
 ## What it checks
 When a pause executes, its net, ipc and uts namespaces must differ from the host's, unless the pod \
 requests the host's (`hostNetwork`, `hostIPC`). This rule checks a container only if its sandbox \
@@ -33,7 +34,8 @@ for a runtime setting that disables isolation.
 ## Source
 CRI `NamespaceOption`; Kubernetes: Pod Security Standards, \"Host Namespaces\"; pelagos#332.
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+        needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+    },
     on: &[On::Executed],
     judge,
 };

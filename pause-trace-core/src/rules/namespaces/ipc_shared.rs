@@ -3,12 +3,13 @@
 use super::membership;
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT102",
-    name: "ipc-shared",
-    severity: Severity::Error,
-    summary: "a pod's container runs in an ipc namespace that is not the sandbox's",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT102",
+        name: "ipc-shared",
+        severity: Severity::Error,
+        summary: "a pod's container runs in an ipc namespace that is not the sandbox's",
+        doc: "\
 ## What it checks
 When a container's entrypoint executes, its ipc namespace must be the one that the pod's sandbox \
 holds, or the node's for a pod with `hostIPC`. In the reference pod this rule also tests the use \
@@ -32,7 +33,8 @@ sandbox must be the pod's current one.
 Kubernetes: Pods, \"Resource sharing and communication\"; CRI `NamespaceOption.ipc`; \
 ipc_namespaces(7).
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+        needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+    },
     on: &[On::Executed, On::Ended, On::Observed],
     judge,
 };

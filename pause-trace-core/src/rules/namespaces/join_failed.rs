@@ -6,12 +6,13 @@ use crate::{
     state::Refused,
 };
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT111",
-    name: "join-failed",
-    severity: Severity::Error,
-    summary: "setns failed while the runtime set up a container, and the setup was abandoned",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT111",
+        name: "join-failed",
+        severity: Severity::Error,
+        summary: "setns failed while the runtime set up a container, and the setup was abandoned",
+        doc: "\
 ## What it checks
 If setns fails for a process of the container runtime that sets up a container or an exec session, \
 a later attempt must succeed, or the container must execute anyway (PT101 to PT107 then check its \
@@ -36,7 +37,8 @@ stale; delete the pod. ENOMEM, EUSERS, ENOSPC: see the limits in /proc/sys/user.
 ## Source
 setns(2); runc `nsexec.c`; containers/podman#12262.
 ",
-    needs: &[Kind::Namespace, Kind::Fork, Kind::Exec, Kind::Exit],
+        needs: &[Kind::Namespace, Kind::Fork, Kind::Exec, Kind::Exit],
+    },
     on: &[On::JoinsRefused, On::Executed],
     judge,
 };

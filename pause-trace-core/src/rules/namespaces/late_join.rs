@@ -3,12 +3,13 @@
 use super::membership::{self, Expected};
 use crate::rules::{ending, prelude::*};
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT108",
-    name: "late-join",
-    severity: Severity::Warning,
-    summary: "a container's process changes a shared namespace after the entrypoint executed",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT108",
+        name: "late-join",
+        severity: Severity::Warning,
+        summary: "a container's process changes a shared namespace after the entrypoint executed",
+        doc: "\
 ## What it checks
 After a container's entrypoint has executed, none of its processes may leave a namespace that the \
 container shares with its pod, its target or the node (net, ipc, uts, and pid and user where they \
@@ -33,7 +34,8 @@ after the container's entrypoint executed
 ## Source
 Kubernetes: Pods, \"Resource sharing and communication\"; setns(2), unshare(2).
 ",
-    needs: &[Kind::Namespace, Kind::Exec, Kind::Fork],
+        needs: &[Kind::Namespace, Kind::Exec, Kind::Fork],
+    },
     on: &[On::NamespaceChanged, On::Ended],
     judge,
 };

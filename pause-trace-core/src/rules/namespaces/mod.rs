@@ -15,23 +15,23 @@ mod pid_mode;
 mod user_owned;
 mod uts_shared;
 
-use super::Rule;
+use super::Check;
 
 /// The family, in the order of ids.
-pub(super) const RULES: &[Rule] = &[
-    net_shared::RULE,
-    ipc_shared::RULE,
-    uts_shared::RULE,
-    pid_mode::RULE,
-    host_leak::RULE,
-    user_owned::RULE,
-    mount_private::RULE,
-    late_join::RULE,
-    escape::RULE,
-    foreign_join::RULE,
-    join_failed::RULE,
-    exec_session::RULE,
-    network_ready::RULE,
+pub(super) const CHECKS: &[Check] = &[
+    net_shared::CHECK,
+    ipc_shared::CHECK,
+    uts_shared::CHECK,
+    pid_mode::CHECK,
+    host_leak::CHECK,
+    user_owned::CHECK,
+    mount_private::CHECK,
+    late_join::CHECK,
+    escape::CHECK,
+    foreign_join::CHECK,
+    join_failed::CHECK,
+    exec_session::CHECK,
+    network_ready::CHECK,
 ];
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 use super::membership::{self, Holder};
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT107",
-    name: "mount-private",
-    severity: Severity::Error,
-    summary: "a container shares its mount namespace with another container or the host",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT107",
+        name: "mount-private",
+        severity: Severity::Error,
+        summary: "a container shares its mount namespace with another container or the host",
+        doc: "\
 ## What it checks
 When a container's entrypoint or a pause executes, neither the host nor a living process of \
 another container may be in its mount namespace. Exec sessions join their container's mount \
@@ -32,7 +33,8 @@ container has access to the other's volumes.
 runtime-spec `linux.namespaces`; mount_namespaces(7); CRI, whose `NamespaceOption` has no mode for \
 mounts.
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+        needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+    },
     on: &[On::Executed],
     judge,
 };

@@ -3,12 +3,13 @@
 use super::membership;
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT101",
-    name: "net-shared",
-    severity: Severity::Error,
-    summary: "a pod's container runs in a network namespace that is not the sandbox's",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT101",
+        name: "net-shared",
+        severity: Severity::Error,
+        summary: "a pod's container runs in a network namespace that is not the sandbox's",
+        doc: "\
 ## What it checks
 When a container's entrypoint executes, its network namespace must be the one that the pod's \
 sandbox holds, or the node's for a pod with `hostNetwork`. In the reference pod this rule also \
@@ -32,7 +33,8 @@ gets a new sandbox.
 ## Source
 Kubernetes: Pods, \"Pod networking\"; CRI `NamespaceOption.network`; containers/podman#12262.
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+        needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+    },
     on: &[On::Executed, On::Ended, On::Observed],
     judge,
 };

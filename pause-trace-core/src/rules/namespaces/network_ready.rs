@@ -3,12 +3,13 @@
 use super::membership;
 use crate::rules::{ending, prelude::*};
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT113",
-    name: "network-ready",
-    severity: Severity::Error,
-    summary: "a container executes before the pod's network namespace has loopback up and an address",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT113",
+        name: "network-ready",
+        severity: Severity::Error,
+        summary: "a container executes before the pod's network namespace has loopback up and an address",
+        doc: "\
 ## What it checks
 When a pod's first container executes, the loopback interface of the pod's network namespace must \
 be up, and the namespace must have an address other than loopback's. The state is read from inside \
@@ -34,7 +35,8 @@ address
 CNI specification; Kubernetes: \"Network Plugins\", loopback CNI; CRI `RunPodSandbox`, which \
 returns when the sandbox is ready.
 ",
-    needs: &[Kind::Exec],
+        needs: &[Kind::Exec],
+    },
     on: &[On::Executed, On::Observed],
     judge,
 };

@@ -3,12 +3,13 @@
 use super::membership::{self, Holder};
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT104",
-    name: "pid-mode",
-    severity: Severity::Error,
-    summary: "the pid namespace of a container or sandbox does not match the requested mode",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT104",
+        name: "pid-mode",
+        severity: Severity::Error,
+        summary: "the pid namespace of a container or sandbox does not match the requested mode",
+        doc: "\
 ## What it checks
 When a container's entrypoint executes, its pid namespace must match the requested mode: the \
 sandbox's with POD (`shareProcessNamespace`); a new one in which the entrypoint is pid 1 with \
@@ -35,7 +36,8 @@ container app
 CRI `NamespaceMode`; Kubernetes: \"Share Process Namespace between Containers in a Pod\"; \
 kubernetes#98362.
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+        needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+    },
     on: &[On::Executed, On::Ended],
     judge,
 };

@@ -4,12 +4,13 @@
 use super::membership::{self, Expected, Holder};
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT106",
-    name: "user-owned",
-    severity: Severity::Error,
-    summary: "in a pod with its own user namespace, a container or the net namespace belongs to another one",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT106",
+        name: "user-owned",
+        severity: Severity::Error,
+        summary: "in a pod with its own user namespace, a container or the net namespace belongs to another one",
+        doc: "\
 ## What it checks
 For a pod with `hostUsers: false`: the sandbox must execute in a user namespace other than the \
 host's, that user namespace must own the pod's net namespace, and each container's entrypoint must \
@@ -35,7 +36,8 @@ NS,PID,USER,PNS,ONS` shows the owner.
 Kubernetes: \"User Namespaces\" (KEP-127); user_namespaces(7), \"Interaction of user namespaces \
 and other types\"; runc#5309, containerd#6908.
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+        needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+    },
     on: &[On::Executed],
     judge,
 };

@@ -3,12 +3,13 @@
 use super::membership;
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT103",
-    name: "uts-shared",
-    severity: Severity::Error,
-    summary: "a pod's container runs in a uts namespace other than the requested one",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT103",
+        name: "uts-shared",
+        severity: Severity::Error,
+        summary: "a pod's container runs in a uts namespace other than the requested one",
+        doc: "\
 ## What it checks
 When a container's entrypoint executes, its uts namespace must be the requested one. That is \
 usually the sandbox's. For a pod with `hostNetwork`, containerd requests the node's, and Podman a \
@@ -32,7 +33,8 @@ Compare `ls -l /proc/PID/ns/uts` of the container and of its pause, and the uts 
 Kubernetes: DNS for Services and Pods, \"Pod's hostname\"; runtime-spec `linux.namespaces`; \
 uts_namespaces(7).
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+        needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+    },
     on: &[On::Executed, On::Ended, On::Observed],
     judge,
 };

@@ -4,14 +4,14 @@ mod pause_hardened;
 mod pause_identity;
 mod pause_minimal;
 
-use super::{Context, Rule, Subject};
+use super::{Check, Context, Subject};
 use crate::event::PauseStatus;
 
 /// The family, in the order of ids.
-pub(super) const RULES: &[Rule] = &[
-    pause_minimal::RULE,
-    pause_identity::RULE,
-    pause_hardened::RULE,
+pub(super) const CHECKS: &[Check] = &[
+    pause_minimal::CHECK,
+    pause_identity::CHECK,
+    pause_hardened::CHECK,
 ];
 
 /// The pause that was measured, or its pod if the pause is unknown.

@@ -3,12 +3,13 @@
 use super::subject;
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT503",
-    name: "pause-hardened",
-    severity: Severity::Warning,
-    summary: "the pause has capabilities, lacks no_new_privs, or is not protected from the OOM killer",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT503",
+        name: "pause-hardened",
+        severity: Severity::Warning,
+        summary: "the pause has capabilities, lacks no_new_privs, or is not protected from the OOM killer",
+        doc: "\
 ## What it checks
 Each time the pause process is measured, it must have no effective capabilities, `no_new_privs` \
 must be set, and its `oom_score_adj` must be below 0 if its creator was allowed to lower it. \
@@ -31,7 +32,8 @@ and CRI-O do).
 ## Source
 capabilities(7); PR_SET_NO_NEW_PRIVS(2const); kubernetes/kubernetes#62536, #86337.
 ",
-    needs: &[],
+        needs: &[],
+    },
     on: &[On::PauseStatus],
     judge,
 };

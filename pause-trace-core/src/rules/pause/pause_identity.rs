@@ -2,12 +2,13 @@
 
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT502",
-    name: "pause-identity",
-    severity: Severity::Error,
-    summary: "the pause executed another program than declared, or more than one program",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT502",
+        name: "pause-identity",
+        severity: Severity::Error,
+        summary: "the pause executed another program than declared, or more than one program",
+        doc: "\
 ## What it checks
 The first program that executes in a sandbox is its pause, and it must be the only one: a second \
 exec by the same process is a finding. If the runtime declares the pause's file, the executed file \
@@ -30,7 +31,8 @@ shell script that finally executes the pause, make the pause itself the entrypoi
 Kubernetes: build/pause/linux/pause.c; containerd's `sandbox_image`, CRI-O's `pause_image` and \
 `pause_command`.
 ",
-    needs: &[Kind::Exec],
+        needs: &[Kind::Exec],
+    },
     on: &[On::Executed],
     judge,
 };

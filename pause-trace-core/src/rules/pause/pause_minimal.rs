@@ -21,12 +21,13 @@ const CPU_BASE: u64 = 500_000_000;
 /// … and this fraction of its age, for reaping.
 const CPU_SHARE: u64 = 100;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT501",
-    name: "pause-minimal",
-    severity: Severity::Error,
-    summary: "the pause uses more resources than a pause needs",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT501",
+        name: "pause-minimal",
+        severity: Severity::Error,
+        summary: "the pause uses more resources than a pause needs",
+        doc: "\
 ## What it checks
 Each time the pause process is measured, it may have at most 2 MiB of memory (proportional set \
 size), one thread, 8 open descriptors, no socket besides stdin, stdout and stderr, no child that \
@@ -50,7 +51,8 @@ runtime that created it leaked it.
 ## Source
 Kubernetes: build/pause/linux/pause.c; The Almighty Pause Container (ianlewis.org).
 ",
-    needs: &[],
+        needs: &[],
+    },
     on: &[On::PauseStatus],
     judge,
 };

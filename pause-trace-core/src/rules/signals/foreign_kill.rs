@@ -5,12 +5,13 @@ use crate::rules::{
     prelude::*,
 };
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT310",
-    name: "foreign-kill",
-    severity: Severity::Error,
-    summary: "a process outside the pod and its runtime killed a process of the pod",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT310",
+        name: "foreign-kill",
+        severity: Severity::Error,
+        summary: "a process outside the pod and its runtime killed a process of the pod",
+        doc: "\
 ## What it checks
 A signal that kills a process of a container must come from the container runtime, the pod itself \
 or the kernel. Otherwise the finding names the sender. A signal with a handler does not kill. \
@@ -31,7 +32,8 @@ runtime)
 ## Source
 signal(7); Linux `signal_generate` (include/trace/events/signal.h).
 ",
-    needs: &[Kind::SignalGenerate, Kind::Exit, Kind::Fork],
+        needs: &[Kind::SignalGenerate, Kind::Exit, Kind::Fork],
+    },
     on: &[On::Ended],
     judge,
 };

@@ -7,12 +7,13 @@ use crate::rules::{
     prelude::*,
 };
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT302",
-    name: "killed-after-grace",
-    severity: Severity::Warning,
-    summary: "a container did not end within its grace period and was killed",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT302",
+        name: "killed-after-grace",
+        severity: Severity::Warning,
+        summary: "a container did not end within its grace period and was killed",
+        doc: "\
 ## What it checks
 After its stop signal, a container's init must end before the runtime sends SIGKILL. The finding \
 reports the time between the two signals and the requested grace period. PT301 (signal ignored), \
@@ -34,7 +35,8 @@ period is 30.0 s
 ## Source
 Kubernetes: Pod lifecycle, \"Termination of Pods\".
 ",
-    needs: &[Kind::SignalGenerate, Kind::Exit],
+        needs: &[Kind::SignalGenerate, Kind::Exit],
+    },
     on: &[On::Ended],
     judge,
 };

@@ -7,12 +7,13 @@ use crate::rules::{
     prelude::*,
 };
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT303",
-    name: "killed-without-stop",
-    severity: Severity::Error,
-    summary: "the runtime killed a container without sending a stop signal first",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT303",
+        name: "killed-without-stop",
+        severity: Severity::Error,
+        summary: "the runtime killed a container without sending a stop signal first",
+        doc: "\
 ## What it checks
 When the runtime ends a container's init with SIGKILL, it must have sent a stop signal before, \
 unless a grace period of 0 was requested. If the requested grace period is unknown, the finding is \
@@ -35,7 +36,8 @@ first, although its grace period is 30.0 s
 ## Source
 Kubernetes: Pod lifecycle, \"Termination of Pods\"; k3s-io/k3s#12013.
 ",
-    needs: &[Kind::SignalGenerate, Kind::Exit],
+        needs: &[Kind::SignalGenerate, Kind::Exit],
+    },
     on: &[On::Ended],
     judge,
 };

@@ -11,18 +11,18 @@ mod stop_order;
 mod stop_pending;
 mod stop_twice;
 
-use super::Rule;
+use super::Check;
 
 /// The family, in the order of ids.
-pub(super) const RULES: &[Rule] = &[
-    stop_ignored::RULE,
-    killed_after_grace::RULE,
-    killed_without_stop::RULE,
-    stop_not_forwarded::RULE,
-    stop_twice::RULE,
-    pause_stop::RULE,
-    pause_fragile::RULE,
-    stop_pending::RULE,
-    stop_order::RULE,
-    foreign_kill::RULE,
+pub(super) const CHECKS: &[Check] = &[
+    stop_ignored::CHECK,
+    killed_after_grace::CHECK,
+    killed_without_stop::CHECK,
+    stop_not_forwarded::CHECK,
+    stop_twice::CHECK,
+    pause_stop::CHECK,
+    pause_fragile::CHECK,
+    stop_pending::CHECK,
+    stop_order::CHECK,
+    foreign_kill::CHECK,
 ];

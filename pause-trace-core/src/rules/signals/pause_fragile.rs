@@ -7,12 +7,13 @@ use crate::rules::{
     prelude::*,
 };
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT307",
-    name: "pause-fragile",
-    severity: Severity::Error,
-    summary: "the pause ended on a signal that must not end it",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT307",
+        name: "pause-fragile",
+        severity: Severity::Error,
+        summary: "the pause ended on a signal that must not end it",
+        doc: "\
 ## What it checks
 SIGCHLD, SIGHUP, SIGUSR1 and all other signals that are not stop signals must leave the pause \
 running. The rule fails if such a signal killed the pause, or if the pause exited right after \
@@ -32,7 +33,8 @@ they return after every handled signal.
 ## Source
 Kubernetes: `build/pause/linux/pause.c`; kubernetes/kubernetes#50865.
 ",
-    needs: &[Kind::SignalGenerate, Kind::SignalDeliver, Kind::Exit],
+        needs: &[Kind::SignalGenerate, Kind::SignalDeliver, Kind::Exit],
+    },
     on: &[On::Ended, On::PodRemoved],
     judge,
 };

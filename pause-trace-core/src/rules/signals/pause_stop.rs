@@ -4,12 +4,13 @@ use crate::signal::SIGKILL;
 
 use crate::rules::{ending, prelude::*};
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT306",
-    name: "pause-stop",
-    severity: Severity::Error,
-    summary: "the pause did not exit with 0 within the limit after SIGTERM or SIGINT",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT306",
+        name: "pause-stop",
+        severity: Severity::Error,
+        summary: "the pause did not exit with 0 within the limit after SIGTERM or SIGINT",
+        doc: "\
 ## What it checks
 A pause that receives SIGTERM, SIGINT or its image's stop signal must exit with 0 within a limit, \
 whoever sent the signal. The finding says whether the pause ignored the signal, blocked it, or \
@@ -30,7 +31,8 @@ not handle the signal (blocked)
 ## Source
 Kubernetes: `build/pause/linux/pause.c`; containers/podman#3440 (SIGTERM blocked).
 ",
-    needs: &[Kind::SignalGenerate, Kind::Exit],
+        needs: &[Kind::SignalGenerate, Kind::Exit],
+    },
     on: &[On::StopDue, On::Ended],
     judge,
 };

@@ -7,12 +7,13 @@ use crate::{
     state::Limits,
 };
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT301",
-    name: "stop-ignored",
-    severity: Severity::Error,
-    summary: "a container's init ignored its stop signal",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT301",
+        name: "stop-ignored",
+        severity: Severity::Error,
+        summary: "a container's init ignored its stop signal",
+        doc: "\
 ## What it checks
 When the runtime, or any other process outside the pod, sends a container's init its stop signal, \
 the kernel must not drop it. The kernel drops a signal that is set to SIG_IGN, and for pid 1 of a \
@@ -36,7 +37,8 @@ runtime)
 signal(7); pid_namespaces(7): pid 1 gets only signals it has handlers for; Linux `prepare_signal` \
 (kernel/signal.c); kubernetes/kubernetes#127188.
 ",
-    needs: &[Kind::SignalGenerate],
+        needs: &[Kind::SignalGenerate],
+    },
     on: &[On::SignalTaken, On::StopDue, On::Ended],
     judge,
 };

@@ -7,12 +7,13 @@ use crate::rules::{
     prelude::*,
 };
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT304",
-    name: "stop-not-forwarded",
-    severity: Severity::Error,
-    summary: "a container's init handled its stop signal without ending its children, and all were killed",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT304",
+        name: "stop-not-forwarded",
+        severity: Severity::Error,
+        summary: "a container's init handled its stop signal without ending its children, and all were killed",
+        doc: "\
 ## What it checks
 If an init with children handles its stop signal, it must end or forward the signal. It fails if \
 it did not end, no child received a signal or ended, and SIGKILL ended them all. Exec sessions and \
@@ -33,12 +34,13 @@ dumb-init). In a shell script: `trap 'kill -TERM \"$child\"; wait \"$child\"' TE
 ## Source
 Kubernetes: Pod lifecycle, \"Termination of Pods\"; coreos/etcd-operator#1680.
 ",
-    needs: &[
-        Kind::SignalGenerate,
-        Kind::SignalDeliver,
-        Kind::Fork,
-        Kind::Exit,
-    ],
+        needs: &[
+            Kind::SignalGenerate,
+            Kind::SignalDeliver,
+            Kind::Fork,
+            Kind::Exit,
+        ],
+    },
     on: &[On::Signalled, On::Ended],
     judge,
 };

@@ -5,12 +5,13 @@ use crate::rules::{
     prelude::*,
 };
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT309",
-    name: "stop-order",
-    severity: Severity::Error,
-    summary: "the pause was stopped before the containers of its pod",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT309",
+        name: "stop-order",
+        severity: Severity::Error,
+        summary: "the pause was stopped before the containers of its pod",
+        doc: "\
 ## What it checks
 When a pod is being stopped, or the runtime stops its pause, no container of the pod may still run \
 when the pause ends. PT202 reports a pause that ends while the pod is not being stopped. With a \
@@ -31,7 +32,8 @@ still running
 ## Source
 Kubernetes: kubelet `killPod` stops containers, then the sandbox; CRI `StopPodSandbox`.
 ",
-    needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
+        needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
+    },
     on: &[On::Ended],
     judge,
 };

@@ -7,12 +7,13 @@ use crate::rules::{
     prelude::*,
 };
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT308",
-    name: "stop-pending",
-    severity: Severity::Error,
-    summary: "a container's init received its stop signal and did not act on it",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT308",
+        name: "stop-pending",
+        severity: Severity::Error,
+        summary: "a container's init received its stop signal and did not act on it",
+        doc: "\
 ## What it checks
 A container's init must act on a stop signal that was queued for it. It fails if a second stop \
 signal, sent after a limit, finds the first still pending; or if SIGKILL ends it after the grace \
@@ -37,7 +38,8 @@ after 30.0 s
 ## Source
 signal(7), pthread_sigmask(3).
 ",
-    needs: &[Kind::SignalGenerate, Kind::SignalDeliver, Kind::Exit],
+        needs: &[Kind::SignalGenerate, Kind::SignalDeliver, Kind::Exit],
+    },
     on: &[On::Signalled, On::SignalTaken, On::Ended],
     judge,
 };

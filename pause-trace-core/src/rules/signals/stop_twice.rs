@@ -7,12 +7,13 @@ use crate::rules::{
     prelude::*,
 };
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT305",
-    name: "stop-twice",
-    severity: Severity::Error,
-    summary: "a container or pause received stop signals from two different senders",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT305",
+        name: "stop-twice",
+        severity: Severity::Error,
+        summary: "a container or pause received stop signals from two different senders",
+        doc: "\
 ## What it checks
 All stop signals that a container's init or a pause receives for one stop must come from one \
 sender. All processes of the runtime count as one sender, which may repeat the signal. Signals \
@@ -34,7 +35,8 @@ SIGTERM from systemd (pid 1, outside the pod and its runtime)
 ## Source
 cri-o/cri-o#4539.
 ",
-    needs: &[Kind::SignalGenerate, Kind::Fork],
+        needs: &[Kind::SignalGenerate, Kind::Fork],
+    },
     on: &[On::Signalled, On::Ended],
     judge,
 };

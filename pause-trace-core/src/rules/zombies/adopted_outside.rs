@@ -3,12 +3,13 @@
 use super::blame;
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT405",
-    name: "adopted-outside",
-    severity: Severity::Warning,
-    summary: "an orphan of a pod was reparented to a process outside the pod",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT405",
+        name: "adopted-outside",
+        severity: Severity::Warning,
+        summary: "an orphan of a pod was reparented to a process outside the pod",
+        doc: "\
 ## What it checks
 When a process' parent ends, the kernel reparents it to pid 1 of the parent's pid namespace or to \
 a subreaper in it: the pause, or a container's init. When the orphan ends, this rule checks that \
@@ -30,7 +31,8 @@ takes effect for children only: the program must fork after setns, and run its w
 pid_namespaces(7), \"Adoption of orphaned children\"; setns(2); find_new_reaper in the kernel's \
 kernel/exit.c.
 ",
-    needs: &[Kind::Fork, Kind::Exit],
+        needs: &[Kind::Fork, Kind::Exit],
+    },
     on: &[On::Ended, On::PodRemoved],
     judge,
 };

@@ -3,12 +3,13 @@
 use super::blame::{self, Blame};
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT404",
-    name: "exec-zombies",
-    severity: Severity::Error,
-    summary: "an orphan of an exec session or probe was not reaped",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT404",
+        name: "exec-zombies",
+        severity: Severity::Error,
+        summary: "an orphan of an exec session or probe was not reaped",
+        doc: "\
 ## What it checks
 A process started by `kubectl exec` or an exec probe may outlive the session's own process, for \
 example when a probe times out and only its shell is killed. It is then reparented to the \
@@ -32,7 +33,8 @@ work.
 kubernetes/kubernetes#81042; containerd/containerd#4255; pid_namespaces(7), \"Adoption of orphaned \
 children\".
 ",
-    needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::Free],
+        needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::Free],
+    },
     on: &[On::ZombieDue, On::PodRemoved, On::RemovalDue],
     judge,
 };

@@ -7,13 +7,13 @@ mod pause_reaps;
 mod zombie;
 mod zombies_growing;
 
-use super::Rule;
+use super::Check;
 
 /// The family, in the order of ids.
-pub(super) const RULES: &[Rule] = &[
-    zombie::RULE,
-    pause_reaps::RULE,
-    zombies_growing::RULE,
-    exec_zombies::RULE,
-    adopted_outside::RULE,
+pub(super) const CHECKS: &[Check] = &[
+    zombie::CHECK,
+    pause_reaps::CHECK,
+    zombies_growing::CHECK,
+    exec_zombies::CHECK,
+    adopted_outside::CHECK,
 ];

@@ -3,12 +3,13 @@
 use super::blame::{self, Blame};
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT402",
-    name: "pause-reaps",
-    severity: Severity::Error,
-    summary: "the pause has not reaped an orphan that was reparented to it",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT402",
+        name: "pause-reaps",
+        severity: Severity::Error,
+        summary: "the pause has not reaped an orphan that was reparented to it",
+        doc: "\
 ## What it checks
 In a pod with a shared pid namespace the pause is pid 1: an orphaned process becomes its child, \
 and the pause must reap it when it ends. A zombie that waits for the pause longer than the limit \
@@ -31,7 +32,8 @@ zombies as children of pid 1.
 Kubernetes: Share Process Namespace between Containers in a Pod; kubernetes/kubernetes#36853, \
 #50865; openshift/images#27.
 ",
-    needs: &[Kind::Fork, Kind::Exit, Kind::Free],
+        needs: &[Kind::Fork, Kind::Exit, Kind::Free],
+    },
     on: &[On::ZombieDue, On::PodRemoved, On::RemovalDue],
     judge,
 };

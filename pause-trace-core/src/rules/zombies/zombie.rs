@@ -3,12 +3,13 @@
 use super::blame::{self, Blame};
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT401",
-    name: "zombie",
-    severity: Severity::Error,
-    summary: "a process ended and its parent has not reaped it",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT401",
+        name: "zombie",
+        severity: Severity::Error,
+        summary: "a process ended and its parent has not reaped it",
+        doc: "\
 ## What it checks
 A process that ends remains a zombie until its parent waits for it. This rule names a parent that \
 has not done so within the limit (5 s on a node): the process that forked it, or the container's \
@@ -33,7 +34,8 @@ several children. If the program cannot be changed, run an init as pid 1 that re
 ## Source
 wait(2), \"NOTES\"; pid_namespaces(7); containerd/containerd#9979.
 ",
-    needs: &[Kind::Fork, Kind::Exit, Kind::Free],
+        needs: &[Kind::Fork, Kind::Exit, Kind::Free],
+    },
     on: &[On::ZombieDue, On::PodRemoved, On::RemovalDue],
     judge,
 };
@@ -262,7 +264,7 @@ mod tests {
             verdicts[0]
                 .details
                 .message
-                .contains("Free records were lost"),
+                .contains("`free` records were lost"),
             "{:?}",
             verdicts[0].details
         );

@@ -3,12 +3,13 @@
 use super::blame;
 use crate::rules::prelude::*;
 
-pub(super) const RULE: Rule = Rule {
-    id: "PT403",
-    name: "zombies-growing",
-    severity: Severity::Warning,
-    summary: "a pod has more overdue zombies than the limit",
-    doc: "\
+pub(super) const CHECK: Check = Check {
+    rule: Rule {
+        id: "PT403",
+        name: "zombies-growing",
+        severity: Severity::Warning,
+        summary: "a pod has more overdue zombies than the limit",
+        doc: "\
 ## What it checks
 This rule counts the processes of a pod that have ended and have not been reaped for longer than \
 the limit (5 s on a node). More than 64 at the same time are a finding, which includes their rate. \
@@ -31,7 +32,8 @@ second
 Kubernetes: Process ID Limits And Reservations; kubernetes/kubernetes#81042; \
 containerd/containerd#4255.
 ",
-    needs: &[Kind::Fork, Kind::Exit, Kind::Free],
+        needs: &[Kind::Fork, Kind::Exit, Kind::Free],
+    },
     on: &[On::ZombieDue, On::PodRemoved, On::RemovalDue],
     judge,
 };

@@ -64,7 +64,7 @@ fn a_gap_lasts_from_before_the_loss_until_it_is_reported() {
     let kinds = [Kind::Exit, Kind::Free];
     assert_eq!(
         world.state.gap(&kinds, before).as_deref(),
-        Some("Free records were lost")
+        Some("`free` records were lost")
     );
     assert_eq!(world.state.gap(&kinds, world.now + 1), None);
     assert_eq!(world.state.gap(&[Kind::Exit], before), None);
@@ -74,6 +74,6 @@ fn a_gap_lasts_from_before_the_loss_until_it_is_reported() {
     });
     assert_eq!(
         world.state.gap(&kinds, Ktime::MAX).as_deref(),
-        Some("the kernel has no hook for Exit records")
+        Some("the kernel has no hook for `exit` records")
     );
 }
