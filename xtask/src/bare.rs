@@ -12,15 +12,15 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
+use vmlab::Arch;
+use xtask_support::{
     bundle::{self, Bundle, Extent},
-    cache::cache_dir,
-    cargo,
-    debian::Origin,
+    cache_dir, cargo,
+    debian::{Origin, Suite},
     exit::{CannotRun, is_root},
-    runtimes, toolchain,
-    vm::Arch,
 };
+
+use crate::{runtimes, toolchain};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -77,7 +77,7 @@ const ROOT: Bundle = Bundle {
 };
 
 /// What is done with the packages' files that their installation would do.
-fn prepare(_: &crate::debian::Suite, work: &Path, finished: &Path) -> Result<()> {
+fn prepare(_: &Suite, work: &Path, finished: &Path) -> Result<()> {
     let context = || format!("failed to prepare {}", finished.display());
     fs::remove_dir(finished)
         .and_then(|()| fs::rename(work.join("packages"), finished))

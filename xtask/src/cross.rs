@@ -14,14 +14,15 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
-    bundle::{self, Bundle, Extent, places},
-    cache::cache_dir,
-    cargo,
+use xtask_support::{
+    bundle::{self, Bundle, Extent},
+    cache_dir, cargo,
     debian::{self, Origin, Suite},
     exit::CannotRun,
-    progress, toolchain,
+    places, progress,
 };
+
+use crate::toolchain;
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 

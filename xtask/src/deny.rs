@@ -4,7 +4,7 @@ use std::{env, fs, path::Path, process::Command};
 
 use anyhow::Result;
 
-use crate::cargo;
+use xtask_support::cargo;
 
 const VERSION: &str = "0.20.2";
 

@@ -1,21 +1,10 @@
 //! `cargo xtask TASK`: everything about this workspace that is more than one cargo command.
 
 mod bare;
-mod bundle;
-#[path = "../../pause-trace/build/cache.rs"]
-#[expect(
-    clippy::duplicate_mod,
-    reason = "the build script's file for the toolchain includes it, too"
-)]
-mod cache;
-mod cargo;
 mod cross;
-mod debian;
 mod deny;
-mod exit;
 mod libtest;
 mod pressure;
-mod progress;
 mod run;
 mod runtimes;
 mod test;
@@ -26,6 +15,7 @@ mod vm;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use xtask_support::exit;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about, version)]

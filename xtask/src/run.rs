@@ -7,11 +7,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
+use xtask_support::{
     cargo,
     exit::{CannotRun, is_root},
-    toolchain,
 };
+
+use crate::toolchain;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

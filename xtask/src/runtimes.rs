@@ -7,9 +7,10 @@ mod kubelet;
 
 use anyhow::Result;
 
-use crate::{
-    bundle::{self, Bundle, Extent, places},
+use xtask_support::{
+    bundle::{self, Bundle, Extent},
     debian::Origin,
+    places,
 };
 
 /// runc of bookworm serves every runtime: a newer one wants a newer C library, and crun refuses hybrid cgroups. The programs

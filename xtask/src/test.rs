@@ -9,9 +9,13 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
-    bare, cargo, deny,
+use xtask_support::{
+    cargo,
     exit::{self, is_root},
+};
+
+use crate::{
+    bare, deny,
     libtest::{self, Counts},
     pressure::Pressure,
     runtimes, toolchain,

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
+use xtask_support::{
     bundle::{self, Bundle, Extent},
     cargo,
     debian::Origin,

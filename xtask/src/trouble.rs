@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::cargo;
+use xtask_support::cargo;
 
 /// How many threads do nothing but run.
 const BUSY_LOOPS: usize = 4;

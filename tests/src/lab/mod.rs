@@ -16,8 +16,6 @@
 //!
 //! The programs are those that `cargo xtask runtimes` has unpacked.
 
-#[path = "../../../pause-trace/build/cache.rs"]
-mod cache;
 mod cgroup;
 mod container;
 mod containerd;
@@ -26,15 +24,11 @@ mod engine;
 pub mod image;
 mod kubelet;
 mod node;
-#[expect(dead_code, reason = "no node starts the definition of CRI")]
-#[path = "../../../xtask/src/bundle/places.rs"]
-pub(crate) mod places;
 mod pod;
 mod traces;
 
 use std::path::PathBuf;
 
-use cache::cache_dir;
 pub use container::{Container, ContainerSpec};
 pub(crate) use containerd::installed;
 pub use containerd::{Containerd, Version};
@@ -43,6 +37,7 @@ pub use kubelet::{Kubelet, StaticPod};
 pub use node::Node;
 pub use pod::{Pod, PodSpec};
 pub use traces::traces;
+pub(crate) use xtask_support::places;
 
 /// A pause that others wrote.
 ///

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
+use xtask_support::{
     debian::{Suite, files},
     progress,
 };

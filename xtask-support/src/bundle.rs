@@ -2,8 +2,6 @@
 //!
 //! What a machine has installed, holds back or takes from another suite therefore plays no part, and nobody needs to be root.
 
-pub(crate) mod places;
-
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -13,29 +11,33 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    cache::cache_dir,
+    cache_dir,
     debian::{self, Origin, Suite},
     exit::CannotRun,
+    places,
 };
 
 /// What one directory of the cache holds.
-pub(crate) struct Bundle {
-    pub(crate) name: &'static str,
-    pub(crate) origin: Origin,
+pub struct Bundle {
+    /// The name of the directory.
+    pub name: &'static str,
+    /// Where the packages are from.
+    pub origin: Origin,
     /// The packages that are unpacked into it, the one it is for first.
-    pub(crate) packages: &'static [&'static str],
-    pub(crate) extent: Extent,
+    pub packages: &'static [&'static str],
+    /// What is unpacked besides these packages.
+    pub extent: Extent,
     /// What the version of the first package begins with.
-    pub(crate) version: &'static str,
+    pub version: &'static str,
     /// Programs that must run here, with the argument that makes them say something and end.
-    pub(crate) programs: &'static [(&'static str, &'static str)],
+    pub programs: &'static [(&'static str, &'static str)],
     /// What else there is to do, with the packages unpacked below the first path, to fill the second.
-    pub(crate) build: Option<Build>,
+    pub build: Option<Build>,
 }
 
 /// What is unpacked beside the packages that a bundle names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub enum Extent {
     /// Nothing.
     Listed,
     /// All that they depend on, but for the C library: its loader, which starts programs, is the machine's.
@@ -44,16 +46,17 @@ pub(crate) enum Extent {
     Root,
 }
 
-pub(crate) type Build = fn(&Suite, &Path, &Path) -> Result<()>;
+/// Fills the second directory from the packages that are unpacked below the first.
+pub type Build = fn(&Suite, &Path, &Path) -> Result<()>;
 
 impl Bundle {
     /// Where it is, or will be.
-    pub(crate) fn directory(&self) -> PathBuf {
+    pub fn directory(&self) -> PathBuf {
         places::directory(self.name)
     }
 
     /// One of its programs, with the libraries that came with it.
-    pub(crate) fn command(&self, program: &str) -> Command {
+    pub fn command(&self, program: &str) -> Command {
         let directory = self.directory();
         let mut command = Command::new(directory.join(program));
         command.env("LD_LIBRARY_PATH", places::libraries(&directory));
@@ -61,7 +64,7 @@ impl Bundle {
     }
 
     /// Lines of `NAME VERSION` for the packages that it was made of.
-    pub(crate) fn list(&self) -> Result<String> {
+    pub fn list(&self) -> Result<String> {
         let file = self.directory().join(PACKAGES);
         fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))
     }
@@ -71,7 +74,7 @@ impl Bundle {
 const PACKAGES: &str = "packages";
 
 /// Gets the bundles that are missing. Where none is, no network is needed. `what_for` completes "…, and nothing is installed".
-pub(crate) fn ensure(bundles: &[&Bundle], what_for: &str) -> Result<()> {
+pub fn ensure(bundles: &[&Bundle], what_for: &str) -> Result<()> {
     let is_missing = |bundle: &&&Bundle| !bundle.directory().exists();
     if !bundles.iter().any(|bundle| is_missing(&bundle)) {
         return Ok(());
@@ -95,7 +98,7 @@ pub(crate) fn ensure(bundles: &[&Bundle], what_for: &str) -> Result<()> {
 }
 
 /// Runs each program of a bundle that is there.
-pub(crate) fn try_again(bundle: &Bundle) -> Result<()> {
+pub fn try_again(bundle: &Bundle) -> Result<()> {
     let mut programs = bundle.programs.iter();
     programs.try_for_each(|(program, argument)| try_out(&bundle.directory(), program, argument))
 }

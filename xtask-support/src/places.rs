@@ -3,39 +3,39 @@
 
 use std::path::{Path, PathBuf};
 
-use super::cache_dir;
+use crate::cache_dir;
 
 /// containerd 1.6, with its shim and `ctr`.
-pub(crate) const CONTAINERD_1: &str = "containerd-1.6";
+pub const CONTAINERD_1: &str = "containerd-1.6";
 /// containerd 2, with its shim and `ctr`.
-pub(crate) const CONTAINERD_2: &str = "containerd-2";
+pub const CONTAINERD_2: &str = "containerd-2";
 /// runc and the CNI plugins, which every runtime here uses.
-pub(crate) const OCI: &str = "oci";
+pub const OCI: &str = "oci";
 /// dockerd and its command.
-pub(crate) const DOCKER: &str = "docker-20.10";
+pub const DOCKER: &str = "docker-20.10";
 /// podman and conmon.
-pub(crate) const PODMAN: &str = "podman-4.3";
+pub const PODMAN: &str = "podman-4.3";
 /// A static busybox, for images with a shell.
-pub(crate) const BUSYBOX: &str = "busybox";
+pub const BUSYBOX: &str = "busybox";
 /// A kubelet, built from source.
-pub(crate) const KUBELET: &str = "kubelet-1.20.2";
+pub const KUBELET: &str = "kubelet-1.20.2";
 /// The definition of CRI v1: `api.proto`.
-pub(crate) const CRI_V1: &str = "cri-api-v1";
+pub const CRI_V1: &str = "cri-api-v1";
 /// The definition of CRI v1alpha2, which Kubernetes removed in 1.26. containerd 1.7 still has a copy.
-pub(crate) const CRI_V1ALPHA2: &str = "cri-api-v1alpha2";
+pub const CRI_V1ALPHA2: &str = "cri-api-v1alpha2";
 
 /// A pause that others wrote.
-pub(crate) const CATATONIT: &str = "catatonit";
+pub const CATATONIT: &str = "catatonit";
 /// A browser without a window.
-pub(crate) const CHROMIUM: &str = "chromium";
+pub const CHROMIUM: &str = "chromium";
 
 /// The directory of a bundle. What its packages would put below `/` is below it.
-pub(crate) fn directory(name: &str) -> PathBuf {
+pub fn directory(name: &str) -> PathBuf {
     cache_dir().join("debian").join(name)
 }
 
 /// Where the programs below a bundle's directory find the libraries that came with it: `LD_LIBRARY_PATH`.
-pub(crate) fn libraries(directory: &Path) -> String {
+pub fn libraries(directory: &Path) -> String {
     let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
     // The last one holds a library that another one looks for by an absolute path.
     let of = |lib: &str| directory.join(lib.replace('@', &triplet));

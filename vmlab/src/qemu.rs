@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 
-use super::arch::Arch;
+use crate::arch::Arch;
 
 /// How the guest's instructions are executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use crate::{exit::CannotRun, progress};
 
 /// Holds back other checkouts that unpack packages below `root`, and clears what one that was killed has left in
 /// `root/unfinished`.
-pub(crate) fn lock(root: &Path) -> Result<File> {
+pub fn lock(root: &Path) -> Result<File> {
     let unfinished = root.join("unfinished");
     let context = || format!("failed to prepare {}", unfinished.display());
     fs::create_dir_all(root).with_context(context)?;
@@ -30,7 +30,7 @@ pub(crate) fn lock(root: &Path) -> Result<File> {
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A suite of Debian's archive, with its lists as they are now. Dropping it removes them.
-pub(crate) struct Suite {
+pub struct Suite {
     /// What people are told.
     name: String,
     directory: PathBuf,
@@ -40,21 +40,24 @@ pub(crate) struct Suite {
 
 /// Which packages there are to choose from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Origin {
-    pub(crate) suite: &'static str,
+pub struct Origin {
+    /// The name of the suite, such as `bookworm`.
+    pub suite: &'static str,
     /// Also what its security updates bring, such as browsers and the compiler that these need.
     security: bool,
 }
 
 impl Origin {
-    pub(crate) const fn main(suite: &'static str) -> Self {
+    /// A suite without its security updates.
+    pub const fn main(suite: &'static str) -> Self {
         Self {
             suite,
             security: false,
         }
     }
 
-    pub(crate) const fn with_security(suite: &'static str) -> Self {
+    /// A suite with its security updates.
+    pub const fn with_security(suite: &'static str) -> Self {
         Self {
             suite,
             security: true,
@@ -65,7 +68,7 @@ impl Origin {
 impl Suite {
     /// Fetches the lists of a suite into `directory`, which is made; of another architecture than this machine's where one is
     /// named.
-    pub(crate) fn open(
+    pub fn open(
         origin: Origin,
         architecture: Option<&'static str>,
         directory: PathBuf,
@@ -104,18 +107,13 @@ impl Suite {
     }
 
     /// Downloads packages into `directory`, which is made, and unpacks them below `root`; returns their versions.
-    pub(crate) fn unpack(
-        &self,
-        packages: &[&str],
-        directory: &Path,
-        root: &Path,
-    ) -> Result<Vec<Version>> {
+    pub fn unpack(&self, packages: &[&str], directory: &Path, root: &Path) -> Result<Vec<Version>> {
         self.download("download", packages, directory)?;
         extract(&files(directory, ".deb")?, root)
     }
 
     /// The same with everything that they depend on, but for the packages in `without`.
-    pub(crate) fn unpack_with_dependencies(
+    pub fn unpack_with_dependencies(
         &self,
         packages: &[&str],
         without: &[&str],
@@ -140,12 +138,12 @@ impl Suite {
     }
 
     /// Downloads the files of a source package into `directory`, which is made.
-    pub(crate) fn download_source(&self, package: &str, directory: &Path) -> Result<()> {
+    pub fn download_source(&self, package: &str, directory: &Path) -> Result<()> {
         self.download("source", &["--download-only", package], directory)
     }
 
     /// The packages that `package` depends on, in the order in which it names them.
-    pub(crate) fn dependencies(&self, package: &str) -> Result<Vec<String>> {
+    pub fn dependencies(&self, package: &str) -> Result<Vec<String>> {
         let output = self
             .apt("apt-cache")
             .args(["depends", package])
@@ -256,9 +254,11 @@ fn unreachable(error: anyhow::Error) -> anyhow::Error {
 
 /// A package and its version.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Version {
-    pub(crate) package: String,
-    pub(crate) version: String,
+pub struct Version {
+    /// The name of the package.
+    pub package: String,
+    /// Its version.
+    pub version: String,
 }
 
 impl Version {
@@ -277,7 +277,7 @@ impl Version {
 }
 
 /// The files of a directory whose names end like this, in order.
-pub(crate) fn files(directory: &Path, end: &str) -> Result<Vec<PathBuf>> {
+pub fn files(directory: &Path, end: &str) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(directory)
         .with_context(|| format!("failed to read {}", directory.display()))?;
     let mut files: Vec<PathBuf> = entries

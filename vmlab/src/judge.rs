@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::guest::Ran;
+use crate::guest::Ran;
 
 /// One cell of the matrix, or a part of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Error;
 
-use super::{
+use crate::{
     host::{Host, Shape},
     judge::Cell,
     kernels::Kernel,

@@ -4,7 +4,7 @@ use std::{fmt, fs, os::unix::fs::MetadataExt as _, process::ExitCode};
 
 /// Nothing is wrong with the code: this machine lacks something, and the text says what to do about it.
 #[derive(Debug)]
-pub(crate) struct CannotRun(pub(crate) String);
+pub struct CannotRun(pub String);
 
 impl fmt::Display for CannotRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -15,18 +15,18 @@ impl fmt::Display for CannotRun {
 impl std::error::Error for CannotRun {}
 
 /// Does this process run as root?
-pub(crate) fn is_root() -> bool {
+pub fn is_root() -> bool {
     // The directory of a process belongs to its effective user.
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
 /// The code to end with after an error.
-pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
+pub fn code_of(error: &anyhow::Error) -> ExitCode {
     code_of_all(&[error])
 }
 
 /// The code to end with after several: one thing wrong with the code outweighs all that this machine lacks.
-pub(crate) fn code_of_all(errors: &[&anyhow::Error]) -> ExitCode {
+pub fn code_of_all(errors: &[&anyhow::Error]) -> ExitCode {
     match errors {
         [] => ExitCode::SUCCESS,
         _ if errors.iter().all(|error| error.is::<CannotRun>()) => ExitCode::from(4),

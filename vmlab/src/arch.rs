@@ -4,7 +4,7 @@ use std::{env::consts, process::Command};
 
 use anyhow::Result;
 
-use crate::{
+use xtask_support::{
     bundle::{self, Bundle, Extent},
     debian::Origin,
 };
@@ -33,14 +33,17 @@ const EMULATORS: [Bundle; 2] = [
 
 /// A processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Arch {
+pub enum Arch {
+    /// amd64, in Debian's words.
     X86_64,
+    /// arm64, in Debian's words.
     Aarch64,
 }
 
 impl Arch {
     /// Whether this machine has it.
-    pub(crate) fn is_native(self) -> bool {
+    #[must_use]
+    pub fn is_native(self) -> bool {
         let name = match self {
             Self::X86_64 => "x86_64",
             Self::Aarch64 => "aarch64",
@@ -65,7 +68,8 @@ impl Arch {
     }
 
     /// The package that emulates a whole machine, and what it needs.
-    pub(crate) fn emulator_bundle(self) -> &'static Bundle {
+    #[must_use]
+    pub fn emulator_bundle(self) -> &'static Bundle {
         match self {
             Self::X86_64 => &EMULATORS[0],
             Self::Aarch64 => &EMULATORS[1],
@@ -78,8 +82,11 @@ impl Arch {
         bundle.command(bundle.programs[0].0)
     }
 
-    /// Makes sure that it is there.
-    pub(crate) fn ensure_emulator(self) -> Result<()> {
+    /// Unpacks the emulator, if it is missing.
+    ///
+    /// # Errors
+    /// When its packages cannot be fetched.
+    pub fn ensure_emulator(self) -> Result<()> {
         bundle::ensure(
             &[self.emulator_bundle()],
             "booting kernels takes an emulator of a whole machine",

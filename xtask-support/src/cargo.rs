@@ -8,10 +8,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cache::cache_dir, progress};
+use crate::{cache_dir, progress};
 
 /// The directory of the workspace.
-pub(crate) fn workspace() -> PathBuf {
+pub fn workspace() -> PathBuf {
     // cargo states it anew for each run: a tree that was moved is still found.
     let xtask = env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
     Path::new(&xtask)
@@ -20,7 +20,7 @@ pub(crate) fn workspace() -> PathBuf {
 }
 
 /// Where cargo puts what it builds: this program is there itself, at `debug/xtask`.
-pub(crate) fn target_dir() -> Result<PathBuf> {
+pub fn target_dir() -> Result<PathBuf> {
     let own = env::current_exe().context("failed to learn where xtask itself is")?;
     let target = own.ancestors().nth(2);
     Ok(target
@@ -29,12 +29,12 @@ pub(crate) fn target_dir() -> Result<PathBuf> {
 }
 
 /// This program, also after cargo has built it anew in its place.
-pub(crate) fn own_program() -> PathBuf {
+pub fn own_program() -> PathBuf {
     PathBuf::from(format!("/proc/{}/exe", std::process::id()))
 }
 
 /// The cargo that runs this task, in the workspace.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
     // `cargo run` put the libraries of its toolchain there for this process, not for those that it starts.
     cargo.current_dir(workspace()).env_remove("LD_LIBRARY_PATH");
@@ -42,7 +42,7 @@ pub(crate) fn cargo() -> Command {
 }
 
 /// Runs a command whose output is for the reader, and demands that it passes.
-pub(crate) fn passes(command: &mut Command) -> Result<()> {
+pub fn passes(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_owned();
     let status = command
         .status()
@@ -54,7 +54,7 @@ pub(crate) fn passes(command: &mut Command) -> Result<()> {
 }
 
 /// The pinned version of a tool: the one on `PATH` if it is that, else one in our cache, which is built if need be.
-pub(crate) fn tool(name: &str, version: &str) -> Result<PathBuf> {
+pub fn tool(name: &str, version: &str) -> Result<PathBuf> {
     let output = Command::new(name).arg("--version").output();
     let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     if said.is_ok_and(|said| said.trim() == format!("{name} {version}")) {
@@ -69,7 +69,7 @@ pub(crate) fn tool(name: &str, version: &str) -> Result<PathBuf> {
 }
 
 /// Builds a tool from the registry and puts it below `root`.
-pub(crate) fn install(
+pub fn install(
     name: &str,
     version: &str,
     root: &Path,

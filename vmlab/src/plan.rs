@@ -1,6 +1,6 @@
 //! Which machines are booted, and what is done in each.
 
-use super::{
+use crate::{
     containerd,
     guest::Ran,
     judge::{self, Cell},
@@ -252,7 +252,7 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vm::kernels::KERNELS;
+    use crate::kernels::KERNELS;
 
     #[test]
     fn a_job_is_what_the_guest_reads() {

@@ -7,11 +7,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::arch::Arch;
-use crate::{
-    cache::cache_dir,
+use xtask_support::{
+    cache_dir,
     debian::{self, Origin, Suite, files},
 };
+
+use crate::arch::Arch;
 
 /// A kernel that is checked.
 #[derive(Debug, PartialEq, Eq)]

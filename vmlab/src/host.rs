@@ -8,8 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use xtask_support::cargo;
 
-use super::{
+use crate::{
+    Supplies,
     arch::Arch,
     containerd,
     guest::{Ran, Transcript},
@@ -18,7 +20,6 @@ use super::{
     plan::PROGRAM,
     qemu::{self, Acceleration, Machine, Patience},
 };
-use crate::{cargo, cross, progress};
 
 /// A kernel that works shows that acceleration does; where it does not, a machine hangs.
 const PROBE: Patience = Patience {
@@ -54,20 +55,16 @@ pub(crate) struct Host {
 const PACKAGES: [&str; 2] = ["guest", "pause-trace"];
 
 impl Host {
-    /// Builds what machines run, and tries on one of `kernels` how they are run.
-    pub(crate) fn prepare(kernels: &[&Kernel]) -> Result<Self> {
-        let target = cargo::target_dir()?;
-        let directory = target.join("vm");
+    /// Builds what machines run, and boots one of `kernels` to learn whether KVM works.
+    pub(crate) fn prepare(kernels: &[&Kernel], supplies: &dyn Supplies) -> Result<Self> {
+        let directory = cargo::target_dir()?.join("vm");
         fs::create_dir_all(&directory)
             .with_context(|| format!("failed to make {}", directory.display()))?;
         let archs: BTreeSet<_> = kernels.iter().map(|kernel| kernel.arch).collect();
         let mut programs = BTreeMap::new();
         for arch in archs {
             arch.ensure_emulator()?;
-            let built = match arch.is_native() {
-                true => build(&target)?,
-                false => cross::build(&PACKAGES)?,
-            };
+            let built = supplies.programs(arch, &PACKAGES)?;
             programs.insert(arch, PACKAGES.map(|name| built.join(name)));
         }
         let mut host = Self {
@@ -174,15 +171,4 @@ impl Host {
             .with_context(|| format!("failed to write {}", file.display()))?;
         Ok(file)
     }
-}
-
-/// Builds what machines with this one's processor run. One at a time: together they would share their dependencies' features, and
-/// the program would be built anew with more than it needs.
-fn build(target: &Path) -> Result<PathBuf> {
-    for package in PACKAGES {
-        let mut build = cargo::cargo();
-        build.args(["build", "--release", "--package", package]);
-        progress::run(&format!("building {package}"), "vm-build", &mut build)?;
-    }
-    Ok(target.join("release"))
 }

@@ -11,13 +11,13 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::cache::cache_dir;
+use crate::cache_dir;
 
 /// How many of the last lines are shown when a command fails.
 const LINES_SHOWN: usize = 20;
 
 /// Runs `command` under a title; its output goes to a log file named `log`.
-pub(crate) fn run(title: &str, log: &str, command: &mut Command) -> Result<()> {
+pub fn run(title: &str, log: &str, command: &mut Command) -> Result<()> {
     let log = cache_dir().join("log").join(log).with_extension("log");
     let mut file = log
         .parent()

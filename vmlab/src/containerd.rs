@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{initramfs::Initramfs, kernels::Kernel};
-use crate::bundle::places;
+use xtask_support::places;
+
+use crate::{initramfs::Initramfs, kernels::Kernel};
 
 /// Where the guest finds it listening.
 pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
