@@ -11,6 +11,7 @@ pub mod debian;
 pub mod exit;
 pub mod places;
 pub mod progress;
+pub mod text;
 
 /// The directory for what takes long to build or download. It is outside the tree, so that every checkout shares it.
 #[must_use]

@@ -1,11 +1,12 @@
 //! `cargo xtask TASK`: everything about this workspace that is more than one cargo command.
 
 mod bare;
+mod counts;
 mod cross;
 mod deny;
-mod libtest;
 mod pressure;
 mod run;
+mod runner;
 mod runtimes;
 mod test;
 mod toolchain;

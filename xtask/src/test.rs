@@ -12,12 +12,15 @@ use anyhow::{Context, Result, bail};
 use xtask_support::{
     cargo,
     exit::{self, is_root},
+    text::count,
 };
 
 use crate::{
-    bare, deny,
-    libtest::{self, Counts},
+    bare,
+    counts::Counts,
+    deny,
     pressure::Pressure,
+    runner::{Failed, Runner, Selection},
     runtimes, toolchain,
     trouble::{Leftovers, Load},
     vm,
@@ -133,9 +136,12 @@ enum Outcome {
 /// Runs every step, also after one that failed.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.filters == ["core"] {
-        let mut core = cargo::cargo();
-        core.args(["test", "--package=pause-trace-core", "--"]);
-        cargo::passes(core.args(&args.arguments))?;
+        let core = Selection {
+            packages: "--package=pause-trace-core",
+            filters: &[],
+            arguments: &args.arguments,
+        };
+        Runner::choose(&core).run(&core)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut table: Vec<(&Step, Outcome, Duration)> = Vec::new();
@@ -179,7 +185,7 @@ fn report(table: &[(&Step, Outcome, Duration)], pressure: &Pressure) -> Result<E
             }
             Outcome::Failed(error) => {
                 let counts = error
-                    .downcast_ref::<libtest::Failed>()
+                    .downcast_ref::<Failed>()
                     .map(|failed| failed.0.clone());
                 sum.add(counts.unwrap_or(Counts {
                     failed: 1,
@@ -202,11 +208,11 @@ fn report(table: &[(&Step, Outcome, Duration)], pressure: &Pressure) -> Result<E
         println!("failed: {name}");
     }
     if sum.failed > 0 {
-        if !sum.said.is_empty() {
+        if !sum.output.is_empty() {
             let file = cargo::target_dir()?.join("failed-tests.log");
-            fs::write(&file, &sum.said)
+            fs::write(&file, &sum.output)
                 .with_context(|| format!("failed to write {}", file.display()))?;
-            println!("what they said is in {}", file.display());
+            println!("the output of the failed tests is in {}", file.display());
         }
         println!(
             "share of the time in which processes waited: {}",
@@ -277,51 +283,51 @@ fn test(args: &Args) -> Result<Done> {
         eprintln!("not root: the tests that load programs into the kernel will fail");
     }
     let mut leftovers = args.dirty.then(Leftovers::make).transpose()?;
+    let runner = Runner::choose(&args.selection("--workspace"));
     let counts = match args.stress {
-        None => libtest::run(&mut tests(args, "--workspace"))?,
-        Some(times) => stressed(args, times)?,
+        None => runner.run(&args.selection("--workspace"))?,
+        Some(times) => stressed(args, runner, times)?,
     };
     if let Some(leftovers) = &mut leftovers {
         leftovers.check()?;
     }
-    if counts.ignored > 0 {
+    if counts.skipped > 0 {
         bail!(
-            "{} tests are marked #[ignore]: a test runs, or it is not there",
-            counts.ignored
+            "{} marked #[ignore]: a test runs or does not exist",
+            count(counts.skipped, "test is", "tests are")
         );
     }
-    let remark = format!("{} passed, {} ignored", counts.passed, counts.ignored);
     Ok(Done {
-        remark,
+        remark: format!("{} passed ({})", counts.passed, runner.name()),
         tests: Some(counts),
     })
 }
 
-/// The tests of some packages.
-fn tests(args: &Args, packages: &str) -> Command {
-    let mut command = cargo::cargo();
-    command.args(["test", packages, "--no-fail-fast", "--"]);
-    command.args(&args.filters).args(&args.arguments);
-    command
+impl Args {
+    /// The tests of some packages.
+    fn selection<'a>(&'a self, packages: &'a str) -> Selection<'a> {
+        Selection {
+            packages,
+            filters: &self.filters,
+            arguments: &self.arguments,
+        }
+    }
 }
 
-/// The tests on the real kernel, again and again on a busy machine; all rounds are played, whatever fails in one.
-fn stressed(args: &Args, times: u32) -> Result<Counts> {
+/// Runs the tests on the real kernel several times on a busy machine. A failure does not end the rounds.
+fn stressed(args: &Args, runner: Runner, times: u32) -> Result<Counts> {
     cargo::passes(cargo::cargo().args(["test", LIVE, "--no-run"]))?;
     let _load = Load::start()?;
     let mut sum = Counts::default();
     for round in 1..=times {
         eprintln!("── round {round} of {times}");
-        match libtest::run(&mut tests(args, LIVE)) {
+        match runner.run(&args.selection(LIVE)) {
             Ok(counts) => sum.add(counts),
-            Err(error) => match error.downcast::<libtest::Failed>() {
-                Ok(libtest::Failed(counts)) => sum.add(counts),
-                Err(error) => return Err(error),
-            },
+            Err(error) => sum.add(error.downcast::<Failed>()?.0),
         }
     }
     if sum.failed > 0 {
-        bail!(libtest::Failed(sum));
+        bail!(Failed(sum));
     }
     Ok(sum)
 }
@@ -330,7 +336,7 @@ fn stressed(args: &Args, times: u32) -> Result<Counts> {
 fn vm(_: &Args) -> Result<Done> {
     let counts = vm::test()?;
     if counts.failed > 0 {
-        bail!(libtest::Failed(counts));
+        bail!(Failed(counts));
     }
     let remark = format!("{} passed", counts.passed);
     Ok(Done {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use vmlab::{Arch, Checked, Options, Supplies};
 use xtask_support::{cargo, progress};
 
-use crate::{cross, libtest::Counts, runtimes, toolchain};
+use crate::{counts::Counts, cross, runtimes, toolchain};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
