@@ -1,4 +1,5 @@
-//! Counts the tests in the output of `cargo test` and of `cargo nextest run`, and keeps what the failed tests printed.
+//! Counts the tests in the output of `cargo test` and of `cargo nextest run`, and keeps what the
+//! failed tests printed.
 
 /// The results of several test programs together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +47,8 @@ pub(crate) struct Libtest {
 
 impl Parser for Libtest {
     fn read(&mut self, line: &str) {
-        // At its end a test program prints the output of each failed test under `---- NAME stdout ----`, then the names again.
+        // At its end a test program prints the output of each failed test under
+        // `---- NAME stdout ----`, then the names again.
         if line.starts_with("---- ") && line.ends_with(" ----") {
             self.is_in_output = true;
         } else if line == "failures:" {
@@ -74,8 +76,15 @@ impl Parser for Libtest {
 
 /// The output of `cargo nextest run` with its default settings.
 ///
-/// A test that ended has a line such as `        FAIL [   0.077s] (3/5) PROGRAM NAME`. The output of a failed test follows that line,
-/// indented, under `  stdout ───` and `  stderr ───`. After the line `Summary`, the lines of failed tests are repeated.
+/// A test that ended has a status line. The indented output of a failed test follows that line.
+/// After the summary, the lines of failed tests are repeated.
+///
+/// ```text
+///         FAIL [   0.077s] (3/5) PROGRAM NAME
+///   stdout ───
+///
+///     running 1 test
+/// ```
 #[derive(Default)]
 pub(crate) struct Nextest {
     counts: Counts,
@@ -140,8 +149,8 @@ impl Parser for Nextest {
     }
 }
 
-/// The word of a status line and what follows the time: `     TIMEOUT [   6.010s] (5/5) PROGRAM NAME`. The word ends in column 12;
-/// a test's own output is indented further.
+/// The word of a status line, which ends in column 12, and what follows the time in brackets. What
+/// a test prints is indented further.
 fn status(line: &str) -> Option<(&str, &str)> {
     let (word, rest) = line.split_at_checked(12)?;
     let (_, rest) = rest.strip_prefix(" [")?.split_once("] ")?;

@@ -1,5 +1,5 @@
-//! Runs tests with cargo-nextest if it is installed, else with `cargo test`: prints every line when it arrives and counts the
-//! results.
+//! Runs tests with cargo-nextest if it is installed, else with `cargo test`: prints every line when
+//! it arrives and counts the results.
 
 use std::{
     fmt, fs,
@@ -15,14 +15,15 @@ use xtask_support::cargo;
 
 use crate::counts::{Counts, Libtest, Nextest, Parser};
 
-/// The longest time without a line of output. Every test ends sooner, even one that boots a machine in an emulator. nextest has time
-/// limits of its own, in `.config/nextest.toml`.
+/// The longest time without a line of output. Every test ends sooner, even one that boots a machine
+/// in an emulator. nextest has time limits of its own, in `.config/nextest.toml`.
 const MAX_SILENCE: Duration = Duration::from_secs(15 * 60);
 
 /// What runs the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runner {
-    /// `cargo nextest run`, and `cargo test --doc` for the documentation tests, which nextest does not run.
+    /// `cargo nextest run`, and `cargo test --doc` for the documentation tests, which nextest does
+    /// not run.
     Nextest,
     /// `cargo test`.
     Cargo,
@@ -40,7 +41,8 @@ pub(crate) struct Selection<'a> {
 }
 
 impl Runner {
-    /// The runner for a selection. Arguments for the test programs are those of libtest, which nextest does not pass on.
+    /// The runner for a selection. Arguments for the test programs are those of libtest, which
+    /// nextest does not pass on.
     pub(crate) fn choose(selection: &Selection<'_>) -> Self {
         let mut version = cargo::cargo();
         version.args(["nextest", "--version"]);
@@ -87,7 +89,8 @@ impl Runner {
                 }
             }
         }
-        // nextest counts the tests that a filter excludes as skipped; only a whole run shows which tests are marked `#[ignore]`.
+        // nextest counts the tests that a filter excludes as skipped; only a whole run shows which
+        // tests are marked `#[ignore]`.
         if !selection.filters.is_empty() {
             sum.skipped = 0;
         }
@@ -182,7 +185,8 @@ fn run(command: &mut Command, mut parser: Box<dyn Parser>) -> Result<Counts> {
     let status = child.wait()?;
     let mut counts = parser.counts();
     if !status.success() {
-        // A test program that does not compile, or that was killed, reports no count. It failed all the same.
+        // A test program that does not compile, or that was killed, reports no count. It failed all
+        // the same.
         counts.failed = counts.failed.max(1);
         bail!(Failed(counts));
     }
