@@ -1,7 +1,9 @@
-//! Boots the kernels of distributions in virtual machines and checks the same build of pause-trace on each.
+//! Boots the kernels of distributions in virtual machines and checks the same build of pause-trace
+//! on each.
 //!
-//! Each machine boots a kernel with an initramfs and nothing else, does what its plan says, and powers off. The lab does not
-//! build what a machine runs: its caller provides that as [`Supplies`].
+//! Each machine boots a kernel with an initramfs and nothing else, does what its plan says, and
+//! powers off. The lab does not build what a machine runs: its caller provides that as
+//! [`Supplies`].
 
 mod arch;
 mod containerd;
@@ -40,11 +42,13 @@ use qemu::{Acceleration, Patience};
 pub struct Options {
     /// Boots only these kernels; empty for all.
     pub kernels: Vec<String>,
-    /// Plays only these scenarios of the reference check, where scenarios are played; empty for those of the plan.
+    /// Plays only these scenarios of the reference check, where scenarios are played; empty for
+    /// those of the plan.
     pub scenarios: Vec<String>,
     /// Boots three kernels once each, and does a little of everything.
     pub fast: bool,
-    /// How many times longer than on hardware the check waits; `None` to choose by whether the processor is emulated.
+    /// How many times longer than on hardware the check waits; `None` to choose by whether the
+    /// processor is emulated.
     pub patience: Option<u32>,
     /// Does only the columns whose names contain one of these; empty for all.
     pub filters: Vec<String>,
@@ -63,13 +67,15 @@ impl Options {
 
 /// What the lab needs and does not make itself.
 pub trait Supplies {
-    /// Builds packages of the workspace for a processor, and returns the directory that their programs are in.
+    /// Builds packages of the workspace for a processor, and returns the directory that their
+    /// programs are in.
     ///
     /// # Errors
     /// When a package does not build.
     fn programs(&self, arch: Arch, packages: &[&str]) -> Result<PathBuf>;
 
-    /// Unpacks the container runtimes that are named in [`xtask_support::places`], if they are missing.
+    /// Unpacks the container runtimes that are named in [`xtask_support::places`], if they are
+    /// missing.
     ///
     /// # Errors
     /// When they cannot be fetched.
@@ -87,14 +93,15 @@ pub struct Checked {
     pub failures: Vec<String>,
 }
 
-/// Measured in emulation on a busy host: a boot with every scenario takes five minutes. In two of these, while ten thousand
-/// orphans are reaped, the machine prints nothing.
+/// Measured in emulation on a busy host: a boot with every scenario takes five minutes. In two of
+/// these, while ten thousand orphans are reaped, the machine prints nothing.
 const PATIENCE: Patience = Patience {
     whole: Duration::from_secs(20 * 60),
     silence: Duration::from_secs(6 * 60),
 };
 
-/// How many times longer than on hardware the check waits on an emulated processor (`pause-trace check --patience`).
+/// How many times longer than on hardware the check waits on an emulated processor
+/// (`pause-trace check --patience`).
 const EMULATED: u32 = 10;
 
 /// The column of machines that are lost on purpose.
@@ -115,7 +122,8 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Kernel>> {
     names.iter().map(find).collect()
 }
 
-/// Boots the machines that `options` select, and reports each job on stderr when it ends, as `cargo test` reports a test.
+/// Boots the machines that `options` select, and reports each job on stderr when it ends, as
+/// `cargo test` reports a test.
 ///
 /// # Errors
 /// When no machine can be booted. A machine that is lost is a job that failed, not an error.
@@ -201,7 +209,8 @@ enum Work {
 /// The results of one task, each with its column.
 type Cells = Vec<(&'static str, Cell)>;
 
-/// Boots machines, one for each of the host's processors at a time, and returns their cells in the order of the tasks.
+/// Boots machines, one for each of the host's processors at a time, and returns their cells in the
+/// order of the tasks.
 fn boot_all(
     host: &Host,
     options: &Options,
@@ -247,8 +256,8 @@ fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Boots one machine, and passes the cell of each job to `add` when the job ends. If the machine is lost, the jobs that are left are
-/// lost with it.
+/// Boots one machine, and passes the cell of each job to `add` when the job ends. If the machine is
+/// lost, the jobs that are left are lost with it.
 fn run_jobs(
     host: &Host,
     options: &Options,
@@ -291,7 +300,8 @@ fn run_jobs(
         Ok(())
     });
     if let Err(error) = result {
-        // Results from before the loss stay. If every job has a result, the last one fails, so that the loss is reported.
+        // Results from before the loss stay. If every job has a result, the last one fails, so that
+        // the loss is reported.
         let error = format!("{error:#}");
         let mut left: Vec<_> = left.collect();
         left.extend(jobs.last().filter(|_| left.is_empty()));

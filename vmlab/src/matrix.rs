@@ -1,6 +1,7 @@
 //! The table of kernels and what was checked on them, on a terminal and in `docs/kernels.md`.
 //!
-//! The prose of the document is in the document. Only the tables between its markers are written here.
+//! The prose of the document is in the document. Only the tables between its markers are written
+//! here.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::judge::Cell;
 
-/// A kernel and what was checked on it.
+/// A kernel and its results.
 #[derive(Debug)]
 struct Row {
     kernel: String,
@@ -17,13 +18,13 @@ struct Row {
     cells: Vec<(String, Cell)>,
 }
 
-/// Rows in the order in which they came.
+/// The results of all kernels, in the order of the calls of `begin`.
 #[derive(Debug, Default)]
 pub struct Matrix {
     rows: Vec<Row>,
 }
 
-/// Offsets that differ between kernels for a reason that a reader may know.
+/// The offsets that the document shows: of fields that a reader may know.
 const OFFSETS: [&str; 6] = [
     "task_struct.pid",
     "task_struct.start_boottime",
@@ -34,7 +35,7 @@ const OFFSETS: [&str; 6] = [
 ];
 
 impl Matrix {
-    /// The next row is this kernel's.
+    /// Adds a row for a kernel.
     pub(crate) fn begin(&mut self, kernel: &str, package: String) {
         self.rows.push(Row {
             kernel: kernel.into(),
@@ -64,7 +65,8 @@ impl Matrix {
         !self.is_empty() && cells.all(|(_, cell)| cell.is_good())
     }
 
-    /// The table, and below it the most instructions that the verifier processed and what did not pass.
+    /// The table, and below it the most instructions that the verifier processed and what did not
+    /// pass.
     #[must_use]
     pub fn text(&self) -> String {
         let columns = self.columns();
@@ -100,7 +102,8 @@ impl Matrix {
         text
     }
 
-    /// `document` with new tables between its markers. `command` is the task that was run, if it left something out.
+    /// `document` with new tables between its markers. `command` is the task that was run, if it
+    /// left something out.
     ///
     /// # Errors
     /// When the document lacks a marker.
@@ -152,7 +155,8 @@ impl Matrix {
         text
     }
 
-    /// A table of what `doctor` measured in one of its checks: one line for each number, one column for each kernel.
+    /// A table of what `doctor` measured in one of its checks: one line for each number, one column
+    /// for each kernel.
     fn numbers(&self, check: &str, is_shown: impl Fn(&str) -> bool) -> String {
         let of = |row: &'_ Row| -> Option<BTreeMap<String, u64>> {
             let (_, cell) = row
@@ -189,7 +193,7 @@ impl Matrix {
         text
     }
 
-    /// Each column's name, as they came.
+    /// The names of the columns, in the order of the first results.
     fn columns(&self) -> Vec<&str> {
         let mut columns: Vec<&str> = Vec::new();
         for (name, _) in self.rows.iter().flat_map(|row| &row.cells) {
@@ -233,7 +237,7 @@ fn short(cell: &Cell) -> String {
 }
 
 impl Row {
-    /// As the kernel calls itself, if it came to that.
+    /// The kernel's own release, or the name in the table if it did not boot.
     fn title(&self) -> &str {
         let mut releases = self.cells.iter().map(|(_, cell)| &*cell.release);
         releases
@@ -246,7 +250,7 @@ impl Row {
         found.map(|(_, cell)| cell)
     }
 
-    /// The program that the verifier had most to do with.
+    /// The program for which the verifier processed the most instructions.
     fn largest(&self) -> Option<(&str, u64)> {
         let numbers = self
             .cells
@@ -296,12 +300,12 @@ mod tests {
             ..cell(9, 9, &[])
         };
         matrix.add(1, "doctor", doctor);
-        matrix.add(1, "faults", cell(2, 3, &["PT401 has found nothing"]));
+        matrix.add(1, "faults", cell(2, 3, &["PT401 found nothing"]));
         matrix
     }
 
     #[test]
-    fn each_kernel_has_a_line_and_each_column_its_place() {
+    fn each_kernel_has_a_line_and_each_result_its_column() {
         let expected = "\
 kernel                      faults     lockdown   doctor
 5.10.0-32                   ✓ 2        ✗ 0/1      -
@@ -309,7 +313,7 @@ kernel                      faults     lockdown   doctor
 6.1.0-50                    at most 5000 instructions to verify (exec)
 5.10 lockdown: the machine printed nothing
 line | `x`
-6.1 faults: PT401 has found nothing
+6.1 faults: PT401 found nothing
 ";
         assert_eq!(matrix().text(), expected);
         assert!(!matrix().is_good());
@@ -321,7 +325,7 @@ line | `x`
         let row = "| 5.10.0-32 | linux-image-5.10 5.10.223-1 | ✓ 2 | ✗ 0/1 | – |\n";
         assert!(text.contains(row), "{text}");
         let failed = "- 5.10.0-32, lockdown: `the machine printed nothing`\n\
-                      - 6.1.0-50, faults: `PT401 has found nothing`\n";
+                      - 6.1.0-50, faults: `PT401 found nothing`\n";
         assert!(text.ends_with(failed), "{text}");
     }
 
@@ -352,7 +356,7 @@ line | `x`
     }
 
     #[test]
-    fn nothing_at_all_is_not_good() {
+    fn an_empty_matrix_is_not_good() {
         assert!(!Matrix::default().is_good() && Matrix::default().is_empty());
     }
 }

@@ -1,8 +1,9 @@
-//! Exit codes, the same as pause-trace's own: 1 something is wrong with the code, 4 it cannot run here.
+//! Exit codes, with the meaning that they have for pause-trace: 1 the code has a fault, 4 the task
+//! cannot run on this machine.
 
 use std::{fmt, fs, os::unix::fs::MetadataExt as _, process::ExitCode};
 
-/// Nothing is wrong with the code: this machine lacks something, and the text says what to do about it.
+/// This machine lacks something that a task needs; the code has no fault. The text says what to do.
 #[derive(Debug)]
 pub struct CannotRun(pub String);
 
@@ -14,18 +15,18 @@ impl fmt::Display for CannotRun {
 
 impl std::error::Error for CannotRun {}
 
-/// Does this process run as root?
+/// Whether this process runs as root.
 pub fn is_root() -> bool {
-    // The directory of a process belongs to its effective user.
+    // The owner of a process's directory in /proc is its effective user.
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
-/// The code to end with after an error.
+/// The exit code for an error.
 pub fn code_of(error: &anyhow::Error) -> ExitCode {
     code_of_all(&[error])
 }
 
-/// The code to end with after several: one thing wrong with the code outweighs all that this machine lacks.
+/// The exit code for several errors: a fault of the code outweighs whatever the machine lacks.
 pub fn code_of_all(errors: &[&anyhow::Error]) -> ExitCode {
     match errors {
         [] => ExitCode::SUCCESS,

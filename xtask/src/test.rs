@@ -1,4 +1,5 @@
-//! `cargo xtask test`: everything that CI checks, in the order in which it fails fastest, and one table at the end.
+//! `cargo xtask test`: everything that CI runs, the fastest steps first, with a table of results at
+//! the end.
 
 use std::{
     fs,
@@ -28,14 +29,15 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Run only the tests whose names contain one of these, and no other checks. `core` runs those of pause-trace-core, as anybody
-    /// and without a BPF compiler
+    /// Run only the tests whose names contain one of these, and no other checks. `core` runs those
+    /// of pause-trace-core, which need neither root nor a BPF compiler
     filters: Vec<String>,
-    /// Run the tests on the real kernel that many times on a busy machine, and no other checks: beside four busy loops, a loop that
-    /// forks and one that writes to the disk
+    /// Run the tests on the real kernel this many times on a busy machine, and no other checks:
+    /// beside four busy loops, a loop that forks and one that writes to the disk
     #[arg(long, value_name = "TIMES", num_args = 0..=1, require_equals = true, default_missing_value = "10")]
     stress: Option<u32>,
-    /// Run the tests on a machine with what others left and run: a network namespace, cgroups, a containerd and a dockerd with pods
+    /// Run the tests on a machine with leftovers of other programs: a network namespace, cgroups, a
+    /// containerd and a dockerd with pods
     #[arg(long)]
     dirty: bool,
     /// Arguments for the test programs, such as `--nocapture`
@@ -46,9 +48,9 @@ pub(crate) struct Args {
 /// One line of the table.
 struct Step {
     name: &'static str,
-    /// The steps without which this one says nothing.
+    /// The steps that must pass before this one runs.
     needs: &'static [&'static str],
-    /// Is it skipped when only some tests are wanted?
+    /// Whether it is skipped when only some tests are selected.
     lint: bool,
     run: fn(&Args) -> Result<Done>,
 }
@@ -119,11 +121,11 @@ const STEPS: [Step; 10] = [
 /// The package of the tests on the real kernel.
 const LIVE: &str = "--package=pause-trace-tests";
 
-/// What a step that ran has to say.
+/// The result of a step that passed.
 #[derive(Default)]
 struct Done {
     remark: String,
-    /// The counts of steps that are tests; any other step counts as one.
+    /// The counts of a step that runs tests. Any other step counts as one test.
     tests: Option<Counts>,
 }
 
@@ -133,7 +135,7 @@ enum Outcome {
     NotRun(&'static str),
 }
 
-/// Runs every step, also after one that failed.
+/// Runs every step, even after a failure.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.filters == ["core"] {
         let core = Selection {
@@ -168,7 +170,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     report(&table, &pressure)
 }
 
-/// Prints the table, what failed once more, and the one line that sums it up.
+/// Prints the table, the names of the failed tests, and the summary.
 fn report(table: &[(&Step, Outcome, Duration)], pressure: &Pressure) -> Result<ExitCode> {
     println!();
     let mut sum = Counts::default();
@@ -262,7 +264,8 @@ fn build(_: &Args) -> Result<Done> {
     passes(cargo::cargo().args(["build", "--workspace"]))
 }
 
-/// The live tests run the program as its users do: a debug build takes seconds to read the kernel's types.
+/// The live tests run the release build, because a debug build takes seconds to parse the kernel's
+/// BTF.
 fn program(_: &Args) -> Result<Done> {
     passes(cargo::cargo().args(["build", "--release", "--package", "pause-trace"]))
 }
@@ -272,7 +275,7 @@ fn runtimes(_: &Args) -> Result<Done> {
     Ok(Done::default())
 }
 
-/// The install steps on a machine that has nothing else installed, out of the cache and without the network.
+/// The install steps on a bare Debian, with the cache and without the network.
 fn bare(_: &Args) -> Result<Done> {
     bare::test()?;
     Ok(Done::default())
@@ -280,7 +283,7 @@ fn bare(_: &Args) -> Result<Done> {
 
 fn test(args: &Args) -> Result<Done> {
     if !is_root() {
-        eprintln!("not root: the tests that load programs into the kernel will fail");
+        eprintln!("not root: tests that load programs into the kernel will fail");
     }
     let mut leftovers = args.dirty.then(Leftovers::make).transpose()?;
     let runner = Runner::choose(&args.selection("--workspace"));
@@ -314,7 +317,8 @@ impl Args {
     }
 }
 
-/// Runs the tests on the real kernel several times on a busy machine. A failure does not end the rounds.
+/// Runs the tests on the real kernel several times on a busy machine. A failure does not end the
+/// rounds.
 fn stressed(args: &Args, runner: Runner, times: u32) -> Result<Counts> {
     cargo::passes(cargo::cargo().args(["test", LIVE, "--no-run"]))?;
     let _load = Load::start()?;

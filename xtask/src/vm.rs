@@ -1,5 +1,5 @@
-//! `cargo xtask vm`: the same program on real kernels of distributions, in virtual machines. The machines are those of `vmlab`;
-//! this file builds what they run.
+//! `cargo xtask vm`: the same program on real kernels of distributions, in virtual machines. The
+//! machines are those of `vmlab`; this file builds what they run.
 
 use std::{env, fs, path::PathBuf, process::ExitCode};
 
@@ -20,7 +20,8 @@ pub(crate) struct Args {
     /// Boot three kernels once each and run a few jobs on each; takes about three minutes
     #[arg(long)]
     fast: bool,
-    /// How many times longer than on hardware the check waits [default: 10 if the processor is emulated, else 1]
+    /// How many times longer than on hardware the check waits [default: 10 if the processor is
+    /// emulated, else 1]
     #[arg(long, value_name = "N")]
     patience: Option<u32>,
     /// Write the matrix to this file [default: docs/kernels.md if everything is run, else none]
@@ -40,8 +41,8 @@ impl Supplies for Workspace {
         if !arch.is_native() {
             return cross::build(packages);
         }
-        // One package at a time: cargo would unify the features of their dependencies, and so build pause-trace again with
-        // more features than it needs.
+        // One package at a time: cargo would unify the features of their dependencies, and so build
+        // pause-trace again with more features than it needs.
         for package in packages {
             let mut build = cargo::cargo();
             build.args(["build", "--release", "--package", package]);
@@ -55,7 +56,8 @@ impl Supplies for Workspace {
     }
 }
 
-/// Boots the selected machines, prints the matrix, and writes it to a file if one is named or everything was run.
+/// Boots the selected machines, prints the matrix, and writes it to a file if one is named or
+/// everything was run.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let options = Options {
         kernels: args.kernels.clone(),
