@@ -1,5 +1,5 @@
-//! The build script of each program that uses this crate: links it without a C library and with a layout of its own, so
-//! that a plain `cargo build` is all it takes.
+//! The build script of each program that uses this crate. It links the program without a C library
+//! and with its own layout, so that a plain `cargo build` is enough.
 
 use std::{env, path::Path};
 
@@ -14,8 +14,8 @@ fn main() {
     );
     println!("cargo:rerun-if-changed={}", layout.display());
 
-    // rustc asks for a position-independent executable; the later `-no-pie` wins. A fixed address needs no relocations,
-    // hence no writable page and no code to apply them.
+    // rustc passes the option for a position-independent executable; the later `-no-pie` overrides
+    // it. A fixed address needs no relocations, and so no writable page and no code to apply them.
     for arg in [
         "-nostartfiles",
         "-nostdlib",

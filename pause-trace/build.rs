@@ -1,4 +1,5 @@
-//! Puts the kernel program and the programs without a C library into `OUT_DIR`, where `include_bytes!` finds them.
+//! Writes the eBPF program and the programs without a C library to `OUT_DIR`, where
+//! `include_bytes!` finds them.
 
 use std::{
     env,
@@ -15,14 +16,15 @@ mod strip;
 #[path = "build/toolchain.rs"]
 mod toolchain;
 
-/// A ready object to take instead of building one, as a packager without a BPF toolchain does.
+/// The variable with a ready eBPF object to use instead of building one, for packagers without a
+/// BPF toolchain.
 const OBJECT_VARIABLE: &str = "PAUSE_TRACE_BPF_OBJECT";
 
 fn main() -> ExitCode {
     match build() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // cargo shows each such line as an error of its own.
+            // cargo shows each such line as a separate error.
             for line in error.to_string().lines() {
                 println!("cargo::error={line}");
             }
@@ -44,7 +46,7 @@ fn build() -> Result<(), Box<dyn Error>> {
         }
         None => {
             let toolchain = toolchain::find().map_err(|missing| {
-                format!("{missing}\nrun `cargo xtask toolchain`: it installs what is missing, or says how to")
+                format!("{missing}\nrun `cargo xtask toolchain`, which installs what is missing, or explains how to")
             })?;
             nested::build_ebpf(workspace, &shared_dir(&out), &toolchain)?
         }
@@ -55,14 +57,15 @@ fn build() -> Result<(), Box<dyn Error>> {
     for name in nested::PROGRAMS {
         copy(&programs.join(name), &out.join(name))?;
     }
-    // Last, for a failure to show nothing but itself: cargo runs a build script that failed again in any case.
+    // Last, so that a failure prints only its own message: cargo reruns a build script that failed
+    // in any case.
     rerun_if_changed(workspace);
     Ok(())
 }
 
 /// A directory that debug and release builds, tests and clippy share, so that nothing is compiled once for each.
 fn shared_dir(out: &Path) -> PathBuf {
-    // cargo tags its target directory; a directory that existed before cargo came has no tag.
+    // cargo tags its target directory, but only if it created the directory.
     let tagged = out
         .ancestors()
         .find(|dir| dir.join("CACHEDIR.TAG").exists());

@@ -1,10 +1,10 @@
-//! Ways to lose this machine, so that the host can be seen to notice.
+//! Ways to fail this machine on purpose, to check that the host detects each of them.
 
 use std::{fs, thread};
 
 use anyhow::{Context as _, Result, bail};
 
-/// What becomes of the machine's last line.
+/// How often the closing line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LastLine {
     Once,
@@ -12,19 +12,19 @@ pub(crate) enum LastLine {
     Twice,
 }
 
-/// Does what a line of the plan asks for after its `!`: a word and, after a tab, a text.
+/// Fails the machine as a line of the plan requests: a word after its `!` and, after a tab, a text.
 pub(crate) fn lose(how: &str) -> Result<LastLine> {
     let (how, text) = how.split_once('\t').unwrap_or((how, ""));
     match how {
         "panic" => write("/proc/sysrq-trigger", "c")?,
-        // At the level of an emergency, which no `quiet` holds back.
+        // Level 0 (emergency), which `quiet` does not suppress.
         "log" => write("/dev/kmsg", &format!("<0>{text}\n"))?,
         "silence" => loop {
             thread::park();
         },
         "end" => return Ok(LastLine::Never),
         "twice" => return Ok(LastLine::Twice),
-        other => bail!("lose the machine by `{other}`, which is no way to do that"),
+        other => bail!("fail the machine by `{other}`: unknown way"),
     }
     Ok(LastLine::Once)
 }

@@ -1,8 +1,11 @@
-//! The first process of a virtual machine: mounts what a node has, runs the checks of its plan, powers off.
+//! The first process of a virtual machine: mounts what a node has, runs the checks of its plan, and
+//! powers off.
 //!
-//! `cargo xtask vm` puts it into an initramfs with the plan and the programs. The console (the first serial port) is for people;
-//! results go to the second one, a JSON object a line: what the programs print, and around each of them what it is called and how
-//! it ended. The last line says how many there were. A machine that never says it was cut short.
+//! `cargo xtask vm` puts it into an initramfs with the plan and the programs. The console (the
+//! first serial port) is for people. Results go to the second port, one JSON object per line: the
+//! output of the programs, before each one a line with its name, and after it a line with its exit
+//! code. The last line contains the number of checks. If it is missing, the machine failed before
+//! the end.
 
 mod losses;
 mod mounts;
@@ -28,15 +31,16 @@ use nix::{
     unistd::Pid,
 };
 
-/// What to do: the cgroup layout (`v1` or `v2`) in the first line, then a check a line: its name, a program and its
-/// arguments, with tabs between them. `+containerd` starts one first; after `!` comes how the machine is to be lost.
+/// The plan: the first line is the cgroup layout (`v1` or `v2`), every other line a check: its
+/// name, a program and its arguments, separated by tabs. The line `+containerd` starts containerd;
+/// a line with `!` states how to fail the machine.
 const PLAN: &str = "/plan";
 
 const CONTAINERD: &str = "+containerd";
 
 /// The second serial port.
 const RESULTS: &str = if cfg!(target_arch = "aarch64") {
-    // The first one is another kind there, ttyAMA0.
+    // The first port is of another type there, ttyAMA0.
     "/dev/ttyS0"
 } else {
     "/dev/ttyS1"
@@ -48,10 +52,11 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     if let Err(error) = work() {
-        // The host misses the closing line, and shows the last lines of the console.
+        // The host detects that the closing line is missing, and shows the last lines of the
+        // console.
         eprintln!("guest: failed to {error:#}");
     }
-    // When it returns the kernel panics, as its first process ends: the host sees that, too.
+    // If it returns, the first process exits and the kernel panics, which the host detects too.
     match reboot(RebootMode::RB_POWER_OFF) {
         Ok(never) => match never {},
         Err(_) => ExitCode::FAILURE,
@@ -93,9 +98,9 @@ fn work() -> Result<()> {
     tcdrain(&results).with_context(|| format!("wait for {RESULTS}"))
 }
 
-/// Opens the port as a plain pipe for bytes: a terminal would turn line ends into two characters, and echo.
+/// Opens the port in raw mode: a terminal would translate line ends and echo its input.
 fn open_results() -> Result<File> {
-    let context = || format!("open {RESULTS} (the machine has to have a second serial port)");
+    let context = || format!("open {RESULTS} (the machine needs a second serial port)");
     let port = File::options()
         .read(true)
         .write(true)
@@ -113,10 +118,10 @@ fn run(check: &str, results: &mut File) -> Result<()> {
     let (Some(name), Some(program)) = (words.next(), words.next()) else {
         bail!("read {PLAN}: `{check}` names no program");
     };
-    let say = |results: &mut File, line: String| {
+    let report = |results: &mut File, line: String| {
         writeln!(results, "{line}").with_context(|| format!("write to {RESULTS}"))
     };
-    say(results, format!(r#"{{"type":"started","check":"{name}"}}"#))?;
+    report(results, format!(r#"{{"type":"started","check":"{name}"}}"#))?;
     let output: OwnedFd = results
         .try_clone()
         .with_context(|| format!("duplicate {RESULTS}"))?
@@ -128,23 +133,23 @@ fn run(check: &str, results: &mut File) -> Result<()> {
         .spawn()
         .with_context(|| format!("start {program}"))?;
     if let Some(stderr) = child.stderr.take() {
-        pass_on(stderr);
+        forward(stderr);
     }
     let code = wait_for(Pid::from_raw(child.id().cast_signed()))?;
-    say(
+    report(
         results,
         format!(r#"{{"type":"ended","check":"{name}","code":{code}}}"#),
     )
 }
 
-/// Shows on the console what a check says on stderr. Not the console itself: on a terminal progress is shown, and the host
-/// would take a check that hangs for one that has something to say.
-fn pass_on(mut stderr: ChildStderr) {
+/// Copies the stderr of a check to the console. The check does not get the console itself: on a
+/// terminal it shows its progress, so the host would not notice a check that hangs.
+fn forward(mut stderr: ChildStderr) {
     thread::spawn(move || io::copy(&mut stderr, &mut io::stderr()));
 }
 
-/// Waits for one child, and reaps meanwhile what the kernel leaves to the first process. 128 and the signal for one that was
-/// killed, as a shell has it.
+/// Waits for one child and returns its exit code, or 128 plus the signal that killed it, as shells
+/// do. Meanwhile reaps the orphans that are reparented to the first process.
 fn wait_for(pid: Pid) -> Result<i32> {
     loop {
         match waitpid(None, None).context("wait for a check")? {

@@ -1,11 +1,11 @@
-//! What a node has mounted when its service manager is done.
+//! The file systems that a node's service manager mounts.
 
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use nix::mount::{MsFlags, mount};
 
-/// File systems that every node has: type, where, options.
+/// File systems of every node: type, mount point, options.
 const BASIC: [(&str, &str, &str); 8] = [
     ("proc", "/proc", ""),
     ("sysfs", "/sys", ""),
@@ -19,30 +19,30 @@ const BASIC: [(&str, &str, &str); 8] = [
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// Mounts what does not depend on the layout of cgroups.
+/// Mounts the file systems that do not depend on the cgroup layout.
 pub(crate) fn basic() -> Result<()> {
     BASIC
         .into_iter()
         .try_for_each(|(kind, place, options)| mount_on(kind, Path::new(place), options))
 }
 
-/// Mounts cgroups as a node of today (`v2`) or of before (`v1`) has them, and nothing of the other version.
+/// Mounts cgroup v2 or v1 only, as current (`v2`) and older (`v1`) nodes do.
 pub(crate) fn cgroups(layout: &str) -> Result<()> {
     match layout {
         "v2" => unified(),
         "v1" => controllers(),
-        other => bail!("lay out the cgroups: `{other}` is neither v1 nor v2"),
+        other => bail!("set up the cgroups: `{other}` is neither v1 nor v2"),
     }
 }
 
-/// With the controllers that limit pods, as systemd enables them.
+/// Mounts cgroup v2 and enables the controllers that limit pods, as systemd does.
 fn unified() -> Result<()> {
     mount_on("cgroup2", Path::new(CGROUPS), "")?;
     let file = Path::new(CGROUPS).join("cgroup.subtree_control");
     fs::write(&file, "+cpu +memory +pids").with_context(|| format!("write {}", file.display()))
 }
 
-/// Each controller in a hierarchy of its own.
+/// Mounts each v1 controller in a hierarchy of its own.
 fn controllers() -> Result<()> {
     mount_on("tmpfs", Path::new(CGROUPS), "mode=755")?;
     let known = fs::read_to_string("/proc/cgroups").context("read /proc/cgroups")?;
@@ -51,18 +51,18 @@ fn controllers() -> Result<()> {
     for name in names.filter_map(|line| line.split_whitespace().next()) {
         match mount_on("cgroup", &Path::new(CGROUPS).join(name), name) {
             Ok(()) => mounted += 1,
-            // Kernels drop the old form of one controller after the other.
+            // Newer kernels remove the v1 form of one controller after another.
             Err(error) => eprintln!("guest: failed to {error:#}"),
         }
     }
     if mounted == 0 {
-        bail!("mount a version 1 controller: this kernel has none left");
+        bail!("mount a cgroup v1 controller: this kernel has none");
     }
     Ok(())
 }
 
 fn mount_on(kind: &str, place: &Path, options: &str) -> Result<()> {
-    fs::create_dir_all(place).with_context(|| format!("make {}", place.display()))?;
+    fs::create_dir_all(place).with_context(|| format!("create {}", place.display()))?;
     mount(
         Some(kind),
         place,

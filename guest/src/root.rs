@@ -1,4 +1,5 @@
-//! A root that container runtimes can leave: pivot_root(2) refuses the initramfs, which no node has for its root.
+//! A root that container runtimes can leave: pivot_root(2) refuses to leave the initramfs, which is
+//! not the root of a real node.
 
 use std::{
     env, fs, io,
@@ -11,10 +12,10 @@ use nix::mount::{MsFlags, mount};
 
 const NEW: &str = "/new-root";
 
-/// Moves everything into a file system of its own, and makes that the root.
+/// Moves all files to a tmpfs and makes that the root.
 pub(crate) fn leave_initramfs() -> Result<()> {
     let to = Path::new(NEW);
-    fs::create_dir(to).with_context(|| format!("make {NEW}"))?;
+    fs::create_dir(to).with_context(|| format!("create {NEW}"))?;
     let (tmpfs, none) = (Some("tmpfs"), None::<&str>);
     mount(
         tmpfs,
@@ -31,7 +32,7 @@ pub(crate) fn leave_initramfs() -> Result<()> {
     env::set_current_dir("/").context("enter the new root")
 }
 
-/// One file after the other: there is no room for all of them twice.
+/// Moves one file at a time, because the memory does not suffice for two copies of all.
 fn move_all(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let (entry, old) = entry.map(|entry| (entry.file_name(), entry.path()))?;

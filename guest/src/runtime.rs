@@ -1,4 +1,4 @@
-//! A containerd for this machine: what a node's service manager and its administrator do for one.
+//! Starts containerd, as a node's service manager and administrator do.
 
 use std::{
     fs::{self, File},
@@ -11,18 +11,18 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use nix::kmod::{ModuleInitFlags, finit_module};
 
-/// Kernel modules that it needs, in the order in which they are loaded.
+/// The directory of the kernel modules that containerd needs, with a file `order`.
 const MODULES: &str = "/modules";
 
-/// What it is told; `cargo xtask vm` puts it there.
+/// The configuration, which `cargo xtask vm` puts there.
 const CONFIG: &str = "/etc/containerd/config.toml";
 
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
-/// What it says when it can be asked things.
+/// The log message that containerd writes when it is ready.
 const READY: &str = "containerd successfully booted";
 
-/// Starts containerd, and gives it pause-trace's own image.
+/// Starts containerd and imports the image of pause-trace.
 pub(crate) fn start() -> Result<()> {
     load_modules()?;
     run("busybox", &["ip", "link", "set", "lo", "up"])?;
@@ -33,7 +33,7 @@ pub(crate) fn start() -> Result<()> {
         .stderr(Stdio::piped())
         .spawn()
         .context("start containerd")?;
-    let stderr = child.stderr.take().context("hear containerd")?;
+    let stderr = child.stderr.take().context("read the log of containerd")?;
     await_ready(stderr)?;
     run("pause-trace", &["image", "--out", "/run/image.tar"])?;
     let import = [
@@ -58,7 +58,8 @@ fn load_modules() -> Result<()> {
     Ok(())
 }
 
-/// Waits until it says that it is ready. It goes on talking; of that errors are told, and what it said last before it ended.
+/// Waits until containerd is ready. From its log only errors are shown, and the last lines if it
+/// exits.
 fn await_ready(stderr: ChildStderr) -> Result<()> {
     let (sender, ready) = mpsc::channel();
     thread::spawn(move || {
@@ -75,11 +76,11 @@ fn await_ready(stderr: ChildStderr) -> Result<()> {
                 last.remove(0);
             }
         }
-        // It has ended, which it is not to.
-        eprintln!("guest: containerd has ended\n{}", last.join("\n"));
+        // containerd must run until the machine powers off.
+        eprintln!("guest: containerd exited\n{}", last.join("\n"));
     });
     if ready.recv().is_err() {
-        bail!("start containerd: it ended before it was ready");
+        bail!("start containerd: it exited before it was ready");
     }
     Ok(())
 }
@@ -91,8 +92,8 @@ fn run(program: &str, arguments: &[&str]) -> Result<()> {
         .output()
         .with_context(|| format!("start {program}"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("run {program} {}: {}", arguments.join(" "), said.trim());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        bail!("run {program} {}: {}", arguments.join(" "), stderr.trim());
     }
     Ok(())
 }

@@ -1,39 +1,41 @@
-//! What the compiler calls, as if there were a C library, to copy and to fill; optimized programs hardly ever do.
+//! The functions of the C library that the compiler calls to copy and fill memory. Optimized
+//! programs rarely need them.
 //!
-//! Byte by byte and volatile: a plain loop would be recognized for what it is, and become a call to itself.
+//! They access memory byte by byte and volatile: the compiler would recognize a plain loop and
+//! replace it by a call of the function itself.
 
 /// # Safety
-/// As C's: both are valid for `count` bytes, and do not overlap.
+/// As in C: both pointers are valid for `count` bytes, and the areas do not overlap.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
     for at in 0..count {
-        // SAFETY: within both, as the caller vouches.
+        // SAFETY: within both areas, as the caller guarantees.
         unsafe { to.add(at).write_volatile(from.add(at).read_volatile()) };
     }
     to
 }
 
 /// # Safety
-/// As C's: both are valid for `count` bytes.
+/// As in C: both pointers are valid for `count` bytes.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, count: usize) -> *mut u8 {
     if to.cast_const() < from {
-        // SAFETY: as the caller vouches; forwards, each byte is read before it is written over.
+        // SAFETY: guaranteed by the caller. Forwards, each byte is read before it is overwritten.
         return unsafe { memcpy(to, from, count) };
     }
     for at in (0..count).rev() {
-        // SAFETY: within both, as the caller vouches.
+        // SAFETY: within both areas, as the caller guarantees.
         unsafe { to.add(at).write_volatile(from.add(at).read_volatile()) };
     }
     to
 }
 
 /// # Safety
-/// As C's: `to` is valid for `count` bytes.
+/// As in C: `to` is valid for `count` bytes.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(to: *mut u8, byte: i32, count: usize) -> *mut u8 {
     for at in 0..count {
-        // SAFETY: within `to`, as the caller vouches.
+        // SAFETY: within the area, as the caller guarantees.
         unsafe { to.add(at).write_volatile(byte as u8) };
     }
     to

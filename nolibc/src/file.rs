@@ -1,25 +1,25 @@
-//! Files, which are open descriptors.
+//! Open files.
 
 use crate::{Arg, Errno, check, nr, syscall};
 
-/// What programs write to by convention.
+/// Standard output.
 pub const STDOUT: usize = 1;
-/// Where they complain.
+/// Standard error.
 pub const STDERR: usize = 2;
 
 const AT_FDCWD: usize = -100_isize as usize;
 const O_CLOEXEC: usize = 0o2_000_000;
 
-/// An open file of this program; closed when it is dropped.
+/// An open file, which is closed when it is dropped.
 pub struct File(pub(crate) usize);
 
 impl File {
-    /// Opens it for reading.
+    /// Opens a file for reading.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The error of the kernel.
     pub fn open(path: &Arg) -> Result<Self, Errno> {
-        // SAFETY: the kernel reads the C string that `path` is.
+        // SAFETY: `path` is a C string, which the kernel reads.
         let result =
             unsafe { syscall(nr::OPENAT, AT_FDCWD, path.pointer() as usize, O_CLOEXEC, 0) };
         check(result).map(Self)
@@ -28,22 +28,23 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
-        // SAFETY: the descriptor is this value's own, and nobody has it after this.
+        // SAFETY: only this value uses the descriptor, and it is not used afterwards.
         unsafe { syscall(nr::CLOSE, self.0, 0, 0, 0) };
     }
 }
 
-/// Closes every open file, also those that the program did not open.
+/// Closes every open file, including those that the program inherited.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the kernel.
 pub fn close_all() -> Result<(), Errno> {
-    // SAFETY: nothing here reads or writes through a descriptor that must stay open.
+    // SAFETY: no code here depends on a descriptor that must stay open.
     let result = unsafe { syscall(nr::CLOSE_RANGE, 0, u32::MAX as usize, 0, 0) };
     check(result).map(drop)
 }
 
-/// Writes a line in one go. Says whether all of it was taken; there is nobody to tell when it was not.
+/// Writes a line with one system call. Returns whether all of it was written; most callers cannot
+/// report an error anywhere.
 pub fn write(file: usize, line: &[u8]) -> bool {
     // SAFETY: the kernel reads `line.len()` bytes of a live slice.
     let written = unsafe { syscall(nr::WRITE, file, line.as_ptr() as usize, line.len(), 0) };

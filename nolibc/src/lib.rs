@@ -1,7 +1,9 @@
-//! What a program without a C library needs: how it starts, and the kernel, each system call behind a safe function.
+//! What a program without a C library needs: the start of the program, and a safe function for each
+//! system call.
 //!
-//! `pause` and `workload` are such programs. Each is one small file that runs in an empty root file system, and all `unsafe`
-//! of both is in this crate. A program names its main function, never allocates, and has no mutable statics:
+//! `pause` and `workload` are such programs. Each is one small file that runs in an empty root file
+//! system, and this crate contains all `unsafe` code of both. A program declares its main function,
+//! never allocates, and has no mutable statics:
 //!
 //! ```ignore
 //! #![no_std]
@@ -14,7 +16,7 @@
 //! }
 //! ```
 //!
-//! Its package says `build = "../nolibc/link.rs"`, which sees to the linking.
+//! Its package sets `build = "../nolibc/link.rs"`, which sets the options of the linker.
 
 #![no_std]
 
@@ -49,11 +51,11 @@ pub use start::{Arg, Args};
 
 use arch::{nr, syscall};
 
-/// What the kernel says when it refuses.
+/// An error number of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub usize);
 
-/// Tells a result from an error: the kernel returns errors as small negative numbers.
+/// Separates results from errors, which the kernel returns as small negative numbers.
 fn check(result: isize) -> Result<usize, Errno> {
     if result < 0 {
         Err(Errno(result.unsigned_abs()))
@@ -62,7 +64,8 @@ fn check(result: isize) -> Result<usize, Errno> {
     }
 }
 
-/// Nothing in these programs panics; the language wants an answer. Ending loudly beats spinning as pid 1.
+/// These programs never panic, but the language requires a handler. It exits with a message, which
+/// is better than a loop in pid 1.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     write(STDERR, b"bug: panicked\n");

@@ -1,4 +1,4 @@
-//! Namespaces: leaving and entering them.
+//! Namespaces: unshare and setns.
 
 use crate::{Errno, File, check, nr, syscall};
 
@@ -19,18 +19,18 @@ pub enum Namespace {
 /// # Errors
 /// EPERM without `CAP_SYS_ADMIN`.
 pub fn unshare(namespace: Namespace) -> Result<(), Errno> {
-    // SAFETY: none of these kinds touches memory, files or threads.
+    // SAFETY: none of these kinds affects memory, files or threads.
     let result = unsafe { syscall(nr::UNSHARE, namespace as usize, 0, 0, 0) };
     check(result).map(drop)
 }
 
-/// Moves this process into the namespace that `file` is.
+/// Moves this process into the namespace that `file` refers to.
 ///
 /// # Errors
-/// EPERM without `CAP_SYS_ADMIN`, EINVAL when it is no namespace.
+/// EPERM without `CAP_SYS_ADMIN`, EINVAL if it is not a namespace.
 pub fn join(file: &File) -> Result<(), Errno> {
     const ANY_KIND: usize = 0;
-    // SAFETY: changes what this process sees, not its memory.
+    // SAFETY: the call does not affect the memory of this process.
     let result = unsafe { syscall(nr::SETNS, file.0, ANY_KIND, 0, 0) };
     check(result).map(drop)
 }

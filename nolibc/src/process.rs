@@ -10,17 +10,17 @@ const WALL: usize = 0x4000_0000;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Child(usize);
 
-/// A child that has.
+/// A child that has been waited for.
 pub struct Ended {
-    /// Which one.
+    /// The child.
     pub child: Child,
-    /// Its exit code; 128 and the signal's number when a signal ended it, as shells count.
+    /// Its exit code, or 128 plus the number of the signal that killed it, as in shells.
     pub code: usize,
 }
 
-/// This process, as its pid namespace numbers it.
+/// The pid of this process in its pid namespace.
 pub fn getpid() -> isize {
-    // SAFETY: takes nothing, touches nothing.
+    // SAFETY: the call has no arguments and no effects.
     unsafe { syscall(nr::GETPID, 0, 0, 0, 0) }
 }
 
@@ -32,28 +32,29 @@ pub fn exit(code: usize) -> ! {
     }
 }
 
-/// Ends this process by a SIGSEGV of its own, which no disposition but a handler keeps from it.
+/// Ends this process by a SIGSEGV that it causes itself. Only a handler could prevent that.
 pub fn crash() -> ! {
     loop {
         arch::fault();
     }
 }
 
-/// Makes a child that goes on from here; for the child there is `None`.
+/// Forks. Returns the child in the parent, and `None` in the child.
 ///
 /// # Errors
-/// EAGAIN when a limit of processes is reached.
+/// EAGAIN if a limit on the number of processes is reached.
 pub fn fork() -> Result<Option<Child>, Errno> {
-    // SAFETY: no flags besides the exit signal, so that this is a fork: nothing is shared, and the pointers are not looked at.
+    // SAFETY: without flags other than the exit signal this is a fork: no memory is shared, and the
+    // kernel does not use the pointers.
     let result = unsafe { syscall(nr::CLONE, SIGCHLD as usize, 0, 0, 0) };
     check(result).map(|pid| (pid != 0).then_some(Child(pid)))
 }
 
-/// Becomes the program whose path is the first of `args`. Comes back only when that failed.
+/// Executes the program whose path is the first of `args`. Returns only if that fails.
 pub fn execute(args: &Args) -> Errno {
     let (path, argv, environment) = args.to_execute();
-    // SAFETY: a C string and two lists of C strings with a closing null each, as the kernel made them for this program; an
-    // empty `args` has a null path, which the kernel refuses.
+    // SAFETY: a C string and two null-terminated lists of C strings, as the kernel made them for
+    // this program. If `args` is empty, the path is null, which the kernel refuses.
     let result = unsafe {
         syscall(
             nr::EXECVE,
@@ -67,33 +68,35 @@ pub fn execute(args: &Args) -> Errno {
 }
 
 impl Child {
-    /// Sends it a signal.
+    /// Sends a signal to the child.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The error of the kernel.
     pub fn signal(self, signal: i32) -> Result<(), Errno> {
-        // SAFETY: touches no memory of ours.
+        // SAFETY: the call does not affect the memory of this process.
         let result = unsafe { syscall(nr::KILL, self.0, signal as usize, 0, 0) };
         check(result).map(drop)
     }
 }
 
-/// Reaps one dead child. False when none is dead.
+/// Reaps one zombie. Returns false if there is none.
 ///
-/// `__WALL` takes a child that was cloned with another exit signal than SIGCHLD, or none, by whoever executed this
-/// program: the kernel sends SIGCHLD for it since its parent's exec (`do_notify_parent`, kernel/signal.c), but a plain
-/// wait still passes it over (`eligible_child`, kernel/exit.c).
+/// `__WALL` includes children that were cloned, before the exec of this program, with an exit
+/// signal other than SIGCHLD or with none. After the exec of their parent the kernel sends SIGCHLD
+/// for them (`do_notify_parent`, kernel/signal.c), but a plain wait still skips them
+/// (`eligible_child`, kernel/exit.c).
 pub fn reap_one() -> bool {
-    // SAFETY: asks for neither status nor resource usage, so the kernel writes nothing.
+    // SAFETY: without pointers for status and resource usage the kernel writes nothing.
     let result = unsafe { syscall(nr::WAIT4, ANY_CHILD, 0, WNOHANG | WALL, 0) };
     result > 0
 }
 
-/// Reaps one child, and waits for its death where `patient`. None when no child is dead, or none is there.
-pub fn wait(patient: bool) -> Option<Ended> {
+/// Reaps one child. If `blocking`, waits until one exits. Returns `None` if there is no zombie, or
+/// no child.
+pub fn wait(blocking: bool) -> Option<Ended> {
     let mut status = 0_i32;
-    let options = if patient { WALL } else { WNOHANG | WALL };
-    // SAFETY: the kernel writes one int to a live one.
+    let options = if blocking { WALL } else { WNOHANG | WALL };
+    // SAFETY: the kernel writes one int, to a variable that is alive.
     let result = unsafe { syscall(nr::WAIT4, ANY_CHILD, &raw mut status as usize, options, 0) };
     let pid = check(result).ok().filter(|pid| *pid != 0)?;
     let status = status.cast_unsigned();
@@ -104,12 +107,12 @@ pub fn wait(patient: bool) -> Option<Ended> {
     })
 }
 
-/// A pidfd of this process, for its children to wait for its end.
+/// A pidfd of this process, with which its children can wait for its exit.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the kernel.
 pub fn own_handle() -> Result<File, Errno> {
-    // SAFETY: touches no memory.
+    // SAFETY: the call does not affect memory.
     let result = unsafe { syscall(nr::PIDFD_OPEN, getpid().cast_unsigned(), 0, 0, 0) };
     check(result).map(File)
 }
@@ -122,11 +125,11 @@ struct Poll {
     happened: i16,
 }
 
-/// Sleeps until the process that `handle` is a pidfd of has ended, and its children have fallen to somebody else: the
-/// kernel says so only then (`exit_notify`, kernel/exit.c). A handler that ran ends the sleep, too.
+/// Sleeps until the process of the pidfd `handle` has exited and its children have been reparented,
+/// which the kernel does before it notifies the pidfd (`exit_notify`, kernel/exit.c).
 ///
 /// # Errors
-/// What the kernel says, EINTR when a handler has run.
+/// The error of the kernel; EINTR if a signal handler has run.
 pub fn wait_for_end(handle: &File) -> Result<(), Errno> {
     const POLLIN: i16 = 0x1;
     let mut poll = Poll {
@@ -134,20 +137,20 @@ pub fn wait_for_end(handle: &File) -> Result<(), Errno> {
         events: POLLIN,
         happened: 0,
     };
-    // SAFETY: one live `struct pollfd`; no time-out and no mask.
+    // SAFETY: the kernel uses one `struct pollfd` that is alive, without a timeout and a mask.
     let result = unsafe { syscall(nr::PPOLL, &raw mut poll as usize, 1, 0, 0) };
     check(result).map(drop)
 }
 
-/// Sleeps for so many milliseconds, or for ever, but not longer than until a handler has run. The signal mask stays as it
-/// is.
+/// Sleeps for a number of milliseconds, or without limit. A signal handler ends the sleep. The
+/// signal mask does not change.
 ///
 /// # Errors
-/// EINTR when a handler has run.
+/// EINTR if a signal handler has run.
 pub fn sleep(milliseconds: Option<usize>) -> Result<(), Errno> {
     let time = milliseconds.map(|all| [all / 1000, all % 1000 * 1_000_000]);
     let time = time.as_ref().map_or(0, |time| &raw const *time as usize);
-    // SAFETY: no file is polled; the kernel reads a `struct timespec`, two words, or finds none.
+    // SAFETY: no file is polled. The kernel reads a `struct timespec` (two words) if there is one.
     let result = unsafe { syscall(nr::PPOLL, 0, 0, time, 0) };
     check(result).map(drop)
 }

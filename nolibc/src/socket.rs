@@ -1,4 +1,4 @@
-//! TCP over IPv4, as much as proves that two containers share a network.
+//! TCP over IPv4, enough to check that two containers share a network namespace.
 
 use crate::{Errno, File, arch::syscall5, check, nr, syscall};
 
@@ -9,7 +9,7 @@ const SOL_SOCKET: usize = 1;
 const SO_REUSEADDR: usize = 2;
 const BACKLOG: usize = 128;
 
-/// The kernel's `struct sockaddr_in`; port and address in network order.
+/// The kernel's `struct sockaddr_in`, with port and address in network byte order.
 #[repr(C)]
 struct Address {
     family: u16,
@@ -28,9 +28,9 @@ impl Address {
         }
     }
 
-    /// `bind` or `connect`.
-    fn hand(&self, number: usize, socket: &File) -> Result<(), Errno> {
-        // SAFETY: both calls read an address of this size, which is alive.
+    /// Passes the address to `bind` or `connect`.
+    fn pass_to(&self, number: usize, socket: &File) -> Result<(), Errno> {
+        // SAFETY: both calls read an address of this size, and it is alive.
         let result = unsafe {
             syscall(
                 number,
@@ -47,17 +47,17 @@ impl Address {
 /// Listens on a port of every address.
 ///
 /// # Errors
-/// EADDRINUSE when somebody does already.
+/// EADDRINUSE if the port is in use.
 pub fn listen(port: u16) -> Result<File, Errno> {
     let socket = socket()?;
-    // Connections of an earlier life of the container may still linger on the port.
+    // Connections from before a restart of the container may still occupy the port.
     let yes = 1_i32;
     let value = (&raw const yes as usize, size_of::<i32>());
     let option = [socket.0, SOL_SOCKET, SO_REUSEADDR, value.0, value.1];
-    // SAFETY: the kernel reads one live int.
+    // SAFETY: the kernel reads one int that is alive.
     check(unsafe { syscall5(nr::SETSOCKOPT, option) })?;
-    Address::new([0, 0, 0, 0], port).hand(nr::BIND, &socket)?;
-    // SAFETY: touches no memory.
+    Address::new([0, 0, 0, 0], port).pass_to(nr::BIND, &socket)?;
+    // SAFETY: the call does not affect memory.
     check(unsafe { syscall(nr::LISTEN, socket.0, BACKLOG, 0, 0) })?;
     Ok(socket)
 }
@@ -65,9 +65,9 @@ pub fn listen(port: u16) -> Result<File, Errno> {
 /// Waits for a connection.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the kernel.
 pub fn accept(listener: &File) -> Result<File, Errno> {
-    // SAFETY: the peer's address is not asked for, so the kernel writes nothing.
+    // SAFETY: the peer's address is not requested, so the kernel writes nothing.
     let result = unsafe { syscall(nr::ACCEPT4, listener.0, 0, 0, SOCK_CLOEXEC) };
     check(result).map(File)
 }
@@ -75,16 +75,16 @@ pub fn accept(listener: &File) -> Result<File, Errno> {
 /// Connects to a port of 127.0.0.1.
 ///
 /// # Errors
-/// ECONNREFUSED when nobody listens.
+/// ECONNREFUSED if no process listens.
 pub fn connect(port: u16) -> Result<File, Errno> {
     let socket = socket()?;
-    Address::new([127, 0, 0, 1], port).hand(nr::CONNECT, &socket)?;
+    Address::new([127, 0, 0, 1], port).pass_to(nr::CONNECT, &socket)?;
     Ok(socket)
 }
 
 fn socket() -> Result<File, Errno> {
     let kind = SOCK_STREAM | SOCK_CLOEXEC;
-    // SAFETY: touches no memory.
+    // SAFETY: the call does not affect memory.
     let result = unsafe { syscall(nr::SOCKET, usize::from(AF_INET), kind, 0, 0) };
     check(result).map(File)
 }

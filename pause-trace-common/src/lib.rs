@@ -1,8 +1,9 @@
 //! The records that the eBPF program writes and the loader reads.
 //!
-//! Everything here is `repr(C)` with explicit padding: the two sides are compiled by different compilers for different
-//! targets, and a record is read back from raw bytes. Times are nanoseconds of `CLOCK_BOOTTIME`; process ids are those of
-//! the initial pid namespace; namespaces are the inode numbers that `/proc/PID/ns/*` shows.
+//! Every type is `repr(C)` with explicit padding, because the two sides are compiled for different
+//! targets, and the loader reads records from raw bytes. Times are nanoseconds of `CLOCK_BOOTTIME`;
+//! process ids are those of the initial pid namespace; namespaces are the inode numbers that
+//! `/proc/PID/ns/*` shows.
 #![no_std]
 
 mod offsets;
@@ -11,30 +12,31 @@ pub use offsets::{Config, Offsets, POISON};
 
 /// Length of a task's name in the kernel, NUL included (`TASK_COMM_LEN`, include/linux/sched.h).
 pub const COMM_LEN: usize = 16;
-/// Most bytes of an executed file's name that a record keeps.
+/// Maximum length of an executed file's name in a record, in bytes.
 pub const FILE_LEN: usize = 256;
-/// Most bytes of a cgroup path that a record keeps: nested kubepods in systemd notation stay below 400.
+/// Maximum length of a cgroup path in a record, in bytes: nested kubepods paths in systemd notation
+/// stay below 400.
 pub const CGROUP_PATH_LEN: usize = 512;
 
-/// What a record reports; also the index of its loss counter.
+/// The kind of a record, which is also the index of its loss counter.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// A process was forked ([`Fork`]).
+    /// A process forked a child ([`Fork`]).
     Fork = 0,
     /// A process executed a program ([`Exec`]).
     Exec = 1,
-    /// A process ended: its last thread did ([`Exit`]).
+    /// The last thread of a process exited ([`Exit`]).
     Exit = 2,
-    /// A process was reaped and its task freed ([`Free`]).
+    /// A process was reaped and its task was freed ([`Free`]).
     Free = 3,
     /// A thread called setns or unshare ([`NamespaceChange`]).
     Namespace = 4,
     /// A signal was generated ([`SignalGenerate`]).
     SignalGenerate = 5,
-    /// A signal was taken by its target ([`SignalDeliver`]).
+    /// A process took a signal ([`SignalDeliver`]).
     SignalDeliver = 6,
-    /// A cgroup was made ([`CgroupMkdir`]).
+    /// A cgroup was created ([`CgroupMkdir`]).
     CgroupMkdir = 7,
     /// A cgroup was removed ([`CgroupRmdir`]).
     CgroupRmdir = 8,
@@ -42,14 +44,15 @@ pub enum Kind {
     CgroupAttach = 9,
     /// The OOM killer chose a process ([`OomVictim`]).
     OomVictim = 10,
-    /// No record: a process that should be watched found no room in the table of watched ones.
+    /// No record, only a count: a process or cgroup that should be watched was missed, because its
+    /// table was full or the kernel skipped a run of the program.
     Watch = 11,
-    /// A process that was there before the hooks were ([`Found`]).
+    /// A process existed before the hooks were attached ([`Found`]).
     Found = 12,
 }
 
 impl Kind {
-    /// Every kind, in the order of its number.
+    /// Every kind, ordered by its number.
     pub const ALL: [Self; 13] = [
         Self::Fork,
         Self::Exec,
@@ -66,7 +69,7 @@ impl Kind {
         Self::Found,
     ];
 
-    /// Whether its records are in the ring of signals.
+    /// Whether records of this kind are in the signal ring.
     pub const fn is_signal(self) -> bool {
         matches!(self, Self::SignalGenerate | Self::SignalDeliver)
     }
@@ -77,16 +80,17 @@ impl Kind {
     }
 }
 
-/// A record, apart from its [`Header`].
+/// A record without its [`Header`].
 ///
 /// # Safety
 ///
-/// The type is `repr(C)` and consists of integers and arrays of them, without implicit padding and aligned to at most 8
-/// bytes: both sides treat it as plain bytes, and any bytes of its size are a value of it.
+/// The type must be `repr(C)` and consist of integers and arrays of integers, without implicit
+/// padding and with an alignment of at most 8 bytes: both sides treat it as plain bytes, and any
+/// bytes of its size must be a valid value.
 pub unsafe trait Record: Copy + 'static {
-    /// The kind that its header names.
+    /// The kind in its header.
     const KIND: Kind;
-    /// Most bytes of text that follow it.
+    /// Maximum length in bytes of the text that follows the record.
     const TEXT: usize = 0;
 }
 
@@ -94,31 +98,31 @@ pub unsafe trait Record: Copy + 'static {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// When it happened, in ns of `CLOCK_BOOTTIME`.
+    /// The time of the event, in ns of `CLOCK_BOOTTIME`.
     pub ktime_ns: u64,
     /// A [`Kind`].
     pub kind: u32,
-    /// The CPU it happened on.
+    /// The CPU that reported the event.
     pub cpu: u32,
 }
 
-/// A record as it lies in a ring.
+/// The layout of a record in a ring.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Framed<R> {
-    /// What all records begin with.
+    /// The header of the record.
     pub header: Header,
-    /// What this one says.
+    /// The fields of this kind of record.
     pub record: R,
 }
 
-/// A record that text follows, as it lies in a ring.
+/// The layout in a ring of a record that is followed by text.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct FramedText<R, const N: usize> {
-    /// What all records begin with.
+    /// The header of the record.
     pub header: Header,
-    /// What this one says.
+    /// The fields of this kind of record.
     pub record: R,
     /// The text.
     pub text: Text<N>,
@@ -128,7 +132,7 @@ pub struct FramedText<R, const N: usize> {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Text<const N: usize> {
-    /// Bytes that count.
+    /// How many of `bytes` are valid.
     pub len: u32,
     /// Padding.
     pub padding: u32,
@@ -136,11 +140,11 @@ pub struct Text<const N: usize> {
     pub bytes: [u8; N],
 }
 
-/// A process, so named that a reused pid is another process.
+/// A process, identified by its pid and start time so that a reused pid is another process.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Task {
-    /// When the process (its thread group leader) started, in ns of `CLOCK_BOOTTIME`.
+    /// Start time of the process (its thread group leader), in ns of `CLOCK_BOOTTIME`.
     pub start_ns: u64,
     /// The process id (the kernel's tgid).
     pub tgid: u32,
@@ -148,7 +152,8 @@ pub struct Task {
     pub padding: u32,
 }
 
-/// The namespaces of a task, by inode number; 0 where it has none (any more).
+/// The namespaces of a task by inode number; 0 means that the task has no such namespace (any
+/// more).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Namespaces {
@@ -160,9 +165,9 @@ pub struct Namespaces {
     pub ipc: u32,
     /// Network namespace.
     pub net: u32,
-    /// The pid namespace the task lives in.
+    /// The task's own pid namespace.
     pub pid: u32,
-    /// The pid namespace its next children will live in.
+    /// The pid namespace of the children that it will fork.
     pub pid_children: u32,
     /// User namespace of its credentials.
     pub user: u32,
@@ -170,19 +175,19 @@ pub struct Namespaces {
     pub cgroup: u32,
     /// The user namespace that owns the network namespace.
     pub net_owner: u32,
-    /// How deep the pid namespace is: 0 is the initial one.
+    /// Depth of the pid namespace: 0 is the initial one.
     pub pid_level: u32,
 }
 
-/// What there is to know about a task.
+/// The description of a task.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TaskInfo {
     /// Its process.
     pub task: Task,
-    /// Its parent (`real_parent`): who has to reap it. Zero in records that do not read it.
+    /// Its parent (`real_parent`), which has to reap it; zero in records that do not report it.
     pub parent: Task,
-    /// The id of its cgroup in the hierarchy that is watched.
+    /// The id of its cgroup in the watched hierarchy.
     pub cgroup: u64,
     /// Its namespaces.
     pub namespaces: Namespaces,
@@ -194,7 +199,7 @@ pub struct TaskInfo {
     pub comm: [u8; COMM_LEN],
 }
 
-/// `sched_process_fork`: the child as it was made. `parent` is who forked it.
+/// `sched_process_fork`: the new child. `parent` is the process that forked it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Fork {
@@ -202,7 +207,8 @@ pub struct Fork {
     pub task: TaskInfo,
 }
 
-/// `sched_process_exec`: the moment to judge a process' membership. The executed file as it was named follows.
+/// `sched_process_exec`: the moment at which a process's membership is judged. The path that was
+/// passed to the exec follows.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Exec {
@@ -216,13 +222,13 @@ pub struct Exec {
 pub struct Exit {
     /// The process, before the kernel drops its namespaces.
     pub task: TaskInfo,
-    /// The status that wait(2) will report.
+    /// The status that wait(2) will return.
     pub status: u32,
     /// Padding.
     pub padding: u32,
 }
 
-/// `sched_process_free`: the process was reaped; an RCU grace period has passed since.
+/// `sched_process_free`: the process was reaped, and an RCU grace period has passed since then.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Free {
@@ -230,15 +236,15 @@ pub struct Free {
     pub task: Task,
 }
 
-/// A process that an iteration over all tasks came across.
+/// `iter/task`: a process that existed before the hooks were attached.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Found {
-    /// The process; of a zombie, what is left of its namespaces.
+    /// The process; a zombie has only those namespaces that the kernel has not dropped yet.
     pub task: TaskInfo,
     /// 1 for a zombie.
     pub ended: u32,
-    /// Of a zombie, the status that wait(2) will report.
+    /// For a zombie, the status that wait(2) will return.
     pub status: u32,
 }
 
@@ -252,13 +258,13 @@ pub enum NamespaceCall {
     Unshare = 1,
 }
 
-/// setns or unshare: what was asked, what the kernel answered, and the namespaces after.
+/// setns or unshare: the arguments, the result, and the namespaces after the call.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct NamespaceChange {
-    /// The thread that called, after the call; without its parent.
+    /// The calling thread after the call, without its parent.
     pub task: TaskInfo,
-    /// `CLONE_NEW*` flags as asked (setns: `nstype`, which may be 0).
+    /// The requested `CLONE_NEW*` flags (for setns `nstype`, which can be 0).
     pub flags: u64,
     /// The thread's id (the kernel's pid).
     pub tid: u32,
@@ -270,13 +276,14 @@ pub struct NamespaceChange {
     pub padding: u32,
 }
 
-/// `signal_generate`: who sent what to whom, and what became of it.
+/// `signal_generate`: the signal, its sender, its target and the result.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct SignalGenerate {
-    /// The task that was running: the sender, where `code` says that a process sent it.
+    /// The task that was running, which is the sender if `code` shows that a process sent the
+    /// signal.
     pub sender: Task,
-    /// Who it is for.
+    /// The process that the signal is for.
     pub target: Task,
     /// The target's cgroup id.
     pub cgroup: u64,
@@ -284,9 +291,10 @@ pub struct SignalGenerate {
     pub signal: i32,
     /// `si_code`.
     pub code: i32,
-    /// `TRACE_SIGNAL_*` (include/trace/events/signal.h): 0 delivered, 1 ignored, 2 already pending, 3 overflow, 4 lost.
+    /// `TRACE_SIGNAL_*` (include/trace/events/signal.h): 0 delivered, 1 ignored, 2 already pending,
+    /// 3 overflow, 4 information lost.
     pub result: i32,
-    /// 1 when what follows in this window on this CPU is only counted ([`Flood`]).
+    /// 1 if further signals in this window on this CPU are only counted ([`Flood`]).
     pub flooding: u32,
     /// The sender's name.
     pub sender_comm: [u8; COMM_LEN],
@@ -294,11 +302,12 @@ pub struct SignalGenerate {
     pub target_comm: [u8; COMM_LEN],
 }
 
-/// What a task does with a signal that it takes.
+/// What a task does with a delivered signal.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// `SIG_DFL`: the default action. Not to be relied on for fatal signals, which the kernel turns into SIGKILL first.
+    /// `SIG_DFL`: the default action. Not reliable for fatal signals, because the kernel turns them
+    /// into SIGKILL first.
     Default = 0,
     /// `SIG_IGN`.
     Ignore = 1,
@@ -306,11 +315,11 @@ pub enum Disposition {
     Handler = 2,
 }
 
-/// `signal_deliver`: the target took a signal. The truth only for caught signals.
+/// `signal_deliver`: the target took a signal. The disposition is reliable only for caught signals.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct SignalDeliver {
-    /// The process that took it.
+    /// The process that took the signal.
     pub task: Task,
     /// Signal number.
     pub signal: i32,
@@ -338,7 +347,7 @@ pub struct CgroupRmdir {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct CgroupAttach {
-    /// The process that was moved, with the cgroup that it is in now; without its parent.
+    /// The process that was moved, with its new cgroup, without its parent.
     pub task: TaskInfo,
 }
 
@@ -355,12 +364,13 @@ pub struct OomVictim {
 macro_rules! records {
     ($($record:ident => $kind:ident, $size:expr $(, text $text:expr)?;)*) => {
         $(
-            // SAFETY: it is declared above as the trait asks, and has the size of its fields.
+            // SAFETY: the type is declared above as the trait requires, and has the size of its
+            // fields.
             unsafe impl Record for $record {
                 const KIND: Kind = Kind::$kind;
                 $(const TEXT: usize = $text;)?
             }
-            // A change of layout shows here before it shows as garbage in the loader.
+            // A change of layout fails here instead of producing garbage in the loader.
             const _: () = assert!(size_of::<$record>() == $size && align_of::<$record>() <= 8);
         )*
     };
@@ -385,19 +395,20 @@ records! {
     OomVictim => OomVictim, 8;
 }
 
-/// A watched process, in the table that has them by pid.
+/// An entry of the table of watched processes, whose key is the pid.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watched {
-    /// When it started: a pid is free for another process before the old one's task is freed.
+    /// Start time: a pid can be reused before the task of the old process is freed.
     pub start_ns: u64,
-    /// Its last exec that was reported (`task_struct.self_exec_id`); 0 for none.
+    /// The last exec that was reported (`task_struct.self_exec_id`); 0 for none.
     pub exec: u32,
-    /// Whether its end was reported.
+    /// Whether its exit was reported.
     pub exited: u32,
 }
 
-/// Key of the table that bounds how many signals are reported: one cgroup's flood must not hide another's stop.
+/// Key of the table that limits how many signals are reported: a flood in one cgroup must not hide
+/// a stop signal in another.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FloodKey {
@@ -409,19 +420,19 @@ pub struct FloodKey {
     pub padding: u32,
 }
 
-/// What became of one cgroup's signals of one number on one CPU.
+/// Counts of the signals of one number to one cgroup on one CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flood {
-    /// When the present window began.
+    /// Start of the current window.
     pub window_ns: u64,
-    /// Signals in this window.
+    /// Signals in the current window.
     pub count: u64,
-    /// Signals that were counted and not reported, ever.
+    /// All signals that were counted but not reported.
     pub suppressed: u64,
-    /// When the first of those came.
+    /// Time of the first of those.
     pub first_ns: u64,
-    /// When the last of those came.
+    /// Time of the last of those.
     pub last_ns: u64,
 }
 

@@ -1,9 +1,9 @@
-//! Where the running kernel keeps what the eBPF program reads.
+//! Offsets of the kernel structures that the eBPF program reads, and its settings.
 //!
-//! Rust's eBPF has no CO-RE relocations, so the loader resolves these from the kernel's BTF and injects them before the
-//! program is loaded. The verifier then sees constants.
+//! eBPF in Rust has no CO-RE relocations, so the loader resolves the offsets from the kernel's BTF
+//! and injects them before it loads the program. The verifier then sees constants.
 
-/// An offset that nobody has filled in. No kernel structure is this large, so a read through it fails.
+/// An offset that the loader has not set. No kernel structure is this large, so a read at it fails.
 pub const POISON: u32 = u32::MAX;
 
 macro_rules! offsets {
@@ -14,9 +14,9 @@ macro_rules! offsets {
         pub struct Offsets { $($(#[$doc])* #[doc = concat!("`", $path, "`")] pub $field: u32,)* }
 
         impl Offsets {
-            /// Every offset unknown.
+            /// All offsets unset.
             pub const POISONED: Self = Self { $($field: POISON,)* };
-            /// Each field with the `struct.member.member` it stands for.
+            /// The `struct.member.member` path of each field.
             pub const PATHS: &[&str] = &[$($path,)*];
 
             /// Each offset with its path.
@@ -83,21 +83,22 @@ offsets! {
     css_cgroup: "cgroup_subsys_state.cgroup",
 }
 
-/// What else the loader tells the program before it is loaded.
+/// Settings that the loader injects before it loads the program.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Size of `struct upid`.
     pub upid_size: u32,
-    /// The id of the cgroup hierarchy that is watched: 0 is the unified one.
+    /// The id of the watched cgroup hierarchy: 0 is the unified one.
     pub hierarchy: u32,
-    /// Index of that hierarchy's controller in `css_set.subsys`, or [`POISON`] for the unified hierarchy.
+    /// Index of that hierarchy's controller in `css_set.subsys`; [`POISON`] for the unified hierarchy.
     pub subsys: u32,
-    /// 1 where `oom:mark_victim` passes the task (since Linux 6.8), 0 where it passes a pid.
+    /// 1 if `oom:mark_victim` passes the task (since Linux 6.8), 0 if it passes a pid.
     pub oom_passes_task: u32,
-    /// Where `struct pt_regs` keeps a system call's second argument.
+    /// Offset in `struct pt_regs` of a system call's second argument.
     pub syscall_arg1: u32,
-    /// Signals of one number for one cgroup that are reported each window; the rest is counted.
+    /// How many signals of one number to one cgroup are reported per window; the others are
+    /// counted.
     pub flood_limit: u32,
     /// Length of that window in ns.
     pub flood_window_ns: u64,

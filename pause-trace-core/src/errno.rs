@@ -1,13 +1,14 @@
-//! Errors of system calls by number and by name, as Linux has them on x86-64 and on arm64.
+//! The numbers and names of Linux errors on x86-64 and arm64.
 
 use std::fmt;
 
-/// The error of a system call. `Debug` shows its name (`EPERM`); `Display` shows the name and what it means.
+/// The error of a system call. `Debug` shows its name (`EPERM`). `Display` shows its name and
+/// meaning.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Errno(pub i32);
 
 impl Errno {
-    /// Its name and what it means.
+    /// Its name and meaning.
     fn words(self) -> (&'static str, &'static str) {
         TABLE
             .iter()
@@ -31,7 +32,7 @@ impl fmt::Display for Errno {
 
 const UNKNOWN: (&str, &str) = ("UnknownErrno", "Unknown errno");
 
-/// Number, name and meaning of each, by number.
+/// Number, name and meaning, sorted by number.
 const TABLE: &[(i32, &str, &str)] = &[
     (1, "EPERM", "Operation not permitted"),
     (2, "ENOENT", "No such file or directory"),

@@ -1,28 +1,31 @@
-//! The part of pause-trace that judges: it turns events into verdicts and reports.
+//! The pure part of pause-trace: it turns events into verdicts and reports.
 //!
-//! It has no clock, no files, no kernel and no async runtime. Events carry the time, and recordings and reports go through
-//! [`Read`](std::io::Read) and [`Write`](std::io::Write). The same events give the same verdicts in every process, and a
-//! test needs a list of events and nothing else.
+//! It reads no clock and opens no files, and it needs neither a kernel nor an async runtime. Events
+//! carry the time. Recordings and reports go through [`Read`](std::io::Read) and
+//! [`Write`](std::io::Write). The same events give the same verdicts in every process, and a test
+//! needs only a list of events.
 //!
-//! - [`event`]: what can happen; everything that is known enters as an event
-//! - [`state`]: processes, containers, pods, namespaces and deadlines, as the events say
-//! - [`rules`]: the promises that are checked, and the ledger that gives each verdict once
-//! - [`verdict`]: what a rule says of a pod, with its evidence
-//! - [`news`]: what happens to pods apart from verdicts
-//! - [`pipeline`]: from events to verdicts and news; it also records the events
-//! - [`record`]: recordings: their format, and how they are written and read
+//! - [`event`]: events, the only input of the state
+//! - [`state`]: processes, containers, pods, namespaces and deadlines, built from events
+//! - [`rules`]: the promises that are checked, and the ledger that reports each verdict once
+//! - [`verdict`]: what a rule decided about a pod, with its evidence
+//! - [`news`]: pods and containers that start, end or are verified
+//! - [`observer`]: the trait of what follows the events beside the rules
+//! - [`pipeline`]: turns events into verdicts and news, and records the events
+//! - [`record`]: the format of recordings, and its reader and writer
 //! - [`report`]: text, JSON, JUnit, SARIF and HTML
-//! - [`timeline`]: how a pod came up, in time
-//! - [`scenario`]: scenarios, and how the verdicts on their pods decide them
-//! - [`text`]: lines for people
-//! - [`runtimes`]: the table of container runtimes that are known
-//! - [`signal`], [`errno`]: numbers of the kernel and their names
+//! - [`timeline`]: how a pod started, step by step
+//! - [`scenario`]: scenarios, and how the verdicts on their pods decide their outcome
+//! - [`text`]: formatting of text output
+//! - [`runtimes`]: the table of supported container runtimes
+//! - [`signal`], [`errno`]: the kernel's numbers and their names
 
 #![forbid(unsafe_code)]
 
 pub mod errno;
 pub mod event;
 pub mod news;
+pub mod observer;
 pub mod pipeline;
 pub mod record;
 pub mod report;

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use crate::{
     event::{ContainerId, Ktime, NamespaceKind, Namespaces, PodId, WaitStatus},
-    rules::Counts,
+    observer::Observer,
+    rules::{Counts, Ledger},
     state::{Change, Process, Role, State},
     verdict::ProcessRef,
 };
@@ -74,20 +75,39 @@ impl Happened {
     }
 }
 
-/// The containers whose start has been told.
+/// Makes news of what changes, and keeps it until it is fetched.
 #[derive(Debug, Default)]
-pub(crate) struct Announced(HashSet<ContainerId>);
+pub(crate) struct NewsFeed {
+    fresh: Vec<News>,
+    /// Containers that run, as the news have it.
+    started: HashSet<ContainerId>,
+}
 
-impl Announced {
-    /// Whether this is news still.
-    pub(crate) fn take(&mut self, news: &News) -> bool {
+impl NewsFeed {
+    /// The news since the last call, oldest first.
+    pub(crate) fn take(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// Whether this is news. A container that is described again is judged again, and yet has started once.
+    fn is_news(&mut self, news: &News) -> bool {
         let Some(container) = &news.container else {
             return true;
         };
         match news.what {
-            Happened::Started { .. } => self.0.insert(container.clone()),
-            Happened::Ended { .. } => self.0.remove(container),
+            Happened::Started { .. } => self.started.insert(container.clone()),
+            Happened::Ended { .. } => self.started.remove(container),
             _ => true,
+        }
+    }
+}
+
+impl Observer for NewsFeed {
+    fn change(&mut self, time: Ktime, change: &Change, state: &State, ledger: &Ledger) {
+        if let Some(news) = News::of(time, change, state, |pod| ledger.counts_of(pod))
+            && self.is_news(&news)
+        {
+            self.fresh.push(news);
         }
     }
 }
@@ -103,7 +123,7 @@ pub const TOLD: [NamespaceKind; 5] = [
 
 impl News {
     /// What a change says of a pod. `counts` gives what stands of a pod's verdicts.
-    pub(crate) fn of(
+    fn of(
         time: Ktime,
         change: &Change,
         state: &State,

@@ -7,7 +7,8 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use crate::{
     event::{Event, Fact, Kind, Ktime},
-    news::{Announced, News},
+    news::{News, NewsFeed},
+    observer::Observer,
     record::{Begin, End, Entry, Mark, Recorder},
     report::Names,
     rules::{Ledger, Rule},
@@ -15,9 +16,11 @@ use crate::{
     verdict::Verdict,
 };
 
-/// The pipeline: events go in, and what followed from them is asked for.
+/// The pipeline: events go in, and what followed from them is read from it.
 pub struct Pipeline {
     core: RefCell<Core>,
+    /// Apart from the core: an observer may hold what its owner looks at the core with.
+    observers: RefCell<Vec<Box<dyn Observer>>>,
     recorder: Option<Rc<dyn Recorder>>,
 }
 
@@ -29,19 +32,43 @@ pub struct Core {
     pub ledger: Ledger,
     /// The names of pods and containers.
     pub names: Names,
-    /// The kernel's events that were taken in.
-    pub events_by_kind: BTreeMap<Kind, u64>,
-    /// The kernel's records that found no room.
-    pub lost: BTreeMap<Kind, Losses>,
-    /// Whether the node's pods are followed, so that what happens to them is news.
-    follows: bool,
-    /// What nobody has heard of yet.
-    news: Vec<News>,
-    announced: Announced,
-    /// Hooks that the kernel lacks, as it was told.
+    /// How many of the kernel's records came in, and how many did not.
+    pub records: Records,
+    /// What happens to the node's pods, once they are followed.
+    news: Option<NewsFeed>,
+    /// Hooks that the kernel lacks.
     missing: Vec<Fact>,
     /// How the recording began, where one is made.
     begin: Option<Begin>,
+}
+
+/// The kernel's records, counted.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// Those that came in.
+    pub by_kind: BTreeMap<Kind, u64>,
+    /// Those that found no room.
+    pub lost: BTreeMap<Kind, Losses>,
+}
+
+impl Records {
+    /// How many found no room, of all kinds.
+    pub fn lost_in_all(&self) -> u64 {
+        self.lost.values().map(|lost| lost.count).sum()
+    }
+}
+
+impl Observer for Records {
+    fn event(&mut self, event: &Event, _: &State) {
+        if let Some(kind) = event.fact.record() {
+            *self.by_kind.entry(kind).or_default() += 1;
+        }
+        if let Fact::Lost { kind, count } = &event.fact {
+            let lost = self.lost.entry(*kind).or_default();
+            lost.count += count;
+            lost.last = event.time;
+        }
+    }
 }
 
 /// Records of a kind that found no room.
@@ -61,14 +88,12 @@ impl Pipeline {
                 state: State::new(limits),
                 ledger: Ledger::new(selected),
                 names: Names::default(),
-                events_by_kind: BTreeMap::new(),
-                lost: BTreeMap::new(),
-                follows: false,
-                news: Vec::new(),
-                announced: Announced::default(),
+                records: Records::default(),
+                news: None,
                 missing: Vec::new(),
                 begin: None,
             }),
+            observers: RefCell::default(),
             recorder: None,
         }
     }
@@ -88,9 +113,14 @@ impl Pipeline {
         }
     }
 
+    /// From now on `observer` follows the events, after those that follow already.
+    pub fn observe(&self, observer: Box<dyn Observer>) {
+        self.observers.borrow_mut().push(observer);
+    }
+
     /// From now on, what happens to pods is news.
     pub fn follow(&self) {
-        self.core.borrow_mut().follows = true;
+        self.core.borrow_mut().news.get_or_insert_default();
         self.mark(|| Mark::Followed);
     }
 
@@ -101,24 +131,22 @@ impl Pipeline {
         }
     }
 
-    /// Takes an event in, and gives `hear` the news that followed.
-    pub fn take_in(&self, event: &Event, mut hear: impl FnMut(&News)) {
+    /// Records an event, lets the rules judge it, and shows it to the observers.
+    pub fn take_in(&self, event: &Event) {
         if let Some(recorder) = &self.recorder {
             recorder.write(&Entry::Event(event));
         }
         let mut core = self.core.borrow_mut();
-        let heard = core.news.len();
-        core.take_in(event);
-        core.news[heard..].iter().for_each(&mut hear);
+        core.take_in(event, &mut self.observers.borrow_mut());
     }
 
-    /// A batch of events has been taken in: where the recording has grown too large it begins anew, with what is known.
+    /// A batch of events has been taken in: a recording that has grown too large begins anew, with what is known.
     pub fn settle(&self, now: Ktime) {
         if let Some(recorder) = &self.recorder
             && recorder.is_due()
         {
             let core = self.core.borrow();
-            if let Some(begin) = core.begin.as_ref().filter(|_| core.follows) {
+            if let Some(begin) = core.begin.as_ref().filter(|_| core.news.is_some()) {
                 recorder.rotate(begin, &core.snapshot(now));
             }
         }
@@ -143,12 +171,13 @@ impl Pipeline {
 
     /// When something is due next.
     pub fn next_deadline(&self) -> Option<Ktime> {
-        self.core.borrow_mut().state.next_deadline()
+        self.core.borrow().state.next_deadline()
     }
 
     /// What happened to the node's pods since the last call.
     pub fn news(&self) -> Vec<News> {
-        std::mem::take(&mut self.core.borrow_mut().news)
+        let mut core = self.core.borrow_mut();
+        core.news.as_mut().map(NewsFeed::take).unwrap_or_default()
     }
 
     /// The verdicts since the last call, oldest first.
@@ -158,37 +187,31 @@ impl Pipeline {
 }
 
 impl Core {
-    fn take_in(&mut self, event: &Event) {
+    fn take_in(&mut self, event: &Event, observers: &mut [Box<dyn Observer>]) {
         let Self {
             state,
             ledger,
             names,
+            records,
             news,
-            announced,
+            missing,
             ..
         } = self;
-        if let Some(kind) = event.fact.record() {
-            *self.events_by_kind.entry(kind).or_default() += 1;
+        if let Fact::HookMissing { .. } = event.fact {
+            missing.push(event.fact.clone());
         }
-        match &event.fact {
-            Fact::Lost { kind, count } => {
-                let lost = self.lost.entry(*kind).or_default();
-                lost.count += count;
-                lost.last = event.time;
+        names.event(event, state);
+        records.event(event, state);
+        for observer in &mut *observers {
+            observer.event(event, state);
+        }
+        ledger.judge(state, event, |change: &Change, state, ledger| {
+            if let Some(news) = news {
+                news.change(event.time, change, state, ledger);
             }
-            Fact::HookMissing { .. } => self.missing.push(event.fact.clone()),
-            _ => {}
-        }
-        names.learn(event);
-        if !self.follows {
-            ledger.judge(state, event);
-            return;
-        }
-        ledger.judge_and_tell(state, event, |change: &Change, state, ledger| {
-            let counts = |pod: &_| ledger.counts_of(pod);
-            let told = News::of(event.time, change, state, counts);
-            // A container that is described again is judged again, and yet has started once.
-            news.extend(told.filter(|told| announced.take(told)));
+            for observer in &mut *observers {
+                observer.change(event.time, change, state, ledger);
+            }
         });
     }
 

@@ -1,37 +1,40 @@
-//! The container runtimes that pause-trace knows: one entry each, and everything else derives from [`RUNTIMES`].
+//! The container runtimes that pause-trace knows. Everything else derives from the table
+//! [`RUNTIMES`].
 
-/// The kubelet, where it is a program of its own.
+/// The name of the kubelet, if it is a separate program.
 pub const KUBELET: &str = "kubelet";
 /// The containerd namespace that CRI uses.
 pub const CRI_NAMESPACE: &str = "k8s.io";
 /// The containerd namespace that Docker uses.
 pub const DOCKER_NAMESPACE: &str = "moby";
 
-/// What is known of a runtime. Names of programs are as the kernel keeps them: at most 15 bytes.
+/// A container runtime. Program names have at most 15 bytes, the part that the kernel stores.
 #[derive(Debug)]
 pub struct Runtime {
-    /// What people call it.
+    /// Its name for people.
     pub name: &'static str,
-    /// What names of cgroups tell of it.
+    /// The engine that its cgroup names identify.
     pub engine: Engine,
     /// Programs that serve all pods of a node: engines, CRI servers and kubelets.
     pub daemons: &'static [&'static str],
     /// Programs that stay with a container or a pod.
     pub monitors: &'static [Monitor],
-    /// Programs that build a container and end.
+    /// Programs that create a container and exit.
     pub tools: &'static [&'static str],
-    /// A container's cgroup is called `PREFIX-ID.scope` or `PREFIX-ID`, and `SLICE:PREFIX:ID` before systemd is asked.
+    /// The prefixes of a container's cgroup. It is named `PREFIX-ID.scope` or `PREFIX-ID`, or
+    /// `SLICE:PREFIX:ID` if runc's cgroupfs driver uses a name for systemd literally.
     pub cgroup_prefixes: &'static [&'static str],
-    /// Directly below cgroups of these names, a container's cgroup is called by its id alone.
+    /// Names of cgroups whose direct children are containers' cgroups and are named by the
+    /// container's id alone.
     pub cgroup_parents: &'static [&'static str],
-    /// Where its bundles are.
+    /// The places of its bundles.
     pub bundles: &'static [Bundles],
-    /// Where its CRI listens by default.
+    /// Its default CRI sockets.
     pub sockets: &'static [&'static str],
 }
 
-/// What runs a container, as far as its cgroup's name tells. The names are the same for containerd and Docker under the
-/// kubelet's `cgroupfs` driver.
+/// The engine that runs a container, according to the name of its cgroup. With the kubelet's
+/// `cgroupfs` driver, the names of containerd and Docker are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Engine {
     /// containerd, for CRI or nerdctl.
@@ -42,21 +45,21 @@ pub enum Engine {
     Docker,
     /// Podman.
     Podman,
-    /// The name does not tell.
+    /// The name does not identify the engine.
     Unknown,
 }
 
-/// Who made a bundle.
+/// The program that created a bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manager {
     /// containerd, for CRI. Annotations: `io.kubernetes.cri.*` ([pkg/cri/annotations]).
     ///
     /// [pkg/cri/annotations]: https://github.com/containerd/containerd/blob/v1.7.0/pkg/cri/annotations/annotations.go
     Containerd,
-    /// Docker. It keeps labels, Kubernetes' among them, to itself: its bundles have no names.
+    /// Docker. Its bundles contain neither labels nor the names of pods.
     Docker,
-    /// CRI-O or Podman, which share conmon. Annotations: `io.kubernetes.cri-o.*` ([pkg/annotations]); Podman's infra
-    /// containers and those in no pod have none.
+    /// CRI-O or Podman, which both use conmon. Annotations: `io.kubernetes.cri-o.*`
+    /// ([pkg/annotations]). Podman's infra containers and containers outside pods have none.
     ///
     /// [pkg/annotations]: https://github.com/cri-o/cri-o/blob/v1.30.0/pkg/annotations/internal.go
     Conmon,
@@ -67,35 +70,35 @@ pub enum Manager {
 pub struct Monitor {
     /// Its name, or the first 15 bytes of it.
     pub name: &'static str,
-    /// What leads from it to the container's bundle.
+    /// How to find the container's bundle from it.
     pub leads: Leads,
 }
 
-/// What leads from a monitor to the bundle of its container.
+/// How to find a container's bundle from its monitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leads {
-    /// Its working directory: it is a bundle, and the others of its pod are beside it.
+    /// By its working directory, which is a bundle. The other bundles of the pod are next to it.
     WorkingDirectory,
-    /// Its arguments name the container and the bundle.
+    /// By its arguments, which name the container and the bundle.
     Arguments,
-    /// Nothing.
+    /// Not at all.
     Nowhere,
 }
 
 /// A place with a bundle for each container: `/STATE/KIND/ID/LAST`.
 #[derive(Debug)]
 pub struct Bundles {
-    /// Who makes them.
+    /// The program that creates them.
     pub manager: Manager,
-    /// A state directory, relative to the root.
+    /// The state directory, relative to the root.
     pub state: &'static str,
-    /// What is in it.
+    /// The directory in it.
     pub kind: &'static str,
-    /// What follows the id; may be empty.
+    /// The path after the id; may be empty.
     pub last: &'static str,
 }
 
-/// Nothing is known of it.
+/// An empty entry.
 const NONE: Runtime = Runtime {
     name: "",
     engine: Engine::Unknown,
@@ -108,7 +111,7 @@ const NONE: Runtime = Runtime {
     sockets: &[],
 };
 
-/// Every runtime, in the order in which sockets and bundles are looked for: the most usual first.
+/// All runtimes, in the order in which their sockets and bundles are tried: the most common first.
 pub const RUNTIMES: &[Runtime] = &[
     Runtime {
         name: "containerd",
@@ -119,7 +122,7 @@ pub const RUNTIMES: &[Runtime] = &[
             leads: Leads::WorkingDirectory,
         }],
         cgroup_prefixes: &["cri-containerd", "nerdctl"],
-        // The parent where CRI's caller names none.
+        // The parent if the CRI client does not name one.
         cgroup_parents: &[CRI_NAMESPACE],
         bundles: &[containerd("run/containerd")],
         sockets: &["/run/containerd/containerd.sock"],
@@ -151,19 +154,20 @@ pub const RUNTIMES: &[Runtime] = &[
         name: "Podman",
         engine: Engine::Podman,
         tools: &["podman"],
-        // `libpod-payload` under a systemd unit of the user's (`--cgroups=split`, Quadlet).
+        // `libpod-payload` is used below a systemd unit (`--cgroups=split`, Quadlet).
         cgroup_prefixes: &["libpod", "libpod-payload"],
         bundles: &[conmon("var/lib/containers/storage")],
         ..NONE
     },
-    // The kubelet kills what it finds in the cgroup of a pod that is to go (`tryKillingCgroupProcesses`,
-    // pkg/kubelet/cm/pod_container_manager_linux.go).
+    // The kubelet kills the processes that remain in the cgroup of a deleted pod
+    // (`tryKillingCgroupProcesses`, pkg/kubelet/cm/pod_container_manager_linux.go).
     Runtime {
         name: "kubelet",
         daemons: &[KUBELET],
         ..NONE
     },
-    // The kubelet is a part of these two programs; k3s starts them by these names (`stageAndRun`, cmd/k3s/main.go).
+    // These two programs contain the kubelet. k3s starts them under these names (`stageAndRun`,
+    // cmd/k3s/main.go).
     Runtime {
         name: "k3s",
         daemons: &["k3s-server", "k3s-agent"],
@@ -177,7 +181,7 @@ pub const RUNTIMES: &[Runtime] = &[
         bundles: &[containerd("run/k0s/containerd")],
         ..NONE
     },
-    // The kubelet is a part of kubelite.
+    // kubelite contains the kubelet.
     Runtime {
         name: "MicroK8s",
         daemons: &["kubelite"],
@@ -185,7 +189,8 @@ pub const RUNTIMES: &[Runtime] = &[
         sockets: &["/var/snap/microk8s/common/run/containerd.sock"],
         ..NONE
     },
-    // CRI-O and Podman start one for each container; conmonrs serves a whole pod, and its arguments name no container.
+    // CRI-O and Podman start one conmon for each container. conmonrs serves a whole pod, and its
+    // arguments name no container.
     Runtime {
         name: "conmon",
         monitors: &[
@@ -227,7 +232,7 @@ pub const RUNTIMES: &[Runtime] = &[
     },
 ];
 
-/// Bundles of containers that a containerd makes for CRI.
+/// Bundles that containerd creates for CRI.
 const fn containerd(state: &'static str) -> Bundles {
     Bundles {
         manager: Manager::Containerd,
@@ -237,7 +242,7 @@ const fn containerd(state: &'static str) -> Bundles {
     }
 }
 
-/// Bundles of containers that a containerd makes for Docker.
+/// Bundles that containerd creates for Docker.
 const fn docker(state: &'static str) -> Bundles {
     Bundles {
         manager: Manager::Docker,
@@ -247,7 +252,8 @@ const fn docker(state: &'static str) -> Bundles {
     }
 }
 
-/// Bundles of conmon's containers: CRI-O's are in the state directory of the storage, Podman's in the storage.
+/// Bundles of containers with a conmon. CRI-O's are in the state directory of the storage, Podman's
+/// in the storage itself.
 const fn conmon(state: &'static str) -> Bundles {
     Bundles {
         manager: Manager::Conmon,
@@ -257,7 +263,7 @@ const fn conmon(state: &'static str) -> Bundles {
     }
 }
 
-/// The names of all programs that make containers.
+/// The names of all programs that create or manage containers.
 pub fn programs() -> impl Iterator<Item = &'static str> {
     RUNTIMES.iter().flat_map(|runtime| {
         let monitors = runtime.monitors.iter().map(|monitor| monitor.name);
@@ -271,7 +277,7 @@ pub fn daemons() -> impl Iterator<Item = &'static str> {
     RUNTIMES.iter().flat_map(|runtime| runtime.daemons).copied()
 }
 
-/// The monitor that a program is, by its file name.
+/// The monitor with this file name.
 pub fn monitor(file_name: &[u8]) -> Option<&'static Monitor> {
     let name = &file_name[..file_name.len().min(MAX_NAME)];
     RUNTIMES
@@ -280,7 +286,7 @@ pub fn monitor(file_name: &[u8]) -> Option<&'static Monitor> {
         .find(|monitor| monitor.name.as_bytes() == name)
 }
 
-/// Whose cgroups are called `PREFIX-ID`.
+/// The engine whose cgroups are named `PREFIX-ID`.
 pub fn engine_of_prefix(prefix: &str) -> Option<Engine> {
     RUNTIMES
         .iter()
@@ -288,7 +294,7 @@ pub fn engine_of_prefix(prefix: &str) -> Option<Engine> {
         .map(|runtime| runtime.engine)
 }
 
-/// Whose cgroups are called by an id below this parent.
+/// The engine whose cgroups are named by the container's id below this parent.
 pub fn engine_of_parent(parent: &str) -> Option<Engine> {
     RUNTIMES
         .iter()
@@ -296,12 +302,12 @@ pub fn engine_of_parent(parent: &str) -> Option<Engine> {
         .map(|runtime| runtime.engine)
 }
 
-/// The places of bundles.
+/// The places of all bundles.
 pub fn bundles() -> impl Iterator<Item = &'static Bundles> {
     RUNTIMES.iter().flat_map(|runtime| runtime.bundles)
 }
 
-/// The default CRI sockets.
+/// All default CRI sockets.
 pub fn sockets() -> impl Iterator<Item = &'static str> {
     RUNTIMES.iter().flat_map(|runtime| runtime.sockets).copied()
 }
@@ -339,20 +345,21 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_keeps_every_name_whole() {
+    fn every_program_name_fits_into_a_comm() {
         for name in programs() {
             assert!((1..=MAX_NAME).contains(&name.len()), "{name}");
         }
-        // `RUNTIMES` in pause-trace-ebpf/src/filter.rs has this many places.
+        // The map `RUNTIMES` in pause-trace-ebpf/src/filter.rs has room for 32 names.
         assert!(programs().count() <= 32);
     }
 
     #[test]
-    fn cgroups_tell_of_an_engine() {
+    fn runtimes_with_cgroup_names_have_an_engine() {
         for runtime in RUNTIMES {
-            let is_told = !runtime.cgroup_prefixes.is_empty() || !runtime.cgroup_parents.is_empty();
+            let has_cgroup_names =
+                !runtime.cgroup_prefixes.is_empty() || !runtime.cgroup_parents.is_empty();
             assert_eq!(
-                is_told,
+                has_cgroup_names,
                 runtime.engine != Engine::Unknown,
                 "{}",
                 runtime.name
@@ -361,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_each_part_knew_before_the_table_is_known() {
+    fn names_places_and_sockets_are_in_the_table() {
         let all: HashSet<_> = programs().collect();
         for name in [
             "kubelet",
@@ -432,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn a_monitor_is_known_by_its_file() {
+    fn a_monitor_is_identified_by_its_file_name() {
         let leads = |name: &[u8]| monitor(name).map(|monitor| monitor.leads);
         for shim in ["containerd-shim", "containerd-shim-runc-v2"] {
             assert_eq!(leads(shim.as_bytes()), Some(Leads::WorkingDirectory));

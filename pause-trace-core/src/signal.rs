@@ -1,4 +1,4 @@
-//! Signals by number and by name, as Linux has them on x86-64 and on arm64.
+//! The numbers and names of Linux signals on x86-64 and arm64.
 
 /// Declares a constant for each signal, and the table of their names.
 macro_rules! signals {
@@ -8,7 +8,7 @@ macro_rules! signals {
             pub const $name: i32 = $number;
         )*
 
-        /// The name of a signal that has one: not of a real-time signal.
+        /// The name of a signal. Real-time signals have none.
         pub fn name(signal: i32) -> Option<&'static str> {
             match signal {
                 $($name => Some(stringify!($name)),)*
@@ -25,13 +25,13 @@ signals! {
     SIGILL = 4: "Illegal instruction.",
     SIGTRAP = 5: "Breakpoint.",
     SIGABRT = 6: "The process aborted.",
-    SIGBUS = 7: "Access to memory that is not there.",
+    SIGBUS = 7: "Access to memory that does not exist.",
     SIGFPE = 8: "Arithmetic error.",
     SIGKILL = 9: "Kill; cannot be caught.",
     SIGUSR1 = 10: "For the program to define.",
     SIGSEGV = 11: "Invalid memory reference.",
     SIGUSR2 = 12: "For the program to define.",
-    SIGPIPE = 13: "Write to a pipe that nobody reads.",
+    SIGPIPE = 13: "Write to a pipe without a reader.",
     SIGALRM = 14: "Timer of alarm(2).",
     SIGTERM = 15: "Request to terminate.",
     SIGSTKFLT = 16: "Unused by the kernel.",
@@ -46,7 +46,7 @@ signals! {
     SIGXFSZ = 25: "The limit of file size is exceeded.",
     SIGVTALRM = 26: "Virtual timer of setitimer(2).",
     SIGPROF = 27: "Profiling timer of setitimer(2).",
-    SIGWINCH = 28: "The window of the terminal changed its size.",
+    SIGWINCH = 28: "The size of the terminal's window changed.",
     SIGIO = 29: "Input or output is possible.",
     SIGPWR = 30: "The power fails.",
     SIGSYS = 31: "System call that is not allowed.",

@@ -1,4 +1,4 @@
-//! Text for people: colour, marks and width as whoever reads it can show them.
+//! Text output: colour, characters and width that the reader's terminal can show.
 
 use std::fmt::Write as _;
 
@@ -6,32 +6,32 @@ use anstyle::{AnsiColor, Style};
 
 use crate::event::escape;
 
-/// What a reader looks for first.
+/// For the most important text.
 pub const BOLD: Style = Style::new().bold();
-/// What a reader may skip.
+/// For secondary text.
 pub const DIM: Style = Style::new().dimmed();
-/// What passed.
+/// For what passed.
 pub const GOOD: Style = AnsiColor::Green.on_default();
-/// What could not be decided.
+/// For what could not be decided.
 pub const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
-/// What failed.
+/// For what failed.
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
-/// What a line is about: a pod, a rule, a command.
+/// For the subject of a line: a pod, a rule, a command.
 pub const TERM: Style = AnsiColor::Cyan.on_default();
 
-/// What whoever reads a stream can show.
+/// What the reader of a stream can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
     /// Whether to write in colour.
     pub color: bool,
-    /// Else everything is written in ASCII.
+    /// Whether to write UTF-8 rather than ASCII.
     pub utf8: bool,
-    /// Columns; `None` where nothing is to be fitted.
+    /// The number of columns; `None` if lines need not fit.
     pub width: Option<usize>,
 }
 
 impl Look {
-    /// As for a file, whatever the locale.
+    /// The look of a file: no colour, UTF-8 in every locale, any width.
     pub const PLAIN: Self = Self {
         color: false,
         utf8: true,
@@ -39,8 +39,9 @@ impl Look {
     };
 }
 
-/// A line being written. Whatever comes in, it stays one line without control characters: names were escaped where they
-/// became text, and this is the last place where one that was not could be caught.
+/// A line that is being written. It stays one line without control characters, whatever is
+/// appended: names are escaped where they become text, and this type is the last place that can
+/// catch an unescaped one.
 #[derive(Clone, Debug)]
 pub struct Line {
     look: Look,
@@ -63,7 +64,7 @@ impl Line {
         self.look.color
     }
 
-    /// How wide it is by now.
+    /// Its current width.
     pub fn columns(&self) -> usize {
         self.columns
     }
@@ -76,7 +77,7 @@ impl Line {
         self
     }
 
-    /// Appends text in a style, where there is colour.
+    /// Appends text in a style, if colour is on.
     pub fn paint(&mut self, style: Style, text: &str) -> &mut Self {
         if !self.look.color {
             return self.push(text);
@@ -87,7 +88,7 @@ impl Line {
         self
     }
 
-    /// Fills up to `column`. A cell that is longer is followed by two spaces.
+    /// Pads the line to `column`. If it is already that long, two spaces follow.
     pub fn pad(&mut self, column: usize) -> &mut Self {
         let missing = if column > self.columns {
             column - self.columns
@@ -99,13 +100,13 @@ impl Line {
         self
     }
 
-    /// The line with its end.
+    /// The line, with a newline.
     pub fn end(&self) -> String {
         format!("{}\n", self.text.trim_end_matches(' '))
     }
 }
 
-/// `text` as it may be written. Escapes that it holds already are left as they are.
+/// `text` in a form that is safe to write. Escapes that it already contains stay unchanged.
 fn shown(text: &str, utf8: bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for (index, piece) in text.split('\\').enumerate() {
@@ -139,7 +140,8 @@ fn to_ascii(mut text: String, character: char) -> String {
     text
 }
 
-/// Breaks `text` between words into lines of at most `width` columns. A word that is longer gets a line of its own.
+/// Breaks `text` between words into lines of at most `width` columns. A longer word gets a line of
+/// its own.
 pub fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
     let Some(width) = width else {
         return vec![text.to_owned()];
@@ -157,7 +159,7 @@ pub fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
     lines
 }
 
-/// A number with its thousands apart: `35,120`.
+/// A number with thousands separators: `35,120`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
@@ -184,14 +186,14 @@ mod tests {
     };
 
     #[test]
-    fn a_line_stays_a_line() {
+    fn a_line_has_no_control_characters() {
         let mut line = Line::new(Look::PLAIN);
         line.push("a\x1b[2J\nb\u{202e}\u{9b}c");
         assert_eq!(line.end(), "a\\u{1b}[2J\\u{a}b\\u{202e}\\u{9b}c\n");
     }
 
     #[test]
-    fn marks_are_ascii_where_the_locale_is() {
+    fn an_ascii_locale_gets_ascii() {
         let mut line = Line::new(ASCII);
         line.push("✓ 12 µs · größe");
         assert_eq!(line.end(), "+ 12 us - gr\\u{f6}\\u{df}e\n");
@@ -206,14 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn words_are_kept_whole() {
+    fn words_are_not_broken() {
         assert_eq!(wrap("one two three", Some(7)), ["one two", "three"]);
         assert_eq!(wrap("net 4026532179", Some(4)), ["net", "4026532179"]);
         assert_eq!(wrap("one two three", None), ["one two three"]);
     }
 
     #[test]
-    fn thousands_are_apart() {
+    fn thousands_are_separated() {
         assert_eq!(
             [0, 999, 1000, 35120, 1234567].map(grouped),
             ["0", "999", "1,000", "35,120", "1,234,567"]

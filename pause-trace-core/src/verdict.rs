@@ -1,4 +1,4 @@
-//! What a rule says of what it saw.
+//! Verdicts: what a rule decided, and on which evidence.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::{
     rules::Rule,
 };
 
-/// A rule's answer. There is no fourth: what can't be decided is `Inconclusive`, never a guess.
+/// The outcome of a rule. What cannot be decided is `Inconclusive`, never a guess.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -18,13 +18,13 @@ use crate::{
 pub enum Outcome {
     /// The promise is kept.
     Pass,
-    /// The evidence does not decide it.
+    /// The evidence is not sufficient to decide.
     Inconclusive,
     /// The promise is broken.
     Fail,
 }
 
-/// How bad a violation is.
+/// The severity of a violation.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -33,9 +33,9 @@ pub enum Outcome {
 pub enum Severity {
     /// Worth knowing.
     Info,
-    /// Bad practice: the promise holds, but not under every condition.
+    /// Bad practice: the promise is kept, but not under all conditions.
     Warning,
-    /// A promise broken.
+    /// A broken promise.
     Error,
 }
 
@@ -49,28 +49,28 @@ impl fmt::Display for Severity {
     }
 }
 
-/// A process as a finding names it.
+/// A process that a finding names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessRef {
     /// Its pid and start time.
     pub id: ProcessId,
-    /// In its own pid namespace.
+    /// Its pid in its own pid namespace.
     pub ns_pid: u32,
     /// Its name.
     pub comm: Comm,
 }
 
-/// Whom a verdict is about.
+/// The subject of a verdict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subject {
-    /// The pod; `None` for what concerns the evidence itself.
+    /// The pod; `None` for a verdict on the evidence itself.
     pub pod: Option<PodId>,
-    /// The container; `None` for the pod as a whole.
+    /// The container; `None` for a verdict on the pod as a whole.
     pub container: Option<ContainerId>,
     pub(crate) process: Option<ProcessRef>,
 }
 
-/// One side of a comparison, with its unit.
+/// An expected or observed value, with its unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// A namespace's inode number.
@@ -79,7 +79,7 @@ pub enum Value {
     Number(u64),
     /// A size in bytes.
     Bytes(u64),
-    /// In ns.
+    /// A time span in ns.
     Duration(u64),
     /// A signal's number.
     Signal(i32),
@@ -110,7 +110,7 @@ impl fmt::Display for Value {
     }
 }
 
-/// A time span in ns, shown in the unit that suits it.
+/// A time span in ns, shown in a suitable unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duration(pub u64);
 
@@ -127,10 +127,10 @@ impl fmt::Display for Duration {
     }
 }
 
-/// Named values, in the order they are to be read.
+/// Named values, in the order in which they are shown.
 pub(crate) type Values = Vec<(&'static str, Value)>;
 
-/// Something that led to the verdict.
+/// An event that led to the verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// When it happened.
@@ -139,17 +139,17 @@ pub struct Evidence {
     pub(crate) what: String,
 }
 
-/// The part of a verdict that only its rule knows.
+/// The details of a verdict, which its rule provides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
-    /// A sentence that names the violation or the proof; already escaped.
+    /// A sentence that states the violation or the proof. Already escaped.
     pub message: String,
     pub(crate) expected: Values,
-    /// What was seen.
+    /// The observed values.
     pub observed: Values,
-    /// What led to the verdict, oldest first.
+    /// The events that led to the verdict, oldest first.
     pub evidence: Vec<Evidence>,
-    /// Where this case is milder than its rule's severity, which is the worst that the rule finds.
+    /// The severity, if this case is milder than its rule's severity.
     pub(crate) severity: Option<Severity>,
 }
 
@@ -179,30 +179,30 @@ impl Details {
         self
     }
 
-    /// Calls this case milder than its rule does in general.
+    /// Gives this case a lower severity than its rule has.
     pub(crate) fn milder(mut self, severity: Severity) -> Self {
         self.severity = Some(severity);
         self
     }
 }
 
-/// One rule's answer about one subject.
+/// The outcome of one rule for one subject.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// The rule that was asked.
+    /// The rule.
     pub rule: &'static Rule,
-    /// Its answer.
+    /// Its outcome.
     pub outcome: Outcome,
     /// When it was decided.
     pub time: Ktime,
-    /// Whom it is about.
+    /// Its subject.
     pub subject: Subject,
-    /// The part that only the rule knows.
+    /// The details, which the rule provides.
     pub details: Details,
 }
 
 impl Verdict {
-    /// How bad it is: its rule's severity, unless this case is milder.
+    /// Its severity: the rule's, unless this case is milder.
     pub fn severity(&self) -> Severity {
         self.details
             .severity

@@ -12,11 +12,12 @@ use std::{
 };
 
 /// Modules of the core from the outermost in; those of one line may import each other.
-const CORE: [&[&str]; 9] = [
+const CORE: [&[&str]; 10] = [
     &["scenario"],
     &["pipeline"],
     &["record"],
     &["report", "news", "timeline"],
+    &["observer"],
     &["rules", "verdict"],
     &["text"],
     &["state"],
@@ -25,11 +26,12 @@ const CORE: [&[&str]; 9] = [
 ];
 
 /// Modules of the program, the same way.
-const PROGRAM: [&[&str]; 6] = [
+const PROGRAM: [&[&str]; 7] = [
     &["cli"],
     &["conformance"],
     &["reference"],
-    &["playing", "pods"],
+    &["session", "playing"],
+    &["pods"],
     &["live"],
     &["node", "probe", "record", "sink", "sys", "terminal"],
 ];

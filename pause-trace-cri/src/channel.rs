@@ -1,4 +1,5 @@
-//! The way of every call: which version of the interface, how long it may take, and what went wrong.
+//! Makes every call: selects the version of the interface, applies the timeout, and classifies
+//! errors.
 
 use std::{
     error::Error,
@@ -20,12 +21,12 @@ use tonic_prost::ProstCodec;
 use tower::ServiceExt as _;
 
 use crate::{
-    error::{CriError, shown},
+    error::{CriError, escaped},
     messages::{Version, VersionRequest},
     socket::Socket,
 };
 
-/// How long an answer may be, in bytes: what the kubelet takes (pkg/kubelet/cri/remote: `maxMsgSize`).
+/// Maximum length of an answer in bytes, as in the kubelet (pkg/kubelet/cri/remote: `maxMsgSize`).
 const MAX_ANSWER: usize = 16 << 20;
 
 /// A version of the interface.
@@ -47,12 +48,13 @@ impl Api {
     }
 }
 
-/// How long is waited for an answer.
+/// How long the client waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// To what only asks.
+    /// For calls that only read.
     pub query: Duration,
-    /// To what makes, starts, stops or removes something; a grace period or a command's own time comes on top.
+    /// For calls that create, start, stop or remove something, in addition to a grace period or a
+    /// command's own time limit.
     pub change: Duration,
 }
 
@@ -66,22 +68,22 @@ impl Default for Timeouts {
     }
 }
 
-/// What is called.
+/// A method of a service.
 #[derive(Clone, Copy)]
 pub(crate) struct Call {
     pub(crate) service: &'static str,
     pub(crate) name: &'static str,
-    /// May it be tried again when its answer was lost?
-    pub(crate) harmless: bool,
+    /// Whether the call may be repeated after its answer was lost.
+    pub(crate) is_repeatable: bool,
 }
 
 const VERSION: Call = Call {
     service: "RuntimeService",
     name: "Version",
-    harmless: true,
+    is_repeatable: true,
 };
 
-/// A socket, connected to when it is needed, and again when the runtime has been restarted.
+/// A connection to a socket, made at the first call and again after the runtime was restarted.
 #[derive(Clone, Debug)]
 pub(crate) struct Channel {
     pub(crate) socket: Socket,
@@ -104,7 +106,7 @@ impl Channel {
         }
     }
 
-    /// Calls, within `limit` from when it is known which version of the interface the runtime has.
+    /// Makes a call. `limit` begins when the version of the interface is known.
     pub(crate) async fn call<Q, A>(
         &self,
         call: Call,
@@ -120,26 +122,27 @@ impl Channel {
             Some(api) => api,
             None => self.version().await?.0,
         };
-        let answer = self.timed(api, call, request, limit).await;
+        let answer = self.call_within(limit, api, call, request).await;
         if let Err(CriError::Refused {
             code: Code::Unimplemented,
             ..
         }) = &answer
         {
-            // Another version of the runtime may answer at this socket by now: the next call asks again.
+            // The socket may belong to another version of the runtime now, so the next call queries
+            // the version again.
             self.state().api = None;
         }
         answer
     }
 
-    /// Asks which version of the interface the runtime has.
+    /// Queries which version of the interface the runtime implements.
     pub(crate) async fn version(&self) -> Result<(Api, Version), CriError> {
         let request = VersionRequest {
             version: "0.1.0".into(),
         };
         for api in [Api::V1, Api::V1Alpha2] {
             let answer = self
-                .timed(api, VERSION, request.clone(), self.timeouts.query)
+                .call_within(self.timeouts.query, api, VERSION, request.clone())
                 .await;
             match answer {
                 Err(CriError::Refused {
@@ -155,18 +158,19 @@ impl Channel {
         }
         Err(CriError::NotCri {
             path: self.socket.path().into(),
-            reason: "it offers neither runtime.v1 nor runtime.v1alpha2 (containerd does not where its configuration \
-                     has \"cri\" in disabled_plugins)"
-                .into(),
+            reason:
+                "it offers neither runtime.v1 nor runtime.v1alpha2 (containerd offers none if its \
+                     configuration has \"cri\" in disabled_plugins)"
+                    .into(),
         })
     }
 
-    async fn timed<Q, A>(
+    async fn call_within<Q, A>(
         &self,
+        limit: Duration,
         api: Api,
         call: Call,
         request: Q,
-        limit: Duration,
     ) -> Result<A, CriError>
     where
         Q: Message + Clone + 'static,
@@ -176,7 +180,7 @@ impl Channel {
             let first = self.attempt(api, call, request.clone()).await;
             match first {
                 // The runtime was restarted since the last call, or is being restarted.
-                Err(CriError::Lost { .. }) if call.harmless => {
+                Err(CriError::Lost { .. }) if call.is_repeatable => {
                     self.attempt(api, call, request).await
                 }
                 first => first,
@@ -192,7 +196,7 @@ impl Channel {
         if let Err(error) = &answer
             && !error.is_answer()
         {
-            // Whoever holds the other end of a connection that went wrong may not be who listens now.
+            // After an error on the connection, another process may listen on the socket now.
             self.state().connection = None;
         }
         answer
@@ -203,7 +207,8 @@ impl Channel {
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
-        // tonic panics over details that are no base64 (`Status::from_header_map`), and we have no use for them.
+        // tonic panics on details that are not base64 (`Status::from_header_map`), and they are not
+        // used.
         const DETAILS: &str = "grpc-status-details-bin";
         let connection = self.connection()?.map_response(|mut response| {
             response.headers_mut().remove(DETAILS);
@@ -223,7 +228,7 @@ impl Channel {
             .map_err(|error| failure(&Status::from_error(error.into())))?;
         let path = format!("/{}.{}/{}", api.package(), call.service, call.name)
             .parse()
-            .expect("names of protobuf make a path");
+            .expect("protobuf names are a valid path");
         let answer = grpc
             .unary(Request::new(request), path, ProstCodec::<Q, A>::default())
             .await;
@@ -232,7 +237,7 @@ impl Channel {
             .map_err(|status| failure(&status))
     }
 
-    /// The connection, which need not be made yet.
+    /// The connection, which may not be established yet.
     fn connection(&self) -> Result<Connection, CriError> {
         let mut state = self.state();
         if let Some(connection) = &state.connection {
@@ -254,7 +259,7 @@ impl Channel {
 
     fn failure(&self, call: &'static str, status: &Status) -> CriError {
         let path = self.socket.path().to_owned();
-        // What tonic met has a source; what the runtime sent has none.
+        // An error of tonic has a source; an error that the runtime sent has none.
         if status.source().is_none() {
             return CriError::Refused {
                 call,
@@ -276,24 +281,24 @@ impl Channel {
             };
         }
         let innermost = causes(status).last();
-        let reason = shown(&innermost.map(ToString::to_string).unwrap_or_default());
+        let reason = escaped(&innermost.map(ToString::to_string).unwrap_or_default());
         match cause::<h2::Error>(status) {
-            // Our own side gave up on what it read.
+            // The client itself rejected what it received.
             Some(error) if error.is_library() => CriError::NotCri {
                 path,
-                reason: format!("what answers there does not speak HTTP/2 ({reason})"),
+                reason: format!("its server does not speak HTTP/2 ({reason})"),
             },
             _ => CriError::Lost { path, call, reason },
         }
     }
 }
 
-/// The first cause of that kind.
+/// The first cause of type `T`.
 fn cause<T: Error + 'static>(status: &Status) -> Option<&T> {
     causes(status).find_map(|error| error.downcast_ref())
 }
 
-/// What it came from, the innermost last.
+/// The chain of causes, the innermost last.
 fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
     std::iter::successors(status.source(), |&error| error.source())
 }

@@ -1,7 +1,8 @@
-//! One function a call.
+//! One function per call.
 //!
-//! Calls are of the services `RuntimeService` and `ImageService`; what each promises is written in `api.proto`. Every
-//! one has a time-out ([`Timeouts`]) and fails with a [`CriError`]; one whose answer did not come may have been done.
+//! The calls belong to the services `RuntimeService` and `ImageService`, which `api.proto`
+//! documents. Each has a timeout ([`Timeouts`]) and fails with a [`CriError`]. If no answer
+//! arrives, the runtime may still have carried out the call.
 
 use std::time::Duration;
 
@@ -21,37 +22,37 @@ use crate::{
     socket::Socket,
 };
 
-/// How much is asked for.
+/// How much detail is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// What CRI defines.
+    /// The fields that CRI defines.
     Plain,
-    /// And what the runtime adds of its own, such as the pid: see [`Info`](crate::Info).
+    /// Also the details that the runtime adds, such as the pid: see [`Info`](crate::Info).
     Verbose,
 }
 
 /// A client of one runtime. A clone shares its connection.
 ///
-/// Needs a tokio runtime with time and I/O, the same one for all its calls.
+/// All calls of a client need the same tokio runtime, with time and I/O enabled.
 #[derive(Clone, Debug)]
 pub struct Client {
     channel: Channel,
 }
 
 impl Client {
-    /// A client of the runtime at a socket. Nothing is done before the first call, and a runtime that was restarted is
-    /// connected to again.
+    /// Creates a client for the runtime at a socket. It connects at the first call, and again after
+    /// the runtime was restarted.
     pub fn connect(socket: Socket) -> Self {
         Self {
             channel: Channel::new(socket),
         }
     }
 
-    /// A client of the first runtime that answers at one of the sockets (see [`Socket::discover`]), and what it calls
-    /// itself. `None` where there is no socket to ask at.
+    /// Finds the first of the sockets (see [`Socket::discover`]) at which a runtime answers, and
+    /// returns a client with the runtime's version. `None` if there are no sockets.
     ///
     /// # Errors
-    /// When no runtime answers at any: that of the first one.
+    /// The error of the first socket, if no runtime answers at any of them.
     pub async fn find(
         sockets: impl IntoIterator<Item = Socket>,
     ) -> Result<Option<(Self, Version)>, CriError> {
@@ -66,7 +67,7 @@ impl Client {
         failed.map_or(Ok(None), Err)
     }
 
-    /// The same client with other time-outs.
+    /// The same client with other timeouts.
     #[must_use]
     pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
         self.channel.timeouts = timeouts;
@@ -78,33 +79,35 @@ impl Client {
         &self.channel.socket
     }
 
-    /// Which runtime this is, and the version of the interface that is spoken with it.
+    /// The runtime's name and version, and the version of the interface that the client uses.
     pub async fn version(&self) -> Result<(Api, Version), CriError> {
         self.channel.version().await
     }
 
     /// Whether the runtime and its network are ready.
     pub async fn status(&self) -> Result<RuntimeStatus, CriError> {
-        Ok(self.ask_status().await?.status.unwrap_or_default())
+        Ok(self.query_status().await?.status.unwrap_or_default())
     }
 
-    /// What the runtime's handlers can do. None are told of before Kubernetes 1.30's version of the interface.
+    /// The runtime's handlers and their features. Empty before the version of the interface in
+    /// Kubernetes 1.30.
     pub async fn handlers(&self) -> Result<Vec<RuntimeHandler>, CriError> {
-        Ok(self.ask_status().await?.runtime_handlers)
+        Ok(self.query_status().await?.runtime_handlers)
     }
 
-    async fn ask_status(&self) -> Result<StatusResponse, CriError> {
-        self.ask("Status", StatusRequest { verbose: false }).await
+    async fn query_status(&self) -> Result<StatusResponse, CriError> {
+        self.query("Status", StatusRequest { verbose: false }).await
     }
 
-    /// All sandboxes, also those that have ended.
+    /// All sandboxes, including those that have ended.
     pub async fn sandboxes(&self) -> Result<Vec<PodSandbox>, CriError> {
-        let answer: ListPodSandboxResponse =
-            self.ask("ListPodSandbox", ListPodSandboxRequest {}).await?;
+        let answer: ListPodSandboxResponse = self
+            .query("ListPodSandbox", ListPodSandboxRequest {})
+            .await?;
         Ok(answer.items)
     }
 
-    /// One sandbox; [`CriError::is_not_found`] where there is none of that id.
+    /// One sandbox. If there is none with that id, the error is [`CriError::is_not_found`].
     pub async fn sandbox_status(
         &self,
         sandbox: &str,
@@ -114,21 +117,21 @@ impl Client {
             pod_sandbox_id: sandbox.into(),
             verbose: detail == Detail::Verbose,
         };
-        self.ask("PodSandboxStatus", request).await
+        self.query("PodSandboxStatus", request).await
     }
 
-    /// All containers, also those that have ended; with a sandbox' id, those of that sandbox.
+    /// All containers, or those of one sandbox, including those that have exited.
     pub async fn containers(&self, sandbox: Option<&str>) -> Result<Vec<Container>, CriError> {
         let filter = sandbox.map(|sandbox| ContainerFilter {
             pod_sandbox_id: sandbox.into(),
         });
         let answer: ListContainersResponse = self
-            .ask("ListContainers", ListContainersRequest { filter })
+            .query("ListContainers", ListContainersRequest { filter })
             .await?;
         Ok(answer.containers)
     }
 
-    /// One container; [`CriError::is_not_found`] where there is none of that id.
+    /// One container. If there is none with that id, the error is [`CriError::is_not_found`].
     pub async fn container_status(
         &self,
         container: &str,
@@ -138,11 +141,11 @@ impl Client {
             container_id: container.into(),
             verbose: detail == Detail::Verbose,
         };
-        self.ask("ContainerStatus", request).await
+        self.query("ContainerStatus", request).await
     }
 
-    /// Makes a sandbox with its namespaces and network, and gives its id. `handler` is the runtime class'; empty for
-    /// the default.
+    /// Creates a sandbox with its namespaces and network, and returns its id. `handler` is the
+    /// handler of the runtime class; empty for the default.
     pub async fn run_sandbox(
         &self,
         config: &PodSandboxConfig,
@@ -158,7 +161,7 @@ impl Client {
         Ok(answer.pod_sandbox_id)
     }
 
-    /// Ends a sandbox and what runs in it. Doing it twice is no error.
+    /// Stops a sandbox and its containers. Stopping it twice is not an error.
     pub async fn stop_sandbox(&self, sandbox: &str) -> Result<(), CriError> {
         let request = PodSandboxRequest {
             pod_sandbox_id: sandbox.into(),
@@ -169,7 +172,7 @@ impl Client {
         Ok(())
     }
 
-    /// Removes a sandbox and its containers. Doing it twice is no error.
+    /// Removes a sandbox and its containers. Removing it twice is not an error.
     pub async fn remove_sandbox(&self, sandbox: &str) -> Result<(), CriError> {
         let request = PodSandboxRequest {
             pod_sandbox_id: sandbox.into(),
@@ -180,7 +183,7 @@ impl Client {
         Ok(())
     }
 
-    /// Makes a container in a sandbox that was made of `sandbox_config`, and gives its id.
+    /// Creates a container in a sandbox that was created from `sandbox_config`, and returns its id.
     pub async fn create_container(
         &self,
         sandbox: &str,
@@ -198,7 +201,7 @@ impl Client {
         Ok(answer.container_id)
     }
 
-    /// Starts a container that was made.
+    /// Starts a container that was created.
     pub async fn start_container(&self, container: &str) -> Result<(), CriError> {
         let request = ContainerRequest {
             container_id: container.into(),
@@ -209,8 +212,8 @@ impl Client {
         Ok(())
     }
 
-    /// Asks a container to stop, and kills it after the grace period, of which whole seconds count: a part of one is
-    /// rounded up. Doing it twice is no error.
+    /// Stops a container, and kills it after the grace period, which is rounded up to whole
+    /// seconds. Stopping it twice is not an error.
     pub async fn stop_container(&self, container: &str, grace: Duration) -> Result<(), CriError> {
         let request = StopContainerRequest {
             container_id: container.into(),
@@ -220,7 +223,7 @@ impl Client {
         Ok(())
     }
 
-    /// Removes a container, killing it if it runs. Doing it twice is no error.
+    /// Removes a container, and kills it if it runs. Removing it twice is not an error.
     pub async fn remove_container(&self, container: &str) -> Result<(), CriError> {
         let request = ContainerRequest {
             container_id: container.into(),
@@ -231,8 +234,8 @@ impl Client {
         Ok(())
     }
 
-    /// Runs a command in a container and waits for its end, which the runtime brings about after `limit` (whole
-    /// seconds, rounded up; zero: never).
+    /// Runs a command in a container and waits until it exits. The runtime kills it after `limit`,
+    /// which is rounded up to whole seconds; zero means no limit.
     pub async fn exec(
         &self,
         container: &str,
@@ -247,9 +250,9 @@ impl Client {
         self.change("ExecSync", request, limit).await
     }
 
-    /// The images that the runtime has.
+    /// All images of the runtime.
     pub async fn images(&self) -> Result<Vec<Image>, CriError> {
-        let call = query("ImageService", "ListImages");
+        let call = query_call("ImageService", "ListImages");
         let answer: ListImagesResponse = self
             .channel
             .call(call, ListImagesRequest {}, self.channel.timeouts.query)
@@ -257,7 +260,7 @@ impl Client {
         Ok(answer.images)
     }
 
-    /// An image by name, digest or id; one that is not there is an answer without an image.
+    /// An image by name, digest or id. If the runtime does not have it, the answer has no image.
     pub async fn image_status(
         &self,
         image: &str,
@@ -269,24 +272,24 @@ impl Client {
             }),
             verbose: detail == Detail::Verbose,
         };
-        let call = query("ImageService", "ImageStatus");
+        let call = query_call("ImageService", "ImageStatus");
         self.channel
             .call(call, request, self.channel.timeouts.query)
             .await
     }
 
-    async fn ask<Q, A>(&self, name: &'static str, request: Q) -> Result<A, CriError>
+    async fn query<Q, A>(&self, name: &'static str, request: Q) -> Result<A, CriError>
     where
         Q: prost::Message + Clone + 'static,
         A: prost::Message + Default + 'static,
     {
-        let call = query("RuntimeService", name);
+        let call = query_call("RuntimeService", name);
         self.channel
             .call(call, request, self.channel.timeouts.query)
             .await
     }
 
-    /// `extra` is how long the runtime may take by its own rules.
+    /// `extra` is the time that the request itself allows the runtime, such as a grace period.
     async fn change<Q, A>(
         &self,
         name: &'static str,
@@ -300,18 +303,18 @@ impl Client {
         let call = Call {
             service: "RuntimeService",
             name,
-            harmless: false,
+            is_repeatable: false,
         };
         let limit = self.channel.timeouts.change.saturating_add(extra);
         self.channel.call(call, request, limit).await
     }
 }
 
-fn query(service: &'static str, name: &'static str) -> Call {
+fn query_call(service: &'static str, name: &'static str) -> Call {
     Call {
         service,
         name,
-        harmless: true,
+        is_repeatable: true,
     }
 }
 

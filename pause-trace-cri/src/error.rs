@@ -1,71 +1,72 @@
-//! What can be wrong with a call.
+//! Errors of calls.
 
 use std::{io, path::PathBuf, time::Duration};
 
 use tonic::Code;
 
-/// How much of a runtime's message is shown.
-const SHOWN: usize = 1024;
+/// Maximum length of a runtime's message in an error, in bytes.
+const MAX_MESSAGE: usize = 1024;
 
-/// Why a call gave nothing. Fits "failed to …".
+/// Why a call failed. The text fits "failed to …".
 #[derive(Debug, thiserror::Error)]
 pub enum CriError {
-    /// There is nothing at that path.
+    /// There is no file at that path.
     #[error("connect to {}: there is no socket; is the container runtime running?", path.display())]
     NoSocket {
         /// The socket.
         path: PathBuf,
     },
-    /// It exists, and cannot be connected to: nobody listens, it is another kind of file, or we may not.
+    /// The file exists but the connection fails: no process listens, the file is not a socket, or
+    /// permission is denied.
     #[error("connect to {}", path.display())]
     Unreachable {
         /// The socket.
         path: PathBuf,
-        /// What the kernel answered.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// No answer in time. Whether it was done is not known.
+    /// No answer arrived in time. The runtime may have carried out the call.
     #[error("get an answer to {call} from {} within {after:?}", path.display())]
     Timeout {
         /// The socket.
         path: PathBuf,
         /// The call.
         call: &'static str,
-        /// How long was waited.
+        /// The timeout.
         after: Duration,
     },
-    /// Who answers there is no CRI runtime.
-    #[error("talk to {}: {reason}; name the socket of a CRI runtime", path.display())]
+    /// The server at that socket is not a CRI runtime.
+    #[error("use {} as a CRI socket: {reason}; specify the socket of a CRI runtime", path.display())]
     NotCri {
         /// The socket.
         path: PathBuf,
-        /// What it does instead.
+        /// How the server differs from a CRI runtime.
         reason: String,
     },
-    /// The connection ended before the answer. Whether it was done is not known.
+    /// The connection ended before the answer arrived. The runtime may have carried out the call.
     #[error("get an answer to {call} from {}: the connection was lost ({reason})", path.display())]
     Lost {
         /// The socket.
         path: PathBuf,
         /// The call.
         call: &'static str,
-        /// How it ended.
+        /// How the connection ended.
         reason: String,
     },
-    /// The runtime answered with an error, or with something that is no answer to this call.
-    #[error("{call}: {} ({code:?})", shown(message))]
+    /// The runtime answered with an error, or the answer does not fit the call.
+    #[error("{call}: {} ({code:?})", escaped(message))]
     Refused {
         /// The call.
         call: &'static str,
-        /// What kind of error.
+        /// The kind of error.
         code: Code,
-        /// The runtime's words, as they came.
+        /// The runtime's message, not escaped.
         message: String,
     },
 }
 
 impl CriError {
-    /// Whether the runtime says that it has no such sandbox, container or image.
+    /// Whether the runtime reports that it has no such sandbox, container or image.
     pub fn is_not_found(&self) -> bool {
         matches!(
             self,
@@ -76,17 +77,18 @@ impl CriError {
         )
     }
 
-    /// Whether the runtime answered at all: then it is there, and asking it something else makes sense.
+    /// Whether the runtime answered. If it did, other calls may succeed.
     pub fn is_answer(&self) -> bool {
         matches!(self, Self::Refused { .. })
     }
 }
 
-/// The runtime's message may quote what a pod chose: neither control characters nor a novel.
-pub(crate) fn shown(message: &str) -> String {
+/// Escapes control characters of a runtime's message, which may quote text that a pod chose, and
+/// limits its length.
+pub(crate) fn escaped(message: &str) -> String {
     let mut text = String::new();
     for character in message.chars() {
-        if text.len() >= SHOWN {
+        if text.len() >= MAX_MESSAGE {
             text.push('…');
             break;
         }
@@ -103,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_runtime_says_is_escaped_and_bounded() {
+    fn a_runtimes_message_is_escaped_and_bounded() {
         let error = CriError::Refused {
             call: "StartContainer",
             code: Code::Unknown,

@@ -1,8 +1,9 @@
 //! The JSON that runtimes add to a verbose answer.
 //!
-//! CRI leaves its shape to the runtime. What is read here is what containerd (`toCRISandboxInfo`, `toCRIContainerInfo`,
-//! `toCRIImageInfo`) and CRI-O (server/sandbox_status.go, server/container_status.go, server/image_status.go) have in
-//! common, and `config`, which only containerd has.
+//! CRI does not define its structure. This module reads what containerd (`toCRISandboxInfo`,
+//! `toCRIContainerInfo`, `toCRIImageInfo`) and CRI-O (server/sandbox_status.go,
+//! server/container_status.go, server/image_status.go) have in common, and `config`, which only
+//! containerd has.
 
 use std::collections::BTreeMap;
 
@@ -17,50 +18,51 @@ use crate::messages::{
 /// The key that both runtimes use.
 const KEY: &str = "info";
 
-/// How much of it is read, in bytes. Kubernetes allows a pod 256 KiB of annotations, which containerd repeats twice.
-const MAX: usize = 4 << 20;
+/// Maximum length of the JSON in bytes. Kubernetes allows a pod 256 KiB of annotations, which
+/// containerd repeats twice.
+const MAX_INFO: usize = 4 << 20;
 
-/// The details that a runtime adds to a verbose answer, as far as they are there.
+/// The details that a runtime adds to a verbose answer. Each may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Info {
-    /// The first process of the container, or the pause; absent where it does not run.
+    /// The first process of the container, or the pause; absent if it does not run.
     #[serde(deserialize_with = "running")]
     pub pid: Option<u32>,
-    /// Of a container: its sandbox' id.
+    /// For a container, the id of its sandbox.
     #[serde(rename = "sandboxID")]
     pub sandbox_id: Option<String>,
-    /// The OCI specification that the OCI runtime got.
+    /// The OCI specification that was passed to the OCI runtime.
     #[serde(rename = "runtimeSpec")]
     pub runtime_spec: Value,
-    /// containerd: the configuration that CRI was asked for.
+    /// The configuration of the CRI request. Only containerd reports it.
     pub config: Value,
-    /// Of an image: its OCI configuration.
+    /// For an image, its OCI configuration.
     #[serde(rename = "imageSpec")]
     pub image_spec: Value,
 }
 
-/// Details that are not as expected. Fits "failed to …".
+/// Details that cannot be read. The text fits "failed to …".
 #[derive(Debug, thiserror::Error)]
 pub enum BadInfo {
-    /// They are longer than is read.
-    #[error("read a runtime's verbose answer: it has {0} bytes, more than {MAX}")]
+    /// The JSON exceeds the maximum length.
+    #[error("read a runtime's verbose answer: it has {0} bytes, more than {MAX_INFO}")]
     TooLong(usize),
-    /// They are no JSON, or of another shape.
+    /// The text is not JSON, or has another structure.
     #[error("read a runtime's verbose answer: {0}")]
     Malformed(serde_json::Error),
 }
 
 impl Info {
-    /// Reads the details of an answer; `None` where it has none.
+    /// Reads the details of an answer; `None` if it has none.
     ///
     /// # Errors
-    /// When they are too long or malformed.
+    /// If the details are too long or malformed.
     pub fn read(info: &BTreeMap<String, String>) -> Result<Option<Self>, BadInfo> {
         let Some(json) = info.get(KEY) else {
             return Ok(None);
         };
-        if json.len() > MAX {
+        if json.len() > MAX_INFO {
             return Err(BadInfo::TooLong(json.len()));
         }
         serde_json::from_str(json)
@@ -68,9 +70,10 @@ impl Info {
             .map_err(BadInfo::Malformed)
     }
 
-    /// What was asked for, per namespace (containerd: CRI-O does not say it of a container).
+    /// The requested mode of each namespace. Only containerd reports it; CRI-O does not for
+    /// containers.
     ///
-    /// `None` as well where a mode is of a kind that we do not know.
+    /// Also `None` if a mode is unknown.
     pub fn namespace_options(&self) -> Option<NamespaceOption> {
         let options = self
             .config
@@ -95,8 +98,9 @@ impl Info {
         })
     }
 
-    /// The namespaces of the OCI specification by type (`network`, `pid`, …): those that are new, and those that are
-    /// joined, with their paths. One that is not listed is the runtime's own, which is the node's.
+    /// The namespaces of the OCI specification by type (`network`, `pid`, …): new ones without a
+    /// path, and joined ones with their path. For a type that is not listed, the container uses the
+    /// runtime's namespace, which is the node's.
     pub fn spec_namespaces(&self) -> Option<BTreeMap<&str, Option<&str>>> {
         let listed = self.runtime_spec.pointer("/linux/namespaces")?.as_array()?;
         Some(
@@ -121,7 +125,7 @@ impl Info {
             .unwrap_or_default()
     }
 
-    /// Of an image: the signal that asks a process of it to stop, as its author wrote it: `SIGQUIT`, `QUIT`, `3`.
+    /// For an image, its stop signal as its author wrote it: `SIGQUIT`, `QUIT` or `3`.
     pub fn image_stop_signal(&self) -> Option<&str> {
         let signal = self.image_spec.pointer("/config/StopSignal")?.as_str()?;
         (!signal.is_empty()).then_some(signal)
@@ -131,10 +135,10 @@ impl Info {
 macro_rules! verbose {
     ($($response:ty),*) => {$(
         impl $response {
-            /// The details of a verbose answer; `None` where it has none.
+            /// The details of a verbose answer; `None` if it has none.
             ///
             /// # Errors
-            /// When they are too long or malformed.
+            /// If the details are too long or malformed.
             pub fn info(&self) -> Result<Option<Info>, BadInfo> {
                 Info::read(&self.info)
             }
@@ -148,7 +152,8 @@ verbose!(
     ImageStatusResponse
 );
 
-/// Go leaves out a 0 and writes an enumeration as a number; protobuf's own JSON has its name.
+/// Reads a mode. Go omits a 0 and writes an enumeration as a number; protobuf's JSON writes its
+/// name.
 fn mode(options: &Value, name: &str) -> Option<i32> {
     let mode = match options.get(name) {
         None | Some(Value::Null) => NamespaceMode::Pod,
@@ -164,7 +169,7 @@ fn mode(options: &Value, name: &str) -> Option<i32> {
     Some(mode.into())
 }
 
-/// A pid, but for the 0 of what does not run.
+/// Reads a pid. A container that does not run has pid 0, which gives `None`.
 fn running<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     Ok(Option::<u32>::deserialize(deserializer)?.filter(|pid| *pid != 0))
 }
@@ -178,7 +183,7 @@ mod tests {
         Info::read(&info).map(|info| info.expect("it has the key"))
     }
 
-    /// containerd 1.6.20's, of an ephemeral container; shortened by hand.
+    /// An answer of containerd 1.6.20 about an ephemeral container, shortened by hand.
     const TARGET: &str = r#"{
         "sandboxID": "fbbb9113", "pid": 4697, "removing": false,
         "config": {
@@ -235,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_has_no_pid() {
+    fn an_exited_container_has_no_pid() {
         assert_eq!(read(r#"{"pid": 0}"#).expect("details").pid, None);
         assert_eq!(read("{}").expect("details").pid, None);
     }
@@ -265,7 +270,7 @@ mod tests {
             let error = read(json).expect_err(json);
             assert!(matches!(error, BadInfo::Malformed(_)), "{error}");
         }
-        let long = format!("\"{}\"", "x".repeat(MAX));
+        let long = format!("\"{}\"", "x".repeat(MAX_INFO));
         assert!(matches!(read(&long), Err(BadInfo::TooLong(_))));
         assert_eq!(Info::read(&BTreeMap::new()).expect("no details"), None);
     }

@@ -14,17 +14,17 @@
 //! # }
 //! ```
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
-//! | `client.rs` | [`Client`]: one function a call |
-//! | `channel.rs` | the way of every call: the version of the interface, time-outs, what failed |
+//! | `client.rs` | [`Client`]: one function per call |
+//! | `channel.rs` | how calls are made: the version of the interface, timeouts, errors |
 //! | `error.rs` | [`CriError`] |
 //! | `socket.rs` | [`Socket`]: where runtimes listen |
-//! | `messages/` | what is sent and received, as far as we use it |
+//! | `messages/` | requests and responses, with the fields that this workspace uses |
 //! | `info.rs` | [`Info`]: the JSON of a verbose answer |
 //!
-//! Everything that a runtime answers may hold text that a pod chose: names, annotations, error messages. Messages carry
-//! it as it came; only [`CriError`] escapes it when it is shown.
+//! Every answer of a runtime can contain text that a pod chose: names, annotations, error messages.
+//! Messages contain it unchanged; only [`CriError`] escapes it, when it is displayed.
 
 #![forbid(unsafe_code)]
 
@@ -40,5 +40,5 @@ pub use client::{Client, Detail};
 pub use error::CriError;
 pub use info::{BadInfo, Info};
 pub use socket::{BadSocket, Socket};
-/// The code of a refusal ([`CriError::Refused`]).
+/// The code of an error that the runtime answered with ([`CriError::Refused`]).
 pub use tonic::Code;

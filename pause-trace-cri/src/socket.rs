@@ -1,4 +1,4 @@
-//! Where container runtimes listen.
+//! The sockets of container runtimes.
 
 use std::{
     env, fmt,
@@ -7,23 +7,23 @@ use std::{
     str::FromStr,
 };
 
-/// What a socket is called, for one who gave something else.
+/// The example in error messages.
 const EXAMPLE: &str = "/run/containerd/containerd.sock";
 
-/// What crictl calls the socket to use.
+/// The variable that names the socket to use, as for crictl.
 const VARIABLE: &str = "CONTAINER_RUNTIME_ENDPOINT";
 
-/// What a socket's path may be long: `sun_path`, with the NUL at its end (unix(7)).
+/// Maximum length of a socket's path in bytes: that of `sun_path` without the final NUL (unix(7)).
 const MAX_PATH: usize = 107;
 
 /// The absolute path of a unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket(PathBuf);
 
-/// What cannot be a socket. Fits "failed to …".
+/// A text that cannot name a socket. The message fits "failed to …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "take {given:?} for a CRI socket: {reason}; give an absolute path or unix:///path, such as {}",
+    "parse {given:?} as a CRI socket: {reason}; use an absolute path or unix:///path, such as {}",
     EXAMPLE
 )]
 pub struct BadSocket {
@@ -32,16 +32,17 @@ pub struct BadSocket {
 }
 
 impl Socket {
-    /// Its path.
+    /// The path of the socket.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// The sockets on this node that may be a runtime's, the most usual first: what `CONTAINER_RUNTIME_ENDPOINT` names,
-    /// and nothing else, where it is set; else those of the `usual` paths where there is a socket.
+    /// The sockets on this node that can belong to a runtime, the most usual first. If
+    /// `CONTAINER_RUNTIME_ENDPOINT` is set, only the socket that it names; otherwise those of the
+    /// `usual` paths at which there is a socket.
     ///
     /// # Errors
-    /// When `CONTAINER_RUNTIME_ENDPOINT` names no unix socket.
+    /// If `CONTAINER_RUNTIME_ENDPOINT` does not name a unix socket.
     pub fn discover<'a>(usual: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, BadSocket> {
         match env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
             Some(named) => Ok(vec![named.to_string_lossy().parse()?]),
@@ -62,7 +63,7 @@ impl FromStr for Socket {
         };
         let path = match given.strip_prefix("unix:") {
             Some(path) => path.strip_prefix("//").unwrap_or(path),
-            None if given.contains("://") => return bad("it is not of unix"),
+            None if given.contains("://") => return bad("it is not a unix socket"),
             None => given,
         };
         if path.is_empty() {
@@ -70,9 +71,9 @@ impl FromStr for Socket {
         } else if !path.starts_with('/') {
             bad("the path is not absolute")
         } else if path.contains('\0') {
-            bad("the path has a NUL")
+            bad("the path contains a NUL byte")
         } else if path.len() > MAX_PATH {
-            bad("the path is longer than the 107 bytes that unix sockets may have")
+            bad("the path is longer than 107 bytes, the limit of unix sockets")
         } else {
             Ok(Self(path.into()))
         }
@@ -85,7 +86,7 @@ impl fmt::Display for Socket {
     }
 }
 
-/// Those of the paths where a socket is, each socket once: `/var/run` is `/run` on most nodes.
+/// The paths at which there is a socket, each socket once: `/var/run` is `/run` on most nodes.
 fn existing<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<Socket> {
     let mut seen = Vec::new();
     let mut found = Vec::new();
@@ -119,19 +120,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_socket_is_refused_with_an_example() {
+    fn a_malformed_socket_is_refused_with_an_example() {
         let long = format!("/{}", "x".repeat(107));
         for (given, reason) in [
             ("", "the path is empty"),
             ("unix://", "the path is empty"),
-            ("tcp://127.0.0.1:2375", "it is not of unix"),
-            ("npipe:////./pipe/containerd", "it is not of unix"),
+            ("tcp://127.0.0.1:2375", "it is not a unix socket"),
+            ("npipe:////./pipe/containerd", "it is not a unix socket"),
             ("containerd.sock", "the path is not absolute"),
             ("unix://run/x", "the path is not absolute"),
-            ("/run/\0", "the path has a NUL"),
+            ("/run/\0", "the path contains a NUL byte"),
             (
                 &long,
-                "the path is longer than the 107 bytes that unix sockets may have",
+                "the path is longer than 107 bytes, the limit of unix sockets",
             ),
         ] {
             let error = given.parse::<Socket>().expect_err(given);
@@ -154,7 +155,7 @@ mod tests {
         std::fs::write(directory.join("file"), "").expect("a file");
         let paths = ["missing", "file", "a.sock", "b.sock"].map(|name| directory.join(name));
         let found = existing(paths.iter().map(PathBuf::as_path));
-        std::fs::remove_dir_all(&directory).expect("what was made is removed");
+        std::fs::remove_dir_all(&directory).expect("the directory is removed");
         assert_eq!(found, [Socket(socket)]);
     }
 }

@@ -1,8 +1,9 @@
-//! Reserve, stamp, submit, and count what was dropped.
+//! Writes records to the ring buffers and counts the records that were dropped.
 //!
-//! Two rings: a verdict depends on every lifecycle fact, and signals can be flooded by a hostile pod, so they never share
-//! a buffer. A reservation fails only when a ring is full; the reader, which is then behind, looks at the counters after
-//! it has drained the ring, so a loss is known even if no further event comes.
+//! There are two rings: a verdict depends on every lifecycle record, and a hostile pod can flood
+//! signals, so the two never share a buffer. A reservation fails only if a ring is full. The reader
+//! is then behind and reads the counters after it has drained the ring, so a loss becomes known
+//! without a further event.
 
 use aya_ebpf::{
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
@@ -21,11 +22,11 @@ static LIFECYCLE: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[map]
 static SIGNALS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// Records that found no room, by kind.
+/// Records that were dropped because the ring was full, by kind.
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(Kind::ALL.len() as u32, 0);
 
-/// How often each cgroup's signals came lately. Per CPU: BPF has no atomic read-modify-write before Linux 5.12.
+/// Recent signal counts per cgroup. Per CPU: BPF has no atomic read-modify-write before Linux 5.12.
 #[map]
 static FLOOD: LruPerCpuHashMap<FloodKey, Flood> = LruPerCpuHashMap::with_max_entries(2_048, 0);
 
@@ -36,7 +37,7 @@ pub(crate) fn now() -> u64 {
 
 pub(crate) fn lost(kind: Kind) {
     if let Some(count) = LOST.get_ptr_mut(kind as u32) {
-        // SAFETY: the pointer is to this CPU's own counter.
+        // SAFETY: the pointer refers to this CPU's own counter.
         unsafe { *count += 1 };
     }
 }
@@ -52,7 +53,8 @@ fn header(kind: Kind) -> Header {
     }
 }
 
-/// Room for a `T` in the ring of this kind of record, which `fill` initialises.
+/// Reserves space for a `T` in the ring for this kind of record, lets `fill` initialise it, and
+/// submits it.
 #[inline(always)]
 fn write<T: 'static>(kind: Kind, fill: impl FnOnce(*mut T)) {
     let ring = if kind.is_signal() {
@@ -65,12 +67,13 @@ fn write<T: 'static>(kind: Kind, fill: impl FnOnce(*mut T)) {
         return;
     };
     fill(entry.as_mut_ptr());
-    // Flags of 0: the reader is woken only if it had caught up, so a burst costs one wake-up. Holding a wake-up back
-    // (BPF_RB_NO_WAKEUP) would silence the records behind it too: the kernel compares the reader's position with theirs.
+    // Flags 0: the kernel wakes the reader only if it had read everything, so a burst costs one
+    // wake-up. BPF_RB_NO_WAKEUP would also suppress the wake-ups of later records: the kernel
+    // compares the reader's position with that of the record.
     entry.submit(0);
 }
 
-/// Writes a record. `record` is not called where the ring is full.
+/// Writes a record. `record` is not called if the ring is full.
 #[inline(always)]
 pub(crate) fn emit<R: Record>(record: impl FnOnce() -> R) {
     const { assert!(R::TEXT == 0, "text follows this record") };
@@ -84,7 +87,8 @@ pub(crate) fn emit<R: Record>(record: impl FnOnce() -> R) {
     });
 }
 
-/// Writes a record that text follows. `text` gives the number of bytes that it has put into the buffer.
+/// Writes a record that is followed by text. `text` returns the number of bytes that it wrote to
+/// the buffer.
 #[inline(always)]
 pub(crate) fn emit_with_text<R: Record, const N: usize>(
     record: impl FnOnce() -> R,
@@ -93,7 +97,8 @@ pub(crate) fn emit_with_text<R: Record, const N: usize>(
     const { assert!(R::TEXT == N, "the text that follows has another length") };
     write::<FramedText<R, N>>(R::KIND, |entry| {
         let header = header(R::KIND);
-        // SAFETY: the reservation has the size of the entry. Of the text's bytes only those that count are read.
+        // SAFETY: the reservation has the size of the entry. The reader reads only the first `len`
+        // bytes of the text.
         unsafe {
             (&raw mut (*entry).header).write(header);
             (&raw mut (*entry).record).write(record());
@@ -104,12 +109,13 @@ pub(crate) fn emit_with_text<R: Record, const N: usize>(
     });
 }
 
-/// Whether one more signal is reported.
+/// How one more signal is handled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// It is.
+    /// It is reported.
     Reported,
-    /// It is, and it is the last of its window on this CPU: the reader is to ask the table for what follows.
+    /// It is reported as the last one of its window on this CPU: the reader has to read the count
+    /// of those that follow from the table.
     Last,
     /// It is only counted.
     Counted,
@@ -135,7 +141,7 @@ pub(crate) fn admit(cgroup: u64, signal: i32) -> Admission {
         let _ = FLOOD.insert(key, first, 0);
         return Admission::Reported;
     };
-    // SAFETY: a map value stays valid for the program's run, and this CPU's copy is written by this CPU alone.
+    // SAFETY: a map value stays valid for the program's run, and only this CPU writes its copy.
     unsafe {
         if now.wrapping_sub((*flood).window_ns) > task::flood_window_ns() {
             (*flood).window_ns = now;

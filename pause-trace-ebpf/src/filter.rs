@@ -1,7 +1,9 @@
-//! Which tasks and cgroups are watched. A process that has nothing to do with pods costs one map lookup per hook.
+//! Decides which tasks and cgroups are watched. A process that has nothing to do with pods costs
+//! one map lookup per hook.
 //!
-//! Watched are the processes and cgroups that the loader names, what they fork, what is moved into a watched cgroup, and
-//! who enters a namespace that a watched process executed in.
+//! Watched are: processes and cgroups that the loader names, processes that a watched process
+//! forks, processes that are moved into a watched cgroup, and processes that enter a namespace in
+//! which a watched process executed.
 
 use aya_ebpf::{
     bindings::BPF_ANY,
@@ -13,23 +15,24 @@ use pause_trace_common::{COMM_LEN, Kind, Namespaces, Task, Watched};
 
 use crate::{emit, task::TaskRef};
 
-/// Watched processes by pid. Preallocated: run-time allocation is refused to tracing programs on older kernels.
+/// Watched processes by pid. Preallocated: older kernels refuse run-time allocation in tracing
+/// programs.
 #[map]
 static WATCHED: HashMap<u32, Watched> = HashMap::with_max_entries(32_768, 0);
 
-/// Watched cgroups by id. New ones below a watched one are added as they are made.
+/// Watched cgroups by id. A cgroup that is created in a watched one is added.
 #[map]
 static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(8_192, 0);
 
-/// Names of container runtimes. Empty while the reference pod alone is watched.
+/// Names of container runtimes. Empty while only the reference pod is watched.
 #[map]
 static RUNTIMES: HashMap<[u8; COMM_LEN], u32> = HashMap::with_max_entries(32, 0);
 
-/// Namespaces, by inode number, that watched processes executed in.
+/// Namespaces, by inode number, in which watched processes executed.
 #[map]
 static NAMESPACES: LruHashMap<u32, u32> = LruHashMap::with_max_entries(4_096, 0);
 
-/// Namespaces that are the host's: these are everybody's.
+/// The host's namespaces, which are not specific to a pod.
 #[map]
 static HOST: HashMap<u32, u32> = HashMap::with_max_entries(16, 0);
 
@@ -38,7 +41,7 @@ pub(crate) fn is_watched(tgid: u32) -> bool {
     WATCHED.get_ptr(tgid).is_some()
 }
 
-/// Whether the process that runs is watched: its pid takes no read of kernel memory.
+/// Whether the current process is watched. Getting its pid needs no read of kernel memory.
 #[inline(always)]
 pub(crate) fn is_current_watched() -> bool {
     is_watched((bpf_get_current_pid_tgid() >> 32) as u32)
@@ -58,23 +61,24 @@ pub(crate) fn watch(process: &Task) {
     }
 }
 
-/// Whether this very process is watched, and not one that had its pid before.
+/// Whether this process is watched, and not an earlier one with the same pid.
 #[inline(always)]
 pub(crate) fn is_watching(process: &Task) -> bool {
     let Some(watched) = WATCHED.get_ptr(process.tgid) else {
         return false;
     };
-    // SAFETY: a map value stays valid for the program's run; its start is written with it.
+    // SAFETY: a map value stays valid for the program's run, and its start time never changes.
     unsafe { (*watched).start_ns == process.start_ns }
 }
 
-/// Whether this exec of the process that runs is not reported yet; now it is.
+/// Whether this exec of the current process has not been reported yet. Marks it as reported.
 #[inline(always)]
 pub(crate) fn is_new_exec(tgid: u32, exec: u32) -> bool {
     let Some(watched) = WATCHED.get_ptr_mut(tgid) else {
         return true;
     };
-    // SAFETY: a map value stays valid for the program's run. A process that executes has one thread, which is this one.
+    // SAFETY: a map value stays valid for the program's run. A process that executes has only this
+    // thread.
     unsafe {
         let is_new = (*watched).exec != exec;
         (*watched).exec = exec;
@@ -82,13 +86,14 @@ pub(crate) fn is_new_exec(tgid: u32, exec: u32) -> bool {
     }
 }
 
-/// Whether the end of the process that runs is not reported yet; now it is.
+/// Whether the exit of the current process has not been reported yet. Marks it as reported.
 #[inline(always)]
 pub(crate) fn is_new_exit(tgid: u32) -> bool {
     let Some(watched) = WATCHED.get_ptr_mut(tgid) else {
         return false;
     };
-    // SAFETY: a map value stays valid for the program's run. Two last threads that end at once may both find it new.
+    // SAFETY: a map value stays valid for the program's run. If the last two threads exit at the
+    // same time, both may find the exit new.
     unsafe {
         let is_new = (*watched).exited == 0;
         (*watched).exited = 1;
@@ -96,14 +101,14 @@ pub(crate) fn is_new_exit(tgid: u32) -> bool {
     }
 }
 
-/// Stops watching a process, unless its pid is another's by now.
+/// Stops watching a process, unless another process has its pid now.
 pub(crate) fn forget(process: &Task) {
     if is_watching(process) {
         let _ = WATCHED.remove(process.tgid);
     }
 }
 
-/// Whether a process of this name plays the container runtime.
+/// Whether this is the name of a container runtime's program.
 #[inline(always)]
 pub(crate) fn is_runtime(comm: &[u8; COMM_LEN]) -> bool {
     RUNTIMES.get_ptr(comm).is_some()
@@ -123,7 +128,8 @@ pub(crate) fn forget_cgroup(id: u64) {
     let _ = CGROUPS.remove(id);
 }
 
-/// Remembers the namespaces that a watched process executes in, so that a stranger who enters one is noticed.
+/// Remembers the namespaces in which a watched process executes, so that another process that
+/// enters one of them is reported.
 #[inline(always)]
 pub(crate) fn remember(namespaces: &Namespaces) {
     remember_one(namespaces.net);
@@ -135,12 +141,13 @@ pub(crate) fn remember(namespaces: &Namespaces) {
 #[inline(always)]
 fn remember_one(inum: u32) {
     if NAMESPACES.get_ptr(inum).is_none() && HOST.get_ptr(inum).is_none() {
-        // The table keeps the most recently used: at worst an old pod's visitor goes unnoticed, never a member.
+        // The table evicts the least recently used entry. At worst a process that enters an old
+        // pod's namespace is not reported; members of the pod always are.
         let _ = NAMESPACES.insert(inum, 1, u64::from(BPF_ANY));
     }
 }
 
-/// Whether a namespace of these is a pod's.
+/// Whether one of these namespaces belongs to a pod.
 #[inline(always)]
 pub(crate) fn enters_watched(namespaces: &Namespaces) -> bool {
     NAMESPACES.get_ptr(namespaces.net).is_some()
@@ -149,7 +156,8 @@ pub(crate) fn enters_watched(namespaces: &Namespaces) -> bool {
         || NAMESPACES.get_ptr(namespaces.mnt).is_some()
 }
 
-/// Whether `child` is to be watched although its parent is not: made in a watched cgroup by `CLONE_INTO_CGROUP`.
+/// Whether `child` must be watched although its parent is not, because `CLONE_INTO_CGROUP` created
+/// it in a watched cgroup.
 #[inline(always)]
 pub(crate) fn is_cloned_into_watched(parent: TaskRef, child: TaskRef) -> bool {
     parent.css_set() != child.css_set() && is_watched_cgroup(child.cgroup())

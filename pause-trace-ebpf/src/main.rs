@@ -1,7 +1,7 @@
-//! The kernel side of pause-trace: it reports facts and judges nothing.
+//! The kernel side of pause-trace, which reports facts and judges nothing.
 //!
-//! Built for `bpfel-unknown-none`. For any other target `main` is empty, so that `cargo build --workspace` and clippy
-//! work on the host.
+//! The crate is built for `bpfel-unknown-none`. For any other target `main` is empty, so that
+//! `cargo build --workspace` and clippy work on the host.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 mod emit;
@@ -9,7 +9,7 @@ mod filter;
 mod probes;
 mod task;
 
-/// Every helper used is open to any GPL-compatible program; this names the licence the kernel checks.
+/// The licence that the kernel checks: some helpers are available only to GPL-compatible programs.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
@@ -20,6 +20,7 @@ fn main() {}
 #[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
-    // The verifier refuses an endless loop: a panic that could be reached would not load.
+    // The verifier rejects an endless loop, so a program in which a panic can be reached does not
+    // load.
     loop {}
 }

@@ -1,7 +1,7 @@
-//! The one file that reads kernel memory: small `Copy` handles over kernel pointers.
+//! Reads kernel memory, through small `Copy` handles of kernel pointers. No other file does.
 //!
-//! Every read goes through `bpf_probe_read_kernel` at an offset that the loader took from the kernel's BTF, and gives zero
-//! where the pointer was bad: a fact of zero is visibly unknown to userspace, and a hook never stops half-way.
+//! Every read uses `bpf_probe_read_kernel` at an offset that the loader took from the kernel's BTF.
+//! A bad pointer gives zero, which userspace treats as unknown, so a hook never stops half-way.
 
 use aya_ebpf::{
     cty::c_void,
@@ -18,7 +18,8 @@ static OFFSETS: Offsets = Offsets::POISONED;
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config::DEFAULT;
 
-/// An offset, read so that the compiler can't fold the poison in: the loader replaces it in the object's read-only data.
+/// An offset. The read is volatile because the loader replaces the poison in the object's read-only
+/// data, so the compiler must not use the value from compile time.
 macro_rules! offset {
     ($field:ident) => {
         // SAFETY: a static of plain integers is always readable.
@@ -26,7 +27,7 @@ macro_rules! offset {
     };
 }
 
-/// A setting, read as [`offset`] is.
+/// A setting, read in the same way as [`offset`].
 macro_rules! config {
     ($field:ident) => {
         // SAFETY: a static of plain integers is always readable.
@@ -46,7 +47,7 @@ pub(crate) fn oom_passes_task() -> bool {
     config!(oom_passes_task) != 0
 }
 
-/// Types that zero bytes are a value of, so that a failed read has one.
+/// Types for which all-zero bytes are a valid value, the result of a failed read.
 pub(crate) trait Plain: Copy {
     const ZERO: Self;
 }
@@ -63,7 +64,7 @@ impl Plain for Pointer {
     const ZERO: Self = Self(0);
 }
 
-/// An address in the kernel that may be anything.
+/// A kernel address, which may be invalid.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct Pointer(u64);
@@ -86,22 +87,26 @@ impl Pointer {
         Self(self.0.wrapping_add(u64::from(offset)))
     }
 
-    /// What lies there; zero where nothing can be read. The helper's answer is not looked at: it fills with zero what it
-    /// can't read (`bpf_probe_read_kernel_common`, kernel/trace/bpf_trace.c, since 5.5), and a branch at each of forty
-    /// reads is more paths than the verifier of Linux 6.1 follows.
+    /// The value at this address and offset, or zero if it cannot be read. The helper's result is
+    /// not checked, because the helper fills the value with zeros if it cannot read it
+    /// (`bpf_probe_read_kernel_common`, kernel/trace/bpf_trace.c, since 5.5), and with a branch at
+    /// each of forty reads the verifier of Linux 6.1 rejects the program as too complex.
     #[inline(always)]
     fn read<T: Plain>(self, offset: u32) -> T {
         let mut value = T::ZERO;
         let address = self.at(offset).0 as *const c_void;
-        // SAFETY: the helper checks the address, and writes no more than the size of `value`, all bits of which are valid.
+        // SAFETY: the helper checks the address and writes at most the size of `value`, for which
+        // all bits are valid.
         unsafe { bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, address) };
         value
     }
 
-    /// Copies the NUL-terminated string here into `buffer` and gives its length without the NUL.
+    /// Copies the NUL-terminated string at this address into `buffer` and returns its length
+    /// without the NUL.
     #[inline(always)]
     pub(crate) fn string(self, buffer: &mut [u8]) -> u32 {
-        // SAFETY: the helper checks the address and copies no more than the buffer holds, or fails.
+        // SAFETY: the helper checks the address and copies at most the size of the buffer, or
+        // fails.
         match unsafe { bpf_probe_read_kernel_str_bytes(self.0 as *const u8, buffer) } {
             Ok(text) => text.len() as u32,
             Err(_) => 0,
@@ -131,7 +136,7 @@ impl TaskRef {
         self.0.read(offset!(task_tgid))
     }
 
-    /// Whether it is its process' first thread.
+    /// Whether this is the first thread of its process.
     pub(crate) fn is_leader(self) -> bool {
         self.tid() == self.tgid()
     }
@@ -150,7 +155,8 @@ impl TaskRef {
         }
     }
 
-    /// What there is to know about the task, as far as the caller has not read it: each read costs.
+    /// The description of the task. The caller passes the parts that it has read already, because
+    /// each read costs time.
     #[inline(always)]
     pub(crate) fn info(
         self,
@@ -170,14 +176,14 @@ impl TaskRef {
         }
     }
 
-    /// The task's name, with nothing but zeros behind it: before Linux 5.17 `__set_task_comm` (fs/exec.c) left there what a
-    /// longer name had.
+    /// The task's name, padded with zeros: before Linux 5.17 `__set_task_comm` (fs/exec.c) left the
+    /// rest of a longer earlier name behind the NUL.
     #[inline(always)]
     pub(crate) fn comm(self) -> [u8; COMM_LEN] {
         let mut comm = [0; COMM_LEN];
         let address = self.0.at(offset!(task_comm)).0 as *const c_void;
-        // SAFETY: the helper checks the address and writes at most the size of `comm`, up to the first NUL. Its answer is not
-        // looked at, for the reason that `Pointer::read` gives.
+        // SAFETY: the helper checks the address and writes at most the size of `comm`, up to the
+        // first NUL. Its result is not checked, for the reason that `Pointer::read` gives.
         unsafe {
             bpf_probe_read_kernel_str(comm.as_mut_ptr().cast(), COMM_LEN as u32, address);
         }
@@ -192,7 +198,8 @@ impl TaskRef {
             return (Pointer::ZERO, 0, 0);
         }
         let level: u32 = pid.read(offset!(pid_level));
-        // MAX_PID_NS_LEVEL is 32 (include/linux/pid_namespace.h): anything above was not a pid.
+        // MAX_PID_NS_LEVEL is 32 (include/linux/pid_namespace.h): with a higher level this is not a
+        // pid.
         if level > 32 {
             return (Pointer::ZERO, 0, 0);
         }
@@ -240,12 +247,12 @@ impl TaskRef {
         namespaces
     }
 
-    /// The `css_set`: equal pointers mean equal cgroups in every hierarchy.
+    /// The `css_set`: two tasks with the same pointer are in the same cgroups in every hierarchy.
     pub(crate) fn css_set(self) -> Pointer {
         self.0.read(offset!(task_cgroups))
     }
 
-    /// The id of the task's cgroup in the hierarchy that is watched.
+    /// The id of the task's cgroup in the watched hierarchy.
     #[inline(always)]
     pub(crate) fn cgroup(self) -> u64 {
         let set = self.css_set();
@@ -257,20 +264,22 @@ impl TaskRef {
         CgroupRef(css.read(offset!(css_cgroup))).id()
     }
 
-    /// Whether no thread of the process is left. `do_exit` counts the thread off before it reports the exit
-    /// (kernel/exit.c), so two threads that end at once may both see this: userspace takes the first.
+    /// Whether no thread of the process is left. `do_exit` decrements the count before it reports
+    /// the exit (kernel/exit.c), so if two threads exit at the same time, this can be true for
+    /// both; userspace uses the first record.
     pub(crate) fn is_last_thread(self) -> bool {
         let signal: Pointer = self.0.read(offset!(task_signal));
         signal.read::<i32>(offset!(signal_live)) <= 0
     }
 
-    /// Counts the programs that the task has executed, and those that it is a copy of. The lower half of it.
+    /// The lower half of `self_exec_id`, which counts the execs of the task and of the tasks that
+    /// it was forked from.
     #[inline(always)]
     pub(crate) fn exec_id(self) -> u32 {
         self.0.read(offset!(task_exec))
     }
 
-    /// What wait(2) will report, put together as `wait_task_zombie` does (kernel/exit.c).
+    /// The status that wait(2) will return, computed as in `wait_task_zombie` (kernel/exit.c).
     #[inline(always)]
     pub(crate) fn wait_status(self) -> u32 {
         const SIGNAL_GROUP_EXIT: u32 = 0x4;
@@ -297,13 +306,14 @@ impl CgroupRef {
         node.read(offset!(kn_id))
     }
 
-    /// The id of the cgroup it was made in.
+    /// The id of its parent cgroup.
     pub(crate) fn parent_id(self) -> u64 {
         let css: Pointer = self.0.read(offset!(cgroup_parent_css));
         Self(css.read(offset!(css_cgroup))).id()
     }
 
-    /// Whether it belongs to the hierarchy that is watched: a v1 layout reports every change once per hierarchy.
+    /// Whether it belongs to the watched hierarchy: a v1 layout reports every change once per
+    /// hierarchy.
     pub(crate) fn is_watched_hierarchy(self) -> bool {
         let root: Pointer = self.0.read(offset!(cgroup_root));
         root.read::<u32>(offset!(root_hierarchy)) == config!(hierarchy)
@@ -317,8 +327,8 @@ pub(crate) fn executed_file<T>(bprm: *const T, buffer: &mut [u8]) -> u32 {
         .string(buffer)
 }
 
-/// `si_code` of a `struct kernel_siginfo *`, which may be one of two small numbers instead
-/// (`SEND_SIG_NOINFO`, `SEND_SIG_PRIV`: include/linux/sched/signal.h).
+/// `si_code` of a `struct kernel_siginfo *`. Instead of a pointer it can be one of two small
+/// numbers (`SEND_SIG_NOINFO`, `SEND_SIG_PRIV`: include/linux/sched/signal.h).
 pub(crate) fn signal_code<T>(info: *const T) -> i32 {
     const SI_USER: i32 = 0;
     const SI_KERNEL: i32 = 0x80;
@@ -329,12 +339,14 @@ pub(crate) fn signal_code<T>(info: *const T) -> i32 {
     }
 }
 
-/// The handler in a `struct k_sigaction *`: 0 default, 1 ignore, else an address.
+/// The handler in a `struct k_sigaction *`: 0 is default, 1 is ignore, any other value is an
+/// address.
 pub(crate) fn signal_handler<T>(action: *const T) -> u64 {
     Pointer::new(action).read(offset!(sigaction_handler))
 }
 
-/// The second argument of a system call, from the registers its entry saved: the wrapper's own argument.
+/// The second argument of a system call, from the saved registers that are the argument of the
+/// system call's wrapper.
 #[inline(always)]
 pub(crate) fn second_argument<T>(registers: *const T) -> u64 {
     Pointer::new(registers).read(config!(syscall_arg1))

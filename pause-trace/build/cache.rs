@@ -1,8 +1,10 @@
-//! Where what is expensive to get is kept. `build.rs`, `xtask` and the tests share this file.
+//! The cache directory for downloads and built tools. `build.rs`, `xtask` and the tests share this
+//! file.
 
 use std::{env, path::PathBuf};
 
-/// Where `xtask` keeps what it builds and downloads: outside the tree, so that every checkout shares it.
+/// The directory in which `xtask` stores what it builds and downloads. It is outside the tree, so
+/// that all checkouts share it.
 pub(crate) fn cache_dir() -> PathBuf {
     let base = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)

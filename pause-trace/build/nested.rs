@@ -1,6 +1,6 @@
-//! The two cargo builds inside the build: the kernel program for BPF, and the programs without a C library for the node.
+//! The two nested cargo builds: the eBPF program, and the programs without a C library.
 //!
-//! How each is compiled stands in the workspace's manifest, as the profiles `ebpf` and `nolibc`.
+//! The workspace's manifest has their profiles, `ebpf` and `nolibc`.
 
 use std::{
     env,
@@ -13,7 +13,7 @@ use crate::toolchain::{self, Toolchain};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Builds the kernel program and returns the object file.
+/// Builds the eBPF program and returns the object file.
 pub(crate) fn build_ebpf(
     workspace: &Path,
     target_dir: &Path,
@@ -23,11 +23,12 @@ pub(crate) fn build_ebpf(
         "big" => "bpfeb-unknown-none",
         _ => "bpfel-unknown-none",
     };
-    // aya-ebpf lays out the registers of a probed function by this.
+    // aya-ebpf selects the register layout of a probed function by this.
     let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
     let flags = [
         format!("--cfg=bpf_target_arch=\"{arch}\""),
-        // The kernel wants types for maps and programs; the linker makes them of the debug information.
+        // The kernel needs BTF for maps and programs; the linker generates it from the debug
+        // information.
         "-Clink-arg=--btf".into(),
         format!("-Clinker={}", text(&toolchain.linker)?),
         remap(workspace)?,
@@ -47,14 +48,14 @@ pub(crate) fn build_ebpf(
     Ok(target_dir.join(target).join("ebpf/pause-trace-ebpf"))
 }
 
-/// What [`build_programs`] builds: the reference pause, and what the containers of the image run.
+/// The programs that [`build_programs`] builds: the reference pause, and the workload of the image.
 pub(crate) const PROGRAMS: [&str; 2] = ["pause", "workload"];
 
 /// Builds [`PROGRAMS`] for the machine that pause-trace is built for, and returns the directory they are in.
 pub(crate) fn build_programs(workspace: &Path, target_dir: &Path) -> Result<PathBuf> {
     let target = env::var("TARGET")?;
     let mut flags = vec![remap(workspace)?];
-    // Where the outer build was given one, as for another processor.
+    // If the outer build has a linker configured, as for cross-compilation.
     if let Ok(linker) = env::var("RUSTC_LINKER") {
         flags.push(format!("-Clinker={linker}"));
     }
@@ -69,21 +70,29 @@ pub(crate) fn build_programs(workspace: &Path, target_dir: &Path) -> Result<Path
     Ok(target_dir.join(target).join("nolibc"))
 }
 
-/// How cargo parts the flags in `CARGO_ENCODED_RUSTFLAGS`, the one variable that wins over any configuration.
+/// The separator of flags in `CARGO_ENCODED_RUSTFLAGS`, the variable that takes precedence over any
+/// configuration.
 const SEPARATOR: &str = "\x1f";
 
-/// Without this the binaries name the directory of the checkout, and differ from one to the next.
+/// Without this flag the binaries contain the directory of the checkout, and differ between
+/// checkouts.
 fn remap(workspace: &Path) -> Result<String> {
     Ok(format!("--remap-path-prefix={}=.", text(workspace)?))
 }
 
 fn text(path: &Path) -> Result<&str> {
-    path.to_str()
-        .ok_or_else(|| format!("{} is not UTF-8, and compiler flags are", path.display()).into())
+    path.to_str().ok_or_else(|| {
+        format!(
+            "{} is not UTF-8, which compiler flags require",
+            path.display()
+        )
+        .into()
+    })
 }
 
-/// What both builds share: the workspace's lock file, a target directory of their own (the outer build holds the lock
-/// of the usual one) and an environment free of what the outer build put there.
+/// The common part of both builds: the workspace's lock file, a separate target directory (the
+/// outer build holds the lock of its own) and an environment without the variables of the outer
+/// build.
 fn cargo(program: &Path, workspace: &Path, target_dir: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -97,8 +106,8 @@ fn cargo(program: &Path, workspace: &Path, target_dir: &Path) -> Command {
     command
 }
 
-/// Is this variable about the outer build (its compiler, wrappers such as clippy's, flags, directories) rather than
-/// about the machine (registries, proxies, the job server)?
+/// Whether a variable belongs to the outer build (its compiler, wrappers such as clippy's, flags,
+/// directories) rather than to the machine (registries, proxies, the job server).
 fn is_of_the_outer_build(name: &str) -> bool {
     const OF_THE_MACHINE: [&str; 7] = [
         "CARGO_HOME",
@@ -114,18 +123,20 @@ fn is_of_the_outer_build(name: &str) -> bool {
     OF_THE_OUTER_BUILD.iter().any(starts_with) && !OF_THE_MACHINE.iter().any(starts_with)
 }
 
-/// Runs a nested build. Its warnings become the outer build's: cargo shows nothing else of a build script that passed.
+/// Runs a nested build. Its output is printed as warnings of the outer build, because cargo shows
+/// nothing else of a build script that succeeded.
 fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_owned();
     let output = command
         .output()
         .map_err(|error| format!("failed to start {}: {error}", program.display()))?;
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        eprintln!("{said}");
+        eprintln!("{stderr}");
         return Err(format!("{command:?} failed ({})", output.status).into());
     }
-    said.lines()
+    stderr
+        .lines()
         .for_each(|line| println!("cargo::warning={line}"));
     Ok(())
 }

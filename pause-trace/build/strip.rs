@@ -1,5 +1,5 @@
-//! Takes the debug information out of the kernel program: the loader needs the types that the linker made of it (BTF), and nothing
-//! else.
+//! Removes the debug information from the eBPF program: the loader only needs the BTF that the
+//! linker generated from it.
 
 use std::{error::Error, fs, path::Path};
 
@@ -8,7 +8,7 @@ use object::{
     elf::SHT_STRTAB,
 };
 
-/// Writes the object in `from` to `to` without its DWARF sections, and what belongs to these.
+/// Writes the object in `from` to `to` without its DWARF sections and their relocations.
 pub(crate) fn strip(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
     let object = fs::read(from)?;
     let mut builder = Builder::read(&*object)?;
@@ -16,7 +16,8 @@ pub(crate) fn strip(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
         let name = section.name.as_slice();
         section.delete = name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
     }
-    // The linker keeps the names of sections with those of symbols, which the builder does not.
+    // The linker stores section names and symbol names in one table, which the builder does not
+    // support.
     let names = builder.sections.add();
     names.name = b".shstrtab"[..].into();
     names.sh_type = SHT_STRTAB;

@@ -1,8 +1,8 @@
-//! Finds the compiler and the linker that build the kernel program.
+//! Finds the compiler and the linker that build the eBPF program.
 //!
-//! Rust for BPF needs three things a stable installation lacks: the sources of `core` (no compiled `core` exists for
-//! the target), unstable flags (`-Z build-std`) and `bpf-linker`. `build.rs` and `xtask` share this file, so that both
-//! always come to the same answer.
+//! Rust for BPF needs three things that a stable installation lacks: the sources of `core` (no
+//! compiled `core` exists for the target), unstable flags (`-Z build-std`) and `bpf-linker`.
+//! `build.rs` and `xtask` share this file, so that both find the same toolchain.
 
 use std::{
     env,
@@ -18,25 +18,28 @@ mod cache;
 
 pub(crate) use cache::cache_dir;
 
-/// A Rust installation to take, whatever else is there: a directory with `bin/rustc` and `lib/rustlib/src`.
+/// The variable with the Rust installation to use instead of any other: a directory with
+/// `bin/rustc` and `lib/rustlib/src`.
 pub(crate) const SYSROOT_VARIABLE: &str = "PAUSE_TRACE_BPF_SYSROOT";
 
-/// A `bpf-linker` to take, whatever else is there.
+/// The variable with the `bpf-linker` to use instead of any other.
 pub(crate) const LINKER_VARIABLE: &str = "PAUSE_TRACE_BPF_LINKER";
 
-/// The directory of the cache that a compiler is unpacked into where there is none.
+/// The directory in the cache for an unpacked compiler.
 pub(crate) const COMPILER_BUNDLE: &str = "rust-web";
 
-/// The linker's version: the one that is built when none is found, and the oldest one on `PATH` that is trusted.
+/// The version of the linker that is built if none is found, and the oldest one on `PATH` that is
+/// accepted.
 pub(crate) const LINKER_VERSION: Version = Version(0, 13, 0);
 
-/// What that linker can read: each LLVM reads its own bitcode and older, and `bpf-linker` 0.13 builds against these.
+/// The LLVM versions whose bitcode that linker reads: each LLVM reads its own bitcode and older,
+/// and `bpf-linker` 0.13 builds against these.
 const LLVM_MAJORS: std::ops::RangeInclusive<u32> = 21..=23;
 
-/// The oldest compiler the workspace builds with, as its manifest states it.
+/// The oldest compiler that builds the workspace, from its manifest.
 pub(crate) const OLDEST_RUSTC: &str = env!("CARGO_PKG_RUST_VERSION");
 
-/// Major, minor and patch number; what follows them (`-nightly`) plays no part in a comparison.
+/// Major, minor and patch number. A suffix such as `-nightly` is ignored in comparisons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32, pub(crate) u32);
 
@@ -64,7 +67,7 @@ impl fmt::Display for Version {
 pub(crate) struct Compiler {
     /// Where it is installed; `bin/cargo` and `bin/rustc` are below.
     pub(crate) sysroot: PathBuf,
-    /// What `rustc` calls itself.
+    /// The version that `rustc` reports.
     pub(crate) version: Version,
     /// The major version of its LLVM: the linker must be built against this one or a newer one.
     pub(crate) llvm: u32,
@@ -93,16 +96,16 @@ impl fmt::Display for Toolchain {
     }
 }
 
-/// What is missing for a toolchain.
+/// The part of a toolchain that is missing.
 #[derive(Debug)]
 pub(crate) enum Missing {
-    /// No compiler will do: those that were looked at, and why not.
+    /// No compiler is usable: the candidates, and why each was rejected.
     Compiler(Vec<(PathBuf, Rejection)>),
-    /// There is a compiler and no linker for it.
+    /// There is a compiler, but no linker for it.
     Linker(Compiler),
 }
 
-/// Why a compiler will not do.
+/// Why a compiler is rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Rejection {
     NoSources,
@@ -132,7 +135,10 @@ impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Compiler(rejected) => {
-                write!(f, "no Rust compiler here can build the kernel program")?;
+                write!(
+                    f,
+                    "no Rust compiler that can build the eBPF program was found"
+                )?;
                 rejected
                     .iter()
                     .try_for_each(|(sysroot, why)| write!(f, "\n  {} {why}", sysroot.display()))
@@ -159,16 +165,17 @@ pub(crate) fn find() -> Result<Toolchain, Missing> {
 
 /// The root directory (in `cargo install`'s sense) of the linker that is built for a compiler.
 pub(crate) fn linker_root(compiler: &Compiler) -> PathBuf {
-    // One that is linked with the cache's LLVM works wherever the cache is.
-    let whose = libraries(&compiler.sysroot).map_or("", |_| "-unpacked");
+    // A linker for the unpacked compiler uses the LLVM in the cache, so it remains usable if the
+    // cache is moved.
+    let suffix = libraries(&compiler.sysroot).map_or("", |_| "-unpacked");
     cache_dir().join(format!(
-        "bpf-linker-{LINKER_VERSION}-llvm-{}{whose}",
+        "bpf-linker-{LINKER_VERSION}-llvm-{}{suffix}",
         compiler.llvm
     ))
 }
 
-/// Where a compiler that was unpacked into the cache finds its libraries, and they theirs: `LD_LIBRARY_PATH`. Any other compiler
-/// knows that by itself.
+/// The `LD_LIBRARY_PATH` with the libraries of a compiler that was unpacked into the cache. Other
+/// compilers do not need it.
 pub(crate) fn libraries(sysroot: &Path) -> Option<OsString> {
     let root = sysroot.parent().filter(|root| *root == unpacked())?;
     let triplet = format!("{}-linux-gnu", env::consts::ARCH);
@@ -180,9 +187,9 @@ fn unpacked() -> PathBuf {
     cache_dir().join("debian").join(COMPILER_BUNDLE)
 }
 
-/// Every Rust installation worth a look, the best first: rustup's stable, its nightly, its others, the one in the cache, the
-/// distribution's.
-/// A stable compiler comes first because userspace is built with it; with `RUSTC_BOOTSTRAP` it takes unstable flags.
+/// Every Rust installation to consider, the best first: rustup's stable, its nightly, its others,
+/// the one in the cache, the distribution's. A stable compiler comes first because userspace is
+/// built with it; with `RUSTC_BOOTSTRAP` it accepts unstable flags.
 fn candidates() -> Vec<PathBuf> {
     if let Some(sysroot) = env::var_os(SYSROOT_VARIABLE) {
         return vec![sysroot.into()];
@@ -207,7 +214,7 @@ fn candidates() -> Vec<PathBuf> {
     sysroots
 }
 
-/// A rustup toolchain's place in the search, by its name.
+/// The rank of a rustup toolchain in the search, by its name.
 fn rank(name: &str) -> u8 {
     match name.split('-').next() {
         Some("stable") => 0,
@@ -216,7 +223,8 @@ fn rank(name: &str) -> u8 {
     }
 }
 
-/// The first candidate that passes `inspect`, or what is wrong with each; those that hold no Rust are passed over.
+/// The first candidate that passes `inspect`, or why each was rejected. Directories without Rust
+/// are skipped.
 fn first_usable<T>(
     candidates: Vec<PathBuf>,
     inspect: impl Fn(&Path) -> Option<Result<T, Rejection>>,
@@ -232,7 +240,8 @@ fn first_usable<T>(
     Err(rejected)
 }
 
-/// Looks at one installation: `None` when there is no Rust in it. Sources are looked for first: that costs no process.
+/// Inspects an installation; `None` if there is no Rust in it. Sources are checked first, because
+/// that does not need a process.
 pub(crate) fn inspect(sysroot: &Path) -> Option<Result<Compiler, Rejection>> {
     let bin = sysroot.join("bin");
     if !bin.join("rustc").exists() || !bin.join("cargo").exists() {
@@ -249,7 +258,7 @@ pub(crate) fn inspect(sysroot: &Path) -> Option<Result<Compiler, Rejection>> {
     Some(answer.and_then(|text| judge(sysroot, &text)))
 }
 
-/// Judges a compiler by what `rustc -vV` says.
+/// Checks a compiler by the output of `rustc -vV`.
 fn judge(sysroot: &Path, verbose_version: &str) -> Result<Compiler, Rejection> {
     let value = |key: &str| {
         let found = verbose_version
@@ -273,14 +282,16 @@ fn judge(sysroot: &Path, verbose_version: &str) -> Result<Compiler, Rejection> {
     })
 }
 
-/// The linker to use: the one asked for, the one built for this compiler, or a new enough one on `PATH`.
+/// The linker to use: the one in the variable, the one built for this compiler, or a new enough one
+/// on `PATH`.
 pub(crate) fn find_linker(compiler: &Compiler) -> Option<PathBuf> {
     if let Some(linker) = env::var_os(LINKER_VARIABLE) {
         return Some(linker.into());
     }
     let root = linker_root(compiler);
     let built = root.join("bin/bpf-linker");
-    // `exists` follows links: an LLVM that was since removed counts as missing, and the linker is built again.
+    // `exists` follows links: if the LLVM has been removed since, the linker counts as missing and
+    // is built again.
     if built.exists() && root.join("llvm/lib/libLLVM.so").exists() {
         return Some(built);
     }
@@ -295,19 +306,19 @@ pub(crate) fn find_linker(compiler: &Compiler) -> Option<PathBuf> {
         })
 }
 
-/// Runs a program and returns what it prints, or the error it ended with.
+/// Runs a program and returns its output, or the error.
 fn output_of(program: &Path, args: &[&str], libraries: Option<OsString>) -> io::Result<String> {
     let mut command = Command::new(program);
     command.args(args);
-    // Libraries of the outer toolchain are not this program's business.
+    // The libraries of the outer toolchain must not be used by this program.
     match libraries {
         Some(libraries) => command.env("LD_LIBRARY_PATH", libraries),
         None => command.env_remove("LD_LIBRARY_PATH"),
     };
     let output = command.output()?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(io::Error::other(format!("{} ({said})", output.status)));
+        let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(io::Error::other(format!("{} ({stderr})", output.status)));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -337,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn compilers_that_cannot_do_it_are_named_with_the_reason() {
+    fn unusable_compilers_are_rejected_with_a_reason() {
         assert_eq!(
             judged("1.85.0", "21.1.0"),
             Err(Rejection::TooOld(Version(1, 85, 0)))
@@ -350,8 +361,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_usable_installation_wins_and_the_others_are_remembered_only_if_none_does() {
-        let look = |path: &Path| match path.to_str() {
+    fn the_first_usable_installation_is_used() {
+        let inspect_path = |path: &Path| match path.to_str() {
             Some("/none") => None,
             Some("/bare") => Some(Err(Rejection::NoSources)),
             _ => Some(Ok(path.to_owned())),
@@ -359,9 +370,9 @@ mod tests {
         let all = ["/none", "/bare", "/good", "/also-good"]
             .map(PathBuf::from)
             .to_vec();
-        assert_eq!(first_usable(all.clone(), look), Ok("/good".into()));
+        assert_eq!(first_usable(all.clone(), inspect_path), Ok("/good".into()));
         assert_eq!(
-            first_usable(all[..2].to_vec(), look),
+            first_usable(all[..2].to_vec(), inspect_path),
             Err(vec![("/bare".into(), Rejection::NoSources)])
         );
     }

@@ -5,7 +5,7 @@
 
 mod arrivals;
 
-use std::{cell::RefCell, io::Read as _, time::Duration};
+use std::{cell::RefCell, io::Read as _, rc::Rc, time::Duration};
 
 use tokio::sync::{Notify, futures::Notified};
 
@@ -31,14 +31,13 @@ pub(crate) struct Live {
     kernel: RefCell<Kernel>,
     pub(crate) pipeline: Pipeline,
     readiness: Readiness,
+    /// An observer of the pipeline, once the node's pods are followed.
+    arrivals: Rc<RefCell<Arrivals>>,
     /// Something was taken in.
     changed: Notify,
     pub(crate) hooks: Vec<Hook>,
     pub(crate) started: Ktime,
 }
-
-/// Hears of each event, in order, before it is judged.
-type Listener = Box<dyn FnMut(&Event)>;
 
 /// Where the events come from.
 struct Kernel {
@@ -46,10 +45,6 @@ struct Kernel {
     loaded: Loaded,
     rings: Rings,
     events: Vec<Event>,
-    /// Who hears of each event that is taken in.
-    listener: Option<Listener>,
-    /// Where the node's pods are followed: what nobody has looked at yet.
-    arrivals: Option<Arrivals>,
     failure: Option<anyhow::Error>,
 }
 
@@ -77,12 +72,11 @@ impl Live {
                 loaded,
                 rings,
                 events: Vec::new(),
-                listener: None,
-                arrivals: None,
                 failure: None,
             }),
             pipeline,
             readiness,
+            arrivals: Rc::default(),
             changed: Notify::new(),
             started: probe::now(),
             hooks,
@@ -131,13 +125,13 @@ impl Live {
         /// them, each between two wraps of the pids, is no runtime's.
         const READINGS: u32 = 4;
         let mut kernel = self.kernel.borrow_mut();
-        kernel.arrivals = Some(Arrivals::default());
+        self.pipeline.observe(Box::new(Rc::clone(&self.arrivals)));
         self.pipeline.follow();
         let raw: Vec<_> = names.iter().map(|name| name.0).collect();
         kernel.loaded.watch_names(&raw)?;
         let names = names.to_vec();
         kernel.take_in(Some(Fact::RuntimeNames { names }), &self.pipeline)?;
-        let count = |core: &Core| core.events_by_kind.get(&Kind::Found).copied().unwrap_or(0);
+        let count = |core: &Core| core.records.by_kind.get(&Kind::Found).copied().unwrap_or(0);
         let mut found = 0;
         for _ in 0..READINGS {
             // A runtime's cgroups are reported from when it is found: those it made since the last walk are seen by the next.
@@ -155,15 +149,8 @@ impl Live {
             }
             found = now_found;
         }
-        if let Some(arrivals) = &mut kernel.arrivals {
-            self.look(|core| arrivals.settle(&core.state));
-        }
+        self.look(|core| self.arrivals.borrow_mut().settle(&core.state));
         Ok(())
-    }
-
-    /// From now on `listener` hears of each event that is taken in, in order, before it is judged. It must not come back here.
-    pub(crate) fn listen(&self, listener: impl FnMut(&Event) + 'static) {
-        self.kernel.borrow_mut().listener = Some(Box::new(listener));
     }
 
     /// Watches one more cgroup.
@@ -179,17 +166,13 @@ impl Live {
         }
         let path = path.clone();
         self.inject(Fact::CgroupMade { cgroup, path });
-        if let Some(arrivals) = &mut self.kernel.borrow_mut().arrivals {
-            arrivals.told(cgroup);
-        }
+        self.arrivals.borrow_mut().entered(cgroup);
         Ok(())
     }
 
     /// What happened to containers' cgroups since the last call.
     pub(crate) fn take_arrivals(&self) -> Vec<Arrival> {
-        let mut kernel = self.kernel.borrow_mut();
-        let arrivals = kernel.arrivals.as_mut();
-        arrivals.map(Arrivals::take).unwrap_or_default()
+        self.arrivals.borrow_mut().take()
     }
 
     /// The same, once something has.
@@ -322,55 +305,90 @@ impl Kernel {
         Ok(())
     }
 
-    /// Those of `asked` that `/proc` knows no more although no event from `next` on says that they ended: the kernel's word of it
-    /// went astray, or comes late.
+    /// Those of `asked` that have left `/proc` although no event from `next` on reports their end: the kernel's record was
+    /// lost, or comes late.
     fn gone(
         &mut self,
         (due, asked): (Ktime, Vec<ProcessId>),
         next: usize,
         events: &mut Vec<Event>,
     ) -> anyhow::Result<Vec<ProcessId>> {
-        let is_told = |process: ProcessId, events: &[Event]| {
-            let tells = |event: &Event| match &event.fact {
-                Fact::Exit { task, .. } => task.process == process,
-                // The record comes an RCU grace period after the reaping, which may have been in time.
-                Fact::Reaped { process: of } => {
-                    *of == process && event.time > due.saturating_add(GRACE_PERIOD)
-                }
-                _ => false,
-            };
-            events.iter().any(tells)
-        };
         let mut gone = asked;
-        gone.retain(|process| !is_told(*process, &events[next..]) && procfs::is_gone(*process));
+        gone.retain(|process| {
+            !reports_the_end(&events[next..], *process, due) && procfs::is_gone(*process)
+        });
         if gone.is_empty() {
             return Ok(gone);
         }
-        // It may have ended since the rings were read: then it was there when it should not have been.
+        // A process that ended since the rings were read was there when it should not have been.
         let later = events.len();
         self.read(Fact::Tick, events)?;
-        gone.retain(|process| !is_told(*process, &events[later..]));
+        gone.retain(|process| !reports_the_end(&events[later..], *process, due));
         Ok(gone)
     }
 
     /// Lets an event be judged.
     fn judge(&mut self, event: &Event, pipeline: &Pipeline) -> anyhow::Result<()> {
-        if let Some(listener) = &mut self.listener {
-            listener(event);
-        }
-        if let Some(arrivals) = &mut self.arrivals {
-            pipeline.look(|core| arrivals.see(event, &core.state));
-        }
         if let Fact::PodRemoved { pod } = &event.fact {
             // The kernel gives inode numbers away again: who gets them next is no visitor of this pod.
             let namespaces = pipeline.look(|core| core.state.namespaces_of(pod));
             self.loaded.forget_namespaces(&namespaces)?;
         }
-        pipeline.take_in(event, |news| {
-            if let Some(arrivals) = &mut self.arrivals {
-                arrivals.hear(news);
-            }
-        });
+        pipeline.take_in(event);
         Ok(())
+    }
+}
+
+/// Whether one of these events says when a process that should have been gone by `due` ended after all.
+///
+/// The record of a reaping comes an RCU grace period after it. One that comes that soon after `due` says nothing of who was
+/// late.
+fn reports_the_end(events: &[Event], process: ProcessId, due: Ktime) -> bool {
+    events.iter().any(|event| match &event.fact {
+        Fact::Exit { task, .. } => task.process == process,
+        Fact::Reaped { process: reaped } => {
+            *reaped == process && event.time > due.saturating_add(GRACE_PERIOD)
+        }
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{TaskInfo, WaitStatus};
+
+    const DUE: Ktime = 10_000_000_000;
+    const LATE: ProcessId = ProcessId { pid: 7, start: 1 };
+
+    fn event(time: Ktime, fact: Fact) -> [Event; 1] {
+        [Event { time, fact }]
+    }
+
+    #[test]
+    fn a_record_of_a_reaping_that_comes_within_a_grace_period_accuses_nobody() {
+        let reaped = |time| event(time, Fact::Reaped { process: LATE });
+        assert!(!reports_the_end(&reaped(DUE + GRACE_PERIOD), LATE, DUE));
+        assert!(reports_the_end(&reaped(DUE + GRACE_PERIOD + 1), LATE, DUE));
+        assert!(!reports_the_end(&[], LATE, DUE));
+    }
+
+    #[test]
+    fn an_end_after_the_deadline_is_late_and_another_process_is_not_it() {
+        let exit = |process| {
+            let task = TaskInfo {
+                process,
+                parent: ProcessId::default(),
+                cgroup: 0,
+                namespaces: Namespaces::default(),
+                ns_pid: process.pid,
+                comm: Comm::new("app"),
+            };
+            let status = WaitStatus::exited(0);
+            event(DUE + 1, Fact::Exit { task, status })
+        };
+        assert!(reports_the_end(&exit(LATE), LATE, DUE));
+        let other = ProcessId { pid: 8, start: 1 };
+        assert!(!reports_the_end(&exit(other), LATE, DUE));
     }
 }

@@ -9,6 +9,7 @@ mod pods;
 mod probe;
 mod record;
 mod reference;
+mod session;
 mod sink;
 mod sys;
 mod terminal;
@@ -16,7 +17,8 @@ mod terminal;
 use std::{env, process::ExitCode};
 
 use pause_trace_core::{
-    event, news, pipeline, report, rules, runtimes, scenario, state, text, timeline, verdict,
+    event, news, observer, pipeline, report, rules, runtimes, scenario, state, text, timeline,
+    verdict,
 };
 
 fn main() -> ExitCode {

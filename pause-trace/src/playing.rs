@@ -1,34 +1,199 @@
-//! Plays scenarios, a few at a time, and hands each out in its turn.
+//! Scenarios being played, whoever makes their pods: the reference pod's own runtime, or a real one.
 
-use std::{cell::Cell, collections::VecDeque};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    fmt::Display,
+    io,
+    time::Duration,
+};
 
 use futures::{StreamExt as _, stream};
+use nix::errno::Errno;
+use tokio::sync::mpsc::UnboundedSender;
 
-use crate::scenario::{Played, Scenario};
+use crate::{
+    event::{Ktime, PodId, ProcessId},
+    live::Live,
+    pipeline::Pipeline,
+    probe,
+    record::{Mark, Over, Said},
+    scenario::{Played, Scenario, SortedVerdicts},
+    verdict::Verdict,
+};
 
-/// Plays scenarios, `at_once` at a time, and calls `report` with each, in the order given. `play_one` gets the number of
-/// its scenario, from 1; `started` hears of each that begins.
-pub(crate) async fn play<P, F, E>(
+/// A scenario, and the function that plays it.
+pub(crate) struct Script<F: 'static> {
+    pub(crate) scenario: Scenario,
+    pub(crate) play: F,
+}
+
+/// Why a scenario could not be played to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlayError {
+    /// The machine or the runtime can't do it: that proves nothing.
+    #[error("{0}")]
+    Impossible(String),
+    /// Something was not reported or not found in time.
+    #[error("{0}")]
+    Missed(String),
+    /// The kernel said no. A scenario may have wanted just that.
+    #[error("{why}")]
+    Refused { why: String, errno: Errno },
+    /// Something else happened than was to happen.
+    #[error("{0}")]
+    Unexpected(String),
+}
+
+impl PlayError {
+    /// A file or process of the scenario could not be used.
+    pub(crate) fn io(what: impl Display, source: io::Error) -> Self {
+        Self::Unexpected(format!("{what}: {source}"))
+    }
+
+    /// What it says of the scenario that it ended.
+    fn said(self, has_lost: bool) -> Said {
+        match self {
+            Self::Impossible(why) => Said::Impossible(why),
+            // It may be among what was lost.
+            Self::Missed(why) if has_lost => {
+                Said::Impossible(format!("{why}, and records were lost"))
+            }
+            Self::Missed(why) | Self::Refused { why, .. } | Self::Unexpected(why) => {
+                Said::Broken(why)
+            }
+        }
+    }
+}
+
+/// The pods of one scenario, and what the verifier reports of them.
+pub(crate) struct Scene<'a> {
+    pub(crate) live: &'a Live,
+    verdicts: &'a SortedVerdicts,
+    /// How long a report is waited for.
+    limit: Duration,
+    began: Ktime,
+    pods: RefCell<Vec<PodId>>,
+    culprit: Cell<Option<ProcessId>>,
+}
+
+impl<'a> Scene<'a> {
+    pub(crate) fn new(live: &'a Live, verdicts: &'a SortedVerdicts, limit: Duration) -> Self {
+        Self {
+            live,
+            verdicts,
+            limit,
+            began: probe::now(),
+            pods: RefCell::default(),
+            culprit: Cell::default(),
+        }
+    }
+
+    /// The pods that were made.
+    pub(crate) fn pods(&self) -> Vec<PodId> {
+        self.pods.borrow().clone()
+    }
+
+    /// A pod is about to be made.
+    pub(crate) fn add_pod(&self, pod: PodId) {
+        self.pods.borrow_mut().push(pod);
+    }
+
+    /// Says which process the expected finding must name.
+    pub(crate) fn blame(&self, process: ProcessId) {
+        self.culprit.set(Some(process));
+    }
+
+    /// Waits until a rule has found what is wrong with one of the pods.
+    pub(crate) async fn found(&self, rule: &str) -> Result<Verdict, PlayError> {
+        let pipeline = &self.live.pipeline;
+        let wait = async {
+            loop {
+                // Before the search: what comes in between wakes it.
+                let changed = self.live.changed();
+                if let Some(finding) = self.verdicts.finding(pipeline, rule, &self.pods.borrow()) {
+                    return finding;
+                }
+                changed.await;
+            }
+        };
+        let waited = tokio::time::timeout(self.limit, wait).await;
+        let limit = self.limit;
+        waited.map_err(|_| PlayError::Missed(format!("{rule} has found nothing within {limit:?}")))
+    }
+
+    /// Judges the scenario that was played here by the verdicts that `counts` takes, and says so in the recording.
+    pub(crate) fn judge(
+        &self,
+        scenario: &'static Scenario,
+        proof: Result<String, PlayError>,
+        counts: impl Fn(&Verdict) -> bool,
+        selected: impl Fn(&str) -> bool,
+    ) -> Played {
+        let said = match proof {
+            Ok(proof) => Said::Proof(proof),
+            Err(error) => error.said(self.live.look(|core| !core.records.lost.is_empty())),
+        };
+        let over = Over {
+            scenario: scenario.name.to_owned(),
+            pods: self.pods(),
+            culprit: self.culprit.get(),
+            said,
+            duration: probe::now().saturating_sub(self.began),
+        };
+        let pipeline: &Pipeline = &self.live.pipeline;
+        let judged = (pipeline, self.verdicts);
+        let played = Played::judge(scenario, &over, judged, counts, selected);
+        pipeline.mark(|| Mark::Over(over));
+        played
+    }
+}
+
+/// What is reported of scenarios while they are played.
+pub(crate) enum Progress {
+    Started(&'static Scenario),
+    Played(Box<Played>),
+}
+
+/// Plays scenarios, `at_once` at a time, and sends each that was played in the order given, until nobody receives them.
+/// `play_one` gets a script and its number, from 1.
+pub(crate) async fn play_all<F, P>(
     at_once: usize,
-    scenarios: &[&'static Scenario<P>],
-    play_one: impl Fn(&'static Scenario<P>, u32) -> F,
-    started: impl Fn(&'static Scenario<P>),
-    mut report: impl FnMut(Played<P>) -> Result<(), E>,
-) -> Result<(), E>
-where
-    F: Future<Output = Played<P>>,
+    scripts: &[&'static Script<F>],
+    sender: UnboundedSender<Progress>,
+    play_one: impl Fn(&'static Script<F>, u32) -> P,
+) where
+    P: Future<Output = Played>,
 {
     let number = Cell::new(0_u32);
-    let mut waiting: VecDeque<&'static Scenario<P>> = scenarios.iter().copied().collect();
-    let (play_one, started, number) = (&play_one, &started, &number);
-    let playing = std::iter::from_fn(move || waiting.pop_front()).map(|scenario| async move {
-        started(scenario);
+    let mut waiting: VecDeque<&'static Script<F>> = scripts.iter().copied().collect();
+    let (play_one, number, sender) = (&play_one, &number, &sender);
+    let playing = std::iter::from_fn(move || waiting.pop_front()).map(|script| async move {
+        // That nobody receives it any more shows at the end of the scenario.
+        let _ = sender.send(Progress::Started(&script.scenario));
         number.set(number.get() + 1);
-        play_one(scenario, number.get()).await
+        play_one(script, number.get()).await
     });
     let mut played = stream::iter(playing).buffered(at_once);
     while let Some(played) = played.next().await {
-        report(played)?;
+        if sender.send(Progress::Played(Box::new(played))).is_err() {
+            return;
+        }
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_reported_is_no_failure_where_records_were_lost() {
+        let missed = || PlayError::Missed("PT403 has found nothing".to_owned());
+        assert!(matches!(missed().said(false), Said::Broken(_)));
+        assert!(matches!(missed().said(true), Said::Impossible(_)));
+        let seen = PlayError::Unexpected("it said no".to_owned());
+        assert!(matches!(seen.said(true), Said::Broken(_)));
+        let unable = PlayError::Impossible("no user namespaces".to_owned());
+        assert!(matches!(unable.said(false), Said::Impossible(_)));
+    }
 }

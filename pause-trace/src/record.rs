@@ -1,4 +1,4 @@
-//! Recordings in files: what opens, writes and rotates them. The format is the core's.
+//! Recordings in files: opens, writes and rotates them. `pause-trace-core` defines the format.
 
 #[cfg(test)]
 mod file_tests;
@@ -17,10 +17,10 @@ pub(crate) use pause_trace_core::record::{
 };
 pub(crate) use write::FileRecorder;
 
-/// A recording that is read from its files.
+/// A recording read from files.
 pub(crate) type Recording = pause_trace_core::record::Recording<BufReader<File>>;
 
-/// Opens a recording, and the segment before it where there is one.
+/// Opens a recording, including its previous segment if that exists.
 pub(crate) fn open(path: &Path) -> Result<Recording, Unreadable> {
     Ok(Recording::new(open_segment(path)?, || {
         open_segment(&previous(path)).ok()
@@ -35,7 +35,7 @@ fn open_segment(path: &Path) -> Result<Segment<BufReader<File>>, Unreadable> {
     Segment::new(BufReader::new(file))
 }
 
-/// The file of the segment before.
+/// The file of the previous segment.
 fn previous(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".1");

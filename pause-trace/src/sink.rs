@@ -1,4 +1,4 @@
-//! Where a report goes, and what it means when it can't.
+//! The destination of a report, and errors in writing to it.
 
 use std::{
     fmt,
@@ -10,15 +10,16 @@ use std::{
 /// A report that could not be delivered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {
-    /// Whoever read it has gone (`| head -1`). No fault: the run stops quietly.
-    #[error("nobody reads {0} any more")]
+    /// The reader has closed the pipe (`| head -1`). This is not a failure: the run stops without a
+    /// message.
+    #[error("the reader of {0} has closed it")]
     Closed(Target),
-    /// The disk is full, the device is gone …
+    /// Another error, such as a full disk.
     #[error("failed to write {target}")]
     Write { target: Target, source: io::Error },
 }
 
-/// Where a report goes.
+/// The destination of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Stdout,
@@ -39,7 +40,8 @@ impl Target {
         path.map_or(Self::Stdout, |path| Self::File(path.to_owned()))
     }
 
-    /// Opens it. A file is made here and now, so that a path that can't be written is known before the work is done.
+    /// Opens the destination. A file is created at once, so that a path that cannot be written is
+    /// reported before the work starts.
     pub(crate) fn open(&self) -> io::Result<Box<dyn Write + Send>> {
         Ok(match self {
             Self::Stdout => Box::new(BufWriter::new(io::stdout())),
@@ -47,7 +49,7 @@ impl Target {
         })
     }
 
-    /// What an error in writing to it means.
+    /// Classifies an error in writing to it.
     pub(crate) fn failed(&self, source: io::Error) -> Failed {
         match source.kind() {
             io::ErrorKind::BrokenPipe => Failed::Closed(self.clone()),
@@ -64,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_told_by_name() {
+    fn a_full_disk_names_the_file() {
         let target = Target::File("/dev/full".into());
         let mut out = target.open().expect("/dev/full can be opened");
         let error = out
@@ -79,10 +81,10 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_left_is_no_fault() {
+    fn a_closed_pipe_is_not_a_failure() {
         let (reader, mut writer) = io::pipe().expect("a pipe");
         drop(reader);
-        let error = writer.write_all(b"x").expect_err("nobody reads");
+        let error = writer.write_all(b"x").expect_err("the reader is closed");
         assert!(matches!(
             Target::Stdout.failed(error),
             Failed::Closed(Target::Stdout)

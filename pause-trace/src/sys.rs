@@ -1,7 +1,7 @@
-//! Every `unsafe` block of this crate, each with its reason.
+//! The `unsafe` blocks of this crate outside `probe/raw.rs`, each with its reason.
 //!
-//! The functions are the smallest safe wrappers around calls that nix does not have or cannot make safe. What a caller must
-//! still know is in their documentation.
+//! The functions are minimal safe wrappers around calls that nix lacks or cannot make safe. Their
+//! documentation states what a caller must observe.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::Ipv4Addr;
@@ -17,7 +17,8 @@ use tokio::io::unix::AsyncFd;
 /// Forks; `None` in the child.
 ///
 /// # Panics
-/// When this process has more than one thread: the child would inherit locks that nobody releases.
+/// When this process has more than one thread: the child would inherit locks that are never
+/// released.
 pub(crate) fn fork() -> nix::Result<Option<Pid>> {
     assert_single_threaded();
     // SAFETY: this process has one thread, so the child is a whole copy of it and may do what its parent could.
@@ -45,13 +46,14 @@ fn assert_single_threaded() {
     assert!(threads <= 1, "fork with {threads} threads");
 }
 
-/// Ends the process at once: no destructors, nothing flushed twice after a fork.
+/// Exits at once, without destructors, so that a forked child does not flush buffers twice.
 pub(crate) fn exit(code: i32) -> ! {
     // SAFETY: `_exit` has no preconditions.
     unsafe { libc::_exit(code) }
 }
 
-/// A file descriptor for a process (close-on-exec). It names this very process even after its pid has been used again.
+/// A file descriptor for a process (close-on-exec). It refers to this process even after its pid
+/// has been reused.
 pub(crate) fn pidfd_open(pid: Pid) -> nix::Result<OwnedFd> {
     // SAFETY: plain numbers; the result is checked.
     let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
@@ -95,10 +97,11 @@ pub(crate) fn send_packet(
     .map(drop)
 }
 
-/// The most file descriptors that one packet carries.
-const MOST_FDS: usize = 4;
+/// The most file descriptors in one packet.
+const MAX_FDS: usize = 4;
 
-/// Receives one packet into `buffer` and the file descriptors that came with it (close-on-exec). Length 0 is the end.
+/// Receives one packet into `buffer` and the file descriptors that came with it (close-on-exec).
+/// Length 0 means that the other side has closed the socket.
 ///
 /// # Errors
 /// EMSGSIZE when the packet did not fit.
@@ -107,7 +110,7 @@ pub(crate) fn receive_packet(
     buffer: &mut [u8],
     flags: MsgFlags,
 ) -> nix::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = nix::cmsg_space!([RawFd; MOST_FDS]);
+    let mut space = nix::cmsg_space!([RawFd; MAX_FDS]);
     let mut slices = [IoSliceMut::new(buffer)];
     let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags)?;
@@ -123,7 +126,8 @@ pub(crate) fn receive_packet(
     Ok((message.bytes, fds))
 }
 
-/// Gives memory that is no longer used back to the kernel: reading its types takes many times what running does.
+/// Returns unused memory to the kernel: parsing BTF needs many times the memory that the event loop
+/// does.
 pub(crate) fn give_memory_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it may be called at any time (malloc_trim(3)).
@@ -132,21 +136,22 @@ pub(crate) fn give_memory_back() {
     }
 }
 
-/// A descriptor that the async runtime watches. It is read with MSG_DONTWAIT, so it need not be non-blocking itself.
+/// Registers a descriptor with the async runtime. It is read with MSG_DONTWAIT, so it need not be
+/// non-blocking itself.
 pub(crate) fn watched(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` owns an open descriptor, and the `AsyncFd`, which gives out only shared references to it here,
     // keeps it until it is dropped itself.
     Ok(unsafe { AsyncFd::register(fd) }?)
 }
 
-/// Takes over a descriptor that the process which started this one left open under a number both agreed on.
+/// Takes ownership of a descriptor that the parent process left open under an agreed number.
 ///
 /// # Errors
 /// EBADF when it is not open. Call it once for each number, before anything else opens files.
 pub(crate) fn inherited(number: RawFd) -> nix::Result<OwnedFd> {
     // SAFETY: F_GETFD only asks whether the number is open.
     Errno::result(unsafe { libc::fcntl(number, libc::F_GETFD) })?;
-    // SAFETY: a flag on a descriptor that is open, as was just seen.
+    // SAFETY: sets a flag of a descriptor that is open, which was just checked.
     Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
     Ok(own(number))
 }
@@ -158,8 +163,9 @@ pub(crate) fn place(fd: BorrowedFd<'_>, number: RawFd) -> nix::Result<()> {
         // SAFETY: clears close-on-exec of an open descriptor; dup2 onto itself would leave it set.
         unsafe { libc::fcntl(raw, libc::F_SETFD, 0) }
     } else {
-        // SAFETY: `raw` is open. What `number` was is closed: callers use it in a forked child just before exec, for
-        // numbers below those that this program's own descriptors have (see `out_of_the_way`).
+        // SAFETY: `raw` is open. A descriptor with `number` is closed: callers use this in a forked
+        // child just before exec, for numbers below those of this program's own descriptors (see
+        // `out_of_the_way`).
         unsafe { libc::dup2(raw, number) }
     };
     Errno::result(placed).map(drop)
@@ -172,57 +178,60 @@ pub(crate) fn out_of_the_way(fd: impl AsFd) -> nix::Result<OwnedFd> {
     Errno::result(copy).map(own)
 }
 
-/// Marks what is open from 3 up as close-on-exec.
+/// Marks all descriptors from 3 up as close-on-exec.
 pub(crate) fn close_others_on_exec() -> std::io::Result<()> {
-    // Collected first: the directory's own descriptor is among them. Not close_range(CLOSE_RANGE_CLOEXEC), which is 5.11.
+    // Collected first, because the directory's own descriptor is among them.
+    // close_range(CLOSE_RANGE_CLOEXEC) needs Linux 5.11.
     let numbers: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|number| *number > 2)
         .collect();
     for number in numbers {
-        // SAFETY: a flag; on the directory's descriptor, closed by now, it answers EBADF.
+        // SAFETY: sets a flag. For the directory's descriptor, which is closed now, this fails with
+        // EBADF.
         unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
     Ok(())
 }
 
-/// Closes everything from 3 up but `keep`. For a forked child that will never return to its parent's code, as the owners of
-/// what is closed still exist.
+/// Closes all descriptors from 3 up except `keep`. Only for a forked child that never returns to
+/// its parent's code, because the owners of the closed descriptors still exist.
 pub(crate) fn close_all_but(keep: &[RawFd]) {
     let mut keep: Vec<libc::c_uint> = keep.iter().map(|fd| *fd as libc::c_uint).collect();
     keep.sort_unstable();
     let mut from: libc::c_uint = 3;
     for until in keep.into_iter().chain([libc::c_uint::MAX]) {
         if until > from {
-            // SAFETY: numbers only. The child neither returns nor drops the owners of what is closed here.
+            // SAFETY: numbers only. The child neither returns nor drops the owners of the closed
+            // descriptors.
             unsafe { libc::syscall(libc::SYS_close_range, from, until - 1, 0) };
         }
         from = from.max(until.saturating_add(1));
     }
 }
 
-/// Sets what `signal` does.
+/// Sets the action of `signal`.
 ///
-/// A function given here runs as a signal handler: it may do only what signal-safety(7) allows.
+/// A function in `handler` may do only what signal-safety(7) allows.
 pub(crate) fn on_signal(signal: Signal, handler: SigHandler) -> nix::Result<()> {
     let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
     // SAFETY: the handlers of this crate call async-signal-safe functions only and touch nothing but atomics.
     unsafe { nix::sys::signal::sigaction(signal, &action) }.map(drop)
 }
 
-/// Every signal back to its default action and none blocked, as a process wants to find it after exec.
+/// Resets every signal to its default action and unblocks all, as a process expects after exec.
 pub(crate) fn reset_signals() {
     for number in 1..=64 {
-        // SAFETY: SIG_DFL is always valid. It fails for SIGKILL, SIGSTOP and the two that the C library keeps; those are
-        // never other than default.
+        // SAFETY: SIG_DFL is always valid. It fails for SIGKILL, SIGSTOP and the two that the C
+        // library reserves, which always have the default action.
         unsafe { libc::signal(number, libc::SIG_DFL) };
     }
     // Emptying the mask cannot fail.
     let _ = SigSet::empty().thread_set_mask();
 }
 
-/// Reaps one child that has ended (this one, or any) without waiting for it. The status is what it exited with, or else the
-/// signal that ended it, real-time ones included. `None` while all are alive.
+/// Reaps one child that has ended (this one, or any) without blocking. The status is the exit code,
+/// or the signal that ended it, real-time signals included. `None` while all are alive.
 pub(crate) fn reap(pid: Option<Pid>) -> nix::Result<Option<(Pid, Result<i32, i32>)>> {
     let mut status = 0;
     let whom = pid.map_or(-1, Pid::as_raw);
@@ -236,7 +245,7 @@ pub(crate) fn reap(pid: Option<Pid>) -> nix::Result<Option<(Pid, Result<i32, i32
     Ok((reaped != 0).then(|| (Pid::from_raw(reaped), how)))
 }
 
-/// Reaps whatever has exited. Safe in a signal handler.
+/// Reaps all children that have exited. Safe in a signal handler.
 pub(crate) extern "C" fn reap_all(_signal: libc::c_int) {
     // SAFETY: waitpid is async-signal-safe, and errno (thread-local, always valid) is put back for the interrupted code.
     unsafe {
@@ -246,21 +255,24 @@ pub(crate) extern "C" fn reap_all(_signal: libc::c_int) {
     }
 }
 
-/// Writes one byte to a descriptor number. Safe in a signal handler; a number that is not open answers an ignored EBADF.
+/// Writes one byte to a descriptor number. Safe in a signal handler. Errors such as EBADF are
+/// ignored.
 pub(crate) fn note(number: RawFd, byte: u8) {
     // SAFETY: one byte of this stack frame.
     unsafe { libc::write(number, (&raw const byte).cast(), 1) };
 }
 
-/// Dies of a real fault. A SIGSEGV that the kernel forces ends even pid 1 of a pid namespace; a sent one would be ignored.
+/// Exits through a real fault. A SIGSEGV that the kernel forces ends even pid 1 of a pid namespace;
+/// one that is sent would be ignored.
 pub(crate) fn crash() -> ! {
     let nowhere = std::ptr::without_provenance::<u8>(8);
-    // SAFETY: none: it is invalid on purpose. The first page is never mapped (vm.mmap_min_addr), so the kernel stops us here.
+    // SAFETY: invalid on purpose. The first page is never mapped (vm.mmap_min_addr), so the kernel
+    // ends the process here.
     unsafe { nowhere.read_volatile() };
     exit(101)
 }
 
-/// Sets an interface of this network namespace up.
+/// Brings an interface of this network namespace up.
 pub(crate) fn interface_up(name: &str) -> nix::Result<()> {
     let socket = control_socket()?;
     let mut request = interface_request(name)?;
@@ -274,7 +286,8 @@ pub(crate) fn interface_up(name: &str) -> nix::Result<()> {
     Errno::result(set).map(drop)
 }
 
-/// Gives an interface of this network namespace an IPv4 address (`lo:1` is a second one on `lo`), with a /32 mask.
+/// Sets the IPv4 address of an interface of this network namespace, with a /32 mask. `lo:1` is a
+/// second address of `lo`.
 pub(crate) fn interface_address(name: &str, address: Ipv4Addr) -> nix::Result<()> {
     let socket = control_socket()?;
     for (what, value) in [
@@ -317,8 +330,8 @@ fn interface_request(name: &str) -> nix::Result<libc::ifreq> {
     Ok(request)
 }
 
-/// Stores `bytes` in the System V shared memory segment `key` of this ipc namespace, made when it is not there. The segment
-/// stays until [`shm_remove`] or the end of the namespace.
+/// Stores `bytes` in the System V shared memory segment `key` of this ipc namespace, which is
+/// created if necessary. The segment exists until [`shm_remove`] or the end of the namespace.
 pub(crate) fn shm_put(key: i32, bytes: &[u8]) -> nix::Result<()> {
     let flags = libc::IPC_CREAT | 0o600;
     // SAFETY: numbers only.
@@ -330,7 +343,7 @@ pub(crate) fn shm_put(key: i32, bytes: &[u8]) -> nix::Result<()> {
     })
 }
 
-/// What is in the segment `key`.
+/// Reads the segment `key`.
 ///
 /// # Errors
 /// ENOENT when this ipc namespace has no such segment.
@@ -338,8 +351,9 @@ pub(crate) fn shm_get(key: i32) -> nix::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let id = shm_find(key)?;
     with_segment(id, |memory, size| {
-        // SAFETY: `size` bytes are mapped at `memory` for the length of this call. Another process may write them meanwhile;
-        // then the copy holds a mixture, which callers compare and reject.
+        // SAFETY: `size` bytes are mapped at `memory` for the length of this call. Another process
+        // may write them meanwhile; the copy is then inconsistent, which callers detect by
+        // comparing it.
         bytes = unsafe { std::slice::from_raw_parts(memory, size) }.to_vec();
     })?;
     Ok(bytes)
@@ -358,7 +372,7 @@ fn shm_find(key: i32) -> nix::Result<i32> {
     Errno::result(unsafe { libc::shmget(key, 0, 0) })
 }
 
-/// Attaches a segment for the length of `body`, which gets where it is and how long.
+/// Attaches a segment and calls `body` with its address and size.
 fn with_segment(id: i32, body: impl FnOnce(*mut u8, usize)) -> nix::Result<()> {
     // SAFETY: plain data, filled in by IPC_STAT before it is read.
     let mut about: libc::shmid_ds = unsafe { std::mem::zeroed() };
@@ -375,8 +389,8 @@ fn with_segment(id: i32, body: impl FnOnce(*mut u8, usize)) -> nix::Result<()> {
 }
 
 fn own(fd: RawFd) -> OwnedFd {
-    // SAFETY: each caller passes a descriptor that the kernel has just given to it (or that was inherited for it), and
-    // gives it away here.
+    // SAFETY: each caller passes a descriptor that it has just received from the kernel or
+    // inherited, and gives up its ownership.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
@@ -387,7 +401,7 @@ mod tests {
 
     use super::*;
 
-    /// The core has tables of its own; on this machine too they must say what the C library says.
+    /// The core has tables of its own, which must agree with the C library on this machine.
     #[test]
     fn the_core_names_signals_and_errors_as_the_system_does() {
         for number in -1..=4096 {

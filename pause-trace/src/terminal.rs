@@ -1,4 +1,4 @@
-//! What the terminal at the other end can show: as the environment and the terminal itself say.
+//! The capabilities of the terminal, from the environment and the terminal itself.
 
 use std::{env, io::IsTerminal, os::fd::AsFd};
 
@@ -11,13 +11,13 @@ pub(crate) enum Color {
     /// On a terminal, unless NO_COLOR is set or TERM is "dumb".
     #[default]
     Auto,
-    /// Also into files and pipes.
+    /// Always, even in files and pipes.
     Always,
-    /// Nowhere.
+    /// Never.
     Never,
 }
 
-/// How to write to `stream`.
+/// The style for output to `stream`.
 pub(crate) fn look(stream: &(impl IsTerminal + AsFd), color: Color) -> Look {
     let is_terminal = stream.is_terminal();
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -40,7 +40,7 @@ pub(crate) fn look(stream: &(impl IsTerminal + AsFd), color: Color) -> Look {
     }
 }
 
-/// For a file that people read.
+/// The style for a text file.
 pub(crate) fn look_of_file(color: Color) -> Look {
     Look {
         color: color == Color::Always,
@@ -49,7 +49,8 @@ pub(crate) fn look_of_file(color: Color) -> Look {
     }
 }
 
-/// Whether the locale is a UTF-8 one: the first of these variables that says anything decides, as in setlocale(3).
+/// Whether the locale uses UTF-8. The first of these variables that is set and not empty decides,
+/// as in setlocale(3).
 fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_variable_that_speaks_decides() {
+    fn the_first_variable_that_is_not_empty_decides() {
         let with = |set: &'static [(&str, &str)]| {
             is_utf8(|name| {
                 set.iter()

@@ -1,29 +1,34 @@
-//! `pause`: the process that holds a pod.
+//! `pause`: the process that holds a pod's namespaces.
 //!
-//! A pod's namespaces live as long as a process lives in them. This one is made first, does nothing, and is there until
-//! the pod ends. It is the reference that the verifier's rules about pauses are tried against, and it can stand in for
-//! the pause of any runtime. What it promises, and how:
+//! A namespace exists as long as a process is in it. The pause is the first process of a pod, does
+//! nothing, and runs until the pod ends. It is the reference for the verifier's rules about pauses,
+//! and it can replace the pause of any runtime. It makes these promises:
 //!
-//! - **SIGTERM and SIGINT end it with exit code 0.** Each has a handler that exits. As pid 1 of a pid namespace a signal
-//!   without a handler would be dropped ([`sig_task_ignored`]), so the default action is not enough. The two are caught
-//!   before anything else is done: a stop request sent a moment after the exec finds its handler.
-//! - **Every child is reaped.** With a shared pid namespace each orphan of the pod falls to this process. One SIGCHLD may
-//!   stand for many children, so the handler waits until nobody is left to wait for. SIGCHLD is blocked while its handler
-//!   runs: a child that dies after the last wait makes it pending, and the handler runs once more. All of it happens in
-//!   the handler, so there is no gap between a check and a sleep. A child that died before the handler was there sent a
-//!   SIGCHLD that nobody kept; one round of reaping right after the setup takes it.
-//! - **Nothing else ends it.** All other signals are *ignored* rather than blocked: the kernel drops them when they are
-//!   sent, and nothing stays pending. As pid 1 the kernel would do so anyway; this holds in the host's pid namespace too.
-//!   A real fault still kills, as the kernel resets an ignored SIGSEGV that it forces ([`force_sig_info_to_task`]).
-//! - **What it inherits does not matter.** Every disposition is set, and only then the signal mask is emptied: a parent
-//!   that had SIGTERM blocked or SIGCHLD ignored cannot break it, and what was pending meets its handler.
-//! - **It is next to nothing.** No libc, no heap, no thread, no writable data, no file of its own: one page of code, and
-//!   the stack. It closes nothing, for it owns nothing.
-//! - **It stays even when it is not as it should be.** When it isn't pid 1, or is given arguments it does not know, it says
-//!   so on stderr in one line and holds the pod nevertheless, as the pause it stands in for would. It refuses (exit 1) only
-//!   when the kernel refuses it a signal handler, because then the promises above could not be kept.
+//! - **SIGTERM and SIGINT end it with exit code 0.** Each has a handler that exits. The default
+//!   action is not enough, because the kernel drops signals without a handler for pid 1 of a pid
+//!   namespace ([`sig_task_ignored`]). The handlers are installed before anything else, so that a
+//!   stop signal sent shortly after the exec finds its handler.
+//! - **It reaps every child.** In a shared pid namespace the kernel reparents each orphan of the
+//!   pod to this process. One SIGCHLD may stand for many children, so the handler reaps until no
+//!   zombie is left. SIGCHLD is blocked while its handler runs: if a child exits after the last
+//!   wait, the signal becomes pending and the handler runs again. All reaping happens in the
+//!   handler, so there is no gap between a check and a sleep. The SIGCHLD of a child that exited
+//!   before the handler was installed is lost, so the program reaps once after the setup.
+//! - **No other signal ends it.** All other signals are *ignored* rather than blocked: the kernel
+//!   drops them when they are sent, so none stays pending. For pid 1 the kernel would drop them
+//!   anyway; this way it also does in the host's pid namespace. A real fault still kills the pause,
+//!   because the kernel resets the disposition of an ignored SIGSEGV that it forces
+//!   ([`force_sig_info_to_task`]).
+//! - **Inherited signal settings do not matter.** The program sets every disposition and only then
+//!   empties the signal mask, so a parent that blocked SIGTERM or ignored SIGCHLD cannot break it,
+//!   and pending signals are delivered to their handlers.
+//! - **It uses almost no resources.** No libc, no heap, no thread, no writable data, no open file
+//!   of its own: one page of code, and the stack. It closes no file, because it opens none.
+//! - **It runs even in an unexpected environment.** If it is not pid 1, or has unknown arguments,
+//!   it writes one line to stderr and continues, as other pauses do. It exits with code 1 only if
+//!   the kernel refuses a signal handler, because it could not keep the promises above.
 //!
-//! `-v` prints the version and exits 0.
+//! `-v` prints the version and exits with code 0.
 //!
 //! [`sig_task_ignored`]: https://elixir.bootlin.com/linux/v6.12/A/ident/sig_task_ignored
 //! [`force_sig_info_to_task`]: https://elixir.bootlin.com/linux/v6.12/A/ident/force_sig_info_to_task
@@ -39,9 +44,8 @@ const VERSION: &[u8] =
 
 nolibc::start!(main);
 
-/// Runs on the process's first stack, called by `_start` with what the kernel put there.
 fn main(mut args: Args) -> ! {
-    if !take_signals() {
+    if !set_up_signals() {
         nolibc::write(
             STDERR,
             b"pause: failed to set up signal handling: a seccomp filter forbids it?\n",
@@ -73,9 +77,9 @@ fn main(mut args: Args) -> ! {
     nolibc::exit(1)
 }
 
-/// Replaces every disposition and empties the mask, in the order that leaves no moment in which a signal would do harm:
-/// handlers first, the mask last.
-fn take_signals() -> bool {
+/// Sets every disposition and empties the mask. The handlers are first and the mask is last, so
+/// that no signal is lost or kills the process in between.
+fn set_up_signals() -> bool {
     nolibc::catch(SIGTERM, end)
         && nolibc::catch(SIGINT, end)
         && nolibc::catch(SIGCHLD, reap)

@@ -1,4 +1,4 @@
-//! A real browser, without a window.
+//! A real headless browser.
 
 use std::{
     path::Path,
@@ -7,26 +7,26 @@ use std::{
 
 use crate::lab::{installed, places};
 
-/// A page as it is after its script has run.
+/// A page after its script has run.
 #[derive(Debug)]
 pub struct Shown {
     /// The document, as markup.
     pub dom: String,
-    /// What the script, or the page's own policy, complained of.
+    /// Errors of the script or of the page's content security policy.
     pub complaints: Vec<String>,
 }
 
-/// Opens a page; `fragment` is what follows the `#`.
+/// Opens a page. `fragment` is the part after the `#`.
 ///
 /// # Panics
 /// When the browser can't be run.
 #[must_use]
 pub fn open(page: &Path, fragment: &str) -> Shown {
     let output = run(page, fragment, &["--dump-dom".to_owned()]);
-    let said = String::from_utf8_lossy(&output.stderr);
+    let errors = String::from_utf8_lossy(&output.stderr);
     Shown {
         dom: String::from_utf8_lossy(&output.stdout).into_owned(),
-        complaints: said
+        complaints: errors
             .lines()
             .filter(|line| line.contains("CONSOLE"))
             .map(str::to_owned)
@@ -34,10 +34,10 @@ pub fn open(page: &Path, fragment: &str) -> Shown {
     }
 }
 
-/// Takes a picture of a page, as wide and high as said (in pixels).
+/// Takes a screenshot of a page; width and height are in pixels.
 ///
 /// # Panics
-/// When there is none.
+/// When the browser fails.
 pub fn picture(page: &Path, fragment: &str, (width, height): (u32, u32), dark: bool, to: &Path) {
     let mut args = vec![
         format!("--window-size={width},{height}"),
@@ -56,7 +56,7 @@ fn run(page: &Path, fragment: &str, args: &[String]) -> Output {
     let output = Command::new(root.join("usr/lib/chromium/chromium-headless-shell"))
         .env("LD_LIBRARY_PATH", places::libraries(&root))
         .env("FONTCONFIG_SYSROOT", &root)
-        // The tests run as root, which its sandbox refuses; the page is ours.
+        // The tests run as root, for which the browser refuses its sandbox. The page is trusted.
         .args(["--no-sandbox", "--disable-gpu", "--enable-logging=stderr"])
         .args(args)
         .arg(format!("file://{}#{fragment}", page.display()))

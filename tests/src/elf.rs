@@ -1,4 +1,4 @@
-//! What an ELF file says of how it is to be loaded.
+//! Checks how an ELF file is loaded.
 
 use std::path::Path;
 
@@ -7,11 +7,11 @@ const PT_GNU_STACK: u32 = 0x6474_e551;
 const EXECUTE: u32 = 1;
 const WRITE: u32 = 2;
 
-/// A 64-bit little-endian program's file is at most so big, needs no other, and nothing in it can be both written and
-/// executed.
+/// Asserts that the file of a 64-bit little-endian program has at most `most` bytes, is static, and has no segment that is both
+/// writable and executable.
 ///
 /// # Panics
-/// When it is not so.
+/// When the assertion fails.
 pub fn assert_small_static_and_without_writable_code(program: &Path, most: usize) {
     let file = std::fs::read(program).expect("failed to read the program");
     assert!(file.len() <= most, "{} bytes", file.len());

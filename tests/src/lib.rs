@@ -1,4 +1,4 @@
-//! What the tests share: where the programs are, how to run them, real runtimes, and what a run must not leave behind.
+//! Shared code of the live tests: paths of programs, ways to run them, real runtimes, and checks for leftovers.
 
 pub mod chromium;
 pub mod elf;
@@ -25,10 +25,10 @@ fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(default, PathBuf::from)
 }
 
-/// The program, as `cargo xtask test` builds it before it runs the tests.
+/// The path of pause-trace, which `cargo xtask test` builds before it runs the tests.
 ///
 /// # Panics
-/// When it is not there.
+/// When it is missing.
 #[must_use]
 pub fn pause_trace() -> PathBuf {
     let path = target().join("release/pause-trace");
@@ -40,7 +40,7 @@ pub fn pause_trace() -> PathBuf {
     path
 }
 
-/// A directory for what the tests make, which goes with the build's.
+/// A directory below the target directory for files of the tests.
 ///
 /// # Panics
 /// When it can't be made.
@@ -52,10 +52,10 @@ pub fn scratch(name: &str) -> PathBuf {
     path
 }
 
-/// The reference pause, as the program hands it out.
+/// The reference pause, written by `pause-trace pause`.
 ///
 /// # Panics
-/// When it does not.
+/// When that fails.
 #[must_use]
 pub fn pause_binary() -> PathBuf {
     static PAUSE: OnceLock<PathBuf> = OnceLock::new();
@@ -69,10 +69,10 @@ pub fn pause_binary() -> PathBuf {
         .clone()
 }
 
-/// The workload, out of the image that the program hands out.
+/// The workload, extracted from the image that `pause-trace image` writes.
 ///
 /// # Panics
-/// When it is not in there.
+/// When it is not in the image.
 #[must_use]
 pub fn workload_binary() -> PathBuf {
     static WORKLOAD: OnceLock<PathBuf> = OnceLock::new();
@@ -92,16 +92,16 @@ pub fn workload_binary() -> PathBuf {
             let path = directory.join("workload");
             fs::write(&path, workload).expect("failed to write the workload");
             let executable = PermissionsExt::from_mode(0o755);
-            fs::set_permissions(&path, executable).expect("it is ours");
+            fs::set_permissions(&path, executable).expect("this process owns the file");
             path
         })
         .clone()
 }
 
-/// Writes the program's container image: with this name, and a pause of this kind ("good", or one that breaks a promise).
+/// Writes the container image of pause-trace with this name and this kind of pause: `good`, or one that breaks a promise.
 ///
 /// # Panics
-/// When the program does not.
+/// When pause-trace fails.
 #[must_use]
 pub fn image_archive(name: &str, pause: &str) -> PathBuf {
     let file = format!("{}-{pause}.tar", name.replace(['/', ':'], "_"));
@@ -132,7 +132,7 @@ pub fn c_pause(name: &str) -> PathBuf {
     compiled("pauses", name)
 }
 
-/// Another program in C, compiled from `programs/NAME.c`.
+/// A program in C, compiled from `programs/NAME.c`.
 #[must_use]
 pub fn c_program(name: &str) -> PathBuf {
     compiled("programs", name)
@@ -164,14 +164,14 @@ fn compiled(directory: &str, name: &str) -> PathBuf {
     program
 }
 
-/// A run of the program that is over.
+/// A finished run of pause-trace.
 #[derive(Debug)]
 pub struct Run {
-    /// The exit code; `None` when a signal ended it.
+    /// The exit code; `None` if a signal killed it.
     pub code: Option<i32>,
-    /// What it wrote to stdout.
+    /// Its stdout.
     pub stdout: String,
-    /// What it wrote to stderr.
+    /// Its stderr.
     pub stderr: String,
 }
 
@@ -185,7 +185,7 @@ impl From<Output> for Run {
     }
 }
 
-/// Runs the program to its end.
+/// Runs pause-trace and waits for its end.
 ///
 /// # Panics
 /// When it can't be started.
@@ -202,7 +202,7 @@ impl Run {
     /// The objects of a `--format json` run.
     ///
     /// # Panics
-    /// When a line is not what the schema describes.
+    /// When a line does not match the schema.
     #[must_use]
     #[track_caller]
     pub fn objects(&self) -> Vec<Value> {
@@ -219,10 +219,10 @@ impl Run {
             .collect()
     }
 
-    /// The last object, which is the summary.
+    /// The last object, which must be the summary.
     ///
     /// # Panics
-    /// When it is not.
+    /// When it is not the summary.
     #[must_use]
     pub fn summary(&self) -> Value {
         let last = self

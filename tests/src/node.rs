@@ -1,4 +1,4 @@
-//! The traces that a run could leave on the node.
+//! Detects what a run of pause-trace leaves on the machine.
 
 use std::{
     collections::BTreeSet,
@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What of pause-trace is on the node: for tests that run one at a time.
+/// Everything of pause-trace that is on the machine, for tests that run alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Traces {
-    /// Processes that run the program, or a pause of it.
+    /// Processes of pause-trace and of its pauses.
     pub processes: BTreeSet<String>,
     /// Cgroups in any hierarchy.
     pub cgroups: BTreeSet<String>,
@@ -21,7 +21,7 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// Looks.
+    /// The current state.
     ///
     /// # Panics
     /// When `/proc` or `/sys` can't be read.
@@ -35,11 +35,11 @@ impl Traces {
         }
     }
 
-    /// Demands that the node comes to hold nothing that it did not. The kernel frees eBPF programs and namespaces a moment after
-    /// their last user, so it is looked at until a deadline.
+    /// Waits until nothing is left that was not there before. The kernel frees eBPF programs and namespaces a moment after their last
+    /// user ends.
     ///
     /// # Panics
-    /// When something is left.
+    /// When something is left after a minute.
     #[track_caller]
     pub fn assert_restored(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -58,7 +58,7 @@ impl Traces {
 }
 
 impl Traces {
-    /// What was there before may have gone since.
+    /// Whether nothing is new. What was there before may be gone.
     fn is_within(&self, before: &Self) -> bool {
         self.processes.is_subset(&before.processes)
             && self.cgroups.is_subset(&before.cgroups)

@@ -1,8 +1,8 @@
 //! Processes that a test runs without a runtime, as pid 1 of a pid namespace or not.
 //!
-//! A test never sleeps and looks again. It waits for a process to end (a pidfd says so), or until it has done all that it was
-//! asked and rests in the system call that it rests in: [`Process::settle`] follows it there with ptrace. Then what `/proc` says
-//! of it is what it says for good.
+//! A test never polls after a sleep. It waits on a pidfd until a process ends, or until the process has handled all signals and is
+//! about to block in a given system call: [`Process::settle`] follows it there with ptrace. After that, what `/proc` shows of the
+//! process does not change.
 
 use std::{
     collections::HashSet,
@@ -29,22 +29,22 @@ use nix::{
     unistd::Pid,
 };
 
-/// How long anything may take. Nothing here takes a thousandth of it on an idle machine.
+/// The time limit of every wait. On an idle machine each takes less than a thousandth of it.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Where a process runs.
+/// The pid namespace of a process.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Place {
-    /// In the pid namespace of the tests.
+    /// The pid namespace of the tests.
     Ordinary,
-    /// As the first process of a new pid namespace.
+    /// A new pid namespace, of which it is the first process.
     Pid1,
-    /// In the pid namespace of this process, with a parent outside: where a runtime puts an exec session.
+    /// The pid namespace of this process, with a parent outside, as in an exec session of a runtime.
     Beside(u32),
 }
 
 impl Place {
-    /// The first two, or as many of them as this user may put a process in.
+    /// The first two, or those of them that this user may use.
     pub fn each() -> impl Iterator<Item = Self> {
         let allowed = |place: &Self| match thread::scope(|scope| {
             scope.spawn(|| place.enter()).join()
@@ -59,8 +59,8 @@ impl Place {
         [Self::Ordinary, Self::Pid1].into_iter().filter(allowed)
     }
 
-    /// Has the next child of the calling thread be born there. A pid namespace takes no process after its first has ended,
-    /// so each wants a thread of its own.
+    /// Makes the next child of the calling thread start there. A pid namespace accepts no process after its first one has ended, so
+    /// each call needs a thread of its own.
     fn enter(self) -> io::Result<()> {
         match self {
             Self::Ordinary => Ok(()),
@@ -73,7 +73,7 @@ impl Place {
     }
 }
 
-/// Has the process keep no file of the test harness but the first three, which go nowhere.
+/// A command whose process inherits no files from the test harness. Its stdin, stdout and stderr are /dev/null.
 #[must_use]
 pub fn command(program: &std::path::Path) -> Command {
     let mut command = Command::new(program);
@@ -85,7 +85,8 @@ pub fn command(program: &std::path::Path) -> Command {
     command
 }
 
-/// Runs `act` in the forked child of a test process with threads: it may make system calls only, and allocate nothing.
+/// Runs `act` in the forked child, before exec. The test process has threads, so `act` may only make system calls and must not
+/// allocate.
 pub fn before_exec(
     command: &mut Command,
     act: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
@@ -94,12 +95,12 @@ pub fn before_exec(
     unsafe { command.pre_exec(act) };
 }
 
-/// Closes the files from `first` on, or does to them what `flags` say.
+/// Closes the file descriptors from `first` on, or marks them as `flags` say.
 ///
 /// # Errors
-/// What the kernel says.
+/// Those of close_range(2).
 pub fn close_from(first: u32, flags: u32) -> io::Result<()> {
-    // SAFETY: closes files (or marks them for it) in a forked child that owns its table of files.
+    // SAFETY: closes files (or marks them close-on-exec) in a forked child, which has a table of files of its own.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
     if result == 0 {
         Ok(())
@@ -108,24 +109,24 @@ pub fn close_from(first: u32, flags: u32) -> io::Result<()> {
     }
 }
 
-/// A running process; killed and waited for when the test ends, however it does.
+/// A running process. Dropping it kills and reaps it.
 pub struct Process {
-    /// What the standard library knows of it.
+    /// The standard library's handle.
     pub child: Child,
-    /// The system call that it rests in.
+    /// The system call that it blocks in when it is idle.
     rest: c_long,
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only when it has been waited for already.
+        // Both fail only if it was reaped already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Process {
-    /// Starts one that is going to rest in the system call `rest`, and does not wait for that.
+    /// Starts a process that will block in the system call `rest`, and does not wait for that.
     ///
     /// # Panics
     /// When it can't be started.
@@ -141,7 +142,7 @@ impl Process {
         Self { child, rest }
     }
 
-    /// Starts one and waits until it rests.
+    /// Starts a process and waits until it blocks in the system call `rest`.
     ///
     /// # Panics
     /// When it can't be started, or ends instead.
@@ -158,10 +159,10 @@ impl Process {
         self.child.id()
     }
 
-    /// Waits until it has handled every signal that it can handle and is about to rest.
+    /// Waits until it has handled every pending signal that it can handle, and is about to block in its system call.
     ///
     /// # Panics
-    /// When it ends or is stopped instead, or does not rest.
+    /// When it ends or is stopped instead, or never makes the system call.
     pub fn settle(&self) {
         settle(self.pid(), self.rest);
     }
@@ -171,7 +172,7 @@ impl Process {
     /// # Panics
     /// When the kernel refuses.
     pub fn signal(&self, signal: i32) {
-        // SAFETY: only sends a signal; the process is our child and not waited for, so the pid is still its own.
+        // SAFETY: only sends a signal; the process is a child that was not reaped, so the pid is still its own.
         let result = unsafe { libc::kill(self.pid().cast_signed(), signal) };
         assert_eq!(
             result,
@@ -181,17 +182,17 @@ impl Process {
         );
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     ///
     /// # Panics
     /// When it does not end.
     pub fn exit(&mut self) -> ExitStatus {
-        let handle = handle(self.pid()).expect("a process that was not waited for has a pid");
+        let handle = handle(self.pid()).expect("a process that was not reaped has a pid");
         assert!(ends(&handle), "it did not end within {DEADLINE:?}");
         self.child.wait().expect("failed to wait for the process")
     }
 
-    /// Waits for the end of each child, and sees that it was reaped as soon as the process rests again.
+    /// Waits until each child ends, and checks that the process has reaped it when it blocks again.
     ///
     /// # Panics
     /// When a child does not end, or is not reaped.
@@ -203,7 +204,7 @@ impl Process {
         }
     }
 
-    /// Waits for the end of each child, and sees that none was reaped when the process rests again.
+    /// Waits until each child ends, and checks that the process has reaped none when it blocks again.
     ///
     /// # Panics
     /// When a child does not end, or was reaped.
@@ -222,17 +223,17 @@ impl Process {
 
     fn child_ends(&self, child: u32) {
         let handle = handle(child);
-        // It is reaped already; or it was before its handle was opened, which may be some other process' then.
+        // The child is reaped already, or was before the pidfd was opened. In that case the pidfd may be that of another process.
         let Some(handle) = handle.filter(|_| self.children().contains(&child)) else {
             return;
         };
         assert!(ends(&handle), "{child} did not end within {DEADLINE:?}");
     }
 
-    /// Its children, zombies included.
+    /// Its children, including zombies.
     ///
     /// # Panics
-    /// When `/proc` does not tell.
+    /// When `/proc` can't be read.
     #[must_use]
     pub fn children(&self) -> Vec<u32> {
         let pid = self.pid();
@@ -251,7 +252,7 @@ impl Process {
     /// A set of signals in its `/proc/PID/status`.
     ///
     /// # Panics
-    /// When it is none.
+    /// When the line is not a set of signals.
     #[must_use]
     pub fn signals(&self, key: &str) -> HashSet<i32> {
         let set = u64::from_str_radix(&self.status(key), 16).expect("a set is hexadecimal");
@@ -263,20 +264,20 @@ impl Process {
     /// The names in one of its directories in `/proc`.
     ///
     /// # Panics
-    /// When `/proc` does not tell.
+    /// When `/proc` can't be read.
     #[must_use]
     pub fn entries(&self, directory: &str) -> Vec<String> {
         entries(self.pid(), directory)
     }
 }
 
-/// Waits until any process has handled every signal that it can handle and is about to rest in the system call `rest`.
+/// Waits until a process has handled every pending signal that it can handle, and is about to block in the system call `rest`.
 ///
-/// It is followed with ptrace from wherever it is: if it rests already, being interrupted makes it begin again. On its way
-/// into a system call it has taken all signals that were pending and are not blocked.
+/// The process is traced with ptrace. If it is in the system call already, the interruption makes it call again. When a process
+/// enters a system call, it has handled all pending signals that are not blocked.
 ///
 /// # Panics
-/// When it ends or is stopped instead, or does not rest.
+/// When it ends or is stopped instead, or never makes the system call.
 pub fn settle(pid: u32, rest: c_long) {
     let pid = Pid::from_raw(pid.cast_signed());
     thread::scope(|scope| {
@@ -284,14 +285,14 @@ pub fn settle(pid: u32, rest: c_long) {
         scope.spawn(move || {
             if stuck.recv_timeout(DEADLINE) == Err(mpsc::RecvTimeoutError::Timeout) {
                 eprintln!("{pid} did not settle within {DEADLINE:?}");
-                // That makes the other thread stop waiting.
+                // The kill makes the other thread stop waiting.
                 let _ = kill(pid, Signal::SIGKILL);
             }
         });
         let result = follow(pid, rest);
         drop(settled);
         if let Err(why) = result {
-            panic!("{pid} is not going to rest: {why}");
+            panic!("{pid} does not settle: {why}");
         }
     });
 }
@@ -303,8 +304,8 @@ fn follow(pid: Pid, rest: c_long) -> Result<(), String> {
     loop {
         let deliver = match waitpid(pid, None).map_err(failed("wait"))? {
             WaitStatus::PtraceSyscall(_) => {
-                let info = ptrace::syscall_info(pid).map_err(failed("look at a system call"))?;
-                // SAFETY: `entry` is what the kernel filled in when it says so in `op`.
+                let info = ptrace::syscall_info(pid).map_err(failed("read a system call"))?;
+                // SAFETY: `op` says that the kernel filled in `entry`.
                 let enters = info.op == libc::PTRACE_SYSCALL_INFO_ENTRY
                     && unsafe { info.u.entry.nr } == rest.cast_unsigned();
                 if enters {
@@ -316,31 +317,31 @@ fn follow(pid: Pid, rest: c_long) -> Result<(), String> {
             WaitStatus::Stopped(_, signal) => Some(signal),
             other => return Err(format!("{other:?}")),
         };
-        ptrace::syscall(pid, deliver).map_err(failed("go on"))?;
+        ptrace::syscall(pid, deliver).map_err(failed("continue"))?;
     }
 }
 
-/// A pidfd, if there is such a process.
+/// A pidfd of a process; `None` if the process does not exist.
 #[must_use]
 pub fn handle(pid: u32) -> Option<OwnedFd> {
     // SAFETY: touches no memory.
     let handle = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    // SAFETY: a descriptor that was just made, and is nobody else's.
+    // SAFETY: the descriptor is new, and nothing else owns it.
     (handle >= 0).then(|| unsafe { OwnedFd::from_raw_fd(handle as i32) })
 }
 
-/// Waits for the end of the process that `handle` is a pidfd of. False when it does not come.
+/// Waits until the process of a pidfd ends. Returns false if it does not.
 #[must_use]
 pub fn ends(handle: &OwnedFd) -> bool {
-    let timeout = PollTimeout::try_from(DEADLINE).expect("poll takes ten seconds");
+    let timeout = PollTimeout::try_from(DEADLINE).expect("the timeout fits poll");
     let mut poll_fd = [PollFd::new(handle.as_fd(), PollFlags::POLLIN)];
     poll(&mut poll_fd, timeout).expect("failed to poll a pidfd") == 1
 }
 
-/// A line of any process' `/proc/PID/status`.
+/// A line of a process's `/proc/PID/status`.
 ///
 /// # Panics
-/// When `/proc` does not tell.
+/// When `/proc` can't be read.
 #[must_use]
 pub fn status(pid: u32, key: &str) -> String {
     let status = read(&format!("/proc/{pid}/status"));
@@ -352,10 +353,10 @@ pub fn status(pid: u32, key: &str) -> String {
         .to_owned()
 }
 
-/// The names in one of any process' directories in `/proc`.
+/// The names in a directory of a process in `/proc`.
 ///
 /// # Panics
-/// When `/proc` does not tell.
+/// When `/proc` can't be read.
 #[must_use]
 pub fn entries(pid: u32, directory: &str) -> Vec<String> {
     let path = format!("/proc/{pid}/{directory}");

@@ -1,4 +1,4 @@
-//! A pod's life that is recorded: for the tests of recordings, and for the fixture that they keep.
+//! Records the life of a pod, for the tests of recordings and for their fixture.
 
 use std::{path::Path, time::Duration};
 
@@ -9,15 +9,14 @@ use crate::{
     watch::Watch,
 };
 
-/// A pod of containerd with two containers and a session. One container never sees its SIGTERM, and is killed after a
-/// second: the rules named here say so.
+/// The rules that the recorded pod breaks: one of its two containers ignores SIGTERM and is killed after a second.
 pub const BROKEN: [&str; 2] = ["PT301", "PT302"];
 
-/// Plays that pod's life while `pause-trace watch` records it to `path`. Gives what it wrote, which is about this pod and
-/// whatever else runs on the machine, and the pod's uid.
+/// Runs a pod of containerd with two containers and an exec session while `pause-trace watch` records it to `path`. Returns the
+/// output, which also covers other pods of the machine, and the pod's uid.
 ///
 /// # Panics
-/// When it does not come out as it should.
+/// When the pod breaks other rules.
 #[must_use]
 pub fn of_containerd_pod(path: &Path) -> (String, String) {
     let lab = Containerd::start(Version::V1);

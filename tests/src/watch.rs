@@ -1,4 +1,4 @@
-//! `pause-trace watch`, running beside a test: what it writes is waited for, line by line.
+//! Runs `pause-trace watch` beside a test, which waits for lines of its output.
 
 use std::{
     collections::BTreeSet,
@@ -22,8 +22,8 @@ use serde_json::Value;
 
 use crate::{lab::Node, pause_trace, wire};
 
-/// How long a line may take. The longest that the program itself waits are the two minutes that a network may stay after its pod's
-/// removal; the rest is for a machine that is busy.
+/// How long a line may take. The program itself waits at most two minutes, for the network of a removed pod. The rest is for a busy
+/// machine.
 const PATIENCE: Duration = Duration::from_secs(210);
 
 /// The exit code after Ctrl-C.
@@ -31,36 +31,36 @@ const INTERRUPTED: i32 = 130;
 
 /// A `pause-trace watch --format json`. Dropping it kills it.
 ///
-/// It follows all pods of the machine, those of other tests as well: ask for the lines of a pod by its uid.
+/// It reports all pods of the machine, including those of other tests. Select the lines of a pod by its uid.
 #[derive(Debug)]
 pub struct Watch {
     child: Child,
-    heard: Arc<Heard>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug, Default)]
-struct Heard {
+struct Shared {
     state: Mutex<State>,
-    news: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     lines: Vec<Value>,
-    /// The same as it was written.
+    /// The same lines as text.
     text: String,
     errors: String,
-    /// The first line that the published schema does not describe, and why.
-    undescribed: Option<String>,
-    /// Its output has ended, and so has it.
+    /// The error for the first line that does not match the published schema.
+    invalid: Option<String>,
+    /// Whether its output has ended, and so the process, too.
     ended: bool,
 }
 
 impl Watch {
-    /// Starts it on a node, whose network counts as the host's, and waits until it has attached.
+    /// Starts it on a node, whose network is the host network for it, and waits until it has attached.
     ///
     /// # Panics
-    /// When it does not.
+    /// When it does not start.
     #[must_use]
     #[track_caller]
     pub fn start(node: &Node) -> Self {
@@ -77,7 +77,7 @@ impl Watch {
         Self::of(node.spawn(command().args(args)))
     }
 
-    /// The same outside of every lab's node, where nothing is at the usual places.
+    /// The same outside of all nodes, where no runtime is at the usual paths.
     ///
     /// # Panics
     /// When it does not start.
@@ -89,56 +89,56 @@ impl Watch {
 
     #[track_caller]
     fn of(mut child: Child) -> Self {
-        let heard = Arc::new(Heard::default());
+        let shared = Arc::new(Shared::default());
         let output = child.stdout.take().expect("it is a pipe");
         let mut errors = child.stderr.take().expect("it is a pipe");
         thread::spawn({
-            let heard = Arc::clone(&heard);
+            let shared = Arc::clone(&shared);
             move || {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
                     let read = wire::read(&line);
-                    let mut state = heard.lock();
+                    let mut state = shared.lock();
                     state.text.push_str(&line);
                     state.text.push('\n');
                     match read {
                         Ok(object) => state.lines.push(object),
-                        Err(error) => _ = state.undescribed.get_or_insert(error),
+                        Err(error) => _ = state.invalid.get_or_insert(error),
                     }
                     drop(state);
-                    heard.news.notify_all();
+                    shared.changed.notify_all();
                 }
-                heard.lock().ended = true;
-                heard.news.notify_all();
+                shared.lock().ended = true;
+                shared.changed.notify_all();
             }
         });
         thread::spawn({
-            let heard = Arc::clone(&heard);
+            let shared = Arc::clone(&shared);
             move || {
                 let mut bytes = [0; 1024];
                 while let Ok(count @ 1..) = errors.read(&mut bytes) {
                     let text = String::from_utf8_lossy(&bytes[..count]);
-                    heard.lock().errors.push_str(&text);
+                    shared.lock().errors.push_str(&text);
                 }
             }
         });
-        let watch = Self { child, heard };
-        watch.await_line("its hello", |line| line["type"] == "hello");
+        let watch = Self { child, shared };
+        watch.await_line("a hello", |line| line["type"] == "hello");
         watch
     }
 
-    /// All that it has written so far.
+    /// The lines so far.
     ///
     /// # Panics
-    /// When the schema does not describe it.
+    /// When a line does not match the schema.
     #[must_use]
     #[track_caller]
     pub fn lines(&self) -> Vec<Value> {
-        let state = self.heard.lock();
-        state.assert_described();
+        let state = self.shared.lock();
+        state.assert_valid();
         state.lines.clone()
     }
 
-    /// What it has written of a pod so far.
+    /// The lines about a pod so far.
     #[must_use]
     pub fn of_pod(&self, uid: &str) -> Vec<Value> {
         let mut lines = self.lines();
@@ -146,46 +146,46 @@ impl Watch {
         lines
     }
 
-    /// Waits for a line; what was written before counts.
+    /// Waits for a line, which may be written already.
     ///
     /// # Panics
-    /// When it does not come.
+    /// When the line is not written in time.
     #[track_caller]
     pub fn await_line(&self, what: &str, met: impl Fn(&Value) -> bool) -> Value {
         let until = Instant::now() + PATIENCE;
-        let mut state = self.heard.lock();
-        let mut seen = 0;
+        let mut state = self.shared.lock();
+        let mut checked = 0;
         loop {
-            state.assert_described();
-            if let Some(line) = state.lines[seen..].iter().find(|line| met(line)) {
+            state.assert_valid();
+            if let Some(line) = state.lines[checked..].iter().find(|line| met(line)) {
                 return line.clone();
             }
-            seen = state.lines.len();
+            checked = state.lines.len();
             let left = until.saturating_duration_since(Instant::now());
             assert!(
                 !left.is_zero() && !state.ended,
-                "pause-trace watch did not say {what}; {state}"
+                "pause-trace watch did not write {what}; {state}"
             );
             (state, _) = self
-                .heard
-                .news
+                .shared
+                .changed
                 .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Waits until something has happened to a pod: `started`, `ended`, `removed`, `verified`.
+    /// Waits for an event of a pod: `started`, `ended`, `removed`, `verified`.
     #[track_caller]
     pub fn await_event(&self, uid: &str, event: &str) -> Value {
-        self.await_line(&format!("that pod {uid} {event}"), |line| {
+        self.await_line(&format!("`{event}` of pod {uid}"), |line| {
             line["pod"]["uid"] == uid && line["event"] == event
         })
     }
 
-    /// Waits until the entrypoint of a container of a pod has `started` or `ended`.
+    /// Waits until the entrypoint of a container has `started` or `ended`.
     #[track_caller]
     pub fn await_container(&self, container: &str, event: &str) -> Value {
-        self.await_line(&format!("that {container} {event}"), |line| {
+        self.await_line(&format!("`{event}` of {container}"), |line| {
             line["container"]["id"] == container && line["event"] == event
         })
     }
@@ -198,7 +198,7 @@ impl Watch {
         })
     }
 
-    /// Waits until all that can be said of a pod that was removed has been said; returns how that came out.
+    /// Waits until the verification of a removed pod is complete. Returns its result.
     #[track_caller]
     pub fn verified(&self, uid: &str) -> Outcome {
         let line = self.await_event(uid, "verified");
@@ -208,7 +208,7 @@ impl Watch {
         }
     }
 
-    /// Holds it up while something happens, as a starved machine does.
+    /// Stops it with SIGSTOP while `happen` runs, as if the machine were starved.
     ///
     /// # Panics
     /// When it can't be stopped.
@@ -216,26 +216,27 @@ impl Watch {
     pub fn held_up<T>(&self, happen: impl FnOnce() -> T) -> T {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         kill(pid, Signal::SIGSTOP).expect("it has not been reaped");
-        let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).expect("it is our child");
+        let stopped =
+            waitpid(pid, Some(WaitPidFlag::WUNTRACED)).expect("it is a child of this process");
         assert_eq!(stopped, WaitStatus::Stopped(pid, Signal::SIGSTOP));
         let happened = happen();
         kill(pid, Signal::SIGCONT).expect("it has not been reaped");
         happened
     }
 
-    /// Ends it as Ctrl-C does, and gives all that it has written.
+    /// Ends it with SIGINT, and returns all of its lines.
     ///
     /// # Panics
-    /// When it does not end as it should.
+    /// When it does not end with a summary and the right exit code.
     #[track_caller]
     pub fn stop(self) -> Vec<Value> {
         self.interrupt().lock().lines.clone()
     }
 
-    /// The same, as the text that it wrote.
+    /// The same, but returns its output as text.
     ///
     /// # Panics
-    /// When it does not end as it should.
+    /// When it does not end with a summary and the right exit code.
     #[track_caller]
     #[must_use]
     pub fn stop_with_text(self) -> String {
@@ -243,13 +244,13 @@ impl Watch {
     }
 
     #[track_caller]
-    fn interrupt(mut self) -> Arc<Heard> {
+    fn interrupt(mut self) -> Arc<Shared> {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         kill(pid, Signal::SIGINT).expect("it has not been reaped");
-        self.await_line("its summary", |line| line["type"] == "summary");
-        let status = self.child.wait().expect("it is our child");
-        let state = self.heard.lock();
-        state.assert_described();
+        self.await_line("a summary", |line| line["type"] == "summary");
+        let status = self.child.wait().expect("it is a child of this process");
+        let state = self.shared.lock();
+        state.assert_valid();
         assert_eq!(status.code(), Some(INTERRUPTED), "{state}");
         let last = state.lines.last();
         assert!(
@@ -257,7 +258,7 @@ impl Watch {
             "{state}"
         );
         drop(state);
-        Arc::clone(&self.heard)
+        Arc::clone(&self.shared)
     }
 }
 
@@ -273,13 +274,13 @@ fn command() -> Command {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // An error: it has ended.
+        // An error means that it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-impl Heard {
+impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -287,8 +288,8 @@ impl Heard {
 
 impl State {
     #[track_caller]
-    fn assert_described(&self) {
-        if let Some(error) = &self.undescribed {
+    fn assert_valid(&self) {
+        if let Some(error) = &self.invalid {
             panic!("{error}");
         }
     }
@@ -297,12 +298,16 @@ impl State {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.ended { "has ended" } else { "runs" };
-        writeln!(f, "it {state} and wrote {} to stderr and", self.errors)?;
+        writeln!(
+            f,
+            "it {state}; its stderr is {} and its lines are",
+            self.errors
+        )?;
         show(&self.lines, f)
     }
 }
 
-/// How the verification of a pod came out.
+/// The result of the verification of a pod.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     verdicts: Value,
@@ -325,7 +330,7 @@ impl Outcome {
             .collect()
     }
 
-    /// The rules that were broken, but for what was said for information only.
+    /// The rules that were broken, without those of severity `info`.
     #[must_use]
     pub fn accused(&self) -> BTreeSet<&str> {
         let findings = self.lines.iter().filter(|line| line["type"] == "finding");
@@ -335,14 +340,14 @@ impl Outcome {
             .collect()
     }
 
-    /// How many verdicts stayed open.
+    /// The number of inconclusive verdicts.
     #[must_use]
     pub fn inconclusive(&self) -> u64 {
         let count = self.verdicts["inconclusive"].as_u64();
         count.unwrap_or_default()
     }
 
-    /// The names of the containers whose entrypoints ended, in that order.
+    /// The names of the containers whose entrypoints ended, in the order of their ends.
     #[must_use]
     pub fn ended(&self) -> Vec<&str> {
         let ends = self.lines.iter().filter(|line| line["event"] == "ended");
@@ -350,10 +355,10 @@ impl Outcome {
             .collect()
     }
 
-    /// Demands that these rules were broken and no other, and that nothing stayed unproven.
+    /// Asserts that exactly these rules were broken, and no verdict is inconclusive.
     ///
     /// # Panics
-    /// When it is otherwise.
+    /// When other rules were broken, or a verdict is inconclusive.
     #[track_caller]
     pub fn assert_broken<'a>(&self, rules: impl IntoIterator<Item = &'a str>) {
         let rules: BTreeSet<_> = rules.into_iter().collect();
@@ -361,21 +366,20 @@ impl Outcome {
         assert_eq!(self.verdicts["inconclusive"], 0, "{self}");
     }
 
-    /// Demands that no promise was broken, that nothing stayed unproven, and that each of these containers was proven to be
-    /// in the namespaces that it was to be in.
+    /// Asserts that no rule was broken, no verdict is inconclusive, and each of these containers is in the right namespaces.
     ///
     /// # Panics
-    /// When it is otherwise.
+    /// When the assertion fails.
     #[track_caller]
     pub fn assert_healthy<'a>(&self, containers: impl IntoIterator<Item = &'a str>) {
         self.assert_broken([]);
         self.assert_placed(containers);
     }
 
-    /// Demands that each of these containers was proven to be in the namespaces that it was to be in.
+    /// Asserts that the verdicts prove that each of these containers is in the right namespaces.
     ///
     /// # Panics
-    /// When it was not.
+    /// When such a verdict is missing.
     #[track_caller]
     pub fn assert_placed<'a>(&self, containers: impl IntoIterator<Item = &'a str>) {
         for container in containers {
@@ -388,7 +392,7 @@ impl Outcome {
         }
     }
 
-    /// Whether a rule's last word about a container is that it holds.
+    /// Whether the last verdict of a rule about a container is `pass`.
     #[must_use]
     pub fn passed(&self, rule: &str, container: &str) -> bool {
         let mut verdicts = self.lines.iter().rev();
@@ -403,15 +407,19 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "verdicts {}, and of the pod:", self.verdicts)?;
+        writeln!(
+            f,
+            "the verdicts are {}, and the lines of the pod:",
+            self.verdicts
+        )?;
         show(&self.lines, f)
     }
 }
 
-/// The rules about a container's place: net, ipc, uts and pid.
+/// The rules about the namespaces of a container: net, ipc, uts and pid.
 const MEMBERSHIP: [&str; 4] = ["PT101", "PT102", "PT103", "PT104"];
 
-/// A verdict that passed says nothing of why a test fails, but that it is there: it is shortened.
+/// Shows lines. Verdicts that passed are shortened, because they do not explain a failure.
 fn show(lines: &[Value], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for line in lines {
         if line["verdict"] == "pass" {

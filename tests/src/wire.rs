@@ -1,4 +1,4 @@
-//! The lines of `--format json`: each that a test reads is held against the published schema.
+//! Parses the lines of `--format json`, and validates each against the published schema.
 
 use std::sync::OnceLock;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 const SCHEMA: &str = include_str!("../../docs/schema.json");
 
-/// A line as an object, or why it is not one that the schema describes.
+/// Parses and validates a line.
 ///
 /// # Errors
-/// When it is no JSON, or not what the schema says.
+/// When the line is not JSON or does not match the schema.
 pub fn read(line: &str) -> Result<Value, String> {
     static VALIDATOR: OnceLock<Validator> = OnceLock::new();
     let validator = VALIDATOR.get_or_init(|| {
@@ -24,7 +24,7 @@ pub fn read(line: &str) -> Result<Value, String> {
     match validator.validate(&object) {
         Ok(()) => Ok(object),
         Err(error) => Err(format!(
-            "{line}\nis not what docs/schema.json describes: {error} at {}",
+            "{line}\ndoes not match docs/schema.json: {error} at {}",
             error.instance_path()
         )),
     }
@@ -33,7 +33,7 @@ pub fn read(line: &str) -> Result<Value, String> {
 /// The objects of an output.
 ///
 /// # Panics
-/// When a line is none that the schema describes.
+/// When a line does not match the schema.
 #[must_use]
 #[track_caller]
 pub fn objects(output: &str) -> Vec<Value> {
@@ -50,7 +50,7 @@ mod tests {
     const LOSS: &str = r#"{"schema":2,"type":"loss","time":"2026-11-21T20:00:01.000000000Z","ktime_ns":1,"kind":"exec","lost":2}"#;
 
     #[test]
-    fn what_the_schema_does_not_describe_is_refused() {
+    fn lines_that_do_not_match_the_schema_are_refused() {
         assert!(read(LOSS).is_ok_and(|loss| loss["lost"] == 2));
         for (good, bad) in [
             (r#""lost":2"#, r#""lost":-2"#),

@@ -183,8 +183,8 @@ fn assert_refused(name: &str, content: &[u8], message: &str) {
 
 #[test]
 fn a_file_that_is_not_a_recording_is_refused() {
-    assert_refused("empty", b"", "it is empty");
-    assert_refused("text", b"{\"schema\":1}\n", "it is no recording");
+    assert_refused("empty", b"", "the file is empty");
+    assert_refused("text", b"{\"schema\":1}\n", "not a pause-trace recording");
     assert_refused("newer", b"\x89PTREC\r\n\xff\xff", "newer pause-trace");
     assert_refused(
         "head",

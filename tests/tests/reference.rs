@@ -35,7 +35,7 @@ fn patience_stretches_limits_and_graces() {
         assert_eq!(scenario["verdict"], "pass", "{scenario:#}");
     }
     let proof = |scenario: &serde_json::Value| scenario["proof"].to_string();
-    let is_stretched = |text: String| text.contains("of 600 ms asked for");
+    let is_stretched = |text: String| text.contains("its grace period is 600 ms");
     assert!(
         run.of_type("scenario")
             .into_iter()

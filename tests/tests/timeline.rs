@@ -230,11 +230,11 @@ fn wrong_arguments_are_refused_before_it_waits() {
         ),
         (
             &["timeline", "x", "--recording", "/etc/passwd"],
-            "no recording of pause-trace",
+            "not a pause-trace recording",
         ),
         (
             &["timeline", "x", "--recording", "/dev/null"],
-            "it is empty",
+            "the file is empty",
         ),
         (&["timeline", "x", "--for", "5 s"], "no unit of time"),
     ] {

@@ -393,6 +393,6 @@ fn a_namespace_is_left_for_a_new_one_or_for_another_process() {
     let mut command = workload(&["join", "/dev/null"]);
     command.stderr(Stdio::piped());
     let run: Run = command.output().expect("failed to run the workload").into();
-    let message = "workload: failed to join the namespace (it takes CAP_SYS_ADMIN): errno 22\n";
+    let message = "workload: failed to join the namespace (needs CAP_SYS_ADMIN): errno 22\n";
     assert_eq!((run.code, &*run.stderr), (Some(1), message));
 }

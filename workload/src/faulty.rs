@@ -1,4 +1,4 @@
-//! Behaviours that each break one promise, or die.
+//! Behaviours that break one promise each, or crash.
 
 use nolibc::{Args, File, Namespace, SIGINT, SIGTERM, Signals};
 
@@ -8,13 +8,13 @@ use crate::{
     misused, number, optional_number,
 };
 
-/// How much memory is taken at a time.
+/// How much memory is allocated at a time.
 const MIB: usize = 1 << 20;
 
 pub(crate) fn ignore_term(args: Args) -> ! {
     end_of(args);
     init::settle(&Settings { stop: None, ..GOOD });
-    init::live_on()
+    init::keep_running()
 }
 
 pub(crate) fn block_term(args: Args) -> ! {
@@ -23,10 +23,10 @@ pub(crate) fn block_term(args: Args) -> ! {
         blocked: Signals::of(&[SIGTERM]),
         ..GOOD
     });
-    init::live_on()
+    init::keep_running()
 }
 
-/// A handler could not know the code, as there are no mutable statics: so the signals are waited for.
+/// Waits for the signals, because without mutable statics a handler could not know the code.
 pub(crate) fn exit_on_term(mut args: Args) -> ! {
     const STOPS: Signals = Signals::of(&[SIGTERM, SIGINT]);
     let code = code(&mut args);
@@ -45,7 +45,7 @@ pub(crate) fn exit_on_term(mut args: Args) -> ! {
 pub(crate) fn exit_on_signal(args: Args) -> ! {
     end_of(args);
     init::settle_each(|_| Some(init::end), &NONE);
-    init::live_on()
+    init::keep_running()
 }
 
 pub(crate) fn no_forward(command: Args) -> ! {
@@ -78,7 +78,7 @@ pub(crate) fn no_reap(mut args: Args) -> ! {
             init::sleep(pace);
         }
     }
-    init::live_on()
+    init::keep_running()
 }
 
 pub(crate) fn fork_loop(mut args: Args) -> ! {
@@ -109,10 +109,10 @@ pub(crate) fn eat_memory(mut args: Args) -> ! {
     init::settle(&GOOD);
     for _ in 0..mebibytes {
         if let Err(errno) = nolibc::grow(MIB) {
-            fail("take more memory", errno);
+            fail("allocate memory", errno);
         }
     }
-    init::live_on()
+    init::keep_running()
 }
 
 pub(crate) fn unshare(mut args: Args) -> ! {
@@ -129,8 +129,8 @@ pub(crate) fn unshare(mut args: Args) -> ! {
     end_of(args);
     init::settle(&GOOD);
     match nolibc::unshare(kind.1) {
-        Ok(()) => init::live_on(),
-        Err(errno) => fail("unshare the namespace (it takes CAP_SYS_ADMIN)", errno),
+        Ok(()) => init::keep_running(),
+        Err(errno) => fail("unshare the namespace (needs CAP_SYS_ADMIN)", errno),
     }
 }
 
@@ -140,7 +140,7 @@ pub(crate) fn join(mut args: Args) -> ! {
     init::settle(&GOOD);
     let joined = File::open(&path).and_then(|file| nolibc::join(&file));
     match joined {
-        Ok(()) => init::live_on(),
-        Err(errno) => fail("join the namespace (it takes CAP_SYS_ADMIN)", errno),
+        Ok(()) => init::keep_running(),
+        Err(errno) => fail("join the namespace (needs CAP_SYS_ADMIN)", errno),
     }
 }

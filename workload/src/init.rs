@@ -1,4 +1,4 @@
-//! What a good pid 1 does, for the behaviours to keep or to break.
+//! The duties of pid 1, for the behaviours to keep or to break.
 
 use nolibc::{
     Args, Child, Errno, SIGCHLD, SIGINT, SIGKILL, SIGNALS, SIGSTOP, SIGTERM, STDERR, Signals,
@@ -8,36 +8,36 @@ use crate::{fail, misused};
 
 const EINTR: Errno = Errno(4);
 
-/// Nothing is blocked.
+/// No signals.
 pub(crate) const NONE: Signals = Signals::of(&[]);
 
-/// What runs on a signal; without one the kernel does what it does by default.
+/// The handler of a signal; `None` for the default action.
 pub(crate) type Handler = Option<extern "C" fn(i32)>;
 
-/// How a behaviour takes its signals.
+/// The signal settings of a behaviour.
 pub(crate) struct Settings {
-    /// On SIGTERM and SIGINT.
+    /// The handler of SIGTERM and SIGINT.
     pub(crate) stop: Handler,
-    /// On SIGCHLD.
+    /// The handler of SIGCHLD.
     pub(crate) child: Handler,
     pub(crate) blocked: Signals,
 }
 
-/// Ends on a stop signal, reaps its children.
+/// Exits on a stop signal and reaps its children.
 pub(crate) const GOOD: Settings = Settings {
     stop: Some(end),
     child: Some(reap),
     blocked: NONE,
 };
 
-/// Handles nothing, as a program that has never heard of signals.
+/// Handles no signal.
 pub(crate) const DEFAULT: Settings = Settings {
     stop: None,
     child: None,
     blocked: NONE,
 };
 
-/// Sets every disposition and then the mask, whatever was inherited.
+/// Sets every disposition and then the mask, so that inherited settings do not matter.
 pub(crate) fn settle(settings: &Settings) {
     let handler = |signal| match signal {
         SIGTERM | SIGINT => settings.stop,
@@ -45,13 +45,13 @@ pub(crate) fn settle(settings: &Settings) {
         _ => None,
     };
     settle_each(handler, &settings.blocked);
-    // One that died before the handler was there sent a SIGCHLD that nobody kept.
+    // The SIGCHLD of a child that exited before the handler was installed is lost.
     if let Some(reap) = settings.child {
         reap(SIGCHLD);
     }
 }
 
-/// Sets the disposition that `handler` says of each signal, and then the mask.
+/// Sets the disposition of each signal to what `handler` returns, and then the mask.
 pub(crate) fn settle_each(handler: impl Fn(i32) -> Handler, blocked: &Signals) {
     let mut catchable = SIGNALS.filter(|signal| !matches!(*signal, SIGKILL | SIGSTOP));
     let set = catchable.all(|signal| match handler(signal) {
@@ -75,14 +75,14 @@ pub(crate) extern "C" fn reap(_signal: i32) {
     while nolibc::reap_one() {}
 }
 
-/// Sleeps until a handler, or the kernel, ends this process. The mask stays as it is.
-pub(crate) fn live_on() -> ! {
+/// Sleeps until a handler or the kernel ends this process. The mask does not change.
+pub(crate) fn keep_running() -> ! {
     loop {
         sleep(None);
     }
 }
 
-/// Sleeps, but not longer than until a handler has run.
+/// Sleeps. A signal handler ends the sleep.
 pub(crate) fn sleep(milliseconds: Option<usize>) {
     match nolibc::sleep(milliseconds) {
         Ok(()) | Err(EINTR) => {}
@@ -90,7 +90,7 @@ pub(crate) fn sleep(milliseconds: Option<usize>) {
     }
 }
 
-/// Forks a child that does nothing but `child`, and then ends with 0.
+/// Forks a child that runs `child` and then exits with 0.
 pub(crate) fn fork(child: impl FnOnce()) -> Child {
     match nolibc::fork() {
         Ok(Some(forked)) => forked,
@@ -102,7 +102,8 @@ pub(crate) fn fork(child: impl FnOnce()) -> Child {
     }
 }
 
-/// Starts the command that the arguments are, as a shell does: with default dispositions and an empty mask.
+/// Starts the command in the arguments with default dispositions and an empty mask, as a shell
+/// does.
 pub(crate) fn start(command: &Args) -> Child {
     if command.is_empty() {
         misused();

@@ -1,12 +1,15 @@
-//! `workload BEHAVIOUR [ARGUMENT…]`: what the containers of the OCI image run, beside `pause`.
+//! `workload BEHAVIOUR [ARGUMENT…]`: the program in the containers of the OCI image, beside
+//! `pause`.
 //!
-//! A pod whose containers do exactly one thing, right or wrong, shows whether a real runtime and the verifier agree about it.
-//! So this program has one behaviour for each promise; [`BEHAVIOURS`] lists them, and `workload --help` prints that list. It
-//! needs nothing of its root file system: no libc, no shell, no /proc.
+//! A pod whose containers do exactly one thing, right or wrong, shows whether a real runtime and
+//! the verifier agree about it. So this program has one behaviour for each promise; [`BEHAVIOURS`]
+//! lists them, and `workload --help` prints the list. It needs nothing in its root file system: no
+//! libc, no shell, no /proc.
 //!
-//! What every behaviour that lives on has in common, unless it is the very thing it does wrong: SIGTERM and SIGINT end it
-//! with exit code 0, and every child is reaped. Dispositions and mask are set from scratch, whatever was inherited. A broken
-//! behaviour breaks one promise and keeps the others. Each can also be the entrypoint of a sandbox, as a broken pause.
+//! Every behaviour that keeps running exits with code 0 on SIGTERM and SIGINT and reaps its
+//! children, unless this is the promise that it breaks. It sets all dispositions and the mask, so
+//! inherited settings do not matter. A faulty behaviour breaks one promise and keeps the others.
+//! Each can also be the entrypoint of a sandbox, as a broken pause.
 
 #![forbid(unsafe_code)]
 #![no_std]
@@ -18,55 +21,55 @@ mod sound;
 
 use nolibc::{Arg, Args, Errno, STDERR, STDOUT};
 
-/// One thing that the program can do.
+/// A behaviour of the program.
 struct Behaviour {
     name: &'static str,
-    /// The arguments it takes, as the help shows them.
-    takes: &'static str,
+    /// The arguments, as the help shows them.
+    arguments: &'static str,
     about: &'static str,
     run: fn(Args) -> !,
 }
 
 #[rustfmt::skip]
 const BEHAVIOURS: [Behaviour; 19] = [
-    Behaviour { name: "serve", takes: " [--port PORT]", run: sound::serve,
-        about: "lives on; accepts connections on PORT" },
-    Behaviour { name: "true", takes: "", run: sound::succeed,
-        about: "ends with 0" },
-    Behaviour { name: "exit", takes: " CODE", run: sound::exit,
-        about: "ends with CODE" },
-    Behaviour { name: "connect", takes: " PORT", run: sound::connect,
-        about: "ends with 0 when PORT of 127.0.0.1 takes a connection, else with 1" },
-    Behaviour { name: "shell", takes: " COMMAND...", run: sound::shell,
-        about: "runs COMMAND, passes signals on to it, reaps, and ends as it ends" },
-    Behaviour { name: "wait", takes: "", run: sound::wait,
-        about: "sleeps with default dispositions: a probe that hangs" },
-    Behaviour { name: "orphan", takes: " N", run: sound::orphan,
-        about: "ends and leaves N orphans, which end when somebody else is their parent" },
-    Behaviour { name: "leave", takes: " N", run: sound::leave,
-        about: "ends and leaves N orphans, which live on" },
-    Behaviour { name: "ignore-term", takes: "", run: faulty::ignore_term,
-        about: "lives on with default dispositions: as pid 1 no SIGTERM reaches it" },
-    Behaviour { name: "block-term", takes: "", run: faulty::block_term,
-        about: "lives on with SIGTERM blocked" },
-    Behaviour { name: "exit-on-term", takes: " CODE", run: faulty::exit_on_term,
-        about: "lives on; SIGTERM and SIGINT end it with CODE" },
-    Behaviour { name: "exit-on-signal", takes: "", run: faulty::exit_on_signal,
-        about: "lives on until any signal, SIGCHLD too, ends it with 0" },
-    Behaviour { name: "no-forward", takes: " COMMAND...", run: faulty::no_forward,
-        about: "runs COMMAND and keeps SIGTERM and SIGINT to itself; ends as it ends" },
-    Behaviour { name: "no-reap", takes: " [N [MILLISECONDS]]", run: faulty::no_reap,
-        about: "lives on and reaps nobody; makes N zombies, one every MILLISECONDS" },
-    Behaviour { name: "fork-loop", takes: " [N]", run: faulty::fork_loop,
-        about: "forks and reaps N children one after the other, or does so for ever" },
-    Behaviour { name: "crash", takes: "", run: faulty::crash,
-        about: "dies of SIGSEGV" },
-    Behaviour { name: "eat-memory", takes: " MIB", run: faulty::eat_memory,
-        about: "takes so much memory, and lives on if it may" },
-    Behaviour { name: "unshare", takes: " ipc|net|uts", run: faulty::unshare,
-        about: "leaves that namespace for a new one, and lives on; needs CAP_SYS_ADMIN" },
-    Behaviour { name: "join", takes: " FILE", run: faulty::join,
-        about: "enters the namespace that FILE is, and lives on; needs CAP_SYS_ADMIN" },
+    Behaviour { name: "serve", arguments: " [--port PORT]", run: sound::serve,
+        about: "keeps running; accepts connections on PORT" },
+    Behaviour { name: "true", arguments: "", run: sound::succeed,
+        about: "exits with 0" },
+    Behaviour { name: "exit", arguments: " CODE", run: sound::exit,
+        about: "exits with CODE" },
+    Behaviour { name: "connect", arguments: " PORT", run: sound::connect,
+        about: "exits with 0 if PORT of 127.0.0.1 accepts a connection, otherwise with 1" },
+    Behaviour { name: "shell", arguments: " COMMAND...", run: sound::shell,
+        about: "runs COMMAND, forwards signals to it, reaps, and exits with its code" },
+    Behaviour { name: "wait", arguments: "", run: sound::wait,
+        about: "sleeps with default dispositions, like a probe that hangs" },
+    Behaviour { name: "orphan", arguments: " N", run: sound::orphan,
+        about: "exits and leaves N orphans, which exit when they have been reparented" },
+    Behaviour { name: "leave", arguments: " N", run: sound::leave,
+        about: "exits and leaves N orphans, which keep running" },
+    Behaviour { name: "ignore-term", arguments: "", run: faulty::ignore_term,
+        about: "keeps running with default dispositions: as pid 1 it receives no SIGTERM" },
+    Behaviour { name: "block-term", arguments: "", run: faulty::block_term,
+        about: "keeps running with SIGTERM blocked" },
+    Behaviour { name: "exit-on-term", arguments: " CODE", run: faulty::exit_on_term,
+        about: "keeps running; exits with CODE on SIGTERM and SIGINT" },
+    Behaviour { name: "exit-on-signal", arguments: "", run: faulty::exit_on_signal,
+        about: "keeps running; exits with 0 on any signal, including SIGCHLD" },
+    Behaviour { name: "no-forward", arguments: " COMMAND...", run: faulty::no_forward,
+        about: "runs COMMAND, does not forward SIGTERM and SIGINT, and exits with its code" },
+    Behaviour { name: "no-reap", arguments: " [N [MILLISECONDS]]", run: faulty::no_reap,
+        about: "keeps running and never reaps; creates N zombies, one every MILLISECONDS" },
+    Behaviour { name: "fork-loop", arguments: " [N]", run: faulty::fork_loop,
+        about: "forks and reaps N children one after the other, or without end" },
+    Behaviour { name: "crash", arguments: "", run: faulty::crash,
+        about: "crashes with SIGSEGV" },
+    Behaviour { name: "eat-memory", arguments: " MIB", run: faulty::eat_memory,
+        about: "allocates MIB MiB of memory, and keeps running if that succeeds" },
+    Behaviour { name: "unshare", arguments: " ipc|net|uts", run: faulty::unshare,
+        about: "moves to a new namespace of this type, and keeps running; needs CAP_SYS_ADMIN" },
+    Behaviour { name: "join", arguments: " FILE", run: faulty::join,
+        about: "enters the namespace that FILE refers to, and keeps running; needs CAP_SYS_ADMIN" },
 ];
 
 nolibc::start!(main);
@@ -87,22 +90,25 @@ fn main(mut args: Args) -> ! {
 fn usage(file: usize, code: usize) -> ! {
     nolibc::write(file, b"usage: workload BEHAVIOUR\n");
     for Behaviour {
-        name, takes, about, ..
+        name,
+        arguments,
+        about,
+        ..
     } in &BEHAVIOURS
     {
-        for part in ["  ", name, takes, "\n        ", about, "\n"] {
+        for part in ["  ", name, arguments, "\n        ", about, "\n"] {
             nolibc::write(file, part.as_bytes());
         }
     }
     nolibc::exit(code)
 }
 
-/// The arguments were not what the behaviour takes.
+/// Exits because the arguments do not fit the behaviour.
 fn misused() -> ! {
     usage(STDERR, 2)
 }
 
-/// The next argument must be a number.
+/// The next argument, which must be a number.
 fn number(args: &mut Args) -> usize {
     match args.next().as_ref().and_then(Arg::number) {
         Some(number) => number,
@@ -110,13 +116,13 @@ fn number(args: &mut Args) -> usize {
     }
 }
 
-/// The next argument if there is one, which must be a number.
+/// The next argument, if there is one; it must be a number.
 fn optional_number(args: &mut Args) -> Option<usize> {
     let number = |arg: Arg| arg.number().unwrap_or_else(|| misused());
     args.next().map(number)
 }
 
-/// The next argument must be an exit code.
+/// The next argument, which must be an exit code.
 fn code(args: &mut Args) -> usize {
     match number(args) {
         code @ 0..=255 => code,
@@ -124,7 +130,7 @@ fn code(args: &mut Args) -> usize {
     }
 }
 
-/// The next argument must be a port.
+/// The next argument, which must be a port.
 fn port(args: &mut Args) -> u16 {
     match u16::try_from(number(args)) {
         Ok(port) => port,
@@ -132,13 +138,14 @@ fn port(args: &mut Args) -> u16 {
     }
 }
 
+/// Checks that no argument is left.
 fn end_of(mut args: Args) {
     if args.next().is_some() {
         misused()
     }
 }
 
-/// Ends with 1 and says why: `what` fits "failed to …".
+/// Exits with 1 after a message; `what` fits "failed to …".
 fn fail(what: &str, Errno(errno): Errno) -> ! {
     let digits = [100, 10, 1].map(|unit| b'0' + (errno / unit % 10) as u8);
     let zeros = digits[..2].iter().take_while(|digit| **digit == b'0');

@@ -19,12 +19,13 @@ pub(crate) fn serve(mut args: Args) -> ! {
     end_of(args);
     init::settle(&GOOD);
     let Some(listener) = listener else {
-        init::live_on()
+        init::keep_running()
     };
     loop {
-        // To be accepted is all that a peer asks for; it is closed at once.
+        // The connection is closed at once: a peer only checks that it is accepted.
         if nolibc::accept(&listener).is_err() {
-            // The peer has left already, or descriptors or memory have run out: then there is no hurry to try again.
+            // The peer has closed the connection already, or file descriptors or memory ran out.
+            // Wait before the next attempt.
             init::sleep(Some(10));
         }
     }
@@ -50,7 +51,7 @@ pub(crate) fn connect(mut args: Args) -> ! {
     }
 }
 
-/// Takes its signals as tini does: with all of them blocked there is no moment in which one could be missed.
+/// Blocks all signals and waits for them, as tini does, so that none is missed.
 pub(crate) fn shell(command: Args) -> ! {
     init::settle(&Settings {
         blocked: Signals::ALL,
@@ -60,14 +61,14 @@ pub(crate) fn shell(command: Args) -> ! {
     loop {
         match nolibc::take(&Signals::ALL) {
             Some(SIGCHLD) => reap_until(child),
-            // If the child is gone, its SIGCHLD will tell.
+            // An error means that the child has exited; its SIGCHLD follows.
             Some(signal) => _ = child.signal(signal),
             None => {}
         }
     }
 }
 
-/// Reaps all that are dead; when `child` is among them, ends as it did.
+/// Reaps all zombies. If `child` is among them, exits with its code.
 fn reap_until(child: Child) {
     while let Some(ended) = nolibc::wait(false) {
         if ended.child == child {
@@ -79,7 +80,7 @@ fn reap_until(child: Child) {
 pub(crate) fn wait(args: Args) -> ! {
     end_of(args);
     init::settle(&DEFAULT);
-    init::live_on()
+    init::keep_running()
 }
 
 pub(crate) fn orphan(mut args: Args) -> ! {
@@ -90,7 +91,7 @@ pub(crate) fn orphan(mut args: Args) -> ! {
     for _ in 0..count {
         init::fork(|| {
             if let Err(errno) = nolibc::wait_for_end(&handle) {
-                fail("wait for its parent's end", errno);
+                fail("wait for the parent to exit", errno);
             }
         });
     }
@@ -102,10 +103,10 @@ pub(crate) fn leave(mut args: Args) -> ! {
     end_of(args);
     init::settle(&DEFAULT);
     for _ in 0..count {
-        // Whoever reads this session's output reads on until everybody has closed it.
+        // The reader of this session's output waits until every process has closed it.
         init::fork(|| match nolibc::close_all() {
-            Ok(()) => init::live_on(),
-            Err(errno) => fail("close its files", errno),
+            Ok(()) => init::keep_running(),
+            Err(errno) => fail("close all files", errno),
         });
     }
     nolibc::exit(0)

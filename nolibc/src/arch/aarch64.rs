@@ -1,4 +1,4 @@
-//! aarch64: numbers from include/uapi/asm-generic/unistd.h.
+//! aarch64. The system call numbers are from include/uapi/asm-generic/unistd.h.
 
 use core::arch::{asm, naked_asm};
 
@@ -30,10 +30,12 @@ pub(crate) mod nr {
     pub(crate) const CLOSE_RANGE: usize = 436;
 }
 
-/// Signal handlers return into the vDSO, which calls rt_sigreturn for us (`setup_return`, arch/arm64/kernel/signal.c).
+/// Signal handlers return into the vDSO, which calls rt_sigreturn (`setup_return`,
+/// arch/arm64/kernel/signal.c).
 pub(crate) const RESTORER: Option<unsafe extern "C" fn() -> !> = None;
 
-/// The kernel starts here, the stack pointer 16-byte aligned and at argc. A zero frame pointer ends backtraces.
+/// The entry point. The stack pointer is 16-byte aligned and points to argc. A zero frame pointer
+/// ends backtraces.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn _start() -> ! {
@@ -41,10 +43,11 @@ unsafe extern "C" fn _start() -> ! {
 }
 
 /// # Safety
-/// The arguments must be what the system call takes: pointers valid for it, sizes true.
+/// The arguments must be those of the system call: valid pointers and correct sizes.
 pub(crate) unsafe fn syscall(number: usize, a: usize, b: usize, c: usize, d: usize) -> isize {
     let result;
-    // SAFETY: the kernel keeps every register but x0; memory it may touch is vouched for by the caller.
+    // SAFETY: the kernel keeps every register but x0; the caller guarantees the memory that it may
+    // access.
     unsafe {
         asm!(
             "svc 0",
@@ -59,10 +62,11 @@ pub(crate) unsafe fn syscall(number: usize, a: usize, b: usize, c: usize, d: usi
     result
 }
 
-/// The same with a fifth argument, which costs bytes where it is not needed.
+/// A system call with five arguments. A separate function, because the fifth argument costs code
+/// size.
 ///
 /// # Safety
-/// As [`syscall`].
+/// See [`syscall`].
 pub(crate) unsafe fn syscall5(number: usize, args: [usize; 5]) -> isize {
     let [a, b, c, d, e] = args;
     let result;
@@ -82,8 +86,9 @@ pub(crate) unsafe fn syscall5(number: usize, args: [usize; 5]) -> isize {
     result
 }
 
-/// Writes where no page is.
+/// Causes a page fault.
 pub(crate) fn fault() {
-    // SAFETY: the page at 0 is never mapped (vm.mmap_min_addr), so the write changes nothing: it ends the process.
+    // SAFETY: the page at 0 is never mapped (vm.mmap_min_addr), so the write changes no memory and
+    // ends the process.
     unsafe { asm!("strb wzr, [{null}]", null = in(reg) 0_usize, options(nostack)) };
 }

@@ -1,4 +1,4 @@
-//! x86_64: numbers from arch/x86/entry/syscalls/syscall_64.tbl.
+//! x86_64. The system call numbers are from arch/x86/entry/syscalls/syscall_64.tbl.
 
 use core::arch::{asm, naked_asm};
 
@@ -30,17 +30,18 @@ pub(crate) mod nr {
     pub(crate) const CLOSE_RANGE: usize = 436;
 }
 
-/// What a signal handler returns to: x86_64 kernels want every program to bring its own (`x64_setup_rt_frame`).
+/// The code that a signal handler returns to. On x86_64 every program has to provide it
+/// (`x64_setup_rt_frame`).
 pub(crate) const RESTORER: Option<unsafe extern "C" fn() -> !> = Some(restorer);
 
-/// rt_sigreturn. Debuggers know a signal frame by these very bytes.
+/// Calls rt_sigreturn. Debuggers recognize a signal frame by exactly these bytes.
 #[unsafe(naked)]
 unsafe extern "C" fn restorer() -> ! {
     naked_asm!("mov rax, 15", "syscall")
 }
 
-/// The kernel starts here, the stack pointer 16-byte aligned and at argc; the call leaves it as the ABI wants it. A zero
-/// frame pointer ends backtraces.
+/// The entry point. The stack pointer is 16-byte aligned and points to argc; the call aligns it as
+/// the ABI requires. A zero frame pointer ends backtraces.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn _start() -> ! {
@@ -48,10 +49,11 @@ unsafe extern "C" fn _start() -> ! {
 }
 
 /// # Safety
-/// The arguments must be what the system call takes: pointers valid for it, sizes true.
+/// The arguments must be those of the system call: valid pointers and correct sizes.
 pub(crate) unsafe fn syscall(number: usize, a: usize, b: usize, c: usize, d: usize) -> isize {
     let result;
-    // SAFETY: the kernel keeps every register but rax, rcx and r11; memory it may touch is vouched for by the caller.
+    // SAFETY: the kernel keeps every register but rax, rcx and r11; the caller guarantees the
+    // memory that it may access.
     unsafe {
         asm!(
             "syscall",
@@ -68,10 +70,11 @@ pub(crate) unsafe fn syscall(number: usize, a: usize, b: usize, c: usize, d: usi
     result
 }
 
-/// The same with a fifth argument, which costs bytes where it is not needed.
+/// A system call with five arguments. A separate function, because the fifth argument costs code
+/// size.
 ///
 /// # Safety
-/// As [`syscall`].
+/// See [`syscall`].
 pub(crate) unsafe fn syscall5(number: usize, args: [usize; 5]) -> isize {
     let [a, b, c, d, e] = args;
     let result;
@@ -93,8 +96,9 @@ pub(crate) unsafe fn syscall5(number: usize, args: [usize; 5]) -> isize {
     result
 }
 
-/// Writes where no page is.
+/// Causes a page fault.
 pub(crate) fn fault() {
-    // SAFETY: the page at 0 is never mapped (vm.mmap_min_addr), so the write changes nothing: it ends the process.
+    // SAFETY: the page at 0 is never mapped (vm.mmap_min_addr), so the write changes no memory and
+    // ends the process.
     unsafe { asm!("mov byte ptr [{null}], 0", null = in(reg) 0_usize, options(nostack)) };
 }

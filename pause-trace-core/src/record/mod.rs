@@ -1,42 +1,47 @@
-//! Recordings: the events of a run in a file, from which the same verdicts follow on any machine.
+//! Recordings: the events of a run in a file. A replay gives the same verdicts on any machine.
 //!
 //! # Format, version 2
 //!
 //! ```text
-//! magic, 8 bytes   89 "PTREC" 0d 0a   (a byte that is no text, and a line end that a careless copy would change)
-//! version, u16     2                  (this and all numbers of the container are little endian)
+//! magic, 8 bytes   89 "PTREC" 0d 0a   (not ASCII; a copy in text mode changes the line end)
+//! version, u16     2                  (little endian, like all other numbers outside payloads)
 //! frames, to the end of the file:
-//!     packed, u32      bytes of the payload; at most what `raw` could grow to
-//!     raw, u32         bytes of it unpacked; at most 16 MiB, so that no frame can ask for more memory than that
+//!     packed, u32      size of the payload in bytes; at most what `raw` bytes can be packed to
+//!     raw, u32         its unpacked size in bytes; at most 16 MiB, to bound the reader's memory
 //!     check, u32       CRC-32 of the two lengths and the payload
-//!     payload          an LZ4 block: whole entries, one after the other
+//!     payload          an LZ4 block of whole entries
 //! ```
 //!
-//! An [`Entry`] is encoded as postcard has it: fields in the order they are declared, variants by their number. A variant that
-//! is added at an end leaves older recordings readable, and needs a new version number for older readers' sake. Any other
-//! change needs the old types as well: `v1.rs` has those of version 1, and converts them. A fixture of each version is replayed by the tests, and
-//! would tell.
+//! postcard encodes an [`Entry`]: fields in the order of their declaration, variants by their
+//! number. A variant that is added at the end leaves older recordings readable, and needs a new
+//! version number so that older programs refuse newer recordings. Any other change also needs the
+//! old types: `v1.rs` has those of version 1 and converts them. Tests replay a fixture of each
+//! version.
 //!
-//! A file begins with [`Entry::Opening`]. Each part of the run (`run` has two) is a [`Entry::Begin`], its events and marks,
-//! and an [`Entry::End`]. The last entry is [`Entry::Closed`]: where it is missing, the recording was cut.
+//! A file begins with [`Entry::Opening`]. Each part of a run (`run` has two) consists of an
+//! [`Entry::Begin`], events and marks, and an [`Entry::End`]. The last entry is [`Entry::Closed`].
+//! If it is missing, the recording was cut.
 //!
-//! A frame is written a second after its first entry came, at the latest, and in one piece: a program that is killed loses
-//! that second, and a replay stops at the last whole frame. (A machine that loses power may lose more: nobody waits for the
-//! disk but at the end.)
+//! A frame is written in one piece, at most a second after its first entry. A program that is
+//! killed loses at most that second, and a replay stops at the last whole frame. A machine that
+//! loses power may lose more, because only the end of a recording is synced to the disk.
 //!
 //! # Marks
 //!
-//! Events decide which verdicts are given; when they are *told* depends on when the program got to it, and that decides
-//! by which names pods are called and whether a pod's start or a verdict on it is the first line. A [`Mark`] says where
-//! between the events that was, and what a scenario said of itself.
+//! Events decide which verdicts are given. The output also depends on when the program *reports*
+//! them: that decides which names of pods are known, and whether the start of a pod or a verdict on
+//! it comes first. A [`Mark`] records that point between the events, and the result that a scenario
+//! reported.
 //!
 //! # Size
 //!
-//! With a limit, two segments are kept, `FILE` and the one before it, `FILE.1`, each half the limit at most. A new segment
-//! begins as a new watch would: with what runs now, as facts ([`State::snapshot`](crate::state::State::snapshot)), so that it
-//! can be replayed alone. Together they are replayed as one: the second one's snapshot is then left out. What is older than
-//! both is gone, and nothing is claimed of it. A segment holds at least as much as its snapshot again: on a node with so
-//! many pods that the snapshot alone is half the limit, the limit is exceeded rather than the history lost.
+//! With a limit, two segments are kept: `FILE` and the one before it, `FILE.1`. Each has at most
+//! half the limit. A new segment begins like a new `watch`, with a snapshot of what is running
+//! ([`State::snapshot`](crate::state::State::snapshot)), so that it can be replayed alone. If both
+//! segments are replayed, the snapshot of the second is skipped. What is older than both is gone,
+//! so no verdict rests on it. After its snapshot, a segment has room for at least as much again. On
+//! a node with so many pods that the snapshot alone is half the limit, the recording exceeds the
+//! limit rather than lose the history.
 
 mod read;
 #[cfg(test)]
@@ -61,48 +66,48 @@ const MAGIC: [u8; 8] = *b"\x89PTREC\r\n";
 const VERSION: u16 = 2;
 /// Bytes of a frame before its payload.
 const FRAME_HEAD: usize = 12;
-/// Most bytes of a frame, unpacked.
+/// Most bytes of a frame after unpacking.
 pub const MAX_RAW: usize = 16 << 20;
 
-/// What a pipeline writes a recording with.
+/// The writer of a recording, as a pipeline uses it.
 pub trait Recorder {
-    /// Adds an entry. Once it has failed, nothing more is written.
+    /// Adds an entry. After a failure nothing more is written.
     fn write(&self, entry: &Entry<&Event>);
-    /// Whether a segment is as large as it may be.
+    /// Whether the segment has reached its maximum size.
     fn is_due(&self) -> bool;
-    /// Begins a new segment, with what is known now.
+    /// Begins a new segment with a snapshot of the state.
     fn rotate(&self, begin: &Begin, snapshot: &[Event]);
-    /// Why it could not be written, in words; once.
+    /// Why writing failed, as a message. It is returned once.
     fn take_complaint(&self) -> Option<String>;
 }
 
-/// What a recording is made of. `E` is `&Event` where it is written.
+/// An entry of a recording. `E` is `&Event` in the writer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Entry<E = Event> {
-    /// An event, as it was taken in.
+    /// An event, as the state received it.
     Event(E),
-    /// Something that the program did between the events.
+    /// An action of the program between the events.
     Mark(Mark),
-    /// First in a file.
+    /// The first entry of a file.
     Opening(Opening),
     /// A part of the run begins.
     Begin(Begin),
-    /// The snapshot that a later segment begins with is over.
+    /// The end of the snapshot with which a later segment begins.
     Settled,
-    /// The part is over.
+    /// A part of the run ended.
     End(End),
-    /// What follows is in the next segment.
+    /// The recording continues in the next segment.
     Continued,
-    /// The run is over.
+    /// The run ended.
     Closed,
 }
 
-/// Where and by whom it was recorded.
+/// The machine and the program that made a recording.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opening {
-    /// The same in all segments of a recording.
+    /// An id, the same in all segments of a recording.
     pub recording: u64,
-    /// From 0.
+    /// The number of the segment, from 0.
     pub segment: u32,
     /// The version of pause-trace.
     pub version: String,
@@ -114,16 +119,16 @@ pub struct Opening {
     pub clock_offset: i128,
 }
 
-/// How a part of a run began.
+/// The beginning of a part of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begin {
     /// What was watched.
     pub run: Run,
     /// When it began.
     pub started: Ktime,
-    /// The limits that verdicts were given by.
+    /// The time limits of the rules.
     pub limits: Limits,
-    /// Where events came from.
+    /// The attached hooks.
     pub hooks: Vec<Hook>,
 }
 
@@ -132,65 +137,66 @@ pub struct Begin {
 pub enum Run {
     /// The reference pod.
     Reference {
-        /// Whether a fault's findings are violations, rather than the proof that it is found.
+        /// Whether the findings of a planted fault count as violations, rather than as proof that
+        /// the fault is detected.
         inject: bool,
     },
-    /// Scenarios whose pods the node's own runtime made.
+    /// Scenarios whose pods the node's own runtime created.
     Conformance,
     /// The node's pods.
     Node,
 }
 
-/// Something that the program did at this point between the events.
+/// An action of the program at a point between the events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mark {
-    /// It began to follow the node's pods.
+    /// The program began to follow the node's pods.
     Followed,
-    /// It told of what had been decided by then.
+    /// The program reported everything that had been decided by then.
     Told,
-    /// A scenario was over, and was judged.
+    /// A scenario ended and was judged.
     Over(Over),
-    /// A scenario was told of, at this time.
+    /// A scenario was reported.
     ScenarioTold {
         /// Its name.
         scenario: String,
-        /// When it was told of.
+        /// When it was reported.
         time: Ktime,
     },
 }
 
-/// A scenario, as far as it is not the verdicts on its pods that say how it came out.
+/// The part of a scenario's outcome that does not follow from the verdicts on its pods.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Over {
     /// Its name.
     pub scenario: String,
-    /// The pods that it made.
+    /// The pods that it created.
     pub pods: Vec<PodId>,
-    /// Whom a planted fault's finding has to name.
+    /// The process that the finding of a planted fault has to name.
     pub culprit: Option<ProcessId>,
-    /// What it said of itself.
+    /// The result that it reported.
     pub said: Said,
     /// In ns.
     pub duration: u64,
 }
 
-/// What a scenario said of itself.
+/// The result that a scenario reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Said {
-    /// It was played, and this proves it.
+    /// It was played. The text is the proof.
     Proof(String),
-    /// It can't be played here.
+    /// It cannot be played here. The text is the reason.
     Impossible(String),
-    /// The pod did not do what was promised of it.
+    /// The pod did not behave as promised. The text says how.
     Broken(String),
 }
 
-/// How a part of a run ended.
+/// The end of a part of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// When it ended.
     pub time: Ktime,
-    /// By Ctrl-C.
+    /// Whether Ctrl-C ended it.
     pub interrupted: bool,
 }
 
@@ -202,7 +208,7 @@ impl Opening {
         }
     }
 
-    /// Who spoke, in the run that was recorded.
+    /// The first report of the recorded run.
     pub fn hello(&self, begin: &Begin) -> Hello {
         Hello {
             time: begin.started,

@@ -1,95 +1,99 @@
-//! Reads a recording, frame by frame, and believes nothing in it before it has been checked.
+//! The reader of recordings. It reads frame by frame, and checks every byte before it uses it.
 
 use std::io::{self, Read};
 
-use super::{Entry, FRAME_HEAD, MAGIC, MAX_RAW, Opening, VERSION, v1::OldEntry, write::checksum};
+use super::{Entry, FRAME_HEAD, MAGIC, MAX_RAW, Opening, VERSION, v1::EntryV1, write::checksum};
 
-/// A recording that is being read. Memory is that of the largest frame.
+/// A recording that is being read. It needs as much memory as the largest frame.
 pub struct Recording<R> {
     file: Frames<R>,
     /// The segment after this one.
     next: Option<Frames<R>>,
-    /// Where and by whom it was recorded.
+    /// The machine and the program that made it.
     pub opening: Opening,
-    /// Entries of a snapshot are skipped: what they say is known from the segment before.
+    /// Whether entries of a snapshot are being skipped, because the segment before contained their
+    /// content.
     is_skipping: bool,
-    /// How the segment before ended, where it did so too early.
+    /// How the segment before ended, if it is incomplete.
     broken: Option<Ending>,
 }
 
 /// How a recording ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// As the run that was recorded.
+    /// With the recorded run.
     Closed,
-    /// In the middle, after this many bytes.
+    /// In the middle.
     Cut {
-        /// Bytes of whole frames.
+        /// The number of bytes in whole frames.
         at: u64,
     },
-    /// With something that can't be read, at this byte.
+    /// With a frame that cannot be read.
     Damaged {
-        /// Where the frame begins.
+        /// The offset of the frame.
         at: u64,
         /// What is wrong with it.
         why: String,
     },
 }
 
-/// Why a file is not replayed at all.
+/// Why a file cannot be replayed at all.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// It could not be read.
+    /// Reading failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// It holds nothing.
-    #[error("it is empty")]
+    /// The file is empty.
+    #[error("the file is empty")]
     Empty,
-    /// It is another kind of file.
-    #[error("it is no recording of pause-trace")]
-    Foreign,
-    /// Its format is newer than this program.
+    /// The file is not a recording.
+    #[error("not a pause-trace recording")]
+    NotARecording,
+    /// The format is newer than this program.
     #[error(
-        "it was made by a newer pause-trace (format {0}; this one reads up to format {VERSION})"
+        "recorded by a newer pause-trace (format {0}; this version reads formats up to {VERSION})"
     )]
-    Newer(u16),
-    /// It does not begin with a whole opening.
-    #[error("it has been cut or damaged so early that nothing of it can be replayed ({0})")]
-    Headless(String),
+    NewerFormat(u16),
+    /// The file does not begin with a whole opening.
+    #[error("cut or damaged near the beginning, so nothing of it can be replayed ({0})")]
+    NoOpening(String),
 }
 
-/// What comes next.
+/// The next item of a recording.
 #[expect(
     clippy::large_enum_variant,
-    reason = "one is made for each event and taken apart at once: a box would be an allocation an event"
+    reason = "the value is used at once; boxing it would cost an allocation for each event"
 )]
 pub enum Next {
     /// An entry.
     Entry(Entry),
-    /// Nothing follows.
+    /// The end.
     End(Ending),
 }
 
-/// One file of a recording, up to its first entry.
+/// One file of a recording, read up to its opening.
 pub struct Segment<R> {
     frames: Frames<R>,
     opening: Opening,
 }
 
 impl<R: Read> Segment<R> {
-    /// Reads what a file begins with.
+    /// Reads the head and the opening of a file.
     pub fn new(input: R) -> Result<Self, Unreadable> {
         let mut frames = Frames::new(input)?;
         match frames.next()? {
             Ok(Entry::Opening(opening)) => Ok(Self { frames, opening }),
-            Ok(_) => Err(Unreadable::Headless("it begins in the middle".to_owned())),
-            Err(ending) => Err(Unreadable::Headless(ending.to_string())),
+            Ok(_) => Err(Unreadable::NoOpening(
+                "the first entry is not an opening".to_owned(),
+            )),
+            Err(ending) => Err(Unreadable::NoOpening(ending.to_string())),
         }
     }
 }
 
 impl<R: Read> Recording<R> {
-    /// A recording that ends with this segment. `before` opens the segment before it, where there may be one.
+    /// A recording that ends with this segment. `before` opens the segment before it, if there is
+    /// one.
     pub fn new(last: Segment<R>, before: impl FnOnce() -> Option<Segment<R>>) -> Self {
         let Segment { frames, opening } = last;
         if opening.segment > 0
@@ -114,12 +118,12 @@ impl<R: Read> Recording<R> {
         }
     }
 
-    /// Whether what came before was dropped.
+    /// Whether the beginning of the recording was dropped.
     pub fn is_headless(&self) -> bool {
         self.opening.segment > 0
     }
 
-    /// The next entry; those that hold segments together are left out.
+    /// The next entry. Entries that only connect segments are left out.
     pub fn next_entry(&mut self) -> io::Result<Next> {
         loop {
             let entry = match self.file.next()? {
@@ -127,7 +131,7 @@ impl<R: Read> Recording<R> {
                 Err(ending) => {
                     let ending = self.broken.take().unwrap_or(ending);
                     match self.next.take() {
-                        // The rest of this segment is lost; the next begins with what ran then.
+                        // The rest of this segment is lost. The next one begins with a snapshot.
                         Some(next) => (self.file, self.broken) = (next, Some(ending)),
                         None => return Ok(Next::End(ending)),
                     }
@@ -157,23 +161,23 @@ impl<R: Read> Recording<R> {
 impl std::fmt::Display for Ending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Closed => f.write_str("it is whole"),
+            Self::Closed => f.write_str("complete"),
             Self::Cut { at } => write!(f, "cut after {at} bytes"),
             Self::Damaged { at, why } => write!(f, "damaged at byte {at}: {why}"),
         }
     }
 }
 
-/// A file's entries.
+/// The frames and entries of a file.
 pub(super) struct Frames<R> {
     input: R,
     version: u16,
-    /// Where the frame begins that is being read, and where the next does.
+    /// The offsets of the current frame and of the next.
     at: u64,
     next_at: u64,
     packed: Vec<u8>,
     raw: Vec<u8>,
-    /// Bytes of `raw` that have been decoded.
+    /// The number of decoded bytes of `raw`.
     decoded: usize,
 }
 
@@ -186,14 +190,14 @@ impl<R: Read> Frames<R> {
             return Err(Unreadable::Empty);
         }
         if magic != &MAGIC[..magic.len()] {
-            return Err(Unreadable::Foreign);
+            return Err(Unreadable::NotARecording);
         }
         if read < head.len() {
-            return Err(Unreadable::Headless(format!("cut after {read} bytes")));
+            return Err(Unreadable::NoOpening(format!("cut after {read} bytes")));
         }
         let version = u16::from_le_bytes([head[8], head[9]]);
         match version {
-            0 => Err(Unreadable::Foreign),
+            0 => Err(Unreadable::NotARecording),
             1..=VERSION => Ok(Self {
                 input,
                 version,
@@ -203,7 +207,7 @@ impl<R: Read> Frames<R> {
                 raw: Vec::new(),
                 decoded: 0,
             }),
-            _ => Err(Unreadable::Newer(version)),
+            _ => Err(Unreadable::NewerFormat(version)),
         }
     }
 
@@ -216,8 +220,9 @@ impl<R: Read> Frames<R> {
         }
         let rest = &self.raw[self.decoded..];
         let entry = match self.version {
-            1 => postcard::take_from_bytes::<OldEntry>(rest)
-                .map(|(entry, left)| (entry.into(), left)),
+            1 => {
+                postcard::take_from_bytes::<EntryV1>(rest).map(|(entry, left)| (entry.into(), left))
+            }
             _ => postcard::take_from_bytes::<Entry>(rest),
         };
         Ok(match entry {
@@ -225,11 +230,11 @@ impl<R: Read> Frames<R> {
                 self.decoded = self.raw.len() - left.len();
                 Ok(entry)
             }
-            Err(error) => Err(self.damaged(&format!("an entry that makes no sense ({error})"))),
+            Err(error) => Err(self.damaged(&format!("an entry cannot be decoded ({error})"))),
         })
     }
 
-    /// Reads the next frame whole.
+    /// Reads and unpacks the next frame.
     fn unpack(&mut self) -> io::Result<Result<(), Ending>> {
         self.at = self.next_at;
         let at = self.at;
@@ -240,21 +245,21 @@ impl<R: Read> Frames<R> {
         let number =
             |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         let (packed, raw, check) = (number(0) as usize, number(4) as usize, number(8));
-        // Before any memory is taken for it.
+        // Checked before any memory is allocated.
         if raw == 0 || raw > MAX_RAW || packed > lz4_flex::block::get_maximum_output_size(raw) {
-            return Ok(Err(self.damaged("a frame of an impossible length")));
+            return Ok(Err(self.damaged("a frame has an impossible length")));
         }
         self.packed.resize(packed, 0);
         if read_up_to(&mut self.input, &mut self.packed)? < packed {
             return Ok(Err(Ending::Cut { at }));
         }
         if checksum(&head[..8], &self.packed) != check {
-            return Ok(Err(self.damaged("its checksum is another")));
+            return Ok(Err(self.damaged("the checksum of a frame does not match")));
         }
         self.raw.resize(raw, 0);
         match lz4_flex::block::decompress_into(&self.packed, &mut self.raw) {
             Ok(unpacked) if unpacked == raw => {}
-            _ => return Ok(Err(self.damaged("it can't be unpacked"))),
+            _ => return Ok(Err(self.damaged("a frame cannot be unpacked"))),
         }
         self.decoded = 0;
         self.next_at = at + (FRAME_HEAD + packed) as u64;
@@ -269,7 +274,7 @@ impl<R: Read> Frames<R> {
     }
 }
 
-/// As many bytes as there are, up to all that are wanted.
+/// Fills the buffer, or reads up to the end of the input.
 fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {

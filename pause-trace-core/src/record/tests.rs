@@ -1,4 +1,4 @@
-//! What is written is read again; what is not whole is known not to be.
+//! Recordings are read as they were written, and incomplete or damaged ones are detected.
 
 use super::{read::Frames, write::checksum, *};
 use crate::event::{
@@ -53,7 +53,7 @@ fn id(pid: u32) -> ProcessId {
     ProcessId { pid, start }
 }
 
-/// Some of everything: numbers that are large, text that is hostile, variants that hold variants.
+/// Events of several kinds, with large numbers, hostile text and nested variants.
 fn events() -> Vec<Event> {
     let process = id(4_711);
     let hostile = Text(bytes::Bytes::from_static(b"/x/\x1b[2J\xff\\"));
@@ -162,7 +162,7 @@ fn read(bytes: &[u8]) -> Result<(Vec<Entry>, Ending), Unreadable> {
     }
 }
 
-/// A recording of a few frames: each event is in one of its own.
+/// A recording with a frame for each event.
 fn recorded() -> Vec<u8> {
     let events = events();
     let first = vec![Entry::Opening(opening()), Entry::Begin(begin())];
@@ -183,8 +183,8 @@ fn recorded() -> Vec<u8> {
 }
 
 #[test]
-fn what_is_written_is_read() {
-    let (entries, ending) = read(&recorded()).expect("it is whole");
+fn entries_are_read_as_they_were_written() {
+    let (entries, ending) = read(&recorded()).expect("the recording is whole");
     assert_eq!(ending, Ending::Closed);
     let mut expected = vec![Entry::Opening(opening()), Entry::Begin(begin())];
     expected.extend(events().into_iter().map(Entry::Event));
@@ -193,29 +193,29 @@ fn what_is_written_is_read() {
 }
 
 #[test]
-fn a_recording_that_is_cut_anywhere_is_read_up_to_there() {
+fn a_recording_that_is_cut_is_read_up_to_the_cut() {
     let bytes = recorded();
-    let (whole, _) = read(&bytes).expect("it is whole");
+    let (whole, _) = read(&bytes).expect("the recording is whole");
     let mut most = 0;
     for length in 0..bytes.len() {
         match read(&bytes[..length]) {
             Ok((entries, ending)) => {
                 assert!(matches!(ending, Ending::Cut { .. }), "{length}: {ending}");
                 assert!(whole.starts_with(&entries), "{length}");
-                assert!(entries.len() >= most, "{length}: what was there is lost");
+                assert!(entries.len() >= most, "{length}: a whole entry is lost");
                 most = entries.len();
             }
             Err(Unreadable::Empty) => assert_eq!(length, 0),
             Err(error) => assert!(length < MAGIC.len() + 2, "{length}: {error}"),
         }
     }
-    assert!(most > events().len(), "only the last frame was missing");
+    assert!(most > events().len(), "only the last frame is missing");
 }
 
 #[test]
-fn a_bit_that_has_flipped_is_noticed() {
+fn a_flipped_bit_is_detected() {
     let bytes = recorded();
-    let (whole, _) = read(&bytes).expect("it is whole");
+    let (whole, _) = read(&bytes).expect("the recording is whole");
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
@@ -231,7 +231,7 @@ fn head(version: u16) -> Vec<u8> {
     [&MAGIC[..], &version.to_le_bytes()].concat()
 }
 
-/// A frame that says of itself what it likes, with a checksum that is right.
+/// A frame with arbitrary lengths and a correct checksum.
 fn frame(packed: u32, raw: u32, payload: &[u8]) -> Vec<u8> {
     let lengths = [packed.to_le_bytes(), raw.to_le_bytes()].concat();
     let check = checksum(&lengths, payload);
@@ -239,24 +239,24 @@ fn frame(packed: u32, raw: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn files_that_are_no_recordings_are_refused() {
+fn files_that_are_not_recordings_are_refused() {
     let refused = |bytes: &[u8]| {
         let error = read(bytes).expect_err("it is refused");
         error.to_string()
     };
-    assert_eq!(refused(b""), "it is empty");
+    assert_eq!(refused(b""), "the file is empty");
     for foreign in [&b"\x7fELF"[..], b"{\"schema\":1}", &head(0)] {
-        assert_eq!(refused(foreign), "it is no recording of pause-trace");
+        assert_eq!(refused(foreign), "not a pause-trace recording");
     }
     assert_eq!(
         refused(&head(3)),
-        "it was made by a newer pause-trace (format 3; this one reads up to format 2)"
+        "recorded by a newer pause-trace (format 3; this version reads formats up to 2)"
     );
     assert!(refused(&MAGIC).ends_with("(cut after 8 bytes)"));
 }
 
 #[test]
-fn frames_that_cannot_be_are_refused_before_memory_is_taken() {
+fn impossible_frames_are_refused_before_memory_is_allocated() {
     let bomb = u32::MAX;
     for (packed, raw, payload) in [
         (0, 0, &b""[..]),
@@ -265,10 +265,10 @@ fn frames_that_cannot_be_are_refused_before_memory_is_taken() {
         (bomb, 1, b"x"),
         (bomb, bomb, b"x"),
         (1, MAX_RAW as u32 + 1, b"x"),
-        // An honest length of what can't be unpacked, or to another length.
+        // A payload that cannot be unpacked, or that unpacks to another length.
         (4, 100, b"\xff\xff\xff\xff"),
         (2, 9, b"\x10x"),
-        // Unpacked it is one byte, which is no entry.
+        // A payload that unpacks to one byte, which is not an entry.
         (2, 1, b"\x10\xee"),
     ] {
         let (entries, ending) = read(&frame(packed, raw, payload)).expect("the head is right");
@@ -280,11 +280,11 @@ fn frames_that_cannot_be_are_refused_before_memory_is_taken() {
     }
 }
 
-/// A recording that version 1 made of a pod of containerd's.
+/// A recording in format 1 of a containerd pod.
 const FORMAT_1: &[u8] = include_bytes!("../../../tests/fixtures/containerd-pod-v1.ptrec");
 
 #[test]
-fn a_recording_of_format_1_is_read_as_what_it_is_now() {
+fn a_recording_in_format_1_is_converted() {
     let (entries, ending) = read(FORMAT_1).expect("it is a recording");
     assert_eq!(ending, Ending::Closed);
     let facts = |is_it: fn(&Fact) -> bool| {
@@ -305,8 +305,8 @@ fn a_recording_of_format_1_is_read_as_what_it_is_now() {
 }
 
 #[test]
-fn facts_of_format_1_are_those_of_today() {
-    use super::v1::{Old, OldEvent};
+fn facts_of_format_1_are_converted() {
+    use super::v1::{EventV1, FactV1};
     let process = id(4_711);
     let task = TaskInfo {
         process,
@@ -331,7 +331,7 @@ fn facts_of_format_1_are_those_of_today() {
     };
     let pairs = [
         (
-            Old::Fork {
+            FactV1::Fork {
                 parent,
                 process,
                 cgroup,
@@ -342,7 +342,7 @@ fn facts_of_format_1_are_those_of_today() {
             Fact::Fork { task },
         ),
         (
-            Old::Exec {
+            FactV1::Exec {
                 process,
                 parent,
                 cgroup,
@@ -354,7 +354,7 @@ fn facts_of_format_1_are_those_of_today() {
             Fact::Exec { task, file },
         ),
         (
-            Old::Exit {
+            FactV1::Exit {
                 process,
                 parent,
                 cgroup,
@@ -366,7 +366,7 @@ fn facts_of_format_1_are_those_of_today() {
             Fact::Exit { task, status },
         ),
         (
-            Old::Found {
+            FactV1::Found {
                 process,
                 parent,
                 cgroup,
@@ -378,7 +378,7 @@ fn facts_of_format_1_are_those_of_today() {
             Fact::Found { task, ended: None },
         ),
         (
-            Old::NamespaceChange {
+            FactV1::NamespaceChange {
                 process,
                 tid: 4_712,
                 cgroup,
@@ -398,7 +398,7 @@ fn facts_of_format_1_are_those_of_today() {
             },
         ),
         (
-            Old::CgroupAttached {
+            FactV1::CgroupAttached {
                 process,
                 cgroup,
                 namespaces,
@@ -408,7 +408,7 @@ fn facts_of_format_1_are_those_of_today() {
             Fact::CgroupAttached { task: orphan },
         ),
         (
-            Old::SignalDelivered {
+            FactV1::SignalDelivered {
                 process,
                 cgroup,
                 signal: 15,
@@ -421,12 +421,12 @@ fn facts_of_format_1_are_those_of_today() {
                 handled: true,
             },
         ),
-        (Old::Tick, Fact::Tick),
+        (FactV1::Tick, Fact::Tick),
     ];
     let mut raw = Vec::new();
     let mut expected = Vec::new();
     for (time, (old, new)) in (1..).zip(pairs) {
-        let entry = Entry::Event(OldEvent { time, fact: old });
+        let entry = Entry::Event(EventV1 { time, fact: old });
         raw = postcard::to_extend(&entry, raw).expect("memory has room");
         expected.push(Entry::Event(at(time, new)));
     }

@@ -1,26 +1,27 @@
-//! Version 1 of the format: what has changed since, and how it is read as what it is now.
+//! Version 1 of the format, and its conversion to the current types.
 //!
-//! Version 2 embeds [`TaskInfo`] in the facts that speak of a task in full, and leaves out what no rule read: for which thread
-//! a signal was, and the cgroup and the code of one that was taken.
+//! Version 2 embeds [`TaskInfo`] in facts that describe a task in full. It drops fields that no
+//! rule read: whether a signal was for a process or a thread, and the cgroup and code of a
+//! delivered signal.
 
 use serde::Deserialize;
 
 use super::Entry;
 use crate::event::*;
 
-/// An entry as version 1 has it: only events are another.
-pub(super) type OldEntry = Entry<OldEvent>;
+/// An entry of version 1. Only its events differ.
+pub(super) type EntryV1 = Entry<EventV1>;
 
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
-pub(super) struct OldEvent {
+pub(super) struct EventV1 {
     pub(super) time: Ktime,
-    pub(super) fact: Old,
+    pub(super) fact: FactV1,
 }
 
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
-pub(super) struct OldSignal {
+pub(super) struct SignalV1 {
     sender: ProcessId,
     sender_comm: Comm,
     target: ProcessId,
@@ -29,14 +30,17 @@ pub(super) struct OldSignal {
     signal: i32,
     code: i32,
     result: SignalResult,
-    #[cfg_attr(not(test), expect(dead_code, reason = "it is read past"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the field is part of the format")
+    )]
     group: bool,
 }
 
-/// A fact as version 1 has it, in the order of its numbers.
+/// A fact of version 1. The order of the variants is part of the format.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
-pub(super) enum Old {
+pub(super) enum FactV1 {
     Fork {
         parent: ProcessId,
         process: ProcessId,
@@ -87,13 +91,19 @@ pub(super) enum Old {
         ns_pid: u32,
         comm: Comm,
     },
-    Signal(OldSignal),
+    Signal(SignalV1),
     SignalDelivered {
         process: ProcessId,
-        #[cfg_attr(not(test), expect(dead_code, reason = "it is read past"))]
+        #[cfg_attr(
+            not(test),
+            expect(dead_code, reason = "the field is part of the format")
+        )]
         cgroup: CgroupId,
         signal: i32,
-        #[cfg_attr(not(test), expect(dead_code, reason = "it is read past"))]
+        #[cfg_attr(
+            not(test),
+            expect(dead_code, reason = "the field is part of the format")
+        )]
         code: i32,
         handled: bool,
     },
@@ -177,10 +187,10 @@ pub(super) enum Old {
     Tick,
 }
 
-impl From<OldEntry> for Entry {
-    fn from(entry: OldEntry) -> Self {
+impl From<EntryV1> for Entry {
+    fn from(entry: EntryV1) -> Self {
         match entry {
-            Entry::Event(OldEvent { time, fact }) => Self::Event(Event {
+            Entry::Event(EventV1 { time, fact }) => Self::Event(Event {
                 time,
                 fact: fact.into(),
             }),
@@ -195,9 +205,9 @@ impl From<OldEntry> for Entry {
     }
 }
 
-impl From<OldSignal> for Signal {
-    fn from(signal: OldSignal) -> Self {
-        let OldSignal {
+impl From<SignalV1> for Signal {
+    fn from(signal: SignalV1) -> Self {
+        let SignalV1 {
             sender,
             sender_comm,
             target,
@@ -221,10 +231,10 @@ impl From<OldSignal> for Signal {
     }
 }
 
-impl From<Old> for Fact {
-    fn from(fact: Old) -> Self {
+impl From<FactV1> for Fact {
+    fn from(fact: FactV1) -> Self {
         match fact {
-            Old::Fork {
+            FactV1::Fork {
                 process,
                 parent,
                 cgroup,
@@ -242,7 +252,7 @@ impl From<Old> for Fact {
                 };
                 Self::Fork { task }
             }
-            Old::Exec {
+            FactV1::Exec {
                 process,
                 parent,
                 cgroup,
@@ -261,7 +271,7 @@ impl From<Old> for Fact {
                 };
                 Self::Exec { task, file }
             }
-            Old::Exit {
+            FactV1::Exit {
                 process,
                 parent,
                 cgroup,
@@ -280,7 +290,7 @@ impl From<Old> for Fact {
                 };
                 Self::Exit { task, status }
             }
-            Old::Found {
+            FactV1::Found {
                 process,
                 parent,
                 cgroup,
@@ -299,8 +309,8 @@ impl From<Old> for Fact {
                 };
                 Self::Found { task, ended }
             }
-            Old::Reaped { process } => Self::Reaped { process },
-            Old::NamespaceChange {
+            FactV1::Reaped { process } => Self::Reaped { process },
+            FactV1::NamespaceChange {
                 process,
                 tid,
                 cgroup,
@@ -324,8 +334,8 @@ impl From<Old> for Fact {
                 flags,
                 errno,
             },
-            Old::Signal(signal) => Self::Signal(signal.into()),
-            Old::SignalDelivered {
+            FactV1::Signal(signal) => Self::Signal(signal.into()),
+            FactV1::SignalDelivered {
                 process,
                 signal,
                 handled,
@@ -335,7 +345,7 @@ impl From<Old> for Fact {
                 signal,
                 handled,
             },
-            Old::SignalsSuppressed {
+            FactV1::SignalsSuppressed {
                 cgroup,
                 signal,
                 count,
@@ -348,9 +358,9 @@ impl From<Old> for Fact {
                 first,
                 last,
             },
-            Old::CgroupMade { cgroup, path } => Self::CgroupMade { cgroup, path },
-            Old::CgroupRemoved { cgroup, path } => Self::CgroupRemoved { cgroup, path },
-            Old::CgroupAttached {
+            FactV1::CgroupMade { cgroup, path } => Self::CgroupMade { cgroup, path },
+            FactV1::CgroupRemoved { cgroup, path } => Self::CgroupRemoved { cgroup, path },
+            FactV1::CgroupAttached {
                 process,
                 cgroup,
                 namespaces,
@@ -366,27 +376,27 @@ impl From<Old> for Fact {
                     comm,
                 },
             },
-            Old::OomVictim { pid } => Self::OomVictim { pid },
-            Old::Host { namespaces } => Self::Host { namespaces },
-            Old::Runtime { process } => Self::Runtime { process },
-            Old::RuntimeNames { names } => Self::RuntimeNames { names },
-            Old::Pod(it) => Self::Pod(it),
-            Old::Container(it) => Self::Container(it),
-            Old::PodStopping { pod, grace } => Self::PodStopping { pod, grace },
-            Old::ContainerStopping { container, grace } => {
+            FactV1::OomVictim { pid } => Self::OomVictim { pid },
+            FactV1::Host { namespaces } => Self::Host { namespaces },
+            FactV1::Runtime { process } => Self::Runtime { process },
+            FactV1::RuntimeNames { names } => Self::RuntimeNames { names },
+            FactV1::Pod(it) => Self::Pod(it),
+            FactV1::Container(it) => Self::Container(it),
+            FactV1::PodStopping { pod, grace } => Self::PodStopping { pod, grace },
+            FactV1::ContainerStopping { container, grace } => {
                 Self::ContainerStopping { container, grace }
             }
-            Old::PodRemoved { pod } => Self::PodRemoved { pod },
-            Old::SandboxUnknown { container } => Self::SandboxUnknown { container },
-            Old::NotInPod { cgroup } => Self::NotInPod { cgroup },
-            Old::SandboxPinned {
+            FactV1::PodRemoved { pod } => Self::PodRemoved { pod },
+            FactV1::SandboxUnknown { container } => Self::SandboxUnknown { container },
+            FactV1::NotInPod { cgroup } => Self::NotInPod { cgroup },
+            FactV1::SandboxPinned {
                 container,
                 namespaces,
             } => Self::SandboxPinned {
                 container,
                 namespaces,
             },
-            Old::NamespacePinned {
+            FactV1::NamespacePinned {
                 path,
                 namespace,
                 sandbox,
@@ -395,12 +405,12 @@ impl From<Old> for Fact {
                 namespace,
                 sandbox,
             },
-            Old::NamespaceUnpinned { path } => Self::NamespaceUnpinned { path },
-            Old::Observed(it) => Self::Observed(it),
-            Old::PauseStatus(it) => Self::PauseStatus(it),
-            Old::HookMissing { kind, reason } => Self::HookMissing { kind, reason },
-            Old::Lost { kind, count } => Self::Lost { kind, count },
-            Old::Tick => Self::Tick,
+            FactV1::NamespaceUnpinned { path } => Self::NamespaceUnpinned { path },
+            FactV1::Observed(it) => Self::Observed(it),
+            FactV1::PauseStatus(it) => Self::PauseStatus(it),
+            FactV1::HookMissing { kind, reason } => Self::HookMissing { kind, reason },
+            FactV1::Lost { kind, count } => Self::Lost { kind, count },
+            FactV1::Tick => Self::Tick,
         }
     }
 }

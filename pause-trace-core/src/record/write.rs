@@ -1,33 +1,33 @@
-//! Writes a recording: encodes entries, and packs them into frames.
+//! The writer of recordings: encodes entries and packs them into frames.
 
 use std::io::{self, Write};
 
 use super::{Entry, FRAME_HEAD, MAGIC, VERSION};
 use crate::event::Event;
 
-/// Bytes of a file before its first frame.
+/// The size of a file before its first frame.
 pub const FILE_HEAD: u64 = MAGIC.len() as u64 + 2;
 
-/// Writes what a file begins with, before its first frame.
+/// Writes the magic and the version.
 pub fn write_head(out: &mut impl Write) -> io::Result<()> {
     out.write_all(&MAGIC)?;
     out.write_all(&VERSION.to_le_bytes())
 }
 
-/// Appends an entry to `entries`, which are to be one frame.
+/// Appends an entry to `entries`, which become one frame.
 pub fn encode(entry: &Entry<&Event>, entries: Vec<u8>) -> io::Result<Vec<u8>> {
-    // It fails only where there is no room, and a vector has room.
+    // postcard fails only if there is no room, and a vector always has room.
     postcard::to_extend(entry, entries).map_err(io::Error::other)
 }
 
-/// Packs frames, in a buffer that is used again.
+/// Packs frames. The buffer is reused.
 #[derive(Default)]
 pub struct Packer {
     packed: Vec<u8>,
 }
 
 impl Packer {
-    /// Writes encoded entries as one frame and in one piece. Returns the number of bytes.
+    /// Writes encoded entries as one frame, in one piece. Returns the number of bytes written.
     pub fn write_frame(&mut self, raw: &[u8], out: &mut impl Write) -> io::Result<u64> {
         let room = lz4_flex::block::get_maximum_output_size(raw.len());
         self.packed.resize(FRAME_HEAD + room, 0);
@@ -44,7 +44,7 @@ impl Packer {
     }
 }
 
-/// Of a frame: its lengths and its payload.
+/// The checksum of a frame's lengths and payload.
 pub(super) fn checksum(lengths: &[u8], payload: &[u8]) -> u32 {
     let mut check = crc32fast::Hasher::new();
     check.update(lengths);

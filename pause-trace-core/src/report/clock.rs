@@ -1,11 +1,11 @@
-//! Kernel time as the time of day.
+//! Conversion of kernel time to UTC.
 
 use jiff::Timestamp;
 
 use crate::event::Ktime;
 
-/// Ties `CLOCK_BOOTTIME` to UTC. Taken once a run (or from a recording), so that times of one report are in their order
-/// even if somebody sets the clock.
+/// The offset between `CLOCK_BOOTTIME` and UTC. It is read once per run (or from a recording), so
+/// that the times in a report stay in order even if the clock is set during the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
     /// `CLOCK_REALTIME` − `CLOCK_BOOTTIME`, in ns.
@@ -18,7 +18,7 @@ impl Clock {
         self.utc(time).chars().skip(11).take(12).collect()
     }
 
-    /// From the two clocks, read one right after the other, both in ns.
+    /// From the two clocks in ns, read immediately one after the other.
     pub fn new(realtime: i128, boottime: Ktime) -> Self {
         Self {
             offset: realtime - i128::from(boottime),

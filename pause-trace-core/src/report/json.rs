@@ -1,4 +1,5 @@
-//! JSON lines: one object a line, flushed with the batch of events it came from. [`wire`](super::wire) describes the lines.
+//! JSON lines: one object per line, flushed with the batch of events that it came from.
+//! [`wire`](super::wire) describes the lines.
 
 use std::io::{self, Write};
 
@@ -134,15 +135,15 @@ mod tests {
     use super::*;
     use crate::report::testing::{self, CLOCK, Written};
 
-    fn told(tell: impl FnOnce(&mut dyn Report) -> io::Result<()>) -> String {
+    fn written(send: impl FnOnce(&mut dyn Report) -> io::Result<()>) -> String {
         let written = Written::default();
-        tell(&mut JsonReport::new(written.clone(), CLOCK)).expect("memory has room");
+        send(&mut JsonReport::new(written.clone(), CLOCK)).expect("memory has room");
         written.text()
     }
 
     #[test]
-    fn a_finding_is_the_contracts() {
-        let text = told(|report| report.verdict(&testing::failed(), &testing::names()));
+    fn a_finding_matches_the_schema() {
+        let text = written(|report| report.verdict(&testing::failed(), &testing::names()));
         let [finding, verdict] = text.lines().collect::<Vec<_>>()[..] else {
             panic!("two lines: {text}")
         };
@@ -160,8 +161,8 @@ mod tests {
     }
 
     #[test]
-    fn the_other_lines_are_the_contracts_too() {
-        let text = told(|report| {
+    fn the_other_lines_match_the_schema() {
+        let text = written(|report| {
             report.hello(&testing::hello())?;
             report.scenario(&testing::scenario(Outcome::Fail))?;
             report.loss(&testing::loss())?;
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn hostile_names_stay_in_their_strings() {
-        let text = told(testing::tell);
+        let text = written(testing::send_all);
         assert!(
             text.chars()
                 .all(|character| character == '\n' || !character.is_control()),

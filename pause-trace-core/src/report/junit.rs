@@ -1,7 +1,9 @@
-//! JUnit XML, for CI servers: a test suite a family of scenarios and a rule, a test case a scenario and a subject.
+//! JUnit XML, for CI servers. There is a test suite for each rule and each family of scenarios,
+//! with a test case for each subject or scenario.
 //!
-//! A violation is a `<failure>` whose type is the rule's id. What is inconclusive is an `<error>` of type `inconclusive`: CI
-//! servers take a skipped test for a good one, and it is not known to be good.
+//! A violation is a `<failure>` whose type is the rule's id. An inconclusive verdict is an
+//! `<error>` of type `inconclusive` and not a skipped test, which CI servers treat like one that
+//! passed.
 
 use std::{
     collections::BTreeMap,
@@ -19,13 +21,14 @@ use crate::{
     verdict::{Outcome, Subject, Verdict},
 };
 
-/// Keeps what it hears until [`Report::finish`].
+/// Collects everything until [`Report::finish`].
 pub(super) struct JunitReport<W> {
     out: W,
-    /// What is known of the program and the kernel.
+    /// The program and the kernel.
     properties: Vec<(&'static str, String)>,
     scenarios: BTreeMap<&'static str, Vec<TestCase>>,
-    /// By rule and subject. Of a subject's verdicts the worst stands, and of violations each one.
+    /// Verdicts by rule and subject. Each violation is kept, and otherwise the worst verdict of a
+    /// subject.
     verdicts: BTreeMap<&'static str, BTreeMap<String, (Outcome, TestCase)>>,
     lost: Vec<TestCase>,
     duration: Span,
@@ -84,7 +87,7 @@ impl<W: Write + Send> Report for JunitReport<W> {
             ..
         } = verdict;
         let of_rule = self.verdicts.entry(rule.id).or_default();
-        // A process is named where it broke the promise; promises kept are the whole container's.
+        // Violations name the process. Other verdicts are on the container as a whole.
         let whole = names.subject(&Subject {
             process: None,
             ..subject.clone()
@@ -196,7 +199,8 @@ impl<W: Write + Send> Report for JunitReport<W> {
             );
         }
         add("events".to_owned(), std::mem::take(&mut self.lost));
-        // Into memory first: quick-junit does not hand out the writer's own error.
+        // The document is built in memory, because quick-junit does not return the writer's own
+        // error.
         let document = document.to_string().map_err(io::Error::other)?;
         self.out.write_all(document.as_bytes())?;
         self.out.flush()
@@ -208,10 +212,10 @@ mod tests {
     use super::*;
     use crate::report::testing::{self, Written};
 
-    fn told(tell: impl FnOnce(&mut dyn Report) -> io::Result<()>) -> String {
+    fn written(send: impl FnOnce(&mut dyn Report) -> io::Result<()>) -> String {
         let written = Written::default();
         let mut report = JunitReport::new(written.clone());
-        tell(&mut report)
+        send(&mut report)
             .and_then(|()| report.finish())
             .expect("memory has room");
         written.text()
@@ -219,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_violation_is_a_failure_with_its_evidence() {
-        let text = told(|report| report.verdict(&testing::failed(), &testing::names()));
+        let text = written(|report| report.verdict(&testing::failed(), &testing::names()));
         let expected = r#"<?xml version="1.0" encoding="UTF-8"?>
 <testsuites name="pause-trace" tests="1" skipped="0" failures="1" errors="0" time="0.000">
     <testsuite name="PT101 net-shared" tests="1" skipped="0" errors="0" failures="1" time="0.000">
@@ -241,7 +245,7 @@ mod tests {
     #[test]
     fn the_worst_verdict_of_a_subject_stands() {
         let names = testing::names();
-        let text = told(|report| {
+        let text = written(|report| {
             report.verdict(&testing::passed(), &names)?;
             report.verdict(&testing::inconclusive(), &names)
         });
@@ -253,7 +257,7 @@ mod tests {
             text.contains(r#"<error message="2 Exec events were lost" type="inconclusive">"#),
             "{text}"
         );
-        let text = told(|report| {
+        let text = written(|report| {
             report.verdict(&testing::passed(), &names)?;
             report.verdict(&testing::failed(), &names)
         });
@@ -265,7 +269,7 @@ mod tests {
 
     #[test]
     fn hostile_names_are_xml() {
-        let text = told(testing::tell);
+        let text = written(testing::send_all);
         assert!(
             text.contains(r#"\u{1b}[2J&lt;b a=&quot;&apos;&amp;\u{a}\u{202e}"#),
             "{text}"

@@ -1,7 +1,8 @@
-//! What is told to whom: one trait, one file a format.
+//! Reports: one trait, and one file for each format.
 //!
-//! Reports hear of everything in the order in which it was decided. Those that are read while the run goes on (text, json)
-//! write at once; those that are one document (junit, sarif) keep what they hear and write it in [`Report::finish`].
+//! A report receives everything in the order in which it was decided. Formats that are read during
+//! the run (text, json) are written at once. Formats that are one document (junit, sarif) are
+//! collected and written in [`Report::finish`].
 
 mod clock;
 pub mod html;
@@ -35,11 +36,11 @@ use crate::{
     verdict::{Outcome, Verdict},
 };
 
-/// Who is told: a person, a program, a CI server.
+/// The format of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum Format {
-    /// For people: one line per scenario or verdict, violations with their evidence.
+    /// For people: one line per scenario or verdict, and violations with their evidence.
     #[default]
     Text,
     /// One JSON object per line, flushed at once.
@@ -50,44 +51,47 @@ pub enum Format {
     Sarif,
 }
 
-/// Hears of what is decided. An error means that the report could not be written; nothing is retried.
+/// Receives what is decided. An error means that the report could not be written. Nothing is
+/// retried.
 pub trait Report: Send {
-    /// Before anything else.
+    /// The start of a run. It comes before anything else.
     fn hello(&mut self, hello: &Hello) -> io::Result<()>;
-    /// A verdict, as the ledger gives it: a worse one about the same subject may follow.
+    /// A verdict, as the ledger gives it. A worse one on the same subject may follow.
     fn verdict(&mut self, verdict: &Verdict, names: &Names) -> io::Result<()>;
-    /// Something happened to a pod. Reports that are a document about verdicts leave it out.
+    /// A pod or container started, ended or was verified. Formats that contain only verdicts leave
+    /// it out.
     fn news(&mut self, _news: &News, _names: &Names) -> io::Result<()> {
         Ok(())
     }
-    /// A scenario of the reference check is over. Its verdicts were told before.
+    /// A scenario ended. Its verdicts were reported before.
     fn scenario(&mut self, scenario: &ScenarioResult) -> io::Result<()>;
-    /// Events were dropped.
+    /// Kernel events were dropped.
     fn loss(&mut self, loss: &Loss) -> io::Result<()>;
-    /// How it all came out, once, last.
+    /// The result of the run. It comes once, last.
     fn summary(&mut self, summary: &Summary) -> io::Result<()>;
-    /// A batch of events has been told: what is read as it comes goes out.
+    /// A batch of events has been reported. Formats that are read during the run flush their
+    /// output.
     fn flush(&mut self) -> io::Result<()>;
-    /// Nothing follows; called also when the run was cut short and there is no summary.
+    /// The end. It is also called if the run was interrupted and there is no summary.
     fn finish(&mut self) -> io::Result<()>;
 }
 
-/// Who speaks, and what it hears.
+/// The program, the kernel and the hooks of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// When the run began.
     pub time: Ktime,
-    /// Of pause-trace.
+    /// The version of pause-trace.
     pub version: Cow<'static, str>,
     /// As in `uname -r`.
     pub kernel: String,
     /// As in `uname -m`.
     pub arch: String,
-    /// Where events come from.
+    /// The hooks that events come from.
     pub hooks: Vec<Hook>,
 }
 
-/// A place in the kernel where events come from.
+/// A hook in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hook {
     /// `sched_process_fork`, `setns` …
@@ -96,63 +100,63 @@ pub struct Hook {
     pub how: Cow<'static, str>,
 }
 
-/// A scenario of the reference check, played to its end.
+/// The result of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScenarioResult {
-    /// When it was over.
+    /// When it ended.
     pub time: Ktime,
-    /// `namespaces`, `lifecycle`, `signals` …
+    /// Its family: `namespaces`, `lifecycle`, `signals` …
     pub family: &'static str,
-    /// Kebab-case.
+    /// Its name, in kebab case.
     pub name: &'static str,
-    /// What it shows, as a sentence.
+    /// What it shows, in a sentence.
     pub title: &'static str,
-    /// How it came out.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// The numbers that prove it: an inode, a latency, an errno. Escaped; may be empty.
+    /// The values that prove it: an inode, a latency, an errno. Escaped; may be empty.
     pub proof: String,
     /// Why it failed or is inconclusive. Escaped; empty for a pass.
     pub reason: String,
-    /// Rules that found a violation, by id: as they had to, where a fault was injected.
+    /// The ids of the rules that found a violation. For an injected fault, a violation is expected.
     pub found: Vec<&'static str>,
     /// In ns.
     pub duration: u64,
 }
 
-/// Events that found no room.
+/// Kernel events that were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
     /// When the loss was noticed.
     pub time: Ktime,
     /// The kind of the events.
     pub kind: Kind,
-    /// How many were lost.
+    /// The number of lost events.
     pub count: u64,
 }
 
-/// How a run came out.
+/// The result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// When the run ended.
     pub time: Ktime,
-    /// What stands, by rule id, in that order.
+    /// The final verdicts of each rule, in the order of rule ids.
     pub rules: Vec<(&'static str, Counts)>,
-    /// All verdicts that stand.
+    /// All final verdicts.
     pub verdicts: Counts,
-    /// All zero where none were played.
+    /// The scenarios; all zero if none were played.
     pub scenarios: Counts,
-    /// Kernel events that arrived, by kind; kinds of which none came may be left out.
+    /// Kernel events that arrived, by kind. Kinds without events may be missing.
     pub events: Vec<(Kind, u64)>,
-    /// Kernel events that were dropped.
+    /// Kernel events that were dropped, by kind.
     pub lost: Vec<(Kind, u64)>,
     /// In ns.
     pub duration: u64,
-    /// Ended by Ctrl-C.
+    /// Whether Ctrl-C ended the run.
     pub interrupted: bool,
 }
 
 impl Summary {
-    /// One run after the other, as one.
+    /// The sum of two runs, one after the other.
     pub fn and(self, later: Self) -> Self {
         fn sum<K: Ord + Copy, V: Copy>(
             one: Vec<(K, V)>,
@@ -181,14 +185,14 @@ impl Summary {
     }
 }
 
-/// How a report is to be made.
+/// The settings of a report.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Ties kernel time to UTC.
+    /// Converts kernel time to UTC.
     pub clock: Clock,
-    /// What whoever reads it can show.
+    /// What the reader's terminal can show.
     pub look: Look,
-    /// Whether the text report shows verdicts that passed, one by one.
+    /// Whether the text report shows each verdict that passed.
     pub passes: bool,
 }
 
@@ -204,7 +208,7 @@ pub fn new(format: Format, out: Box<dyn Write + Send>, settings: Settings) -> Bo
     }
 }
 
-/// A kind of event, as reports name it.
+/// The name of a kind of event in reports.
 pub(crate) fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Fork => "fork",

@@ -1,18 +1,21 @@
-//! How pods and containers are called.
+//! The names of pods and containers.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::wire::{Container, Pod};
 use crate::{
     event::{ContainerFact, ContainerId, Event, Fact, PodFact, PodId, escape},
+    observer::Observer,
+    state::State,
     verdict::{ProcessRef, Subject},
 };
 
-/// Removed pods whose names are still known: a pod's last verdicts come some time after its removal.
+/// Most removed pods whose names are kept: the last verdicts on a pod come some time after its
+/// removal.
 const MAX_REMOVED: usize = 1024;
 
-/// Names by id. Learnt from the same events as the state, but kept apart from it: the state forgets a pod while the
-/// verdicts about its end are still to be told.
+/// Names by id. They come from the same events as the state, but are separate from it, because the
+/// state forgets a pod before the last verdicts on it are reported.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     pods: HashMap<PodId, (String, String)>,
@@ -20,10 +23,16 @@ pub struct Names {
     removed: VecDeque<PodId>,
 }
 
+impl Observer for Names {
+    fn event(&mut self, event: &Event, _: &State) {
+        self.learn(&event.fact);
+    }
+}
+
 impl Names {
-    /// Takes in what an event says of names. To be called before the event is judged.
-    pub(crate) fn learn(&mut self, event: &Event) {
-        match &event.fact {
+    /// Adds the names in a fact. It must be called before the event is judged.
+    pub(crate) fn learn(&mut self, fact: &Fact) {
+        match fact {
             Fact::Pod(PodFact {
                 pod,
                 namespace,
@@ -64,7 +73,7 @@ impl Names {
         }
     }
 
-    /// Whether somebody means this pod by `NAMESPACE/NAME`, or by its uid or the beginning of it.
+    /// Whether a pod matches `NAMESPACE/NAME` or the beginning of a uid.
     pub fn is_called(&self, id: &PodId, wanted: &str) -> bool {
         match wanted.split_once('/') {
             Some((namespace, name)) => {
@@ -83,8 +92,8 @@ impl Names {
         }
     }
 
-    /// What there is to name, from the whole to the part: `default/web`, `app`, `pid 4711 (nginx)`. Of what has no name, the
-    /// id.
+    /// The parts of a subject, from the whole to the part: `default/web`, `app`, `pid 4711
+    /// (nginx)`. A part without a name is given by its id.
     pub(crate) fn parts(&self, subject: &Subject) -> Vec<String> {
         let pod = subject.pod.as_ref().map(|id| match self.pod(id) {
             Pod {
@@ -111,7 +120,7 @@ impl Names {
         [pod, container, process].into_iter().flatten().collect()
     }
 
-    /// The subject in one phrase: `default/web · app · pid 4711 (nginx)`.
+    /// The subject as a phrase: `default/web · app · pid 4711 (nginx)`.
     pub fn subject(&self, subject: &Subject) -> String {
         let parts = self.parts(subject);
         if parts.is_empty() {
@@ -134,7 +143,7 @@ mod tests {
     use crate::report::testing;
 
     #[test]
-    fn what_has_no_name_is_called_by_its_id() {
+    fn a_subject_without_a_name_is_shown_by_its_id() {
         let names = testing::names();
         let subject = Subject {
             pod: Some("uid-x".into()),
@@ -153,12 +162,9 @@ mod tests {
     }
 
     #[test]
-    fn names_outlive_their_pod_but_not_for_ever() {
+    fn names_of_removed_pods_are_kept_up_to_a_limit() {
         let mut names = testing::names();
-        let gone = |pod: &str| Event {
-            time: 1,
-            fact: Fact::PodRemoved { pod: pod.into() },
-        };
+        let gone = |pod: &str| Fact::PodRemoved { pod: pod.into() };
         names.learn(&gone("uid-1"));
         assert_eq!(names.pod(&"uid-1".into()).name.as_deref(), Some("web"));
         for other in 0..MAX_REMOVED {

@@ -1,4 +1,4 @@
-//! What the reports' tests tell: one of each, names hostile where a pod can choose them.
+//! Fixtures for tests of reports: one of each item, with hostile names where a pod can choose them.
 
 use std::{
     borrow::Cow,
@@ -8,8 +8,7 @@ use std::{
 
 use crate::{
     event::{
-        Comm, ContainerFact, ContainerKind, Event, Fact, Kind, Modes, PodFact, ProcessId, Source,
-        Text,
+        Comm, ContainerFact, ContainerKind, Fact, Kind, Modes, PodFact, ProcessId, Source, Text,
     },
     rules::{self, Counts, Rule},
     verdict::{Details, Outcome, ProcessRef, Subject, Value, Verdict},
@@ -17,20 +16,21 @@ use crate::{
 
 use super::{Clock, Hello, Hook, Loss, Names, Report, ScenarioResult, Summary};
 
-/// A name with a terminal escape, markup, quotes, a newline and a mark that turns the text around.
+/// A name with a terminal escape, markup, quotes, a newline and a mark that reverses the direction
+/// of text.
 pub const HOSTILE: &str = "\x1b[2J<b a=\"'&\n\u{202e}";
 
-/// So that kernel time 1 s is 2026-11-21T20:00:01Z.
+/// A clock with which kernel time 1 s is 2026-11-21T20:00:01Z.
 pub const CLOCK: Clock = Clock {
     offset: 1_795_291_200_000_000_000,
 };
 
-/// A writer that the test keeps a hand on.
+/// A writer whose content the test can read.
 #[derive(Clone, Default)]
 pub struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Written {
-    /// What was written so far.
+    /// The text written so far.
     pub fn text(&self) -> String {
         String::from_utf8(
             self.0
@@ -55,12 +55,12 @@ impl Write for Written {
     }
 }
 
-/// The rule that the tests' verdicts are of.
+/// The rule of the verdicts.
 pub fn rule() -> &'static Rule {
     rules::find("PT101").expect("PT101 is in the table")
 }
 
-/// `default/web` with the container `app`, and a pod and a container of hostile names.
+/// The pod `default/web` with the container `app`, and a pod and a container with hostile names.
 pub fn names() -> Names {
     let mut names = Names::default();
     for (pod, container, namespace, name, app) in [
@@ -89,11 +89,8 @@ pub fn names() -> Names {
             file: None,
             source: Source::Cri,
         });
-        names.learn(&Event { time: 1, fact: pod });
-        names.learn(&Event {
-            time: 1,
-            fact: container,
-        });
+        names.learn(&pod);
+        names.learn(&container);
     }
     names
 }
@@ -166,7 +163,7 @@ pub fn inconclusive() -> Verdict {
     }
 }
 
-/// What a run begins with.
+/// The start of a run.
 pub fn hello() -> Hello {
     let hook = |hook: &str, how| Hook {
         hook: hook.to_owned(),
@@ -186,7 +183,7 @@ pub fn hello() -> Hello {
     }
 }
 
-/// A scenario that is over.
+/// The result of a scenario.
 pub fn scenario(outcome: Outcome) -> ScenarioResult {
     ScenarioResult {
         time: 1_000_000_000,
@@ -205,7 +202,7 @@ pub fn scenario(outcome: Outcome) -> ScenarioResult {
     }
 }
 
-/// Two events that were lost.
+/// The loss of two events.
 pub fn loss() -> Loss {
     Loss {
         time: 1_000_000_000,
@@ -214,7 +211,7 @@ pub fn loss() -> Loss {
     }
 }
 
-/// What a run ends with.
+/// The result of a run.
 pub fn summary() -> Summary {
     let verdicts = Counts {
         pass: 409,
@@ -237,8 +234,8 @@ pub fn summary() -> Summary {
     }
 }
 
-/// Tells a report one of each.
-pub fn tell(report: &mut dyn Report) -> io::Result<()> {
+/// Sends one of each item to a report.
+pub fn send_all(report: &mut dyn Report) -> io::Result<()> {
     let names = names();
     report.hello(&hello())?;
     report.verdict(&passed(), &names)?;

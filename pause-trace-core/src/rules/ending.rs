@@ -1,4 +1,4 @@
-//! How a process came to its end and who asked for it: what PT2xx and PT3xx share.
+//! Why a process ended and who sent the signals: what PT2xx and PT3xx share.
 
 use crate::signal::{
     SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGINT, SIGKILL, SIGSEGV, SIGSYS, SIGTERM, SIGTRAP,
@@ -12,16 +12,16 @@ use crate::{
 /// Most processes that one verdict lists.
 pub(super) const MAX_LISTED: usize = 8;
 
-/// On whose behalf a signal came, seen from its target.
+/// The sender of a signal, seen from its target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Party {
-    /// OOM killer, fault, terminal, the end of a pid namespace.
+    /// The kernel: OOM killer, fault, terminal, the end of a pid namespace.
     Kernel,
-    /// The container runtime's tree: one sender, however many processes it uses.
+    /// A process of the container runtime. All of them count as one sender.
     Runtime,
     /// A process of the same pod.
     Pod,
-    /// Anyone else: another pod's process too.
+    /// Any other process, such as one of another pod.
     Foreign,
 }
 
@@ -35,8 +35,8 @@ pub(super) fn party(target: &Process, received: &Received) -> Party {
     }
 }
 
-/// Whether the signal was queued for its target: it is taken, or stays pending.
-pub(super) fn landed(received: &Received) -> bool {
+/// Whether the signal was queued for its target, which then handles it or has it pending.
+pub(super) fn was_queued(received: &Received) -> bool {
     use SignalResult::{AlreadyPending, Delivered, LoseInfo, Unknown};
     matches!(
         received.result,
@@ -44,13 +44,13 @@ pub(super) fn landed(received: &Received) -> bool {
     )
 }
 
-/// Signals that ask a pause to end.
-pub(super) fn asks_pause(container: &Container, signal: i32) -> bool {
+/// Whether a signal must end a pause.
+pub(super) fn is_pause_stop(container: &Container, signal: i32) -> bool {
     signal == SIGTERM || signal == SIGINT || signal == container.stop_signal
 }
 
-/// The stop signals that a container's process got from outside its pod, oldest first: what a pod's own processes send
-/// each other is its own business.
+/// The stop signals that a container's process got from outside its pod, oldest first. Signals
+/// between processes of a pod are not judged.
 pub(super) fn stops<'a>(
     process: &'a Process,
     container: &Container,
@@ -63,16 +63,16 @@ pub(super) fn stops<'a>(
     })
 }
 
-/// What killed a process, if a signal did and its sending was seen.
+/// The signal that killed a process, if one did and it was recorded.
 pub(super) fn fatal(process: &Process) -> Option<&Received> {
     let signal = process.ended?.status.signal()?;
     let others = process.others.iter().map(|other| &other.last);
     process.signals.iter().chain(others).find(|received| {
-        received.signal == signal && landed(received) && received.handled.is_none()
+        received.signal == signal && was_queued(received) && received.handled.is_none()
     })
 }
 
-/// The orderly stop that a process is in: its container's own, else its pod's.
+/// The orderly stop that a container is in: its own, else its pod's.
 pub(super) fn stopping(container: &Container, pod: &Pod) -> Option<Stop> {
     container.stopping.or(pod.stopping)
 }
@@ -82,15 +82,15 @@ pub(super) fn stopping(container: &Container, pod: &Pod) -> Option<Stop> {
 pub(super) enum Cause<'a> {
     /// The OOM killer chose it.
     Oom,
-    /// A signal killed it; by whom, if that was seen.
+    /// This signal killed it; with the sender, if that was recorded.
     Killed(i32, Option<&'a Received>),
-    /// A fault of its own.
+    /// It crashed with this signal.
     Crashed(i32),
-    /// It exited after a signal that asks it to.
-    Asked(&'a Received),
+    /// It exited after a stop signal.
+    Stopped(&'a Received),
     /// It ended because of a signal that must not end it.
     Fragile(&'a Received),
-    /// It exited, and nothing asked it to.
+    /// It exited without a stop signal.
     Exited,
 }
 
@@ -110,16 +110,16 @@ pub(super) fn cause<'a>(
             SIGSEGV | SIGBUS | SIGILL | SIGFPE | SIGTRAP | SIGSYS | SIGABRT if is_own => {
                 Cause::Crashed(signal)
             }
-            _ if asks_pause(container, signal) => Cause::Killed(signal, by),
+            _ if is_pause_stop(container, signal) => Cause::Killed(signal, by),
             _ => by.map_or(Cause::Killed(signal, by), Cause::Fragile),
         });
     }
-    if let Some(asked) = asked(pause, container) {
-        return Some(Cause::Asked(asked));
+    if let Some(stop) = pause_stop(pause, container) {
+        return Some(Cause::Stopped(stop));
     }
     let at_once = |received: &&Received| {
         received.signal != SIGKILL
-            && landed(received)
+            && was_queued(received)
             && ended
                 .time
                 .saturating_sub(received.handled.unwrap_or(received.time))
@@ -135,36 +135,37 @@ pub(super) fn cause<'a>(
     Some(last.map_or(Cause::Exited, Cause::Fragile))
 }
 
-/// The first signal that reached a pause and asked it to end.
-pub(super) fn asked<'a>(pause: &'a Process, container: &Container) -> Option<&'a Received> {
+/// The first stop signal that was queued for a pause.
+pub(super) fn pause_stop<'a>(pause: &'a Process, container: &Container) -> Option<&'a Received> {
     pause
         .signals
         .iter()
-        .find(|received| asks_pause(container, received.signal) && landed(received))
+        .find(|received| is_pause_stop(container, received.signal) && was_queued(received))
 }
 
-/// Whether a pause is stopped in an orderly way: its pod is, or the runtime told it to end.
+/// Whether a pause is being stopped: its pod is, or the runtime sent the pause a stop signal or
+/// SIGKILL.
 pub(super) fn is_being_stopped(pause: &Process, container: &Container, pod: &Pod) -> bool {
-    let told = |received: &Received| {
-        (asks_pause(container, received.signal) || received.signal == SIGKILL)
+    let is_stop = |received: &Received| {
+        (is_pause_stop(container, received.signal) || received.signal == SIGKILL)
             && party(pause, received) == Party::Runtime
-            && landed(received)
+            && was_queued(received)
     };
-    stopping(container, pod).is_some() || pod.removed.is_some() || pause.signals.iter().any(told)
+    stopping(container, pod).is_some() || pod.removed.is_some() || pause.signals.iter().any(is_stop)
 }
 
-/// The sandbox that a container was made for, if anybody said so: else the latest when it was announced, or began, where
-/// that is known only later.
+/// The sandbox that a container was created for. If no source reported it, the newest sandbox at
+/// the time when the container was declared, or started if it was declared later.
 pub(super) fn sandbox_for<'a>(
     state: &'a State,
     container: &Container,
     pod: &Pod,
 ) -> Option<&'a Container> {
-    let told = container
+    let declared = container
         .sandbox
         .as_ref()
         .filter(|id| pod.sandboxes.contains(id));
-    if let Some(sandbox) = told.and_then(|id| state.containers.get(id)) {
+    if let Some(sandbox) = declared.and_then(|id| state.containers.get(id)) {
         return Some(sandbox);
     }
     let since = |container: &Container| {
@@ -184,7 +185,7 @@ pub(super) fn sandbox_for<'a>(
         .or_else(|| sandboxes().next())
 }
 
-/// Containers of a sandbox that are running: their entrypoint executed and lives.
+/// The running containers of a sandbox, whose entrypoints have executed and not ended, with these.
 pub(super) fn running<'a>(
     state: &'a State,
     sandbox: &'a Container,
@@ -201,20 +202,22 @@ pub(super) fn running<'a>(
     })
 }
 
-/// Reports what follows from something *not* having been seen: no violation where it may have been missed.
-pub(super) fn fail_if_seen(
+/// Fails if no record that the rule needs was lost since then; otherwise the verdict is
+/// inconclusive. For violations that follow from the *absence* of a record.
+pub(super) fn fail_unless_gap(
     context: &Context<'_>,
-    (kinds, since): (&[Kind], Ktime),
+    since: Ktime,
     sink: &mut Sink<'_>,
     subject: Subject,
     details: impl FnOnce() -> Details,
 ) {
+    let kinds = sink.needs();
     let flooded = || {
         let container = context.state.containers.get(subject.container.as_ref()?)?;
         let is_about_signals =
             kinds.contains(&Kind::SignalGenerate) || kinds.contains(&Kind::SignalDeliver);
         (is_about_signals && container.flooded? >= since)
-            .then(|| "signals to the container were too many to be reported one by one".to_owned())
+            .then(|| "too many signals to the container were sent to record each one".to_owned())
     };
     let gap = |kinds: &[Kind]| context.state.gap(kinds, since);
     match gap(kinds).or_else(|| gap(&[Kind::Watch])).or_else(flooded) {
@@ -222,11 +225,17 @@ pub(super) fn fail_if_seen(
         Some(why) => sink.inconclusive(subject, || {
             let details = details();
             Details {
-                message: format!("{why}; as far as was seen, {}", details.message),
+                message: format!("{why}, so this may be wrong: {}", details.message),
                 ..details
             }
         }),
     }
+}
+
+/// `1 container`, `2 containers`.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 /// `SIGTERM from shim (pid 100, the runtime)`.
@@ -247,50 +256,48 @@ pub(super) fn from(context: &Context<'_>, target: &Process, received: &Received)
                 .and_then(|sender| sender.container.as_ref());
             container.map_or("of the same pod".to_owned(), |container| {
                 format!(
-                    "container {} of the same pod",
+                    "in container {} of the same pod",
                     context.container_name(container)
                 )
             })
         }
-        _ => received
-            .sender_pod
-            .as_ref()
-            .map_or("outside runtime and pod".to_owned(), |pod| {
-                let name = context
-                    .state
-                    .pods
-                    .get(pod)
-                    .map_or(pod.to_string(), |pod| pod.name.to_string());
-                format!("of another pod, {name}")
-            }),
+        _ => received.sender_pod.as_ref().map_or(
+            "outside the pod and its runtime".to_owned(),
+            |pod| {
+                let name = context.state.pods.get(pod).map_or(pod.to_string(), |pod| {
+                    format!("{}/{}", pod.namespace, pod.name)
+                });
+                format!("in another pod, {name}")
+            },
+        ),
     };
     format!("{signal} from {comm} (pid {}, {who})", sender.pid)
 }
 
-/// What became of it, for a line of evidence.
+/// A signal, its target and its result, as a line of evidence.
 pub(super) fn line(context: &Context<'_>, target: &Process, received: &Received) -> String {
-    let fate = match (received.result, received.handled) {
+    let result = match (received.result, received.handled) {
         (_, Some(handled)) => {
             format!(
-                "taken by a handler after {}",
+                "handled after {}",
                 Duration(handled.saturating_sub(received.time))
             )
         }
         (SignalResult::Ignored, _) => "ignored".to_owned(),
-        (SignalResult::AlreadyPending, _) => "one of that number was pending already".to_owned(),
+        (SignalResult::AlreadyPending, _) => "the same signal was already pending".to_owned(),
         (SignalResult::OverflowFail, _) => "not queued".to_owned(),
-        (_, None) => "queued, not taken by a handler".to_owned(),
+        (_, None) => "queued, no handler ran".to_owned(),
     };
     format!(
-        "{} to {} (pid {}): {fate}",
+        "{} to {} (pid {}): {result}",
         from(context, target, received),
         target.comm,
         target.id.pid
     )
 }
 
-/// All signals that ask for or force a process' end, and its end, as evidence.
-pub(super) fn story(context: &Context<'_>, process: &Process, details: Details) -> Details {
+/// Adds the signals that a process received, and its end, as evidence.
+pub(super) fn with_history(context: &Context<'_>, process: &Process, details: Details) -> Details {
     let mut details = details;
     for received in &process.signals {
         details = details.evidence(received.time, line(context, process, received));
@@ -326,15 +333,16 @@ mod tests {
         state::Limits,
     };
 
-    /// What all rules say of a scene: those that failed at error level, those that warned, those that could not tell.
+    /// The rules that fail for a scene at error level, those that fail below it, and the
+    /// inconclusive ones.
     fn judged(scene: &Scene) -> [BTreeSet<&'static str>; 3] {
         let mut state = State::new(Limits::REFERENCE);
         let mut ledger = Ledger::new(|_| true);
         for event in &scene.events {
-            ledger.judge(&mut state, event);
+            ledger.judge(&mut state, event, |_, _, _| ());
         }
         let verdicts = ledger.take();
-        let said = |is: &dyn Fn(&crate::verdict::Verdict) -> bool| {
+        let rules_where = |is: &dyn Fn(&crate::verdict::Verdict) -> bool| {
             verdicts
                 .iter()
                 .filter(|verdict| is(verdict))
@@ -342,22 +350,22 @@ mod tests {
                 .collect()
         };
         [
-            said(&|verdict| {
+            rules_where(&|verdict| {
                 verdict.outcome == Outcome::Fail && verdict.severity() == Severity::Error
             }),
-            said(&|verdict| {
+            rules_where(&|verdict| {
                 verdict.outcome == Outcome::Fail && verdict.severity() < Severity::Error
             }),
-            said(&|verdict| verdict.outcome == Outcome::Inconclusive),
+            rules_where(&|verdict| verdict.outcome == Outcome::Inconclusive),
         ]
     }
 
-    /// A pod and a container with a child, which `spoil` may break, and which `end` takes away.
+    /// What `play` does to a pause, a container's init and its child, and the rules that must fail.
     struct Fault {
         error: Option<&'static str>,
         warning: Option<&'static str>,
         shared: bool,
-        spoil: fn(&mut Scene, [ProcessId; 3]),
+        play: fn(&mut Scene, [ProcessId; 3]),
     }
 
     fn kill(scene: &mut Scene, process: ProcessId) {
@@ -365,7 +373,7 @@ mod tests {
         scene.end(process, WaitStatus::killed(SIGKILL));
     }
 
-    /// The end of a container by SIGKILL of its init, and of its child by the end of its pid namespace.
+    /// Ends a container with SIGKILL to its init, and its child by the end of their pid namespace.
     fn kill_all(scene: &mut Scene, [_, init, child]: [ProcessId; 3]) {
         scene.wait_ms(1_200);
         scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
@@ -387,7 +395,7 @@ mod tests {
             error: None,
             warning: None,
             shared: false,
-            spoil: |scene, [pause, init, child]| {
+            play: |scene, [pause, init, child]| {
                 scene.signal_with_code(pause, pause, SIGCHLD, SignalResult::Delivered, 1);
                 scene.handle(pause, SIGCHLD);
                 scene.stop_pod("p", 5_000);
@@ -403,7 +411,7 @@ mod tests {
             error: Some("PT202"),
             warning: None,
             shared: true,
-            spoil: |scene, [pause, init, child]| {
+            play: |scene, [pause, init, child]| {
                 scene.signal(scene.stranger, pause, SIGKILL, SignalResult::Delivered);
                 scene.exit(pause, WaitStatus::killed(SIGKILL));
                 for process in [init, child] {
@@ -423,7 +431,7 @@ mod tests {
             error: Some("PT301"),
             warning: Some("PT302"),
             shared: false,
-            spoil: |scene, [pause, init, child]| {
+            play: |scene, [pause, init, child]| {
                 scene.stop_pod("p", 1_200);
                 scene.signal(scene.runtime, init, SIGTERM, SignalResult::Ignored);
                 kill_all(scene, [pause, init, child]);
@@ -434,7 +442,7 @@ mod tests {
             error: Some("PT304"),
             warning: Some("PT302"),
             shared: false,
-            spoil: |scene, [pause, init, child]| {
+            play: |scene, [pause, init, child]| {
                 scene.stop_pod("p", 1_200);
                 scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
                 scene.handle(init, SIGTERM);
@@ -446,7 +454,7 @@ mod tests {
             error: Some("PT308"),
             warning: Some("PT302"),
             shared: false,
-            spoil: |scene, [pause, init, child]| {
+            play: |scene, [pause, init, child]| {
                 scene.stop_pod("p", 1_200);
                 scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
                 kill_all(scene, [pause, init, child]);
@@ -457,7 +465,7 @@ mod tests {
             error: Some("PT303"),
             warning: None,
             shared: false,
-            spoil: |scene, processes| {
+            play: |scene, processes| {
                 scene.stop_pod("p", 1_200);
                 kill_all(scene, processes);
                 stop_pause(scene, processes[0]);
@@ -467,7 +475,7 @@ mod tests {
             error: Some("PT305"),
             warning: None,
             shared: false,
-            spoil: |scene, [pause, init, child]| {
+            play: |scene, [pause, init, child]| {
                 scene.stop_pod("p", 1_200);
                 scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
                 scene.signal(scene.stranger, init, SIGTERM, SignalResult::Delivered);
@@ -481,7 +489,7 @@ mod tests {
             error: Some("PT306"),
             warning: None,
             shared: false,
-            spoil: |scene, [pause, init, child]| {
+            play: |scene, [pause, init, child]| {
                 scene.end(child, WaitStatus::exited(0));
                 scene.end(init, WaitStatus::exited(0));
                 scene.signal(scene.runtime, pause, SIGTERM, SignalResult::Delivered);
@@ -493,7 +501,7 @@ mod tests {
             error: Some("PT306"),
             warning: None,
             shared: false,
-            spoil: |scene, [pause, init, child]| {
+            play: |scene, [pause, init, child]| {
                 scene.end(child, WaitStatus::exited(0));
                 scene.end(init, WaitStatus::exited(0));
                 scene.signal(scene.runtime, pause, SIGTERM, SignalResult::Delivered);
@@ -505,7 +513,7 @@ mod tests {
             error: Some("PT307"),
             warning: None,
             shared: true,
-            spoil: |scene, [pause, init, child]| {
+            play: |scene, [pause, init, child]| {
                 scene.signal(scene.stranger, pause, SIGUSR1, SignalResult::Delivered);
                 scene.handle(pause, SIGUSR1);
                 scene.exit(pause, WaitStatus::exited(0));
@@ -526,7 +534,7 @@ mod tests {
             error: Some("PT309"),
             warning: None,
             shared: false,
-            spoil: |scene, [pause, init, child]| {
+            play: |scene, [pause, init, child]| {
                 scene.stop_pod("p", 1_200);
                 stop_pause(scene, pause);
                 scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
@@ -539,7 +547,7 @@ mod tests {
             error: Some("PT310"),
             warning: None,
             shared: true,
-            spoil: |scene, [pause, init, child]| {
+            play: |scene, [pause, init, child]| {
                 scene.signal(scene.stranger, init, SIGKILL, SignalResult::Delivered);
                 scene.end(init, WaitStatus::killed(SIGKILL));
                 scene.exit_to(child, pause, WaitStatus::exited(0));
@@ -561,10 +569,10 @@ mod tests {
             let init = scene.container("p", "a");
             let child = scene.fork(init);
             scene.wait_ms(500);
-            (fault.spoil)(&mut scene, [pause, init, child]);
+            (fault.play)(&mut scene, [pause, init, child]);
             scene.remove_pod("p");
             scene.wait_ms(1_200);
-            let [errors, warnings, unsure] = judged(&scene);
+            let [errors, warnings, inconclusive] = judged(&scene);
             assert_eq!(
                 errors,
                 BTreeSet::from_iter(fault.error),
@@ -575,7 +583,11 @@ mod tests {
                 BTreeSet::from_iter(fault.warning),
                 "warnings of fault {index}"
             );
-            assert_eq!(unsure, BTreeSet::new(), "inconclusive for fault {index}");
+            assert_eq!(
+                inconclusive,
+                BTreeSet::new(),
+                "inconclusive for fault {index}"
+            );
         }
     }
 }

@@ -128,17 +128,13 @@ impl Ledger {
         }
     }
 
-    /// Gives an event to the state and its consequences to the rules. Verdicts wait in [`Ledger::take`].
-    pub(crate) fn judge(&mut self, state: &mut State, event: &Event) {
-        self.judge_and_tell(state, event, |_, _, _| ());
-    }
-
-    /// The same, and gives the consequences to `hear` as well, when the rules have had them.
-    pub(crate) fn judge_and_tell(
+    /// Gives an event to the state and its consequences to the rules, and then to `judged`. Verdicts wait in
+    /// [`Ledger::take`].
+    pub(crate) fn judge(
         &mut self,
         state: &mut State,
         event: &Event,
-        mut hear: impl FnMut(&Change, &State, &Self),
+        mut judged: impl FnMut(&Change, &State, &Self),
     ) {
         let mut changes = std::mem::take(&mut self.changes);
         changes.clear();
@@ -175,7 +171,7 @@ impl Ledger {
                 };
                 (rule.judge)(&context, change, &mut sink);
             }
-            hear(change, state, self);
+            judged(change, state, self);
         }
         state.forget(&changes);
         self.forget(&changes);
@@ -435,7 +431,7 @@ mod tests {
         /// Judges these events on a state of their own.
         fn see(&mut self, state: &mut State, facts: impl IntoIterator<Item = Fact>) {
             for fact in facts {
-                self.judge(state, &Event { time: 1_000, fact });
+                self.judge(state, &Event { time: 1_000, fact }, |_, _, _| ());
             }
         }
     }
@@ -698,6 +694,7 @@ mod tests {
                 time: 1_000 + Limits::REFERENCE.removal,
                 fact: Fact::Tick,
             },
+            |_, _, _| (),
         );
         assert!(ledger.entries.is_empty() && ledger.tainted.is_empty());
         assert_eq!(

@@ -92,6 +92,11 @@ impl Sink<'_> {
         self
     }
 
+    /// The records that the rule needs.
+    pub(in crate::rules) fn needs(&self) -> &'static [Kind] {
+        self.rule.needs
+    }
+
     /// The promise was kept. `details` is asked only where that is news.
     pub(crate) fn pass(&mut self, subject: Subject, details: impl FnOnce() -> Details) {
         self.ledger.decide(

@@ -679,7 +679,7 @@ impl Scene {
         let mut state = State::new(Limits::REFERENCE);
         let mut ledger = Ledger::new(|known| known.id == rule);
         for event in &self.events {
-            ledger.judge(&mut state, event);
+            ledger.judge(&mut state, event, |_, _, _| ());
         }
         ledger.take()
     }

@@ -14,8 +14,9 @@ use crate::{
     verdict::{Outcome, Severity, Verdict},
 };
 
-/// A pod's life that is played and verified. `P` plays it.
-pub struct Scenario<P> {
+/// A pod's life that is played and verified.
+#[derive(Debug)]
+pub struct Scenario {
     /// Kebab-case.
     pub name: &'static str,
     /// What is promised, or what is broken, in one line.
@@ -24,8 +25,6 @@ pub struct Scenario<P> {
     pub proves: &'static [&'static str],
     /// Rules that must have said Fail: what is broken on purpose. Empty for a healthy pod.
     pub finds: &'static [&'static str],
-    /// What plays it.
-    pub play: P,
 }
 
 /// How a scenario came out.
@@ -37,7 +36,7 @@ pub struct Judgement {
     pub words: String,
 }
 
-impl<P> Scenario<P> {
+impl Scenario {
     /// The family of rules it is about.
     pub fn family(&self) -> &'static str {
         self.finds
@@ -136,9 +135,10 @@ impl<P> Scenario<P> {
 }
 
 /// A scenario that was played.
-pub struct Played<P: 'static> {
+#[derive(Debug)]
+pub struct Played {
     /// The scenario.
-    pub scenario: &'static Scenario<P>,
+    pub scenario: &'static Scenario,
     /// How it came out.
     pub judgement: Judgement,
     /// The verdicts on its pods, oldest first.
@@ -147,10 +147,10 @@ pub struct Played<P: 'static> {
     pub duration: u64,
 }
 
-impl<P> Played<P> {
+impl Played {
     /// Judges a scenario by what its pods' verdicts are by now; by those of them that `counts` takes.
     pub fn judge(
-        scenario: &'static Scenario<P>,
+        scenario: &'static Scenario,
         over: &Over,
         (pipeline, sorted): (&Pipeline, &SortedVerdicts),
         counts: impl Fn(&Verdict) -> bool,

@@ -1,4 +1,5 @@
-//! Which cgroup is whose. A container may make cgroups below its own: what runs there is the container's too.
+//! Which container a cgroup belongs to. A container may create cgroups below its own; processes in
+//! them belong to the container, too.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,19 +7,20 @@ use bytes::Bytes;
 
 use crate::event::{CgroupId, ContainerId, Fact, Text};
 
-/// Cgroups that are known, and containers by cgroup.
+/// Known cgroups, and containers by cgroup.
 #[derive(Debug, Default)]
 pub(super) struct CgroupIndex {
     containers: HashMap<CgroupId, ContainerId>,
     paths: HashMap<CgroupId, Text>,
     by_path: HashMap<Bytes, CgroupId>,
-    /// Those that are in no pod.
+    /// Cgroups that are in no pod.
     outside: HashSet<CgroupId>,
 }
 
 impl CgroupIndex {
-    /// A cgroup was made, or was there. What is made below a container's cgroup is the container's.
-    pub(super) fn made(&mut self, cgroup: CgroupId, path: &Text) {
+    /// Adds a cgroup that was created or found. A cgroup below a container's cgroup belongs to the
+    /// container.
+    pub(super) fn created(&mut self, cgroup: CgroupId, path: &Text) {
         let path = path.detached();
         if let Some(parent) = parent(&path)
             && let Some(container) = self
@@ -32,13 +34,13 @@ impl CgroupIndex {
         self.paths.insert(cgroup, path);
     }
 
-    /// A cgroup is in no pod, until somebody claims it.
-    pub(super) fn leave_out(&mut self, cgroup: CgroupId) {
+    /// Notes that a cgroup is in no pod, until a container claims it.
+    pub(super) fn mark_outside(&mut self, cgroup: CgroupId) {
         self.outside.insert(cgroup);
     }
 
-    /// Whether somebody ought to say whose a cgroup is.
-    pub(super) fn is_in_question(&self, cgroup: CgroupId) -> bool {
+    /// Whether a cgroup exists and is not known to be in no pod.
+    pub(super) fn has_unknown_owner(&self, cgroup: CgroupId) -> bool {
         self.paths.contains_key(&cgroup) && !self.outside.contains(&cgroup)
     }
 
@@ -51,7 +53,8 @@ impl CgroupIndex {
         }
     }
 
-    /// A container's own cgroup, with those below it that no container has. An inner container keeps its own.
+    /// Assigns a cgroup to a container, with the cgroups below it that have no container. An inner
+    /// container keeps its own.
     pub(super) fn claim(&mut self, cgroup: CgroupId, container: &ContainerId) {
         self.outside.remove(&cgroup);
         let outer = self.containers.insert(cgroup, container.clone());
@@ -79,7 +82,7 @@ impl CgroupIndex {
         self.containers.get(&cgroup)
     }
 
-    /// What is known of cgroups that are there, as facts; the outer before the inner.
+    /// The existing cgroups as facts, parents before children.
     pub(super) fn facts(&self) -> impl Iterator<Item = Fact> {
         let mut there: Vec<_> = self.paths.iter().collect();
         there.sort_unstable_by_key(|(cgroup, path)| (*path, *cgroup));
@@ -98,7 +101,7 @@ impl CgroupIndex {
     }
 }
 
-/// The path of the cgroup that one was made in.
+/// The path of a cgroup's parent.
 fn parent(path: &Text) -> Option<&[u8]> {
     let slash = path.0.iter().rposition(|byte| *byte == b'/')?;
     Some(&path.0[..slash])
@@ -111,7 +114,7 @@ mod tests {
     fn index(made: &[(CgroupId, &str)]) -> CgroupIndex {
         let mut index = CgroupIndex::default();
         for (id, path) in made {
-            index.made(*id, &Text::new(path));
+            index.created(*id, &Text::new(path));
         }
         index
     }
@@ -121,12 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_below_a_container_is_its_own_however_deep() {
+    fn cgroups_below_a_container_belong_to_it_at_any_depth() {
         let mut index = index(&[(1, "/pods/a")]);
         index.claim(1, &"a".into());
-        index.made(2, &Text::new("/pods/a/init.scope"));
-        index.made(3, &Text::new("/pods/a/init.scope/deep"));
-        index.made(4, &Text::new("/pods/ab"));
+        index.created(2, &Text::new("/pods/a/init.scope"));
+        index.created(3, &Text::new("/pods/a/init.scope/deep"));
+        index.created(4, &Text::new("/pods/ab"));
         assert_eq!(owner(&index, 3), Some("a"));
         assert_eq!(owner(&index, 4), None);
         index.forget(&"a".into());
@@ -134,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_becomes_known_late_has_what_was_made_below_it() {
+    fn a_container_that_is_declared_late_gets_the_cgroups_below_its_own() {
         let mut index = index(&[(1, "/a"), (2, "/a/b"), (3, "/ab"), (4, "/a/c")]);
         index.claim(4, &"inner".into());
         index.claim(1, &"a".into());
@@ -153,11 +156,11 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_used_again_is_another_cgroup() {
+    fn a_reused_path_is_another_cgroup() {
         let mut index = index(&[(1, "/a"), (2, "/a")]);
         index.removed(1);
         index.claim(2, &"a".into());
-        index.made(3, &Text::new("/a/x"));
+        index.created(3, &Text::new("/a/x"));
         assert_eq!(owner(&index, 3), Some("a"));
         assert_eq!(index.path(1), None);
     }

@@ -1,89 +1,123 @@
-//! What an event did to the state: all that a rule ever sees.
+//! The effects of an event on the state. Rules see nothing else.
 
 use crate::event::{
     CgroupId, ContainerId, Kind, Ktime, NamespaceCall, Namespaces, Observation, PauseStatus, PodId,
     ProcessId, Signal, Text,
 };
 
-/// A consequence of one event, given to the rules after the state has taken it in.
+/// An effect of one event. Rules receive it after the state has changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// A process executed a file inside a container's cgroup: its role and namespaces are in the state.
+    /// A process executed a file inside a container's cgroup. The state has its role and
+    /// namespaces.
     Executed(ProcessId),
     /// A thread called setns or unshare.
     NamespaceChanged {
+        /// The process that the thread belongs to.
         process: ProcessId,
+        /// Which call it was.
         call: NamespaceCall,
-        /// `CLONE_NEW*` as asked; a setns may ask for 0, "whatever the descriptor is".
+        /// The requested `CLONE_NEW*` flags. A setns with 0 accepts a descriptor of any namespace.
         flags: u64,
         /// 0, or the errno.
         errno: i32,
+        /// The namespaces of the process before the call.
         before: Namespaces,
+        /// Those of the thread after it.
         after: Namespaces,
     },
-    /// A process of the runtime ended with a setns refused and not made good since, and no child of it goes on.
+    /// A process of the runtime exited after the kernel refused a setns that did not succeed later,
+    /// and none of its children is alive.
     JoinsRefused(ProcessId),
-    /// A signal was generated for a process that is in a pod, or by one that is.
+    /// A signal was generated for a process in a pod or by a process in a pod.
     Signalled(Signal),
-    /// A process took a signal; `handled` by a handler.
+    /// A process took a signal. `handled` is set if a handler ran.
     SignalTaken {
+        /// The process.
         process: ProcessId,
+        /// The signal's number.
         signal: i32,
+        /// Whether a handler took it, rather than the default action.
         handled: bool,
     },
-    /// A process of a container (the pause too) ended.
+    /// A process of a container exited. The pause counts, too.
     Ended(ProcessId),
-    /// It was reaped. It is in the state for this change still, and then no more.
+    /// A process was reaped. The state forgets it after this change.
     Reaped(ProcessId),
-    /// It ended `Limits::zombie` ago and was not reaped.
+    /// A process exited `Limits::zombie` ago and has not been reaped.
     ZombieDue(ProcessId),
     /// A stop signal was sent to an init or a pause `Limits::stop` ago (see `Process::signals`).
     StopDue {
+        /// The init or pause.
         process: ProcessId,
+        /// The signal's number.
         signal: i32,
+        /// When it was sent.
         sent: Ktime,
     },
-    /// A runtime's process entered a container's cgroup `Limits::init` ago.
+    /// A process of the runtime entered a container's cgroup `Limits::init` ago and has not
+    /// executed.
     InitDue {
+        /// The runtime's process.
         process: ProcessId,
+        /// The container.
         container: ContainerId,
     },
-    /// The init of a pid namespace ended `Limits::teardown` ago.
-    TeardownDue { pid_namespace: u32, init: ProcessId },
+    /// The init of a pid namespace exited `Limits::teardown` ago, and other processes remain in it.
+    TeardownDue {
+        /// The inode of the pid namespace.
+        pid_namespace: u32,
+        /// Its pid 1.
+        init: ProcessId,
+    },
     /// A pod was removed `Limits::removal` ago.
     RemovalDue(PodId),
-    /// The runtime has not known a sandbox for `Limits::removal`, and its pause runs.
+    /// The runtime has not known a sandbox for `Limits::removal`, and its pause is running.
     SandboxDue(ContainerId),
     /// A pinned network namespace has had no sandbox for `Limits::pin`.
     PinDue(Text),
-    /// A cgroup that nobody declared was entered `Limits::identity` ago by a process that executed in it.
+    /// A process executed in a cgroup `Limits::identity` ago, and no container has been declared
+    /// for the cgroup.
     IdentityDue {
+        /// The process.
         process: ProcessId,
+        /// The cgroup.
         cgroup: CgroupId,
     },
     /// A pod was declared.
     PodDeclared(PodId),
-    /// A container was declared; for a sandbox, perhaps a new one of a known pod.
+    /// A container was declared. A sandbox may be a new one of a known pod.
     ContainerDeclared(ContainerId),
-    /// A pod's orderly stop began.
+    /// The orderly stop of a pod began.
     PodStopping(PodId),
-    /// A container's orderly stop began.
+    /// The orderly stop of a container began.
     ContainerStopping(ContainerId),
-    /// A pod's owner is done with it. Time to say what was proven over its life.
+    /// The owner of a pod is done with it. Rules now give their verdicts on its whole life.
     PodRemoved(PodId),
-    /// Something was tried from inside.
+    /// An operation was tried from inside a container.
     Observed(Observation),
-    /// A pause was looked at.
+    /// The state of a pause was read.
     PauseStatus(PauseStatus),
     /// The OOM killer chose a process.
     OomKilled(ProcessId),
     /// Events were lost.
-    Lost { kind: Kind, count: u64 },
+    Lost {
+        /// The kind of the records.
+        kind: Kind,
+        /// How many.
+        count: u64,
+    },
     /// The kernel has no hook for a kind of record.
-    HookMissing { kind: Kind, reason: String },
+    HookMissing {
+        /// The kind of record.
+        kind: Kind,
+        /// What the kernel answered, escaped.
+        reason: String,
+    },
 }
 
-/// The kinds of [`Change`], by which a rule says what it wants to see; documented there.
+/// The kinds of [`Change`], with which a rule selects the changes it receives. [`Change`] documents
+/// them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum On {
     Executed,
@@ -114,7 +148,7 @@ pub(crate) enum On {
 }
 
 impl On {
-    /// How many there are.
+    /// The number of kinds.
     pub(crate) const COUNT: usize = Self::HookMissing as usize + 1;
 }
 

@@ -1,4 +1,4 @@
-//! Things that are due later: the only way by which the absence of an event becomes known.
+//! Deadlines: the only way in which the absence of an event becomes known.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -6,31 +6,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{CgroupId, ContainerId, Ktime, PodId, ProcessId, Text};
 
-/// After how long what has not happened is a fault; all in ns.
+/// The time limits after which a missing event is a fault, in ns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// From a process' end to its reaping.
+    /// From the exit of a process to its reaping.
     pub zombie: Ktime,
-    /// From a stop signal to its effect on a pause, or its being taken by anyone.
+    /// From a stop signal to its effect on a pause, or to its delivery to any other process.
     pub stop: Ktime,
-    /// From entering a container's cgroup to the exec.
+    /// From the runtime's entry into a container's cgroup to the exec.
     pub init: Ktime,
-    /// From the end of a pid namespace's init to the reaping of its last member.
+    /// From the exit of a pid namespace's init to the reaping of its last member.
     pub teardown: Ktime,
-    /// From a pod's removal to the end of its last process.
+    /// From the removal of a pod to the exit of its last process.
     pub removal: Ktime,
-    /// From the pinning of a network namespace to its having a sandbox, and from the removal of that sandbox' pod to its going.
+    /// From the pinning of a network namespace until it has a sandbox, and from the removal of that
+    /// sandbox's pod until the pin is gone.
     pub pin: Ktime,
-    /// From a container's first exec to its being known.
+    /// From a container's first exec to its declaration.
     pub identity: Ktime,
-    /// From taking a signal to an end that still counts as its doing.
+    /// From taking a signal to an exit that is still attributed to the signal.
     pub reaction: Ktime,
-    /// Most zombies a pod may have at once.
+    /// Most zombies that a pod may have at once.
     pub zombies: u32,
 }
 
 impl Limits {
-    /// For real pods on a node that may be busy.
+    /// Limits for real pods on a node that may be busy.
     pub const NODE: Self = Self {
         zombie: 5_000_000_000,
         stop: 5_000_000_000,
@@ -43,7 +44,7 @@ impl Limits {
         zombies: 64,
     };
 
-    /// For the reference pod, where nothing else is to be waited for.
+    /// Limits for the reference pod, which waits for nothing else.
     pub const REFERENCE: Self = Self {
         zombie: 1_000_000_000,
         stop: 1_000_000_000,
@@ -56,7 +57,7 @@ impl Limits {
         zombies: 64,
     };
 
-    /// For a machine on which everything takes that many times as long.
+    /// The limits for a machine on which everything takes `factor` times as long.
     pub fn times(self, factor: u32) -> Self {
         let times = |limit: Ktime| limit.saturating_mul(factor.into());
         Self {
@@ -73,7 +74,7 @@ impl Limits {
     }
 }
 
-/// What is looked at again later.
+/// What is checked when a deadline passes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Deadline {
     Zombie(ProcessId),
@@ -99,7 +100,7 @@ pub(super) enum Deadline {
     },
 }
 
-/// Deadlines, soonest first.
+/// All deadlines, the next one first.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines(BinaryHeap<Reverse<(Ktime, Deadline)>>);
 
@@ -108,7 +109,7 @@ impl Deadlines {
         self.0.push(Reverse((at, deadline)));
     }
 
-    /// Takes what was due by `now`.
+    /// Takes a deadline that has passed by `now`.
     pub(super) fn due(&mut self, now: Ktime) -> Option<Deadline> {
         if self.0.peek()?.0.0 > now {
             return None;
@@ -116,21 +117,24 @@ impl Deadlines {
         self.0.pop().map(|Reverse((_, deadline))| deadline)
     }
 
-    /// What is due by `now`, and when the first of it was.
+    /// The deadlines that have passed by `now`, and the time of the first.
     pub(super) fn due_by(&self, now: Ktime) -> Option<(Ktime, Vec<&Deadline>)> {
         let Reverse((first, _)) = self.0.peek().filter(|Reverse((at, _))| *at <= now)?;
         let due = self.0.iter().filter(|Reverse((at, _))| *at <= now);
         Some((*first, due.map(|Reverse((_, deadline))| deadline).collect()))
     }
 
-    /// When to look again, leaving out what `is_moot` says has been settled.
-    pub(super) fn next(&mut self, is_moot: impl Fn(&Deadline) -> bool) -> Option<Ktime> {
-        while let Some(Reverse((at, deadline))) = self.0.peek() {
-            if !is_moot(deadline) {
-                return Some(*at);
-            }
+    /// Drops the next deadlines as long as `is_moot` is true for them.
+    pub(super) fn drop_moot(&mut self, is_moot: impl Fn(&Deadline) -> bool) {
+        while let Some(Reverse((_, deadline))) = self.0.peek()
+            && is_moot(deadline)
+        {
             self.0.pop();
         }
-        None
+    }
+
+    /// The time of the next deadline.
+    pub(super) fn next(&self) -> Option<Ktime> {
+        self.0.peek().map(|Reverse((at, _))| *at)
     }
 }

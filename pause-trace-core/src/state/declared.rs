@@ -1,4 +1,4 @@
-//! Pods and containers as they were asked for.
+//! Declared pods and containers.
 
 use super::{Change, Container, Deadline, Pin, Pod, Reaps, State};
 use crate::event::{
@@ -35,7 +35,7 @@ impl State {
         (known.namespace, known.name, known.modes) =
             (namespace.clone(), name.clone(), modes.clone());
         if known.removed.take().is_some() {
-            known.stopping = None; // a static pod comes back with the same uid
+            known.stopping = None; // a static pod is created again with the same uid
         }
         changes.push(Change::PodDeclared(pod.clone()));
     }
@@ -98,7 +98,8 @@ impl State {
                 session_reaps: Reaps::default(),
                 adopted: 0,
             });
-        // Told again, by a source that knows more: what has been seen of it stays, and is judged by what is known now.
+        // A source that knows more may declare the container again. What was observed stays, and is
+        // judged again by the new declaration.
         let is_other = known.modes != *modes || (file.is_some() && known.file != *file);
         (known.name, known.modes, known.stop_signal) = (name.clone(), modes.clone(), *stop_signal);
         known.file = file.clone().or(known.file.take());
@@ -113,11 +114,11 @@ impl State {
             self.cgroups.claim(*cgroup, container);
         }
         changes.push(Change::ContainerDeclared(container.clone()));
-        self.adopt(container, changes);
+        self.place_early(container, changes);
         changes.extend(again.map(Change::Executed));
     }
 
-    /// The runtime was asked for a sandbox and does not know it.
+    /// The runtime, when queried, does not know a sandbox.
     pub(super) fn sandbox_unknown(&mut self, now: Ktime, container: &ContainerId) {
         if let Some(sandbox) = self.containers.get_mut(container)
             && !std::mem::replace(&mut sandbox.unknown, true)
@@ -129,7 +130,7 @@ impl State {
         }
     }
 
-    /// A sandbox' namespaces are kept by files, which were there before any container that joined them.
+    /// Files pin the namespaces of a sandbox. They existed before any container that joined them.
     pub(super) fn sandbox_pinned(
         &mut self,
         now: Ktime,
@@ -150,7 +151,7 @@ impl State {
             .filter_map(|id| self.containers.get(id))
             .collect();
         let first = members.iter().filter_map(|member| member.started).min();
-        // Those that could not be compared before can be now.
+        // Containers that executed before can be compared with the sandbox only now.
         changes.extend(
             members
                 .iter()

@@ -1,4 +1,4 @@
-//! What comes due: whether it still matters, and what it then says.
+//! Deadlines that pass: whether they still matter, and which change follows.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +6,14 @@ use super::{Change, Deadline, Process, State};
 use crate::event::{Ktime, PodId, ProcessId};
 
 impl State {
-    /// When a [`Fact::Tick`] is due.
-    pub(crate) fn next_deadline(&mut self) -> Option<Ktime> {
+    /// When the next [`Fact::Tick`](crate::event::Fact::Tick) is due.
+    pub(crate) fn next_deadline(&self) -> Option<Ktime> {
+        self.deadlines.next()
+    }
+
+    /// Drops the next deadlines as long as they are moot, so that the reader does not wake up for
+    /// them.
+    pub(super) fn drop_moot_deadlines(&mut self) {
         let Self {
             deadlines,
             processes,
@@ -17,7 +23,7 @@ impl State {
             pins,
             ..
         } = self;
-        deadlines.next(|deadline| match deadline {
+        deadlines.drop_moot(|deadline| match deadline {
             Deadline::Zombie(process) => processes
                 .get(*process)
                 .is_none_or(|process| process.reaped.is_some()),
@@ -42,22 +48,23 @@ impl State {
             Deadline::Identity { process, .. } => processes
                 .get(*process)
                 .is_none_or(|process| process.container.is_some()),
-        })
+        });
     }
 
-    /// The processes that an event at `now` may lead somebody to say are still there, and when that first comes due; `None` where
-    /// nothing does.
+    /// The processes that rules may report as still present because deadlines have passed by `now`,
+    /// and the time of the first of these deadlines; `None` if there are none.
     ///
-    /// The kernel's word of an end or a reaping can go astray, and it comes late where RCU does. Whoever can look at them should,
-    /// and say that those are reaped which are gone, as of a time before they come due.
+    /// The kernel's record of an exit or a reaping can be lost, and it is late if an RCU grace
+    /// period is long. A caller that can look at `/proc` reports those processes that are gone as
+    /// reaped, at a time before the deadline.
     pub fn in_question(&self, now: Ktime) -> Option<(Ktime, Vec<ProcessId>)> {
         let (first, due) = self.deadlines.due_by(now)?;
-        let mut asked = BTreeSet::new();
+        let mut processes = BTreeSet::new();
         for deadline in due {
             match deadline {
                 Deadline::Zombie(process)
                 | Deadline::Stop { process, .. }
-                | Deadline::Init { process, .. } => _ = asked.insert(*process),
+                | Deadline::Init { process, .. } => _ = processes.insert(*process),
                 Deadline::Teardown {
                     pid_namespace,
                     init,
@@ -65,11 +72,11 @@ impl State {
                     let members = self.processes.iter().filter(|process| {
                         process.namespaces.pid == *pid_namespace && process.id != *init
                     });
-                    asked.extend(members.map(|process| process.id));
+                    processes.extend(members.map(|process| process.id));
                 }
-                Deadline::Removal(pod) => asked.extend(self.left_of(pod)),
+                Deadline::Removal(pod) => processes.extend(self.left_of(pod)),
                 Deadline::Sandbox(container) => {
-                    asked.extend(self.containers.get(container).and_then(|known| known.init));
+                    processes.extend(self.containers.get(container).and_then(|known| known.init));
                 }
                 Deadline::Pin(_) | Deadline::Identity { .. } => {}
             }
@@ -78,8 +85,8 @@ impl State {
             let process = self.processes.get(*id);
             process.is_some_and(|process| process.reaped.is_none())
         };
-        let asked: Vec<_> = asked.into_iter().filter(is_there).collect();
-        (!asked.is_empty()).then_some((first, asked))
+        let processes: Vec<_> = processes.into_iter().filter(is_there).collect();
+        (!processes.is_empty()).then_some((first, processes))
     }
 
     /// Processes of a pod, and of the pid namespaces of its sandboxes.
@@ -97,10 +104,15 @@ impl State {
         left.map(|process| process.id)
     }
 
-    pub(super) fn came_due(&mut self, now: Ktime, deadline: Deadline, changes: &mut Vec<Change>) {
+    pub(super) fn deadline_passed(
+        &mut self,
+        now: Ktime,
+        deadline: Deadline,
+        changes: &mut Vec<Change>,
+    ) {
         match deadline {
             Deadline::Zombie(process) => {
-                if let Some(again) = self.reaping_goes_on(now, process) {
+                if let Some(again) = self.recheck_zombie_at(now, process) {
                     self.deadlines.arm(again, Deadline::Zombie(process));
                     return;
                 }
@@ -167,7 +179,8 @@ impl State {
                 };
                 let last = removed + self.limits.pin;
                 if last > now && self.pins.values().any(|pin| pin.pod.as_ref() == Some(&pod)) {
-                    // A kubelet that did not come to the network at once does with its clean-up, each minute.
+                    // A kubelet that did not tear down the network at once does so in its clean-up,
+                    // which runs every minute.
                     self.deadlines.arm(last, Deadline::Removal(pod));
                 } else if removed + self.limits.removal <= now {
                     changes.push(Change::RemovalDue(pod));
@@ -197,16 +210,17 @@ impl State {
                     .processes
                     .get(process)
                     .is_some_and(|process| process.container.is_none());
-                if is_unknown && self.cgroups.is_in_question(cgroup) {
+                if is_unknown && self.cgroups.has_unknown_owner(cgroup) {
                     changes.push(Change::IdentityDue { process, cgroup });
                 }
             }
         }
     }
 
-    /// When to look at a zombie again whose parent is busy with others: on a loaded machine the last of thousands waits
-    /// long, and is reaped. Who gets round to others all the time and never to this one is not busy: that ends it.
-    pub(super) fn reaping_goes_on(&self, now: Ktime, zombie: ProcessId) -> Option<Ktime> {
+    /// When to check a zombie again if its parent is still reaping others: on a loaded machine the
+    /// last of thousands waits long, and is reaped. A parent that always reaps others and never
+    /// this one is not busy, so the wait is bounded.
+    pub(super) fn recheck_zombie_at(&self, now: Ktime, zombie: ProcessId) -> Option<Ktime> {
         const PATIENCE: u64 = 10;
         let limit = self.limits.zombie;
         let zombie = self.processes.get(zombie)?;

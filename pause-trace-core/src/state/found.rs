@@ -1,20 +1,20 @@
-//! Processes that were there before the hooks were.
+//! Processes that started before the hooks were attached.
 //!
-//! What is known of them is what can still be seen: where they are, who their parent is now, and when they started. What
-//! executed, joined or signalled before is not known, and nothing is claimed of it.
+//! The task iterator reports their cgroup, namespaces, current parent and start time. What they
+//! executed and joined before, and the signals they got, are unknown, so no verdict rests on that.
 
 use super::{Change, Deadline, Ended, Process, Role, State};
 use crate::event::{Comm, Ktime, ProcessId, WaitStatus};
 
 impl State {
-    /// Whether an iteration over all tasks tells nothing new of a process: the hooks have reported it.
+    /// Whether the hooks have already reported a process, so that the task iterator adds nothing.
     pub(super) fn is_known(&self, id: ProcessId) -> bool {
         self.processes
             .get(id)
             .is_some_and(|process| process.role != Role::Stranger || process.unplaced.is_some())
     }
 
-    /// Takes in a process whose record has just been brought up to date.
+    /// Applies the rest of a `Found` record, after [`State::update_process`].
     pub(super) fn found(
         &mut self,
         now: Ktime,
@@ -30,7 +30,7 @@ impl State {
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
-        // It started on the same clock as everything else.
+        // Start times are of the same clock as events.
         process.forked = id.start;
         process.found = true;
         let (parent, cgroup) = (process.parent, process.cgroup);
@@ -67,20 +67,21 @@ impl State {
         }
     }
 
-    /// Whether a process is the node's runtime, by its name. One in a pid namespace of its own is a container's, as of a
-    /// node that is a container itself.
+    /// Whether a process belongs to the node's runtime, by its name. A runtime in another pid
+    /// namespace belongs to a container, such as a node that is itself a container.
     pub(super) fn is_runtime_by_name(&self, process: &Process) -> bool {
         process.container.is_none()
             && process.namespaces.pid == self.host.pid
             && self.is_runtime_name(process.comm)
     }
 
-    /// Whether the node's runtimes go by this name.
+    /// Whether this is the program name of a container runtime.
     pub fn is_runtime_name(&self, comm: Comm) -> bool {
         self.runtime_names.contains(&comm)
     }
 
-    /// The runtime, and those of its children that were found before it.
+    /// Gives the runtime's role to a process, and to those of its children that were found before
+    /// it.
     pub(super) fn becomes_runtime(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id) else {
             return;

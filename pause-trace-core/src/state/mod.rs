@@ -1,9 +1,8 @@
-//! What is known, built from events alone.
+//! The state of all pods and processes, built from events alone.
 //!
-//! [`State::apply`] is the one door: it takes an event in and says what that changed. It reads no clock, no file and no
-//! map; time is the event's own.
+//! [`State::apply`] is the only input: it applies an event and returns what changed. The state
+//! reads no clock, no file and no BPF map. Events carry the time.
 
-mod adoption;
 mod cgroup_index;
 mod change;
 mod deadlines;
@@ -11,6 +10,7 @@ mod declared;
 mod due;
 mod found;
 mod namespaces;
+mod placement;
 mod pod;
 mod process;
 mod process_lifecycle;
@@ -22,7 +22,8 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 
 use cgroup_index::CgroupIndex;
-pub(crate) use change::{Change, On};
+pub use change::Change;
+pub(crate) use change::On;
 pub use deadlines::Limits;
 use deadlines::{Deadline, Deadlines};
 pub use pod::{Container, Pin, Pod, Reaps, Stop};
@@ -33,10 +34,10 @@ use crate::event::{
     TaskInfo, Text,
 };
 
-/// Everything that is known.
+/// The state of all pods and processes.
 #[derive(Debug)]
 pub struct State {
-    /// How long things may take.
+    /// The time limits.
     pub limits: Limits,
     /// The host's namespaces.
     pub host: Namespaces,
@@ -47,16 +48,17 @@ pub struct State {
     /// Pods that have not been forgotten.
     pub pods: HashMap<PodId, Pod>,
     cgroups: CgroupIndex,
-    /// Which pod a namespace (not the host's) belongs to.
+    /// The pod that each namespace belongs to. The host's namespaces are not in it.
     namespaces: HashMap<u32, PodId>,
-    /// Names that the runtime's processes go by.
+    /// Program names of container runtimes.
     runtime_names: HashSet<Comm>,
-    /// Pid 1 of each pid namespace, and how many of its processes are not reaped.
+    /// Pid 1 of each pid namespace, and the number of its processes that have not been reaped.
     pid_namespaces: HashMap<u32, PidNamespace>,
-    /// Network namespaces that are kept by mounts, by path.
+    /// Network namespaces that mounts pin, by path.
     pub(crate) pins: HashMap<Text, Pin>,
     deadlines: Deadlines,
-    /// Kinds of records that have been lost, and when last; `Ktime::MAX` where the kernel has no hook.
+    /// The time of the last loss of each kind of record; `Ktime::MAX` if the kernel has no hook for
+    /// it.
     lost: HashMap<Kind, Ktime>,
 }
 
@@ -67,7 +69,7 @@ struct PidNamespace {
 }
 
 impl State {
-    /// A state that knows nothing yet.
+    /// An empty state.
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -94,17 +96,17 @@ impl State {
         self.containers.get(process.container.as_ref()?)
     }
 
-    /// The sandbox that counts now.
+    /// The current sandbox of a pod.
     pub(crate) fn sandbox_of(&self, pod: &Pod) -> Option<&Container> {
         self.containers.get(pod.sandbox()?)
     }
 
-    /// The pause of the sandbox that counts now, also after its end.
+    /// The pause of the current sandbox, also after it has exited.
     pub(crate) fn pause_of(&self, pod: &Pod) -> Option<&Process> {
         self.processes.get(self.sandbox_of(pod)?.init?)
     }
 
-    /// The path of a cgroup that was seen made.
+    /// The path of a cgroup, if its creation was reported.
     pub fn cgroup_path(&self, cgroup: CgroupId) -> Option<&Text> {
         self.cgroups.path(cgroup)
     }
@@ -115,14 +117,14 @@ impl State {
             .get(self.pid_namespaces.get(&pid_namespace)?.init)
     }
 
-    /// Processes of a pid namespace that are not reaped.
+    /// The number of processes of a pid namespace that have not been reaped.
     pub(crate) fn members_of(&self, pid_namespace: u32) -> u32 {
         self.pid_namespaces
             .get(&pid_namespace)
             .map_or(0, |namespace| namespace.processes)
     }
 
-    /// Why a record of one of these kinds may have been missed since then; `None` where all were seen.
+    /// Why a record of one of these kinds may have been lost since then; `None` if none was.
     pub(crate) fn gap(&self, kinds: &[Kind], since: Ktime) -> Option<String> {
         let (kind, last) = kinds.iter().find_map(|kind| {
             self.lost
@@ -135,7 +137,7 @@ impl State {
         })
     }
 
-    /// The namespaces that a pod's containers were seen in, the host's left out.
+    /// The namespaces of a pod's containers, without the host's.
     pub fn namespaces_of(&self, pod: &PodId) -> Vec<u32> {
         let containers = self
             .containers
@@ -154,22 +156,22 @@ impl State {
         inodes.filter(|inode| !self.is_host(*inode)).collect()
     }
 
-    /// Takes an event in, and adds to `changes` what followed from it.
+    /// Applies an event, and appends what changed to `changes`.
     pub fn apply(&mut self, event: &Event, changes: &mut Vec<Change>) {
         let now = event.time;
         match &event.fact {
             Fact::Fork { task } => self.forked(now, task),
             Fact::Exec { task, file } => {
-                self.seen(now, task);
+                self.update_process(now, task);
                 self.executed(now, task.process, file, changes);
             }
             Fact::Exit { task, status } => {
-                self.seen(now, task);
+                self.update_process(now, task);
                 self.exited(now, task.process, task.parent, *status, changes);
             }
             Fact::Found { task, ended } => {
                 if !self.is_known(task.process) {
-                    self.seen(now, task);
+                    self.update_process(now, task);
                     self.found(now, task.process, *ended, changes);
                 }
             }
@@ -186,9 +188,10 @@ impl State {
                     .processes
                     .get(process)
                     .map_or(self.host, |known| known.namespaces);
-                // Any other thread changes its own alone; a process' are its first thread's, as in /proc/PID/ns.
+                // A call changes the namespaces of the calling thread only. The namespaces of a
+                // process are those of its first thread, as in /proc/PID/ns.
                 let namespaces = if *tid == process.pid { after } else { before };
-                self.seen(
+                self.update_process(
                     now,
                     &TaskInfo {
                         namespaces,
@@ -212,7 +215,7 @@ impl State {
                 handled,
                 ..
             } => {
-                self.taken(now, *process, *signal, *handled, changes);
+                self.signal_taken(now, *process, *signal, *handled, changes);
             }
             Fact::SignalsSuppressed {
                 cgroup,
@@ -234,13 +237,13 @@ impl State {
             Fact::RuntimeNames { names } => self.runtime_names.extend(names),
             Fact::Tick => {}
             Fact::CgroupMade { cgroup, path } => {
-                self.cgroups.made(*cgroup, path);
+                self.cgroups.created(*cgroup, path);
             }
             Fact::CgroupRemoved { cgroup, .. } => {
                 self.cgroups.removed(*cgroup);
             }
             Fact::CgroupAttached { task } => {
-                self.seen(now, task);
+                self.update_process(now, task);
                 self.attached(now, task.process);
             }
             Fact::OomVictim { pid } => {
@@ -285,7 +288,7 @@ impl State {
                 }
             }
             Fact::SandboxUnknown { container } => self.sandbox_unknown(now, container),
-            Fact::NotInPod { cgroup } => self.cgroups.leave_out(*cgroup),
+            Fact::NotInPod { cgroup } => self.cgroups.mark_outside(*cgroup),
             Fact::SandboxPinned {
                 container,
                 namespaces,
@@ -297,7 +300,7 @@ impl State {
             } => self.pinned(now, path, *namespace, sandbox.as_ref()),
             Fact::NamespaceUnpinned { path } => {
                 let pod = self.pins.remove(path).and_then(|pin| pin.pod);
-                // It was waited for.
+                // The deadline of the removed pod was postponed until this mount is gone.
                 if let Some(pod) = pod.filter(|pod| {
                     let pod = self.pods.get(pod);
                     pod.is_some_and(|pod| pod.removed.is_some())
@@ -334,16 +337,18 @@ impl State {
             }
         }
         while let Some(deadline) = self.deadlines.due(now) {
-            self.came_due(now, deadline, changes);
+            self.deadline_passed(now, deadline, changes);
         }
-        // Deadlines that have become moot are let go of here, by an event, and not whenever somebody asks for the next:
-        // one that is moot now may come due later, and a replay has only the events to know it by.
+        // Deadlines that are moot are dropped here, by an event, and not whenever the next deadline
+        // is read: a deadline that is moot now may matter again later, and a replay has only the
+        // events to reproduce that.
         if event.fact.record().is_none() {
-            self.next_deadline();
+            self.drop_moot_deadlines();
         }
     }
 
-    /// Lets go of what the changes of the last event were about and nobody will ask for again.
+    /// Forgets the processes and pods that are no longer needed after the changes of the last
+    /// event.
     pub(crate) fn forget(&mut self, changes: &[Change]) {
         for change in changes {
             match change {

@@ -1,19 +1,20 @@
-//! Whose a namespace is.
+//! Which pod a namespace belongs to.
 //!
-//! A namespace is a pod's when one of the pod's processes executed in it, made it by unshare, or was cloned into it. Inode
-//! numbers are given out again at once, lowest first (`proc_alloc_inum`, fs/proc/generic.c), so who had one before counts
-//! only as long as somebody of that pod is in it.
+//! A namespace belongs to a pod if a process of the pod executed in it, created it with unshare, or
+//! was cloned into it. The kernel reuses inode numbers immediately, the lowest first
+//! (`proc_alloc_inum`, fs/proc/generic.c), so a pod keeps a number only as long as one of its
+//! processes is in the namespace.
 
 use super::{Container, Process, Role, State};
 use crate::event::{Ktime, NamespaceCall, NamespaceKind, Namespaces, PodId, ProcessId};
 
 impl State {
-    /// The pod that made or holds a namespace; `None` for the host's and for unknown ones.
+    /// The pod that created or holds a namespace; `None` for the host's and for unknown ones.
     pub(crate) fn owner_of(&self, namespace: u32) -> Option<&PodId> {
         self.namespaces.get(&namespace)
     }
 
-    /// Whether a living process of the pod is in this namespace, or its next children will be.
+    /// Whether a living process of the pod, or its next child, is in this namespace.
     pub(crate) fn is_held_by(&self, pod: &PodId, namespace: u32) -> bool {
         let is_in = |process: &Process| {
             let namespaces = &process.namespaces;
@@ -27,8 +28,9 @@ impl State {
         })
     }
 
-    /// The namespaces that are the node's to a container. Kubernetes means the runtime's own net, ipc and uts by these. The
-    /// loader may have others, in a pod of its own; so may the runtime, on a node that is a container or a directory.
+    /// The node's namespaces from the view of a container. For net, ipc and uts, Kubernetes means
+    /// those of the runtime. The loader may have others if it runs in a pod, and so may the runtime
+    /// on a node that is a container or a directory.
     pub(crate) fn host_of(&self, container: &Container) -> Namespaces {
         let Namespaces { net, ipc, uts, .. } = container.outside.unwrap_or(self.host);
         Namespaces {
@@ -39,7 +41,8 @@ impl State {
         }
     }
 
-    /// Hands on what is the node's, from the first of the runtime's processes that was known by its name.
+    /// Passes the node's namespaces on to a child, starting at the first process of the runtime
+    /// that was identified by its name.
     pub(super) fn inherit_outside(&mut self, parent: ProcessId, child: ProcessId) {
         let outside = self
             .processes
@@ -70,7 +73,8 @@ impl State {
         .contains(&inode)
     }
 
-    /// Takes a namespace for a pod's, unless it is the host's or another pod's that lives.
+    /// Assigns a namespace to a pod, unless it is the host's or a living process of another pod
+    /// holds it.
     pub(super) fn claim(&mut self, pod: &PodId, inode: u32) {
         if inode == 0 || self.is_host(inode) {
             return;
@@ -83,7 +87,8 @@ impl State {
         }
     }
 
-    /// A child that is in other namespaces than its parent's children are to be in was cloned into new ones.
+    /// Assigns to a pod the namespaces that a child was cloned into: those that differ from the
+    /// ones that its parent's children get.
     pub(super) fn claim_cloned(&mut self, parent: &Namespaces, child: ProcessId) {
         let Some(child) = self
             .processes
@@ -102,8 +107,11 @@ impl State {
         }
     }
 
-    /// What follows from a setns or unshare, besides the caller's own namespaces.
-    #[expect(clippy::too_many_arguments, reason = "they are the record's fields")]
+    /// Applies a setns or unshare, apart from the namespaces of the caller itself.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "these are the fields of the record"
+    )]
     pub(super) fn namespaces_changed(
         &mut self,
         now: Ktime,
@@ -119,7 +127,7 @@ impl State {
         };
         match call {
             NamespaceCall::Setns if process.role == Role::Runtime => {
-                process.joins.tried(now, flags, errno)
+                process.joins.record(now, flags, errno)
             }
             NamespaceCall::Unshare if errno == 0 && process.role.is_inside() => {
                 let Some(pod) = process.pod.clone() else {
@@ -137,12 +145,13 @@ impl State {
         }
     }
 
-    /// Whether a process of the runtime only executes itself again, inside the cgroup of the container that it is about to
-    /// enter: from `/proc/self/…` or a descriptor, and still in the runtime's mount namespace. runc ≥ 1.4 does so for an exec
-    /// session, for which `runc init` is cloned into the cgroup (runc#4812). In any runc since 1.0, `runc init` executes a
-    /// copy of itself before it joins or makes any namespace (CVE-2019-5736), while its parent puts it into the cgroup: on a
-    /// busy machine the cgroup is first.
-    pub(super) fn is_runtime_again(&self, process: &Process) -> bool {
+    /// Whether a process of the runtime executes itself again inside the cgroup of the container
+    /// that it is about to enter. It executes `/proc/self/…` or a descriptor, and it is still in
+    /// the runtime's mount namespace. runc ≥ 1.4 does so for an exec session: it clones `runc init`
+    /// into the cgroup (runc#4812). Since runc 1.0, `runc init` executes a copy of itself before it
+    /// joins or creates any namespace (CVE-2019-5736), while its parent moves it into the cgroup.
+    /// On a busy machine the move comes first.
+    pub(super) fn is_self_exec(&self, process: &Process) -> bool {
         let names_itself = ["/proc/self/", "/proc/thread-self/", "/dev/fd/"]
             .into_iter()
             .any(|prefix| process.file.0.starts_with(prefix.as_bytes()));
@@ -216,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_namespaces_are_nobodys() {
+    fn the_hosts_namespaces_belong_to_no_pod() {
         let mut state = state_with(&[]);
         state.claim(&"p".into(), 4);
         state.claim(&"p".into(), 0);
@@ -224,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_stays_with_its_pod_as_long_as_somebody_of_it_lives_there() {
+    fn a_namespace_belongs_to_its_pod_as_long_as_a_process_of_the_pod_is_in_it() {
         let mut state = state_with(&[("p", 10, 70)]);
         state.claim(&"q".into(), 70);
         assert_eq!(state.owner_of(70).map(|pod| &**pod), Some("p"));
@@ -234,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pid_namespace_of_the_next_children_is_held_too() {
+    fn the_pid_namespace_of_the_next_children_is_held() {
         let state = state_with(&[("p", 10, 70)]);
         assert!(state.is_held_by(&"p".into(), 9));
         assert!(!state.is_held_by(&"q".into(), 9));
@@ -278,11 +287,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_undone_by_the_same_call_only() {
+    fn only_the_same_call_clears_a_refusal() {
         let mut joins = Joins::default();
-        joins.tried(1, NET, 1);
-        joins.tried(2, NET, 22);
-        joins.tried(3, NamespaceKind::Ipc.flag(), 0);
+        joins.record(1, NET, 1);
+        joins.record(2, NET, 22);
+        joins.record(3, NamespaceKind::Ipc.flag(), 0);
         assert_eq!(
             joins.refused,
             [Refused {
@@ -291,7 +300,7 @@ mod tests {
                 errno: 1
             }]
         );
-        joins.tried(4, NET, 0);
+        joins.record(4, NET, 0);
         assert_eq!(
             joins,
             Joins {

@@ -1,4 +1,4 @@
-//! Pods and containers: what was asked for, and who plays the parts.
+//! Pods and containers: what was declared, and which processes run in them.
 
 use crate::event::{
     CgroupId, ContainerId, ContainerKind, Ktime, Modes, Namespaces, PodId, ProcessId, Source, Text,
@@ -14,70 +14,74 @@ pub struct Stop {
     pub(crate) grace: Ktime,
 }
 
-/// A container, the sandbox included.
+/// A container or a sandbox.
 #[derive(Clone, Debug)]
 pub struct Container {
     pub(crate) id: ContainerId,
     /// The pod that it belongs to.
     pub pod: PodId,
     pub(crate) name: Text,
-    /// What it is to its pod.
+    /// Its kind.
     pub what: ContainerKind,
-    /// The sandbox that it was made for, where that is known.
+    /// The sandbox that it was created for, if that is known.
     pub(crate) sandbox: Option<ContainerId>,
-    /// Who told of it last.
+    /// The source of the latest declaration.
     pub source: Source,
-    /// Its cgroup; 0 until that is known.
+    /// Its cgroup; 0 until it is known.
     pub cgroup: CgroupId,
     pub(crate) modes: Modes,
     pub(crate) stop_signal: i32,
-    /// The file its entrypoint is to execute, where that is known.
+    /// The file that its entrypoint is to execute, if that is known.
     pub(crate) file: Option<Text>,
     pub(crate) declared: Ktime,
-    /// Its entrypoint; for a sandbox, the pause. Kept in the state until the pod is removed.
+    /// Its entrypoint; for a sandbox, the pause. The state keeps this process until the pod is
+    /// removed.
     pub init: Option<ProcessId>,
-    /// The namespaces its entrypoint executed in.
+    /// The namespaces in which its entrypoint executed.
     pub namespaces: Option<Namespaces>,
-    /// The namespaces of the runtime that built it.
+    /// The namespaces of the runtime that created it.
     pub(super) outside: Option<Namespaces>,
     /// When its entrypoint executed.
     pub started: Option<Ktime>,
-    /// How its entrypoint ended.
+    /// The exit of its entrypoint.
     pub ended: Option<Ended>,
     pub(crate) stopping: Option<Stop>,
-    /// Processes of it that live.
+    /// The number of its processes that are alive.
     pub alive: u32,
-    /// Of a sandbox: whether the runtime does not know it, as far as it was asked.
+    /// Whether the runtime, when queried, did not know this sandbox.
     pub(crate) unknown: bool,
-    /// When one of its processes (not its entrypoint, not of an exec session) last ended without a SIGKILL.
+    /// When one of its processes last exited without a SIGKILL. The entrypoint and exec sessions do
+    /// not count.
     pub(crate) member_left: Option<Ktime>,
-    /// When last a signal that asks for or forces an end was counted and not reported, because there were so many.
+    /// When a signal to end a process was last counted without being reported, because of the rate
+    /// limit.
     pub(crate) flooded: Option<Ktime>,
-    /// What its processes had to reap and did: children, and orphans that fell to them.
+    /// What its processes reaped: children, and orphans that were reparented to them.
     pub reaps: Reaps,
-    /// The same of orphans of exec sessions and probes.
+    /// The same, for orphans of exec sessions and probes.
     pub session_reaps: Reaps,
-    /// Processes of it that fell to another of the pod when their parent ended; counted when they ended themselves.
+    /// The number of its processes that were reparented to another process of the pod. They are
+    /// counted when they exit.
     pub(crate) adopted: u64,
 }
 
-/// A network namespace that is kept by a mount.
+/// A network namespace that a mount pins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
     pub(crate) namespace: u32,
-    /// Which it was made for. It stays when the sandbox is forgotten.
+    /// The sandbox that it was created for. It stays set when the sandbox is forgotten.
     pub(crate) sandbox: Option<ContainerId>,
     /// The pod of that sandbox.
     pub(crate) pod: Option<PodId>,
     pub(crate) since: Ktime,
 }
 
-/// How often something was reaped, and how long the slowest waited, in ns.
+/// The number of reaped processes, and the longest time that one was a zombie.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reaps {
-    /// How often.
+    /// The number of reaped processes.
     pub count: u64,
-    /// How long the slowest waited.
+    /// The longest time that one was a zombie, in ns.
     pub slowest: Ktime,
 }
 
@@ -99,24 +103,25 @@ pub struct Pod {
     pub name: Text,
     /// The modes of its sandbox.
     pub modes: Modes,
-    /// When it became known.
+    /// When it was first declared.
     pub declared: Ktime,
-    /// Sandboxes, oldest first: more than one when the sandbox was replaced.
+    /// Its sandboxes, oldest first. There is more than one if the sandbox was replaced.
     pub(crate) sandboxes: Vec<ContainerId>,
-    /// The other containers, in the order they were declared. A restarted container is a new one of the same name.
+    /// The other containers, in the order of their declaration. A restarted container is a new one
+    /// of the same name.
     pub(crate) containers: Vec<ContainerId>,
     pub(crate) stopping: Option<Stop>,
     /// When it was removed.
     pub removed: Option<Ktime>,
-    /// Processes that ended and were not reaped, and the most there ever were.
+    /// The number of zombies, and the highest number so far.
     pub zombies: u32,
     pub(crate) most_zombies: u32,
-    /// Those of them that ended longer than `Limits::zombie` ago.
+    /// The number of zombies that exited longer than `Limits::zombie` ago.
     pub(crate) overdue: u32,
-    /// Processes reaped, and how long the slowest waited, in ns.
+    /// The number of reaped processes, and the longest time that one was a zombie, in ns.
     pub(crate) reaped: u64,
     pub(crate) slowest_reap: u64,
-    /// When its network was first observed to be ready, and when last not to be.
+    /// When its network was first observed to be ready, and last observed not to be.
     pub(crate) network_ready: Option<Ktime>,
     pub(crate) network_unready: Option<Ktime>,
 }

@@ -1,4 +1,4 @@
-//! Processes: who they are, to whom they belong, how they ended.
+//! Processes: their identity, their pod and role, and how they ended.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,26 +7,27 @@ use crate::event::{
     WaitStatus,
 };
 
-/// What a process is to its pod.
+/// The role of a process in its pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Nothing known.
+    /// Unknown.
     #[default]
     Stranger,
-    /// Of the container runtime's tree: it builds containers, and is in none.
+    /// A process of the container runtime, which creates containers and is in none.
     Runtime,
     /// The pause of a sandbox.
     Pause,
-    /// A container's entrypoint: the first that executed in its cgroup.
+    /// A container's entrypoint: the first process that executed in its cgroup.
     Init,
-    /// Entered a container later from outside and executed: `kubectl exec`, a probe.
+    /// A process that entered a running container from outside and executed: `kubectl exec` or a
+    /// probe.
     Session,
-    /// Descends from one of these inside a container.
+    /// A descendant of one of these inside a container.
     Member,
 }
 
 impl Role {
-    /// Whether it runs the user's (or the pause's) code inside a container.
+    /// Whether it runs the code of the user or of the pause inside a container.
     pub(crate) fn is_inside(self) -> bool {
         matches!(
             self,
@@ -35,7 +36,7 @@ impl Role {
     }
 }
 
-/// A signal that was meant to end or stop a process.
+/// A signal that a process received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
     /// When it was generated.
@@ -44,26 +45,27 @@ pub struct Received {
     pub signal: i32,
     /// What became of it.
     pub result: SignalResult,
-    /// `None` when the kernel sent it.
+    /// The sender; `None` if the kernel sent it.
     pub sender: Option<ProcessId>,
     /// The sender's name.
     pub sender_comm: Comm,
     pub(crate) sender_role: Role,
-    /// The sender's pod, if it was in one.
+    /// The sender's pod, if it is in one.
     pub(crate) sender_pod: Option<PodId>,
     /// When a handler took it.
     pub handled: Option<Ktime>,
 }
 
-/// Signals of one number that do not ask for a process' end, and yet may bring it.
+/// Signals of one number that are not sent to end a process, but may end it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Other {
-    /// The latest.
+    /// The latest of them.
     pub last: Received,
     pub count: u64,
 }
 
-/// Most signals remembered of one process. The first and the latest matter: the middle is dropped.
+/// Most signals that are kept of one process. The first and the latest matter, so the middle is
+/// dropped.
 const MAX_RECEIVED: usize = 16;
 
 /// How a process ended.
@@ -73,7 +75,7 @@ pub struct Ended {
     pub time: Ktime,
     /// What wait(2) reports.
     pub status: WaitStatus,
-    /// Who had to reap it then.
+    /// The parent at that time, which had to reap it.
     pub(crate) parent: ProcessId,
 }
 
@@ -81,26 +83,26 @@ pub struct Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     pub(crate) time: Ktime,
-    /// `CLONE_NEW*` as asked, or 0.
+    /// The requested `CLONE_NEW*` flags, or 0.
     pub(crate) flags: u64,
     pub(crate) errno: i32,
 }
 
-/// Most refusals remembered of one process.
+/// Most refusals that are kept of one process.
 const MAX_REFUSED: usize = 8;
 
-/// How the runtime's part of a container's setup went: setns calls of a process and of those it was forked from, back to
-/// the last exec.
+/// The setns calls of a process of the runtime and of the processes that it was forked from, back
+/// to the last exec.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Joins {
     pub(crate) made: u32,
-    /// What was refused and has not been granted since. Runtimes try what may be refused before they enter a user
-    /// namespace, and again after.
+    /// Refused calls that have not succeeded since. Runtimes try a call before they enter a user
+    /// namespace, where the kernel may refuse it, and again afterwards.
     pub(crate) refused: Vec<Refused>,
 }
 
 impl Joins {
-    pub(super) fn tried(&mut self, time: Ktime, flags: u64, errno: i32) {
+    pub(super) fn record(&mut self, time: Ktime, flags: u64, errno: i32) {
         let before = self
             .refused
             .iter()
@@ -116,65 +118,69 @@ impl Joins {
     }
 }
 
-/// A process that is, or was until it was reaped.
+/// A process, up to its reaping.
 #[derive(Clone, Debug, Default)]
 pub struct Process {
     /// Its pid and start time.
     pub id: ProcessId,
-    /// In its own pid namespace.
+    /// Its pid in its own pid namespace.
     pub ns_pid: u32,
-    /// Who forked it.
+    /// The process that forked it.
     pub(crate) born_of: ProcessId,
-    /// Who has to reap it, as far as known: changes when its parent ends.
+    /// The process that has to reap it, if known. It changes when the parent exits.
     pub(crate) parent: ProcessId,
     /// Its name.
     pub comm: Comm,
-    /// Whether it was there before us: what it did before is not known.
+    /// Whether it started before the hooks were attached, so that what it did before is unknown.
     pub(crate) found: bool,
-    /// What it executed last; empty before.
+    /// The file that it executed last; empty if none is known.
     pub file: Text,
-    /// How often it executed a file inside its container.
-    pub(crate) execs: u32,
+    /// The number of its execs inside its container.
+    pub execs: u32,
     /// The namespaces that it is in.
     pub namespaces: Namespaces,
     /// The cgroup that it is in.
     pub cgroup: CgroupId,
-    /// What it is to its pod.
+    /// Its role.
     pub role: Role,
     /// The container that it is in.
     pub container: Option<ContainerId>,
     /// The pod that it is in.
     pub pod: Option<PodId>,
     pub(crate) forked: Ktime,
-    /// First exec inside its container.
+    /// Its first exec inside its container.
     pub executed: Option<Ktime>,
-    /// Where and when it executed last while nobody knew whose cgroup that was.
+    /// The cgroup and time of its last exec in a cgroup without a declared container.
     pub(super) unplaced: Option<(CgroupId, Ktime)>,
-    /// Where it was forked by a process that had executed there, while nobody knew whose cgroup that was.
+    /// The cgroup without a declared container in which it was forked by a process that had
+    /// executed there.
     pub(super) unplaced_member: Option<CgroupId>,
     /// How it ended.
     pub ended: Option<Ended>,
-    /// When it was reaped. Only a container's entrypoint stays in the state after that.
+    /// When it was reaped. Only a container's entrypoint stays in the state afterwards.
     pub(crate) reaped: Option<Ktime>,
-    /// Whether it ended `Limits::zombie` ago without being reaped.
+    /// Whether it exited longer than `Limits::zombie` ago and has not been reaped.
     pub overdue: bool,
-    /// When a child of it was last seen to have been reaped.
+    /// When a child of it was last reported as reaped.
     pub(crate) last_reap: Ktime,
-    /// Chosen by the OOM killer.
+    /// When the OOM killer chose it.
     pub(crate) oom: Option<Ktime>,
-    /// Signals that ask for or force its end, oldest first.
+    /// The signals that were sent to end it, oldest first.
     pub signals: Vec<Received>,
-    /// All other signals of a pause, and those of a container's process whose default action is fatal; by number.
+    /// The other signals that it received, by number. Of a pause, all are kept; of other processes,
+    /// those whose default action is fatal.
     pub others: Vec<Other>,
-    /// When it last sent another process a signal that asks for or forces its end.
+    /// When it last sent a signal to end another process.
     pub(crate) sent: Option<Ktime>,
-    /// The session (exec or probe) it came with, for `Session` itself and its descendants.
+    /// The exec session or probe that it belongs to, for `Session` itself and its descendants.
     pub(crate) session: Option<ProcessId>,
-    /// Of the runtime's processes only.
+    /// The setns calls. Only processes of the runtime have some.
     pub(crate) joins: Joins,
-    /// Of the runtime's processes, and of those that they fork: what is the node's to the runtime that they are of.
+    /// The namespaces that their runtime regards as the node's. Only processes of a runtime and
+    /// their children have some.
     pub(super) outside: Option<Namespaces>,
-    /// Whether it was forked straight into a container's cgroup that its parent is not in (`CLONE_INTO_CGROUP`).
+    /// Whether it was forked directly into a container's cgroup that its parent is not in
+    /// (`CLONE_INTO_CGROUP`).
     pub(crate) born_inside: bool,
 }
 
@@ -184,7 +190,7 @@ impl Process {
         self.ended.is_none() && self.reaped.is_none()
     }
 
-    /// What it executed last, by the file's name; by its own where it did so before us.
+    /// The file that it executed last; its name if that exec was not reported.
     pub(crate) fn executable(&self) -> String {
         match self.file.0.is_empty() {
             true => self.comm.to_string(),
@@ -192,7 +198,7 @@ impl Process {
         }
     }
 
-    /// Whether it ended and waits to be reaped.
+    /// Whether it has exited and has not been reaped.
     pub(crate) fn is_zombie(&self) -> bool {
         self.ended.is_some() && self.reaped.is_none()
     }
@@ -209,7 +215,7 @@ impl Process {
         self.signals.push(received);
     }
 
-    /// Remembers the latest of each number: there are only 64.
+    /// Keeps the latest signal of each number. There are only 64 numbers.
     pub(super) fn receive_other(&mut self, received: Received) {
         match self
             .others
@@ -240,18 +246,18 @@ impl Process {
     }
 }
 
-/// All processes that are known, by identity, by pid and by parent.
+/// All known processes, by identity, by pid and by parent.
 #[derive(Debug, Default)]
 pub struct Processes {
     by_id: HashMap<ProcessId, Process>,
-    /// The latest process with this pid.
+    /// The latest process with each pid.
     by_pid: HashMap<u32, ProcessId>,
     /// (parent, child)
     children: BTreeSet<(ProcessId, ProcessId)>,
 }
 
 impl Processes {
-    /// A process that is known.
+    /// A process by its identity.
     pub fn get(&self, id: ProcessId) -> Option<&Process> {
         self.by_id.get(&id)
     }
@@ -265,15 +271,15 @@ impl Processes {
         self.by_pid.get(&pid).and_then(|id| self.by_id.get(id))
     }
 
-    /// The pids of a process and of those above it, as far as they are known, nearest first.
+    /// The pids of a process and of its known ancestors, nearest first.
     pub fn lineage(&self, id: ProcessId) -> impl Iterator<Item = u32> {
         let parent = |id: &ProcessId| self.get(*id).map(|process| process.parent);
         let line = std::iter::successors(Some(id), parent).map(|id| id.pid);
-        // Nobody knows who forked the first that is known.
+        // The parent of the topmost known process is unknown.
         line.take_while(|pid| *pid > 0)
     }
 
-    /// All of them, in no order.
+    /// All processes, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Process> {
         self.by_id.values()
     }
@@ -358,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_takes_the_latest_that_waits_of_its_number() {
+    fn a_handler_takes_the_latest_unhandled_signal_of_its_number() {
         let mut process = Process::default();
         process.receive(received(SIGTERM, 1));
         process.receive(received(SIGTERM, 2));

@@ -1,4 +1,4 @@
-//! How processes come, execute, end and go.
+//! The life of a process: fork, exec, exit and reaping.
 
 use super::{Change, Deadline, Ended, Joins, Process, Role, State};
 use crate::event::{
@@ -7,7 +7,7 @@ use crate::event::{
 
 impl State {
     pub(super) fn forked(&mut self, now: Ktime, task: &TaskInfo) {
-        self.seen(now, task);
+        self.update_process(now, task);
         let (process, parent) = (task.process, task.parent);
         let born_of = parent;
         self.inherit_outside(born_of, process);
@@ -40,8 +40,8 @@ impl State {
         self.attached(now, process);
     }
 
-    /// Brings a process' own record up to what an event says of it, making it where it is new.
-    pub(super) fn seen(&mut self, now: Ktime, task: &TaskInfo) {
+    /// Updates what the state has of a process, or adds the process if it is new.
+    pub(super) fn update_process(&mut self, now: Ktime, task: &TaskInfo) {
         let TaskInfo {
             process: id,
             cgroup,
@@ -51,7 +51,7 @@ impl State {
             ..
         } = *task;
         let parent = match self.processes.get(id) {
-            // The record does not say.
+            // The record does not contain the parent.
             Some(known) if task.parent == ProcessId::default() => known.parent,
             _ => task.parent,
         };
@@ -62,7 +62,7 @@ impl State {
             .map(|container| container.pod.clone());
         let known = self.processes.get(id).map(|process| process.namespaces.pid);
         if known.is_none() {
-            self.replace_namesake(now, id);
+            self.replace_reused_pid(now, id);
             self.processes.insert(Process {
                 id,
                 born_of: parent,
@@ -81,9 +81,10 @@ impl State {
                 entry.init = id;
             }
         }
-        // A parent that has ended has no children any more, though a record made in that very moment may still name it.
+        // A process that has exited has no children any more, but a record that is written at that
+        // moment may still name it as the parent.
         let parent = match self.processes.get(parent) {
-            Some(ended) if !ended.is_alive() => self.heir_of(parent),
+            Some(ended) if !ended.is_alive() => self.new_parent_of(parent),
             _ => parent,
         };
         if parent != ProcessId::default() {
@@ -105,8 +106,8 @@ impl State {
         }
     }
 
-    /// A pid that is given anew was free: the end of who had it before went unseen.
-    pub(super) fn replace_namesake(&mut self, now: Ktime, id: ProcessId) {
+    /// Removes the former process of a reused pid. Its exit and reaping were not reported.
+    pub(super) fn replace_reused_pid(&mut self, now: Ktime, id: ProcessId) {
         if let Some(old) = self
             .processes
             .by_pid(id.pid)
@@ -145,8 +146,8 @@ impl State {
         }
     }
 
-    /// A process of the runtime that entered a container's cgroup, or was forked there by one that had, is building the
-    /// container: it has to execute soon.
+    /// A process of the runtime that entered a container's cgroup, or was forked there, is setting
+    /// up the container, so it has to execute soon.
     pub(super) fn attached(&mut self, now: Ktime, id: ProcessId) {
         if let Some(process) = self.processes.get(id)
             && !process.role.is_inside()
@@ -187,19 +188,20 @@ impl State {
         if process.container.is_none() {
             process.joins = Joins::default();
             let (role, cgroup, mnt) = (process.role, process.cgroup, process.namespaces.mnt);
-            // What no runtime built is no container, whatever namespaces it is in.
-            let is_elsewhere = role == Role::Runtime
+            // Only a process of a runtime can be in an undeclared container, whatever its
+            // namespaces are.
+            let may_be_container = role == Role::Runtime
                 && mnt != self.host.mnt
                 && self.cgroups.path(cgroup).is_some();
             if self
                 .processes
                 .get(id)
-                .is_some_and(|process| !self.is_runtime_again(process))
+                .is_some_and(|process| !self.is_self_exec(process))
                 && let Some(process) = self.processes.get_mut(id)
             {
                 process.unplaced = Some((cgroup, now));
             }
-            if is_elsewhere {
+            if may_be_container {
                 let deadline = Deadline::Identity {
                     process: id,
                     cgroup,
@@ -211,16 +213,16 @@ impl State {
         self.executed_inside(now, id, changes);
     }
 
-    /// What an exec makes of a process whose container is known.
+    /// Applies an exec to a process whose container is known.
     pub(super) fn executed_inside(&mut self, now: Ktime, id: ProcessId, changes: &mut Vec<Change>) {
         if self
             .processes
             .get(id)
-            .is_none_or(|process| self.is_runtime_again(process))
+            .is_none_or(|process| self.is_self_exec(process))
         {
             return;
         }
-        // Where it was found before its parent was.
+        // The process may have been found before its parent.
         if let Some(parent) = self.processes.get(id).map(|process| process.parent) {
             self.inherit_outside(parent, id);
         }
@@ -274,7 +276,7 @@ impl State {
             return;
         };
         if process.ended.is_some() || process.reaped.is_some() {
-            return; // two threads that ended at once were both the last
+            return; // two threads that exit at the same time can both report the exit of the process
         }
         let ended = Ended {
             time: now,
@@ -295,7 +297,7 @@ impl State {
             && self
                 .processes
                 .get(parent)
-                .is_some_and(|heir| heir.pod == pod);
+                .is_some_and(|new_parent| new_parent.pod == pod);
         let is_of_session = self
             .processes
             .get(id)
@@ -317,7 +319,7 @@ impl State {
         }
         self.deadlines
             .arm(now + self.limits.zombie, Deadline::Zombie(id));
-        self.hand_over_children(id);
+        self.reparent_children(id);
         if is_init && self.members_of(namespaces.pid) > 1 {
             let deadline = Deadline::Teardown {
                 pid_namespace: namespaces.pid,
@@ -328,7 +330,7 @@ impl State {
         if container.is_some() {
             changes.push(Change::Ended(id));
         }
-        // What a child got to execute in is for the rules of each namespace to say.
+        // If a child goes on, the rules for each namespace judge where it executes.
         if was_refused
             && !self
                 .processes
@@ -339,10 +341,12 @@ impl State {
         }
     }
 
-    /// Who has to reap the children of a process that ended: pid 1 of the namespace *it* was in, as `find_new_reaper` has
-    /// it (kernel/exit.c); pid 1's own children stay with it, for it reaps them before it goes (`zap_pid_ns_processes`).
-    /// Unknown in the initial namespace. A subreaper may come before pid 1: the child's own end will tell.
-    pub(super) fn heir_of(&self, parent: ProcessId) -> ProcessId {
+    /// The process to which the children of an exited process are reparented: pid 1 of the exited
+    /// process's pid namespace (`find_new_reaper`, kernel/exit.c). The children of pid 1 itself
+    /// stay with it, because it reaps them before it exits (`zap_pid_ns_processes`). In the initial
+    /// pid namespace, the new parent is unknown. The kernel prefers a subreaper to pid 1; the exit
+    /// record of the child contains that parent.
+    pub(super) fn new_parent_of(&self, parent: ProcessId) -> ProcessId {
         let Some(parent) = self.processes.get(parent) else {
             return ProcessId::default();
         };
@@ -352,15 +356,15 @@ impl State {
         }
     }
 
-    pub(super) fn hand_over_children(&mut self, parent: ProcessId) {
-        let heir = self.heir_of(parent);
+    pub(super) fn reparent_children(&mut self, parent: ProcessId) {
+        let new_parent = self.new_parent_of(parent);
         let children: Vec<_> = self
             .processes
             .children(parent)
             .map(|child| child.id)
             .collect();
         for child in children {
-            self.processes.set_parent(child, heir);
+            self.processes.set_parent(child, new_parent);
         }
     }
 
@@ -410,7 +414,7 @@ impl State {
         changes.push(Change::Reaped(id));
     }
 
-    /// Takes a process that is gone out of every count; its end may have gone unseen.
+    /// Removes a process that is gone from all counts. Its exit may not have been reported.
     pub(super) fn retire(&mut self, now: Ktime, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id) else {
             return;
@@ -426,7 +430,7 @@ impl State {
         let was_zombie = !was_alive && process.role.is_inside();
         if was_alive {
             self.count_alive(container.as_ref(), -1);
-            self.hand_over_children(id);
+            self.reparent_children(id);
         }
         if let Some(pod) = pod.and_then(|id| self.pods.get_mut(&id)) {
             pod.zombies = pod.zombies.saturating_sub(u32::from(was_zombie));
@@ -435,7 +439,8 @@ impl State {
         self.leave_pid_namespace(pid_namespace);
     }
 
-    /// A container's entrypoint is kept until its pod goes: how it ended is asked for later.
+    /// Removes a process, unless it is a container's entrypoint: rules need to know how that ended
+    /// until the pod is removed.
     pub(super) fn forget_process(&mut self, id: ProcessId) {
         let kept = self
             .processes

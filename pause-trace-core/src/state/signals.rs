@@ -1,4 +1,4 @@
-//! Signals: who sent what to whom, and whether a handler took it.
+//! Signals: sender, target, and whether a handler took them.
 
 use super::{Change, Deadline, Received, Role, State};
 use crate::event::{Ktime, ProcessId, Signal};
@@ -56,7 +56,7 @@ impl State {
         changes.push(Change::Signalled(*signal));
     }
 
-    pub(super) fn taken(
+    pub(super) fn signal_taken(
         &mut self,
         now: Ktime,
         id: ProcessId,
@@ -78,7 +78,7 @@ impl State {
     }
 }
 
-/// Signals that are sent to end a process.
+/// Whether a signal is sent to end a process.
 pub(super) fn is_ending(signal: i32) -> bool {
     use crate::signal::{SIGABRT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM};
     matches!(
@@ -87,7 +87,8 @@ pub(super) fn is_ending(signal: i32) -> bool {
     )
 }
 
-/// Signals that end a process which does nothing about them (signal(7); the real-time ones too).
+/// Whether the default action of a signal ends the process (signal(7)). That includes real-time
+/// signals.
 fn is_fatal_by_default(signal: i32) -> bool {
     use crate::signal::{SIGCHLD, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH};
     !matches!(

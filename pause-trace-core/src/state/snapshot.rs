@@ -1,8 +1,8 @@
-//! What is known now, told as the facts that somebody who comes now would be told.
+//! A snapshot of the state, as facts.
 //!
-//! A recording that has dropped its beginning begins with these. They are what a watch that starts now would find on the
-//! node: who runs where, what was asked for, what is pinned. What processes did before is not among them, and so nothing is
-//! claimed of it.
+//! A recording that has dropped its beginning begins with a snapshot. It contains what a `watch`
+//! that starts now would find on the node: running processes, declared pods and containers, and
+//! pinned namespaces. It does not contain what processes did before, so no verdict rests on that.
 
 use super::{Container, Pod, Process, State};
 use crate::event::{
@@ -10,7 +10,7 @@ use crate::event::{
 };
 
 impl State {
-    /// Facts that make a new state know what runs, all of this time.
+    /// The facts that bring a new state to what is running now. All have the time `now`.
     pub fn snapshot(&self, now: Ktime) -> Vec<Event> {
         let mut facts = vec![Fact::Host {
             namespaces: self.host,
@@ -44,8 +44,8 @@ impl State {
         facts.into_iter().map(at).collect()
     }
 
-    /// A pod, and those of its containers that may have processes still. A sandbox is told of even where its pause is gone:
-    /// without it the others would have nothing to be compared with.
+    /// A pod, and those of its containers that may still have processes. A sandbox is included even
+    /// if its pause is gone, because the containers are compared with it.
     fn facts_of_pod(&self, pod: &Pod) -> Vec<Fact> {
         let containers: Vec<_> = pod
             .sandboxes
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_state_knows_what_runs() {
+    fn a_state_made_from_a_snapshot_has_what_runs() {
         let (shim, pause, app, child) = (id(100), id(200), id(300), id(400));
         let forked = |parent, process, cgroup, ns, comm| Fact::Fork {
             task: TaskInfo {
@@ -243,10 +243,14 @@ mod tests {
                 [shim, pause, app, child].map(role),
                 [Role::Runtime, Role::Pause, Role::Init, Role::Member].map(Some)
             );
-            let pod = state.pods.get("uid-1").expect("it runs");
+            let pod = state.pods.get("uid-1").expect("the pod runs");
             assert_eq!(state.pause_of(pod).map(|process| process.id), Some(pause));
             assert_eq!(pod.containers, ["c1".into()]);
         }
-        assert_eq!(again.snapshot(1_000), snapshot, "and so on from there");
+        assert_eq!(
+            again.snapshot(1_000),
+            snapshot,
+            "a snapshot of a snapshot is the same"
+        );
     }
 }

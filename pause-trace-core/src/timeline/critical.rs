@@ -1,30 +1,31 @@
-//! What a pod's start waited for: the chain of what ended last, from the last exec back to the beginning.
+//! The critical path: what a pod's start waited for.
 //!
-//! From the end of one step back to its beginning, then on with what ran then, or had ended last. What ran beside these steps
-//! cost nothing. Time between them, in which nothing of the pod's was seen to run, is nobody's: the kubelet's, a daemon's own,
-//! an image's that is pulled.
+//! The path is built backwards from the last exec: from the end of a step to its beginning, and on
+//! with the element that ran at that time or ended last before it. What ran in parallel with these
+//! steps did not delay the start. Between the steps is time in which no process of the pod was
+//! observed to run, for example while the kubelet or a daemon worked or an image was pulled.
 
 use std::{cmp::Reverse, fmt};
 
 use super::model::{Element, Evidence, Extent, Timeline, What};
 use crate::event::{ContainerId, ContainerKind, Ktime};
 
-/// Whose a step is.
+/// What a step belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Share {
     Cni,
-    /// A shim or a monitor started.
+    /// The start of a shim or a monitor.
     Runtime,
-    /// A container was created, or the sandbox.
+    /// The creation of a container or the sandbox.
     Create(ContainerId),
-    /// An init container ran.
+    /// The run of an init container.
     Run(ContainerId),
-    /// Nothing of the pod's was seen to run.
+    /// No process of the pod was observed to run.
     Waiting,
 }
 
 impl Share {
-    /// As machines call it.
+    /// Its name in JSON.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Cni => "cni",
@@ -43,7 +44,7 @@ impl Share {
     }
 }
 
-/// A part of the way.
+/// A step of the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) share: Share,
@@ -51,14 +52,15 @@ pub(crate) struct Step {
     pub(crate) end: Ktime,
 }
 
-/// The way from the beginning to the last container's exec, without gaps, earliest first.
+/// The path from the beginning to the exec of the last container, without gaps, earliest step
+/// first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Critical {
     pub(crate) steps: Vec<Step>,
 }
 
 impl Critical {
-    /// `None` while the pod is not up, or where its start was not seen.
+    /// `None` if the pod is not up yet, or its start was not observed.
     pub(crate) fn of(timeline: &Timeline) -> Option<Self> {
         let (began, up) = (timeline.began?, timeline.up?);
         let worked: Vec<Step> = timeline
@@ -91,12 +93,12 @@ impl Critical {
         Some(Self { steps })
     }
 
-    /// How long all of it took.
+    /// The duration of the whole path.
     pub(crate) fn total(&self) -> Ktime {
         self.steps.iter().map(|step| step.end - step.begin).sum()
     }
 
-    /// By share, the longest first.
+    /// The time of each share, the longest first.
     pub(crate) fn shares(&self) -> Vec<(&Share, Ktime)> {
         let mut shares: Vec<(&Share, Ktime)> = Vec::new();
         for step in &self.steps {
@@ -130,7 +132,7 @@ impl Critical {
     }
 }
 
-/// What may be a step: what is over, and did nothing but its part of the start.
+/// The step that an element may be: an element that has ended and was only a part of the start.
 fn step(timeline: &Timeline, element: &Element) -> Option<Step> {
     let Extent::Until(end) = element.extent else {
         return None;
@@ -148,7 +150,8 @@ fn step(timeline: &Timeline, element: &Element) -> Option<Step> {
             },
             _,
         ) => Share::Cni,
-        // What a shim executes itself, as `runc start`, is a part of some creation.
+        // A program that a shim executes, such as `runc start`, is part of the creation of a
+        // container.
         (What::Program { .. }, None) if matches!(element.evidence, Evidence::AncestorOf(_)) => {
             Share::Runtime
         }
@@ -163,7 +166,7 @@ fn step(timeline: &Timeline, element: &Element) -> Option<Step> {
     })
 }
 
-/// A share in words.
+/// A share as text.
 struct Named<'a>(&'a Timeline, &'a Share);
 
 impl fmt::Display for Named<'_> {

@@ -1,4 +1,4 @@
-//! What may belong to some pod's timeline, from events alone and bounded.
+//! Everything that may belong to some pod's timeline, from events alone and within limits.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -8,57 +8,59 @@ use crate::event::{
     CgroupId, Comm, ContainerFact, ContainerId, Event, Fact, Kind, Ktime, NamespaceCall,
     Namespaces, PodFact, PodId, ProcessId, Signal, TaskInfo, Text, WaitStatus,
 };
+use crate::{observer::Observer, state::State};
 
-/// Most processes that are kept. A container's creation takes about ten.
-const MOST_PROCESSES: usize = 8_192;
-/// Most cgroups.
-const MOST_CGROUPS: usize = 8_192;
-/// Most signals to processes of all pods, the latest.
-const MOST_SIGNALS: usize = 4_096;
-/// Most pods that were removed.
-const MOST_REMOVED: usize = 256;
-/// Most setns and unshare calls of one process, the latest: a daemon makes them for every pod.
-const MOST_CALLS: usize = 256;
-/// Most files that one process is remembered to have executed, the first ones.
-const MOST_EXECS: usize = 8;
-/// Most cgroups that one process is remembered to have been moved into, the latest.
-const MOST_MOVES: usize = 8;
+/// Most processes that are kept. Creating a container takes about ten.
+const MAX_PROCESSES: usize = 8_192;
+/// Most cgroups that are kept.
+const MAX_CGROUPS: usize = 8_192;
+/// Most signals that are kept, over all pods. The latest are kept.
+const MAX_SIGNALS: usize = 4_096;
+/// Most removed pods that are kept.
+const MAX_REMOVED: usize = 256;
+/// Most setns and unshare calls that are kept of one process. The latest are kept: a daemon makes
+/// such calls for every pod.
+const MAX_CALLS: usize = 256;
+/// Most execs that are kept of one process. The first are kept.
+const MAX_EXECS: usize = 8;
+/// Most moves between cgroups that are kept of one process. The latest are kept.
+const MAX_MOVES: usize = 8;
 
-/// What a process executed, and where.
+/// An exec.
 #[derive(Clone, Debug)]
 pub(super) struct Exec {
     pub(super) time: Ktime,
     pub(super) file: Text,
     pub(super) cgroup: CgroupId,
     pub(super) namespaces: Namespaces,
-    /// A runtime's process that only executes itself again on the way into a container, which is not in it yet.
-    pub(super) is_again: bool,
+    /// Whether a process of the runtime executed itself again on the way into a container.
+    pub(super) is_self_exec: bool,
 }
 
-/// A setns or unshare.
+/// A call of setns or unshare.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) time: Ktime,
     pub(super) tid: u32,
     pub(super) call: NamespaceCall,
-    /// `CLONE_NEW*` as asked; 0 for a setns to whatever the descriptor is.
+    /// The requested `CLONE_NEW*` flags; 0 for a setns that accepts a descriptor of any namespace.
     pub(super) flags: u64,
     pub(super) errno: i32,
     pub(super) after: Namespaces,
 }
 
-/// All that is kept of a process.
+/// What the journal keeps of a process.
 #[derive(Clone, Debug)]
 pub(super) struct ProcessHistory {
     pub(super) id: ProcessId,
-    /// Who forked it.
+    /// The process that forked it.
     pub(super) parent: ProcessId,
     pub(super) ns_pid: u32,
-    /// By its latest exec.
+    /// Its name after its latest exec.
     pub(super) comm: Comm,
-    /// `None` for one that was there before, or whose fork was not seen.
+    /// `None` if it started before the hooks were attached, or its fork was not reported.
     pub(super) forked: Option<Ktime>,
-    /// As it was forked, or first seen.
+    /// Its cgroup when it was forked or first reported.
     pub(super) cgroup: CgroupId,
     pub(super) namespaces: Namespaces,
     pub(super) execs: Vec<Exec>,
@@ -69,19 +71,20 @@ pub(super) struct ProcessHistory {
 }
 
 impl ProcessHistory {
-    /// What it executed first; the rest is its own affair, as runc's copies of itself are.
+    /// The file that it executed first. What it executes later is an implementation detail, such as
+    /// runc's copies of itself.
     pub(super) fn file(&self) -> Option<&Text> {
         self.execs.first().map(|exec| &exec.file)
     }
 
-    /// Its first exec in a cgroup, once the runtime was through with it.
+    /// Its first exec in a cgroup, not counting those of the runtime itself.
     pub(super) fn exec_in(&self, cgroup: CgroupId) -> Option<&Exec> {
         self.execs
             .iter()
-            .find(|exec| exec.cgroup == cgroup && !exec.is_again)
+            .find(|exec| exec.cgroup == cgroup && !exec.is_self_exec)
     }
 
-    /// When it came into a cgroup that it was not always in.
+    /// When it was moved into a cgroup.
     pub(super) fn entered(&self, cgroup: CgroupId) -> Option<Ktime> {
         let moved = self.moves.iter().find(|(_, to)| *to == cgroup);
         moved.map(|(time, _)| *time)
@@ -96,35 +99,35 @@ pub(super) struct Cgroup {
     pub(super) removed: Option<Ktime>,
 }
 
-/// A pod's name, and when it was known and gone.
+/// A pod.
 #[derive(Clone, Debug)]
 pub(super) struct Pod {
     pub(super) namespace: Text,
     pub(super) name: Text,
     pub(super) removed: Option<Ktime>,
-    /// When its network was first seen to work, and with which address.
+    /// When its network was first observed to be ready, and the address.
     pub(super) network_ready: Option<(Ktime, Text)>,
 }
 
-/// A container, with where it ran.
+/// A container.
 #[derive(Clone, Debug)]
 pub(super) struct Container {
     pub(super) fact: ContainerFact,
     pub(super) declared: Ktime,
-    /// Of a sandbox without a pause: the namespaces that files keep for it.
+    /// Of a sandbox without a pause: the namespaces that files pin.
     pub(super) pinned: Option<Namespaces>,
 }
 
-/// What has happened, as far as it may belong to a pod.
+/// Everything so far that may belong to some pod's timeline.
 #[derive(Debug, Default)]
 pub struct Journal {
     pub(super) host: Namespaces,
-    /// Names that runtimes' processes go by.
+    /// Program names of container runtimes.
     pub(super) runtimes: HashSet<Comm>,
-    /// Processes that play a runtime.
+    /// Processes that act as a runtime.
     pub(super) declared_runtimes: HashSet<ProcessId>,
     pub(super) processes: HashMap<ProcessId, ProcessHistory>,
-    /// In the order they were first seen.
+    /// Processes in the order of their first record.
     order: VecDeque<ProcessId>,
     pub(super) cgroups: HashMap<CgroupId, Cgroup>,
     cgroup_order: VecDeque<CgroupId>,
@@ -134,13 +137,19 @@ pub struct Journal {
     by_cgroup: HashMap<CgroupId, ContainerId>,
     pub(super) signals: VecDeque<(Ktime, Signal)>,
     pub(super) lost: HashMap<Kind, (u64, Ktime)>,
-    /// When the last process was let go of for want of room.
+    /// When a process was last forgotten because of the limit.
     pub(super) forgot: Option<Ktime>,
     pub(super) now: Ktime,
 }
 
+impl Observer for Journal {
+    fn event(&mut self, event: &Event, _: &State) {
+        self.take(event);
+    }
+}
+
 impl Journal {
-    /// Takes an event in. It makes no difference whether the state has it already.
+    /// Adds an event. The journal is independent of the state.
     pub fn take(&mut self, event: &Event) {
         let now = event.time;
         self.now = self.now.max(now);
@@ -160,16 +169,16 @@ impl Journal {
                 if self.is_members(task) {
                     return;
                 }
-                let is_again = self.is_runtime_again(task, file);
+                let is_self_exec = self.is_self_exec(task, file);
                 let past = self.process(now, task);
                 (past.comm, past.ns_pid) = (task.comm, task.ns_pid);
-                if past.execs.len() < MOST_EXECS {
+                if past.execs.len() < MAX_EXECS {
                     past.execs.push(Exec {
                         time: now,
                         file: file.detached(),
                         cgroup: task.cgroup,
                         namespaces: task.namespaces,
-                        is_again,
+                        is_self_exec,
                     });
                 }
             }
@@ -194,7 +203,7 @@ impl Journal {
                     return;
                 }
                 let past = self.process(now, task);
-                if past.calls.len() == MOST_CALLS {
+                if past.calls.len() == MAX_CALLS {
                     past.calls.pop_front();
                 }
                 past.calls.push_back(Call {
@@ -208,7 +217,7 @@ impl Journal {
             }
             Fact::CgroupAttached { task } => {
                 let past = self.process(now, task);
-                if past.moves.len() == MOST_MOVES {
+                if past.moves.len() == MAX_MOVES {
                     past.moves.pop_front();
                 }
                 past.moves.push_back((now, task.cgroup));
@@ -235,13 +244,13 @@ impl Journal {
                     known.pinned = Some(*namespaces);
                 }
             }
-            Fact::Observed(seen) => {
-                if seen.what == crate::event::Observed::NetworkReady
-                    && seen.holds
-                    && let Some(pod) = self.pods.get_mut(&seen.pod)
+            Fact::Observed(observation) => {
+                if observation.what == crate::event::Observed::NetworkReady
+                    && observation.holds
+                    && let Some(pod) = self.pods.get_mut(&observation.pod)
                 {
                     pod.network_ready
-                        .get_or_insert_with(|| (now, seen.detail.detached()));
+                        .get_or_insert_with(|| (now, observation.detail.detached()));
                 }
             }
             Fact::PodRemoved { pod } => self.pod_removed(now, pod),
@@ -249,14 +258,15 @@ impl Journal {
         }
     }
 
-    /// The pods that are known, by uid.
+    /// The known pods: uid, namespace and name.
     pub fn pods(&self) -> impl Iterator<Item = (&PodId, &Text, &Text)> {
         self.pods
             .iter()
             .map(|(id, pod)| (id, &pod.namespace, &pod.name))
     }
 
-    /// The pods that somebody means by `NAMESPACE/NAME` or `NAME`, or by the beginning of their uid or of a container's id.
+    /// The pods that match `NAMESPACE/NAME`, `NAME`, or the beginning of their uid or of a
+    /// container's id.
     pub fn called(&self, wanted: &str) -> Vec<PodId> {
         if wanted.is_empty() {
             return Vec::new();
@@ -284,12 +294,13 @@ impl Journal {
         called
     }
 
-    /// The container whose cgroup this is.
+    /// The container of a cgroup.
     pub(super) fn container_at(&self, cgroup: CgroupId) -> Option<&ContainerId> {
         self.by_cgroup.get(&cgroup)
     }
 
-    /// Whether what this process forks in a cgroup is the user's: it executed there, and a container's it is.
+    /// Whether a process that forks in a cgroup runs the user's code: the cgroup is a container's,
+    /// and the process executed in it or is itself not kept.
     fn is_inside(&self, process: ProcessId, cgroup: CgroupId) -> bool {
         self.by_cgroup.contains_key(&cgroup)
             && self
@@ -298,9 +309,10 @@ impl Journal {
                 .is_none_or(|past| past.exec_in(cgroup).is_some())
     }
 
-    /// Whether a process executes itself, from `/proc/self/…` or a descriptor, in the mount namespace of whoever forked it: so
-    /// does `runc init`, and on a busy machine it is in the container's cgroup by then (see the state's function of this name).
-    fn is_runtime_again(&self, task: &TaskInfo, file: &Text) -> bool {
+    /// Whether a process executes itself, from `/proc/self/…` or a descriptor, in the mount
+    /// namespace of its parent. `runc init` does so, and on a busy machine it is already in the
+    /// container's cgroup (see `State::is_self_exec`).
+    fn is_self_exec(&self, task: &TaskInfo, file: &Text) -> bool {
         let names_itself = ["/proc/self/", "/proc/thread-self/", "/dev/fd/"];
         let names_itself = names_itself
             .iter()
@@ -317,7 +329,7 @@ impl Journal {
         names_itself && (mnt == self.host.mnt || parents == Some(mnt))
     }
 
-    /// Whether a process is a container's own affair: its fork was not kept because of that.
+    /// Whether a process runs the user's code in a container, so that its fork was not kept.
     fn is_members(&self, task: &TaskInfo) -> bool {
         !self.processes.contains_key(&task.process) && self.is_inside(task.parent, task.cgroup)
     }
@@ -344,13 +356,13 @@ impl Journal {
         })
     }
 
-    /// Lets go of an eighth: of the oldest that have ended, then of the oldest that were forked meanwhile. Daemons were there
-    /// before.
+    /// Forgets an eighth of the processes: first the oldest that have exited, then the oldest whose
+    /// fork was reported. Daemons usually started before the hooks were attached, so they are kept.
     fn make_room(&mut self, now: Ktime) {
-        if self.order.len() < MOST_PROCESSES {
+        if self.order.len() < MAX_PROCESSES {
             return;
         }
-        let mut left = MOST_PROCESSES / 8;
+        let mut left = MAX_PROCESSES / 8;
         for is_dispensable in [
             |past: &ProcessHistory| past.ended.is_some(),
             |past: &ProcessHistory| past.forked.is_some(),
@@ -368,7 +380,7 @@ impl Journal {
     }
 
     fn cgroup_made(&mut self, now: Ktime, id: CgroupId, path: &Text) {
-        if self.cgroup_order.len() == MOST_CGROUPS
+        if self.cgroup_order.len() == MAX_CGROUPS
             && let Some(oldest) = self.cgroup_order.pop_front()
         {
             self.cgroups.remove(&oldest);
@@ -383,12 +395,12 @@ impl Journal {
         }
     }
 
-    /// Keeps what asks something of a process; that a child has ended and what Go's scheduler tells itself ask nothing.
+    /// Keeps a signal, except SIGCHLD and the SIGURG that Go's scheduler sends to its own threads.
     fn signalled(&mut self, now: Ktime, signal: &Signal) {
         if matches!(signal.signal, SIGCHLD | SIGURG) {
             return;
         }
-        if self.signals.len() == MOST_SIGNALS {
+        if self.signals.len() == MAX_SIGNALS {
             self.signals.pop_front();
         }
         self.signals.push_back((now, *signal));
@@ -429,7 +441,7 @@ impl Journal {
         };
         pod.removed = Some(now);
         self.removed.push_back(id.clone());
-        if self.removed.len() > MOST_REMOVED
+        if self.removed.len() > MAX_REMOVED
             && let Some(oldest) = self.removed.pop_front()
         {
             self.pods.remove(&oldest);

@@ -1,10 +1,11 @@
-//! The timeline as JSON lines: one a element, and at the end one that sums up. Described in docs/events.md.
+//! The timeline as JSON lines: one for each element, and one for the whole at the end.
+//! docs/events.md describes them.
 
 use std::io;
 
 use super::{
     critical::Critical,
-    model::{Element, Extent, Making, Timeline, What, Whose},
+    model::{CreatedBy, Element, Extent, Owner, Timeline, What},
     words,
 };
 use crate::{
@@ -16,10 +17,10 @@ use crate::{
     },
 };
 
-/// What no hook sees, and is not told therefore.
+/// What no hook reports.
 const NOT_VISIBLE: [&str; 1] = ["first_listen"];
 
-/// The elements that `wanted` takes, what is nobody's, and the sum.
+/// The elements that `wanted` selects, the unassigned ones, and the timeline as a whole.
 pub fn lines(
     timeline: &Timeline,
     clock: Clock,
@@ -52,7 +53,7 @@ fn described(timeline: &Timeline, element: &Element, clock: Clock) -> wire::Elem
     wire::Element {
         when: When::new(clock, element.time),
         what: element.what.name(),
-        duration_ns: element.took(),
+        duration_ns: element.duration(),
         open: element.extent == Extent::Open,
         pod: Some(pod(timeline)),
         container: element.container.as_ref().map(|id| container(timeline, id)),
@@ -78,7 +79,7 @@ fn container(timeline: &Timeline, id: &ContainerId) -> Container {
     }
 }
 
-/// What only some elements have.
+/// The fields that only some elements have.
 fn details(what: &What) -> ElementDetails {
     let none = ElementDetails::default();
     match what {
@@ -94,17 +95,17 @@ fn details(what: &What) -> ElementDetails {
         What::Made { namespaces, how } => ElementDetails {
             namespaces: namespaces.iter().copied().collect(),
             how: Some(match how {
-                Making::Unshare => "unshare",
-                Making::Clone => "clone",
+                CreatedBy::Unshare => "unshare",
+                CreatedBy::Clone => "clone",
             }),
             ..none
         },
-        What::Joined { kind, inode, whose } => ElementDetails {
+        What::Joined { kind, inode, owner } => ElementDetails {
             namespaces: [(*kind, *inode)].into_iter().collect(),
-            whose: Some(match whose {
-                Whose::Pod => "pod",
-                Whose::Host => "host",
-                Whose::Other => "other",
+            whose: Some(match owner {
+                Owner::Pod => "pod",
+                Owner::Host => "host",
+                Owner::Other => "other",
             }),
             ..none
         },
@@ -138,7 +139,7 @@ fn details(what: &What) -> ElementDetails {
     }
 }
 
-/// What it all comes to.
+/// The timeline as a whole.
 fn sum(timeline: &Timeline, clock: Clock) -> wire::Timeline {
     let critical = Critical::of(timeline);
     let steps = critical

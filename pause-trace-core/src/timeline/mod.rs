@@ -1,16 +1,21 @@
-//! How a pod came to be, in time: which process did what for it, how long that took, and what all waited for.
+//! The timeline of a pod: which process did what for it, how long that took, and what the start
+//! waited for.
 //!
-//! Whose a process of the runtime is becomes known late: the plugins that make a pod's network run before anything bears its
-//! name. So the [`Journal`] keeps what may belong to any pod, bounded, and [`Timeline::of`] reads one pod out of it, at any
-//! time, by evidence: a namespace entered, a cgroup, a parent. What has no evidence is shown as nobody's.
+//! The pod that a process of the runtime works for becomes known late: the plugins that set up a
+//! pod's network run before any record contains the pod's name. So the [`Journal`] keeps everything
+//! that may belong to some pod, within limits, and [`Timeline::of`] extracts one pod at any time.
+//! It attributes a process by evidence: a namespace that it entered, a cgroup, or a parent. A
+//! process without evidence is shown as unassigned.
 
 mod build;
+mod containers;
 mod critical;
 mod journal;
 mod json;
 mod model;
 mod network;
 mod perfetto;
+mod programs;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! A pod's timeline: elements in the order they began, each with the evidence that it is this pod's.
+//! The model of a timeline: elements in the order of their beginning, each with the evidence for
+//! its attribution to the pod.
 
 use crate::{
     event::{
@@ -8,31 +9,35 @@ use crate::{
     verdict::ProcessRef,
 };
 
-/// What is known of how a pod came to be, and went.
+/// The timeline of a pod.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeline {
     /// The pod.
     pub pod: PodId,
     pub(crate) namespace: Text,
     pub(crate) name: Text,
-    /// The first that the runtime was seen to do for it; `None` where it ran before anybody watched.
+    /// When the runtime first did something for it; `None` if it started before the hooks were
+    /// attached.
     pub began: Option<Ktime>,
-    /// When the last of its containers executed first; containers that debug it and restarts do not count.
+    /// When the last of its containers first executed. Ephemeral containers and restarts do not
+    /// count.
     pub up: Option<Ktime>,
-    /// When the runtime was done with it.
+    /// When it was removed.
     pub removed: Option<Ktime>,
-    /// Until when this was seen.
+    /// The time of the last event.
     pub(crate) now: Ktime,
-    /// In the order they began.
+    /// The elements, in the order of their beginning.
     pub elements: Vec<Element>,
-    /// What runtimes executed while the pod started, and nothing tells for which pod.
+    /// Programs that runtimes executed while the pod started, and that cannot be attributed to a
+    /// pod.
     pub(crate) unassigned: Vec<Element>,
-    /// How many more of those there were.
+    /// How many more of those there are.
     pub(crate) more_unassigned: usize,
     pub(crate) containers: Vec<Lane>,
-    /// Records of these kinds were lost meanwhile: there may be more to tell.
+    /// The number of records that were lost since the pod started, by kind. The timeline may be
+    /// incomplete.
     pub(crate) lost: Vec<(Kind, u64)>,
-    /// There was no room for all processes that ran meanwhile.
+    /// Whether processes were forgotten because of the limit since the pod started.
     pub(crate) is_cut: bool,
 }
 
@@ -44,7 +49,7 @@ pub(crate) struct Lane {
     pub(crate) kind: ContainerKind,
 }
 
-/// Something that happened for a pod.
+/// Something that happened to a pod or that its runtime did for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Element {
     /// When it happened or began.
@@ -52,58 +57,59 @@ pub struct Element {
     pub(crate) extent: Extent,
     /// What happened.
     pub what: What,
-    /// `None` for the pod as a whole.
+    /// The container; `None` for the pod as a whole.
     pub(crate) container: Option<ContainerId>,
-    /// Who did it, or whom it befell.
+    /// The process that did it, or that it happened to.
     pub process: Option<ProcessRef>,
-    /// Why it is this pod's.
+    /// Why it is attributed to this pod.
     pub(crate) evidence: Evidence,
 }
 
-/// How long something lasts.
+/// The extent of an element in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
     Moment,
-    /// Until then.
+    /// It ended at this time.
     Until(Ktime),
-    /// Still.
+    /// It has not ended.
     Open,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
-    /// A CNI plugin ran, from fork to exit.
+    /// A CNI plugin, from fork to exit.
     Plugin {
         file: Text,
-        /// Another plugin asked it, as bridge asks host-local for an address.
+        /// Whether another plugin started it, as bridge starts host-local to get an address.
         delegated: bool,
     },
-    /// Another program of the runtime ran, from fork to exit: a shim, a monitor, runc.
+    /// Another program of the runtime, from fork to exit: a shim, a monitor or runc.
     Program {
         file: Text,
     },
-    /// A container (or the sandbox) was created and started: from the fork of the runtime's process that does it to the exec
-    /// of the entrypoint.
+    /// The creation of a container or the sandbox: from the fork of the runtime's process that
+    /// creates it to the exec of the entrypoint.
     Create,
-    /// An entrypoint ran, from its exec to its exit.
+    /// An entrypoint, from its exec to its exit.
     Run {
         file: Text,
     },
-    /// An exec session or a probe ran, which look the same: from its cgroup to its exit.
+    /// An exec session or a probe, from its entry into the cgroup to its exit. Records do not
+    /// distinguish the two.
     Session {
         file: Text,
     },
-    /// Namespaces were made.
+    /// Namespaces were created.
     Made {
         namespaces: Vec<(NamespaceKind, u32)>,
-        how: Making,
+        how: CreatedBy,
     },
     /// A namespace was joined.
     Joined {
         kind: NamespaceKind,
         inode: u32,
-        whose: Whose,
+        owner: Owner,
     },
     /// The kernel refused a join.
     Refused {
@@ -113,10 +119,10 @@ pub enum What {
     CgroupMade {
         path: Text,
     },
-    /// The first process is in the container's cgroup.
+    /// The first process entered the container's cgroup.
     CgroupEntered,
     CgroupRemoved,
-    /// The network was looked at, and has an address.
+    /// The network was observed to be ready, with this address.
     NetworkReady {
         address: Text,
     },
@@ -128,7 +134,7 @@ pub enum What {
     Exited {
         status: WaitStatus,
     },
-    /// In ns after its end; an upper bound.
+    /// The time since its exit in ns; an upper bound.
     Reaped {
         after: Ktime,
     },
@@ -136,41 +142,41 @@ pub enum What {
     Removed,
 }
 
-/// How a namespace is made.
+/// How a namespace was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Making {
+pub enum CreatedBy {
     Unshare,
     Clone,
 }
 
-/// Whose a namespace is that was joined.
+/// The owner of a namespace that was joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub enum Owner {
     Pod,
     Host,
-    /// Another container's, or one that nobody has executed in.
+    /// Another container, or none that is known.
     Other,
 }
 
-/// Why something is a pod's.
+/// Why something is attributed to the pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Evidence {
-    /// It was made or entered by this process, and the pod's pause (or file) has it.
+    /// The process created or entered this namespace, which is the network namespace of the pod.
     Namespace(u32),
     /// It happened in the container's cgroup.
     Cgroup(CgroupId),
-    /// It descends from this process, which is the pod's.
+    /// It descends from this process, which is attributed to the pod.
     DescendsFrom(u32),
-    /// The pod's entrypoint descends from it.
+    /// This entrypoint of the pod descends from it.
     AncestorOf(u32),
-    /// The runtime, or who looked at the pod, names it.
+    /// The event names the pod.
     Named,
-    /// Nothing tells.
+    /// There is no evidence.
     None,
 }
 
 impl Element {
-    /// When it was over, as far as it is.
+    /// When it ended; `None` if it has not.
     pub fn end(&self) -> Option<Ktime> {
         match self.extent {
             Extent::Moment => Some(self.time),
@@ -179,8 +185,8 @@ impl Element {
         }
     }
 
-    /// How long it took, of what takes its time and is over.
-    pub(crate) fn took(&self) -> Option<Ktime> {
+    /// How long it took; `None` for a moment or if it has not ended.
+    pub(crate) fn duration(&self) -> Option<Ktime> {
         match self.extent {
             Extent::Until(end) => Some(end.saturating_sub(self.time)),
             Extent::Moment | Extent::Open => None,
@@ -189,7 +195,7 @@ impl Element {
 }
 
 impl What {
-    /// As machines call it.
+    /// Its name in JSON.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Plugin { .. } => "cni",
@@ -218,7 +224,7 @@ impl Timeline {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// A container's name, escaped; the beginning of its id where it has none.
+    /// A container's name, escaped; the beginning of its id if it has none.
     pub(crate) fn container_title(&self, id: &ContainerId) -> String {
         let lane = self.containers.iter().find(|lane| lane.id == *id);
         match lane {

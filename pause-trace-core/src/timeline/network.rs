@@ -1,16 +1,16 @@
-//! Whose network a plugin made: told by the network namespace that it enters, and by nothing else.
+//! CNI plugins. A plugin is attributed to a pod only by the network namespace that it enters.
 
 use super::{
     build::{Builder, reference},
     journal::ProcessHistory,
-    model::{Element, Evidence, Extent, Making, What},
+    model::{CreatedBy, Element, Evidence, Extent, What},
 };
 use crate::event::{Ktime, NamespaceCall, NamespaceKind, ProcessId};
 
-/// Most programs that are shown as nobody's.
-const MOST_UNASSIGNED: usize = 16;
+/// Most programs that are shown as unassigned.
+const MAX_UNASSIGNED: usize = 16;
 /// Most generations below a plugin.
-const MOST_GENERATIONS: usize = 8;
+const MAX_GENERATIONS: usize = 8;
 
 impl<'a> Builder<'a> {
     /// The pod's network namespace, unless it is the host's.
@@ -19,19 +19,20 @@ impl<'a> Builder<'a> {
         (net != 0 && net != self.journal.host.net).then_some(net)
     }
 
-    /// Who made the pod's network namespace, and the plugins that worked in it.
+    /// Adds the creation of the pod's network namespace, and the plugins that entered it.
     pub(super) fn network(&mut self) {
         let Some(net) = self.net() else { return };
-        let makings: Vec<_> = self.makings(net);
-        // Inode numbers are given away again: what entered this one before it was this pod's was there for another.
+        let creations: Vec<_> = self.creations(net);
+        // The kernel reuses inode numbers: a process that entered this number before the pod's
+        // namespace was created worked for another pod.
         let pause = self
             .elements
             .iter()
             .find(|element| matches!(element.what, What::Run { .. }));
         let by = pause.map_or(Ktime::MAX, |pause| pause.time);
-        let made = makings.iter().rfind(|(time, _)| *time <= by).copied();
+        let made = creations.iter().rfind(|(time, _)| *time <= by).copied();
         let since = made.map_or(0, |(time, _)| time);
-        let until = makings
+        let until = creations
             .iter()
             .map(|(time, _)| *time)
             .find(|time| *time > by)
@@ -42,7 +43,7 @@ impl<'a> Builder<'a> {
         {
             let what = What::Made {
                 namespaces: vec![(NamespaceKind::Net, net)],
-                how: Making::Unshare,
+                how: CreatedBy::Unshare,
             };
             self.moment(time, what, None, Some(past), evidence.clone());
         }
@@ -60,19 +61,19 @@ impl<'a> Builder<'a> {
             .values()
             .filter(entered)
             .filter(|past| !self.owned.contains_key(&past.id))
-            .filter_map(|past| self.plugin_above(past))
+            .filter_map(|past| self.plugin_ancestor(past))
             .collect();
         plugins.sort_unstable_by_key(|past| past.id);
         plugins.dedup_by_key(|past| past.id);
         for plugin in plugins {
-            self.plugin(plugin, false, evidence.clone(), MOST_GENERATIONS);
+            self.plugin(plugin, false, evidence.clone(), MAX_GENERATIONS);
         }
     }
 
-    /// Who unshared into this network namespace, by time.
-    fn makings(&self, net: u32) -> Vec<(Ktime, &'a ProcessHistory)> {
+    /// The processes that created a network namespace with this number by unshare, by time.
+    fn creations(&self, net: u32) -> Vec<(Ktime, &'a ProcessHistory)> {
         let processes = self.journal.processes.values();
-        let mut makings: Vec<_> = processes
+        let mut creations: Vec<_> = processes
             .flat_map(|past| past.calls.iter().map(move |call| (call, past)))
             .filter(|(call, _)| {
                 call.call == NamespaceCall::Unshare && call.errno == 0 && call.after.net == net
@@ -80,14 +81,14 @@ impl<'a> Builder<'a> {
             .filter(|(call, _)| call.flags & NamespaceKind::Net.flag() != 0)
             .map(|(call, past)| (call.time, past))
             .collect();
-        makings.sort_by_key(|(time, past)| (*time, past.id));
-        makings
+        creations.sort_by_key(|(time, past)| (*time, past.id));
+        creations
     }
 
-    /// The program that a runtime started and that this process is, or descends from.
-    fn plugin_above(&self, past: &'a ProcessHistory) -> Option<&'a ProcessHistory> {
+    /// The program that a runtime started: this process or an ancestor of it.
+    fn plugin_ancestor(&self, past: &'a ProcessHistory) -> Option<&'a ProcessHistory> {
         let mut plugin = past;
-        for _ in 0..MOST_GENERATIONS {
+        for _ in 0..MAX_GENERATIONS {
             if self.is_runtime(plugin) {
                 return None;
             }
@@ -132,7 +133,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// What runtimes executed between these times without a trace of whom it was for.
+    /// The programs that runtimes executed between these times and that cannot be attributed to a
+    /// pod.
     pub(super) fn unassigned(&self, since: Ktime, until: Ktime) -> (Vec<Element>, usize) {
         let assigned: Vec<ProcessId> = self
             .elements
@@ -151,7 +153,7 @@ impl<'a> Builder<'a> {
                     .processes
                     .get(&past.parent)
                     .is_some_and(|parent| self.is_daemon(parent))
-                && !self.is_anothers(past, MOST_GENERATIONS)
+                && !self.belongs_to_another_pod(past, MAX_GENERATIONS)
         };
         let mut found: Vec<_> = self
             .journal
@@ -160,8 +162,8 @@ impl<'a> Builder<'a> {
             .filter(is_candidate)
             .collect();
         found.sort_unstable_by_key(|past| (past.forked, past.id));
-        let more = found.len().saturating_sub(MOST_UNASSIGNED);
-        let shown = found.into_iter().take(MOST_UNASSIGNED).filter_map(|past| {
+        let more = found.len().saturating_sub(MAX_UNASSIGNED);
+        let shown = found.into_iter().take(MAX_UNASSIGNED).filter_map(|past| {
             Some(Element {
                 time: past.forked?,
                 extent: past
@@ -178,9 +180,9 @@ impl<'a> Builder<'a> {
         (shown.collect(), more)
     }
 
-    /// Whether a process, or one that descends from it, entered a network namespace or a container's cgroup: another pod's
-    /// then, for this pod's are known.
-    fn is_anothers(&self, past: &ProcessHistory, generations: usize) -> bool {
+    /// Whether a process or a descendant of it entered a network namespace or a container's cgroup.
+    /// Those of this pod are already attributed, so it belongs to another pod.
+    fn belongs_to_another_pod(&self, past: &ProcessHistory, generations: usize) -> bool {
         let home = past.namespaces.net;
         let entered = |after: u32| after != 0 && after != home && after != self.journal.host.net;
         let moved = past
@@ -198,6 +200,6 @@ impl<'a> Builder<'a> {
                     .get(&past.id)
                     .into_iter()
                     .flatten()
-                    .any(|child| self.is_anothers(child, generations - 1))
+                    .any(|child| self.belongs_to_another_pod(child, generations - 1))
     }
 }

@@ -1,5 +1,6 @@
-//! The timeline in Chrome's trace event format, which Perfetto and chrome://tracing open: "Trace Event Format", the JSON
-//! object form. A group a container, a track a process in it.
+//! The timeline in Chrome's trace event format ("Trace Event Format", the JSON object form), which
+//! Perfetto and chrome://tracing open. A container is a group, and each of its processes is a
+//! track.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,15 +13,15 @@ use super::{
 };
 use crate::event::{ContainerId, Ktime};
 
-/// The groups that every pod has: what it waited for, its network, and what serves all of it.
+/// The groups that every pod has: critical path, network, runtime and unassigned programs.
 const PATH: u32 = 1;
 const NETWORK: u32 = 2;
 const RUNTIME: u32 = 3;
 const UNASSIGNED: u32 = 4;
-/// The first container's.
+/// The group of the first container.
 const CONTAINERS: u32 = 10;
 
-/// The whole document.
+/// The trace as a document.
 pub fn trace(timeline: &Timeline) -> Json {
     let zero = timeline
         .began
@@ -39,7 +40,7 @@ pub fn trace(timeline: &Timeline) -> Json {
         trace.element(UNASSIGNED, element);
     }
     trace.path();
-    // By time, and what encloses another before it.
+    // By time, and an enclosing slice before the enclosed one.
     trace
         .events
         .sort_by_key(|(time, end, _)| (*time, std::cmp::Reverse(*end)));
@@ -54,11 +55,11 @@ pub fn trace(timeline: &Timeline) -> Json {
 
 struct Trace<'a> {
     timeline: &'a Timeline,
-    /// What counts as the beginning.
+    /// The zero of the trace's times.
     zero: Ktime,
-    /// With their begin and end, by which they are sorted.
+    /// The events with their begin and end, by which they are sorted.
     events: Vec<(Ktime, Ktime, Json)>,
-    /// By group and track, the track's name.
+    /// The name of each track, by group and track.
     tracks: BTreeMap<(u32, u32), String>,
 }
 
@@ -83,7 +84,8 @@ impl Trace<'_> {
     }
 
     fn element(&mut self, group: u32, element: &Element) {
-        // What a container as a whole went through has a track of its own, beside those of its processes.
+        // Elements of the container as a whole have a separate track, beside those of its
+        // processes.
         let track = match (&element.what, element.process) {
             (What::Create | What::CgroupMade { .. } | What::CgroupRemoved, _) | (_, None) => 0,
             (_, Some(process)) => process.id.pid,
@@ -137,7 +139,7 @@ impl Trace<'_> {
         }
     }
 
-    /// How groups and tracks are called, and in which order they are shown.
+    /// The names of groups and tracks, and their order.
     fn names(&self) -> Vec<Json> {
         let group_name = |group: u32| match group {
             PATH => self.timeline.title(),
@@ -180,7 +182,7 @@ impl Trace<'_> {
     }
 }
 
-/// Microseconds, with what is left of them.
+/// Microseconds with a fraction.
 fn us(ns: Ktime) -> Json {
     json!(ns as f64 / 1e3)
 }

@@ -1,4 +1,4 @@
-//! The start of a real pod, as it was recorded, and as it might have been.
+//! The recorded start of a real pod, and variants of it.
 
 use serde_json::Value as Json;
 
@@ -8,7 +8,7 @@ use crate::event::{Event, NamespaceCall, PodId, ProcessId};
 /// containerd 1.6, runc 1.1 and CNI's bridge: a pod with one container, started and killed.
 const CONTAINERD: &str = include_str!("testdata/containerd-1.6.jsonl");
 
-/// What has which number there.
+/// The pids, cgroups and inode numbers in it.
 pub(super) const DAEMON: u64 = 14315;
 pub(super) const BRIDGE: u32 = 14352;
 pub(super) const SHIM: u64 = 14376;
@@ -18,7 +18,7 @@ pub(super) const APP_CGROUP: u64 = 1345529;
 pub(super) const NET: u32 = 4026532247;
 pub(super) const HOST_NET: u32 = 4026532178;
 
-/// The recording, with each event edited on the way; `false` leaves one out.
+/// The recording with each event edited. An event for which `edit` returns `false` is left out.
 pub(super) fn edited(mut edit: impl FnMut(&mut Json) -> bool) -> Vec<Event> {
     let lines = CONTAINERD
         .lines()
@@ -33,7 +33,8 @@ pub(super) fn recorded() -> Vec<Event> {
     edited(|_| true)
 }
 
-/// The lines are easier to edit than what an event is as JSON: `{"time", "fact": {"Exec": {…}}}`.
+/// Converts a line to an event. The lines are easier to edit than the JSON of an event, which is
+/// `{"time", "fact": {"Exec": {…}}}`.
 fn event(mut line: Json) -> Event {
     let fields = line.as_object_mut().expect("an object");
     let time = fields.remove("time").expect("a time");
@@ -68,7 +69,7 @@ fn event(mut line: Json) -> Event {
     serde_json::from_value(event).expect("an event")
 }
 
-/// Events made of one of the recording: the first that `is_it` takes, edited.
+/// An edited copy of the first event of the recording that `is_it` selects.
 pub(super) fn like(is_it: impl Fn(&Json) -> bool, edit: impl FnOnce(&mut Json)) -> Event {
     let lines = CONTAINERD
         .lines()
@@ -81,15 +82,15 @@ pub(super) fn like(is_it: impl Fn(&Json) -> bool, edit: impl FnOnce(&mut Json)) 
     event(line)
 }
 
-/// A second pod that starts beside the first, `later` ns after it, made by the same daemon: pids, namespaces, cgroups and ids
-/// are its own.
+/// A second pod that the same daemon starts `later` ns after the first. Its pids, namespaces,
+/// cgroups and ids differ.
 pub(super) fn twin(later: u64) -> Vec<Event> {
     const PIDS: u64 = 1_000_000;
     fn shift(value: &mut Json, key: &str) {
         match value {
             Json::Object(members) => {
                 for (key, value) in members.iter_mut() {
-                    // Its own start times, and the daemon's is the daemon's.
+                    // Start times and the daemon's pid are not shifted.
                     if key != "namespaces" || value.is_object() {
                         shift(value, &key.clone());
                     }

@@ -1,18 +1,16 @@
+//! Which elements a timeline has, and to which pod each is attributed.
+
+mod output;
+
 use serde_json::Value as Json;
 
-use super::{
-    critical::Critical,
-    model::{Extent, What},
-    testing::*,
-    words, *,
-};
+use super::{critical::Critical, model::What, testing::*, words, *};
 use crate::{
     event::{Event, Fact, ProcessId},
-    report::testing::{CLOCK, HOSTILE},
     text::Look,
 };
 
-/// What happened, in words, in order.
+/// The phrases of all elements, in order.
 fn phrases(timeline: &Timeline) -> Vec<String> {
     timeline
         .elements
@@ -58,12 +56,13 @@ fn a_real_start_has_all_its_elements_in_their_order() {
     let found: Vec<_> = order.iter().map(|begins| index(&phrases, begins)).collect();
     assert!(found.is_sorted(), "{found:?} {phrases:#?}");
     assert!(timeline.lost.is_empty() && !timeline.is_cut);
-    // The shim that is started for the second container finds the first one's, and leaves nothing that tells for whom it was.
+    // The shim that is started for the second container finds the first one and exits without a
+    // trace of the pod.
     assert_eq!(timeline.unassigned.len(), 1, "{:#?}", timeline.unassigned);
 }
 
 #[test]
-fn every_element_says_why_it_is_the_pods() {
+fn every_element_has_evidence() {
     let timeline = only(&recorded());
     for element in &timeline.elements {
         assert!(words::evidence(&element.evidence).is_some(), "{element:?}");
@@ -72,7 +71,7 @@ fn every_element_says_why_it_is_the_pods() {
 }
 
 #[test]
-fn a_runtime_that_executes_itself_in_the_cgroup_is_no_entrypoint() {
+fn a_runtime_that_executes_itself_in_the_cgroup_is_not_an_entrypoint() {
     // On a busy machine `runc init` is in the cgroup before it executes its copy.
     let timeline = only(&edited(|line| {
         if line["fact"] == "exec" && line["file"] == "/dev/fd/6" {
@@ -85,12 +84,12 @@ fn a_runtime_that_executes_itself_in_the_cgroup_is_no_entrypoint() {
         }
         true
     }));
-    let told = |timeline: &Timeline| {
-        let mut told = phrases(timeline);
-        told.sort();
-        told
+    let sorted = |timeline: &Timeline| {
+        let mut sorted = phrases(timeline);
+        sorted.sort();
+        sorted
     };
-    assert_eq!(told(&timeline), told(&only(&recorded())));
+    assert_eq!(sorted(&timeline), sorted(&only(&recorded())));
 }
 
 #[test]
@@ -113,12 +112,12 @@ fn two_pods_that_start_at_once_do_not_mix() {
     };
     assert_eq!(pids(web), [14352, 14353, 14359]);
     assert_eq!(pids(db), [1014352, 1014353, 1014359]);
-    // Each of the two shims that left no trace may be either's.
+    // Either pod may have started each of the two shims that left no trace.
     assert_eq!((web.unassigned.len(), db.unassigned.len()), (2, 2));
 }
 
 #[test]
-fn a_plugin_that_enters_no_namespace_is_nobodys() {
+fn a_plugin_that_enters_no_namespace_is_unassigned() {
     // portmap with no ports to map does nothing.
     let events =
         edited(|line| line["fact"] != "namespace_change" || line["process"]["pid"] != BRIDGE);
@@ -137,7 +136,7 @@ fn a_plugin_that_enters_no_namespace_is_nobodys() {
 }
 
 #[test]
-fn who_entered_a_namespace_before_it_was_this_pods_was_there_for_another() {
+fn a_process_that_entered_a_reused_namespace_number_earlier_is_another_pods() {
     let mut events = recorded();
     // A plugin of an earlier pod, whose namespace had the same number.
     let old = ProcessId { pid: 999, start: 5 };
@@ -174,7 +173,7 @@ fn a_pod_on_the_hosts_network_has_no_plugins() {
 }
 
 #[test]
-fn a_refused_join_is_told_with_its_error() {
+fn a_refused_join_is_shown_with_its_error() {
     let timeline = only(&edited(|line| {
         if line["fact"] == "namespace_change"
             && line["process"]["pid"] == 14433
@@ -218,7 +217,7 @@ fn session() -> Vec<Event> {
         at(3, join, 20001, 20000, outside),
         at(4, attach, 20001, 20000, |_| {}),
         at(5, exec, 20001, 20000, true_),
-        // What it forks in there is its own affair.
+        // What it forks in the container is not part of the timeline.
         at(6, child, 20002, 20001, |_| {}),
         at(7, exec, 20002, 20001, true_),
         at(8, exit, 20002, 20001, |_| {}),
@@ -228,7 +227,7 @@ fn session() -> Vec<Event> {
 }
 
 #[test]
-fn a_session_is_no_second_entrypoint() {
+fn a_session_is_not_a_second_entrypoint() {
     let mut events = recorded();
     events.extend(session());
     let timeline = only(&events);
@@ -241,7 +240,7 @@ fn a_session_is_no_second_entrypoint() {
         panic!("one session: {sessions:#?}")
     };
     assert_eq!(session.process.map(|process| process.id.pid), Some(20001));
-    assert_eq!(session.took(), Some(5_000_000));
+    assert_eq!(session.duration(), Some(5_000_000));
     let phrases = phrases(&timeline);
     for begins in [
         "app · session /bin/true",
@@ -254,12 +253,12 @@ fn a_session_is_no_second_entrypoint() {
     assert_eq!(
         timeline.up,
         only(&recorded()).up,
-        "it has no part in the start"
+        "a session is not part of the start"
     );
 }
 
 #[test]
-fn what_ran_before_has_no_start() {
+fn a_pod_that_ran_before_has_no_start() {
     let pause = like(
         |line| line["fact"] == "exec" && line["process"]["pid"] == PAUSE,
         |line| {
@@ -275,18 +274,18 @@ fn what_ran_before_has_no_start() {
     let timeline = only(&events);
     assert_eq!((timeline.began, timeline.up), (None, None));
     assert_eq!(Critical::of(&timeline), None);
-    assert!(shown(Look::PLAIN, &timeline).contains("its start was not seen"));
+    assert!(shown(Look::PLAIN, &timeline).contains("its start was not observed"));
 }
 
 #[test]
-fn it_can_be_read_at_any_time() {
+fn a_timeline_can_be_extracted_at_any_time() {
     let mut journal = Journal::default();
     let mut most = 0;
     for event in recorded() {
         journal.take(&event);
         let pods: Vec<_> = journal.pods().map(|(id, ..)| id.clone()).collect();
         for timeline in pods.iter().filter_map(|pod| Timeline::of(&journal, pod)) {
-            assert!(timeline.elements.len() >= most, "what was told stays");
+            assert!(timeline.elements.len() >= most, "elements do not disappear");
             most = timeline.elements.len();
             assert!(shown(Look::PLAIN, &timeline).lines().count() > most);
         }
@@ -295,7 +294,7 @@ fn it_can_be_read_at_any_time() {
 }
 
 #[test]
-fn a_storm_of_processes_takes_no_room_for_ever() {
+fn the_journal_is_bounded_in_a_storm_of_processes() {
     let mut journal = journal(&recorded());
     let fork = like(
         |line| line["fact"] == "fork" && line["process"]["pid"] == BRIDGE,
@@ -324,7 +323,7 @@ fn a_storm_of_processes_takes_no_room_for_ever() {
         .expect("it is known");
     assert!(
         Timeline::of(&journal, &pod).expect("it is known").is_cut,
-        "and that is told"
+        "the timeline says so"
     );
 }
 
@@ -344,229 +343,4 @@ fn a_containers_own_children_are_not_kept() {
         ));
     }
     assert_eq!(journal(&events).processes.len(), before);
-}
-
-#[test]
-fn the_critical_path_has_no_gaps_and_adds_up() {
-    let timeline = only(&recorded());
-    let critical = Critical::of(&timeline).expect("it is up");
-    let (began, up) = (
-        timeline.began.expect("seen"),
-        timeline.up.expect("it is up"),
-    );
-    assert_eq!(critical.steps.first().map(|step| step.begin), Some(began));
-    assert_eq!(critical.steps.last().map(|step| step.end), Some(up));
-    assert!(
-        critical
-            .steps
-            .windows(2)
-            .all(|pair| pair[0].end == pair[1].begin),
-        "{critical:?}"
-    );
-    assert_eq!(critical.total(), up - began);
-    assert_eq!(
-        critical.sentence(&timeline),
-        "up after 313 ms: waiting 39 %, create pause 26 %, create app 21 %, CNI 10 %, shim 3 %"
-    );
-}
-
-#[test]
-fn what_outlasts_a_step_does_not_hide_it() {
-    // `runc start` of the sandbox ends after the pause has executed; the second plugin ends after the first.
-    let timeline = only(&edited(|line| {
-        if line["fact"] == "exit" && line["process"]["pid"] == 14405 {
-            line["time"] = (line["time"].as_u64().expect("a time") + 15_000_000).into();
-        }
-        if line["fact"] == "exit" && line["process"]["pid"] == 14353 {
-            line["time"] = (line["time"].as_u64().expect("a time") + 20_000_000).into();
-        }
-        true
-    }));
-    let critical = Critical::of(&timeline).expect("it is up");
-    let sentence = critical.sentence(&timeline);
-    assert!(sentence.contains("create pause 26 %"), "{sentence}");
-    let cni: Vec<_> = critical
-        .steps
-        .iter()
-        .filter(|step| step.share.name() == "cni")
-        .collect();
-    assert_eq!(cni.len(), 2, "one up to where the other began: {cni:?}");
-    assert_eq!(cni[0].end, cni[1].begin);
-}
-
-#[test]
-fn lines_fit_the_terminal_whatever_a_pod_is_called() {
-    let events = edited(|line| {
-        if line["fact"] == "container" || line["fact"] == "pod" {
-            line["name"] = HOSTILE
-                .repeat(3)
-                .chars()
-                .flat_map(char::escape_unicode)
-                .collect::<String>()
-                .into();
-        }
-        true
-    });
-    for events in [events, recorded()] {
-        for (width, utf8) in [(80, true), (80, false), (133, true), (240, false)] {
-            let look = Look {
-                width: Some(width),
-                utf8,
-                color: false,
-            };
-            let text = shown(look, &only(&events));
-            for line in text.lines().skip(1) {
-                assert!(
-                    line.chars().count() < width,
-                    "{} in {width}: {line}",
-                    line.chars().count()
-                );
-                assert!(utf8 || line.is_ascii(), "{line}");
-                assert!(!line.chars().any(char::is_control), "{line:?}");
-            }
-        }
-    }
-}
-
-#[test]
-fn a_waterfall_is_80_columns_wide_and_falls() {
-    let look = Look {
-        width: Some(80),
-        utf8: true,
-        color: false,
-    };
-    let text = shown(look, &only(&recorded()));
-    let start = text.lines().take(15).collect::<Vec<_>>().join("\n");
-    assert_eq!(
-        start,
-        "\
-default/web  uid 000037e5-0000-4000-8000-000000000001
-up after 313 ms: waiting 39 %, create pause 26 %, create app 21 %, CNI 10 %,
-shim 3 %
-
-AT        TOOK     WHAT                                  0              313 ms
-+0 ns              makes net 4026532247: containerd (14… │
-+2.0 ms   30 ms    CNI bridge                            ███
-+3.0 ms   19 ms    CNI loopback                          ██
-+18 ms    11 ms    CNI   host-local                       ██
-+115 ms   10 ms    containerd-shim-runc-v2                      ██
-+123 ms   11.11 s  containerd-shim-runc-v2                       █████████████▶
-+130 ms   83 ms    pause · create                                ███████
-+130 ms   56 ms    pause · runc                                  █████
-+137 ms   21 ms    pause · runc, its own copy                     ██
-+148 ms            pause · cgroup made                            │"
-    );
-}
-
-#[test]
-fn lines_for_machines_are_objects_with_what_only_some_have() {
-    let timeline = only(&recorded());
-    let text = lines(&timeline, CLOCK, |_| true).expect("memory has room");
-    let objects: Vec<Json> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("an object"))
-        .collect();
-    assert_eq!(objects.len(), timeline.elements.len() + 2);
-    let bridge = objects
-        .iter()
-        .find(|object| object["what"] == "cni")
-        .expect("it has one");
-    assert_eq!(bridge["file"], "/usr/lib/cni/bridge");
-    assert_eq!(
-        (&bridge["type"], &bridge["delegated"]),
-        (&"element".into(), &false.into())
-    );
-    assert_eq!(bridge["pod"]["name"], "web");
-    assert_eq!(bridge["evidence"], "net 4026532247 is the pod's");
-    let joined = objects
-        .iter()
-        .find(|object| object["what"] == "joined")
-        .expect("it has some");
-    assert_eq!(
-        (&joined["whose"], &joined["namespaces"]["net"]),
-        (&"pod".into(), &NET.into())
-    );
-    let sum = objects.last().expect("there is one");
-    assert_eq!(sum["type"], "timeline");
-    assert_eq!(sum["not_visible"], serde_json::json!(["first_listen"]));
-    let path = sum["path"].as_array().expect("a list");
-    let took: u64 = path
-        .iter()
-        .filter_map(|step| step["duration_ns"].as_u64())
-        .sum();
-    assert_eq!(Some(took), sum["up_ns"].as_u64());
-}
-
-/// What the format demands: Trace Event Format, sections "JSON Object Format", "Metadata Events", "Complete Events".
-#[test]
-fn a_trace_is_as_its_format_demands() {
-    let mut events = recorded();
-    events.extend(session());
-    for timeline in [only(&events), only(&recorded())] {
-        let trace = trace(&timeline);
-        let events = trace["traceEvents"].as_array().expect("a list");
-        let mut open: std::collections::HashMap<(u64, u64), Vec<f64>> = Default::default();
-        let mut named = std::collections::HashSet::new();
-        let mut last = 0.0;
-        for event in events {
-            let (pid, tid) = (
-                event["pid"].as_u64().expect("a pid"),
-                event["tid"].as_u64().expect("a tid"),
-            );
-            let ns = |key: &str| (event[key].as_f64().expect("a time") * 1e3).round();
-            let ts = ns("ts");
-            assert!(
-                event["name"].as_str().is_some_and(|name| !name.is_empty()),
-                "{event}"
-            );
-            match event["ph"].as_str() {
-                Some("M") => {
-                    let is_named =
-                        |key: &str| event["args"][key].is_string() || event["args"][key].is_u64();
-                    match event["name"].as_str() {
-                        Some("process_name" | "thread_name") => {
-                            assert!(is_named("name"), "{event}")
-                        }
-                        Some("process_sort_index") => assert!(is_named("sort_index"), "{event}"),
-                        _ => panic!("{event}"),
-                    }
-                    if event["name"] == "thread_name" {
-                        named.insert((pid, tid));
-                    }
-                    continue;
-                }
-                Some("i") => assert_eq!(event["s"], "t", "{event}"),
-                Some("X") => {
-                    let end = ts + ns("dur");
-                    let stack = open.entry((pid, tid)).or_default();
-                    while stack.last().is_some_and(|top| *top <= ts) {
-                        stack.pop();
-                    }
-                    assert!(
-                        stack.last().is_none_or(|top| end <= *top),
-                        "slices of a track nest: {event}"
-                    );
-                    stack.push(end);
-                }
-                _ => panic!("{event}"),
-            }
-            assert!(
-                named.contains(&(pid, tid)),
-                "every track has a name: {event}"
-            );
-            assert!(ts >= last, "by time: {event}");
-            last = ts;
-        }
-        assert!(
-            events
-                .iter()
-                .any(|event| event["ph"] == "X" && event["cat"] == "critical_path")
-        );
-        let spans = timeline
-            .elements
-            .iter()
-            .filter(|element| element.extent != Extent::Moment)
-            .count();
-        assert!(events.iter().filter(|event| event["ph"] == "X").count() >= spans);
-    }
 }

@@ -1,4 +1,4 @@
-//! A waterfall for a terminal: when, how long, what, and a bar that shows it.
+//! The timeline as a waterfall for a terminal: start, duration, phrase and bar of each element.
 
 use super::{
     critical::Critical,
@@ -14,12 +14,13 @@ use crate::{
 /// Where the columns begin.
 const TOOK: usize = 10;
 const WHAT: usize = 19;
-/// Columns of the phrase where there are no more than 80; a wider terminal gives half of the rest to it.
+/// Columns of the phrase on a terminal with 80 columns. A wider terminal gives half of the
+/// additional columns to it.
 const PHRASE: usize = 37;
-/// Columns where nothing says how many there are.
+/// Columns if the width is unknown.
 const USUAL: usize = 100;
 const NARROWEST: usize = 80;
-/// Columns that the bars take at most.
+/// Most columns of the bars.
 const WIDEST_BAR: usize = 80;
 
 /// The whole timeline.
@@ -35,7 +36,7 @@ pub fn shown(look: Look, timeline: &Timeline) -> String {
         waterfall.element(element, true);
     }
     if !timeline.unassigned.is_empty() {
-        waterfall.title("Unassigned: of a runtime, and nothing tells for which pod");
+        waterfall.title("Unassigned: runtime programs that cannot be attributed to a pod");
         for element in &timeline.unassigned {
             waterfall.element(element, true);
         }
@@ -53,7 +54,7 @@ pub fn shown(look: Look, timeline: &Timeline) -> String {
     waterfall.text
 }
 
-/// One element, as it comes: without a bar, for there is no scale yet.
+/// One element while the pod starts. It has no bar, because there is no scale yet.
 pub fn line(look: Look, timeline: &Timeline, element: &Element) -> String {
     let mut waterfall = Waterfall::new(look, timeline);
     waterfall.element(element, false);
@@ -63,10 +64,10 @@ pub fn line(look: Look, timeline: &Timeline, element: &Element) -> String {
 struct Waterfall<'a> {
     look: Look,
     timeline: &'a Timeline,
-    /// Columns of the phrase, and of the bars.
+    /// Columns of the phrase and of the bars.
     phrase: usize,
     bar: usize,
-    /// What the bars show.
+    /// The time range that the bars show.
     begin: Ktime,
     end: Ktime,
     text: String,
@@ -76,7 +77,7 @@ impl<'a> Waterfall<'a> {
     fn new(look: Look, timeline: &'a Timeline) -> Self {
         let width = look.width.unwrap_or(USUAL).max(NARROWEST);
         let phrase = PHRASE + (width - NARROWEST) / 2;
-        // One column is left free: a full line would move the cursor to the next one.
+        // One column is left free: a full line would move the cursor to the next line.
         let bar = (width - WHAT - phrase - 2).min(WIDEST_BAR);
         let begin = timeline
             .began
@@ -125,10 +126,10 @@ impl<'a> Waterfall<'a> {
                 }
             }
             None if timeline.began.is_none() => {
-                self.sentence("it ran before it was watched: its start was not seen")
+                self.sentence("the pod started before pause-trace: its start was not observed")
             }
             None => self.sentence(
-                "it is not up: a container that is known has not executed, or none is known",
+                "the pod is not up: no container is known, or a known container has not executed",
             ),
         }
         self.text.push('\n');
@@ -152,7 +153,7 @@ impl<'a> Waterfall<'a> {
         let at = format!("+{}", Duration(element.time.saturating_sub(self.begin)));
         let took = match element.extent {
             Extent::Moment => String::new(),
-            Extent::Until(_) => Duration(element.took().unwrap_or_default()).to_string(),
+            Extent::Until(_) => Duration(element.duration().unwrap_or_default()).to_string(),
             Extent::Open => "runs".to_owned(),
         };
         let room = if has_bar {
@@ -182,7 +183,7 @@ impl<'a> Waterfall<'a> {
         });
     }
 
-    /// How many columns are left free, and what is drawn after them.
+    /// The column at which the bar begins, and the bar.
     fn bar(&self, element: &Element) -> (usize, String) {
         let span = u128::from(self.end - self.begin);
         let column = |time: Ktime| {
@@ -199,7 +200,7 @@ impl<'a> Waterfall<'a> {
         let drawn = match element.extent {
             Extent::Moment => point.to_owned(),
             Extent::Until(end) if end <= self.end => block.repeat(last - first + 1),
-            // It goes on past the edge.
+            // The element goes on past the edge.
             Extent::Until(_) | Extent::Open => block.repeat(last - first) + open,
         };
         (first, drawn)
@@ -209,23 +210,24 @@ impl<'a> Waterfall<'a> {
         let timeline = self.timeline;
         self.text.push('\n');
         let text =
-            "Not visible: when something first listens. No hook sees it, and it is not guessed.";
+            "Not visible: when a process first listens. No hook reports it, and it is not guessed.";
         for part in wrap(text, self.look.width.map(|width| width - 1)) {
             self.line(|line| line.paint(DIM, &part));
         }
         for (kind, count) in &timeline.lost {
             let kind = crate::report::kind_name(*kind);
             self.sentence(&format!(
-                "{count} {kind} records were lost: there may be more to tell"
+                "{count} {kind} records were lost: the timeline may be incomplete"
             ));
         }
         if timeline.is_cut {
-            self.sentence("more processes ran meanwhile than are kept: there may be more to tell");
+            self.sentence("more processes ran than are kept: the timeline may be incomplete");
         }
     }
 }
 
-/// At most `room` columns of a phrase, also where each character that is not ASCII takes up to three.
+/// At most `room` columns of a phrase. In ASCII, a character that is not ASCII takes several
+/// columns.
 fn cut(phrase: &str, room: usize, utf8: bool) -> String {
     let width = |character: char| match character {
         '·' | '–' | '—' | 'µ' | '✓' | '✗' => 1,

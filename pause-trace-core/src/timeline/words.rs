@@ -1,8 +1,8 @@
-//! An element in words, one phrase; all escaped.
+//! Elements as text: a phrase for each, escaped.
 
 use crate::errno::Errno;
 
-use super::model::{Element, Evidence, Making, Timeline, What, Whose};
+use super::model::{CreatedBy, Element, Evidence, Owner, Timeline, What};
 use crate::{
     event::{NamespaceKind, SignalResult, Text, signal_name},
     verdict::{Duration, ProcessRef},
@@ -32,12 +32,13 @@ fn what(element: &Element) -> String {
             file,
             delegated: true,
         } => format!("CNI   {}", base_name(file)),
-        // runc executes a copy of itself that no container can write to; the file's name says nothing then.
+        // runc executes a copy of itself that no container can write to. The name of that file has
+        // no meaning.
         What::Program { file }
             if file.0.starts_with(b"/proc/self/") || file.0.starts_with(b"/dev/fd/") =>
         {
             element.process.map_or(String::new(), |process| {
-                format!("{}, its own copy", process.comm)
+                format!("{}, copy of itself", process.comm)
             })
         }
         What::Program { file } => base_name(file),
@@ -50,17 +51,17 @@ fn what(element: &Element) -> String {
                 .map(|(kind, inode)| format!("{} {inode}", kind.name()));
             let made = made.collect::<Vec<_>>().join(" ");
             match how {
-                Making::Unshare => format!("makes {made}{}", by(": ")),
-                Making::Clone => format!("is forked into {made}{}", by(": ")),
+                CreatedBy::Unshare => format!("makes {made}{}", by(": ")),
+                CreatedBy::Clone => format!("is forked into {made}{}", by(": ")),
             }
         }
-        What::Joined { kind, inode, whose } => {
-            let whose = match whose {
-                Whose::Pod => "the pod's",
-                Whose::Host => "the host's",
-                Whose::Other => "neither pod's nor host's",
+        What::Joined { kind, inode, owner } => {
+            let owner = match owner {
+                Owner::Pod => "the pod's",
+                Owner::Host => "the host's",
+                Owner::Other => "neither the pod's nor the host's",
             };
-            format!("joins {} {inode}, {whose}", kind.name())
+            format!("joins {} {inode}, {owner}", kind.name())
         }
         What::Refused { kinds, errno } => {
             let kinds: Vec<_> = kinds
@@ -77,7 +78,7 @@ fn what(element: &Element) -> String {
         What::CgroupMade { .. } => "cgroup made".to_owned(),
         What::CgroupEntered => format!("cgroup entered{}", by(" by ")),
         What::CgroupRemoved => "cgroup removed".to_owned(),
-        What::NetworkReady { address } => format!("network seen ready, {address}"),
+        What::NetworkReady { address } => format!("network ready, {address}"),
         What::Signal {
             signal,
             from,
@@ -98,7 +99,7 @@ fn what(element: &Element) -> String {
     }
 }
 
-/// Why an element is the pod's.
+/// Why an element is attributed to the pod.
 pub(super) fn evidence(evidence: &Evidence) -> Option<String> {
     Some(match evidence {
         Evidence::Namespace(inode) => format!("net {inode} is the pod's"),
@@ -107,7 +108,7 @@ pub(super) fn evidence(evidence: &Evidence) -> Option<String> {
         Evidence::AncestorOf(pid) => {
             format!("pid {pid}, the container's entrypoint, descends from it")
         }
-        Evidence::Named => "it was told of this pod".to_owned(),
+        Evidence::Named => "the event names this pod".to_owned(),
         Evidence::None => return None,
     })
 }

@@ -1,4 +1,4 @@
-//! Calls against sockets that are not as they should be.
+//! Calls to sockets that misbehave.
 
 use std::{
     fs,
@@ -22,10 +22,10 @@ use crate::{
     messages::{PodSandbox, PodSandboxConfig},
 };
 
-/// A socket's place, and removes what is there in the end.
-struct Place(PathBuf);
+/// The path of a socket, which is removed on drop.
+struct SocketPath(PathBuf);
 
-impl Place {
+impl SocketPath {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -34,7 +34,7 @@ impl Place {
 
     fn client(&self) -> Client {
         let path = self.0.to_str().expect("a path of ASCII");
-        waits(
+        with_timeout(
             &Client::connect(path.parse().expect("a socket")),
             Duration::from_secs(10),
         )
@@ -45,37 +45,37 @@ impl Place {
     }
 }
 
-/// The same client with this time-out.
-fn waits(client: &Client, limit: Duration) -> Client {
+/// The same client with this timeout.
+fn with_timeout(client: &Client, limit: Duration) -> Client {
     client.clone().with_timeouts(Timeouts {
         query: limit,
         change: limit,
     })
 }
 
-/// Where no answer is to come.
+/// The timeout of tests in which no answer arrives.
 const SHORT: Duration = Duration::from_millis(300);
 
-impl Drop for Place {
+impl Drop for SocketPath {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// Treats each connection in the same way; gives how many there were.
-fn listen<F>(place: &Path, treat: impl Fn(UnixStream) -> F + Send + 'static) -> Server
+/// Handles each connection with `handle` and counts the connections.
+fn listen<F>(path: &Path, handle: impl Fn(UnixStream) -> F + Send + 'static) -> Server
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let listener = UnixListener::bind(place).expect("a socket");
+    let listener = UnixListener::bind(path).expect("a socket");
     let connections = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&connections);
     let task = tokio::spawn(async move {
-        let mut treated = tokio::task::JoinSet::new();
+        let mut handlers = tokio::task::JoinSet::new();
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
             counted.fetch_add(1, Ordering::Relaxed);
-            treated.spawn(treat(stream));
+            handlers.spawn(handle(stream));
         }
     });
     Server { connections, task }
@@ -98,7 +98,7 @@ impl Server {
     }
 }
 
-/// What a server of HTTP/2 answers to one call.
+/// The answer of an HTTP/2 server to one call.
 struct Answer {
     headers: HeaderMap,
     body: Vec<u8>,
@@ -112,7 +112,7 @@ impl Answer {
         Self::bytes(length, message)
     }
 
-    /// `length` is what the frame says.
+    /// `length` is the length in the frame's header.
     fn bytes(length: u32, message: Vec<u8>) -> Self {
         let mut body = vec![0];
         body.extend(length.to_be_bytes());
@@ -139,11 +139,11 @@ fn status(code: &'static str) -> HeaderMap {
     headers
 }
 
-/// Serves HTTP/2, one connection.
+/// Serves one HTTP/2 connection.
 async fn serve(stream: UnixStream, answer: impl Fn(&str) -> Answer) {
     let mut connection = h2::server::handshake(stream)
         .await
-        .expect("a client of HTTP/2");
+        .expect("an HTTP/2 client");
     while let Some(Ok((request, mut respond))) = connection.accept().await {
         let answer = answer(request.uri().path());
         let mut response = Response::new(());
@@ -175,38 +175,38 @@ fn version() -> Answer {
 }
 
 #[tokio::test]
-async fn no_socket_is_said_to_be_none() {
-    let place = Place::new();
-    let error = place.client().version().await.expect_err("nobody is there");
+async fn a_missing_socket_is_reported() {
+    let socket = SocketPath::new();
+    let error = socket.client().version().await.expect_err("no socket");
     assert!(
-        matches!(&error, CriError::NoSocket { path } if *path == place.0),
+        matches!(&error, CriError::NoSocket { path } if *path == socket.0),
         "{error:?}"
     );
 }
 
 #[tokio::test]
-async fn a_file_and_a_socket_of_nobody_cannot_be_connected_to() {
-    let place = Place::new();
-    fs::write(&place.0, "").expect("a file");
+async fn a_file_and_a_socket_without_listener_are_unreachable() {
+    let socket = SocketPath::new();
+    fs::write(&socket.0, "").expect("a file");
     let refused = |error: &CriError| matches!(error, CriError::Unreachable { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused);
-    let error = place.client().version().await.expect_err("it is a file");
+    let error = socket.client().version().await.expect_err("it is a file");
     assert!(refused(&error), "{error:?}");
-    place.remove();
+    socket.remove();
 
-    drop(std::os::unix::net::UnixListener::bind(&place.0).expect("a socket"));
-    let error = place.client().version().await.expect_err("nobody listens");
+    drop(std::os::unix::net::UnixListener::bind(&socket.0).expect("a socket"));
+    let error = socket.client().version().await.expect_err("no listener");
     assert!(refused(&error), "{error:?}");
 }
 
 #[tokio::test]
-async fn who_never_answers_is_waited_for_as_long_as_was_said() {
-    let place = Place::new();
-    let _server = listen(&place.0, |stream| async move {
+async fn a_server_that_never_answers_times_out() {
+    let socket = SocketPath::new();
+    let _server = listen(&socket.0, |stream| async move {
         let _open = stream;
         std::future::pending::<()>().await;
     });
     let started = Instant::now();
-    let client = waits(&place.client(), SHORT);
+    let client = with_timeout(&socket.client(), SHORT);
     let error = client.sandboxes().await.expect_err("no answer");
     let took = started.elapsed();
     assert!(
@@ -223,38 +223,38 @@ async fn who_never_answers_is_waited_for_as_long_as_was_said() {
 }
 
 #[tokio::test]
-async fn who_never_accepts_is_waited_for_as_long_as_was_said() {
-    let place = Place::new();
-    let _listener = std::os::unix::net::UnixListener::bind(&place.0).expect("a socket");
-    let client = waits(&place.client(), SHORT);
+async fn a_server_that_never_accepts_times_out() {
+    let socket = SocketPath::new();
+    let _listener = std::os::unix::net::UnixListener::bind(&socket.0).expect("a socket");
+    let client = with_timeout(&socket.client(), SHORT);
     let error = client.version().await.expect_err("no answer");
     assert!(matches!(error, CriError::Timeout { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn another_protocol_is_named_as_such() {
-    let place = Place::new();
-    // What an HTTP/1 server says to the preface of HTTP/2.
-    let server = listen(&place.0, |mut stream| async move {
+async fn a_server_with_another_protocol_is_reported() {
+    let socket = SocketPath::new();
+    // The answer of an HTTP/1 server to the preface of HTTP/2.
+    let server = listen(&socket.0, |mut stream| async move {
         let answer = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
         stream.write_all(answer).await.expect("the client reads");
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest).await;
     });
-    let error = place.client().version().await.expect_err("no HTTP/2");
+    let error = socket.client().version().await.expect_err("no HTTP/2");
     assert!(matches!(error, CriError::NotCri { .. }), "{error:?}");
     assert!(
         error.to_string().contains("does not speak HTTP/2"),
         "{error}"
     );
-    assert_eq!(server.connections(), 1, "asking again would be of no use");
+    assert_eq!(server.connections(), 1, "a second call would also fail");
 }
 
 #[tokio::test]
-async fn who_hangs_up_is_asked_once_more_and_no_oftener() {
-    let place = Place::new();
-    let server = listen(&place.0, |stream| async move { drop(stream) });
-    let error = place.client().version().await.expect_err("no answer");
+async fn a_query_whose_connection_is_closed_is_repeated_once() {
+    let socket = SocketPath::new();
+    let server = listen(&socket.0, |stream| async move { drop(stream) });
+    let error = socket.client().version().await.expect_err("no answer");
     assert!(
         matches!(
             error,
@@ -270,29 +270,29 @@ async fn who_hangs_up_is_asked_once_more_and_no_oftener() {
 
 #[tokio::test]
 async fn half_a_frame_is_a_lost_connection() {
-    let place = Place::new();
-    let _server = listen(&place.0, |mut stream| async move {
-        // SETTINGS of 6 bytes, of which 2 come.
+    let socket = SocketPath::new();
+    let _server = listen(&socket.0, |mut stream| async move {
+        // A SETTINGS frame of 6 bytes, of which only 2 are sent.
         let half = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3];
         stream.write_all(&half).await.expect("the client reads");
     });
-    let error = place.client().version().await.expect_err("no answer");
+    let error = socket.client().version().await.expect_err("no answer");
     assert!(matches!(error, CriError::Lost { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_server_without_the_services_is_no_cri() {
-    let place = Place::new();
-    let _server = listen(&place.0, |stream| serve(stream, |_| Answer::error("12")));
-    let error = place.client().version().await.expect_err("no CRI");
+async fn a_server_without_the_services_is_not_cri() {
+    let socket = SocketPath::new();
+    let _server = listen(&socket.0, |stream| serve(stream, |_| Answer::error("12")));
+    let error = socket.client().version().await.expect_err("no CRI");
     assert!(error.to_string().contains("disabled_plugins"), "{error}");
     assert!(matches!(error, CriError::NotCri { .. }));
 }
 
 #[tokio::test]
-async fn an_older_runtime_is_spoken_to_as_it_understands() {
-    let place = Place::new();
-    let _server = listen(&place.0, |stream| {
+async fn an_older_runtime_is_called_with_v1alpha2() {
+    let socket = SocketPath::new();
+    let _server = listen(&socket.0, |stream| {
         serve(stream, |path| match path {
             "/runtime.v1alpha2.RuntimeService/Version" => version(),
             "/runtime.v1alpha2.RuntimeService/ListPodSandbox" => {
@@ -306,7 +306,7 @@ async fn an_older_runtime_is_spoken_to_as_it_understands() {
             _ => Answer::error("12"),
         })
     });
-    let client = place.client();
+    let client = socket.client();
     let sandboxes = client.sandboxes().await.expect("an answer");
     assert_eq!(sandboxes[0].id, "one");
     let (api, version) = client.version().await.expect("an answer");
@@ -314,49 +314,50 @@ async fn an_older_runtime_is_spoken_to_as_it_understands() {
 }
 
 #[tokio::test]
-async fn a_runtime_that_was_replaced_by_a_newer_one_is_asked_again_what_it_speaks() {
-    let place = Place::new();
+async fn the_version_is_queried_again_after_a_newer_runtime_took_over() {
+    let socket = SocketPath::new();
     let only = |package: &'static str| {
         move |path: &str| match path.split_once(".RuntimeService/") {
-            Some((spoken, _)) if spoken != package => Answer::error("12"),
+            Some((requested, _)) if requested != package => Answer::error("12"),
             Some((_, "Version")) => version(),
             _ => Answer::bytes(0, Vec::new()),
         }
     };
-    let client = place.client();
-    let older = listen(&place.0, move |stream| {
+    let client = socket.client();
+    let older = listen(&socket.0, move |stream| {
         serve(stream, only("/runtime.v1alpha2"))
     });
     client.sandboxes().await.expect("the older one answers");
     older.end().await;
-    place.remove();
-    let _newer = listen(&place.0, move |stream| serve(stream, only("/runtime.v1")));
+    socket.remove();
+    let _newer = listen(&socket.0, move |stream| serve(stream, only("/runtime.v1")));
     let error = client
         .sandboxes()
         .await
-        .expect_err("it is no longer spoken");
+        .expect_err("the newer one does not offer v1alpha2");
     assert!(error.is_answer(), "{error:?}");
     client.sandboxes().await.expect("the newer one answers");
 }
 
 #[tokio::test]
-async fn a_runtime_that_was_restarted_is_connected_to_again() {
-    let place = Place::new();
-    let client = place.client();
-    let first = listen(&place.0, |stream| serve(stream, |_| version()));
+async fn the_client_reconnects_to_a_restarted_runtime() {
+    let socket = SocketPath::new();
+    let client = socket.client();
+    let first = listen(&socket.0, |stream| serve(stream, |_| version()));
     client.version().await.expect("an answer");
     first.end().await;
-    let error = client.version().await.expect_err("nobody listens");
+    let error = client.version().await.expect_err("no listener");
     assert!(matches!(error, CriError::Unreachable { .. }), "{error:?}");
-    place.remove();
-    let error = client.version().await.expect_err("nobody is there");
+    socket.remove();
+    let error = client.version().await.expect_err("no socket");
     assert!(matches!(error, CriError::NoSocket { .. }), "{error:?}");
-    let second = listen(&place.0, |stream| serve(stream, |_| version()));
+    let second = listen(&socket.0, |stream| serve(stream, |_| version()));
     client.version().await.expect("an answer");
-    // Ended and replaced without a call in between: the connection that it left is not used.
+    // The server is replaced without a call in between, so the client must not use the old
+    // connection.
     second.end().await;
-    place.remove();
-    let third = listen(&place.0, |stream| serve(stream, |_| version()));
+    socket.remove();
+    let third = listen(&socket.0, |stream| serve(stream, |_| version()));
     client.version().await.expect("an answer");
     client.version().await.expect("an answer");
     assert_eq!(third.connections(), 1);
@@ -364,9 +365,9 @@ async fn a_runtime_that_was_restarted_is_connected_to_again() {
 
 #[tokio::test]
 async fn a_connection_that_never_answered_is_not_used_again() {
-    let place = Place::new();
+    let socket = SocketPath::new();
     let first = std::sync::atomic::AtomicBool::new(true);
-    let _server = listen(&place.0, move |stream| {
+    let _server = listen(&socket.0, move |stream| {
         let silent = first.swap(false, Ordering::Relaxed);
         async move {
             if silent {
@@ -377,24 +378,24 @@ async fn a_connection_that_never_answered_is_not_used_again() {
             }
         }
     });
-    let client = place.client();
-    let impatient = waits(&client, SHORT);
-    let error = impatient.version().await.expect_err("no answer");
+    let client = socket.client();
+    let hasty = with_timeout(&client, SHORT);
+    let error = hasty.version().await.expect_err("no answer");
     assert!(matches!(error, CriError::Timeout { .. }), "{error:?}");
     client.version().await.expect("an answer");
 }
 
 #[tokio::test]
-async fn what_changes_something_is_never_asked_for_twice() {
-    let place = Place::new();
-    let asked = Arc::new(AtomicU32::new(0));
-    let counted = Arc::clone(&asked);
-    let _server = listen(&place.0, move |stream| {
+async fn a_call_that_changes_something_is_never_repeated() {
+    let socket = SocketPath::new();
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let _server = listen(&socket.0, move |stream| {
         let counted = Arc::clone(&counted);
         async move {
             let mut connection = h2::server::handshake(stream)
                 .await
-                .expect("a client of HTTP/2");
+                .expect("an HTTP/2 client");
             while let Some(Ok((request, mut respond))) = connection.accept().await {
                 if request.uri().path().ends_with("/RunPodSandbox") {
                     counted.fetch_add(1, Ordering::Relaxed);
@@ -409,7 +410,7 @@ async fn what_changes_something_is_never_asked_for_twice() {
             }
         }
     });
-    let answer = place
+    let answer = socket
         .client()
         .run_sandbox(&PodSandboxConfig::default(), "")
         .await;
@@ -424,13 +425,13 @@ async fn what_changes_something_is_never_asked_for_twice() {
         ),
         "{error:?}"
     );
-    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
-async fn details_that_are_no_base64_do_no_harm() {
-    let place = Place::new();
-    let _server = listen(&place.0, |stream| {
+async fn details_that_are_not_base64_are_ignored() {
+    let socket = SocketPath::new();
+    let _server = listen(&socket.0, |stream| {
         serve(stream, |path| {
             let mut answer = version();
             if path.ends_with("/ListPodSandbox") {
@@ -447,7 +448,7 @@ async fn details_that_are_no_base64_do_no_harm() {
             answer
         })
     });
-    let client = place.client();
+    let client = socket.client();
     let error = client.sandboxes().await.expect_err("an error in headers");
     assert!(error.is_not_found(), "{error:?}");
     let error = client
@@ -458,12 +459,12 @@ async fn details_that_are_no_base64_do_no_harm() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_not_read() {
-    let place = Place::new();
-    let _server = listen(&place.0, |stream| {
+async fn an_answer_that_is_too_long_is_refused() {
+    let socket = SocketPath::new();
+    let _server = listen(&socket.0, |stream| {
         serve(stream, |_| Answer::bytes(u32::MAX, vec![0; 64]))
     });
-    let error = place.client().version().await.expect_err("it is too long");
+    let error = socket.client().version().await.expect_err("it is too long");
     assert!(
         matches!(
             &error,
@@ -477,12 +478,12 @@ async fn an_answer_without_end_is_not_read() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_message_is_an_error() {
-    let place = Place::new();
-    let _server = listen(&place.0, |stream| {
+async fn an_answer_that_is_not_a_message_is_an_error() {
+    let socket = SocketPath::new();
+    let _server = listen(&socket.0, |stream| {
         serve(stream, |_| Answer::bytes(2, vec![0xff, 0xff]))
     });
-    let error = place.client().version().await.expect_err("no message");
+    let error = socket.client().version().await.expect_err("no message");
     assert!(
         matches!(
             &error,

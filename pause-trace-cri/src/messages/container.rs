@@ -6,39 +6,39 @@ use prost::{Enumeration, Message};
 
 use super::{ImageSpec, Int64Value, NamespaceOption, PodSandboxConfig};
 
-/// Which container of its pod it is.
+/// Identifies a container within its pod.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ContainerMetadata {
-    /// As in the pod's specification.
+    /// The name in the pod's specification.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// How often it was made before.
+    /// How many times the container was created before.
     #[prost(uint32, tag = "2")]
     pub attempt: u32,
 }
 
-/// What a container is to be.
+/// The configuration of a container.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ContainerConfig {
-    /// Which one it is.
+    /// Identifies the container within its pod.
     #[prost(message, optional, tag = "1")]
     pub metadata: Option<ContainerMetadata>,
-    /// Its image, which must be there already.
+    /// Its image, which must be present already.
     #[prost(message, optional, tag = "2")]
     pub image: Option<ImageSpec>,
-    /// Instead of the image's entry point.
+    /// Replaces the image's entrypoint.
     #[prost(string, repeated, tag = "3")]
     pub command: Vec<String>,
-    /// Instead of the image's command.
+    /// Replaces the image's command.
     #[prost(string, repeated, tag = "4")]
     pub args: Vec<String>,
-    /// Empty for the image's.
+    /// The working directory; empty for the image's.
     #[prost(string, tag = "5")]
     pub working_dir: String,
-    /// Beside the image's.
+    /// Environment variables in addition to the image's.
     #[prost(message, repeated, tag = "6")]
     pub envs: Vec<KeyValue>,
-    /// What of the host it sees.
+    /// Directories and files of the host.
     #[prost(message, repeated, tag = "7")]
     pub mounts: Vec<Mount>,
     /// The container's labels.
@@ -47,7 +47,7 @@ pub struct ContainerConfig {
     /// The container's annotations.
     #[prost(btree_map = "string, string", tag = "10")]
     pub annotations: BTreeMap<String, String>,
-    /// Below the sandbox' log directory; empty for no log.
+    /// Path of the log below the sandbox's log directory; empty for no log.
     #[prost(string, tag = "11")]
     pub log_path: String,
     /// Whether its standard input stays open.
@@ -56,11 +56,11 @@ pub struct ContainerConfig {
     /// Whether it has a terminal.
     #[prost(bool, tag = "14")]
     pub tty: bool,
-    /// What only Linux has.
+    /// Configuration specific to Linux.
     #[prost(message, optional, tag = "15")]
     pub linux: Option<LinuxContainerConfig>,
-    /// What asks it to stop, instead of what the image says, as [`signal_to_cri`](super::signal_to_cri) has it. Since
-    /// Kubernetes 1.33.
+    /// The stop signal, which replaces the image's, as [`signal_to_cri`](super::signal_to_cri)
+    /// numbers it. Since Kubernetes 1.33.
     #[prost(int32, tag = "18")]
     pub stop_signal: i32,
 }
@@ -71,29 +71,29 @@ pub struct KeyValue {
     /// Its name.
     #[prost(string, tag = "1")]
     pub key: String,
-    /// Its value. Older versions of the interface want UTF-8; the bytes on the wire are the same.
+    /// Its value. Older versions of the interface require UTF-8; the encoding is the same.
     #[prost(bytes = "vec", tag = "2")]
     pub value: Vec<u8>,
 }
 
-/// A directory or file of the host, seen by a container.
+/// A directory or file of the host that is mounted in a container.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Mount {
-    /// Inside.
+    /// The path in the container.
     #[prost(string, tag = "1")]
     pub container_path: String,
-    /// Outside.
+    /// The path on the host.
     #[prost(string, tag = "2")]
     pub host_path: String,
-    /// Whether it cannot be written to.
+    /// Whether it is mounted read-only.
     #[prost(bool, tag = "3")]
     pub readonly: bool,
 }
 
-/// A container on Linux.
+/// The Linux configuration of a container.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct LinuxContainerConfig {
-    /// What it may use.
+    /// Its resource limits.
     #[prost(message, optional, tag = "1")]
     pub resources: Option<ContainerResources>,
     /// Its privileges and namespaces.
@@ -101,22 +101,22 @@ pub struct LinuxContainerConfig {
     pub security_context: Option<LinuxContainerSecurityContext>,
 }
 
-/// What may be used; 0 is "not limited".
+/// Resource limits; 0 means no limit.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ContainerResources {
-    /// µs.
+    /// The CPU period in µs.
     #[prost(int64, tag = "1")]
     pub cpu_period: i64,
-    /// µs in each period.
+    /// The CPU time in µs per period.
     #[prost(int64, tag = "2")]
     pub cpu_quota: i64,
-    /// Against other containers.
+    /// The CPU weight relative to other containers.
     #[prost(int64, tag = "3")]
     pub cpu_shares: i64,
-    /// Bytes.
+    /// The memory limit in bytes.
     #[prost(int64, tag = "4")]
     pub memory_limit_in_bytes: i64,
-    /// -1000 (never) to 1000 (first).
+    /// The OOM score adjustment, from -1000 (never killed) to 1000 (killed first).
     #[prost(int64, tag = "5")]
     pub oom_score_adj: i64,
 }
@@ -124,25 +124,25 @@ pub struct ContainerResources {
 /// Privileges and namespaces of a container.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct LinuxContainerSecurityContext {
-    /// Added to, or taken from, the runtime's default.
+    /// Capabilities to add to or drop from the runtime's default.
     #[prost(message, optional, tag = "1")]
     pub capabilities: Option<Capability>,
-    /// Whether it may do everything.
+    /// Whether the container is privileged.
     #[prost(bool, tag = "2")]
     pub privileged: bool,
     /// Its namespaces.
     #[prost(message, optional, tag = "3")]
     pub namespace_options: Option<NamespaceOption>,
-    /// Who it is, instead of whom the image says.
+    /// The user id, which replaces the image's user.
     #[prost(message, optional, tag = "5")]
     pub run_as_user: Option<Int64Value>,
-    /// Only together with a user.
+    /// The group id, valid only together with a user id.
     #[prost(message, optional, tag = "12")]
     pub run_as_group: Option<Int64Value>,
-    /// Whether it cannot write to its root.
+    /// Whether its root file system is read-only.
     #[prost(bool, tag = "7")]
     pub readonly_rootfs: bool,
-    /// Whether exec gives no privileges.
+    /// Whether `no_new_privs` is set.
     #[prost(bool, tag = "11")]
     pub no_new_privs: bool,
 }
@@ -150,50 +150,50 @@ pub struct LinuxContainerSecurityContext {
 /// Capabilities by name, without `CAP_`.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Capability {
-    /// Given.
+    /// Capabilities to add.
     #[prost(string, repeated, tag = "1")]
     pub add_capabilities: Vec<String>,
-    /// Taken.
+    /// Capabilities to drop.
     #[prost(string, repeated, tag = "2")]
     pub drop_capabilities: Vec<String>,
 }
 
-/// How far a container has come.
+/// The state of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
 #[repr(i32)]
 pub enum ContainerState {
-    /// Made, not started.
+    /// Created but not started.
     Created = 0,
-    /// Started.
+    /// Running.
     Running = 1,
-    /// Ended.
+    /// Exited.
     Exited = 2,
     /// The runtime does not know.
     Unknown = 3,
 }
 
-/// One line of the list of containers.
+/// An item of the list of containers.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Container {
     /// The container's id.
     #[prost(string, tag = "1")]
     pub id: String,
-    /// Its sandbox' id.
+    /// Its sandbox's id.
     #[prost(string, tag = "2")]
     pub pod_sandbox_id: String,
-    /// Which one it is.
+    /// Identifies the container within its pod.
     #[prost(message, optional, tag = "3")]
     pub metadata: Option<ContainerMetadata>,
-    /// Its image, as it was asked for.
+    /// The requested image.
     #[prost(message, optional, tag = "4")]
     pub image: Option<ImageSpec>,
-    /// Its image, as the runtime names it.
+    /// The runtime's own name of the image.
     #[prost(string, tag = "5")]
     pub image_ref: String,
     /// A [`ContainerState`].
     #[prost(enumeration = "ContainerState", tag = "6")]
     pub state: i32,
-    /// ns since 1970.
+    /// Time of creation in ns since 1970.
     #[prost(int64, tag = "7")]
     pub created_at: i64,
     /// The container's labels.
@@ -204,40 +204,40 @@ pub struct Container {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// A container.
+/// The status of a container.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ContainerStatus {
     /// The container's id.
     #[prost(string, tag = "1")]
     pub id: String,
-    /// Which one it is.
+    /// Identifies the container within its pod.
     #[prost(message, optional, tag = "2")]
     pub metadata: Option<ContainerMetadata>,
     /// A [`ContainerState`].
     #[prost(enumeration = "ContainerState", tag = "3")]
     pub state: i32,
-    /// ns since 1970, like the next two; 0 is "not yet".
+    /// Time of creation in ns since 1970. This and the next two are 0 if it has not happened yet.
     #[prost(int64, tag = "4")]
     pub created_at: i64,
-    /// When it was started.
+    /// Time of the start.
     #[prost(int64, tag = "5")]
     pub started_at: i64,
-    /// When it ended.
+    /// Time of the exit.
     #[prost(int64, tag = "6")]
     pub finished_at: i64,
-    /// Means something once it has ended.
+    /// The exit code; meaningful only after the exit.
     #[prost(int32, tag = "7")]
     pub exit_code: i32,
-    /// Its image, as it was asked for.
+    /// The requested image.
     #[prost(message, optional, tag = "8")]
     pub image: Option<ImageSpec>,
-    /// Its image, as the runtime names it.
+    /// The runtime's own name of the image.
     #[prost(string, tag = "9")]
     pub image_ref: String,
-    /// Why it ended, in one word, such as `OOMKilled`.
+    /// The reason for the exit in one word, such as `OOMKilled`.
     #[prost(string, tag = "10")]
     pub reason: String,
-    /// Why, for people.
+    /// The reason as a human-readable text.
     #[prost(string, tag = "11")]
     pub message: String,
     /// The container's labels.
@@ -246,7 +246,8 @@ pub struct ContainerStatus {
     /// The container's annotations.
     #[prost(btree_map = "string, string", tag = "13")]
     pub annotations: BTreeMap<String, String>,
-    /// What asks it to stop; [`signal_from_cri`](super::signal_from_cri) reads it. Since Kubernetes 1.33.
+    /// The stop signal, which [`signal_from_cri`](super::signal_from_cri) converts. Since
+    /// Kubernetes 1.33.
     #[prost(int32, tag = "19")]
     pub stop_signal: i32,
 }
@@ -277,13 +278,14 @@ pub(crate) struct ContainerStatusRequest {
     pub(crate) verbose: bool,
 }
 
-/// What the runtime knows of a container.
+/// The runtime's answer about a container.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ContainerStatusResponse {
     /// The container.
     #[prost(message, optional, tag = "1")]
     pub status: Option<ContainerStatus>,
-    /// The runtime's own details, JSON, of a verbose answer; [`ContainerStatusResponse::info`] reads them.
+    /// In a verbose answer, the runtime's own details as JSON; [`ContainerStatusResponse::info`]
+    /// reads them.
     #[prost(btree_map = "string, string", tag = "2")]
     pub info: BTreeMap<String, String>,
 }
@@ -304,7 +306,7 @@ pub(crate) struct CreateContainerResponse {
     pub(crate) container_id: String,
 }
 
-/// Of `StartContainer` and `RemoveContainer`.
+/// The request of `StartContainer` and `RemoveContainer`.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct ContainerRequest {
     #[prost(string, tag = "1")]
@@ -315,7 +317,7 @@ pub(crate) struct ContainerRequest {
 pub(crate) struct StopContainerRequest {
     #[prost(string, tag = "1")]
     pub(crate) container_id: String,
-    /// Seconds.
+    /// The grace period in seconds.
     #[prost(int64, tag = "2")]
     pub(crate) timeout: i64,
 }
@@ -326,12 +328,12 @@ pub(crate) struct ExecSyncRequest {
     pub(crate) container_id: String,
     #[prost(string, repeated, tag = "2")]
     pub(crate) cmd: Vec<String>,
-    /// Seconds; 0 is for ever.
+    /// The time limit in seconds; 0 means no limit.
     #[prost(int64, tag = "3")]
     pub(crate) timeout: i64,
 }
 
-/// What a command in a container wrote, and how it ended.
+/// The output and exit code of a command in a container.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ExecOutput {
     /// Its standard output.

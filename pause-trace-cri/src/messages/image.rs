@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
-/// An image, named.
+/// The name of an image.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ImageSpec {
     /// A reference, a digest or an id.
@@ -12,10 +12,10 @@ pub struct ImageSpec {
     pub image: String,
 }
 
-/// An image that the runtime has.
+/// An image of the runtime.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Image {
-    /// The runtime's own name of it.
+    /// The runtime's own id of the image.
     #[prost(string, tag = "1")]
     pub id: String,
     /// `name:tag`.
@@ -24,7 +24,7 @@ pub struct Image {
     /// `name@digest`.
     #[prost(string, repeated, tag = "3")]
     pub repo_digests: Vec<String>,
-    /// Bytes.
+    /// The size in bytes.
     #[prost(uint64, tag = "4")]
     pub size: u64,
 }
@@ -46,13 +46,14 @@ pub(crate) struct ImageStatusRequest {
     pub(crate) verbose: bool,
 }
 
-/// What the runtime knows of an image.
+/// The runtime's answer about an image.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct ImageStatusResponse {
-    /// Absent where the runtime has no such image.
+    /// Absent if the runtime does not have the image.
     #[prost(message, optional, tag = "1")]
     pub image: Option<Image>,
-    /// The runtime's own details, JSON, of a verbose answer; [`ImageStatusResponse::info`] reads them.
+    /// In a verbose answer, the runtime's own details as JSON; [`ImageStatusResponse::info`] reads
+    /// them.
     #[prost(btree_map = "string, string", tag = "2")]
     pub info: BTreeMap<String, String>,
 }

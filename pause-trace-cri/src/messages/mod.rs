@@ -1,10 +1,11 @@
-//! What is sent and received, by the field numbers of Kubernetes' published `api.proto`
-//! (staging/src/k8s.io/cri-api/pkg/apis/runtime/v1/api.proto), as far as we use it.
+//! The requests and responses, with the field numbers of Kubernetes' published `api.proto`
+//! (staging/src/k8s.io/cri-api/pkg/apis/runtime/v1/api.proto), and only the fields that this
+//! workspace uses.
 //!
-//! Fields that are not here are skipped when they are received. `runtime.v1alpha2` has the same numbers, and lacks what
-//! came after it. `tests/agreement.rs` holds every message against the definition of both versions. Enumerations are kept
-//! as the numbers they came as, because a newer runtime may know more of them than we do:
-//! `NamespaceMode::try_from(number)` says whether we know one.
+//! Fields that are not declared here are skipped when a message is received. `runtime.v1alpha2` has
+//! the same numbers but lacks newer fields. `tests/agreement.rs` compares every message with the
+//! definition of both versions. Enumerations are kept as numbers, because a newer runtime may have
+//! more values: `NamespaceMode::try_from(number)` fails for an unknown one.
 
 mod container;
 mod image;
@@ -22,7 +23,7 @@ pub use signal::*;
 
 use prost::Message;
 
-/// A number that may be left out.
+/// An optional number.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct Int64Value {
     /// The number.
@@ -30,7 +31,7 @@ pub struct Int64Value {
     pub value: i64,
 }
 
-/// An answer that says nothing but that it was done.
+/// An empty answer, which only reports success.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub(crate) struct Done {}
 

@@ -1,8 +1,8 @@
-//! Which namespaces a pod and its containers are to have.
+//! The requested namespaces of a pod and its containers.
 
 use prost::{Enumeration, Message};
 
-/// Whose a namespace is.
+/// The owner of a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
 #[repr(i32)]
 pub enum NamespaceMode {
@@ -12,14 +12,14 @@ pub enum NamespaceMode {
     Container = 1,
     /// The node's.
     Node = 2,
-    /// That of the container [`NamespaceOption::target_id`].
+    /// The namespace of the container [`NamespaceOption::target_id`].
     Target = 3,
 }
 
 /// The mode of each namespace.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct NamespaceOption {
-    /// A [`NamespaceMode`]. The uts namespace follows it.
+    /// A [`NamespaceMode`], which also applies to the uts namespace.
     #[prost(enumeration = "NamespaceMode", tag = "1")]
     pub network: i32,
     /// A [`NamespaceMode`].
@@ -28,10 +28,10 @@ pub struct NamespaceOption {
     /// A [`NamespaceMode`].
     #[prost(enumeration = "NamespaceMode", tag = "3")]
     pub ipc: i32,
-    /// The container that is meant where a mode is `Target`.
+    /// The target container, if a mode is `Target`.
     #[prost(string, tag = "4")]
     pub target_id: String,
-    /// Absent from kubelets and runtimes that know nothing of user namespaces.
+    /// Absent in kubelets and runtimes without support for user namespaces.
     #[prost(message, optional, tag = "5")]
     pub userns_options: Option<UserNamespace>,
 }
@@ -42,10 +42,10 @@ pub struct UserNamespace {
     /// A [`NamespaceMode`]: `Pod` or `Node`.
     #[prost(enumeration = "NamespaceMode", tag = "1")]
     pub mode: i32,
-    /// How user ids are mapped.
+    /// The mapping of user ids.
     #[prost(message, repeated, tag = "2")]
     pub uids: Vec<IdMapping>,
-    /// How group ids are mapped.
+    /// The mapping of group ids.
     #[prost(message, repeated, tag = "3")]
     pub gids: Vec<IdMapping>,
 }
@@ -53,13 +53,13 @@ pub struct UserNamespace {
 /// A range of ids.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct IdMapping {
-    /// The first one outside.
+    /// The first id on the host.
     #[prost(uint32, tag = "1")]
     pub host_id: u32,
-    /// The first one inside.
+    /// The first id in the container.
     #[prost(uint32, tag = "2")]
     pub container_id: u32,
-    /// How many.
+    /// The number of ids.
     #[prost(uint32, tag = "3")]
     pub length: u32,
 }

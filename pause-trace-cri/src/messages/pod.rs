@@ -6,7 +6,7 @@ use prost::{Enumeration, Message};
 
 use super::{ContainerResources, Int64Value, NamespaceOption};
 
-/// Whose sandbox it is.
+/// Identifies the pod of a sandbox.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct PodSandboxMetadata {
     /// The pod's name.
@@ -18,24 +18,25 @@ pub struct PodSandboxMetadata {
     /// The pod's Kubernetes namespace.
     #[prost(string, tag = "3")]
     pub namespace: String,
-    /// How many sandboxes the pod had before.
+    /// How many sandboxes the pod had before this one.
     #[prost(uint32, tag = "4")]
     pub attempt: u32,
 }
 
-/// What a sandbox is to be.
+/// The configuration of a sandbox.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct PodSandboxConfig {
-    /// Whose it is.
+    /// Identifies the pod.
     #[prost(message, optional, tag = "1")]
     pub metadata: Option<PodSandboxMetadata>,
-    /// Must be empty where the network is the node's (runc refuses it there), and nowhere else.
+    /// The host name. Must be empty if the network namespace is the node's, because runc refuses it
+    /// there, and must not be empty otherwise.
     #[prost(string, tag = "2")]
     pub hostname: String,
-    /// Where containers' logs go.
+    /// The directory of the containers' logs.
     #[prost(string, tag = "3")]
     pub log_directory: String,
-    /// What is written to `/etc/resolv.conf`; absent: the node's own.
+    /// The content of `/etc/resolv.conf`; absent for the node's.
     #[prost(message, optional, tag = "4")]
     pub dns_config: Option<DnsConfig>,
     /// The pod's labels.
@@ -44,38 +45,38 @@ pub struct PodSandboxConfig {
     /// The pod's annotations.
     #[prost(btree_map = "string, string", tag = "7")]
     pub annotations: BTreeMap<String, String>,
-    /// What only Linux has.
+    /// Configuration specific to Linux.
     #[prost(message, optional, tag = "8")]
     pub linux: Option<LinuxPodSandboxConfig>,
 }
 
-/// A pod's resolver.
+/// The resolver configuration of a pod.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct DnsConfig {
-    /// Addresses.
+    /// Addresses of name servers.
     #[prost(string, repeated, tag = "1")]
     pub servers: Vec<String>,
-    /// Domains.
+    /// Search domains.
     #[prost(string, repeated, tag = "2")]
     pub searches: Vec<String>,
-    /// As in resolv.conf(5).
+    /// Options as in resolv.conf(5).
     #[prost(string, repeated, tag = "3")]
     pub options: Vec<String>,
 }
 
-/// A sandbox on Linux.
+/// The Linux configuration of a sandbox.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct LinuxPodSandboxConfig {
-    /// The cgroup that the pod's cgroups are made in.
+    /// The parent of the pod's cgroups.
     #[prost(string, tag = "1")]
     pub cgroup_parent: String,
     /// Its privileges and namespaces.
     #[prost(message, optional, tag = "2")]
     pub security_context: Option<LinuxSandboxSecurityContext>,
-    /// Set in the sandbox' namespaces.
+    /// Kernel parameters to set in the sandbox's namespaces.
     #[prost(btree_map = "string, string", tag = "3")]
     pub sysctls: BTreeMap<String, String>,
-    /// What all its containers together may use.
+    /// Resource limits of all its containers together.
     #[prost(message, optional, tag = "5")]
     pub resources: Option<ContainerResources>,
 }
@@ -86,40 +87,40 @@ pub struct LinuxSandboxSecurityContext {
     /// Its namespaces.
     #[prost(message, optional, tag = "1")]
     pub namespace_options: Option<NamespaceOption>,
-    /// Who the pause is.
+    /// The user id of the pause.
     #[prost(message, optional, tag = "3")]
     pub run_as_user: Option<Int64Value>,
-    /// Whether it cannot write to its root.
+    /// Whether its root file system is read-only.
     #[prost(bool, tag = "4")]
     pub readonly_rootfs: bool,
-    /// Whether a container of it may be privileged.
+    /// Whether the sandbox can have privileged containers.
     #[prost(bool, tag = "6")]
     pub privileged: bool,
 }
 
-/// Whether a sandbox holds its namespaces.
+/// The state of a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enumeration)]
 #[repr(i32)]
 pub enum PodSandboxState {
-    /// It does.
+    /// The sandbox holds its namespaces.
     Ready = 0,
-    /// It has ended, or never came up.
+    /// The sandbox has stopped, or failed to start.
     NotReady = 1,
 }
 
-/// One line of the list of sandboxes.
+/// An item of the list of sandboxes.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct PodSandbox {
-    /// The sandbox' id.
+    /// The sandbox's id.
     #[prost(string, tag = "1")]
     pub id: String,
-    /// Whose it is.
+    /// Identifies the pod.
     #[prost(message, optional, tag = "2")]
     pub metadata: Option<PodSandboxMetadata>,
     /// A [`PodSandboxState`].
     #[prost(enumeration = "PodSandboxState", tag = "3")]
     pub state: i32,
-    /// ns since 1970.
+    /// Time of creation in ns since 1970.
     #[prost(int64, tag = "4")]
     pub created_at: i64,
     /// The pod's labels.
@@ -128,30 +129,30 @@ pub struct PodSandbox {
     /// The pod's annotations.
     #[prost(btree_map = "string, string", tag = "6")]
     pub annotations: BTreeMap<String, String>,
-    /// The runtime class' handler; empty for the default one.
+    /// The handler of the runtime class; empty for the default.
     #[prost(string, tag = "7")]
     pub runtime_handler: String,
 }
 
-/// A sandbox.
+/// The status of a sandbox.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct PodSandboxStatus {
-    /// The sandbox' id.
+    /// The sandbox's id.
     #[prost(string, tag = "1")]
     pub id: String,
-    /// Whose it is.
+    /// Identifies the pod.
     #[prost(message, optional, tag = "2")]
     pub metadata: Option<PodSandboxMetadata>,
     /// A [`PodSandboxState`].
     #[prost(enumeration = "PodSandboxState", tag = "3")]
     pub state: i32,
-    /// ns since 1970.
+    /// Time of creation in ns since 1970.
     #[prost(int64, tag = "4")]
     pub created_at: i64,
-    /// Absent, or empty, where the network is the node's.
+    /// Absent or empty if the network namespace is the node's.
     #[prost(message, optional, tag = "5")]
     pub network: Option<PodSandboxNetworkStatus>,
-    /// What only Linux has.
+    /// Status specific to Linux.
     #[prost(message, optional, tag = "6")]
     pub linux: Option<LinuxPodSandboxStatus>,
     /// The pod's labels.
@@ -160,23 +161,23 @@ pub struct PodSandboxStatus {
     /// The pod's annotations.
     #[prost(btree_map = "string, string", tag = "8")]
     pub annotations: BTreeMap<String, String>,
-    /// The runtime class' handler; empty for the default one.
+    /// The handler of the runtime class; empty for the default.
     #[prost(string, tag = "9")]
     pub runtime_handler: String,
 }
 
-/// A pod's addresses.
+/// The IP addresses of a pod.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct PodSandboxNetworkStatus {
-    /// The first one.
+    /// The first address.
     #[prost(string, tag = "1")]
     pub ip: String,
-    /// The others.
+    /// The other addresses.
     #[prost(message, repeated, tag = "2")]
     pub additional_ips: Vec<PodIp>,
 }
 
-/// An address.
+/// An IP address.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct PodIp {
     /// IPv4 or IPv6, as text.
@@ -184,7 +185,7 @@ pub struct PodIp {
     pub ip: String,
 }
 
-/// A sandbox on Linux.
+/// The Linux status of a sandbox.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct LinuxPodSandboxStatus {
     /// Its namespaces.
@@ -195,7 +196,7 @@ pub struct LinuxPodSandboxStatus {
 /// The namespaces of a sandbox.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Namespaces {
-    /// As they were asked for.
+    /// The requested modes.
     #[prost(message, optional, tag = "2")]
     pub options: Option<NamespaceOption>,
 }
@@ -217,13 +218,14 @@ pub(crate) struct PodSandboxStatusRequest {
     pub(crate) verbose: bool,
 }
 
-/// What the runtime knows of a sandbox.
+/// The runtime's answer about a sandbox.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct PodSandboxStatusResponse {
     /// The sandbox.
     #[prost(message, optional, tag = "1")]
     pub status: Option<PodSandboxStatus>,
-    /// The runtime's own details, JSON, of a verbose answer; [`PodSandboxStatusResponse::info`] reads them.
+    /// In a verbose answer, the runtime's own details as JSON; [`PodSandboxStatusResponse::info`]
+    /// reads them.
     #[prost(btree_map = "string, string", tag = "2")]
     pub info: BTreeMap<String, String>,
 }
@@ -242,7 +244,7 @@ pub(crate) struct RunPodSandboxResponse {
     pub(crate) pod_sandbox_id: String,
 }
 
-/// Of `StopPodSandbox` and `RemovePodSandbox`.
+/// The request of `StopPodSandbox` and `RemovePodSandbox`.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct PodSandboxRequest {
     #[prost(string, tag = "1")]

@@ -1,4 +1,4 @@
-//! What the runtime says of itself.
+//! Version, status and handlers of the runtime.
 
 use prost::Message;
 
@@ -8,19 +8,19 @@ pub(crate) struct VersionRequest {
     pub(crate) version: String,
 }
 
-/// What a runtime calls itself.
+/// The name and versions of a runtime.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Version {
-    /// Of the kubelet's runtime API; always `0.1.0`.
+    /// The version of the kubelet's runtime API; always `0.1.0`.
     #[prost(string, tag = "1")]
     pub version: String,
-    /// `containerd`, `cri-o`, `docker`.
+    /// The name: `containerd`, `cri-o`, `docker`.
     #[prost(string, tag = "2")]
     pub runtime_name: String,
     /// The runtime's own version.
     #[prost(string, tag = "3")]
     pub runtime_version: String,
-    /// `v1` or `v1alpha2`.
+    /// The version of CRI: `v1` or `v1alpha2`.
     #[prost(string, tag = "4")]
     pub runtime_api_version: String,
 }
@@ -39,21 +39,21 @@ pub(crate) struct StatusResponse {
     pub(crate) runtime_handlers: Vec<RuntimeHandler>,
 }
 
-/// What runs containers of a runtime class.
+/// A handler, which runs the containers of a runtime class.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct RuntimeHandler {
-    /// Empty for the default.
+    /// Its name; empty for the default.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// Absent where the runtime does not know.
+    /// Absent if the runtime does not know them.
     #[prost(message, optional, tag = "2")]
     pub features: Option<RuntimeHandlerFeatures>,
 }
 
-/// What a handler can do, beside what all can.
+/// The optional features of a handler.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct RuntimeHandlerFeatures {
-    /// Pods with user namespaces of their own.
+    /// Support for pods with their own user namespace.
     #[prost(bool, tag = "2")]
     pub user_namespaces: bool,
 }
@@ -66,19 +66,19 @@ pub struct RuntimeStatus {
     pub conditions: Vec<RuntimeCondition>,
 }
 
-/// One thing that is so or is not.
+/// A condition of the runtime.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct RuntimeCondition {
     /// Its name.
     #[prost(string, tag = "1")]
     pub r#type: String,
-    /// Whether it is so.
+    /// Whether the condition is met.
     #[prost(bool, tag = "2")]
     pub status: bool,
-    /// Why, in one word.
+    /// The reason in one word.
     #[prost(string, tag = "3")]
     pub reason: String,
-    /// Why, for people.
+    /// The reason as a human-readable text.
     #[prost(string, tag = "4")]
     pub message: String,
 }

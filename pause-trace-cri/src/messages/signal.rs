@@ -1,17 +1,17 @@
-//! CRI numbers signals in its own way: by their names, in alphabetical order.
+//! Signal numbers of CRI, which numbers signals in the alphabetical order of their names.
 
-/// What CRI's 1 to 34 (`SIGABRT` to `SIGXFSZ`) are to Linux, on x86_64 and aarch64. Its real-time signals follow in
-/// Linux' order, 35 being `SIGRTMIN` (34).
+/// The Linux numbers (x86_64 and aarch64) of CRI's signals 1 to 34 (`SIGABRT` to `SIGXFSZ`). The
+/// real-time signals follow in the order of Linux; 35 is `SIGRTMIN` (34).
 const NUMBERS: [i32; 34] = [
     6, 14, 7, 17, 17, 18, 8, 1, 4, 2, 29, 6, 9, 13, 29, 27, 30, 3, 11, 16, 19, 31, 15, 5, 20, 21,
     22, 23, 10, 12, 26, 28, 24, 25,
 ];
 
-/// The last signal of both.
+/// CRI's number of the last signal.
 const LAST: i32 = 65;
 
-/// Linux' number of CRI's signal; `None` for 0, which is "whatever the image or the runtime says", and for one that we
-/// do not know.
+/// The Linux number of a CRI signal. `None` for 0, which means the default of the image or runtime,
+/// and for an unknown signal.
 pub fn signal_from_cri(signal: i32) -> Option<i32> {
     match signal {
         1..=34 => NUMBERS.get(signal as usize - 1).copied(),
@@ -20,7 +20,7 @@ pub fn signal_from_cri(signal: i32) -> Option<i32> {
     }
 }
 
-/// CRI's number of Linux' signal.
+/// The CRI number of a Linux signal.
 pub fn signal_to_cri(signal: i32) -> Option<i32> {
     (1..=LAST).find(|cri| signal_from_cri(*cri) == Some(signal))
 }
@@ -30,8 +30,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_are_those_of_linux() {
-        // As `enum Signal` in api.proto names them.
+    fn signals_are_converted_to_linux_and_back() {
+        // The names are those of `enum Signal` in api.proto.
         let expected = [
             (1, 6),   // SIGABRT
             (8, 1),   // SIGHUP
@@ -43,7 +43,7 @@ mod tests {
             (32, 28), // SIGWINCH
             (34, 25), // SIGXFSZ
             (35, 34), // SIGRTMIN
-            (38, 37), // SIGRTMINPLUS3, which asks systemd in a container to stop
+            (38, 37), // SIGRTMINPLUS3, the stop signal of systemd in a container
             (51, 50), // SIGRTMAXMINUS14
             (65, 64), // SIGRTMAX
         ];
@@ -57,11 +57,11 @@ mod tests {
     }
 
     #[test]
-    fn every_signal_of_linux_can_be_asked_for() {
+    fn every_linux_signal_has_a_cri_number() {
         let unknown: Vec<i32> = (1..=64)
             .filter(|signal| signal_to_cri(*signal).is_none())
             .collect();
-        // Two that are the C library's own.
+        // The C library reserves these two.
         assert_eq!(unknown, [32, 33]);
     }
 }

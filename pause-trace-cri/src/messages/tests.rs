@@ -1,4 +1,4 @@
-//! Messages against bytes: those in `fixtures/` are what containerd 1.6.20 answered.
+//! Messages against bytes. Those in `fixtures/` are answers of containerd 1.6.20.
 
 use super::*;
 
@@ -9,7 +9,7 @@ const SANDBOX: &[u8] = include_bytes!("../../fixtures/containerd-1.6-sandbox.bin
 const CONTAINER: &[u8] = include_bytes!("../../fixtures/containerd-1.6-container.bin");
 
 #[test]
-fn a_sandbox_is_read_as_containerd_wrote_it() {
+fn a_sandbox_of_containerd_is_decoded() {
     let answer = PodSandboxStatusResponse::decode(SANDBOX).expect("containerd's answer");
     let status = answer.status.as_ref().expect("a status");
     assert_eq!(
@@ -37,11 +37,11 @@ fn a_sandbox_is_read_as_containerd_wrote_it() {
     );
     assert_eq!(status.labels["app"], "demo");
     assert_eq!(status.annotations["note"], "x\u{1b}[2J");
-    assert_eq!(answer.encode_to_vec(), SANDBOX, "nothing of it was skipped");
+    assert_eq!(answer.encode_to_vec(), SANDBOX, "no field was skipped");
 }
 
 #[test]
-fn a_container_is_read_as_containerd_wrote_it() {
+fn a_container_of_containerd_is_decoded() {
     let answer = ContainerStatusResponse::decode(CONTAINER).expect("containerd's answer");
     let status = answer.status.as_ref().expect("a status");
     assert!(status.id.starts_with("315af542"), "{}", status.id);
@@ -90,7 +90,7 @@ fn requests_have_the_fields_of_the_published_interface() {
 }
 
 #[test]
-fn a_newer_runtimes_fields_and_modes_do_no_harm() {
+fn unknown_fields_and_modes_of_a_newer_runtime_are_accepted() {
     // Field 2 (pid): 9; field 99: a string.
     let options = NamespaceOption::decode(&b"\x10\x09\x9a\x06\x02ab"[..]).expect("options");
     assert_eq!(options.pid, 9);
@@ -115,8 +115,8 @@ fn a_handlers_features_are_those_of_the_published_interface() {
 }
 
 #[test]
-fn a_variable_may_have_any_bytes() {
-    // 1 (key): "a"; 2 (value): a byte that no UTF-8 has.
+fn an_environment_variable_can_contain_any_bytes() {
+    // 1 (key): "a"; 2 (value): a byte that is not valid UTF-8.
     let bytes = b"\x0a\x01a\x12\x01\xff";
     let variable = KeyValue::decode(&bytes[..]).expect("a variable");
     assert_eq!(variable.value, b"\xff");

@@ -1,4 +1,4 @@
-//! Cgroups: container identity with no runtime and no race.
+//! Cgroup hooks. They identify a container without a query to the runtime, and so without a race.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use pause_trace_common::{CGROUP_PATH_LEN, CgroupAttach, CgroupMkdir, CgroupRmdir, Task};
@@ -9,7 +9,8 @@ use crate::{
 };
 
 // match-proto: cgroup_mkdir(struct cgroup *cgrp, const char *path), since 5.0 with the path
-// Whoever makes a cgroup for a pod is watched: the runtime's tree, or kubelet.
+// A process that creates a cgroup for a pod is watched: it is the runtime, its child, or the
+// kubelet.
 #[btf_tracepoint(function = "cgroup_mkdir")]
 fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     let cgroup = CgroupRef::new(ctx.arg::<*const u8>(0));

@@ -1,4 +1,4 @@
-//! `sched_process_exec`: the moment to judge membership.
+//! `sched_process_exec`, at which the verifier judges a process's membership.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use pause_trace_common::{Exec, FILE_LEN};
@@ -14,7 +14,7 @@ fn exec(ctx: BtfTracePointContext) -> i32 {
     report(&ctx)
 }
 
-/// The same, for what the first was not run for (see `probes`).
+/// Reports the events for which the kernel skipped the first program (see `probes`).
 #[btf_tracepoint(function = "sched_process_exec")]
 fn exec_again(ctx: BtfTracePointContext) -> i32 {
     report(&ctx)
@@ -26,7 +26,8 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
     let bprm = ctx.arg::<*const u8>(2);
     // The process that executes is the one that runs.
     if !filter::is_current_watched() {
-        // A runtime that is started while we watch. The name is the new one (begin_new_exec, fs/exec.c).
+        // A runtime may be started later. The name is already the new one (begin_new_exec,
+        // fs/exec.c).
         if !filter::is_runtime(&process.comm()) {
             return 0;
         }

@@ -1,4 +1,4 @@
-//! `sched_process_exit`: how a process ended, and in which namespaces.
+//! `sched_process_exit`: the exit of a process, its status and its namespaces.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use pause_trace_common::Exit;
@@ -6,13 +6,13 @@ use pause_trace_common::Exit;
 use crate::{emit, filter, task::TaskRef};
 
 // match-proto: sched_process_exit(struct task_struct *p), since 2.6; 6.16 adds `bool group_dead` at the end
-// Runs once a thread and before the namespaces are dropped (do_exit, kernel/exit.c).
+// Runs once per thread, before the namespaces are dropped (do_exit, kernel/exit.c).
 #[btf_tracepoint(function = "sched_process_exit")]
 fn exit(ctx: BtfTracePointContext) -> i32 {
     report(&ctx)
 }
 
-/// The same, for what the first was not run for (see `probes`).
+/// Reports the events for which the kernel skipped the first program (see `probes`).
 #[btf_tracepoint(function = "sched_process_exit")]
 fn exit_again(ctx: BtfTracePointContext) -> i32 {
     report(&ctx)
@@ -21,7 +21,7 @@ fn exit_again(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn report(ctx: &BtfTracePointContext) -> i32 {
     let thread = TaskRef::new(ctx.arg::<*const u8>(0));
-    // The thread that ends is the one that runs.
+    // The exiting thread is the current one.
     if !filter::is_current_watched() || !thread.is_last_thread() {
         return 0;
     }

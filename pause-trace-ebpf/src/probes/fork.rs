@@ -12,7 +12,7 @@ fn fork(ctx: BtfTracePointContext) -> i32 {
     report(&ctx)
 }
 
-/// The same, for what the first was not run for (see `probes`).
+/// Reports the events for which the kernel skipped the first program (see `probes`).
 #[btf_tracepoint(function = "sched_process_fork")]
 fn fork_again(ctx: BtfTracePointContext) -> i32 {
     report(&ctx)
@@ -24,16 +24,17 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
         TaskRef::new(ctx.arg::<*const u8>(0)),
         TaskRef::new(ctx.arg::<*const u8>(1)),
     );
-    // The parent is the process that runs.
+    // The parent is the current process.
     if !filter::is_current_watched() && !filter::is_cloned_into_watched(parent, child) {
         return 0;
     }
-    // Else a thread.
+    // Otherwise the child is a thread.
     if !child.is_leader() {
         return 0;
     }
     let process = child.identity();
-    // It has not run yet: its fork was reported, or it was found at this moment.
+    // The child has not run yet. If it is watched, its fork was reported already (by the other
+    // program), or the task iterator has just found it.
     if filter::is_watching(&process) {
         return 0;
     }

@@ -1,29 +1,30 @@
-//! `iter/task`: the processes that were there before the hooks were.
+//! `iter/task`: the processes that existed before the hooks were attached.
 //!
-//! The loader attaches the hooks, names the cgroups of containers, and then reads the iterator: what happens meanwhile is
-//! reported by a hook, by the iterator, or by both, and never by neither. A child of a watched process whose pid is lower
-//! (pids wrap) is found by the next reading.
+//! The loader attaches the hooks, adds the cgroups of containers to the filter, and then reads the
+//! iterator. A process that starts meanwhile is reported by a hook, by the iterator, or by both. A
+//! child of a watched process with a lower pid than its parent (pids wrap) is found by the next
+//! read.
 
 use aya_ebpf::cty::c_void;
 use pause_trace_common::Found;
 
 use crate::{emit, filter, task::TaskRef};
 
-/// `struct bpf_iter__task` (kernel/bpf/task_iter.c, since 5.8): what the program is called with.
+/// `struct bpf_iter__task` (kernel/bpf/task_iter.c, since 5.8), the argument of the program.
 #[repr(C)]
 struct Iteration {
     meta: *const c_void,
-    /// Null once, after the last.
+    /// Null in the last call, after the last task.
     task: *const c_void,
 }
 
 /// Reports a process of a container or of the runtime that is not watched yet, and watches it.
 ///
-/// aya has no attribute for iterators: the section's name says what it is.
+/// aya has no attribute for iterators; the section name defines the program type.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 extern "C" fn found(iteration: *const Iteration) -> i32 {
-    // SAFETY: the kernel calls it with its own context, and the verifier has checked the access.
+    // SAFETY: the kernel passes its own context, and the verifier has checked the access.
     let pointer = unsafe { (*iteration).task };
     if pointer.is_null() {
         return 0;

@@ -1,7 +1,8 @@
 //! setns and unshare, which have no tracepoint of their own.
 //!
-//! Three ways in, and the same record from each: the loader takes fentry and fexit where the kernel allows them (no cost to any
-//! other system call), else a kprobe and kretprobe, else the system calls' tracepoints.
+//! There are three ways to observe them, which report the same record. The loader uses fentry and
+//! fexit if the kernel allows them (they cost other system calls nothing), otherwise a kprobe and
+//! kretprobe, otherwise the tracepoints of the system calls.
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid,
@@ -16,17 +17,17 @@ use crate::{
     task::{self, TaskRef},
 };
 
-/// The flags of calls that have been entered and not left, by thread. A thread is in one system call at a time, so one table
-/// serves both calls.
+/// The flags of calls that have not returned yet, by thread. A thread is in one system call at a
+/// time, so both calls can use one table.
 #[map]
 static PENDING: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1_024, 0);
 
-/// A call with these `CLONE_NEW*` flags was entered.
+/// Stores the `CLONE_NEW*` flags of a call at its entry.
 fn enter(flags: u64) {
     let _ = PENDING.insert(bpf_get_current_pid_tgid(), flags, 0);
 }
 
-/// A setns whose second argument is this was entered: the kernel takes an `int`.
+/// Stores the second argument of a setns, of which the kernel uses only an `int`.
 fn enter_setns(kind: u64) {
     enter(kind & 0xffff_ffff);
 }
@@ -51,7 +52,7 @@ fn report(call: NamespaceCall, flags: u64, result: i64) {
         if result != 0 || !filter::enters_watched(&namespaces) {
             return;
         }
-        // From here on it is a visitor, and what it forks and executes matters.
+        // The process has entered a pod, so its forks and execs matter from now on.
         filter::watch(&thread.identity());
     }
     emit::emit(|| NamespaceChange {
@@ -70,7 +71,7 @@ fn report(call: NamespaceCall, flags: u64, result: i64) {
 }
 
 // match-proto: long __x64_sys_setns(const struct pt_regs *regs), long __arm64_sys_setns(…), since 4.17
-// The loader names the function: it differs by architecture.
+// The loader sets the function, which differs by architecture.
 #[fentry]
 fn setns_fentry(ctx: FEntryContext) -> i32 {
     let registers = ctx.arg::<*const u8>(0);
@@ -84,7 +85,8 @@ fn setns_fexit(ctx: FExitContext) -> i32 {
     0
 }
 
-/// The same, for what the first was not run for (see `probes`): the call is still under way then.
+/// Reports the calls for which the kernel skipped the first program (see `probes`). Such a call
+/// still has its entry in `PENDING`.
 #[fexit]
 fn setns_fexit_again(ctx: FExitContext) -> i32 {
     leave(NamespaceCall::Setns, ctx.arg::<i64>(1));
@@ -104,7 +106,7 @@ fn unshare_fexit(ctx: FExitContext) -> i32 {
     0
 }
 
-/// As `setns_fexit_again`.
+/// See `setns_fexit_again`.
 #[fexit]
 fn unshare_fexit_again(ctx: FExitContext) -> i32 {
     leave(NamespaceCall::Unshare, i64::from(ctx.arg::<i32>(1)));
@@ -141,11 +143,12 @@ fn unshare_kretprobe(ctx: RetProbeContext) -> u32 {
     0
 }
 
-/// A field of a system call's tracepoint: the head is 8 bytes, the number 8, then 8 an argument or the result
-/// (`syscall_trace_enter`, `syscall_trace_exit`: kernel/trace/trace.h).
+/// A field of a system call's tracepoint: 8 bytes of common fields, 8 bytes for the number, then 8
+/// bytes for each argument or the result (`syscall_trace_enter`, `syscall_trace_exit`:
+/// kernel/trace/trace.h).
 #[inline(always)]
 fn field(ctx: &TracePointContext, index: usize) -> u64 {
-    // SAFETY: the offset lies within the record of these tracepoints; the helper checks the read.
+    // SAFETY: the offset is within the record of these tracepoints, and the helper checks the read.
     unsafe { ctx.read_at::<u64>(16 + 8 * index) }.unwrap_or(0)
 }
 

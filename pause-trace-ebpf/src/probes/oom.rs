@@ -1,4 +1,4 @@
-//! `oom:mark_victim`: the one SIGKILL nobody sent.
+//! `oom:mark_victim`: the OOM killer chose a process, whose SIGKILL no process sent.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use pause_trace_common::OomVictim;

@@ -6,8 +6,8 @@ use pause_trace_common::Free;
 use crate::{emit, filter, task::TaskRef};
 
 // match-proto: sched_process_free(struct task_struct *p), since 2.6
-// Reported from delayed_put_task_struct (kernel/exit.c), an RCU grace period after release_task: by whom is not to be
-// seen here any more, it follows from the process tree.
+// Reported from delayed_put_task_struct (kernel/exit.c), an RCU grace period after release_task.
+// The process that reaped it is no longer visible here; userspace derives it from the process tree.
 #[btf_tracepoint(function = "sched_process_free")]
 fn reap(ctx: BtfTracePointContext) -> i32 {
     let process = TaskRef::new(ctx.arg::<*const u8>(0));

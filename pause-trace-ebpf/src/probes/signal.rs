@@ -1,4 +1,4 @@
-//! Signals: who sent what to whom, what became of it, and who took it.
+//! Signals: their generation (sender, target, result) and their delivery.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use pause_trace_common::{Disposition, SignalDeliver, SignalGenerate};
@@ -46,7 +46,7 @@ fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
     }
     let thread = TaskRef::current();
     let signal = ctx.arg::<i32>(0);
-    // Deliveries have a rate of their own: real signal numbers end at 64.
+    // Deliveries have a rate limit of their own. Signal numbers end at 64, so this bit is free.
     const DELIVER: i32 = 0x100;
     if emit::admit(thread.cgroup(), signal | DELIVER) == Admission::Counted {
         return 0;

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     conformance,
+    playing::Script,
     reference::{self, faults, image, patience::Patience, pod::Pause, scenarios},
-    scenario::Scenario,
     text::{BOLD, Line, Look},
 };
 
@@ -104,7 +104,7 @@ impl Args {
             None => Pause::Image(reference::pause_binary()),
         };
         let plan = verify::Plan {
-            scenarios,
+            scripts: scenarios,
             pause,
             pause_args: self.pause_args.clone(),
             patience: self.patience,
@@ -131,7 +131,7 @@ impl Args {
         let plan = conform::Plan {
             socket: socket.clone(),
             image: self.image.clone().unwrap_or_else(default),
-            scenarios,
+            scripts: scenarios,
             patience: self.patience,
         };
         let reports = (&self.output, &self.record);
@@ -140,27 +140,27 @@ impl Args {
 }
 
 /// The scenarios of these names.
-fn named<P>(
+fn named<F>(
     names: &[String],
-    known: impl Iterator<Item = &'static Scenario<P>> + Clone,
+    known: impl Iterator<Item = &'static Script<F>> + Clone,
     list: &str,
-) -> Result<Vec<&'static Scenario<P>>, Usage> {
+) -> Result<Vec<&'static Script<F>>, Usage> {
     names
         .iter()
         .map(|name| find(name, "scenario", known.clone(), list))
         .collect()
 }
 
-fn find<P>(
+fn find<F>(
     name: &str,
     what: &str,
-    known: impl Iterator<Item = &'static Scenario<P>> + Clone,
+    known: impl Iterator<Item = &'static Script<F>> + Clone,
     list: &str,
-) -> Result<&'static Scenario<P>, Usage> {
+) -> Result<&'static Script<F>, Usage> {
     known
         .clone()
-        .find(|scenario| scenario.name == name)
-        .ok_or_else(|| unknown(what, name, known.map(|scenario| scenario.name), list))
+        .find(|script| script.scenario.name == name)
+        .ok_or_else(|| unknown(what, name, known.map(|script| script.scenario.name), list))
 }
 
 /// A program that can be executed, as an absolute path: the pause starts in another directory.
@@ -198,18 +198,18 @@ fn program(path: &Path) -> Result<Pause, Usage> {
     Ok(Pause::Copy(name.into_owned(), bytes.into()))
 }
 
-fn list<P: 'static>(
+fn list<F: 'static>(
     look: Look,
-    scenarios: impl Iterator<Item = &'static Scenario<P>> + Clone,
+    scripts: impl Iterator<Item = &'static Script<F>> + Clone,
 ) -> String {
-    let name = scenarios
+    let name = scripts
         .clone()
-        .map(|scenario| scenario.name.len())
+        .map(|script| script.scenario.name.len())
         .max()
         .unwrap_or_default()
         + 2;
     let mut text = String::new();
-    for scenario in scenarios {
+    for Script { scenario, .. } in scripts {
         let mut line = Line::new(look);
         line.paint(BOLD, scenario.name).pad(name);
         if scenario.is_fault() {

@@ -10,26 +10,25 @@ use super::{
     Console, End, Exit, Global,
     output::Output,
     recording::Record,
-    scenario_reporter::{Message, ScenarioReporter, tell_until_over},
+    scenario_reporter::{ScenarioReporter, report_all},
     select::Selection,
-    session::{self, Interrupt},
+    summary,
 };
 use crate::{
     conformance::{
         Runtime,
-        scenario::{self, Scenario},
+        scenario::{self, Script},
         scenarios::{self, OWN_USERS},
         stage::Stage,
     },
-    live::Live,
     node::cgroup::Layout,
-    pipeline::Pipeline,
-    playing::play,
+    playing::play_all,
     pods::Follower,
     record::{Recorder, Run},
     reference::patience::Patience,
     rules,
     scenario::SortedVerdicts,
+    session::{self, Ended, Interrupt, Session, Setup, Stop},
     verdict::Verdict,
 };
 
@@ -39,7 +38,7 @@ pub(super) struct Plan {
     /// The image that containers run.
     pub(super) image: String,
     /// `None` for all that the runtime says it can play.
-    pub(super) scenarios: Option<Vec<&'static Scenario>>,
+    pub(super) scripts: Option<Vec<&'static Script>>,
     pub(super) patience: Patience,
 }
 
@@ -51,17 +50,17 @@ pub(super) fn run(
     global: &Global,
 ) -> Result<Exit> {
     selection.validate()?;
-    let clock = session::clock()?;
+    let clock = summary::clock()?;
     let console = Console::open(output, global, clock, false)?;
     let recording = record.start(clock, None)?;
     session::block_on(async {
         let recorder = recording.recorder();
-        let exit = play_all(plan, selection, global, (console, recorder)).await?;
+        let exit = play(plan, selection, global, (console, recorder)).await?;
         Ok(recording.close(exit))
     })
 }
 
-async fn play_all(
+async fn play(
     plan: &Plan,
     selection: &Selection,
     global: &Global,
@@ -69,106 +68,99 @@ async fn play_all(
 ) -> Result<Exit> {
     // Before anything is made that Ctrl-C would leave behind.
     let mut interrupt = Interrupt::catch()?;
-    let interrupted = interrupt.received();
-    tokio::pin!(interrupted);
-
-    let layout = Layout::discover()?;
-    let options = session::options(&layout, global);
-    let limits = plan.patience.limits(scenario::LIMITS);
+    let setup = Setup {
+        probe: global.probe(),
+        run: Run::Conformance,
+        limits: plan.patience.limits(scenario::LIMITS),
+        selected: &|rule| selection.takes(rule),
+        recorder,
+        observers: Vec::new(),
+    };
     let starting = async {
-        let pipeline = Pipeline::new(limits, |rule| selection.takes(rule));
-        let pipeline = pipeline.recorded(recorder);
-        let live = Live::start(&options, Run::Conformance, pipeline).await?;
+        let session = Session::start(setup).await?;
         // Last: what is made from here on is removed by name.
         let runtime = Runtime::open(plan.socket.clone(), &plan.image, plan.patience).await?;
-        anyhow::Ok(Stage {
-            live,
-            runtime,
-            patience: plan.patience,
-            verdicts: SortedVerdicts::default(),
-        })
+        anyhow::Ok((session, runtime))
     };
-    let stage = tokio::select! {
-        stage = starting => stage?,
-        () = &mut interrupted => return Ok(console.finish(None, End::Interrupted)?),
+    let Some(started) = interrupt.or(starting).await else {
+        return Ok(console.finish(None, End::Interrupted)?);
     };
-    let scenarios = plan.choose(&stage);
-    let mut reporter = ScenarioReporter::new(false, scenarios.len()).among_others(is_of_evidence);
+    let (Session { live, layout }, runtime) = started?;
+    let stage = Stage {
+        live,
+        runtime,
+        patience: plan.patience,
+        verdicts: SortedVerdicts::default(),
+    };
+    let scripts = plan.choose(&stage);
+    let mut reporter = ScenarioReporter::new(false, scripts.len()).among_others(is_of_evidence);
     let end = follow(
         &stage,
         &layout,
-        (&scenarios, selection),
+        (&scripts, selection),
         &mut reporter,
         &mut console,
-        interrupted,
+        &mut interrupt,
     )
     .await;
     console.step(None, "removing the pods");
     // Whatever became of it: nothing may stay on the node.
     let cleared = stage.runtime.clear().await;
     let end = end?;
-    let times = session::end(&stage.live, end);
+    let times = summary::end(&stage.live, end);
     let judged = (&stage.live.pipeline, &stage.verdicts);
     let (end, summary) = reporter.end(judged, &mut console, times, end)?;
     cleared?;
     Ok(console.finish(Some(&summary), end)?)
 }
 
-/// Plays the scenarios while the node's pods are followed: by that the verifier hears of ours.
+/// Plays the scenarios while the node's pods are followed: that is how the verifier comes to know ours.
 async fn follow(
     stage: &Stage,
     layout: &Layout,
-    (scenarios, selection): (&[&'static Scenario], &Selection),
+    (scripts, selection): (&[&'static Script], &Selection),
     reporter: &mut ScenarioReporter,
     console: &mut Console,
-    interrupted: impl Future<Output = ()>,
+    interrupt: &mut Interrupt,
 ) -> Result<End> {
+    let (live, verdicts) = (&stage.live, &stage.verdicts);
     let told = console
-        .hello(&session::hello(&stage.live))
+        .hello(&summary::hello(live))
         .and_then(|()| console.flush());
     if let Err(failed) = told {
         return Ok(End::from_failed(failed)?);
     }
-    let (live, verdicts) = (&stage.live, &stage.verdicts);
     let mut follower = Follower::start(live, layout, Some(stage.runtime.socket().clone()))
         .context("failed to look at the node's pods")?;
     let settled = follower.settled();
-    let (sender, messages) = mpsc::unbounded_channel();
+    let (sender, progress) = mpsc::unbounded_channel();
     let selected = |id: &str| rules::find(id).is_some_and(|rule| selection.takes(rule));
     let playing = async {
         settled.await;
-        let played = play(
-            scenario::AT_ONCE,
-            scenarios,
-            |scenario, number| scenario::play_one(stage, scenario, number, selected),
-            |scenario| drop(sender.send(Message::Started(scenario))),
-            |played| sender.send(Message::Played(Box::new(played))),
-        );
-        drop(played.await);
+        play_all(scenario::AT_ONCE, scripts, sender, |script, number| {
+            scenario::play_one(stage, script, number, selected)
+        })
+        .await;
     };
-    let running = async {
-        tokio::select! {
-            result = live.pump() => result,
-            result = follower.run() => result,
-        }
+    let judged = (&live.pipeline, verdicts);
+    let reporting = report_all(reporter, judged, console, progress, playing);
+    let stop = Stop {
+        interrupt: Some(interrupt),
+        duration: None,
     };
-    tell_until_over(
-        reporter,
-        (&live.pipeline, verdicts),
-        console,
-        messages,
-        playing,
-        running,
-        interrupted,
+    Ok(
+        match session::drive(live, Some(&mut follower), stop, reporting).await? {
+            Ended::Done(end) => end,
+            Ended::TimeIsUp | Ended::Interrupted => End::Interrupted,
+        },
     )
-    .await
 }
 
 impl Plan {
     /// What was named, or all that the runtime can play: a kubelet, too, asks a runtime for user namespaces only where it
     /// says that it has them.
-    fn choose(&self, stage: &Stage) -> Vec<&'static Scenario> {
-        if let Some(named) = &self.scenarios {
+    fn choose(&self, stage: &Stage) -> Vec<&'static Script> {
+        if let Some(named) = &self.scripts {
             return named.clone();
         }
         let can = stage.runtime.makes_users;
@@ -179,7 +171,7 @@ impl Plan {
             );
         }
         scenarios::all()
-            .filter(|scenario| can || scenario.name != OWN_USERS)
+            .filter(|script| can || script.scenario.name != OWN_USERS)
             .collect()
     }
 }

@@ -6,17 +6,14 @@ use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::Path}
 
 use nix::{sys::utsname::uname, unistd::Uid};
 
-use super::{Global, session};
+use super::Global;
 use crate::{
     event::Kind,
-    live::Live,
     node::cgroup::Layout,
-    pipeline::Pipeline,
     probe::{self, Types, Verified},
-    record::Run,
     report::wire::{Check, State},
     rules,
-    state::Limits,
+    session::{Session, Setup},
 };
 
 /// Everything that a verdict rests on.
@@ -46,7 +43,7 @@ pub(super) async fn examine(global: &Global, thorough: bool) -> Vec<Check> {
             .iter()
             .all(|check| check.state != State::Missing || !check.required)
     {
-        let (hooks, verified) = hooks(&layout, global).await;
+        let (hooks, verified) = hooks(global).await;
         checks.extend(hooks);
         let mut verified = verified.unwrap_or_default();
         if thorough {
@@ -194,15 +191,13 @@ fn tracefs() -> Check {
 }
 
 /// The hooks, and what their programs cost the verifier, if they could be loaded.
-async fn hooks(layout: &Layout, global: &Global) -> (Vec<Check>, Option<Vec<Verified>>) {
-    let options = session::options(layout, global);
-    let pipeline = Pipeline::new(Limits::REFERENCE, |_| true);
-    let live = match Live::start(&options, Run::Node, pipeline).await {
-        Ok(live) => live,
+async fn hooks(global: &Global) -> (Vec<Check>, Option<Vec<Verified>>) {
+    let live = match Session::start(Setup::of_node(global.probe())).await {
+        Ok(session) => session.live,
         Err(error) => {
             let refused = missing(
                 "eBPF",
-                &error.to_string(),
+                &format!("{error:#}"),
                 "nothing can be seen",
                 "see the message",
                 true,

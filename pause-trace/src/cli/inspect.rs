@@ -6,8 +6,9 @@ use super::{
     Exit, Global,
     output::Shown,
     pods::{Looking, json, wanted},
-    print, session,
+    print,
 };
+use crate::session;
 
 /// Show one pod: namespaces side by side, processes, signals, network, verdicts with their evidence
 ///

@@ -12,13 +12,14 @@ use super::{
         Looking, Seen, age, badness, json, size,
         table::{Cell, Table},
     },
-    print, session,
+    print,
 };
 use crate::{
     event::{Mode, NamespaceKind},
     news::TOLD,
     node::procfs::NS_PER_TICK,
     pods::{ContainerView, PodView, SandboxView, Whose},
+    session,
     text::{BAD, DIM, DOUBTFUL, GOOD, Look, TERM},
     verdict::{Outcome, Severity, Verdict},
 };

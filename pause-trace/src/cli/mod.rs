@@ -27,8 +27,8 @@ pub(crate) mod run;
 mod scenario_reporter;
 pub(crate) mod schema;
 mod select;
-mod session;
 mod suggest;
+mod summary;
 pub(crate) mod timeline;
 pub(crate) mod top;
 mod verify;
@@ -47,7 +47,7 @@ pub(crate) use suggest::unknown;
 
 use crate::{
     probe::NamespaceHook,
-    reference,
+    reference, session,
     sink::{Failed, Target},
     terminal::{self, Color},
     text::Look,
@@ -167,6 +167,14 @@ fn print(content: &(impl AsRef<[u8]> + ?Sized)) -> anyhow::Result<Exit> {
 }
 
 impl Global {
+    /// What is chosen of the program in the kernel.
+    fn probe(&self) -> session::Probe {
+        session::Probe {
+            namespace_hook: self.namespace_hook,
+            kernel_log: self.kernel_log,
+        }
+    }
+
     /// How stdout is to be written to.
     fn look(&self) -> Look {
         terminal::look(&io::stdout(), self.color)

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{
     Console, End,
-    session::{self, Losses},
+    summary::{self, Losses},
 };
 use crate::{
     event::Ktime,
@@ -55,7 +55,7 @@ impl<'a> PodReporter<'a> {
         pipeline: &Pipeline,
         console: &mut Console,
     ) -> Result<(), Failed> {
-        session::tell_unrecorded(pipeline, console)?;
+        summary::tell_unrecorded(pipeline, console)?;
         let (news, verdicts) = (pipeline.news(), pipeline.verdicts());
         if news.is_empty() && verdicts.is_empty() {
             return self.losses.tell(pipeline, console);
@@ -108,7 +108,7 @@ impl<'a> PodReporter<'a> {
         };
         let summary = Summary {
             interrupted: end == End::Interrupted,
-            ..session::summary(pipeline, (since, until), &BTreeMap::new())
+            ..summary::summary(pipeline, (since, until), &BTreeMap::new())
         };
         Ok((end, summary))
     }

@@ -9,32 +9,29 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::{
     Global,
     output::{Format, Shown},
-    session,
-    session::Interrupt,
+    summary,
     watch::{Runtime, parse_duration},
 };
 use crate::{
     event::{Ktime, NamespaceKind, PodId},
-    live::Live,
-    node::{
-        cgroup::{Hierarchies, Layout},
-        survey::process::Link,
-    },
-    pipeline::Pipeline,
-    pods::{self, ContainerView, Judged, PodView, Snapshot},
+    node::{cgroup::Hierarchies, survey::process::Link},
+    pods::{self, ContainerView, Follower, Judged, PodView, Snapshot, standing},
     probe,
-    record::Run,
     report::Clock,
-    state::Limits,
+    session::{self, Ended, Interrupt, Session, Setup, Stop},
     terminal,
     text::{DOUBTFUL, Line},
     verdict::{Outcome, Value, Verdict},
 };
+
+/// How long runtimes may take to say who the pods are. One that does not answer is asked again by who follows pods; here,
+/// bundles are enough then.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How to look at the pods.
 #[derive(clap::Args, Clone, Debug)]
@@ -64,10 +61,7 @@ impl Looking {
     /// Looks; `None` where Ctrl-C came first. What cannot be known is told on stderr.
     pub(super) async fn look(&self, global: &Global) -> Result<Option<Seen>> {
         let mut interrupt = Interrupt::catch()?;
-        tokio::select! {
-            seen = self.see(global) => seen.map(Some),
-            () = interrupt.received() => Ok(None),
-        }
+        interrupt.or(self.see(global)).await.transpose()
     }
 
     async fn see(&self, global: &Global) -> Result<Seen> {
@@ -106,17 +100,29 @@ impl Looking {
         tell(&snapshot.gaps, global);
         Ok(Seen {
             now: probe::now(),
-            clock: session::clock()?,
+            clock: summary::clock()?,
             snapshot,
             judged,
         })
     }
 
+    /// Watches until all that runs has been looked at, and for as long as was asked for.
     async fn judge(&self, global: &Global) -> Result<Judged> {
-        let layout = Layout::discover()?;
-        let options = session::options(&layout, global);
-        let live = Live::start(&options, Run::Node, Pipeline::new(Limits::NODE, |_| true)).await?;
-        pods::judge(&live, &layout, self.runtime.cri.clone(), self.duration).await
+        let Session { live, layout } = Session::start(Setup::of_node(global.probe())).await?;
+        let mut follower = Follower::start(&live, &layout, self.runtime.cri.clone())
+            .context("failed to look at the node's pods")?;
+        let settled = tokio::time::timeout(PATIENCE, follower.settled());
+        let enough = async {
+            let watched = tokio::time::sleep(self.duration.unwrap_or_default());
+            let (settled, ()) = tokio::join!(settled, watched);
+            Ok(settled.is_err())
+        };
+        // Ctrl-C ends the whole look.
+        let stop = Stop::default();
+        let ended = session::drive(&live, Some(&mut follower), stop, enough).await?;
+        let is_early = ended == Ended::Done(true);
+        let verdicts = standing(live.pipeline.verdicts());
+        Ok(Judged::now(&live, verdicts, is_early))
     }
 }
 

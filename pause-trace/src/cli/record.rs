@@ -9,7 +9,7 @@ use super::{
     output::{Format, Output},
     recording::{AloneBound, Record},
     select::Selection,
-    session,
+    summary,
     watch::{self, Node, Pods, Runtime},
 };
 use crate::{report, verdict::Severity};
@@ -45,7 +45,7 @@ Examples:
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
         self.selection.validate()?;
-        let clock = session::clock()?;
+        let clock = summary::clock()?;
         let output = Output {
             format: Format {
                 chosen: report::Format::Text,

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, rc::Rc};
 
 use anyhow::{Result, anyhow, bail};
 
-use super::{Exit, Usage, session};
+use super::{Exit, Usage, summary};
 use crate::{
     record::{FileRecorder, Recorder},
     report::Clock,
@@ -42,7 +42,7 @@ impl Record {
     pub(super) fn start(&self, clock: Clock, limit: Option<u64>) -> Result<Recording> {
         let begin = |path: &PathBuf| {
             let shown = path.display();
-            FileRecorder::create(path, session::opening(clock), limit).map_err(|error| match error
+            FileRecorder::create(path, summary::opening(clock), limit).map_err(|error| match error
                 .kind()
             {
                 io::ErrorKind::StorageFull => anyhow!("failed to record to {shown}: {error}"),

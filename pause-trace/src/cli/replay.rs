@@ -18,11 +18,12 @@ use crate::{
     conformance,
     event::{Ktime, Text},
     pipeline::Pipeline,
+    playing::Script,
     record::{self, Begin, Ending, Entry, Mark, Next, Opening, Over, Run},
     reference::{faults, scenarios},
     report::Summary,
     rules,
-    scenario::{Played, Scenario, SortedVerdicts},
+    scenario::{Played, SortedVerdicts},
     sink::Failed,
     verdict::Verdict,
 };
@@ -125,13 +126,10 @@ enum Telling<'a> {
         reporter: ScenarioReporter,
         sorted: SortedVerdicts,
         /// What was judged and not told of yet, by the scenario's name.
-        waiting: HashMap<String, VecDeque<Waiting>>,
+        waiting: HashMap<String, VecDeque<Played>>,
     },
 }
 
-/// A scenario that has been judged.
-type Waiting =
-    Box<dyn FnOnce(&mut ScenarioReporter, Ktime, Judged<'_>, &mut Console) -> Result<(), Failed>>;
 type Judged<'a> = (&'a Pipeline, &'a SortedVerdicts);
 
 impl<'a> Replay<'a> {
@@ -158,7 +156,7 @@ impl<'a> Replay<'a> {
             Entry::End(end) => return self.end_part(Some(end), console),
             Entry::Event(event) => {
                 if let Some(part) = &mut self.part {
-                    part.pipeline.take_in(&event, |_| ());
+                    part.pipeline.take_in(&event);
                     part.last = event.time;
                 }
                 Ok(())
@@ -231,13 +229,8 @@ impl<'a> Replay<'a> {
                     Run::Conformance => {
                         drop(pipeline.news());
                         let known = conformance::scenarios::all();
-                        judge(
-                            known,
-                            &over,
-                            judged,
-                            conformance::scenario::counts,
-                            selected,
-                        )
+                        let counts = conformance::scenario::counts;
+                        judge(known, &over, judged, counts, selected)
                     }
                     _ => {
                         let known = scenarios::all().chain(faults::all());
@@ -264,8 +257,8 @@ impl<'a> Replay<'a> {
                 },
             ) => {
                 let played = waiting.get_mut(&scenario).and_then(VecDeque::pop_front);
-                if let Some(tell) = played {
-                    return tell(reporter, time, (pipeline, sorted), console);
+                if let Some(played) = played {
+                    return reporter.tell(&played, time, (pipeline, sorted), console);
                 }
             }
             // A mark of another kind of run: nothing was told.
@@ -303,17 +296,19 @@ impl<'a> Replay<'a> {
 }
 
 /// Judges a scenario as it was when it was over; `None` where its name is not known.
-fn judge<P: 'static>(
-    known: impl Iterator<Item = &'static Scenario<P>>,
+fn judge<F: 'static>(
+    mut known: impl Iterator<Item = &'static Script<F>>,
     over: &Over,
     judged: Judged<'_>,
     counts: impl Fn(&Verdict) -> bool,
     selected: impl Fn(&str) -> bool,
-) -> Option<Waiting> {
-    let mut known = known;
-    let scenario = known.find(|scenario| scenario.name == over.scenario)?;
-    let played = Played::judge(scenario, over, judged, counts, selected);
-    Some(Box::new(move |reporter, time, judged, console| {
-        reporter.tell(&played, time, judged, console)
-    }))
+) -> Option<Played> {
+    let script = known.find(|script| script.scenario.name == over.scenario)?;
+    Some(Played::judge(
+        &script.scenario,
+        over,
+        judged,
+        counts,
+        selected,
+    ))
 }

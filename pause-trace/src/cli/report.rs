@@ -15,20 +15,21 @@ use super::{
     output::{Format, Output},
     recording::Record,
     select::Selection,
-    session,
+    summary,
     watch::{self, Node, Pods, Runtime},
 };
 use crate::{
     conformance,
     event::Ktime,
     pipeline::Pipeline,
+    playing::Script,
     record::{self, Begin, Ending, Entry, Mark, Next, Over, Run},
     reference::{faults, scenarios},
     report::{
         self, Summary,
         html::{self, Gathered, Page},
     },
-    scenario::{Scenario, SortedVerdicts},
+    scenario::SortedVerdicts,
     verdict::{Severity, Verdict},
 };
 
@@ -86,7 +87,7 @@ impl Args {
             output: None,
             fail_on: self.fail_on,
         };
-        let clock = session::clock()?;
+        let clock = summary::clock()?;
         let console = Console::open(&output, global, clock, false)?;
         let record = Record {
             record: Some(path.to_owned()),
@@ -223,7 +224,7 @@ impl Reading<'_> {
             Entry::End(end) => self.end_part(Some(end)),
             Entry::Event(event) => {
                 if let Some(part) = &mut self.part {
-                    part.pipeline.take_in(&event, |_| ());
+                    part.pipeline.take_in(&event);
                     part.last = event.time;
                     let gathered = &mut self.gathered;
                     part.pipeline.look(|core| gathered.see(&event, &core.state));
@@ -289,7 +290,7 @@ impl Reading<'_> {
         });
         self.judged(&part, &rest, |_| false);
         let times = (part.begin.started, end.map_or(part.last, |end| end.time));
-        let summary = session::summary(&part.pipeline, times, &BTreeMap::new());
+        let summary = summary::summary(&part.pipeline, times, &BTreeMap::new());
         self.summary = Some(match self.summary.take() {
             Some(before) => before.and(summary),
             None => summary,
@@ -297,12 +298,12 @@ impl Reading<'_> {
     }
 }
 
-fn expects<P: 'static>(
-    mut known: impl Iterator<Item = &'static Scenario<P>>,
+fn expects<F: 'static>(
+    mut known: impl Iterator<Item = &'static Script<F>>,
     over: &Over,
     verdict: &Verdict,
 ) -> bool {
     known
-        .find(|scenario| scenario.name == over.scenario)
-        .is_some_and(|scenario| scenario.expects(verdict))
+        .find(|script| script.scenario.name == over.scenario)
+        .is_some_and(|script| script.scenario.expects(verdict))
 }

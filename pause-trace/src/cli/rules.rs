@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_rule_is_a_line() {
-        let summary = "a pod container executes in another network namespace than the sandbox's";
+        let summary = "a pod's container runs in a network namespace that is not the sandbox's";
         assert_eq!(
             table(PLAIN, net_shared()),
             format!("PT101  error    net-shared          {summary}\n")

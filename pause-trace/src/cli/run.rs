@@ -7,11 +7,13 @@ use super::{
     output::Output,
     recording::{Bound, Record, Recording},
     select::Selection,
-    session::{self, Interrupt},
-    verify,
+    summary, verify,
     watch::{self, Node, Pods, Runtime},
 };
-use crate::reference::{self, faults, patience::Patience, pod::Pause, scenarios};
+use crate::{
+    reference::{self, faults, patience::Patience, pod::Pause, scenarios},
+    session::{self, Interrupt},
+};
 
 /// Faults of three kinds that a run plants to show that they would be found.
 const SELF_PROOF: [&str; 3] = ["own-net", "ignores-term", "pause-no-reap"];
@@ -47,16 +49,16 @@ impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
         let proof = SELF_PROOF
             .iter()
-            .filter_map(|name| faults::all().find(|fault| fault.name == *name));
+            .filter_map(|name| faults::all().find(|fault| fault.scenario.name == *name));
         let plan = verify::Plan {
-            scenarios: scenarios::all().chain(proof).collect(),
+            scripts: scenarios::all().chain(proof).collect(),
             pause: Pause::Image(reference::pause_binary()),
             pause_args: Vec::new(),
             patience: Patience::default(),
             inject: false,
         };
         self.selection.validate()?;
-        let clock = session::clock()?;
+        let clock = summary::clock()?;
         let console = Console::open(&self.output, global, clock, false)?;
         let recording = self.record.start(clock, self.bound.max_size)?;
         session::block_on(async {
@@ -74,7 +76,7 @@ impl Args {
         recording: &Recording,
     ) -> Result<Exit> {
         let mut interrupt = Interrupt::catch()?;
-        let (end, reference) = verify::play_all(
+        let (end, reference) = verify::play(
             plan,
             &self.selection,
             global,
@@ -109,7 +111,10 @@ mod tests {
     #[test]
     fn the_faults_of_the_self_proof_are_there() {
         for name in SELF_PROOF {
-            assert!(faults::all().any(|fault| fault.name == name), "{name}");
+            assert!(
+                faults::all().any(|fault| fault.scenario.name == name),
+                "{name}"
+            );
         }
     }
 }

@@ -2,60 +2,48 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
     Console, End,
-    session::{self, Losses},
+    summary::{self, Losses},
 };
 use crate::{
     event::Ktime,
     pipeline::Pipeline,
+    playing::Progress,
     probe,
     record::Mark,
     report::{ScenarioResult, Summary},
     rules::Counts,
-    scenario::{Played, Scenario, SortedVerdicts},
+    scenario::{Played, SortedVerdicts},
     sink::Failed,
     verdict::{Outcome, Verdict},
 };
 
-/// What the scenarios that are under way say.
-pub(super) enum Message<P: 'static> {
-    Started(&'static Scenario<P>),
-    Played(Box<Played<P>>),
-}
-
-/// Tells what is played until all has been, or something ends it before. `running` reads the kernel's events and does what
-/// else has to go on meanwhile; it only ends by an error.
-pub(super) async fn tell_until_over<P: 'static>(
+/// Reports scenarios until all have been played.
+pub(super) async fn report_all(
     reporter: &mut ScenarioReporter,
     (pipeline, verdicts): (&Pipeline, &SortedVerdicts),
     console: &mut Console,
-    mut messages: UnboundedReceiver<Message<P>>,
+    mut progress: UnboundedReceiver<Progress>,
     playing: impl Future<Output = ()>,
-    running: impl Future<Output = Result<()>>,
-    interrupted: impl Future<Output = ()>,
 ) -> Result<End> {
-    tokio::pin!(playing, running, interrupted);
+    tokio::pin!(playing);
     let mut is_playing = true;
     loop {
         tokio::select! {
             biased;
-            () = &mut interrupted => return Ok(End::Interrupted),
-            Some(message) = messages.recv() => {
-                if let Err(failed) = reporter.hear(message, (pipeline, verdicts), console) {
+            Some(progress) = progress.recv() => {
+                if let Err(failed) = reporter.progress(progress, (pipeline, verdicts), console) {
                     return Ok(End::from_failed(failed)?);
                 }
             }
             () = &mut playing, if is_playing => is_playing = false,
-            result = &mut running => {
-                result.context("failed to read the kernel's events")?;
-            }
             () = console.tick() => {}
         }
-        if !is_playing && messages.is_empty() {
+        if !is_playing && progress.is_empty() {
             return Ok(End::Finished);
         }
     }
@@ -98,19 +86,19 @@ impl ScenarioReporter {
         }
     }
 
-    fn hear<P>(
+    fn progress(
         &mut self,
-        message: Message<P>,
+        progress: Progress,
         (pipeline, verdicts): (&Pipeline, &SortedVerdicts),
         console: &mut Console,
     ) -> Result<(), Failed> {
-        match message {
-            Message::Started(scenario) => {
+        match progress {
+            Progress::Started(scenario) => {
                 self.started += 1;
                 console.step(Some((self.started, self.total)), scenario.name);
                 Ok(())
             }
-            Message::Played(played) => {
+            Progress::Played(played) => {
                 let time = probe::now();
                 pipeline.mark(|| Mark::ScenarioTold {
                     scenario: played.scenario.name.to_owned(),
@@ -122,9 +110,9 @@ impl ScenarioReporter {
     }
 
     /// A scenario's verdicts, and then the scenario.
-    pub(super) fn tell<P>(
+    pub(super) fn tell(
         &mut self,
-        played: &Played<P>,
+        played: &Played,
         time: Ktime,
         (pipeline, sorted): (&Pipeline, &SortedVerdicts),
         console: &mut Console,
@@ -202,7 +190,7 @@ impl ScenarioReporter {
         console: &mut Console,
     ) -> Result<(), Failed> {
         self.losses.tell(pipeline, console)?;
-        session::tell_unrecorded(pipeline, console)?;
+        summary::tell_unrecorded(pipeline, console)?;
         let (told, untold): (Vec<_>, Vec<_>) = sorted
             .take_of_none(pipeline)
             .into_iter()
@@ -235,7 +223,7 @@ impl ScenarioReporter {
         let summary = Summary {
             scenarios: self.scenarios,
             interrupted: end == End::Interrupted,
-            ..session::summary(pipeline, (since, until), &self.untold)
+            ..summary::summary(pipeline, (since, until), &self.untold)
         };
         Ok((end, summary))
     }

@@ -16,20 +16,16 @@ use clap::ValueEnum;
 use super::{
     Exit, Global, Usage, file,
     output::{Format, Shown},
-    print,
-    session::{self, Interrupt},
+    print, summary,
     watch::{Runtime, parse_duration},
 };
 use crate::{
-    event::{Event, Fact, Ktime, PodId, ProcessId, Text},
-    live::Live,
-    node::cgroup::Layout,
-    pipeline::Pipeline,
+    event::{Ktime, PodId, ProcessId, Text},
     pods::Follower,
     probe,
-    record::{self, Ending, Entry, Next, Run},
+    record::{self, Ending, Entry, Next},
     report::Clock,
-    state::Limits,
+    session::{self, Ended, Interrupt, Session, Setup, Stop},
     terminal,
     text::{DOUBTFUL, Line, Look},
     timeline::{self, Element, Journal, Timeline},
@@ -96,14 +92,6 @@ Examples:
 
 Exit codes: 0 it was shown whole · 2 wrong usage · 3 --for was over before · 4 cannot watch; the message says what to do ·
 130 Ctrl-C; what was seen is shown";
-
-/// Why it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
-    Over,
-    TimeIsUp,
-    Interrupted,
-}
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
@@ -212,42 +200,29 @@ impl Args {
 
     async fn watch(&self, global: &Global) -> Result<Exit> {
         let mut interrupt = Interrupt::catch()?;
-        let layout = Layout::discover()?;
-        let options = session::options(&layout, global);
-        // What happened is shown and not judged: no rule is asked.
-        let live = tokio::select! {
-            live = Live::start(&options, Run::Node, Pipeline::new(Limits::NODE, |_| false)) => live?,
-            () = interrupt.received() => return Ok(Exit::Interrupted),
-        };
         let journal = Rc::new(RefCell::new(Journal::default()));
-        let namespaces = live.look(|core| core.state.host);
-        journal.borrow_mut().take(&Event {
-            time: live.started,
-            fact: Fact::Host { namespaces },
-        });
-        live.listen({
-            let journal = Rc::clone(&journal);
-            move |event| journal.borrow_mut().take(event)
-        });
+        let setup = Setup {
+            // A timeline shows what happened and judges nothing.
+            selected: &|_| false,
+            observers: vec![Box::new(Rc::clone(&journal))],
+            ..Setup::of_node(global.probe())
+        };
+        let Some(session) = interrupt.or(Session::start(setup)).await else {
+            return Ok(Exit::Interrupted);
+        };
+        let session = session?;
         let mut telling = Telling {
             args: self,
             look: global.look(),
-            clock: session::clock()?,
+            clock: summary::clock()?,
             told: HashSet::new(),
             pod: None,
         };
-        let why = self
-            .follow(
-                &live,
-                &layout,
-                &journal,
-                &mut telling,
-                &mut interrupt,
-                global,
-            )
+        let ended = self
+            .follow(&session, &journal, &mut telling, &mut interrupt, global)
             .await?;
         let Some(timeline) = telling.read(&journal.borrow()) else {
-            if why == Why::TimeIsUp {
+            if ended == Ended::TimeIsUp {
                 note(
                     global,
                     &format!("no pod \"{}\" started meanwhile", self.pod.escape_debug()),
@@ -258,22 +233,22 @@ impl Args {
         };
         let exit = telling.finish(&timeline)?;
         self.write_trace(&timeline)?;
-        Ok(match why {
-            Why::Over => exit,
-            Why::TimeIsUp => Exit::Inconclusive,
-            Why::Interrupted => Exit::Interrupted,
+        Ok(match ended {
+            Ended::Done(()) => exit,
+            Ended::TimeIsUp => Exit::Inconclusive,
+            Ended::Interrupted => Exit::Interrupted,
         })
     }
 
+    /// Follows the node's pods until the timeline is over.
     async fn follow(
         &self,
-        live: &Live,
-        layout: &Layout,
+        Session { live, layout }: &Session,
         journal: &RefCell<Journal>,
         telling: &mut Telling<'_>,
         interrupt: &mut Interrupt,
         global: &Global,
-    ) -> Result<Why> {
+    ) -> Result<Ended<()>> {
         let mut follower = Follower::start(live, layout, self.runtime.cri.clone())
             .context("failed to look at the node's pods")?;
         let settled = follower.settled();
@@ -282,44 +257,40 @@ impl Args {
             note(global, &self.waiting(&journal.borrow()));
             future::pending::<()>().await;
         };
-        let time_is_up = async {
-            match self.duration {
-                Some(duration) => tokio::time::sleep(duration).await,
-                None => future::pending().await,
+        let showing = async {
+            tokio::pin!(noted);
+            loop {
+                let changed = live.changed();
+                telling.find(&journal.borrow())?;
+                let timeline = telling.read(&journal.borrow());
+                if let Some(timeline) = &timeline
+                    && self.follow
+                {
+                    telling.news(timeline)?;
+                }
+                let over_at = timeline.and_then(|timeline| self.over_at(&timeline));
+                let over = async {
+                    match over_at {
+                        Some(at) => {
+                            let left = at.saturating_sub(probe::now());
+                            tokio::time::sleep(Duration::from_nanos(left)).await;
+                        }
+                        None => future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    () = &mut noted => {}
+                    () = over => return Ok(()),
+                    () = async { changed.await; tokio::time::sleep(PERIOD).await } => {}
+                }
             }
         };
-        let (pump, following) = (live.pump(), follower.run());
-        tokio::pin!(pump, following, time_is_up, noted);
-        loop {
-            let changed = live.changed();
-            telling.find(&journal.borrow())?;
-            let timeline = telling.read(&journal.borrow());
-            if let Some(timeline) = &timeline
-                && self.follow
-            {
-                telling.news(timeline)?;
-            }
-            let over_at = timeline.and_then(|timeline| self.over_at(&timeline));
-            let over = async {
-                match over_at {
-                    Some(at) => {
-                        tokio::time::sleep(Duration::from_nanos(at.saturating_sub(probe::now())))
-                            .await
-                    }
-                    None => future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = interrupt.received() => return Ok(Why::Interrupted),
-                result = &mut pump => result.context("failed to read the kernel's events")?,
-                result = &mut following => result?,
-                () = &mut noted => {}
-                () = &mut time_is_up => return Ok(Why::TimeIsUp),
-                () = over => return Ok(Why::Over),
-                () = async { changed.await; tokio::time::sleep(PERIOD).await } => {}
-            }
-        }
+        let stop = Stop {
+            interrupt: Some(interrupt),
+            duration: self.duration,
+        };
+        session::drive(live, Some(&mut follower), stop, showing).await
     }
 
     /// When nothing more is waited for, as things are.

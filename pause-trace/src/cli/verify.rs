@@ -9,30 +9,28 @@ use super::{
     Console, End, Exit, Global,
     output::Output,
     recording::Record,
-    scenario_reporter::{Message, ScenarioReporter, tell_until_over},
+    scenario_reporter::{ScenarioReporter, report_all},
     select::Selection,
-    session::{self, Interrupt},
+    summary,
 };
 use crate::{
-    live::Live,
-    node::cgroup::Layout,
-    pipeline::Pipeline,
-    playing::play,
+    playing::play_all,
     record::{Recorder, Run},
     reference::{
         patience::Patience,
         pod::Pause,
-        scenario::{self, Scenario},
+        scenario::{self, Script},
         stage::Stage,
     },
     report::Summary,
     rules,
+    session::{self, Ended, Interrupt, Session, Setup, Stop},
     state::Limits,
 };
 
 /// What is to be played.
 pub(super) struct Plan {
-    pub(super) scenarios: Vec<&'static Scenario>,
+    pub(super) scripts: Vec<&'static Script>,
     pub(super) pause: Pause,
     pub(super) pause_args: Vec<String>,
     pub(super) patience: Patience,
@@ -48,14 +46,14 @@ pub(super) fn run(
     global: &Global,
 ) -> Result<Exit> {
     selection.validate()?;
-    let clock = session::clock()?;
+    let clock = summary::clock()?;
     let mut console = Console::open(output, global, clock, false)?;
     let recording = record.start(clock, None)?;
     session::block_on(async {
         // Before anything is made that Ctrl-C would leave behind.
         let mut interrupt = Interrupt::catch()?;
         let recorder = recording.recorder();
-        let (end, summary) = play_all(
+        let (end, summary) = play(
             plan,
             selection,
             global,
@@ -68,61 +66,58 @@ pub(super) fn run(
 }
 
 /// Plays a plan, and gives why it stopped and how it came out; no summary where it was stopped before it began.
-pub(super) async fn play_all(
+pub(super) async fn play(
     plan: &Plan,
     selection: &Selection,
     global: &Global,
     (console, recorder): (&mut Console, Option<Rc<dyn Recorder>>),
     interrupt: &mut Interrupt,
 ) -> Result<(End, Option<Summary>)> {
-    let interrupted = interrupt.received();
-    tokio::pin!(interrupted);
-
-    let layout = Layout::discover()?;
-    let options = session::options(&layout, global);
-    let limits = plan.patience.limits(Limits::REFERENCE);
-    let pipeline = Pipeline::new(limits, |rule| selection.takes(rule));
-    let run = Run::Reference {
-        inject: plan.inject,
+    let setup = Setup {
+        probe: global.probe(),
+        run: Run::Reference {
+            inject: plan.inject,
+        },
+        limits: plan.patience.limits(Limits::REFERENCE),
+        selected: &|rule| selection.takes(rule),
+        recorder,
+        observers: Vec::new(),
     };
-    let live = Live::start(&options, run, pipeline.recorded(recorder));
-    let live = tokio::select! {
-        live = live => live?,
-        () = &mut interrupted => return Ok((End::Interrupted, None)),
+    let Some(session) = interrupt.or(Session::start(setup)).await else {
+        return Ok((End::Interrupted, None));
     };
-    let mut reporter = ScenarioReporter::new(plan.inject, plan.scenarios.len());
+    let Session { live, layout } = session?;
+    let mut reporter = ScenarioReporter::new(plan.inject, plan.scripts.len());
     let pause = (plan.pause.clone(), plan.pause_args.clone());
     let stage = Stage::new(live, layout, pause, plan.patience);
+    let (live, verdicts) = (&stage.live, &stage.verdicts);
     let told = console
-        .hello(&session::hello(&stage.live))
+        .hello(&summary::hello(live))
         .and_then(|()| console.flush());
     let end = match told {
         Ok(()) => {
-            let (sender, messages) = mpsc::unbounded_channel();
+            let (sender, progress) = mpsc::unbounded_channel();
             let selected = |id: &str| rules::find(id).is_some_and(|rule| selection.takes(rule));
-            let playing = play(
+            let playing = play_all(
                 scenario::AT_ONCE,
-                &plan.scenarios,
-                |scenario, number| scenario::play_one(&stage, scenario, number, selected),
-                |scenario| drop(sender.send(Message::Started(scenario))),
-                |played| sender.send(Message::Played(Box::new(played))),
+                &plan.scripts,
+                sender,
+                |script, number| scenario::play_one(&stage, script, number, selected),
             );
-            let (live, verdicts) = (&stage.live, &stage.verdicts);
-            tell_until_over(
-                &mut reporter,
-                (&live.pipeline, verdicts),
-                console,
-                messages,
-                async { drop(playing.await) },
-                live.pump(),
-                interrupted,
-            )
-            .await?
+            let judged = (&live.pipeline, verdicts);
+            let reporting = report_all(&mut reporter, judged, console, progress, playing);
+            let stop = Stop {
+                interrupt: Some(interrupt),
+                duration: None,
+            };
+            match session::drive(live, None, stop, reporting).await? {
+                Ended::Done(end) => end,
+                Ended::TimeIsUp | Ended::Interrupted => End::Interrupted,
+            }
         }
         Err(failed) => End::from_failed(failed)?,
     };
-    let times = session::end(&stage.live, end);
-    let judged = (&stage.live.pipeline, &stage.verdicts);
-    let (end, summary) = reporter.end(judged, console, times, end)?;
+    let times = summary::end(live, end);
+    let (end, summary) = reporter.end((&live.pipeline, verdicts), console, times, end)?;
     Ok((end, Some(summary)))
 }

@@ -11,11 +11,12 @@ use super::{
     pod_reporter::{PodReporter, Wanted},
     recording::{Bound, Record, Recording},
     select::Selection,
-    session::{self, Interrupt},
+    summary,
 };
 use crate::{
-    live::Live, node::cgroup::Layout, pipeline::Pipeline, pods::Follower, record::Run,
-    report::Summary, state::Limits,
+    pods::Follower,
+    report::Summary,
+    session::{self, Ended, Interrupt, Session, Setup, Stop},
 };
 
 /// Verify the node's pods, running and new, until Ctrl-C
@@ -69,7 +70,7 @@ Examples:
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
         self.selection.validate()?;
-        let clock = session::clock()?;
+        let clock = summary::clock()?;
         let console = Console::open(&self.output, global, clock, false)?;
         let recording = self.record.start(clock, self.bound.max_size)?;
         let node = Node {
@@ -115,33 +116,29 @@ pub(super) async fn watch(
     console: &mut Console,
     interrupt: &mut Interrupt,
 ) -> Result<(End, Option<Summary>)> {
-    let interrupted = interrupt.received();
-    tokio::pin!(interrupted);
-
-    let layout = Layout::discover()?;
-    let options = session::options(&layout, global);
-    let pipeline = Pipeline::new(Limits::NODE, |rule| selection.takes(rule));
-    let pipeline = pipeline.recorded(node.recording.recorder());
-    let live = Live::start(&options, Run::Node, pipeline);
-    let live = tokio::select! {
-        live = live => live?,
-        () = &mut interrupted => return Ok((End::Interrupted, None)),
+    let setup = Setup {
+        selected: &|rule| selection.takes(rule),
+        recorder: node.recording.recorder(),
+        ..Setup::of_node(global.probe())
     };
+    let Some(session) = interrupt.or(Session::start(setup)).await else {
+        return Ok((End::Interrupted, None));
+    };
+    let session = session?;
     let mut reporter = PodReporter::new(&node.pods.wanted);
-    let end = follow(&live, &layout, node, &mut reporter, console, interrupted).await?;
-    let times = session::end(&live, end);
-    let (end, summary) = reporter.end(&live.pipeline, console, times, end)?;
+    let end = follow(&session, node, &mut reporter, console, interrupt).await?;
+    let times = summary::end(&session.live, end);
+    let (end, summary) = reporter.end(&session.live.pipeline, console, times, end)?;
     Ok((end, Some(summary)))
 }
 
 /// Follows the node's pods until something ends it.
 async fn follow(
-    live: &Live,
-    layout: &Layout,
+    Session { live, layout }: &Session,
     node: &Node<'_>,
     reporter: &mut PodReporter<'_>,
     console: &mut Console,
-    interrupted: impl Future<Output = ()>,
+    interrupt: &mut Interrupt,
 ) -> Result<End> {
     let Node {
         pods,
@@ -151,9 +148,9 @@ async fn follow(
     } = node;
     let mut follower = Follower::start(live, layout, runtime.cri.clone())
         .context("failed to look at the node's pods")?;
-    // Whoever waits for this may start a pod now: it is seen from its beginning.
+    // Whoever waits for this may start a pod now: its beginning will be seen.
     let told = match comes_second {
-        false => console.hello(&session::hello(live)),
+        false => console.hello(&summary::hello(live)),
         true => Ok(()),
     };
     if let Err(failed) = told.and_then(|()| console.flush()) {
@@ -165,31 +162,39 @@ async fn follow(
         console
             .note("no container runtime runs on this node; `pause-trace watch` waits for one")?;
     }
-    let (pump, following) = (live.pump(), follower.run());
-    let time_is_up = async {
-        match pods.duration {
-            Some(duration) => tokio::time::sleep(duration).await,
-            None if pods.once || is_over => settled.await,
-            None => future::pending().await,
+    let once = async {
+        match pods.once || is_over {
+            true => settled.await,
+            false => future::pending().await,
         }
     };
-    tokio::pin!(pump, following, time_is_up, interrupted);
-    loop {
-        let changed = live.changed();
-        recording.check()?;
-        if let Err(failed) = reporter.tell(&live.pipeline, console) {
-            return Ok(End::from_failed(failed)?);
+    let reporting = async {
+        tokio::pin!(once);
+        loop {
+            let changed = live.changed();
+            recording.check()?;
+            if let Err(failed) = reporter.tell(&live.pipeline, console) {
+                return Ok(End::from_failed(failed)?);
+            }
+            tokio::select! {
+                biased;
+                () = &mut once => return Ok(End::Finished),
+                () = changed => {}
+                () = console.tick() => {}
+            }
         }
-        tokio::select! {
-            biased;
-            () = &mut interrupted => return Ok(End::Interrupted),
-            result = &mut pump => result.context("failed to read the kernel's events")?,
-            result = &mut following => result?,
-            () = &mut time_is_up => return Ok(End::Finished),
-            () = changed => {}
-            () = console.tick() => {}
-        }
-    }
+    };
+    let stop = Stop {
+        interrupt: Some(interrupt),
+        duration: pods.duration,
+    };
+    Ok(
+        match session::drive(live, Some(&mut follower), stop, reporting).await? {
+            Ended::Done(end) => end,
+            Ended::TimeIsUp => End::Finished,
+            Ended::Interrupted => End::Interrupted,
+        },
+    )
 }
 
 /// `30s`, `5m`, `1h`, `500ms`; a bare number is seconds.

@@ -1,6 +1,6 @@
 //! Where a scenario plays: it has the runtime make pods, and waits for what the kernel says of them.
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, ops::Deref, time::Duration};
 
 use futures::future::try_join_all;
 use nix::sys::signal::Signal;
@@ -10,18 +10,15 @@ use pause_trace_cri::messages::{
     NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, UserNamespace,
 };
 
-use super::{
-    mark::NAMESPACE,
-    runtime::{CallError, Runtime},
-};
+use super::{mark::NAMESPACE, runtime::Runtime};
 use crate::{
     event::{ContainerId, Fact, Mode, Modes, Namespaces, PodId, ProcessId, Source, WaitStatus},
     live::Live,
     node::procfs::{self, SignalSets},
     pipeline::Core,
+    playing::{PlayError, Scene},
     reference::{patience::Patience, stage::PodKind},
     scenario::SortedVerdicts,
-    verdict::Verdict,
 };
 
 /// How long the kernel's word is waited for. It comes within milliseconds; a machine that is busy with pods takes longer.
@@ -40,24 +37,6 @@ const USERS: IdMapping = IdMapping {
     length: 65_536,
 };
 
-/// Why a scenario could not be played to its end.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PlayError {
-    #[error("failed to {0}")]
-    Call(#[from] CallError),
-    #[error("the kernel reported nothing of {0}")]
-    Silent(String),
-    /// A rule is silent that has to find something.
-    #[error("{rule} has found nothing within {limit:?}")]
-    Unfound { rule: String, limit: Duration },
-    /// The pod did something else.
-    #[error("{0}")]
-    Unexpected(String),
-    /// The scenario can't be played here.
-    #[error("not supported by this runtime: {0}")]
-    Lacking(String),
-}
-
 /// What all scenarios of a run share.
 pub(crate) struct Stage {
     pub(crate) live: Live,
@@ -73,83 +52,58 @@ pub(crate) struct Play<'a> {
     name: &'static str,
     /// Of the scenario in this run.
     number: u32,
-    pods: RefCell<Vec<PodId>>,
     /// Those that have not been removed.
     sandboxes: RefCell<Vec<String>>,
-    culprit: RefCell<Option<ProcessId>>,
+    scene: Scene<'a>,
+}
+
+impl<'a> Deref for Play<'a> {
+    type Target = Scene<'a>;
+
+    fn deref(&self) -> &Scene<'a> {
+        &self.scene
+    }
 }
 
 impl<'a> Play<'a> {
     pub(crate) fn new(stage: &'a Stage, name: &'static str, number: u32) -> Self {
+        let limit = stage.patience.of(DEADLINE);
         Self {
             stage,
             name,
             number,
-            pods: RefCell::default(),
             sandboxes: RefCell::default(),
-            culprit: RefCell::default(),
+            scene: Scene::new(&stage.live, &stage.verdicts, limit),
         }
-    }
-
-    /// The pods that were made.
-    pub(crate) fn pods(&self) -> Vec<PodId> {
-        self.pods.borrow().clone()
-    }
-
-    /// The process that the expected finding must name.
-    pub(crate) fn culprit(&self) -> Option<ProcessId> {
-        *self.culprit.borrow()
-    }
-
-    /// Says which process the expected finding must name.
-    pub(crate) fn blame(&self, process: ProcessId) {
-        *self.culprit.borrow_mut() = Some(process);
     }
 
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.stage.runtime
     }
 
-    /// A time that is told for hardware, on this machine.
+    /// A time that is meant for hardware, on this machine.
     fn patience(&self, time: Duration) -> Duration {
         self.stage.patience.of(time)
     }
 
+    /// Waits until the kernel has reported something. What a runtime does not make, or hides from the kernel's hooks, is not
+    /// proven wrong by silence.
     async fn await_<T>(
         &self,
         what: &str,
-        look: impl FnMut(&Core) -> Option<T>,
+        find: impl FnMut(&Core) -> Option<T>,
     ) -> Result<T, PlayError> {
         let limit = self.patience(DEADLINE);
-        tokio::time::timeout(limit, self.stage.live.until(look))
-            .await
-            .map_err(|_| PlayError::Silent(format!("{what} within {limit:?}")))
-    }
-
-    /// Waits until a rule has found what is wrong with one of the pods.
-    pub(crate) async fn found(&self, rule: &str) -> Result<Verdict, PlayError> {
-        let Stage { live, verdicts, .. } = self.stage;
-        let wait = async {
-            loop {
-                // Before looking: what comes in between wakes it.
-                let changed = live.changed();
-                if let Some(finding) = verdicts.finding(&live.pipeline, rule, &self.pods.borrow()) {
-                    return finding;
-                }
-                changed.await;
-            }
-        };
-        let limit = self.patience(DEADLINE);
-        let waited = tokio::time::timeout(limit, wait).await;
-        waited.map_err(|_| PlayError::Unfound {
-            rule: rule.to_owned(),
-            limit,
+        let found = tokio::time::timeout(limit, self.stage.live.until(find)).await;
+        found.map_err(|_| {
+            let silence = format!("the kernel reported nothing of {what} within {limit:?}");
+            PlayError::Impossible(silence)
         })
     }
 
     /// A pod with its sandbox up.
     pub(crate) async fn pod(&self, kind: PodKind) -> Result<Pod<'_>, PlayError> {
-        let nth = self.pods.borrow().len();
+        let nth = self.pods().len();
         let name = match nth {
             0 => self.name.to_owned(),
             _ => format!("{}-{}", self.name, nth + 1),
@@ -186,7 +140,7 @@ impl<'a> Play<'a> {
             }),
             ..PodSandboxConfig::default()
         };
-        self.pods.borrow_mut().push(uid.as_str().into());
+        self.add_pod(uid.as_str().into());
         let mut pod = Pod {
             play: self,
             id: uid.as_str().into(),

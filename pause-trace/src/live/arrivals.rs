@@ -1,12 +1,16 @@
 //! What there is to find out about: cgroups that come to be a container's, and what happens to them.
 
-use std::{collections::HashMap, iter, mem};
+use std::{
+    collections::{HashMap, HashSet},
+    iter, mem,
+};
 
 use crate::{
-    event::{CgroupId, Comm, ContainerId, Event, Fact, PodId, ProcessId, Text},
-    news::{Happened, News},
+    event::{CgroupId, Comm, ContainerId, Event, Fact, Ktime, PodId, ProcessId, Text},
     node::identity,
-    state::State,
+    observer::Observer,
+    rules::Ledger,
+    state::{Change, Role, State},
 };
 
 /// Something about a container that somebody should look into.
@@ -46,10 +50,12 @@ pub(super) struct Arrivals {
     fresh: Vec<Arrival>,
     /// Made, and empty so far.
     empty: HashMap<CgroupId, Text>,
+    /// Entrypoints that run and were reported: one is judged again when more is known of its container.
+    started: HashSet<ProcessId>,
 }
 
-impl Arrivals {
-    pub(super) fn see(&mut self, event: &Event, state: &State) {
+impl Observer for Arrivals {
+    fn event(&mut self, event: &Event, state: &State) {
         match &event.fact {
             Fact::CgroupMade { cgroup, path } => {
                 if identity::of_container(&path.0).is_some() {
@@ -83,6 +89,30 @@ impl Arrivals {
         }
     }
 
+    fn change(&mut self, _: Ktime, change: &Change, state: &State, _: &Ledger) {
+        match change {
+            Change::Executed(id) => {
+                if let Some(process) = state.processes.get(*id)
+                    && matches!(process.role, Role::Pause | Role::Init)
+                    && let (Some(pod), Some(container)) = (&process.pod, &process.container)
+                    && process.execs == 1
+                    && self.started.insert(process.id)
+                {
+                    self.fresh.push(Arrival::Started {
+                        pod: pod.clone(),
+                        container: container.clone(),
+                        process: process.id,
+                        is_pause: process.role == Role::Pause,
+                    });
+                }
+            }
+            Change::Ended(id) => _ = self.started.remove(id),
+            _ => {}
+        }
+    }
+}
+
+impl Arrivals {
     fn enter(&mut self, cgroup: CgroupId, path: Option<Text>, lineage: impl Iterator<Item = u32>) {
         self.fresh.push(Arrival::Entered {
             cgroup,
@@ -91,7 +121,7 @@ impl Arrivals {
         });
     }
 
-    /// Tells of cgroups whose first process was found before they were.
+    /// Reports cgroups whose first process was found before they were.
     pub(super) fn settle(&mut self, state: &State) {
         let mut inside: Vec<_> = state.processes.iter().collect();
         inside.retain(|process| process.is_alive() && self.empty.contains_key(&process.cgroup));
@@ -104,30 +134,13 @@ impl Arrivals {
         }
     }
 
-    /// It is known that somebody is in this cgroup.
-    pub(super) fn told(&mut self, cgroup: CgroupId) {
+    /// It is known that a process is in this cgroup.
+    pub(super) fn entered(&mut self, cgroup: CgroupId) {
         self.empty.remove(&cgroup);
     }
 
     pub(super) fn take(&mut self) -> Vec<Arrival> {
         mem::take(&mut self.fresh)
-    }
-
-    pub(super) fn hear(&mut self, news: &News) {
-        if let (
-            Some(container),
-            Happened::Started {
-                process, is_pause, ..
-            },
-        ) = (&news.container, &news.what)
-        {
-            self.fresh.push(Arrival::Started {
-                pod: news.pod.clone(),
-                container: container.clone(),
-                process: process.id,
-                is_pause: *is_pause,
-            });
-        }
     }
 }
 
@@ -168,7 +181,7 @@ mod tests {
                 time: self.time,
                 fact,
             };
-            self.arrivals.see(&event, &self.state);
+            self.arrivals.event(&event, &self.state);
             self.state.apply(&event, &mut Vec::new());
         }
 
@@ -254,7 +267,7 @@ mod tests {
         ear.attach(RUNTIME);
         assert_eq!(ear.arrivals.take(), [entered(None, &[100])]);
         ear.make();
-        ear.arrivals.told(CGROUP);
+        ear.arrivals.entered(CGROUP);
         ear.fork(RUNTIME, 101, CGROUP);
         assert_eq!(ear.arrivals.take(), []);
     }

@@ -1,7 +1,8 @@
-//! An OCI bundle: what a runtime was asked for, as the `config.json` says that it gave to runc or crun.
+//! Reads OCI bundles: the `config.json` that a runtime passed to runc or crun says what was
+//! requested.
 //!
-//! Bundles belong to the node, but names in them belong to pods, and so does their size: annotations and environment come
-//! from a pod's manifest. What is read is bounded, and what is kept is little.
+//! Runtimes write bundles, but pods decide the names in them and their size: annotations and
+//! environment come from a pod's manifest. Reads are therefore bounded, and few fields are kept.
 
 pub(crate) mod find;
 mod spec;
@@ -20,90 +21,96 @@ pub(crate) use crate::runtimes::Manager;
 
 use crate::event::{ContainerId, NamespaceKind, PodId, Text};
 
-/// The longest `config.json` that is read. Kubernetes lets a pod have 256 KiB of annotations, and etcd 1.5 MiB of pod.
-const LONGEST_CONFIG: u64 = 8 << 20;
+/// The longest `config.json` that is read. Kubernetes limits annotations to 256 KiB, and etcd
+/// limits a pod object to 1.5 MiB.
+const MAX_CONFIG_BYTES: u64 = 8 << 20;
 
-/// Names longer than this are cut. Kubernetes' own end at 253 bytes; names of images with tag and digest reach further.
-const LONGEST_NAME: usize = 512;
+/// Names are truncated to this length. Kubernetes' own names have at most 253 bytes; names of
+/// images with tag and digest are longer.
+const MAX_NAME_BYTES: usize = 512;
 
-/// How many of a command's arguments are kept.
-const MOST_ARGS: usize = 16;
+/// Arguments of a command that are kept.
+const MAX_ARGS: usize = 16;
 
 /// Where a bundle is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Location {
-    /// Whose it is: each runtime has its own annotations, and only the node decides where bundles are.
+    /// The manager that wrote the bundle, which decides the annotations to read. It is known from
+    /// the location, which only the node decides.
     pub(crate) manager: Manager,
-    /// As the runtime calls it.
+    /// The path that the runtime uses.
     pub(crate) directory: PathBuf,
-    /// By which it can be opened from here: in the shim's mount namespace, which need not be ours.
+    /// The path through which this process can open it: the shim's mount namespace may differ from
+    /// ours.
     pub(crate) reach: PathBuf,
-    /// Where conmon wrote the pid of the container's init.
+    /// The file with the pid of the container's init, which conmon writes.
     pub(crate) pid_file: Option<PathBuf>,
-    /// The socket of the daemon that the shim belongs to: its CRI, if it has one.
+    /// The socket of the shim's daemon, which serves CRI if that is enabled.
     pub(crate) socket: Option<PathBuf>,
 }
 
-/// What a bundle says.
+/// The contents of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bundle {
     pub(crate) manager: Manager,
     pub(crate) directory: PathBuf,
-    /// Whether it is a sandbox, where its annotations tell.
+    /// Sandbox or container; `None` if its annotations do not say.
     pub(crate) kind: Option<Kind>,
     pub(crate) pod: PodNames,
-    /// Its sandbox; its own id, for one.
+    /// The id of its sandbox; a sandbox has its own id here.
     pub(crate) sandbox: Option<ContainerId>,
     pub(crate) name: Option<Text>,
     pub(crate) image: Option<Text>,
     pub(crate) hostname: Option<Text>,
     pub(crate) namespaces: Requested,
-    /// The pod's modes as CRI gave them, which CRI-O writes into its sandboxes.
-    pub(crate) asked: Option<Asked>,
-    /// `/parent/ID`, or `SLICE:RUNTIME:ID` for systemd.
+    /// The pod's modes from the CRI request, which CRI-O writes into the bundles of its sandboxes.
+    pub(crate) cri_modes: Option<CriModes>,
+    /// `/parent/ID`, or `SLICE:RUNTIME:ID` with the systemd driver.
     pub(crate) cgroups_path: Option<Text>,
-    /// The beginning of its command line.
+    /// Its first arguments.
     pub(crate) args: Vec<Text>,
-    /// The signal that asks it to stop, where an annotation has it. containerd reads it from the image instead.
+    /// The stop signal, if an annotation has it. containerd reads it from the image instead.
     pub(crate) stop_signal: Option<i32>,
-    /// Whether ids are mapped: it has a user namespace of its own or of its pod.
+    /// Whether ids are mapped, which means that it is not in the node's user namespace.
     pub(crate) maps_users: bool,
     pub(crate) no_new_privileges: bool,
     pub(crate) oom_score_adj: Option<i32>,
     pub(crate) readonly_root: bool,
-    /// The pid of its init in the runtime's pid namespace, once it runs. It may have ended since.
+    /// The pid of its init in the runtime's pid namespace, once the container has started. The init
+    /// may have ended since.
     pub(crate) init: Option<u32>,
 }
 
-/// What a container is to its pod, as far as runtimes distinguish.
+/// The role of a container in its pod, as its runtime records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Sandbox,
     Container,
 }
 
-/// Whose pod it is.
+/// The names of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PodNames {
-    /// containerd has it since 1.6.11; the cgroup's path has it always.
+    /// containerd writes it since 1.6.11; the path of the cgroup always contains it.
     pub(crate) uid: Option<PodId>,
     pub(crate) namespace: Option<Text>,
     pub(crate) name: Option<Text>,
 }
 
-/// What was asked for of one namespace.
+/// The request for one namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// Nothing: the container stays in the runtime's.
+    /// No entry: the container stays in the runtime's namespace.
     #[default]
     Absent,
-    /// A new one.
+    /// A new namespace.
     New,
-    /// To join the one that this path names. Which that is, a path does not tell: it may be the node's.
+    /// Join the namespace at this path. The path alone does not identify the namespace, which may
+    /// be the node's.
     Path(PathBuf),
 }
 
-/// What was asked for, per namespace.
+/// The requests for all namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Requested {
     mnt: Entry,
@@ -141,30 +148,31 @@ impl Requested {
     }
 }
 
-/// CRI's `NamespaceOption` of a pod: numbers of `NamespaceMode`, and 0, which is `POD`, is left out.
+/// CRI's `NamespaceOption` of a pod, as numbers of `NamespaceMode`. A missing field means 0, which
+/// is `POD`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(default)]
-pub(crate) struct Asked {
+pub(crate) struct CriModes {
     pub(crate) network: i32,
     pub(crate) pid: i32,
     pub(crate) ipc: i32,
 }
 
-/// Why a bundle is not known. Each fits "failed to …".
+/// Why a bundle could not be read. Each text completes "failed to …".
 #[derive(Debug, Error)]
 pub(crate) enum BundleError {
     #[error(
-        "find the bundle of container {container}: no shim or conmon above pid {pid} has it, and it is in none of the usual \
-         directories; if the runtime keeps its state elsewhere, its shim must be alive for pause-trace to find it"
+        "find the bundle of container {container}: neither a shim or conmon above pid {pid} nor one of the default \
+         directories leads to it; if the runtime keeps its state elsewhere, its shim must be running for pause-trace to find it"
     )]
     NotFound { container: ContainerId, pid: u32 },
     #[error("open {path}: {source}")]
     Open { path: PathBuf, source: io::Error },
     #[error("read {path}: it is not a regular file")]
     NotRegular { path: PathBuf },
-    #[error("read {path}: it has {size} bytes, and no bundle needs more than {LONGEST_CONFIG}")]
+    #[error("read {path}: it has {size} bytes, more than the limit of {MAX_CONFIG_BYTES}")]
     TooLong { path: PathBuf, size: u64 },
-    #[error("understand {path}: {source}")]
+    #[error("parse {path}: {source}")]
     Malformed {
         path: PathBuf,
         source: serde_json::Error,
@@ -174,13 +182,13 @@ pub(crate) enum BundleError {
 /// Reads a bundle.
 ///
 /// # Errors
-/// When its `config.json` is missing, not a regular file, too long, or no OCI configuration. Never waits: a FIFO is
-/// refused like a device.
+/// Fails when its `config.json` is missing, not a regular file, too long, or not an OCI
+/// configuration. Never blocks: FIFOs and devices are refused.
 pub(crate) fn read(location: &Location) -> Result<Bundle, BundleError> {
-    // Named in errors as the runtime names it, since the other leads nowhere once the shim has ended.
+    // Errors name the runtime's path, because the other one is invalid once the shim has ended.
     let path = location.directory.join("config.json");
-    let file = open(&location.reach.join("config.json"), &path, LONGEST_CONFIG)?;
-    let file = BufReader::new(file.take(LONGEST_CONFIG));
+    let file = open(&location.reach.join("config.json"), &path, MAX_CONFIG_BYTES)?;
+    let file = BufReader::new(file.take(MAX_CONFIG_BYTES));
     let spec: spec::Spec =
         serde_json::from_reader(file).map_err(|source| BundleError::Malformed { path, source })?;
     let mut bundle = spec.into_bundle(location);
@@ -193,7 +201,7 @@ pub(crate) fn read(location: &Location) -> Result<Bundle, BundleError> {
     Ok(bundle)
 }
 
-/// Opens a regular file of at most `longest` bytes; errors call it `path`.
+/// Opens a regular file of at most `longest` bytes at `reach`. Errors name it `path`.
 fn open(reach: &Path, path: &Path, longest: u64) -> Result<File, BundleError> {
     let failed = |source| BundleError::Open {
         path: path.to_owned(),
@@ -203,7 +211,8 @@ fn open(reach: &Path, path: &Path, longest: u64) -> Result<File, BundleError> {
     let refuse = || BundleError::NotRegular {
         path: path.to_owned(),
     };
-    // Before opening, which may do something to a device; and after, as it may be another file by then.
+    // Checked before opening, because opening a device may have an effect, and again after, because
+    // the file may have been replaced.
     if !about.is_file() {
         return Err(refuse());
     }
@@ -225,7 +234,7 @@ fn open(reach: &Path, path: &Path, longest: u64) -> Result<File, BundleError> {
     Ok(file)
 }
 
-/// The pid in a pid file, if there is one by now.
+/// The pid in a pid file, if it has been written.
 fn pid(path: &Path) -> Option<u32> {
     let mut text = String::new();
     let file = open(path, path, 64).ok()?;
@@ -237,7 +246,7 @@ fn pid(path: &Path) -> Option<u32> {
 pub(crate) mod testing {
     use super::*;
 
-    /// What a configuration says, as if a runtime of `manager` had made it.
+    /// Parses a configuration as if a runtime of `manager` had written it.
     pub(crate) fn bundle(manager: Manager, config: &str) -> Bundle {
         let location = Location {
             manager,
@@ -246,7 +255,7 @@ pub(crate) mod testing {
             pid_file: None,
             socket: None,
         };
-        let spec: spec::Spec = serde_json::from_str(config).expect("it is a configuration");
+        let spec: spec::Spec = serde_json::from_str(config).expect("a valid configuration");
         spec.into_bundle(&location)
     }
 }

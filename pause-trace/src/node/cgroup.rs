@@ -1,8 +1,10 @@
-//! The node's cgroups: which hierarchies there are, which one the verifier watches, and cgroups of our own in them.
+//! The node's cgroups: the mounted hierarchies, the one that the verifier watches, and the cgroups
+//! that this program creates in them.
 //!
-//! Three layouts exist: cgroup2 alone, version 1 controllers alone, and both side by side ("hybrid"). A cgroup's id is the
-//! inode number of its directory: kernfs gives both from one counter ([`kernfs_ino`], since 5.5, 64-bit machines), and it is
-//! what `bpf_get_current_cgroup_id` and the `cgroup_mkdir` tracepoint report.
+//! Three layouts exist: cgroup2 alone, version 1 controllers alone, and both side by side
+//! ("hybrid"). A cgroup's id is the inode number of its directory ([`kernfs_ino`], since 5.5,
+//! 64-bit machines). `bpf_get_current_cgroup_id` and the `cgroup_mkdir` tracepoint report the same
+//! number.
 //!
 //! [`kernfs_ino`]: https://elixir.bootlin.com/linux/v6.12/A/ident/kernfs_ino
 
@@ -24,15 +26,15 @@ pub(crate) use removal::{kill, remove};
 /// One mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
-    /// As in /proc/self/cgroup; 0 is cgroup2.
+    /// Its number in /proc/self/cgroup; cgroup2 has 0.
     pub(crate) id: u32,
-    /// Where it is mounted.
+    /// The mount point.
     pub(crate) mount: PathBuf,
-    /// Which of its cgroups the mount shows: `/` but in a container without a cgroup namespace.
+    /// The cgroup at the root of the mount: `/`, except in a container without a cgroup namespace.
     pub(crate) root: String,
     /// Version 1 controllers (`pids`) and names (`name=systemd`); none for cgroup2.
     pub(crate) controllers: Vec<String>,
-    /// The cgroup this process is in, as the kernel calls it.
+    /// The path of this process's cgroup.
     pub(crate) own: String,
 }
 
@@ -41,13 +43,13 @@ impl Hierarchy {
         self.id == 0
     }
 
-    /// The directory of a cgroup that the kernel calls `path`, if this mount shows it.
+    /// The directory of the cgroup with this path, if the mount contains it.
     pub(crate) fn directory(&self, path: &str) -> Option<PathBuf> {
         let below = path.strip_prefix(self.root.trim_end_matches('/'))?;
         Some(self.mount.join(below.trim_start_matches('/')))
     }
 
-    /// What the kernel calls the cgroup of this directory.
+    /// The path of the cgroup with this directory.
     pub(crate) fn path(&self, directory: &Path) -> Option<String> {
         let below = directory.strip_prefix(&self.mount).ok()?;
         Some(format!(
@@ -57,9 +59,10 @@ impl Hierarchy {
         ))
     }
 
-    /// Where to make cgroups of our own: the top of the hierarchy, as kubelet does. There, neither the limits of the session
-    /// that started us apply, nor can our own cgroup's type (threaded) make the new ones invalid. Our own cgroup is second
-    /// best, for a container that is shown more than it may write.
+    /// The directory to create cgroups in: the top of the hierarchy, which kubelet uses too. There,
+    /// the limits of the session that started this program do not apply, and a threaded cgroup of
+    /// this process does not make the new cgroups invalid. This process's own cgroup is the
+    /// fallback, for a container that may not write to the top.
     fn base(&self) -> Option<PathBuf> {
         [Some(self.mount.clone()), self.directory(&self.own)]
             .into_iter()
@@ -68,7 +71,8 @@ impl Hierarchy {
     }
 }
 
-/// Whether a cgroup can have children that hold processes. Version 1 and the root cgroup have no such file.
+/// Whether a cgroup can have children that contain processes. Version 1 and the root cgroup have no
+/// `cgroup.type`.
 fn is_domain(directory: &Path) -> bool {
     fs::read_to_string(directory.join("cgroup.type")).map_or(true, |kind| {
         kind.starts_with("domain") && !kind.contains("invalid")
@@ -78,7 +82,8 @@ fn is_domain(directory: &Path) -> bool {
 /// The node's hierarchies.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
-    /// First the watched one, then the version 1 hierarchies that a container is put into as well.
+    /// The watched hierarchy, then the version 1 hierarchies that a container is also placed in,
+    /// each with the directory to create cgroups in.
     used: Vec<(Hierarchy, PathBuf)>,
     hybrid: bool,
 }
@@ -87,16 +92,17 @@ impl Layout {
     /// Reads the layout from /proc.
     ///
     /// # Errors
-    /// When no hierarchy is mounted writable.
+    /// Fails when no hierarchy is writable.
     pub(crate) fn discover() -> Result<Self> {
         let mounts = read("/proc/self/mountinfo")?;
         let memberships = read("/proc/self/cgroup")?;
         Self::choose(parse(&mounts, &memberships))
     }
 
-    /// The directories, in every hierarchy that is mounted, of this program's cgroups that `takes` takes by their name: at
-    /// the top, where runtimes make them, and where systemd has slices of such names.
-    pub(crate) fn find_own(takes: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
+    /// The directories of this program's cgroups whose name `matches`, in every mounted hierarchy:
+    /// at the top, where runtimes create cgroups, and in the slice that systemd creates for their
+    /// prefix.
+    pub(crate) fn find_own(matches: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
         let mounts = read("/proc/self/mountinfo")?;
         let memberships = read("/proc/self/cgroup")?;
         let hierarchies = parse(&mounts, &memberships);
@@ -107,7 +113,7 @@ impl Layout {
         });
         let is_taken = |directory: &PathBuf| {
             let name = directory.file_name().and_then(|name| name.to_str());
-            name.is_some_and(|name| name.starts_with(PREFIX) && takes(name))
+            name.is_some_and(|name| name.starts_with(PREFIX) && matches(name))
         };
         Ok(places
             .flat_map(|place| removal::children(&place))
@@ -135,8 +141,8 @@ impl Layout {
                     .filter(move |hierarchy| wanted(hierarchy, name))
             });
         for hierarchy in unified.chain(version_1) {
-            // One hierarchy is enough to know a container by; `pids` and `memory` are where limits are set. A hierarchy
-            // may have several controllers.
+            // One hierarchy is enough to identify a container; limits are set in those of `pids`
+            // and `memory`. A hierarchy may have several controllers.
             let needed = used.is_empty()
                 || ["pids", "memory"]
                     .into_iter()
@@ -158,13 +164,13 @@ impl Layout {
         Ok(Self { used, hybrid })
     }
 
-    /// The hierarchy by which the verifier knows containers: cgroup2 where it can be written, else the first of the version
-    /// 1 hierarchies that every runtime uses.
+    /// The hierarchy by which the verifier identifies containers: cgroup2 if it is writable,
+    /// otherwise the first of the version 1 hierarchies that every runtime uses.
     pub(crate) fn watched(&self) -> &Hierarchy {
         &self.used[0].0
     }
 
-    /// For humans: `v2`, `v1` or `hybrid`.
+    /// The name of the layout: `v2`, `v1` or `hybrid`.
     pub(crate) fn name(&self) -> &'static str {
         match (self.hybrid, self.watched().is_unified()) {
             (true, _) => "hybrid",
@@ -173,8 +179,9 @@ impl Layout {
         }
     }
 
-    /// A cgroup of our own in each hierarchy in use, not yet made. `name` begins with `pause-trace-` and may have several
-    /// components; each is made by its own [`Cgroup`].
+    /// A cgroup of this program in each hierarchy in use, not yet created. `name` begins with
+    /// `pause-trace-` and may have several components; each component needs a [`Cgroup`] of its
+    /// own.
     pub(crate) fn cgroup(&self, name: &str) -> Cgroup {
         debug_assert!(name.starts_with(PREFIX), "{name}");
         let directories = self
@@ -189,7 +196,7 @@ impl Layout {
         }
     }
 
-    /// A name for [`Layout::cgroup`] that no other run of this program has.
+    /// A name for [`Layout::cgroup`] that no other run of this program uses.
     pub(crate) fn unique_name() -> Result<String> {
         let uuid = read("/proc/sys/kernel/random/uuid")?;
         Ok(format!("{PREFIX}{}", &uuid[..13]))
@@ -200,7 +207,7 @@ fn read(path: &str) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("read {path}"))
 }
 
-/// Joins what is mounted with where this process is; the latter has the ids.
+/// Combines the mounts with this process's memberships, which contain the hierarchy ids.
 fn parse(mountinfo: &str, memberships: &str) -> Vec<Hierarchy> {
     // 31 23 0:28 /root /mount/point rw,relatime optional… - cgroup source rw,pids
     let mounts: Vec<_> = mountinfo
@@ -260,17 +267,18 @@ fn unescape(field: &str) -> String {
         })
 }
 
-/// One cgroup of ours, in each hierarchy in use. Dropping it kills what is in it and removes it.
+/// A cgroup of this program in each hierarchy in use. Dropping it kills its processes and removes
+/// it.
 #[derive(Debug)]
 pub(crate) struct Cgroup {
-    /// The watched hierarchy's first.
+    /// The directory in the watched hierarchy comes first.
     directories: Vec<PathBuf>,
     path: String,
     id: Option<u64>,
 }
 
 impl Cgroup {
-    /// Makes it; its parent must be there.
+    /// Creates it; its parent must exist.
     pub(crate) fn create(&mut self) -> Result<u64> {
         for directory in &self.directories {
             fs::create_dir(directory)
@@ -283,25 +291,25 @@ impl Cgroup {
         Ok(id)
     }
 
-    /// Its id in the watched hierarchy; 0 before it has been made.
+    /// Its id in the watched hierarchy; 0 before it has been created.
     pub(crate) fn id(&self) -> u64 {
         self.id.unwrap_or(0)
     }
 
-    /// What the kernel calls it in the watched hierarchy.
+    /// Its path in the watched hierarchy.
     pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
-    /// Its directories, the watched hierarchy's first.
+    /// Its directories; that in the watched hierarchy comes first.
     pub(crate) fn directories(&self) -> &[PathBuf] {
         &self.directories
     }
 
-    /// Limits its memory, swap included where the kernel counts it.
+    /// Limits its memory, including swap if the kernel accounts for swap.
     ///
     /// # Errors
-    /// Unsupported when the memory controller is not delegated to where our cgroups are.
+    /// `Unsupported` when the memory controller is not delegated to the cgroups of this program.
     pub(crate) fn limit_memory(&self, bytes: u64) -> io::Result<()> {
         for directory in &self.directories {
             for (limit, swap, most) in [
@@ -317,7 +325,7 @@ impl Cgroup {
                 }
                 if directory.join(limit).exists() {
                     fs::write(directory.join(limit), bytes.to_string())?;
-                    // Absent when swap accounting is off: then there is nothing to limit.
+                    // The file is absent when swap accounting is off.
                     let _ = fs::write(directory.join(swap), most.to_string());
                     return Ok(());
                 }
@@ -329,7 +337,7 @@ impl Cgroup {
         ))
     }
 
-    /// Kills what is in it and removes it. No error when it is gone already.
+    /// Kills its processes and removes it. No error if it has already been removed.
     pub(crate) fn remove(&mut self) -> io::Result<()> {
         self.id = None;
         self.directories
@@ -352,8 +360,9 @@ impl Drop for Cgroup {
     }
 }
 
-/// Lets the children of our own cgroups above `directory` have a controller. Only ours: they hold no processes, so cgroup2's
-/// rule against controllers in inner nodes is kept, and the machine's own settings stay as they are.
+/// Enables a controller for the children of this program's cgroups above `directory`. These cgroups
+/// contain no processes, which cgroup2's no-internal-process rule requires, and the settings of
+/// other cgroups are not changed.
 fn delegate(directory: &Path, controller: &str) {
     let ours: Vec<&Path> = directory
         .ancestors()
@@ -361,12 +370,12 @@ fn delegate(directory: &Path, controller: &str) {
         .filter(|above| is_ours(above))
         .collect();
     for above in ours.into_iter().rev() {
-        // Refused where the level above has not got it; the caller then finds no limit file.
+        // Fails if the parent does not have the controller; the caller then finds no limit file.
         let _ = fs::write(above.join("cgroup.subtree_control"), controller);
     }
 }
 
-/// Puts a process into the cgroup of this directory.
+/// Moves a process into the cgroup of this directory.
 pub(crate) fn attach(directory: &Path, pid: Pid) -> io::Result<()> {
     fs::write(directory.join("cgroup.procs"), pid.to_string())
 }
@@ -375,7 +384,7 @@ pub(crate) fn attach(directory: &Path, pid: Pid) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn seen(mountinfo: &str, memberships: &str) -> Vec<(u32, String, String)> {
+    fn parsed(mountinfo: &str, memberships: &str) -> Vec<(u32, String, String)> {
         parse(mountinfo, memberships)
             .into_iter()
             .map(|found| (found.id, found.mount.display().to_string(), found.root))
@@ -387,17 +396,17 @@ mod tests {
         let mounts =
             "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
         assert_eq!(
-            seen(mounts, "0::/user.slice/session-1.scope\n"),
+            parsed(mounts, "0::/user.slice/session-1.scope\n"),
             [(0, "/sys/fs/cgroup".into(), "/".into())]
         );
     }
 
     #[test]
-    fn hybrid_keeps_only_what_is_mounted() {
+    fn hierarchies_that_are_not_mounted_are_left_out() {
         let mounts = "29 31 0:30 / /sys/fs/cgroup/cpu\\040x rw - cgroup cgroup rw,cpu,cpuacct\n\
                       41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         assert_eq!(
-            seen(mounts, "9:name=systemd:/\n2:cpu,cpuacct:/\n0::/\n"),
+            parsed(mounts, "9:name=systemd:/\n2:cpu,cpuacct:/\n0::/\n"),
             [
                 (2, "/sys/fs/cgroup/cpu x".into(), "/".into()),
                 (0, "/sys/fs/cgroup/unified".into(), "/".into())
@@ -421,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_others_is_removed() {
+    fn cgroups_of_others_are_not_removed() {
         let error = remove(Path::new("/sys/fs/cgroup/kubepods")).expect_err("not ours");
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
     }

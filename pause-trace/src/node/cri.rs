@@ -1,6 +1,6 @@
-//! Who a container is, asked of the container runtime.
+//! Looks up containers with the container runtime, through CRI.
 //!
-//! Asked once for each id that somebody wants to know, never in a loop: who was told [`Answer::Unknown`] or
+//! Each call asks once and never retries: a caller that gets [`Answer::Unknown`] or
 //! [`Answer::Unavailable`] decides when to ask again.
 
 mod backoff;
@@ -17,34 +17,37 @@ use crate::event::ContainerFact;
 use backoff::Backoff;
 use intent::{Sandbox, Unclear};
 
-/// Asks one runtime.
+/// A client of one runtime.
 #[derive(Debug)]
 pub(crate) struct CriNames {
     client: Client,
     backoff: RefCell<Backoff>,
 }
 
-/// What came of it.
+/// The result of a query.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Answer {
-    /// The id is a sandbox' or a container's.
+    /// The id belongs to a sandbox or a container.
     Known(Box<Known>),
-    /// The runtime knows nothing of that id, at least now: containerd makes a container known before it starts it, but a
-    /// sandbox only as `RunPodSandbox` ends, some 20 to 40 ms after its cgroup is there and its pause may run.
+    /// The runtime does not know the id, at least not yet: containerd lists a container before it
+    /// starts it, but a sandbox only when `RunPodSandbox` ends, some 20 to 40 ms after its cgroup
+    /// was created and its pause may have started.
     Unknown,
-    /// The runtime knows it, and what it says does not tell what was asked for. Asking again is of no use.
+    /// The runtime knows the id, but its answer does not contain what is needed. Asking again does
+    /// not help.
     Unclear(String),
-    /// The runtime did not answer, or answered with an error. One that did not answer is not asked before `again` has
-    /// passed.
+    /// The runtime did not answer, or answered with an error. A runtime that did not answer is not
+    /// queried again before `again` has passed.
     Unavailable { reason: String, again: Duration },
 }
 
-/// A sandbox, and the container that was asked for, if it was one. Their cgroups are not known here.
+/// A sandbox, and the container with the requested id, unless that is the sandbox itself. Their
+/// cgroups are not set.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Known {
     pub(crate) sandbox: Sandbox,
     pub(crate) container: Option<ContainerFact>,
-    /// The container's first process while it runs.
+    /// The pid of the container's first process while it runs.
     pub(crate) pid: Option<u32>,
 }
 
@@ -73,14 +76,15 @@ impl CriNames {
         }
     }
 
-    /// What the runtime knows of a container or sandbox. Takes at most as long as its four calls may
+    /// Queries a container or sandbox. Takes at most the time-outs of four calls
     /// ([`pause_trace_cri::Timeouts`]).
     pub(crate) async fn ask(&self, id: &str) -> Answer {
         self.ask_at(Instant::now(), id).await
     }
 
     async fn ask_at(&self, begun: Instant, id: &str) -> Answer {
-        // The id is the name of a cgroup, which a pod may have chosen; runtimes also take the beginning of an id.
+        // The id comes from the name of a cgroup, which a pod may have chosen, and runtimes also
+        // accept a prefix of an id.
         if !intent::is_id(id) {
             return Answer::Unknown;
         }
@@ -131,7 +135,7 @@ impl CriNames {
         };
         let sandbox = sandbox.ok_or(Unclear::Missing("the container's sandbox"))?;
         let Some(sandbox) = self.sandbox(&sandbox).await? else {
-            // It is being removed.
+            // The sandbox is being removed.
             return Ok(None);
         };
         let image = match intent::declared_stop_signal(&answer, Some(&info)) {
@@ -158,7 +162,7 @@ impl CriNames {
             .transpose()?)
     }
 
-    /// Whose container it is, where its own status does not say.
+    /// The sandbox of a container, for when the container's status does not contain it.
     async fn sandbox_of(&self, id: &str) -> Result<Option<String>, Failure> {
         let containers = self.client.containers(None).await?;
         Ok(containers
@@ -167,8 +171,8 @@ impl CriNames {
             .map(|container| container.pod_sandbox_id))
     }
 
-    /// The details of a container's image. One that has been removed meanwhile, or that the runtime will not tell of, has
-    /// none: runtimes then stop the container with SIGTERM.
+    /// The details of a container's image; `None` for an image that has been removed or that the
+    /// runtime does not report. Runtimes stop such a container with SIGTERM.
     async fn image(
         &self,
         answer: &ContainerStatusResponse,
@@ -192,7 +196,7 @@ impl CriNames {
     }
 }
 
-/// An answer, or that there is no such thing.
+/// Turns the error "not found" into `None`.
 fn found<T>(answer: Result<T, CriError>) -> Result<Option<T>, CriError> {
     match answer {
         Ok(answer) => Ok(Some(answer)),

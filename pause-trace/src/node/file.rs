@@ -1,4 +1,5 @@
-//! Reading files of others within bounds: what is in them may be a pod's doing, and so is how long they are.
+//! Bounded reads of files that this program does not control: a pod may decide their contents and
+//! length.
 
 use std::{
     fs::File,
@@ -7,14 +8,14 @@ use std::{
     str::FromStr,
 };
 
-/// The beginning of a file.
+/// Reads at most `longest` bytes from the start of a file.
 pub(super) fn read(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fill(File::open(path)?, longest, &mut bytes)?;
     Ok(bytes)
 }
 
-/// Reads the beginning of a file into `buffer`, in place of what is there.
+/// Replaces the contents of `buffer` with at most `longest` bytes from the start of a file.
 pub(super) fn fill(file: File, longest: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
     buffer.clear();
     file.take(longest).read_to_end(buffer).map(drop)
@@ -25,13 +26,13 @@ pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|line| !line.is_empty())
 }
 
-/// What white space separates.
+/// The fields of a line, separated by white space.
 pub(super) fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(u8::is_ascii_whitespace)
         .filter(|field| !field.is_empty())
 }
 
-/// A decimal number and nothing else.
+/// Parses a decimal number; anything else is `None`.
 pub(super) fn number<T: FromStr>(digits: &[u8]) -> Option<T> {
     str::from_utf8(digits).ok()?.parse().ok()
 }

@@ -1,20 +1,21 @@
-//! Who holds a namespace, as far as `/proc` shows: a task that is in it, an open file of it, or a mount.
+//! Finds the holders of a namespace in `/proc`: tasks in it, open files of it, and mounts.
 
 use std::{collections::HashSet, fs, io, path::Path};
 
 use crate::event::NamespaceKind;
 
-/// What was found.
+/// The result of a search.
 #[derive(Debug, Default)]
 pub(crate) struct Holders {
-    /// Processes that were looked at.
+    /// The number of processes that were read.
     pub(crate) looked_at: u32,
     /// `/proc` paths that name one of the namespaces, or the cgroup.
     pub(crate) found: Vec<String>,
 }
 
-/// Looks at every process for these namespaces (inode numbers), and for a cgroup with `cgroup` in its path. This process'
-/// own open files do not count. A process that ends meanwhile holds nothing any more.
+/// Searches every process for these namespaces (inode numbers), and for a cgroup with `cgroup` in
+/// its path. The open files of this process are ignored, and so is a process that ends during the
+/// search.
 pub(crate) fn of(namespaces: &HashSet<u64>, cgroup: &str) -> io::Result<Holders> {
     let mut holders = Holders::default();
     for entry in fs::read_dir("/proc")? {
@@ -54,7 +55,7 @@ impl Holders {
         }
     }
 
-    /// A namespace that is bound to a file shows as `net:[4026531840]` in the fourth field, the root of the mount.
+    /// A bind-mounted namespace has `net:[4026531840]` in the fourth field, the root of the mount.
     fn mounts(&mut self, file: &Path, namespaces: &HashSet<u64>) {
         let text = fs::read_to_string(file).unwrap_or_default();
         let roots = text
@@ -74,7 +75,7 @@ fn entries(directory: &Path) -> impl Iterator<Item = std::path::PathBuf> {
         .filter_map(|entry| Some(entry.ok()?.path()))
 }
 
-/// The number in `net:[4026531840]`; sockets and pipes look alike.
+/// The number in `net:[4026531840]`. Links of sockets and pipes have the same form.
 fn inode(link: &str) -> Option<u64> {
     let (kind, number) = link.split_once(":[")?;
     let is_namespace = NamespaceKind::ALL.iter().any(|known| known.name() == kind);
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_of_namespaces_are_told_from_others() {
+    fn only_links_of_namespaces_have_an_inode() {
         assert_eq!(inode("net:[4026531840]"), Some(4_026_531_840));
         assert_eq!(inode("socket:[17]"), None);
         assert_eq!(inode("/dev/null"), None);

@@ -1,10 +1,12 @@
-//! Who a cgroup belongs to, from its path alone: the container, its pod's uid, the runtime.
+//! Derives from the path of a cgroup its container, the uid of its pod, and the runtime.
 //!
-//! Every runtime writes a container's id into the name of its cgroup, and kubelet the pod's uid into the name of the
-//! cgroup above. So whose a cgroup is is known the moment the kernel reports its path, without asking anybody.
+//! Every runtime puts a container's id into the name of its cgroup, and kubelet puts the pod's uid
+//! into the name of the parent cgroup. The owner of a cgroup is therefore known as soon as the
+//! kernel reports its path.
 //!
-//! Kubelet and the runtime chose these names, except where a container makes cgroups inside its own: what is below a
-//! pod's container is that container's, whatever it is called.
+//! Kubelet and the runtime choose these names, except for cgroups that a container creates inside
+//! its own: everything below the cgroup of a pod's container belongs to that container, whatever
+//! its name.
 
 use crate::{
     event::{ContainerId, PodId},
@@ -19,35 +21,39 @@ pub(crate) enum Qos {
     BestEffort,
 }
 
-/// Whose a cgroup is.
+/// The owner of a cgroup.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     pub(crate) engine: Engine,
     pub(crate) container: ContainerId,
-    /// The pod's uid and class; none for a container that kubelet did not ask for.
+    /// The pod's uid and class; `None` for a container that kubelet did not request.
     pub(crate) pod: Option<(PodId, Qos)>,
-    /// Podman's pod: an id that only Podman knows. Bundles of its members name their infra container instead.
+    /// The id of a Podman pod, which only Podman knows. The bundles of the pod's members name their
+    /// infra container instead.
     pub(crate) podman_pod: Option<ContainerId>,
-    /// The container that plays the node: kind, k3d and minikube run kubelet in one, docker-in-docker its daemon.
+    /// The container that acts as the node: kind, k3d and minikube run kubelet in a container,
+    /// docker-in-docker runs its daemon in one.
     pub(crate) node: Option<ContainerId>,
 }
 
-/// The container whose own cgroup this is: not one that it made below.
+/// The container whose main cgroup this is, not one that it created below.
 pub(crate) fn of_container(path: &[u8]) -> Option<Identity> {
     identify(path)
         .filter(|(_, below)| below.is_empty())
         .map(|(identity, _)| identity)
 }
 
-/// Reads a path as the kernel has it, from the root of a hierarchy. With the identity comes the rest of the path, inside
-/// the container: empty, or it begins with a slash.
+/// Parses a path from the root of a hierarchy. Also returns the rest of the path inside the
+/// container: empty, or beginning with a slash.
 ///
-/// Where containers are nested the innermost is meant, since an outer one plays the node. Inside a *pod's* container,
-/// however, names are not believed: a pod that may make cgroups could else pass for another pod. Whoever runs kubelet
-/// inside a pod has to cut off that pod's part of the path first.
+/// If containers are nested, the result is the innermost one, because an outer one acts as the
+/// node. Names inside a *pod's* container are not trusted: a pod that may create cgroups could
+/// otherwise impersonate another pod. A caller that runs with kubelet inside a pod has to remove
+/// that pod's part of the path first.
 ///
-/// Ids are 64 hexadecimal digits: every CRI runtime, Docker and Podman make such. A path that was cut short is nobody's,
-/// and so are containers that somebody named by hand (`ctr run … NAME`) and conmon's own cgroups.
+/// Ids are 64 hexadecimal digits: every CRI runtime, Docker and Podman use these. The result is
+/// `None` for a truncated path, for a container with a name chosen by hand (`ctr run … NAME`), and
+/// for conmon's own cgroups.
 pub(crate) fn identify(path: &[u8]) -> Option<(Identity, &[u8])> {
     let mut found: Option<(Identity, &[u8])> = None;
     let mut place = Place::Elsewhere("");
@@ -55,7 +61,7 @@ pub(crate) fn identify(path: &[u8]) -> Option<(Identity, &[u8])> {
     loop {
         let length = rest.iter().position(|byte| *byte == b'/');
         let (component, below) = rest.split_at(length.unwrap_or(rest.len()));
-        // Whoever makes cgroups for containers keeps to ASCII.
+        // Cgroups of containers have ASCII names.
         let name = str::from_utf8(component).unwrap_or_default();
         place = match step(name, &place) {
             Step::Into(place) => place,
@@ -65,7 +71,8 @@ pub(crate) fn identify(path: &[u8]) -> Option<(Identity, &[u8])> {
                 pod,
                 podman_pod,
             } => {
-                // Below a parent of the user's choice, Podman's pod is a bare id and was taken for a container.
+                // Below a parent that the user chose, a Podman pod is a bare id, which was
+                // recognised as a container.
                 let outer = found.map(|(outer, _)| outer.container);
                 let identity = Identity {
                     engine,
@@ -88,19 +95,19 @@ pub(crate) fn identify(path: &[u8]) -> Option<(Identity, &[u8])> {
     }
 }
 
-/// Where in the tree a component stands: what the ones above it say.
+/// The position of a component in the tree, derived from the components above it.
 enum Place<'a> {
-    /// Directly below a cgroup of this name that means nothing else.
+    /// Directly below a cgroup with this name and no special meaning.
     Elsewhere(&'a str),
-    /// Among pods of this class, in the layout of kubelet's `cgroupfs` driver.
+    /// Directly below the cgroup of this class, in the layout of kubelet's `cgroupfs` driver.
     Pods(Qos),
     /// Directly below a pod's cgroup.
     Pod(PodId, Qos),
-    /// Directly below the cgroup of a pod of Podman's.
+    /// Directly below the cgroup of a Podman pod.
     PodmanPod(&'a str),
 }
 
-/// What a component is.
+/// The meaning of a component.
 enum Step<'a> {
     Into(Place<'a>),
     Container {
@@ -129,7 +136,8 @@ fn step<'a>(name: &'a str, place: &Place<'a>) -> Step<'a> {
             podman_pod,
         };
     }
-    // `SLICE:RUNTIME:ID` is what a runtime passes to runc for systemd; with runc's own driver it is taken literally.
+    // A runtime passes `SLICE:RUNTIME:ID` to runc for systemd; runc's cgroupfs driver uses it as a
+    // literal name.
     if let Some((slice, rest)) = name.split_once(':')
         && let Some((prefix, id)) = rest.split_once(':')
         && let Some(engine) = engine_of_prefix(prefix)
@@ -146,7 +154,7 @@ fn step<'a>(name: &'a str, place: &Place<'a>) -> Step<'a> {
     Step::Into(group(name, place).unwrap_or(Place::Elsewhere(name)))
 }
 
-/// A cgroup that holds containers, pods or classes of pods.
+/// Recognises a cgroup that contains containers, pods or classes of pods.
 fn group<'a>(name: &'a str, place: &Place<'a>) -> Option<Place<'a>> {
     if let Some(stem) = name.strip_suffix(".slice") {
         if let Some((uid, qos)) = pod_of_slice(stem) {
@@ -168,9 +176,9 @@ fn group<'a>(name: &'a str, place: &Place<'a>) -> Option<Place<'a>> {
     }
 }
 
-/// `kubepods-burstable-podUID` without its suffix. Systemd wants the name of every slice above in a slice's own, so
-/// kubelet's own root may stand in front (`kubelet-kubepods-…`); and dashes separate, so the uid has underscores
-/// (kubelet's `escapeSystemdCgroupName`).
+/// Parses `kubepods-burstable-podUID`, without the suffix. The name of a systemd slice contains the
+/// names of its parents, so kubelet's own root may come first (`kubelet-kubepods-…`). Dashes
+/// separate slices, so the uid has underscores (kubelet's `escapeSystemdCgroupName`).
 fn pod_of_slice(stem: &str) -> Option<(PodId, Qos)> {
     let (above, uid) = stem.rsplit_once("-pod")?;
     let (root, qos) = [
@@ -187,11 +195,11 @@ fn pod_of_slice(stem: &str) -> Option<(PodId, Qos)> {
     is_uid(&uid).then(|| (uid.into(), qos))
 }
 
-/// A container's cgroup: `cri-containerd-ID.scope`, `crio-ID`, `ID` …
+/// Recognises a container's cgroup: `cri-containerd-ID.scope`, `crio-ID`, `ID` …
 fn container<'a>(name: &'a str, place: &Place<'a>) -> Option<(Engine, &'a str)> {
     if is_id(name) {
         return match place {
-            // Podman's own: a pod here, and never a bare container below one.
+            // Here a bare id is a Podman pod, or it is not a container at all.
             Place::Elsewhere("libpod_parent") | Place::PodmanPod(_) | Place::Pods(_) => None,
             Place::Elsewhere(parent) => {
                 Some((engine_of_parent(parent).unwrap_or(Engine::Unknown), name))
@@ -199,7 +207,8 @@ fn container<'a>(name: &'a str, place: &Place<'a>) -> Option<(Engine, &'a str)> 
             Place::Pod(..) => Some((Engine::Unknown, name)),
         };
     }
-    // The id has no dash, and the prefixes of conmon's cgroups (`crio-conmon`) are none of a runtime.
+    // The id has no dash, and the prefixes of conmon's cgroups (`crio-conmon`) are not in the table
+    // of runtimes.
     let (prefix, id) = name
         .strip_suffix(".scope")
         .unwrap_or(name)
@@ -214,8 +223,9 @@ fn is_id(name: &str) -> bool {
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The API server makes UUIDs and kubelet, for static pods, MD5 sums without dashes; but a static pod's manifest may bring
-/// any uid, so only what cannot be in a name of a cgroup or of an output is refused.
+/// The API server generates UUIDs, and kubelet generates MD5 sums without dashes for static pods. A
+/// static pod's manifest may contain any uid, so only characters that do not belong in a cgroup
+/// name or an output are refused.
 fn is_uid(uid: &str) -> bool {
     (1..=63).contains(&uid.len())
         && uid
@@ -253,16 +263,17 @@ mod tests {
 
     fn shown(path: &str) -> String {
         identify(path.as_bytes()).map_or_else(
-            || "nobody".to_owned(),
+            || "none".to_owned(),
             |(found, below)| describe(&found, below),
         )
     }
 
-    /// A fixture has a path a line, and behind an arrow whose it is; a path without one is nobody's.
+    /// Each line of a fixture is a path, followed by an arrow and its owner; a path without an
+    /// arrow belongs to no container.
     fn check(name: &str, fixture: &str) {
         let mut paths = 0;
         for line in fixture.lines().filter(|line| line.starts_with('/')) {
-            let (path, expected) = line.split_once(" => ").unwrap_or((line, "nobody"));
+            let (path, expected) = line.split_once(" => ").unwrap_or((line, "none"));
             assert_eq!(shown(path), expected, "{name}: {path}");
             paths += 1;
         }
@@ -270,7 +281,7 @@ mod tests {
         let provenance = fixture.lines().next().unwrap_or_default();
         assert!(
             provenance.starts_with("# Recorded") || provenance.starts_with("# Written"),
-            "{name} does not say where it is from"
+            "{name} does not state its source"
         );
     }
 
@@ -303,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_cannot_pass_for_another_by_making_cgroups() {
+    fn a_pod_cannot_impersonate_another_by_creating_cgroups() {
         let own = format!("/kubepods/burstable/podown/{ID}");
         for forged in [
             format!("/kubepods/besteffort/podvictim/{OTHER}"),
@@ -318,14 +329,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_inside_a_container_leave_it_known() {
+    fn a_path_that_is_not_utf8_inside_a_container_is_accepted() {
         let path = [format!("/docker/{ID}/").as_bytes(), b"\xff\n/x"].concat();
         let (found, below) = identify(&path).expect("the container is in the path");
         assert_eq!((&*found.container, below), (ID, &b"/\xff\n/x"[..]));
     }
 
     #[test]
-    fn a_path_cut_anywhere_names_its_container_or_nobody() {
+    fn a_truncated_path_never_names_another_container() {
         let path = format!(
             "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podown.slice/cri-containerd-{ID}.scope/init"
         );
@@ -340,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names_are_nobodys() {
+    fn hostile_names_belong_to_no_container() {
         for path in [
             "",
             "/",
@@ -357,7 +368,7 @@ mod tests {
             &"/".repeat(100_000),
             &"/kubepods".repeat(10_000),
         ] {
-            assert_eq!(shown(path), "nobody", "{path}");
+            assert_eq!(shown(path), "none", "{path}");
         }
     }
 

@@ -1,9 +1,10 @@
-//! What a pod was asked to share, from its bundles alone: the modes of CRI where CRI cannot be asked.
+//! Derives the requested namespace modes of CRI from bundles, for when CRI is not available.
 //!
-//! A runtime turns modes into entries of `linux.namespaces`, and the way back is not always open. A path says nothing of
-//! what it leads to: a container of a pod in the node's network names `/proc/PAUSE/ns/net` like any other. And a pod that
-//! shares its pids has the same sandbox as one that does not. So a container is read together with its sandbox; what that
-//! leaves open is said to be open.
+//! A runtime translates modes into entries of `linux.namespaces`, and the translation cannot always
+//! be reversed. A path does not identify its namespace: a container of a pod in the node's network
+//! also has `/proc/PAUSE/ns/net`. A pod with a shared pid namespace has the same sandbox bundle as
+//! one without. A container's bundle is therefore read together with its sandbox's, and a mode that
+//! remains ambiguous is reported as unknown.
 
 use std::{fmt, path::Path};
 
@@ -12,7 +13,7 @@ use crate::{
     node::bundle::{Bundle, Entry, Kind, Manager},
 };
 
-/// A mode for each namespace that has one, as far as known.
+/// The mode of each namespace that has one, or why it is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Intent {
     pub(crate) net: Result<Mode, Unknown>,
@@ -22,9 +23,9 @@ pub(crate) struct Intent {
     pub(crate) user: Result<Mode, Unknown>,
 }
 
-/// Why a mode cannot be told. Fits "failed to …".
+/// Why a mode is unknown. The text completes "failed to …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("tell the {} mode: {why}", .kind.name())]
+#[error("determine the {} mode: {why}", .kind.name())]
 pub(crate) struct Unknown {
     pub(crate) kind: NamespaceKind,
     pub(crate) why: Why,
@@ -32,63 +33,70 @@ pub(crate) struct Unknown {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
-    /// The process whose namespace was to be joined is gone.
-    Nobody { pid: u32 },
-    /// A process of another pod has the pid: it was used again.
+    /// The process whose namespace the container was to join has ended.
+    Ended { pid: u32 },
+    /// The pid has been reused by a process of another pod.
     Reused { pid: u32, container: ContainerId },
-    /// The path is not one of its sandbox', and whose it is a path does not tell.
-    Elsewhere,
-    /// The bundle of its sandbox is not there.
+    /// The path is not one of its sandbox's, and a path does not identify its namespace.
+    UnknownPath,
+    /// The bundle of its sandbox was not found.
     NoSandbox,
-    /// No container of the pod has said yet whether it joins the sandbox' pid namespace.
+    /// No container of the pod is known yet that shows whether containers join the sandbox's pid
+    /// namespace.
     NoContainer,
 }
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nobody { pid } => write!(f, "it was to join pid {pid}, which has ended"),
+            Self::Ended { pid } => write!(f, "it was to join pid {pid}, which has ended"),
             Self::Reused { pid, container } => write!(
                 f,
-                "it was to join pid {pid}, which by now is container {container}'s of another pod"
+                "it was to join pid {pid}, which now belongs to container {container} of another pod"
             ),
-            Self::Elsewhere => write!(f, "its bundle names a path that is not its sandbox'"),
-            Self::NoSandbox => write!(f, "there is no bundle of its sandbox"),
+            Self::UnknownPath => write!(
+                f,
+                "its bundle names a path that its sandbox's bundle does not have"
+            ),
+            Self::NoSandbox => write!(f, "the bundle of its sandbox was not found"),
             Self::NoContainer => write!(
                 f,
-                "a sandbox' bundle does not say whether its pod shares pids, and no container of it is known"
+                "a sandbox's bundle does not say whether its pod shares the pid namespace, and no container of the pod is known"
             ),
         }
     }
 }
 
-/// Whose process a pid is, if the process is older than the container that is asked about; else it is `Nobody`'s, for
-/// the pid was another's when the bundle was written.
+/// The owner of a pid, for a process that is older than the container in question. If the process
+/// is younger, the pid belonged to another process when the bundle was written, and the owner is
+/// `Gone`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Holder {
     Container {
         id: ContainerId,
-        /// The sandbox of its pod, if it has one.
+        /// The sandbox of its pod, if it is in a pod.
         sandbox: Option<ContainerId>,
     },
-    /// A process of the node, outside all containers.
+    /// A process outside all containers.
     Node,
-    Nobody,
+    Gone,
 }
 
-/// The sandbox' own modes. Its pid mode is the pod's: whether its containers are to share its pid namespace.
+/// The modes of a sandbox. Its pid mode is the pod's: it says whether the containers share the
+/// sandbox's pid namespace.
 pub(crate) fn of_sandbox(sandbox: &Bundle) -> Intent {
     let of = |kind| match sandbox.namespaces.get(kind) {
         Entry::Absent => Ok(Mode::Node),
         Entry::New => Ok(Mode::Pod),
         Entry::Path(path) if is_dockers_host_network(sandbox, path) => Ok(Mode::Node),
-        // Pinned for the pod: `/var/run/netns/cni-…`, CRI-O's `/var/run/ipcns/…`, containerd 2's `pinned-namespaces`.
+        // A namespace pinned for the pod: `/var/run/netns/cni-…`, CRI-O's `/var/run/ipcns/…`,
+        // containerd 2's `pinned-namespaces`.
         Entry::Path(path) if joined_pid(path, kind).is_none() => Ok(Mode::Pod),
-        Entry::Path(_) => Err(unknown(kind, Why::Elsewhere)),
+        Entry::Path(_) => Err(unknown(kind, Why::UnknownPath)),
     };
-    let pid = match (of(NamespaceKind::Pid), sandbox.asked) {
+    let pid = match (of(NamespaceKind::Pid), sandbox.cri_modes) {
         // NamespaceMode of CRI: POD, CONTAINER, NODE.
-        (Ok(Mode::Pod), Some(asked)) => match asked.pid {
+        (Ok(Mode::Pod), Some(cri_modes)) => match cri_modes.pid {
             0 => Ok(Mode::Pod),
             2 => Ok(Mode::Node),
             _ => Ok(Mode::Container),
@@ -105,8 +113,8 @@ pub(crate) fn of_sandbox(sandbox: &Bundle) -> Intent {
     }
 }
 
-/// A container's modes. `sandbox` is the container that holds its pod's namespaces, with its bundle: CRI's sandbox,
-/// Podman's infra container, or for Docker the one that [`joined`] names.
+/// The modes of a container. `sandbox` is the container that holds the pod's namespaces, with its
+/// bundle: CRI's sandbox, Podman's infra container, or Docker's container from [`joined`].
 pub(crate) fn of_container(
     container: &Bundle,
     sandbox: Option<(&ContainerId, &Bundle)>,
@@ -126,8 +134,8 @@ pub(crate) fn of_container(
                 Entry::New | Entry::Path(_) => Mode::Pod,
             })
         };
-        // Through CRI a container joins nobody but its sandbox, except for pids: whatever path its bundle has, and whoever
-        // has that pid by now.
+        // Through CRI a container joins only its sandbox, except for the pid namespace, whatever
+        // path its bundle has and whichever process has that pid now.
         if container.kind == Some(Kind::Container) && kind != NamespaceKind::Pid {
             return pods();
         }
@@ -135,7 +143,7 @@ pub(crate) fn of_container(
             return match sandbox.map(|(_, sandbox)| sandbox.namespaces.get(kind)) {
                 Some(Entry::Path(its)) if same(its, path) => pods(),
                 _ if is_dockers_host_network(container, path) => Ok(Mode::Node),
-                _ => Err(unknown(kind, Why::Elsewhere)),
+                _ => Err(unknown(kind, Why::UnknownPath)),
             };
         };
         if sandbox.is_some_and(|(_, sandbox)| sandbox.init == Some(pid)) {
@@ -144,7 +152,7 @@ pub(crate) fn of_container(
         let own = sandbox.map(|(id, _)| id).or(container.sandbox.as_ref());
         match holder(pid) {
             Holder::Node => Ok(Mode::Node),
-            Holder::Nobody => Err(unknown(kind, Why::Nobody { pid })),
+            Holder::Gone => Err(unknown(kind, Why::Ended { pid })),
             Holder::Container { id, .. } if Some(&id) == own => pods(),
             Holder::Container { id, sandbox } => {
                 let is_pods = container.sandbox.is_none() || sandbox == container.sandbox;
@@ -163,8 +171,9 @@ pub(crate) fn of_container(
     }
 }
 
-/// The container whose namespaces this one joins, where no sandbox is named: what Docker and Podman make of
-/// `--network`, `--ipc` and `--pid container:ID`. It holds them as a sandbox does.
+/// The container whose namespaces this one joins, for a bundle that names no sandbox: Docker and
+/// Podman write this for `--network`, `--ipc` and `--pid container:ID`. That container has the role
+/// of a sandbox.
 pub(crate) fn joined(container: &Bundle, holder: impl Fn(u32) -> Holder) -> Option<ContainerId> {
     [NamespaceKind::Net, NamespaceKind::Ipc, NamespaceKind::Pid]
         .into_iter()
@@ -174,7 +183,7 @@ pub(crate) fn joined(container: &Bundle, holder: impl Fn(u32) -> Holder) -> Opti
         })
         .find_map(|pid| match holder(pid) {
             Holder::Container { id, .. } => Some(id),
-            Holder::Node | Holder::Nobody => None,
+            Holder::Node | Holder::Gone => None,
         })
 }
 
@@ -182,19 +191,20 @@ fn unknown(kind: NamespaceKind, why: Why) -> Unknown {
     Unknown { kind, why }
 }
 
-/// The process in `/proc/PID/ns/KIND`.
+/// The pid in `/proc/PID/ns/KIND`.
 fn joined_pid(path: &Path, kind: NamespaceKind) -> Option<u32> {
     let path = path.to_str()?.strip_prefix("/proc/")?;
     let (pid, name) = path.split_once("/ns/")?;
     (name == kind.name()).then(|| pid.parse().ok())?
 }
 
-/// Docker pins the node's own network namespace under this name and lets containers of `--network host` join it by path.
+/// Docker pins the node's network namespace under this name, and containers with `--network host`
+/// join it by path.
 fn is_dockers_host_network(bundle: &Bundle, path: &Path) -> bool {
     bundle.manager == Manager::Docker && path.ends_with("netns/default")
 }
 
-/// Whether two paths are the same but for `/var/run`, which is `/run`.
+/// Whether two paths are equal, with `/var/run` and `/run` as the same directory.
 fn same(one: &Path, other: &Path) -> bool {
     let below_run = |path: &Path| {
         let below = path

@@ -1,4 +1,5 @@
-//! What the node says, apart from the kernel's events.
+//! Information about the node that does not come from kernel events: cgroups, `/proc`, bundles,
+//! CRI.
 
 pub(crate) mod bundle;
 pub(crate) mod cgroup;

@@ -1,8 +1,10 @@
-//! What a pod's network looks like from inside, without going inside: `/proc/PID/net` is that process' view.
+//! Reads a pod's network without entering its namespace: `/proc/PID/net` shows the network of that
+//! process.
 //!
-//! The files say less than netlink does. Flags of interfaces are not among them; but an interface that is up is in the
-//! group of all hosts, which `igmp` shows ([`ip_mc_up`], on loopback too). An IPv4 address is not tied to its interface, and
-//! those of interfaces that are down are there as well.
+//! These files contain less than netlink reports. They have no interface flags, but an interface
+//! that is up is a member of the all-hosts multicast group, which `igmp` shows ([`ip_mc_up`], on
+//! loopback too). They do not say which interface has an IPv4 address, and they include the
+//! addresses of interfaces that are down.
 //!
 //! [`ip_mc_up`]: https://elixir.bootlin.com/linux/v6.12/A/ident/ip_mc_up
 
@@ -20,21 +22,21 @@ use super::{
 };
 use crate::event::Text;
 
-/// How many entries of each kind are kept.
-const MOST: usize = 1024;
+/// Entries of each kind that are kept.
+const MAX_ENTRIES: usize = 1024;
 
 /// `RTF_UP` and `RTF_REJECT` (include/uapi/linux/route.h).
 const RTF_UP: u32 = 0x1;
 const RTF_REJECT: u32 = 0x200;
 
-/// A network namespace, as one of its processes sees it.
+/// The network namespace of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Network {
     pub(crate) interfaces: Vec<Interface>,
-    /// In order: IPv4 first.
+    /// Sorted: IPv4 first.
     pub(crate) addresses: BTreeSet<IpAddr>,
-    /// The default routes: the ways out.
-    pub(crate) ways_out: Vec<WayOut>,
+    /// The default routes.
+    pub(crate) ways_out: Vec<DefaultRoute>,
     pub(crate) listening: BTreeSet<Listening>,
 }
 
@@ -42,19 +44,19 @@ pub(crate) struct Network {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Interface {
     pub(crate) name: Text,
-    /// `None` where the kernel was built without multicast, and so does not tell.
+    /// `None` if the kernel was built without multicast, and has no `igmp` file.
     pub(crate) is_up: Option<bool>,
 }
 
 /// A default route.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct WayOut {
+pub(crate) struct DefaultRoute {
     pub(crate) interface: Text,
-    /// None where the other side is directly behind the interface.
+    /// `None` for a route without a gateway, as on a point-to-point interface.
     pub(crate) gateway: Option<IpAddr>,
 }
 
-/// A port that is taken.
+/// A port that a socket is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Listening {
     pub(crate) protocol: Protocol,
@@ -62,17 +64,18 @@ pub(crate) struct Listening {
     pub(crate) port: u16,
 }
 
-/// How a port is reached.
+/// The protocol of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Protocol {
-    /// With a listening socket.
+    /// A listening socket.
     Tcp,
-    /// With a socket that is bound and not connected. A client that waits for an answer looks the same.
+    /// A socket that is bound and not connected. A client that waits for a reply looks the same.
     Udp,
 }
 
 impl Network {
-    /// Whether 127.0.0.1 works: loopback is up and has it, as each new namespace's gets it on coming up.
+    /// Whether loopback is up and has a loopback address. The kernel assigns 127.0.0.1 when `lo` is
+    /// set up.
     pub(crate) fn is_loopback_up(&self) -> bool {
         let up = self
             .interfaces
@@ -82,7 +85,8 @@ impl Network {
         up && self.addresses.iter().any(IpAddr::is_loopback)
     }
 
-    /// The addresses by which the pod can be reached from outside: not loopback's, nor those that IPv6 gives each interface.
+    /// The addresses at which the pod can be reached from outside: neither loopback nor IPv6
+    /// link-local addresses.
     pub(crate) fn outer_addresses(&self) -> impl Iterator<Item = &IpAddr> {
         self.addresses.iter().filter(|address| match address {
             IpAddr::V4(v4) => !v4.is_loopback(),
@@ -90,22 +94,22 @@ impl Network {
         })
     }
 
-    /// Whether a container can rely on it: loopback is up and there is an address besides.
+    /// Whether the network is set up: loopback is up and there is an address other than loopback's.
     pub(crate) fn is_ready(&self) -> bool {
         self.is_loopback_up() && self.outer_addresses().next().is_some()
     }
 }
 
-/// Looks at the network namespace of a process.
+/// Reads the network namespace of a process.
 ///
 /// # Errors
-/// When the process has ended: a zombie has no network any more.
-pub(crate) fn look(pid: u32) -> io::Result<Network> {
+/// Fails when the process has ended: a zombie has no network namespace.
+pub(crate) fn read(pid: u32) -> io::Result<Network> {
     let process = Directory::open(pid)?;
     let mut buffer = Vec::new();
     process.file("net/dev", &mut buffer)?;
     let names = interfaces(&buffer);
-    // Of these, some are not there on every kernel: multicast and IPv6 can be left out.
+    // Some of these files are missing on kernels built without multicast or IPv6.
     let mut read = |name: &str| match process.file(name, &mut buffer) {
         Ok(()) => Ok(Some(std::mem::take(&mut buffer))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -121,13 +125,17 @@ pub(crate) fn look(pid: u32) -> io::Result<Network> {
         ..Network::default()
     };
     let trie = read("net/fib_trie")?.unwrap_or_default();
-    network.addresses.extend(local_v4(&trie).take(MOST));
+    network.addresses.extend(local_v4(&trie).take(MAX_ENTRIES));
     let v6 = read("net/if_inet6")?.unwrap_or_default();
-    network.addresses.extend(local_v6(&v6).take(MOST));
+    network.addresses.extend(local_v6(&v6).take(MAX_ENTRIES));
     let routes = read("net/route")?.unwrap_or_default();
-    network.ways_out.extend(ways_out_v4(&routes).take(MOST));
+    network
+        .ways_out
+        .extend(default_routes_v4(&routes).take(MAX_ENTRIES));
     let routes = read("net/ipv6_route")?.unwrap_or_default();
-    network.ways_out.extend(ways_out_v6(&routes).take(MOST));
+    network
+        .ways_out
+        .extend(default_routes_v6(&routes).take(MAX_ENTRIES));
     for (name, protocol) in [
         ("net/tcp", Protocol::Tcp),
         ("net/tcp6", Protocol::Tcp),
@@ -137,14 +145,14 @@ pub(crate) fn look(pid: u32) -> io::Result<Network> {
         let sockets = read(name)?.unwrap_or_default();
         network
             .listening
-            .extend(listening(&sockets, protocol).take(MOST));
+            .extend(listening(&sockets, protocol).take(MAX_ENTRIES));
     }
-    // The names of another process' files would tell of another namespace; this one is still there.
+    // The process still exists, so everything above was read from its namespace.
     process.file("net/dev", &mut Vec::new())?;
     Ok(network)
 }
 
-/// `  eth0: 90 1 …` under two lines of heading.
+/// Parses ` eth0: 90 1 …`, after two heading lines.
 fn interfaces(dev: &[u8]) -> Vec<Vec<u8>> {
     lines(dev)
         .skip(2)
@@ -152,15 +160,15 @@ fn interfaces(dev: &[u8]) -> Vec<Vec<u8>> {
             let end = line.iter().rposition(|byte| *byte == b':')?;
             Some(line[..end].trim_ascii().to_vec())
         })
-        .take(MOST)
+        .take(MAX_ENTRIES)
         .collect()
 }
 
-/// Whether an interface is in the group of all hosts, 224.0.0.1. Groups follow the line of their interface, indented:
-/// `1 lo : 1 V3`, ` 010000E0 1 0:00000000 0`.
+/// Whether an interface is a member of the all-hosts group, 224.0.0.1. The groups of an interface
+/// are indented below its line: `1 lo : 1 V3`, ` 010000E0 1 0:00000000 0`.
 fn is_up(igmp: &[u8], name: &[u8]) -> bool {
     let all_hosts = Ipv4Addr::new(224, 0, 0, 1);
-    // Long names touch the colon.
+    // A long name has no space before the colon.
     let named = |line| {
         fields(line)
             .nth(1)
@@ -173,7 +181,7 @@ fn is_up(igmp: &[u8], name: &[u8]) -> bool {
         .any(|line| fields(line).next().and_then(word) == Some(all_hosts))
 }
 
-/// ` |-- 10.9.8.7` and below it `/32 host LOCAL`.
+/// Parses ` |-- 10.9.8.7` followed by `/32 host LOCAL`.
 fn local_v4(fib_trie: &[u8]) -> impl Iterator<Item = IpAddr> {
     let mut leaf = None;
     lines(fib_trie).filter_map(move |line| {
@@ -195,7 +203,7 @@ fn local_v6(if_inet6: &[u8]) -> impl Iterator<Item = IpAddr> {
 }
 
 /// `veth0 00000000 0108090A 0003 0 0 0 00000000 …`: interface, destination, gateway, flags … and mask.
-fn ways_out_v4(route: &[u8]) -> impl Iterator<Item = WayOut> {
+fn default_routes_v4(route: &[u8]) -> impl Iterator<Item = DefaultRoute> {
     lines(route).skip(1).filter_map(|line| {
         let fields: Vec<&[u8]> = fields(line).take(8).collect();
         let [interface, destination, gateway, flags, .., mask] = fields[..] else {
@@ -205,12 +213,13 @@ fn ways_out_v4(route: &[u8]) -> impl Iterator<Item = WayOut> {
         let is_default = [destination, mask].map(word) == [Some(Ipv4Addr::UNSPECIFIED); 2];
         let gateway = IpAddr::V4(word(gateway)?);
         (is_default && flags & RTF_UP != 0 && flags & RTF_REJECT == 0)
-            .then(|| way_out(interface, gateway))
+            .then(|| default_route(interface, gateway))
     })
 }
 
-/// Destination and its prefix' length, source and its, next hop, metric, references, use, flags, interface.
-fn ways_out_v6(ipv6_route: &[u8]) -> impl Iterator<Item = WayOut> {
+/// Fields: destination, its prefix length, source, its prefix length, next hop, metric, reference
+/// count, use count, flags, interface.
+fn default_routes_v6(ipv6_route: &[u8]) -> impl Iterator<Item = DefaultRoute> {
     lines(ipv6_route).filter_map(|line| {
         let fields: Vec<&[u8]> = fields(line).take(10).collect();
         let [destination, length, _, _, hop, _, _, _, flags, interface] = fields[..] else {
@@ -220,19 +229,19 @@ fn ways_out_v6(ipv6_route: &[u8]) -> impl Iterator<Item = WayOut> {
         let is_default = v6(destination)?.is_unspecified() && hex(length)? == 0;
         let hop = IpAddr::V6(v6(hop)?);
         (is_default && flags & RTF_UP != 0 && flags & RTF_REJECT == 0)
-            .then(|| way_out(interface, hop))
+            .then(|| default_route(interface, hop))
     })
 }
 
-fn way_out(interface: &[u8], gateway: IpAddr) -> WayOut {
-    WayOut {
+fn default_route(interface: &[u8], gateway: IpAddr) -> DefaultRoute {
+    DefaultRoute {
         interface: Text(Bytes::copy_from_slice(interface)),
         gateway: (!gateway.is_unspecified()).then_some(gateway),
     }
 }
 
-/// `0: 0100007F:1F90 00000000:0000 0A …`: number, own and other address, state. Listening ones come first, so what a bound
-/// cuts off are connections.
+/// `0: 0100007F:1F90 00000000:0000 0A …`: number, local and remote address, state. The kernel
+/// prints listening sockets first, so a truncated file loses only connections.
 fn listening(sockets: &[u8], protocol: Protocol) -> impl Iterator<Item = Listening> {
     // TCP_LISTEN, and TCP_CLOSE as UDP uses it (include/net/tcp_states.h).
     let wanted = match protocol {
@@ -257,14 +266,14 @@ fn hex(digits: &[u8]) -> Option<u32> {
     u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// An IPv4 address that was printed as a number of this machine's byte order.
+/// An IPv4 address that the kernel printed as a number in this machine's byte order.
 fn word(digits: &[u8]) -> Option<Ipv4Addr> {
     (digits.len() == 8)
         .then(|| hex(digits))?
         .map(|word| word.to_ne_bytes().into())
 }
 
-/// One such word, or four of them for IPv6.
+/// An address of one such word (IPv4) or four (IPv6).
 fn words(digits: &[u8]) -> Option<IpAddr> {
     if digits.len() == 8 {
         return word(digits).map(IpAddr::V4);
@@ -276,11 +285,11 @@ fn words(digits: &[u8]) -> Option<IpAddr> {
     for (to, from) in bytes.chunks_exact_mut(4).zip(digits.chunks_exact(8)) {
         to.copy_from_slice(&word(from)?.octets());
     }
-    // What listens for both is shown as it was bound.
+    // A dual-stack socket is reported with the IPv6 address it is bound to.
     Some(IpAddr::V6(bytes.into()))
 }
 
-/// An IPv6 address printed byte by byte.
+/// An IPv6 address printed as 32 hexadecimal digits in network byte order.
 fn v6(digits: &[u8]) -> Option<Ipv6Addr> {
     let text = str::from_utf8(digits)
         .ok()

@@ -1,4 +1,4 @@
-//! What `/proc` says of a process.
+//! Reads processes from `/proc`.
 
 use std::{fs, io, path::PathBuf};
 
@@ -9,10 +9,10 @@ use crate::event::{PauseStatus, PodId, ProcessId};
 /// Clock ticks a second in `/proc/PID/stat` (USER_HZ): 100 on every architecture this is built for.
 pub(crate) const NS_PER_TICK: u64 = 1_000_000_000 / 100;
 
-/// `CAP_SYS_RESOURCE` (include/uapi/linux/capability.h): who has it may lower an OOM score.
+/// `CAP_SYS_RESOURCE` (include/uapi/linux/capability.h), which lowering an OOM score requires.
 const CAP_SYS_RESOURCE: u64 = 1 << 24;
 
-/// Whether a process has been reaped: its pid is nobody's, or another's.
+/// Whether a process has been reaped: its pid is unused, or belongs to another process.
 pub(crate) fn is_gone(process: ProcessId) -> bool {
     match fs::read_to_string(format!("/proc/{}/stat", process.pid)) {
         Ok(stat) => start(&stat).is_some_and(|ticks| ticks != process.start / NS_PER_TICK),
@@ -23,22 +23,23 @@ pub(crate) fn is_gone(process: ProcessId) -> bool {
     }
 }
 
-/// Whether a process waits for something, or is gone.
+/// Whether a process is not running or runnable, or does not exist.
 pub(crate) fn is_at_rest(pid: u32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return true;
     };
-    // The state is the first field behind the name: proc_pid_stat(5).
+    // The state is the first field after the name (proc_pid_stat(5)).
     let behind = stat.rsplit_once(')').map(|(_, behind)| behind.trim_start());
     behind.is_none_or(|behind| !behind.starts_with('R'))
 }
 
-/// When the process that has a pid started, in clock ticks since boot.
+/// The start time of the process with this pid, in clock ticks since boot.
 pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
     start(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Field 22 of proc_pid_stat(5), in ticks, counted from behind the name, which may hold anything.
+/// Field 22 of proc_pid_stat(5), in ticks. Fields are counted after the name, which may contain any
+/// bytes.
 fn start(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?
         .1
@@ -48,7 +49,7 @@ fn start(stat: &str) -> Option<u64> {
         .ok()
 }
 
-/// What a process does about signals: a bit for each, from 1.
+/// The signal sets of a process: bit 0 is signal 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SignalSets {
     caught: u64,
@@ -56,7 +57,7 @@ pub(crate) struct SignalSets {
 }
 
 impl SignalSets {
-    /// Of the process that has a pid; `None` where there is none.
+    /// Reads the sets of the process with this pid; `None` if it does not exist.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         Self::read(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
     }
@@ -85,10 +86,10 @@ fn bit(signal: Signal) -> u64 {
     1 << (signal as u32 - 1)
 }
 
-/// Looks at a pause.
+/// Reads the status of a pause.
 ///
 /// # Errors
-/// When it is gone, or its pid belongs to another process by now.
+/// Fails when the pause is gone, or its pid now belongs to another process.
 pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseStatus> {
     let directory = PathBuf::from(format!("/proc/{}", process.pid));
     let read = |name: &str| fs::read_to_string(directory.join(name));
@@ -104,7 +105,8 @@ pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseS
                 .collect()
         })
         .ok_or_else(|| malformed("stat"))?;
-    // Fields 14 (utime), 15 (stime) and 22 (starttime) of proc_pid_stat(5); the first behind the name is the third.
+    // Fields 14 (utime), 15 (stime) and 22 (starttime) of proc_pid_stat(5); the first field after
+    // the name is field 3.
     let field = |number: usize| {
         stat.get(number - 3)
             .copied()
@@ -114,7 +116,7 @@ pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseS
     if process.start != 0 && started != process.start / NS_PER_TICK {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,
-            format!("pid {} is another process by now", process.pid),
+            format!("pid {} now belongs to another process", process.pid),
         ));
     }
     let status = read("status")?;
@@ -143,7 +145,7 @@ pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseS
     }
     let children = read(&format!("task/{}/children", process.pid)).unwrap_or_default();
     let own = fs::read_to_string("/proc/self/status")?;
-    // Exact, where the kernel keeps it (CONFIG_SCHED_INFO); else zeros or no file. `stat` counts whole ticks.
+    // Exact with CONFIG_SCHED_INFO, otherwise zeros or no file. `stat` counts whole ticks.
     let run_ns: u64 = fs::read_dir(directory.join("task"))?
         .filter_map(|task| {
             let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;

@@ -1,8 +1,8 @@
-//! What containers are on the node now: their cgroups, and the processes in them.
+//! A survey of the node's containers: their cgroups, and the processes in them.
 //!
-//! The cgroup tree says which containers there are, `/proc` what runs in them. Neither stands still while it is read:
-//! whoever wants to miss nothing attaches to the kernel first and takes the survey then. A process that ends meanwhile is
-//! left out.
+//! The cgroup tree shows which containers exist, and `/proc` shows their processes. Both change
+//! while they are read: a caller that must not miss anything attaches the eBPF program before it
+//! takes the survey. A process that ends during the survey is left out.
 
 pub(crate) mod process;
 
@@ -23,29 +23,31 @@ use super::{
 use crate::event::{CgroupId, Text};
 use process::{Directory, Process};
 
-/// How many cgroups of a container are looked at: a pod that makes many must not keep the survey from the others.
-const MOST_GROUPS: usize = 1024;
+/// Cgroups of a container that are read. The limit keeps a pod that creates many from delaying the
+/// rest of the survey.
+const MAX_GROUPS: usize = 1024;
 
-/// How much of a cgroup's list of processes is read: about a million pids.
-const LONGEST_LIST: u64 = 8 << 20;
+/// Bytes of `cgroup.procs` that are read: about a million pids.
+const MAX_LIST_BYTES: u64 = 8 << 20;
 
 /// All containers of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     pub(crate) containers: Vec<Container>,
-    /// How many processes in containers this pid namespace does not show.
-    pub(crate) unseen: usize,
+    /// Processes in containers that this pid namespace does not contain.
+    pub(crate) hidden: usize,
 }
 
-/// A container: its cgroups, which may be empty, and its processes.
+/// A container with its cgroups and processes.
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) identity: Identity,
-    /// Its own and those inside, each behind the one it is in. Empty when zombies are all that is left of it.
+    /// Its own cgroup and those inside it, each after its parent. Empty if only zombies are left of
+    /// the container.
     pub(crate) groups: Vec<Group>,
-    /// In order of pid.
+    /// Sorted by pid.
     pub(crate) processes: Vec<Process>,
-    /// Whether it has more cgroups or processes than were looked at.
+    /// Whether the container has more cgroups or processes than were read.
     pub(crate) is_cut: bool,
 }
 
@@ -53,18 +55,18 @@ pub(crate) struct Container {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
     pub(crate) id: CgroupId,
-    /// As the kernel calls it.
+    /// Its path from the root of the hierarchy.
     pub(crate) path: Text,
 }
 
-/// Looks at the containers of a hierarchy and at their processes.
+/// Takes a survey of the containers of a hierarchy.
 ///
 /// # Errors
-/// When the hierarchy or `/proc` cannot be read at all.
+/// Fails when the hierarchy or `/proc` cannot be read at all.
 pub(crate) fn survey(hierarchy: &Hierarchy) -> io::Result<Survey> {
     let mut survey = Surveyor::default();
     survey.walk(hierarchy)?;
-    survey.look_at_processes(hierarchy)?;
+    survey.read_processes(hierarchy)?;
     let mut survey = survey.survey;
     for container in &mut survey.containers {
         container
@@ -74,7 +76,8 @@ pub(crate) fn survey(hierarchy: &Hierarchy) -> io::Result<Survey> {
     Ok(survey)
 }
 
-/// A place in a survey: a container, and one of its cgroups (0: one that has been removed).
+/// A position in a survey: the index of a container, and one of its cgroups (0 if that has been
+/// removed).
 type Place = (usize, CgroupId);
 
 #[derive(Default)]
@@ -87,13 +90,13 @@ struct Surveyor {
 }
 
 impl Surveyor {
-    /// Finds the containers' cgroups and who is in them.
+    /// Finds the cgroups of the containers and the processes listed in them.
     fn walk(&mut self, hierarchy: &Hierarchy) -> io::Result<()> {
         let root = hierarchy.root.trim_end_matches('/').as_bytes().to_vec();
         fs::read_dir(&hierarchy.mount)?;
         let mut left: Vec<(PathBuf, Vec<u8>)> = vec![(hierarchy.mount.clone(), root)];
         while let Some((directory, path)) = left.pop() {
-            // Removed meanwhile.
+            // The cgroup was removed during the walk.
             let Ok(about) = fs::symlink_metadata(&directory) else {
                 continue;
             };
@@ -102,7 +105,8 @@ impl Surveyor {
             {
                 continue;
             }
-            // kernfs counts a directory's subdirectories, so a leaf need not be read (`kernfs_refresh_inode`).
+            // kernfs sets a directory's link count to its subdirectories plus 2
+            // (`kernfs_refresh_inode`), so a leaf need not be read.
             if about.nlink() == 2 {
                 continue;
             }
@@ -115,11 +119,11 @@ impl Surveyor {
         Ok(())
     }
 
-    /// Notes a container's cgroup; whether to look at those inside it.
+    /// Adds a cgroup of a container; returns whether to descend into it.
     fn group(&mut self, identity: Identity, path: &[u8], id: CgroupId, directory: &Path) -> bool {
         let at = self.container(identity);
         let container = &mut self.survey.containers[at];
-        if container.groups.len() >= MOST_GROUPS {
+        if container.groups.len() >= MAX_GROUPS {
             container.is_cut = true;
             return false;
         }
@@ -127,15 +131,16 @@ impl Surveyor {
         let text = Text(path.clone());
         container.groups.push(Group { id, path: text });
         self.groups.insert(path, (at, id));
-        // A threaded cgroup has no list: its processes are those of the domain it belongs to, a cgroup above.
-        if let Ok(list) = file::read(&directory.join("cgroup.procs"), LONGEST_LIST) {
-            container.is_cut |= list.len() as u64 == LONGEST_LIST;
-            // A number that was cut would be another process'.
+        // A threaded cgroup has no readable list: its processes are listed in the domain cgroup
+        // above it.
+        if let Ok(list) = file::read(&directory.join("cgroup.procs"), MAX_LIST_BYTES) {
+            container.is_cut |= list.len() as u64 == MAX_LIST_BYTES;
+            // A truncated number would be the pid of another process.
             let end = list.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
             for line in file::lines(&list[..end]) {
                 match file::number(line) {
-                    // Of a pid namespace that is not below ours.
-                    Some(0) => self.survey.unseen += 1,
+                    // A process outside this pid namespace and its descendants.
+                    Some(0) => self.survey.hidden += 1,
                     Some(pid) => drop(self.members.insert(pid, (at, id))),
                     None => {}
                 }
@@ -159,21 +164,21 @@ impl Surveyor {
         at
     }
 
-    /// Looks at all processes: a cgroup's list does not have its zombies.
-    fn look_at_processes(&mut self, hierarchy: &Hierarchy) -> io::Result<()> {
+    /// Reads all processes: `cgroup.procs` does not list zombies.
+    fn read_processes(&mut self, hierarchy: &Hierarchy) -> io::Result<()> {
         for entry in fs::read_dir("/proc")?.flatten() {
             let Some(pid) = file::number(entry.file_name().as_bytes()) else {
                 continue;
             };
-            if let Some((at, process)) = self.look_at(pid, hierarchy) {
+            if let Some((at, process)) = self.read_process(pid, hierarchy) {
                 self.survey.containers[at].processes.push(process);
             }
         }
         Ok(())
     }
 
-    /// A process and the container it is in, if it is in one and still there.
-    fn look_at(&mut self, pid: u32, hierarchy: &Hierarchy) -> Option<(usize, Process)> {
+    /// Reads a process and finds its container; `None` if it has none or has ended.
+    fn read_process(&mut self, pid: u32, hierarchy: &Hierarchy) -> Option<(usize, Process)> {
         let directory = Directory::open(pid).ok()?;
         let stat = directory.stat(&mut self.buffer)?;
         let (at, cgroup) = match self.members.get(&pid) {
@@ -187,15 +192,15 @@ impl Surveyor {
         Some((at, directory.process(stat, cgroup, &mut self.buffer)?))
     }
 
-    /// Where a zombie belongs that says it was in the cgroup `path`.
+    /// The container and cgroup of a zombie whose `/proc/PID/cgroup` says `path`.
     fn place_of_zombie(
         &mut self,
         path: &[u8],
         parent: u32,
         hierarchy: &Hierarchy,
     ) -> Option<Place> {
-        // Version 1 forgets where a zombie was and says that it is in the root (`proc_cgroup_show`). Nearly always its
-        // parent is of the same container.
+        // Version 1 reports every zombie in the root cgroup (`proc_cgroup_show`). Its parent is
+        // nearly always in the same container.
         if !hierarchy.is_unified() && path == b"/" {
             return self.members.get(&parent).copied();
         }
@@ -228,7 +233,7 @@ mod tests {
 
     const ID: &str = "8852eac251d8a963b28d3accf45d9d1173c668558fcd8049345e9d4589599bc9";
 
-    /// A process that is ended and reaped after the test.
+    /// A process that is killed and reaped when it is dropped.
     struct Sleeper(Child);
 
     impl Sleeper {
@@ -250,7 +255,7 @@ mod tests {
             }
         }
 
-        /// Ends it and leaves it unreaped.
+        /// Kills the process and leaves it as a zombie.
         fn end(&mut self) {
             self.0.kill().expect("it is our child");
             let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
@@ -261,7 +266,7 @@ mod tests {
 
     impl Drop for Sleeper {
         fn drop(&mut self) {
-            // It may have been ended by the test.
+            // The test may have killed it already.
             let _ = self.0.kill();
             let _ = self.0.wait();
         }
@@ -286,7 +291,7 @@ mod tests {
         zombie.put_into(&nested);
         zombie.end();
 
-        let look = || {
+        let read = || {
             let survey = survey(layout.watched()).expect("it can be read");
             let mut found = survey.containers.into_iter().filter(|found| {
                 let is_ours = |group: &Group| group.path.to_string().contains(&name);
@@ -294,7 +299,7 @@ mod tests {
             });
             found.next().expect("the container is there")
         };
-        let container = look();
+        let container = read();
         assert_eq!(
             container
                 .groups
@@ -311,15 +316,18 @@ mod tests {
                 .find(|found| found.pid == sleeper.pid());
             found.cloned().expect("the process is listed")
         };
-        let seen = find(&container, &main);
-        assert_eq!((seen.cgroup, seen.parent), (own.id(), std::process::id()));
-        assert_eq!((seen.ns_pid, seen.pid_level), (seen.pid, 0));
+        let listed = find(&container, &main);
         assert_eq!(
-            (seen.comm.to_string(), seen.is_zombie()),
+            (listed.cgroup, listed.parent),
+            (own.id(), std::process::id())
+        );
+        assert_eq!((listed.ns_pid, listed.pid_level), (listed.pid, 0));
+        assert_eq!(
+            (listed.comm.to_string(), listed.is_zombie()),
             ("sleep".to_owned(), false)
         );
         let net = fs::metadata("/proc/self/ns/net").expect("our own").ino() as u32;
-        assert_eq!(seen.namespace(NamespaceKind::Net), Link::Inode(net));
+        assert_eq!(listed.namespace(NamespaceKind::Net), Link::Inode(net));
         assert_eq!(find(&container, &worker).cgroup, nested.id());
 
         let dead = find(&container, &zombie);
@@ -329,22 +337,22 @@ mod tests {
             assert_eq!(dead.cgroup, nested.id());
             // A zombie does not keep its cgroup from being removed.
             drop(worker);
-            nested.remove().expect("nobody is in it");
-            let container = look();
+            nested.remove().expect("it has no processes");
+            let container = read();
             assert_eq!(container.groups.len(), 1);
             assert_eq!(find(&container, &zombie).cgroup, 0);
         }
     }
 
     #[test]
-    fn a_container_with_too_many_cgroups_is_cut_and_others_are_seen() {
+    fn a_container_with_too_many_cgroups_does_not_hide_the_others() {
         let mut surveyor = Surveyor::default();
         let nowhere = PathBuf::from("/nowhere");
         let mut add = |path: &str| {
             let (identity, _) = identify(path.as_bytes()).expect("it is a container's");
             surveyor.group(identity, path.as_bytes(), 1, &nowhere)
         };
-        for at in 0..MOST_GROUPS {
+        for at in 0..MAX_GROUPS {
             assert!(add(&format!("/docker/{ID}/{at}")));
         }
         assert!(!add(&format!("/docker/{ID}/more")));

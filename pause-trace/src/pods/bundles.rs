@@ -1,4 +1,4 @@
-//! Reading containers' bundles, wherever their runtimes keep them.
+//! Reads containers' bundles with a time limit, and remembers where bundles are.
 
 use std::time::Duration;
 
@@ -11,28 +11,29 @@ use crate::{
     },
 };
 
-/// How long a bundle may take to be read. It lies in memory; a file system that hangs must not stop the verifier.
-const LONGEST: Duration = Duration::from_secs(2);
+/// The time limit for reading a bundle. Bundles are usually on a tmpfs, but a file system that
+/// hangs must not block the verifier.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How many directories with bundles are remembered: one a runtime.
-const MOST_LOCATIONS: usize = 8;
+/// Directories with bundles that are remembered: one per runtime.
+const MAX_LOCATIONS: usize = 8;
 
-/// Where bundles were found: where others are, too.
+/// Locations of bundles that were found; other bundles are next to them.
 #[derive(Debug, Default)]
 pub(super) struct Bundles(Vec<Location>);
 
-/// Why a bundle is not known. Each fits "failed to …".
+/// Why a bundle could not be read. Each text completes "failed to …".
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unread {
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    #[error("read the bundle of container {container}: it took longer than {LONGEST:?}")]
+    #[error("read the bundle of container {container}: it took longer than {TIMEOUT:?}")]
     TooSlow { container: ContainerId },
 }
 
 impl Bundles {
-    /// Reads the bundle of a container, of which the first of `pids` is a process, and the others were above it: where its
-    /// shim says that it is, else beside known ones.
+    /// Reads the bundle of a container: through its shim, otherwise next to known bundles. The
+    /// first of `pids` is a process of the container, the others were its ancestors.
     pub(super) async fn read(
         &mut self,
         identity: &Identity,
@@ -42,7 +43,7 @@ impl Bundles {
             let (identity, known) = (identity.clone(), self.0.clone());
             move || read::bundle(&identity, &pids, &known)
         });
-        let Ok(Ok(read)) = tokio::time::timeout(LONGEST, reading).await else {
+        let Ok(Ok(read)) = tokio::time::timeout(TIMEOUT, reading).await else {
             let container = identity.container.clone();
             return Err(Unread::TooSlow { container });
         };
@@ -51,11 +52,12 @@ impl Bundles {
         Ok(read)
     }
 
-    /// Places are reached through a shim of that runtime, which ends with its pod: of two, the later lives longer.
+    /// A location is reached through a shim, which ends with its pod. The later of two locations is
+    /// therefore valid for longer.
     fn remember(&mut self, location: &Location) {
         self.0
             .retain(|known| known.directory.parent() != location.directory.parent());
-        if self.0.len() == MOST_LOCATIONS {
+        if self.0.len() == MAX_LOCATIONS {
             self.0.remove(0);
         }
         self.0.push(location.clone());
@@ -78,17 +80,17 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_remembered_as_it_was_reached_last() {
+    fn the_last_location_of_each_runtime_is_remembered() {
         let mut bundles = Bundles::default();
         for container in 1..=3 {
             bundles.remember(&location(1, container));
             bundles.remember(&location(2, 10 + container));
         }
         assert_eq!(bundles.0, [location(1, 3), location(2, 13)]);
-        for runtime in 3..=MOST_LOCATIONS + 1 {
+        for runtime in 3..=MAX_LOCATIONS + 1 {
             bundles.remember(&location(runtime, 1));
         }
-        assert_eq!(bundles.0.len(), MOST_LOCATIONS);
+        assert_eq!(bundles.0.len(), MAX_LOCATIONS);
         assert_eq!(bundles.0[0], location(2, 13));
     }
 }

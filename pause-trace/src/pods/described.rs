@@ -1,4 +1,4 @@
-//! What bundles and runtimes say of the containers that are there, kept to be looked up. Pure.
+//! Collects what bundles and runtimes say about existing containers, for lookup by container. Pure.
 
 use std::collections::HashMap;
 
@@ -14,23 +14,23 @@ use crate::{
     },
 };
 
-/// Everything that was said.
+/// All descriptions.
 #[derive(Debug, Default)]
 pub(super) struct Described {
     roster: Roster,
     pods: HashMap<PodId, PodFact>,
-    containers: HashMap<ContainerId, Told>,
+    containers: HashMap<ContainerId, Entry>,
     /// Namespaces of sandboxes that have no pause.
     pinned: HashMap<ContainerId, Namespaces>,
-    /// Of containers whose sandbox nobody told of.
+    /// From the bundles of containers, for those whose sandbox is not known.
     outlines: HashMap<ContainerId, Outline>,
 }
 
 #[derive(Debug)]
-struct Told {
+struct Entry {
     fact: ContainerFact,
     sandbox: ContainerId,
-    /// Its first process, as its runtime says.
+    /// The pid of its first process, from its runtime.
     first: Option<u32>,
 }
 
@@ -41,7 +41,7 @@ struct Outline {
     sandbox: Option<ContainerId>,
 }
 
-/// What is known of a container. Only whose pod it is is sure to be.
+/// The description of a container. Only its pod is always known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Description {
     pub(super) pod: PodId,
@@ -54,7 +54,7 @@ pub(super) struct Description {
 }
 
 impl Described {
-    /// Takes in a container's bundle. `who` is [`Roster::bundle`]'s.
+    /// Adds a container's bundle. `who` is as in [`Roster::bundle`].
     pub(super) fn bundle(
         &mut self,
         cgroup: CgroupId,
@@ -76,7 +76,7 @@ impl Described {
         }
     }
 
-    /// Takes in the sandbox of a container where files keep its namespaces instead of a pause.
+    /// Adds the sandbox of a container if files pin its namespaces and it has no pause.
     pub(super) fn pinned(&mut self, identity: &Identity, pinned: Pinned) {
         let Pinned {
             sandbox,
@@ -85,7 +85,7 @@ impl Described {
         } = pinned;
         if self.pinned.insert(sandbox.clone(), namespaces).is_none() {
             let uid = identity.pod.as_ref().map(|(uid, _)| uid.clone());
-            // It has no cgroup of its own, and nobody will ask whose one it is.
+            // It has no cgroup of its own, so the cgroup is 0.
             for fact in self.roster.pinned(0, &sandbox, uid, bundle, namespaces) {
                 self.take(fact);
             }
@@ -97,8 +97,9 @@ impl Described {
         self.pinned.get(sandbox)
     }
 
-    /// Takes in what the runtime says of a container. Of one without a pause, its sandbox too is known from here alone.
-    pub(super) fn asked(&mut self, cgroup: CgroupId, id: &ContainerId, known: Known) {
+    /// Adds a runtime's answer about a container. For a sandbox without a pause, this is the only
+    /// source of its pod.
+    pub(super) fn answered(&mut self, cgroup: CgroupId, id: &ContainerId, known: Known) {
         let Known {
             sandbox,
             container,
@@ -112,12 +113,12 @@ impl Described {
             .entry(sandbox.pod.pod.clone())
             .or_insert(sandbox.pod);
         if let Some(fact) = container.or(sandbox.pause) {
-            let told = self.containers.entry(id.clone()).or_insert(Told {
+            let entry = self.containers.entry(id.clone()).or_insert(Entry {
                 fact,
                 sandbox: sandbox.id,
                 first: None,
             });
-            told.first = first;
+            entry.first = first;
         }
     }
 
@@ -131,21 +132,21 @@ impl Described {
                     _ => self.roster.sandbox_of(&id).unwrap_or(&id).clone(),
                 };
                 let first = self.containers.get(&id).and_then(|before| before.first);
-                let told = Told {
+                let entry = Entry {
                     fact,
                     sandbox,
                     first,
                 };
-                self.containers.insert(id, told);
+                self.containers.insert(id, entry);
             }
             _ => {}
         }
     }
 
-    /// What is known of a container that is of a pod.
+    /// The description of a container; `None` if it is in no pod.
     pub(super) fn of(&self, identity: &Identity) -> Option<Description> {
         let id = &identity.container;
-        if let Some(Told {
+        if let Some(Entry {
             fact,
             sandbox,
             first,
@@ -169,9 +170,9 @@ impl Described {
             outline.pod.uid.clone().or_else(|| outline.sandbox.clone())
         })?;
         let described = self.pods.get(&pod);
-        let named = |from: fn(&PodNames) -> &Option<Text>, told: fn(&PodFact) -> &Text| {
+        let named = |from: fn(&PodNames) -> &Option<Text>, declared: fn(&PodFact) -> &Text| {
             let outlined = outline.and_then(|outline| from(&outline.pod).clone());
-            outlined.or_else(|| described.map(|pod| told(pod).clone()))
+            outlined.or_else(|| described.map(|pod| declared(pod).clone()))
         };
         Some(Description {
             namespace: named(|names| &names.namespace, |pod| &pod.namespace),

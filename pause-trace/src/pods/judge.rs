@@ -1,23 +1,14 @@
 //! What the program in the kernel adds to a look at the node's pods: verdicts, and signals that were seen.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
-use anyhow::{Context as _, Result, bail};
-use pause_trace_cri::Socket;
-
-use super::Follower;
 use crate::{
     event::{Comm, ContainerId, Ktime, PodId, SignalResult},
     live::Live,
-    node::cgroup::Layout,
     report::Names,
     state::{Process, State},
     verdict::{ProcessRef, Subject, Verdict},
 };
-
-/// How long runtimes may take to say who the pods are. One that does not answer is asked again by who follows pods; here,
-/// bundles are enough then.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What was judged and seen.
 #[derive(Debug)]
@@ -50,42 +41,6 @@ pub(crate) struct SignalSeen {
     pub(crate) count: u64,
 }
 
-/// Watches until all that runs has been looked at, and for `duration` where one is given.
-pub(crate) async fn judge(
-    live: &Live,
-    layout: &Layout,
-    socket: Option<Socket>,
-    duration: Option<Duration>,
-) -> Result<Judged> {
-    let mut follower =
-        Follower::start(live, layout, socket).context("failed to look at the node's pods")?;
-    let settled = tokio::time::timeout(PATIENCE, follower.settled());
-    let enough = async {
-        let (settled, ()) = tokio::join!(settled, async {
-            if let Some(duration) = duration {
-                tokio::time::sleep(duration).await;
-            }
-        });
-        settled.is_err()
-    };
-    let is_early = tokio::select! {
-        ended = live.pump() => {
-            ended.context("failed to read the kernel's events")?;
-            bail!("failed to read the kernel's events: they ended");
-        }
-        ended = follower.run() => {
-            ended.context("failed to follow the node's pods")?;
-            bail!("failed to follow the node's pods: they ended");
-        }
-        is_early = enough => is_early,
-    };
-    Ok(Judged::now(
-        live,
-        standing(live.pipeline.verdicts()),
-        is_early,
-    ))
-}
-
 impl Judged {
     /// As things are: `verdicts` stand, and the rest is what is known now.
     pub(crate) fn now(live: &Live, verdicts: Vec<Verdict>, is_early: bool) -> Self {
@@ -93,7 +48,7 @@ impl Judged {
             verdicts,
             names: core.names.clone(),
             signals: signals(&core.state),
-            lost: core.lost.values().map(|lost| lost.count).sum(),
+            lost: core.records.lost_in_all(),
             is_early,
         })
     }

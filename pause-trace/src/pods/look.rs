@@ -1,4 +1,4 @@
-//! What can be seen of a pod from outside, once it runs.
+//! Observations of a running pod that need no kernel events.
 
 use std::time::Duration;
 
@@ -8,13 +8,14 @@ use crate::{
     node::{network, procfs},
 };
 
-/// How old a pause is when it is looked at: it has made itself ready by then, and its start no longer counts as work.
+/// The age of a pause when its status is read: it is ready by then, and its start no longer counts
+/// as work.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// Whether the network that a container was started in is ready.
+/// Observes whether the network of a container that has started is ready.
 pub(super) async fn network(pod: PodId, container: ContainerId, process: ProcessId) -> Told {
-    let seen = on_a_thread(move || network::look(process.pid)).await;
-    // One that has ended is not looked at: its pid may be another's.
+    let seen = on_a_thread(move || network::read(process.pid)).await;
+    // If the process has ended, its pid may have been reused.
     let is_same = !procfs::is_gone(process);
     Told::Fact(seen.filter(|_| is_same).map(|network| {
         let addresses: Vec<_> = network.outer_addresses().map(ToString::to_string).collect();
@@ -33,7 +34,7 @@ pub(super) async fn network(pod: PodId, container: ContainerId, process: Process
     }))
 }
 
-/// What a pause takes and may do.
+/// Reads the resources and privileges of a pause.
 pub(super) async fn pause(pod: PodId, process: ProcessId) -> Told {
     let age = crate::probe::now().saturating_sub(process.start);
     tokio::time::sleep(SETTLED.saturating_sub(Duration::from_nanos(age))).await;
@@ -41,7 +42,7 @@ pub(super) async fn pause(pod: PodId, process: ProcessId) -> Told {
     Told::Fact(status.map(Fact::PauseStatus))
 }
 
-/// Reads `/proc` where it holds up nobody.
+/// Reads `/proc` on a separate thread, so that it does not block the event loop.
 async fn on_a_thread<T: Send + 'static>(
     read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Option<T> {

@@ -33,7 +33,7 @@ use self::{
     runtimes::{Question, Runtimes},
 };
 pub(crate) use self::{
-    judge::{Judged, SignalSeen, judge, standing},
+    judge::{Judged, SignalSeen, standing},
     snapshot::{Snapshot, collect},
     view::{Compared, ContainerView, PodView, SandboxView, Whose},
 };

@@ -1,6 +1,7 @@
-//! Network namespaces that are kept by mounts (`/run/netns/cni-…`): which there are, and when they go.
+//! Watches network namespaces that are pinned by mounts (`/run/netns/cni-…`).
 //!
-//! The kernel tells of files that come and go in a directory (inotify), so nothing is looked at twice.
+//! inotify reports the files that are created and deleted in a directory, so the directory is read
+//! only once.
 
 use std::{
     collections::HashMap,
@@ -26,14 +27,15 @@ use crate::{
     sys,
 };
 
-/// Where CNI's network namespaces usually are.
+/// The default directory of CNI's network namespaces.
 pub(super) const USUAL: &str = "/run/netns";
 
-/// How runtimes call the namespaces that they make for pods. Others are the administrator's.
+/// The prefix of namespaces that runtimes create for pods. Other names are the administrator's.
 const PREFIX: &str = "cni-";
 
-/// A name is there before the namespace is mounted on it.
-const MOUNTING: Duration = Duration::from_secs(1);
+/// The wait between the creation of a file and reading it: the namespace is mounted after the file
+/// is created.
+const MOUNT_DELAY: Duration = Duration::from_secs(1);
 
 /// `NSFS_MAGIC` (include/uapi/linux/magic.h).
 const NSFS: FsType = FsType(0x6e73_6673);
@@ -45,7 +47,7 @@ pub(super) struct Pins {
     directories: HashMap<WatchDescriptor, PathBuf>,
 }
 
-/// What happened to a name.
+/// A change in a watched directory.
 pub(super) enum Pinned {
     Came(PathBuf),
     Went(PathBuf),
@@ -62,7 +64,8 @@ impl Pins {
         })
     }
 
-    /// Watches a directory, if that is new and possible; gives the namespaces that are pinned there.
+    /// Watches a directory, unless it is watched already or cannot be. Returns the paths of pods'
+    /// namespaces in it.
     pub(super) fn watch(&mut self, directory: &Path) -> Vec<PathBuf> {
         let Ok(directory) = directory.canonicalize() else {
             return Vec::new();
@@ -82,7 +85,7 @@ impl Pins {
             .collect()
     }
 
-    /// What happened, once something has.
+    /// Waits for changes and returns them.
     pub(super) async fn changed(&self) -> io::Result<Vec<Pinned>> {
         loop {
             self.readable.readable().await?.clear_ready();
@@ -108,9 +111,9 @@ fn is_pods(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
 }
 
-/// The namespace that a path pins, for which sandbox; nothing where the path does not, or no longer.
+/// The namespace that a path pins for a sandbox; `None` if the path pins no namespace of a pod.
 pub(super) fn pinned(path: &Path, sandbox: Option<&ContainerId>) -> Option<Fact> {
-    // As it is called in the directory that is watched.
+    // Canonical, as in the watched directory.
     let path = path.canonicalize().ok()?;
     if !is_pods(path.file_name()?) || statfs(&path).ok()?.filesystem_type() != NSFS {
         return None;
@@ -122,9 +125,9 @@ pub(super) fn pinned(path: &Path, sandbox: Option<&ContainerId>) -> Option<Fact>
     })
 }
 
-/// Looks at a name that has just come.
+/// Reads a file that was just created.
 pub(super) async fn came(path: PathBuf) -> Told {
-    tokio::time::sleep(MOUNTING).await;
+    tokio::time::sleep(MOUNT_DELAY).await;
     Told::Fact(pinned(&path, None))
 }
 
@@ -139,7 +142,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "current_thread")]
-    async fn names_of_pods_that_come_and_go_are_told() {
+    async fn created_and_deleted_names_of_pods_are_reported() {
         let directory =
             std::env::temp_dir().join(format!("pause-trace-pins-{}", std::process::id()));
         fs::create_dir_all(&directory).expect("a directory");
@@ -151,17 +154,17 @@ mod tests {
         fs::write(directory.join("other"), "").expect("a file");
         fs::write(directory.join("cni-new"), "").expect("a file");
         fs::remove_file(directory.join("cni-old")).expect("it is there");
-        let mut told = Vec::new();
-        while told.len() < 2 {
-            told.extend(pins.changed().await.expect("events"));
+        let mut changes = Vec::new();
+        while changes.len() < 2 {
+            changes.extend(pins.changed().await.expect("events"));
         }
-        assert!(matches!(&told[0], Pinned::Came(path) if path.ends_with("cni-new")));
-        assert!(matches!(&told[1], Pinned::Went(path) if path.ends_with("cni-old")));
+        assert!(matches!(&changes[0], Pinned::Came(path) if path.ends_with("cni-new")));
+        assert!(matches!(&changes[1], Pinned::Went(path) if path.ends_with("cni-old")));
         fs::remove_dir_all(&directory).expect("it is ours");
     }
 
     #[test]
-    fn a_file_is_no_namespace() {
+    fn a_regular_file_is_not_a_namespace() {
         let path = std::env::temp_dir().join(format!("cni-{}", std::process::id()));
         fs::write(&path, "").expect("a file");
         assert_eq!(pinned(&path, None), None);

@@ -1,4 +1,4 @@
-//! Reads what runtimes left in the file system about a container.
+//! Reads a container's bundle and pinned namespaces from the file system.
 
 use std::{
     fs,
@@ -14,16 +14,16 @@ use crate::{
     },
 };
 
-/// What was found.
+/// The bundle of a container.
 #[derive(Debug)]
 pub(super) struct Read {
     pub(super) bundle: Bundle,
     pub(super) location: Location,
-    /// Its sandbox, where files keep its namespaces.
+    /// Its sandbox, if files pin the sandbox's namespaces.
     pub(super) pinned: Option<Pinned>,
 }
 
-/// A sandbox whose namespaces are kept by files.
+/// A sandbox whose namespaces are pinned by files.
 #[derive(Debug)]
 pub(super) struct Pinned {
     pub(super) sandbox: ContainerId,
@@ -31,8 +31,8 @@ pub(super) struct Pinned {
     pub(super) namespaces: Namespaces,
 }
 
-/// Reads the bundle of a container, of which the first of `pids` is a process, and the others were above it: where its shim
-/// says that it is, else beside known ones.
+/// Reads the bundle of a container: through its shim, otherwise next to known bundles. The first of
+/// `pids` is a process of the container, the others were its ancestors.
 pub(super) fn bundle(
     identity: &Identity,
     pids: &[u32],
@@ -49,7 +49,7 @@ pub(super) fn bundle(
     })
 }
 
-/// The sandbox of a container of CRI-O, where the container joins its namespaces by files rather than through a process.
+/// The sandbox of a CRI-O container that joins its namespaces through files instead of a process.
 fn pinned(container: &Bundle, location: &Location) -> Option<Pinned> {
     let is_member = container.kind == Some(Kind::Container) && container.manager == Manager::Conmon;
     let sandbox = container.sandbox.clone().filter(|_| is_member)?;

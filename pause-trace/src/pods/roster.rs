@@ -1,5 +1,5 @@
-//! Which containers make which pod, what was asked of them, and when a pod is gone. Pure: what was learned of a container
-//! goes in, facts come out.
+//! Groups containers into pods, records their requested modes, and detects the removal of pods.
+//! Pure: descriptions of containers go in, facts come out.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,46 +17,48 @@ use crate::{
     },
 };
 
-/// Most containers that wait for a sandbox which may never be told of.
-const MOST_WAITING: usize = 1_024;
+/// The most containers that wait for the description of their sandbox, which may never arrive.
+const MAX_WAITING: usize = 1_024;
 
-/// A container whose cgroup is there, as somebody described it.
+/// A container with an existing cgroup and at least one description.
 #[derive(Clone, Debug)]
 struct Member {
     container: ContainerId,
     cgroup: CgroupId,
-    /// Its own id, for a sandbox.
+    /// The id of its sandbox; a sandbox has its own id here.
     sandbox: ContainerId,
-    /// It has no pause: its cgroup is the pod's, and files keep its namespaces.
+    /// Whether it is a sandbox without a pause: its cgroup is the pod's, and files pin its
+    /// namespaces.
     is_pinned: bool,
-    /// Of the pod, from the path of its cgroup.
+    /// The uid of its pod, from the bundle or the path of its cgroup.
     uid: Option<PodId>,
     bundle: Option<Bundle>,
     intent: Option<Intent>,
-    /// What CRI says.
-    asked: Option<(PodFact, ContainerFact)>,
+    /// The answer of CRI.
+    cri: Option<(PodFact, ContainerFact)>,
 }
 
-/// What is known of the pods whose cgroups are there.
+/// The pods with existing cgroups.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     members: HashMap<ContainerId, Member>,
     by_cgroup: HashMap<CgroupId, ContainerId>,
-    /// Containers of no pod, so far: Docker's, which become a pod's sandbox when another joins them.
+    /// Containers that are in no pod yet: Docker's, which become a sandbox when another container
+    /// joins them.
     loose: HashSet<ContainerId>,
-    /// Containers that became known before their sandbox.
+    /// Containers that were described before their sandbox.
     waiting: Vec<ContainerId>,
     /// Sandboxes that have been declared, with their pod and whether its pid mode is known.
     sandboxes: HashMap<ContainerId, (PodId, bool)>,
-    /// The cgroups of each pod, its sandboxes' too.
+    /// The cgroups of each pod, including those of its sandboxes.
     pods: HashMap<PodId, HashSet<CgroupId>>,
-    /// What a runtime was asked of each.
+    /// The query to a runtime about each cgroup.
     questions: HashMap<CgroupId, Question>,
 }
 
 impl Roster {
-    /// Takes in a container's bundle, and gives what is to be declared. `who` says which container, if any, a process is
-    /// in that is older than this one; `None` where there is no such process.
+    /// Adds a container's bundle and returns the facts to declare. `who` returns the container, if
+    /// any, of a process that is older than this container; `None` if there is no such process.
     pub(crate) fn bundle(
         &mut self,
         cgroup: CgroupId,
@@ -66,7 +68,7 @@ impl Roster {
     ) -> Vec<Fact> {
         let id = identity.container.clone();
         let holder = |pid| match who(pid) {
-            None => Holder::Nobody,
+            None => Holder::Gone,
             Some(None) => Holder::Node,
             Some(Some(id)) => Holder::Container {
                 sandbox: self.members.get(&id).map(|member| member.sandbox.clone()),
@@ -105,7 +107,7 @@ impl Roster {
                 .or(identity.pod.clone().map(|(uid, _)| uid)),
             bundle: Some(bundle),
             intent: Some(intent),
-            asked: None,
+            cri: None,
             is_pinned: false,
         };
         self.by_cgroup.insert(cgroup, id.clone());
@@ -122,8 +124,8 @@ impl Roster {
         facts
     }
 
-    /// Takes in what CRI says of a container that has a cgroup. It says nothing of a container without a pause where the
-    /// sandbox was asked for.
+    /// Adds CRI's answer about a container with a cgroup. An answer about a sandbox without a pause
+    /// contains no container, and is ignored.
     pub(crate) fn asked(&mut self, cgroup: CgroupId, id: &ContainerId, known: Known) -> Vec<Fact> {
         let Known {
             sandbox, container, ..
@@ -144,16 +146,17 @@ impl Roster {
             uid: None,
             bundle: None,
             intent: None,
-            asked: None,
+            cri: None,
             is_pinned: false,
         });
         member.sandbox = its_sandbox;
-        member.asked = Some((sandbox.pod, fact));
+        member.cri = Some((sandbox.pod, fact));
         self.declare(id)
     }
 
-    /// A sandbox that runs no pause, with its bundle and the cgroup that its containers' cgroups are in: as long as that is
-    /// there, so is the pod. `namespaces` are those that files keep for it.
+    /// Adds a sandbox without a pause. `cgroup` is the parent of its containers' cgroups, and the
+    /// pod exists as long as that cgroup does. `namespaces` are those that files pin for the
+    /// sandbox.
     pub(crate) fn pinned(
         &mut self,
         cgroup: CgroupId,
@@ -170,7 +173,7 @@ impl Roster {
             uid: bundle.pod.uid.clone().or(uid),
             intent: Some(intent::of_sandbox(&bundle)),
             bundle: Some(bundle),
-            asked: None,
+            cri: None,
         };
         self.by_cgroup.insert(cgroup, sandbox.clone());
         self.members.insert(sandbox.clone(), member);
@@ -182,7 +185,7 @@ impl Roster {
         facts
     }
 
-    /// A container whose namespaces another has joined is what a sandbox is.
+    /// Makes a container a sandbox, because another container has joined its namespaces.
     fn promote(&mut self, sandbox: &ContainerId, facts: &mut Vec<Fact>) {
         if let Some(member) = self.members.get_mut(sandbox) {
             member.intent = member.bundle.as_ref().map(intent::of_sandbox);
@@ -190,7 +193,7 @@ impl Roster {
         }
     }
 
-    /// Declares a container, once its sandbox has been; again, when more is known of it.
+    /// Declares a container after its sandbox, and again when more is known about it.
     fn declare(&mut self, id: &ContainerId) -> Vec<Fact> {
         let mut facts = Vec::new();
         let Some(member) = self.members.get(id) else {
@@ -202,12 +205,12 @@ impl Roster {
             facts.push(Fact::Pod(fact));
             self.sandboxes.insert(id.clone(), (pod, knows_pids));
         } else if !self.sandboxes.contains_key(&member.sandbox) {
-            if self.waiting.len() < MOST_WAITING && !self.waiting.contains(id) {
+            if self.waiting.len() < MAX_WAITING && !self.waiting.contains(id) {
                 self.waiting.push(id.clone());
             }
             return facts;
         }
-        self.take_in(id, &mut facts);
+        self.add_to_pod(id, &mut facts);
         let (ready, waiting) = std::mem::take(&mut self.waiting)
             .into_iter()
             .partition(|early| {
@@ -218,14 +221,15 @@ impl Roster {
         self.waiting = waiting;
         let ready: Vec<ContainerId> = ready;
         for early in ready {
-            self.reconsider(&early);
-            self.take_in(&early, &mut facts);
+            self.interpret_again(&early);
+            self.add_to_pod(&early, &mut facts);
         }
         facts
     }
 
-    /// Reads a container's bundle again, together with its sandbox', for what it did not tell alone.
-    fn reconsider(&mut self, id: &ContainerId) {
+    /// Interprets a container's bundle again, together with its sandbox's, for modes that were
+    /// unknown without the sandbox.
+    fn interpret_again(&mut self, id: &ContainerId) {
         let Some(member) = self.members.get(id) else {
             return;
         };
@@ -236,8 +240,8 @@ impl Roster {
         let (Some(bundle), Some(intent)) = (&member.bundle, member.intent.clone()) else {
             return;
         };
-        // Who had a pid when the bundle was written was asked then.
-        let again = intent::of_container(bundle, sandbox, |_| Holder::Nobody);
+        // Pids were resolved when the bundle was added; they may have been reused since.
+        let again = intent::of_container(bundle, sandbox, |_| Holder::Gone);
         let intent = Intent {
             net: intent.net.or(again.net),
             ipc: intent.ipc.or(again.ipc),
@@ -250,14 +254,15 @@ impl Roster {
         }
     }
 
-    fn take_in(&mut self, id: &ContainerId, facts: &mut Vec<Fact>) {
+    fn add_to_pod(&mut self, id: &ContainerId, facts: &mut Vec<Fact>) {
         let Some(member) = self.members.get(id) else {
             return;
         };
         let Some((pod, knows_pids)) = self.sandboxes.get(&member.sandbox).cloned() else {
             return;
         };
-        // Kubernetes gives all containers of a pod the same pid mode: the first says what the sandbox' bundle does not.
+        // Kubernetes gives all containers of a pod the same pid mode, so the first container shows
+        // what the sandbox's bundle does not contain.
         let modes = member.modes();
         if !knows_pids
             && !member.is_sandbox()
@@ -274,8 +279,8 @@ impl Roster {
         self.pods.entry(pod).or_default().insert(member.cgroup);
     }
 
-    /// A cgroup is gone. With the last of a pod's cgroups goes the pod: a container that is restarted leaves its sandbox
-    /// behind, and a sandbox that is replaced has ended together with its containers.
+    /// Handles the removal of a cgroup. A pod is removed with its last cgroup: the sandbox remains
+    /// when a container is restarted, and a sandbox that is replaced has ended with its containers.
     pub(crate) fn removed(&mut self, cgroup: CgroupId) -> Option<Fact> {
         self.questions.remove(&cgroup);
         let id = self.by_cgroup.remove(&cgroup)?;
@@ -286,7 +291,7 @@ impl Roster {
         let left = self.pods.get_mut(&pod)?;
         left.remove(&cgroup);
         let is_last = left.is_empty();
-        // Members that are left still ask whose they are.
+        // Remaining members still need the entry to find their pod.
         let has_members = self
             .members
             .values()
@@ -300,17 +305,17 @@ impl Roster {
         })
     }
 
-    /// Keeps what a runtime is asked, to ask it again when it has been started anew.
+    /// Stores a query, to repeat it after a restart of the runtime.
     pub(crate) fn remember(&mut self, question: Question) {
         self.questions.insert(question.cgroup, question);
     }
 
-    /// What there is to ask a runtime that has been started anew.
+    /// The queries to repeat after a restart of the runtime.
     pub(crate) fn questions(&self) -> impl Iterator<Item = Question> {
         self.questions.values().cloned()
     }
 
-    /// Whether a container's sandbox is one that kubelet, or whoever speaks CRI, asked for.
+    /// Whether a container's sandbox was requested by kubelet or another CRI client.
     pub(crate) fn is_of_kubernetes(&self, id: &ContainerId) -> bool {
         let sandbox = self
             .members
@@ -318,11 +323,11 @@ impl Roster {
             .and_then(|member| self.members.get(&member.sandbox));
         sandbox.is_some_and(|sandbox| {
             let kind = sandbox.bundle.as_ref().and_then(|bundle| bundle.kind);
-            sandbox.asked.is_some() || kind == Some(Kind::Sandbox)
+            sandbox.cri.is_some() || kind == Some(Kind::Sandbox)
         })
     }
 
-    /// The sandbox of a container that is there; its own id, for one.
+    /// The sandbox of an existing container; its own id if it is a sandbox.
     pub(crate) fn sandbox_of(&self, id: &ContainerId) -> Option<&ContainerId> {
         self.members.get(id).map(|member| &member.sandbox)
     }
@@ -342,10 +347,10 @@ impl Member {
         Text::new(id.get(..12).unwrap_or(id))
     }
 
-    /// The pod that this sandbox is of, and whether its pid mode is known: a bundle leaves that open.
+    /// The pod of this sandbox, and whether its pid mode is known, which a bundle does not contain.
     fn pod_fact(&self) -> (PodFact, bool) {
         let source = self.source();
-        if let Some((pod, _)) = &self.asked {
+        if let Some((pod, _)) = &self.cri {
             return (pod.clone(), true);
         }
         let names = self.bundle.as_ref().map(|bundle| &bundle.pod);
@@ -367,7 +372,7 @@ impl Member {
     }
 
     fn fact(&self, pod: &PodId, modes: Modes) -> ContainerFact {
-        if let Some((_, fact)) = &self.asked {
+        if let Some((_, fact)) = &self.cri {
             return ContainerFact {
                 pod: pod.clone(),
                 cgroup: self.own_cgroup(),
@@ -402,21 +407,21 @@ impl Member {
         }
     }
 
-    /// The one whose processes are its own.
+    /// The cgroup of its own processes; 0 for a sandbox without a pause.
     fn own_cgroup(&self) -> CgroupId {
         if self.is_pinned { 0 } else { self.cgroup }
     }
 
     fn source(&self) -> Source {
-        match self.asked {
+        match self.cri {
             Some(_) => Source::Cri,
             None => Source::Bundle,
         }
     }
 
-    /// What was asked for: by whom it was asked, where that is known, else as the bundle has it.
+    /// The requested modes: from CRI if it answered, otherwise from the bundle.
     fn modes(&self) -> Modes {
-        if let Some((_, fact)) = &self.asked {
+        if let Some((_, fact)) = &self.cri {
             return fact.modes.clone();
         }
         let Some(intent) = self.intent.clone() else {
@@ -424,7 +429,7 @@ impl Member {
         };
         let or_unknown = |mode: Result<Mode, intent::Unknown>| mode.unwrap_or(Mode::Unknown);
         let pid = match intent.pid {
-            // A sandbox has a pid namespace of its own, whether its containers share it or not.
+            // A sandbox has a pid namespace of its own, whether or not its containers share it.
             Err(_) if self.is_sandbox() => Mode::Container,
             pid => or_unknown(pid),
         };

@@ -1,4 +1,4 @@
-//! The runtimes that can be asked about containers.
+//! Queries runtimes about containers.
 
 use std::{
     cell::RefCell,
@@ -16,19 +16,19 @@ use crate::{
     runtimes::sockets,
 };
 
-/// How often a runtime is asked for a container that it does not know: its cgroup is there before the runtime admits to it,
-/// a sandbox' some 40 ms.
+/// Queries for a container that the runtime does not know: the cgroup of a container exists before
+/// the runtime lists the container, that of a sandbox some 40 ms before.
 const TRIES: u32 = 7;
 
-/// After how long it is asked a second time; doubles with each.
+/// The wait before the second query; it doubles with each further one.
 const FIRST: Duration = Duration::from_millis(100);
 
-/// What a runtime is asked.
+/// A query about a container.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
     pub(super) cgroup: CgroupId,
     pub(super) container: ContainerId,
-    /// Where the container's own runtime listens.
+    /// The socket of the container's own runtime.
     socket: Option<PathBuf>,
     tries: u32,
 }
@@ -43,7 +43,7 @@ impl Question {
         }
     }
 
-    /// Whether its own runtime is asked, rather than one that was found.
+    /// Whether the socket of the container's own runtime is known.
     pub(super) fn is_of_its_runtime(&self) -> bool {
         self.socket.is_some()
     }
@@ -52,12 +52,12 @@ impl Question {
         self.tries == 0
     }
 
-    /// Whether to ask again at all. A runtime that is started anew is asked anew.
+    /// Whether tries are left. After a restart of the runtime, they are counted anew.
     pub(super) fn is_worth_it(&self) -> bool {
         self.tries < TRIES
     }
 
-    /// When to ask again of what is not known.
+    /// The wait before the next query if the container was not known; `None` if no tries are left.
     pub(super) fn again(&self) -> Option<Duration> {
         self.is_worth_it().then(|| FIRST * 2_u32.pow(self.tries))
     }
@@ -73,7 +73,7 @@ impl Question {
 /// The runtimes, by socket.
 #[derive(Default)]
 pub(super) struct Runtimes {
-    /// The one to ask, whatever containers say.
+    /// The only socket to use, if one was configured.
     only: Option<PathBuf>,
     by_socket: RefCell<HashMap<PathBuf, Rc<CriNames>>>,
 }
@@ -86,7 +86,8 @@ impl Runtimes {
         }
     }
 
-    /// Asks a container's own runtime, else those in the usual places, one after the other.
+    /// Queries a container's own runtime, otherwise those at the default sockets, one after the
+    /// other.
     pub(super) async fn ask(&self, question: &Question) -> Answer {
         let id = &*question.container;
         if let Some(socket) = self.only.as_deref().or(question.socket.as_deref()) {

@@ -1,4 +1,5 @@
-//! Looking at the node's pods once, without the program in the kernel: the survey, bundles, the runtimes and `/proc`.
+//! Takes a snapshot of the node's pods without the eBPF program: from the survey, bundles, runtimes
+//! and `/proc`.
 
 use std::{collections::BTreeSet, rc::Rc};
 
@@ -28,38 +29,40 @@ use crate::{
     },
 };
 
-/// How many containers the runtimes are asked about at a time.
-const AT_A_TIME: usize = 8;
+/// Concurrent queries to the runtimes.
+const CONCURRENT_QUERIES: usize = 8;
 
-/// How many reasons why something is not known are kept.
-const MOST_GAPS: usize = 8;
+/// The most gaps that are kept.
+const MAX_GAPS: usize = 8;
 
-/// What was seen.
+/// The node's pods at one time.
 pub(crate) struct Snapshot {
     pub(crate) pods: Vec<PodView>,
-    /// A process in the host's namespaces: this one.
+    /// This process, which is in the host's namespaces.
     pub(crate) host: Option<Process>,
-    /// What is not known and why: sentences, escaped.
+    /// What is unknown, and why: sentences, escaped.
     pub(crate) gaps: Vec<String>,
 }
 
-/// Looks. `socket`: the CRI to ask, instead of each container's own runtime.
+/// Takes a snapshot. `socket` is the CRI socket to use instead of that of each container's own
+/// runtime.
 ///
 /// # Errors
-/// When cgroups or `/proc` cannot be read at all.
+/// Fails when cgroups or `/proc` cannot be read at all.
 pub(crate) async fn collect(hierarchies: &Hierarchies, socket: Option<Socket>) -> Result<Snapshot> {
     let hierarchy = hierarchies.watched();
     let mut survey = survey::survey(hierarchy)
         .with_context(|| format!("failed to read {}", hierarchy.mount.display()))?;
-    // A container that joins another's namespaces is younger.
+    // A container that joins another's namespaces is younger than that one, whose bundle is needed
+    // first.
     survey.containers.sort_by_key(|container| {
         view::oldest(container).map_or(u64::MAX, |oldest| oldest.start_ticks)
     });
     let mut gaps = Gaps::default();
-    if survey.unseen > 0 {
+    if survey.hidden > 0 {
         gaps.add(format!(
-            "{} processes in containers are not shown: this pid namespace does not see them; run in the node's",
-            survey.unseen
+            "{} processes in containers are not shown, because they are outside this pid namespace; run in that of the node",
+            survey.hidden
         ));
     }
 
@@ -84,7 +87,7 @@ pub(crate) async fn collect(hierarchies: &Hierarchies, socket: Option<Socket>) -
                 described.bundle(cgroup, identity, bundle, who);
             }
             Err(error) if identity.pod.is_some() => gaps.add(format!("failed to {error}")),
-            // It may be no pod's at all.
+            // The container may be in no pod.
             Err(_) => {}
         }
         questions.push(Question::new(cgroup, identity.container.clone(), socket));
@@ -99,19 +102,21 @@ pub(crate) async fn collect(hierarchies: &Hierarchies, socket: Option<Socket>) -
                 (question, answer)
             }
         })
-        .buffered(AT_A_TIME);
+        .buffered(CONCURRENT_QUERIES);
     while let Some((question, answer)) = answers.next().await {
         match answer {
-            Answer::Known(known) => described.asked(question.cgroup, &question.container, *known),
+            Answer::Known(known) => {
+                described.answered(question.cgroup, &question.container, *known)
+            }
             Answer::Unavailable { reason, .. } => {
-                gaps.add(format!("the runtime could not be asked: {reason}"));
+                gaps.add(format!("failed to query the runtime: {reason}"));
             }
             Answer::Unclear(reason) => gaps.add(format!("failed to {reason}")),
             Answer::Unknown => {}
         }
     }
 
-    let host = process::look(std::process::id());
+    let host = process::read(std::process::id());
     let mut pods = view::views(survey, &described, host.as_ref());
     for pod in &mut pods {
         complete(pod, hierarchies, host.as_ref());
@@ -123,7 +128,7 @@ pub(crate) async fn collect(hierarchies: &Hierarchies, socket: Option<Socket>) -
     })
 }
 
-/// Looks at what only a pod's own processes and cgroups tell.
+/// Adds memory, the status of the pause, and networks, from the pod's processes and cgroups.
 fn complete(pod: &mut PodView, hierarchies: &Hierarchies, host: Option<&Process>) {
     let host = host.map(|host| host.namespace(NamespaceKind::Net));
     for container in &mut pod.containers {
@@ -141,20 +146,20 @@ fn complete(pod: &mut PodView, hierarchies: &Hierarchies, host: Option<&Process>
         if let Link::Inode(inode) = net
             && Some(net) != host
             && !pod.networks.contains_key(&inode)
-            && let Ok(network) = network::look(pid)
+            && let Ok(network) = network::read(pid)
         {
             pod.networks.insert(inode, network);
         }
     }
 }
 
-/// Each reason once.
+/// The gaps, without duplicates.
 #[derive(Default)]
 struct Gaps(BTreeSet<String>);
 
 impl Gaps {
     fn add(&mut self, gap: String) {
-        if self.0.len() < MOST_GAPS {
+        if self.0.len() < MAX_GAPS {
             self.0.insert(gap);
         }
     }
@@ -175,7 +180,7 @@ mod tests {
         pods::Whose,
     };
 
-    /// A process in a network namespace of its own, ended and reaped after the test.
+    /// A process in a network namespace of its own, killed and reaped on drop.
     struct Alone(Child);
 
     impl Alone {
@@ -208,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pod_whose_runtime_says_nothing_is_seen_and_what_is_missing_is_told() {
+    async fn a_pod_without_a_description_is_listed_with_its_gaps() {
         let layout = Layout::discover().expect("there is a hierarchy to write to");
         let name = Layout::unique_name().expect("/proc is mounted");
         let id = "0123456789abcdef".repeat(4);
@@ -245,11 +250,11 @@ mod tests {
         let inode = container.inode(NamespaceKind::Net).expect("we may look");
         let network = &pod.networks[&inode];
         assert!(!network.is_loopback_up(), "{network:?}");
-        let told = snapshot.gaps.join("\n");
-        assert!(told.contains("/nowhere/pause-trace.sock"), "{told}");
+        let gaps = snapshot.gaps.join("\n");
+        assert!(gaps.contains("/nowhere/pause-trace.sock"), "{gaps}");
         assert!(
-            told.contains(&format!("find the bundle of container {id}")),
-            "{told}"
+            gaps.contains(&format!("find the bundle of container {id}")),
+            "{gaps}"
         );
     }
 }

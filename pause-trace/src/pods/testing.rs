@@ -1,4 +1,4 @@
-//! A made-up node with three pods, for tests of what is shown of them.
+//! An example node with three pods, for tests of the output.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -23,7 +23,7 @@ use crate::{
     runtimes::Engine,
 };
 
-/// A container's id that begins so.
+/// The id of a container with this prefix.
 pub(crate) fn id(begin: &str) -> String {
     begin.repeat(64 / begin.len())
 }
@@ -33,12 +33,12 @@ pub(crate) fn links(inodes: [u32; 7]) -> [Link; 7] {
     inodes.map(Link::Inode)
 }
 
-/// A process in the host's namespaces: 1 to 7.
+/// A process in the host's namespaces, which have the inode numbers 1 to 7.
 pub(crate) fn host() -> Process {
     Process::made_up(7, 1, b'R', links([1, 2, 3, 4, 5, 6, 7]))
 }
 
-/// What a survey finds of a container.
+/// A container in a survey.
 pub(crate) fn surveyed(pod: &str, container: &str, processes: Vec<Process>) -> Container {
     Container {
         identity: Identity {
@@ -54,8 +54,8 @@ pub(crate) fn surveyed(pod: &str, container: &str, processes: Vec<Process>) -> C
     }
 }
 
-/// What a runtime says of a container of a sandbox; of the sandbox itself, if `container` is the same.
-pub(crate) fn told(
+/// A runtime's answer about a container; if `container` equals `sandbox`, about the sandbox.
+pub(crate) fn answer(
     pod: (&str, &str),
     modes: &Modes,
     sandbox: &str,
@@ -97,8 +97,9 @@ pub(crate) fn told(
     }
 }
 
-/// `default/web`: its `app` is as it should be and has a zombie, `side` has a network of its own. `default/db`: in the host's
-/// network. And one that has a hostile name and no pause.
+/// Three pods. In `default/web`, `app` is as requested and has a zombie, and `side` has a network
+/// namespace of its own. `default/db` is in the host's network. The third has a hostile name and no
+/// pause.
 pub(crate) fn pods() -> Vec<PodView> {
     let plain = Modes::plain();
     let host_network = Modes {
@@ -109,12 +110,12 @@ pub(crate) fn pods() -> Vec<PodView> {
     let web = ("uid-web", "web");
     let (db, hostile) = (("uid-db", "db"), ("uid-db-2", "db-\x1b[2J"));
     let says = [
-        told(web, &plain, "a0", "a0", "pause"),
-        told(web, &plain, "a0", "a1", "app"),
-        told(web, &plain, "a0", "a2", "side"),
-        told(db, &host_network, "b0", "b0", "pause"),
-        told(db, &host_network, "b0", "b1", "app"),
-        told(hostile, &plain, "c0", "c1", "app\n"),
+        answer(web, &plain, "a0", "a0", "pause"),
+        answer(web, &plain, "a0", "a1", "app"),
+        answer(web, &plain, "a0", "a2", "side"),
+        answer(db, &host_network, "b0", "b0", "pause"),
+        answer(db, &host_network, "b0", "b1", "app"),
+        answer(hostile, &plain, "c0", "c1", "app\n"),
     ];
     let of_app = links([1001, 1002, 1003, 1014, 1015, 6, 7]);
     let containers = vec![
@@ -180,11 +181,11 @@ pub(crate) fn pods() -> Vec<PodView> {
     ];
     let mut described = Described::default();
     for (cgroup, (container, known)) in containers.iter().zip(says).enumerate() {
-        described.asked(cgroup as CgroupId + 1, &container.identity.container, known);
+        described.answered(cgroup as CgroupId + 1, &container.identity.container, known);
     }
     let survey = Survey {
         containers,
-        unseen: 0,
+        hidden: 0,
     };
     let mut pods = view::views(survey, &described, Some(&host()));
     for pod in &mut pods {

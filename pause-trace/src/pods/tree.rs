@@ -1,4 +1,4 @@
-//! The cgroups that are there, and who is in them.
+//! Looks up existing cgroups and their processes.
 
 use std::{fs, os::unix::fs::MetadataExt as _};
 
@@ -9,10 +9,12 @@ use crate::{
     node::{cgroup::Hierarchy, identity, procfs},
 };
 
-/// How deep cgroups are looked for. Kubelet's are six deep under systemd, a node that is a container adds as many.
-const DEEPEST: usize = 32;
+/// The depth to which cgroups are searched. Kubelet's have six levels under systemd, and a node in
+/// a container adds as many.
+const MAX_DEPTH: usize = 32;
 
-/// Every cgroup of a hierarchy with its id, outer ones first. One that goes away meanwhile is left out.
+/// Every cgroup of a hierarchy with its id, parents first. A cgroup that is removed meanwhile is
+/// left out.
 pub(super) fn walk(hierarchy: &Hierarchy) -> Result<Vec<(CgroupId, Text)>> {
     let mut found = Vec::new();
     let top = fs::read_dir(&hierarchy.mount)
@@ -35,7 +37,7 @@ fn visit(
         if let (Ok(about), Some(path)) = (entry.metadata(), hierarchy.path(&directory)) {
             found.push((about.ino(), Text::new(&path)));
         }
-        if depth < DEEPEST
+        if depth < MAX_DEPTH
             && let Ok(entries) = fs::read_dir(&directory)
         {
             visit(hierarchy, entries, depth + 1, found);
@@ -43,13 +45,13 @@ fn visit(
     }
 }
 
-/// Whether a cgroup is a container's, or one that kubelet keeps containers' in.
+/// Whether a cgroup belongs to a container, or contains kubelet's containers.
 pub(super) fn is_of_pods(path: &[u8]) -> bool {
     let mut components = path.split(|byte| *byte == b'/');
     identity::identify(path).is_some() || components.any(|part| part.starts_with(b"kubepods"))
 }
 
-/// The id of the cgroup that one is in.
+/// The id of the parent of a cgroup.
 pub(super) fn above(hierarchy: &Hierarchy, path: &Text) -> Option<CgroupId> {
     let path = str::from_utf8(&path.0).ok()?;
     let (above, _) = path
@@ -63,7 +65,8 @@ fn id_of(hierarchy: &Hierarchy, path: &str) -> Option<CgroupId> {
     Some(fs::metadata(hierarchy.directory(path)?).ok()?.ino())
 }
 
-/// The path of a cgroup, which `pid` was put into: that has often ended, or gone elsewhere, and then the cgroup is looked for.
+/// The path of a cgroup that `pid` was moved to. If the process has ended or left the cgroup, the
+/// hierarchy is searched.
 pub(super) fn path_of_cgroup(hierarchy: &Hierarchy, cgroup: CgroupId, pid: u32) -> Option<Text> {
     let is_it = |path: &Text| {
         let path = str::from_utf8(&path.0).ok();
@@ -76,7 +79,7 @@ pub(super) fn path_of_cgroup(hierarchy: &Hierarchy, cgroup: CgroupId, pid: u32) 
     })
 }
 
-/// The path of the cgroup that a process is in.
+/// The path of the cgroup of a process.
 pub(super) fn path_of(hierarchy: &Hierarchy, pid: u32) -> Option<Text> {
     let memberships = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let path = memberships.lines().find_map(|line| {
@@ -87,7 +90,8 @@ pub(super) fn path_of(hierarchy: &Hierarchy, pid: u32) -> Option<Text> {
     Some(Text::new(path))
 }
 
-/// Which container a process is in that is at least as old as another; `None` where there is no such process.
+/// The container of the process `pid`, or `Some(None)` if it is in no container. `None` if there is
+/// no such process, or it is younger than the process `not_after`.
 pub(super) fn container_of(
     hierarchy: &Hierarchy,
     pid: u32,
@@ -105,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cgroup_whose_process_is_gone_or_elsewhere_is_looked_for() {
+    fn the_cgroup_of_a_process_that_ended_or_moved_is_searched() {
         let mount = std::env::temp_dir().join(format!("pause-trace-tree-{}", std::process::id()));
         let directory = mount.join("system.slice/docker-x.scope");
         fs::create_dir_all(&directory).expect("the directory for temporary files is writable");
@@ -117,7 +121,7 @@ mod tests {
             controllers: Vec::new(),
             own: "/".to_owned(),
         };
-        // Nobody has pid 0, and this process is in no cgroup of that hierarchy.
+        // No process has pid 0, and this process is in no cgroup of that hierarchy.
         let found = [0, std::process::id()].map(|pid| path_of_cgroup(&hierarchy, cgroup, pid));
         let missing = path_of_cgroup(&hierarchy, u64::MAX, 0);
         fs::remove_dir_all(&mount).expect("it was made");

@@ -1,4 +1,4 @@
-//! A node's pods as they are at one moment: what a survey found and what was said of it, put together. Pure.
+//! The node's pods at one time, combined from a survey and the descriptions of containers. Pure.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -20,67 +20,70 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct PodView {
     pub(crate) id: PodId,
-    /// `None` where nobody said: there is neither a bundle nor a runtime that answers.
+    /// `None` if neither a bundle nor a runtime describes the pod.
     pub(crate) namespace: Option<Text>,
     pub(crate) name: Option<Text>,
-    /// In the order they started, a sandbox before its containers.
+    /// Sorted by start time, sandboxes first.
     pub(crate) containers: Vec<ContainerView>,
-    /// Its network namespaces but the host's, by inode number, where they could be looked at.
+    /// Its network namespaces by inode number, except for the host's and those that could not be
+    /// read.
     pub(crate) networks: BTreeMap<u32, Network>,
 }
 
-/// A container, the sandbox included.
+/// A container or sandbox.
 #[derive(Clone, Debug)]
 pub(crate) struct ContainerView {
     pub(crate) id: ContainerId,
     pub(crate) name: Option<Text>,
     /// Its own id, for a sandbox.
     pub(crate) sandbox: Option<ContainerId>,
-    /// What was asked for, if anybody said.
+    /// The request, if CRI or a bundle described it.
     pub(crate) asked: Option<ContainerFact>,
-    /// The pid of its entrypoint; for a sandbox, of the pause. Where its runtime did not say, its oldest process.
+    /// The pid of its entrypoint, which is the pause in a sandbox. If its runtime did not report
+    /// it, the oldest process.
     pub(crate) first: Option<u32>,
-    /// In order of pid.
+    /// Sorted by pid.
     pub(crate) processes: Vec<Process>,
-    /// Whether it has more processes or cgroups than were looked at.
+    /// Whether it has more processes or cgroups than were read.
     pub(crate) is_cut: bool,
-    /// The entrypoint's, in the order of [`NamespaceKind::ALL`]; empty where there is none.
+    /// The entrypoint's namespaces, in the order of [`NamespaceKind::ALL`]; empty without an
+    /// entrypoint.
     pub(crate) namespaces: Vec<Compared>,
-    /// Its own cgroup, if that is still there.
+    /// Its cgroup, if that still exists.
     pub(crate) group: Option<Group>,
-    /// What its cgroup is charged with, in bytes.
+    /// The memory that its cgroup is charged with, in bytes.
     pub(crate) memory: Option<u64>,
-    /// Of a pause.
+    /// The status of the pause, for a sandbox.
     pub(crate) status: Option<PauseStatus>,
 }
 
-/// A namespace, beside the others'.
+/// A namespace of a container, compared with those of others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Compared {
     pub(crate) kind: NamespaceKind,
     pub(crate) link: Link,
     pub(crate) whose: Whose,
-    /// What was asked for.
+    /// The requested mode.
     pub(crate) asked: Mode,
-    /// Whether it is what was asked for, where that can be told.
+    /// Whether the namespace matches the request; `None` if unknown.
     pub(crate) fits: Option<bool>,
 }
 
-/// Whose a namespace is, seen from a container that is in it.
+/// The owner of a namespace, relative to a container in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
-    /// The pause's of its sandbox.
+    /// The pause of its sandbox.
     Pause,
-    /// Its own: nobody who is older is in it.
+    /// The container itself: no older container is in it.
     Own,
     Host,
-    /// That of a container that is older.
+    /// An older container.
     Other(ContainerId),
     Unknown,
 }
 
 impl Whose {
-    /// In a word.
+    /// The owner in one word.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Pause => "same",
@@ -92,16 +95,17 @@ impl Whose {
     }
 }
 
-/// A sandbox and the containers that belong to it. A pod has several while an old one has not been removed.
+/// A sandbox and its containers. A pod has several while an old sandbox has not been removed.
 #[derive(Clone, Debug)]
 pub(crate) struct SandboxView<'a> {
-    /// `None` where its pause is gone, or its runtime runs none.
+    /// `None` if its pause has ended, or its runtime runs none.
     pub(crate) sandbox: Option<&'a ContainerView>,
     pub(crate) members: Vec<&'a ContainerView>,
 }
 
 impl PodView {
-    /// Its sandboxes, the newest last; at least one.
+    /// Its sandboxes, the newest last. Containers without a known sandbox follow in an entry of
+    /// their own.
     pub(crate) fn sandboxes(&self) -> Vec<SandboxView<'_>> {
         let mut sandboxes: Vec<_> = self
             .containers
@@ -132,7 +136,7 @@ impl PodView {
         sandboxes
     }
 
-    /// `default/web`; of a pod whose name nobody said, its uid.
+    /// `default/web`, or the uid of a pod whose name is unknown.
     pub(crate) fn title(&self) -> String {
         match (&self.namespace, &self.name) {
             (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
@@ -142,20 +146,20 @@ impl PodView {
 }
 
 impl SandboxView<'_> {
-    /// The processes of its containers, the pause left out, that have not ended.
+    /// The number of running processes in its containers, without the pause.
     pub(crate) fn members(&self) -> usize {
         let processes = self.members.iter().flat_map(|member| &member.processes);
         processes.filter(|process| !process.is_zombie()).count()
     }
 
-    /// All that ended and were not reaped.
+    /// The number of zombies.
     pub(crate) fn zombies(&self) -> usize {
         let containers = self.members.iter().copied().chain(self.sandbox);
         let processes = containers.flat_map(|container| &container.processes);
         processes.filter(|process| process.is_zombie()).count()
     }
 
-    /// What all its cgroups are charged with, in bytes, as far as it is known.
+    /// The memory that its cgroups are charged with, in bytes, as far as known.
     pub(crate) fn memory(&self) -> Option<u64> {
         let containers = self.members.iter().copied().chain(self.sandbox);
         containers
@@ -180,7 +184,7 @@ impl ContainerView {
         asked.or(self.is_sandbox().then_some(ContainerKind::Sandbox))
     }
 
-    /// `app`; of one whose name nobody said, the beginning of its id.
+    /// `app`, or the first 12 digits of the id if the name is unknown.
     pub(crate) fn title(&self) -> String {
         match &self.name {
             Some(name) => name.to_string(),
@@ -197,7 +201,8 @@ impl ContainerView {
         }
     }
 
-    /// Its processes as they descend from one another, each with how deep it is below one that came from outside.
+    /// Its processes as a tree, each with its depth. The roots are processes whose parent is
+    /// outside the container.
     pub(crate) fn tree(&self) -> Vec<(usize, &Process)> {
         let mut children: HashMap<u32, Vec<&Process>> = HashMap::new();
         let pids: HashSet<u32> = self.processes.iter().map(|process| process.pid).collect();
@@ -207,8 +212,8 @@ impl ContainerView {
         }
         let mut found = Vec::with_capacity(self.processes.len());
         let mut visited = HashSet::new();
-        // Two that were looked at one after the other can each claim to be the other's child, if a pid was used again in
-        // between: who descends from no root comes last.
+        // If a pid is reused during the survey, two processes can each appear as the child of the
+        // other. Processes that descend from no root come last.
         for start in self.processes.iter().filter(is_root).chain(&self.processes) {
             let mut left = vec![(0, start)];
             while let Some((depth, process)) = left.pop() {
@@ -223,7 +228,7 @@ impl ContainerView {
     }
 }
 
-/// Puts together what was found and what was said. `host`: a process that is in the host's namespaces.
+/// Combines a survey with descriptions. `host` is a process in the host's namespaces.
 pub(super) fn views(survey: Survey, described: &Described, host: Option<&Process>) -> Vec<PodView> {
     let mut pods: BTreeMap<PodId, PodView> = BTreeMap::new();
     for container in survey.containers {
@@ -265,7 +270,7 @@ pub(super) fn views(survey: Survey, described: &Described, host: Option<&Process
     pods
 }
 
-/// A container by itself.
+/// A container that has not been compared with others yet.
 fn unconnected(
     container: Container,
     name: Option<Text>,
@@ -275,7 +280,7 @@ fn unconnected(
 ) -> ContainerView {
     let oldest = oldest(&container).map(|process| process.pid);
     let processes = &container.processes;
-    // A runtime counts in a pid namespace that may not be ours.
+    // The runtime may be in another pid namespace and report other pids.
     let first = first
         .filter(|first| processes.iter().any(|process| process.pid == *first))
         .or(oldest);
@@ -294,17 +299,17 @@ fn unconnected(
     }
 }
 
-/// The oldest process of a container that lives, else that is there.
+/// The oldest running process of a container, otherwise its oldest zombie.
 pub(super) fn oldest(container: &Container) -> Option<&Process> {
     let processes = container.processes.iter();
     processes.min_by_key(|process| (process.is_zombie(), process.start_ticks, process.pid))
 }
 
-/// Who is in which namespace, of the containers' entrypoints.
+/// The namespaces of all containers' entrypoints.
 struct Owners<'a> {
     described: &'a Described,
     host: Option<Process>,
-    /// When the oldest that is in it started, and its container.
+    /// The start time and container of the oldest entrypoint in each namespace.
     oldest: HashMap<(NamespaceKind, u32), (u64, ContainerId)>,
     links: HashMap<ContainerId, Process>,
 }
@@ -344,7 +349,7 @@ impl<'a> Owners<'a> {
             let whose = self.whose(container, kind, link);
             let asked = container.asked.as_ref();
             let asked = match kind {
-                // Nobody promises one: cgroup v1 and v2 differ.
+                // Kubernetes does not specify it: the defaults for cgroup v1 and v2 differ.
                 NamespaceKind::Cgroup => Mode::Unknown,
                 _ => asked.map_or(Mode::Unknown, |asked| asked.modes.get(kind).clone()),
             };
@@ -382,7 +387,8 @@ impl<'a> Owners<'a> {
         }
     }
 
-    /// The same namespace of the pause of a container's sandbox, or that which a file keeps where there is no pause.
+    /// The namespace of the pause of a container's sandbox, or the one that a file pins if there is
+    /// no pause.
     fn pauses(&self, container: &ContainerView, kind: NamespaceKind) -> Option<Link> {
         let sandbox = container.sandbox.as_ref()?;
         if let Some(pause) = self.links.get(sandbox) {

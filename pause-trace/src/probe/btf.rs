@@ -1,17 +1,17 @@
-//! Offsets from the running kernel's own description.
+//! Resolves structure offsets from the running kernel's BTF.
 //!
-//! The eBPF program has no relocations: what it needs to know of the kernel's structures is resolved here from BTF by
-//! name, and injected. Nothing is guessed from a version number.
+//! The eBPF program has no relocations: the offsets that it needs are resolved here from BTF by
+//! name and written into its globals. Nothing depends on the kernel's version number.
 
 use std::path::Path;
 
 use btf_rs::{Backend, Btf, BtfType, Struct, Type};
 use pause_trace_common::{Config, Offsets};
 
-/// Where the kernel describes itself (`CONFIG_DEBUG_INFO_BTF`).
+/// The kernel's description of its types (`CONFIG_DEBUG_INFO_BTF`).
 pub(crate) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
-/// Why offsets can't be had.
+/// Why offsets cannot be resolved.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BtfError {
     #[error("{path}: {error}; this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF)")]
@@ -20,11 +20,12 @@ pub(crate) enum BtfError {
     Missing { path: String, what: String },
 }
 
-/// What the program is told about the kernel.
+/// The properties of the kernel that the eBPF program needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     pub(crate) offsets: Offsets,
-    /// `upid_size`, `subsys`, `oom_passes_task` and the system call registers are filled in.
+    /// `upid_size`, `subsys`, `oom_passes_task` and `syscall_arg1` are set; the rest is the
+    /// default.
     pub(crate) config: Config,
 }
 
@@ -36,7 +37,8 @@ pub(crate) struct Types {
 
 impl Types {
     pub(crate) fn read(path: &str) -> Result<Self, BtfError> {
-        // Mapping the file (possible since Linux 6.16) saves parsing a hundred thousand types of which forty matter.
+        // Mapping the file (possible since Linux 6.16) avoids parsing a hundred thousand types, of
+        // which forty are needed.
         let btf = Btf::from_file_with_backend(Path::new(path), Backend::Mmap)
             .or_else(|_| Btf::from_file(path))
             .map_err(|error| BtfError::Unreadable {
@@ -49,7 +51,8 @@ impl Types {
         })
     }
 
-    /// Everything that the program needs. `controller` is the v1 cgroup controller whose hierarchy is watched.
+    /// Resolves everything that the program needs. `controller` is the v1 cgroup controller whose
+    /// hierarchy is watched.
     pub(crate) fn layout(&self, controller: Option<&str>) -> Result<Layout, BtfError> {
         let mut values = Vec::with_capacity(Offsets::PATHS.len());
         for path in Offsets::PATHS {
@@ -120,7 +123,7 @@ impl Types {
             })
     }
 
-    /// A member's offset in bits and its type, looked for in anonymous structs and unions too.
+    /// A member's offset in bits and its type. Anonymous structs and unions are searched too.
     fn member(&self, structure: &Struct, name: &str) -> Option<(u32, Option<u32>)> {
         for member in &structure.members {
             let found = self.btf.resolve_name(member).ok()?;
@@ -145,7 +148,7 @@ impl Types {
         }
     }
 
-    /// Whether a tracepoint's argument (0 is the program's own context) is a pointer.
+    /// Whether an argument of a tracepoint is a pointer. Argument 0 is the program's context.
     fn passes_pointer(&self, typedef: &str, argument: usize) -> bool {
         let Ok(types) = self.btf.resolve_types_by_name(typedef) else {
             return false;

@@ -1,4 +1,5 @@
-//! Bytes of a ring → [`Event`]. Pure, and total: bytes that are no record are an error, never a panic.
+//! Decodes bytes of a ring to an [`Event`]. Pure and total: bytes that are not a record are an
+//! error, never a panic.
 
 use bytes::Bytes;
 use pause_trace_common as record;
@@ -7,7 +8,7 @@ use record::{Framed, Kind, Record};
 use super::raw;
 use crate::event::{Comm, Event, Fact, NamespaceCall, Signal, SignalResult, Text, WaitStatus};
 
-/// Why bytes are no record.
+/// Why bytes are not a record.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
     #[error("record of {1} bytes is too short{kind}", kind = .0.map_or(String::new(), |kind| format!(" for {kind:?}")))]
@@ -17,7 +18,7 @@ pub(crate) enum DecodeError {
 }
 
 impl DecodeError {
-    /// The kinds that the record may have been of.
+    /// The kinds that the record may have had.
     pub(super) fn kinds(&self) -> impl Iterator<Item = Kind> {
         let known = match self {
             Self::Short(kind, _) => *kind,
@@ -28,15 +29,16 @@ impl DecodeError {
     }
 }
 
-/// What a record says.
+/// A decoded record.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Decoded {
     pub(crate) event: Event,
-    /// Signals of this cgroup and number are only counted from here on: the table of counts has what follows.
+    /// From this record on, signals with this number to this cgroup are only counted, in the flood
+    /// table.
     pub(crate) flooding: Option<(u64, i32)>,
 }
 
-/// Reads a record.
+/// Decodes a record.
 pub(crate) fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
     let header = raw::header(bytes).ok_or(DecodeError::Short(None, bytes.len()))?;
     let kind = Kind::from_u32(header.kind).ok_or(DecodeError::Kind(header.kind))?;
@@ -146,7 +148,7 @@ fn take<R: Record>(bytes: &Bytes) -> Result<R, DecodeError> {
     raw::record(bytes).ok_or(DecodeError::Short(Some(R::KIND), bytes.len()))
 }
 
-/// The text behind a record, without copying it.
+/// The text after a record, without copying it.
 fn text<R: Record>(bytes: &Bytes) -> Result<Text, DecodeError> {
     let short = || DecodeError::Short(Some(R::KIND), bytes.len());
     let at = size_of::<Framed<R>>();
@@ -178,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_that_are_no_record_are_an_error() {
+    fn bytes_that_are_not_a_record_are_an_error() {
         assert_eq!(decode(&Bytes::new()), Err(DecodeError::Short(None, 0)));
         for kind in Kind::ALL {
             let mut bytes = vec![0_u8; 16];
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_the_record_is_cut() {
+    fn a_length_beyond_the_record_is_limited() {
         type Exec = record::FramedText<record::Exec, { record::FILE_LEN }>;
         let mut bytes = vec![b'x'; size_of::<Exec>()];
         bytes[8..12].copy_from_slice(&(Kind::Exec as u32).to_ne_bytes());

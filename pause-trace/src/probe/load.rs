@@ -1,18 +1,13 @@
-//! Loads the program, tells it what it needs to know, and attaches its hooks.
+//! Loads and configures the eBPF program, and attaches its hooks.
 
-use std::{fs::File, path::Path, thread};
+mod namespaces;
+
+use std::{fs::File, thread};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{HashMap, MapData},
-    programs::{
-        BtfTracePoint, FEntry, FExit, Iter, KProbe, ProgramError, TracePoint,
-        tp_btf::BtfTracePointLinkId,
-    },
-};
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
+    programs::{BtfTracePoint, Iter, ProgramError, tp_btf::BtfTracePointLinkId},
 };
 use pause_trace_common::{COMM_LEN, Kind, Watched};
 
@@ -21,11 +16,13 @@ use super::{
     raw::Plain,
 };
 use crate::event::Namespaces;
+use namespaces::attach_namespaces;
 
-/// The eBPF object, aligned as the ELF reader wants it.
+/// The eBPF object, with the alignment that the ELF reader needs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pause-trace-ebpf"));
 
-/// Tracepoints that BTF programs attach to: the tracepoint's name, its programs in the order in which they run, what they report.
+/// Tracepoints that BTF programs attach to: the tracepoint's name, its programs in the order in
+/// which they run, and the kind of record that they report.
 const TRACEPOINTS: [(&str, &[&str], Kind); 10] = [
     ("sched_process_fork", &["fork", "fork_again"], Kind::Fork),
     ("sched_process_exec", &["exec", "exec_again"], Kind::Exec),
@@ -43,7 +40,7 @@ const TRACEPOINTS: [(&str, &[&str], Kind); 10] = [
     ("mark_victim", &["oom"], Kind::OomVictim),
 ];
 
-/// Why the program can't run; each message says what to do.
+/// Why the program cannot run. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
     #[error(transparent)]
@@ -53,31 +50,32 @@ pub(crate) enum LoadError {
     )]
     Refused(anyhow::Error),
     #[error(
-        "failed to attach to `{hook}`: {error:#}; without it nothing can be proven (see `pause-trace doctor`)"
+        "failed to attach to `{hook}`: {error:#}; this hook is required (see `pause-trace doctor`)"
     )]
     Essential {
         hook: &'static str,
         error: anyhow::Error,
     },
     #[error(
-        "self-test failed: {0}; the kernel's description of itself does not fit it, so nothing is reported"
+        "self-test failed: {0}; the kernel's BTF does not match the kernel, so nothing is reported"
     )]
     SelfTest(String),
 }
 
-/// How setns and unshare are seen.
+/// How setns and unshare are observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum NamespaceHook {
-    /// At the entry and return of the functions: no cost for other system calls.
+    /// At the entry and return of the functions; no cost for other system calls.
     Fentry,
-    /// The same through the breakpoint mechanism.
+    /// At the same places, through breakpoints.
     Kprobe,
-    /// The tracepoints of the system calls: every system call of the machine takes the slower entry path.
+    /// At the tracepoints of the system calls; every system call of the machine takes the slower
+    /// entry path.
     Tracepoint,
 }
 
 impl NamespaceHook {
-    /// The best first.
+    /// All ways, the best first.
     pub(crate) const ALL: [Self; 3] = [Self::Fentry, Self::Kprobe, Self::Tracepoint];
 
     pub(crate) fn name(self) -> &'static str {
@@ -94,18 +92,18 @@ impl NamespaceHook {
 pub(crate) struct Options {
     /// The v1 cgroup controller whose hierarchy is watched, with the hierarchy's id; `None` for the unified one.
     pub(crate) hierarchy: Option<(String, u32)>,
-    /// One way to see setns and unshare, instead of the best there is.
+    /// The way to observe setns and unshare, instead of the best that the kernel supports.
     pub(crate) namespace_hook: Option<NamespaceHook>,
     /// Log from inside the kernel.
     pub(crate) kernel_log: bool,
 }
 
-/// A hook that was taken, or why not.
+/// A hook that was attached, or why it was not.
 #[derive(Clone, Debug)]
 pub(crate) struct Hook {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
-    /// How, or why not.
+    /// How it is attached, or why it is not.
     pub(crate) how: Result<&'static str, String>,
 }
 
@@ -113,7 +111,8 @@ pub(crate) struct Hook {
 pub(crate) struct Loaded {
     pub(crate) ebpf: Ebpf,
     pub(crate) hooks: Vec<Hook>,
-    /// The programs that are to run second where a tracepoint has two, and run first until they are tested.
+    /// The second programs of tracepoints that have two. They run first until they have been
+    /// tested.
     seconds: Vec<(&'static str, BtfTracePointLinkId)>,
 }
 
@@ -123,7 +122,7 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
         .hierarchy
         .as_ref()
         .map(|(controller, _)| controller.as_str());
-    // Two libraries read the same hundred thousand types, each for what only it tells: at the same time.
+    // Two libraries parse the same hundred thousand types for different purposes, in parallel.
     let (types, btf) = thread::scope(|scope| {
         let btf = scope.spawn(Btf::from_sys_fs);
         let types = Types::read(VMLINUX).and_then(|types| Ok((types.layout(controller)?, types)));
@@ -189,7 +188,8 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
     })
 }
 
-/// What is lost when a program does not run: more than a record where it puts processes under watch.
+/// The kind of loss when a program does not run. If the program also starts to watch processes,
+/// more than a record is lost.
 pub(super) fn lost_without(program: &str) -> Kind {
     if program == "found" {
         return Kind::Found;
@@ -204,7 +204,8 @@ pub(super) fn lost_without(program: &str) -> Kind {
     }
 }
 
-/// What a program would be called that reports what this one was not run for; `None` where this is such a one.
+/// The name of the second program for this one, which reports the runs that this one was skipped
+/// for; `None` if this is a second program.
 pub(super) fn second(program: &str) -> Option<String> {
     const AGAIN: &str = "_again";
     (!program.ends_with(AGAIN)).then(|| format!("{program}{AGAIN}"))
@@ -220,7 +221,8 @@ where
     Ok(program.try_into()?)
 }
 
-/// Gives what is to run second where there are two programs, which is attached before the other.
+/// Attaches the programs in reverse order. If there are two, returns the second, which runs first
+/// for now.
 fn attach_tracepoint(
     ebpf: &mut Ebpf,
     programs: &[&'static str],
@@ -239,177 +241,16 @@ fn attach_tracepoint(
     Ok(second)
 }
 
-/// Since Linux 5.8; attached each time that it is read.
+/// Since Linux 5.8. The iterator is attached anew for each read.
 fn load_iterator(ebpf: &mut Ebpf, btf: &Btf) -> anyhow::Result<()> {
     let program: &mut Iter = program(ebpf, "found")?;
     Ok(program.load("task", btf)?)
 }
 
-/// setns and unshare, by the cheapest way that this kernel allows.
-fn attach_namespaces(ebpf: &mut Ebpf, btf: &Btf, only: Option<NamespaceHook>) -> Hook {
-    let mut reasons = Vec::new();
-    for way in NamespaceHook::ALL {
-        if only.is_some_and(|only| only != way) {
-            continue;
-        }
-        let attached = match way {
-            NamespaceHook::Fentry => attach_fexit(ebpf, btf),
-            NamespaceHook::Kprobe => attach_kprobes(ebpf),
-            NamespaceHook::Tracepoint => attach_syscalls(ebpf),
-        };
-        match attached {
-            Ok(()) => {
-                return Hook {
-                    name: "setns, unshare",
-                    kind: Kind::Namespace,
-                    how: Ok(way.name()),
-                };
-            }
-            Err(error) => reasons.push(format!("{}: {error:#}", way.name())),
-        }
-        detach(ebpf, way);
-    }
-    Hook {
-        name: "setns, unshare",
-        kind: Kind::Namespace,
-        how: Err(reasons.join("; ")),
-    }
-}
-
-fn setns_symbol() -> &'static str {
-    if cfg!(target_arch = "aarch64") {
-        "__arm64_sys_setns"
-    } else {
-        "__x64_sys_setns"
-    }
-}
-
-const UNSHARE_SYMBOL: &str = "ksys_unshare";
-
-fn attach_fexit(ebpf: &mut Ebpf, btf: &Btf) -> anyhow::Result<()> {
-    // What sees the call's end comes first: a call whose beginning was not seen is not reported.
-    for (name, symbol) in [
-        ("setns_fexit", setns_symbol()),
-        ("setns_fexit_again", setns_symbol()),
-        ("unshare_fexit", UNSHARE_SYMBOL),
-        ("unshare_fexit_again", UNSHARE_SYMBOL),
-    ] {
-        let program: &mut FExit = program(ebpf, name)?;
-        program.load(symbol, btf)?;
-        program.attach()?;
-    }
-    for (name, symbol) in [
-        ("setns_fentry", setns_symbol()),
-        ("unshare_fentry", UNSHARE_SYMBOL),
-    ] {
-        let program: &mut FEntry = program(ebpf, name)?;
-        program.load(symbol, btf)?;
-        program.attach()?;
-    }
-    Ok(())
-}
-
-fn attach_kprobes(ebpf: &mut Ebpf) -> anyhow::Result<()> {
-    for (name, symbol) in [
-        ("setns_kretprobe", setns_symbol()),
-        ("setns_kprobe", setns_symbol()),
-        ("unshare_kretprobe", UNSHARE_SYMBOL),
-        ("unshare_kprobe", UNSHARE_SYMBOL),
-    ] {
-        let program: &mut KProbe = program(ebpf, name)?;
-        program.load()?;
-        program.attach(symbol, 0)?;
-    }
-    Ok(())
-}
-
-fn attach_syscalls(ebpf: &mut Ebpf) -> anyhow::Result<()> {
-    in_view_of_tracefs(|| {
-        for (name, event) in [
-            ("setns_exit", "sys_exit_setns"),
-            ("setns_enter", "sys_enter_setns"),
-            ("unshare_exit", "sys_exit_unshare"),
-            ("unshare_enter", "sys_enter_unshare"),
-        ] {
-            let program: &mut TracePoint = program(ebpf, name)?;
-            program.load()?;
-            program.attach("syscalls", event)?;
-        }
-        Ok(())
-    })
-}
-
-/// Undoes what a way that failed half-way has attached.
-fn detach(ebpf: &mut Ebpf, way: NamespaceHook) {
-    let names: &[&str] = match way {
-        NamespaceHook::Fentry => &[
-            "setns_fentry",
-            "setns_fexit",
-            "setns_fexit_again",
-            "unshare_fentry",
-            "unshare_fexit",
-            "unshare_fexit_again",
-        ],
-        NamespaceHook::Kprobe => &[
-            "setns_kprobe",
-            "setns_kretprobe",
-            "unshare_kprobe",
-            "unshare_kretprobe",
-        ],
-        NamespaceHook::Tracepoint => {
-            &["setns_enter", "setns_exit", "unshare_enter", "unshare_exit"]
-        }
-    };
-    for name in names {
-        // Unloading closes the links; a program that was never loaded has nothing to undo.
-        match ebpf.program_mut(name) {
-            Some(aya::programs::Program::FEntry(program)) => drop(program.unload()),
-            Some(aya::programs::Program::FExit(program)) => drop(program.unload()),
-            Some(aya::programs::Program::KProbe(program)) => drop(program.unload()),
-            Some(aya::programs::Program::TracePoint(program)) => drop(program.unload()),
-            _ => {}
-        }
-    }
-}
-
-/// Runs `attach` where tracefs can be seen. Where nobody has mounted it, it is mounted for one thread alone, in a mount
-/// namespace that ends with it: the node's mounts stay as they are.
-fn in_view_of_tracefs(attach: impl FnOnce() -> anyhow::Result<()> + Send) -> anyhow::Result<()> {
-    use anyhow::Context as _;
-
-    const TRACEFS: &str = "/sys/kernel/tracing";
-    if [TRACEFS, "/sys/kernel/debug/tracing"]
-        .iter()
-        .any(|path| Path::new(path).join("events").exists())
-    {
-        return attach();
-    }
-    let mount_and_attach = || {
-        unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)
-            .context("a mount namespace for tracefs")?;
-        let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none)
-            .context("private mounts")?;
-        mount(
-            Some("tracefs"),
-            TRACEFS,
-            Some("tracefs"),
-            MsFlags::empty(),
-            none,
-        )
-        .with_context(|| format!("mounting tracefs on {TRACEFS} (CONFIG_FTRACE)"))?;
-        attach()
-    };
-    thread::scope(|scope| scope.spawn(mount_and_attach).join()).unwrap_or_else(|_| {
-        Err(anyhow::anyhow!(
-            "the thread that mounts tracefs ended early"
-        ))
-    })
-}
-
 impl Loaded {
-    /// Lets each tracepoint's first program run first. Meanwhile there is one, and nothing goes unseen.
-    pub(super) fn put_seconds_behind(&mut self) -> anyhow::Result<()> {
+    /// Reattaches the second programs, so that each tracepoint's first program runs first. The
+    /// first program stays attached meanwhile, so no event is missed.
+    pub(super) fn order_programs(&mut self) -> anyhow::Result<()> {
         for (name, link) in self.seconds.drain(..) {
             let program: &mut BtfTracePoint = program(&mut self.ebpf, name)?;
             program.detach(link)?;
@@ -418,16 +259,17 @@ impl Loaded {
         Ok(())
     }
 
-    /// Watches a process and all that descends from it.
+    /// Watches a process and all its descendants.
     pub(crate) fn watch(&mut self, pid: u32) -> anyhow::Result<()> {
-        // Its start matters only for telling when to forget it, which is after this program has ended.
+        // The start time is only needed to stop watching the process, which happens after this
+        // program has exited.
         let watched = Plain(Watched::default());
         self.map::<u32, Plain<Watched>>("WATCHED")?
             .insert(pid, watched, 0)?;
         Ok(())
     }
 
-    /// Tells the program which namespaces are everybody's.
+    /// Passes the host's namespaces to the eBPF program.
     pub(crate) fn set_host(&mut self, host: &Namespaces) -> anyhow::Result<()> {
         let inodes = [
             host.net,
@@ -442,17 +284,18 @@ impl Loaded {
         for inode in inodes {
             map.insert(inode, 1, 0)?;
         }
-        // The self-test's helper has executed in them, and was watched: whoever enters them is no visitor of a pod.
+        // The watched helper of the self-test executed in them, which added them to the pods'
+        // namespaces. A process that enters them does not enter a pod.
         self.forget_namespaces(&inodes)
     }
 
-    /// Watches what is in a cgroup, or comes to be.
+    /// Watches the current and future processes of a cgroup.
     pub(crate) fn watch_cgroup(&mut self, id: u64) -> anyhow::Result<()> {
         self.map::<u64, u32>("CGROUPS")?.insert(id, 1, 0)?;
         Ok(())
     }
 
-    /// Watches processes that execute under one of these names, and all that descends from them.
+    /// Watches processes that execute a program with one of these names, and all their descendants.
     pub(crate) fn watch_names(&mut self, names: &[[u8; COMM_LEN]]) -> anyhow::Result<()> {
         let mut map = self.map::<[u8; COMM_LEN], u32>("RUNTIMES")?;
         for name in names {
@@ -461,17 +304,19 @@ impl Loaded {
         Ok(())
     }
 
-    /// A file whose reading to its end makes the program report what is to be watched and was there before it.
+    /// A file that makes the program report the processes to watch that already exist, when it is
+    /// read to its end.
     ///
     /// # Errors
-    /// When the kernel has no task iterators (before Linux 5.8, or a hardened one).
+    /// Fails when the kernel has no task iterators (before Linux 5.8, or a hardened kernel).
     pub(crate) fn iterator(&mut self) -> anyhow::Result<File> {
         let program: &mut Iter = program(&mut self.ebpf, "found")?;
         let link = program.attach()?;
         Ok(program.take_link(link)?.into_file()?)
     }
 
-    /// Takes namespaces out of those whose visitors are watched.
+    /// Removes namespaces from the pods' namespaces. Processes that enter them are no longer
+    /// watched.
     pub(crate) fn forget_namespaces(&mut self, inodes: &[u32]) -> anyhow::Result<()> {
         let mut map = self.map::<u32, u32>("NAMESPACES")?;
         for inode in inodes {

@@ -1,5 +1,5 @@
-//! What the kernel program logs when it is asked to (`--kernel-log`), on stderr. When it is not, the verifier has removed
-//! the logging from the program.
+//! Writes the eBPF program's log to stderr (`--kernel-log`). Without that option, the verifier
+//! removes the logging from the program.
 
 use std::{io::Write as _, os::fd::AsFd as _};
 
@@ -18,7 +18,7 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record<'_>) {
-        // That nobody reads it is no reason to stop.
+        // A closed stderr is not a reason to stop.
         let _ = writeln!(
             std::io::stderr(),
             "kernel: {}: {}",
@@ -30,13 +30,13 @@ impl Log for Stderr {
     fn flush(&self) {}
 }
 
-/// Shows what the program logs, until the event loop ends.
+/// Shows the program's log until the event loop ends.
 pub(crate) fn show(loaded: &mut Loaded) -> Result<()> {
     let mut logger = EbpfLogger::init_with_logger(&mut loaded.ebpf, Stderr)?;
     let readiness = sys::watched(logger.as_fd().try_clone_to_owned()?)?;
     tokio::spawn(async move {
         while let Ok(mut ready) = readiness.readable().await {
-            // Before it is read: what comes meanwhile makes it ready again.
+            // Cleared before reading, so that new messages make it ready again.
             ready.clear_ready();
             logger.flush();
         }

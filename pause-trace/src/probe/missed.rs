@@ -1,10 +1,12 @@
-//! Runs that the kernel left out, which are as good as records that were lost.
+//! Counts runs that the kernel skipped, which are equivalent to lost records.
 //!
-//! A program that is interrupted half-way is not run a second time on the same CPU meanwhile: the kernel leaves that run out and
-//! counts it (`recursion_misses` of bpf_prog_enter_recur and bpf_trace_run, kernel/bpf/trampoline.c and kernel/trace/bpf_trace.c,
-//! told in a program's fdinfo since 5.12). Seen on Linux 7.3 with one emulated CPU: two forks of eighty that nobody heard of, and
-//! so two processes that were not watched. Hooks where that happens have a second program that takes what the first was not run for
-//! (pause-trace-ebpf/src/probes/mod.rs); what that was not run for either is counted here.
+//! While a program is interrupted, the kernel does not run the same program again on that CPU. It
+//! skips that run and counts it (`recursion_misses` of bpf_prog_enter_recur and bpf_trace_run,
+//! kernel/bpf/trampoline.c and kernel/trace/bpf_trace.c, in a program's fdinfo since 5.12).
+//! Observed on Linux 7.3 with one emulated CPU: two of eighty forks were not reported, and so two
+//! processes were not watched. Hooks where this happens have a second program that reports the runs
+//! that the first one was skipped for (pause-trace-ebpf/src/probes/mod.rs). Runs that both were
+//! skipped for are counted here.
 
 use std::{
     fs, iter,
@@ -17,25 +19,26 @@ use pause_trace_common::Kind;
 use super::load::{Loaded, lost_without, second};
 use crate::event::{Event, Fact, Ktime};
 
-/// How often the kernel is asked at most, in ns: it takes a file a program.
+/// The shortest time between two reads of the counters, in ns. Each program's counter is in a file
+/// of its own.
 const PERIOD: Ktime = 50_000_000;
 
-/// The hooks.
+/// The counters of all hooks.
 pub(super) struct Missed {
     hooks: Vec<Hook>,
-    asked: Ktime,
+    last_read: Ktime,
 }
 
 struct Hook {
     kind: Kind,
-    /// Each reports what those before it were not run for.
+    /// Each program reports the runs that those before it were skipped for.
     programs: Vec<OwnedFd>,
-    /// How much is known to have been left out.
-    known: u64,
+    /// The skipped runs that have been reported.
+    reported: u64,
 }
 
 impl Missed {
-    /// Of all programs that are loaded.
+    /// The counters of all loaded programs.
     pub(super) fn of(loaded: &Loaded) -> Self {
         let descriptor = |program: &Program| program.fd().ok()?.as_fd().try_clone_to_owned().ok();
         let hooks = loaded.ebpf.programs().filter_map(|(name, first)| {
@@ -44,40 +47,41 @@ impl Missed {
             Some(Hook {
                 kind: lost_without(name),
                 programs: programs.collect(),
-                known: 0,
+                reported: 0,
             })
         });
         Self {
             hooks: hooks.collect(),
-            asked: 0,
+            last_read: 0,
         }
     }
 
-    /// Adds what has been left out since it was asked for last.
+    /// Adds the runs that were skipped since the last call as losses.
     pub(super) fn drain(&mut self, now: Ktime, events: &mut Vec<Event>) {
-        if now.saturating_sub(self.asked) < PERIOD {
+        if now.saturating_sub(self.last_read) < PERIOD {
             return;
         }
-        self.asked = now;
+        self.last_read = now;
         for hook in &mut self.hooks {
-            let total = hook.left_out();
-            if total > hook.known {
+            let total = hook.skipped();
+            if total > hook.reported {
                 events.push(Event {
                     time: now,
                     fact: Fact::Lost {
                         kind: hook.kind,
-                        count: total - hook.known,
+                        count: total - hook.reported,
                     },
                 });
-                hook.known = total;
+                hook.reported = total;
             }
         }
     }
 }
 
 impl Hook {
-    /// What no program was run for is among what each of them was not run for: at most that much.
-    fn left_out(&self) -> u64 {
+    /// An upper bound of the runs that all programs were skipped for: the smallest of their
+    /// counters.
+    fn skipped(&self) -> u64 {
         let misses = |program: &OwnedFd| {
             let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
             fs::read_to_string(path).map_or(0, |text| misses(&text))
@@ -86,7 +90,7 @@ impl Hook {
     }
 }
 
-/// 0 on kernels that do not tell.
+/// The counter in a fdinfo file; 0 on kernels that do not report it.
 fn misses(fdinfo: &str) -> u64 {
     fdinfo
         .lines()
@@ -99,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn misses_are_where_the_kernel_tells_them() {
+    fn the_counter_is_read_from_fdinfo() {
         let fdinfo =
             "pos:\t0\nprog_type:\t26\nrun_cnt:\t0\nrecursion_misses:\t2\nverified_insns:\t812\n";
         assert_eq!(misses(fdinfo), 2);
@@ -107,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fork_that_was_left_out_is_a_process_that_is_not_watched() {
+    fn a_skipped_fork_is_a_process_that_is_not_watched() {
         assert_eq!(lost_without("fork"), Kind::Watch);
         assert_eq!(lost_without("exit"), Kind::Exit);
         assert_eq!(lost_without("signal_generate"), Kind::SignalGenerate);

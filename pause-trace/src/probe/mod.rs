@@ -1,4 +1,5 @@
-//! What the kernel says: the eBPF program, its hooks and its rings. Produces events and judges nothing.
+//! The eBPF program in the kernel: its hooks and its rings. This module produces events and judges
+//! nothing.
 
 mod btf;
 mod decode;

@@ -1,9 +1,10 @@
-//! The two rings, merged into one stream in the order things happened.
+//! Merges the two rings into one stream of events in chronological order.
 //!
-//! A signal's record and an exit's lie in different rings, and rules care which came first. Each round therefore reads the
-//! clock, drains the lifecycle ring, then the signal ring, and lets through only what is older than the reading: whatever
-//! caused a lifecycle record that was seen has been committed before it, so it is in this round too, and what was only
-//! seen because the second ring was read later waits for the next round.
+//! Records of signals and of exits are in different rings, and rules depend on their order. Each
+//! round therefore reads the clock, drains the lifecycle ring, then the signal ring, and passes on
+//! only records that are older than the clock reading. A signal that caused an exit was committed
+//! before the exit's record, so both are in the same round. Records that are newer than the reading
+//! are held for the next round.
 
 use std::{
     collections::HashMap,
@@ -28,25 +29,25 @@ use crate::{
     sys,
 };
 
-/// Bytes gathered before they are cut into records: a batch shares one allocation.
+/// The size of a batch of records, which share one allocation.
 const BATCH: usize = 256 * 1024;
 
-/// Now, on the clock of the records (`CLOCK_BOOTTIME`, ns).
+/// The current time on the clock of the records (`CLOCK_BOOTTIME`, ns).
 pub(crate) fn now() -> Ktime {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| {
         time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
     })
 }
 
-/// Tells when the rings have something to read.
+/// Waits for records in the rings.
 pub(crate) struct Readiness {
     lifecycle: AsyncFd<OwnedFd>,
     signals: AsyncFd<OwnedFd>,
 }
 
 impl Readiness {
-    /// Waits until there may be something to read. Readiness is cleared before the caller drains, so that what comes
-    /// while it drains wakes it again.
+    /// Waits until there may be records. Readiness is cleared before the caller drains the rings,
+    /// so that records which arrive meanwhile wake it again.
     pub(crate) async fn wait(&self) -> io::Result<()> {
         tokio::select! {
             ready = self.lifecycle.readable() => ready?.clear_ready(),
@@ -56,39 +57,39 @@ impl Readiness {
     }
 }
 
-/// Reads what the program reports.
+/// Reads the program's records and counters.
 pub(crate) struct Rings {
     lifecycle: RingBuf<MapData>,
     signals: RingBuf<MapData>,
     lost: PerCpuArray<MapData, u64>,
     flood: PerCpuHashMap<MapData, Plain<FloodKey>, Plain<Flood>>,
     missed: Missed,
-    /// Losses that have been reported, by kind.
+    /// The losses that have been reported, by kind.
     reported: [u64; Kind::ALL.len()],
-    /// Cgroups and signals whose counts have to be asked for, and since when.
+    /// Cgroups and signals whose counts have to be read, and since when.
     flooding: Vec<(FloodKey, Ktime)>,
-    /// Counts that have been reported.
+    /// The counts that have been reported.
     counted: HashMap<FloodKey, u64>,
     batch: BytesMut,
-    /// Seen too early: for the next round.
+    /// Records held for the next round.
     held: Vec<Event>,
     /// Records that could not be decoded in this round, by kind.
     malformed: Malformed,
 }
 
-/// Records that could not be decoded, by kind. What they said is as lost as what found no room.
+/// Records that could not be decoded, by kind. They are reported as lost.
 #[derive(Default)]
 struct Malformed([u64; Kind::ALL.len()]);
 
 impl Malformed {
-    /// Counts a record for its kind, or for all where its kind can't be read.
+    /// Counts a record for its kind, or for all kinds if its kind cannot be read.
     fn count(&mut self, error: &DecodeError) {
         for kind in error.kinds() {
             self.0[kind as usize] += 1;
         }
     }
 
-    /// Adds what has been counted since the last time.
+    /// Reports the records that were counted since the last call.
     fn drain(&mut self, time: Ktime, events: &mut Vec<Event>) {
         for kind in Kind::ALL {
             let count = std::mem::take(&mut self.0[kind as usize]);
@@ -128,7 +129,7 @@ impl Rings {
         })
     }
 
-    /// Something to wait with, apart from the rings themselves.
+    /// A handle to wait for records that does not borrow the rings.
     pub(crate) fn readiness(&self) -> io::Result<Readiness> {
         let watch = |ring: &RingBuf<MapData>| sys::watched(ring.as_fd().try_clone_to_owned()?);
         Ok(Readiness {
@@ -137,18 +138,18 @@ impl Rings {
         })
     }
 
-    /// Whether records were read too early and wait for another round.
+    /// Whether records are held for the next round.
     pub(crate) fn has_held(&self) -> bool {
         !self.held.is_empty()
     }
 
-    /// Whether a flood is being counted, so that the counts must be asked for now and then.
+    /// Whether a flood is being counted, so that its counts must be read periodically.
     pub(crate) fn is_flooded(&self) -> bool {
         !self.flooding.is_empty()
     }
 
-    /// Takes everything that happened until now, in order, and adds it to `events`. Gives the "now": what happened up to
-    /// then has been taken, and what has not happened by then has not.
+    /// Appends all events up to now to `events`, in order. Returns that time: every earlier event
+    /// has been appended, and no later one.
     pub(crate) fn drain(&mut self, events: &mut Vec<Event>) -> anyhow::Result<Ktime> {
         let first = events.len();
         events.append(&mut self.held);
@@ -215,7 +216,7 @@ impl Rings {
         Ok(())
     }
 
-    /// Takes what was only counted of floods; a flood that has not grown is over.
+    /// Reports the signals of floods that were only counted. A flood that has not grown is over.
     pub(crate) fn drain_floods(&mut self, events: &mut Vec<Event>) -> anyhow::Result<()> {
         let time = now();
         let window = Config::DEFAULT.flood_window_ns;
@@ -229,7 +230,7 @@ impl Rings {
         flooding.retain(|(key, since)| {
             let counts = match flood.get(&Plain(*key), 0) {
                 Ok(counts) => counts,
-                Err(MapError::KeyNotFound) => return false, // evicted: nothing came for long
+                Err(MapError::KeyNotFound) => return false, // evicted: no signal for a long time
                 Err(error) => {
                     result = Err(error.into());
                     return false;
@@ -269,11 +270,11 @@ mod tests {
 
     use super::*;
 
-    /// The losses that records come to, by kind.
+    /// The losses reported for these records, by kind.
     fn losses(records: &[&[u8]]) -> Vec<(Kind, u64)> {
         let mut malformed = Malformed::default();
         for record in records {
-            let error = decode(&Bytes::copy_from_slice(record)).expect_err("it is no record");
+            let error = decode(&Bytes::copy_from_slice(record)).expect_err("not a record");
             malformed.count(&error);
         }
         let mut events = Vec::new();
@@ -281,7 +282,7 @@ mod tests {
         malformed.drain(8, &mut events);
         let loss = |event: &Event| match event.fact {
             Fact::Lost { kind, count } if event.time == 7 => (kind, count),
-            _ => panic!("{event:?} is no loss of the first round"),
+            _ => panic!("{event:?} is not a loss of the first round"),
         };
         events.iter().map(loss).collect()
     }
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_no_known_kind_may_have_been_of_any() {
+    fn a_record_of_an_unknown_kind_is_a_loss_of_every_kind() {
         let mut unknown = [0_u8; 64];
         unknown[8..12].copy_from_slice(&99_u32.to_ne_bytes());
         let any = Kind::ALL.map(|kind| (kind, 1));

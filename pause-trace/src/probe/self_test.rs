@@ -1,8 +1,9 @@
-//! Before anything is judged, a process that is known in every detail goes through every hook.
+//! Tests the hooks with a known process before anything is judged.
 //!
-//! It is forked, executes, calls setns, and ends; what the kernel side reports of it must be what `/proc` and wait(2) say.
-//! Offsets that do not fit the kernel show here, and not as a wrong verdict. What is learned on the way: the namespaces
-//! of the host as the kernel names them, which `/proc/1/ns` may hide even from root.
+//! The process is forked, executes, calls setns, and exits. What the eBPF program reports about it
+//! must agree with `/proc` and wait(2), so wrong offsets fail this test instead of causing wrong
+//! verdicts. The test also reads the host's namespaces from the records, because `/proc/1/ns` may
+//! be hidden even from root.
 
 use std::{fs, io, os::unix::fs::MetadataExt as _, process::Command, time::Duration};
 
@@ -12,16 +13,16 @@ use super::{
 };
 use crate::event::{Event, Fact, Kind, NamespaceKind, Namespaces, ProcessId};
 
-/// First argument of the process that is tested with.
+/// First argument of the helper process.
 pub(crate) const HELPER: &str = "__self-test";
 
-/// The exit code of the helper: not one that anything else ends with.
+/// The exit code of the helper, which no other process here uses.
 const CODE: u8 = 73;
 
-/// How long the records may take: they come within milliseconds, or not at all.
+/// The time limit for the records, which arrive within milliseconds or not at all.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
-/// What the helper does: enters the UTS namespace it is in, so that nothing changes, and ends.
+/// The helper process: enters its own UTS namespace, which changes nothing, and exits.
 pub(crate) fn helper() -> u8 {
     let enter = || -> io::Result<()> {
         let own = fs::File::open("/proc/self/ns/uts")?;
@@ -34,9 +35,9 @@ pub(crate) fn helper() -> u8 {
     }
 }
 
-/// What the test has seen so far.
+/// What has been reported about the helper so far.
 #[derive(Default)]
-struct Seen {
+struct Reported {
     forked: Option<(ProcessId, Namespaces)>,
     executed: Option<Namespaces>,
     changed: Option<i32>,
@@ -45,13 +46,14 @@ struct Seen {
     reaped: bool,
 }
 
-/// How often it is tried: a kernel may leave programs out on some of its threads, and which thread tells of a reaping is
-/// chance. What is wrong with offsets is wrong each time.
+/// Attempts before the test fails. A kernel may skip programs on some of its threads, and any
+/// thread may report a reap. Wrong offsets fail every attempt.
 const TRIES: u32 = 3;
 
-/// Tests the hooks, and gives the host's namespaces. This process must be watched already.
+/// Tests the hooks and returns the host's namespaces. This process must already be watched.
 ///
-/// A tracepoint's second program reports what the first was not run for, which nobody can bring about: here each is the first once.
+/// A tracepoint's second program reports the runs that the first was skipped for, which cannot be
+/// provoked. Therefore the test runs twice, with each program attached first once.
 pub(crate) async fn self_test(
     loaded: &mut Loaded,
     rings: &mut Rings,
@@ -59,7 +61,7 @@ pub(crate) async fn self_test(
     let mut hooks = loaded.hooks.iter();
     let has_namespace_hook = hooks.any(|hook| hook.kind == Kind::Namespace && hook.how.is_ok());
     test(rings, has_namespace_hook).await?;
-    loaded.put_seconds_behind().map_err(LoadError::Refused)?;
+    loaded.order_programs().map_err(LoadError::Refused)?;
     test(rings, has_namespace_hook).await
 }
 
@@ -83,7 +85,7 @@ async fn attempt(rings: &mut Rings, has_namespace_hook: bool) -> Result<Namespac
     if status.code() != Some(i32::from(CODE)) {
         return Err(format!("the helper ended with {status}"));
     }
-    let mut seen = Seen::default();
+    let mut reported = Reported::default();
     let readiness = rings
         .readiness()
         .map_err(|error| format!("failed to wait for the rings: {error}"))?;
@@ -94,9 +96,9 @@ async fn attempt(rings: &mut Rings, has_namespace_hook: bool) -> Result<Namespac
                 .drain(&mut events)
                 .map_err(|error| format!("failed to read the rings: {error:#}"))?;
             for event in events.drain(..) {
-                seen.take(pid, &event);
+                reported.take(pid, &event);
             }
-            if seen.reaped {
+            if reported.reaped {
                 return Ok::<_, String>(());
             }
             if rings.has_held() {
@@ -110,33 +112,33 @@ async fn attempt(rings: &mut Rings, has_namespace_hook: bool) -> Result<Namespac
     };
     match tokio::time::timeout(DEADLINE, collect).await {
         Ok(result) => result?,
-        Err(_) => return Err(seen.missing()),
+        Err(_) => return Err(reported.missing()),
     }
-    let (Some((parent, at_fork)), Some(at_exec)) = (seen.forked, seen.executed) else {
-        return Err(seen.missing());
+    let (Some((parent, at_fork)), Some(at_exec)) = (reported.forked, reported.executed) else {
+        return Err(reported.missing());
     };
     compare_self(parent)?;
     compare_namespaces(&at_fork)?;
     compare_namespaces(&at_exec)?;
-    if seen.ended != Some(CODE) {
+    if reported.ended != Some(CODE) {
         return Err(format!(
-            "the helper's exit code was {CODE}, the record says {:?}",
-            seen.ended
+            "the helper's exit code was {CODE}, but the record has {:?}",
+            reported.ended
         ));
     }
-    if has_namespace_hook && seen.changed != Some(0) {
+    if has_namespace_hook && reported.changed != Some(0) {
         return Err(format!(
-            "the helper's setns succeeded, the record says {:?}",
-            seen.changed
+            "the helper's setns succeeded, but the record has {:?}",
+            reported.changed
         ));
     }
-    if !seen.signalled {
-        return Err("the helper's end sent a SIGCHLD that was not reported".to_owned());
+    if !reported.signalled {
+        return Err("the SIGCHLD of the helper's exit was not reported".to_owned());
     }
     Ok(at_exec)
 }
 
-impl Seen {
+impl Reported {
     fn take(&mut self, helper: u32, event: &Event) {
         match &event.fact {
             Fact::Fork { task } if task.process.pid == helper => {
@@ -176,41 +178,41 @@ impl Seen {
     }
 }
 
-/// The helper's parent is this process, which started when `/proc/self/stat` says.
+/// Checks that the helper's parent is this process, with the start time in `/proc/self/stat`.
 fn compare_self(parent: ProcessId) -> Result<(), String> {
     if parent.pid != std::process::id() {
         return Err(format!(
-            "this is pid {}, the record says {}",
+            "this is pid {}, but the record has {}",
             std::process::id(),
             parent.pid
         ));
     }
     let stat = fs::read_to_string("/proc/self/stat")
         .map_err(|error| format!("/proc/self/stat: {error}"))?;
-    // Field 22 (proc_pid_stat(5)), counted from behind the name, which may hold anything.
+    // Field 22 (proc_pid_stat(5)). Fields are counted after the name, which may contain any bytes.
     let ticks: Option<u64> = stat
         .rsplit_once(')')
         .and_then(|(_, fields)| fields.split_whitespace().nth(19)?.parse().ok());
-    const NS_PER_TICK: u64 = 1_000_000_000 / 100; // USER_HZ is 100 on every architecture that is built for
+    const NS_PER_TICK: u64 = 1_000_000_000 / 100; // USER_HZ is 100 on every supported architecture
     if ticks != Some(parent.start / NS_PER_TICK) {
         return Err(format!(
-            "this process started at tick {ticks:?}, the record says {} ns",
+            "this process started at tick {ticks:?}, but the record has {} ns",
             parent.start
         ));
     }
     Ok(())
 }
 
-fn compare_namespaces(seen: &Namespaces) -> Result<(), String> {
+fn compare_namespaces(reported: &Namespaces) -> Result<(), String> {
     for kind in NamespaceKind::ALL {
         let path = format!("/proc/self/ns/{}", kind.name());
         let inode = fs::metadata(&path)
             .map_err(|error| format!("{path}: {error}"))?
             .ino();
-        if inode != u64::from(seen.get(kind)) {
+        if inode != u64::from(reported.get(kind)) {
             return Err(format!(
-                "{path} is {inode}, the record says {}",
-                seen.get(kind)
+                "{path} is {inode}, but the record has {}",
+                reported.get(kind)
             ));
         }
     }

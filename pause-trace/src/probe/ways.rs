@@ -1,7 +1,9 @@
-//! setns and unshare by each way to see them: the same calls have to make the same records.
+//! Compares the ways to observe setns and unshare: each has to report the same calls with the same
+//! records.
 //!
-//! One process makes a known row of calls, of which some fail, once for each way. What differs by nature (times, pids, inode
-//! numbers) is left out, or numbered in the order in which it came.
+//! A process makes a fixed sequence of calls, some of which fail, once for each way. Times and
+//! pids, which differ between runs, are left out, and inode numbers are replaced by their order of
+//! appearance.
 
 use std::{
     fmt::{self, Write as _},
@@ -25,29 +27,31 @@ use crate::event::{Event, Fact, NamespaceCall, NamespaceKind, Namespaces};
 /// First argument of the process that makes the calls.
 pub(crate) const CALLER: &str = "__namespace-calls";
 
-/// How many calls it makes.
+/// The number of calls that it makes.
 const CALLS: usize = 14;
 
-/// The exit code of a caller that could make them.
+/// The exit code of a process that could make all calls.
 const CODE: u8 = 74;
 
-/// One call, as a way to see it reported it.
+/// A call as one of the ways reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Call {
     call: NamespaceCall,
     flags: u64,
     errno: i32,
-    /// After the call, in the order of [`NamespaceKind::ALL`]: the how manieth namespace of its kind that was seen.
+    /// The namespaces after the call, in the order of [`NamespaceKind::ALL`]. Each namespace is
+    /// numbered within its kind, in order of appearance.
     namespaces: [usize; NamespaceKind::ALL.len()],
 }
 
-/// What one way to see setns and unshare has shown.
-pub(crate) struct Seen {
+/// The calls that one way reported, and the cost of its programs.
+pub(crate) struct Observed {
     pub(crate) calls: Vec<Call>,
     pub(crate) verified: Vec<Verified>,
 }
 
-/// Makes the calls: each kind of namespace once, and what the kernel refuses. Their results do not matter, being seen does.
+/// Makes the calls: one for each kind of namespace, and some that the kernel refuses. Only their
+/// records matter, not their results.
 pub(crate) fn caller() -> u8 {
     let call = || -> io::Result<[Result<(), Errno>; CALLS]> {
         let (own, no_namespace) = (
@@ -58,7 +62,7 @@ pub(crate) fn caller() -> u8 {
         Ok([
             enter(&own, CloneFlags::CLONE_NEWUTS),
             enter(&own, CloneFlags::empty()),
-            enter(&own, CloneFlags::CLONE_NEWNET), // EINVAL: of another kind
+            enter(&own, CloneFlags::CLONE_NEWNET), // EINVAL: a namespace of another kind
             enter(&no_namespace, CloneFlags::empty()), // EINVAL
             unshare(CloneFlags::CLONE_NEWUTS),
             unshare(CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWCGROUP),
@@ -66,10 +70,10 @@ pub(crate) fn caller() -> u8 {
             enter(&own, CloneFlags::CLONE_NEWUTS), // back
             unshare(CloneFlags::CLONE_NEWNET),
             unshare(CloneFlags::CLONE_NEWPID),
-            unshare(CloneFlags::CLONE_NEWPID), // EINVAL: it has one for its children already
+            unshare(CloneFlags::CLONE_NEWPID), // EINVAL: its children already have another
             unshare(CloneFlags::CLONE_NEWNS),
             unshare(CloneFlags::CLONE_NEWUSER),
-            enter(&own, CloneFlags::CLONE_NEWUTS), // EPERM: of a user namespace above
+            enter(&own, CloneFlags::CLONE_NEWUTS), // EPERM: owned by a user namespace above
         ])
     };
     match call() {
@@ -78,11 +82,11 @@ pub(crate) fn caller() -> u8 {
     }
 }
 
-/// Loads the program with the one way that `options` name, and has the calls made.
+/// Loads the program with the way that `options` select, and reports the calls of a process.
 ///
 /// # Errors
-/// When this kernel does not have that way, and when not all of the calls were reported.
-pub(crate) async fn see(options: &Options) -> Result<Seen, String> {
+/// Fails when this kernel does not support that way, or when some calls were not reported.
+pub(crate) async fn see(options: &Options) -> Result<Observed, String> {
     let mut loaded = load(options).map_err(|error| error.to_string())?;
     if let Some(hook) = loaded
         .hooks
@@ -96,13 +100,13 @@ pub(crate) async fn see(options: &Options) -> Result<Seen, String> {
     loaded.watch(std::process::id()).map_err(failed)?;
     let mut rings = Rings::new(&mut loaded).map_err(failed)?;
     let calls = calls(&mut rings).await?;
-    Ok(Seen {
+    Ok(Observed {
         calls,
         verified: verified(&loaded),
     })
 }
 
-/// Has the calls made, and gives what was reported of them.
+/// Runs the process that makes the calls, and returns the reported calls.
 async fn calls(rings: &mut Rings) -> Result<Vec<Call>, String> {
     let (pid, status) = Command::new("/proc/self/exe")
         .arg(CALLER)
@@ -121,7 +125,7 @@ async fn calls(rings: &mut Rings) -> Result<Vec<Call>, String> {
             rings
                 .drain(&mut events)
                 .map_err(|error| format!("failed to read the rings: {error:#}"))?;
-            // Its end comes after all of its calls.
+            // The exit record comes after the records of all calls.
             if events.iter().any(|event| is_end(event, pid)) {
                 return Ok::<_, String>(());
             }
@@ -139,7 +143,7 @@ async fn calls(rings: &mut Rings) -> Result<Vec<Call>, String> {
     let calls = normalised(&events, pid);
     match calls.len() {
         CALLS => Ok(calls),
-        count => Err(format!("of {CALLS} calls {count} were reported")),
+        count => Err(format!("{count} of {CALLS} calls were reported")),
     }
 }
 
@@ -147,7 +151,7 @@ fn is_end(event: &Event, pid: u32) -> bool {
     matches!(&event.fact, Fact::Exit { task, .. } if task.process.pid == pid)
 }
 
-/// What a process' calls come to apart from times, pids and inode numbers.
+/// The calls of a process without times, pids and inode numbers.
 fn normalised(events: &[Event], pid: u32) -> Vec<Call> {
     let mut known: [Vec<u32>; NamespaceKind::ALL.len()] = Default::default();
     let mut number = |namespaces: &Namespaces| {
@@ -182,7 +186,7 @@ fn normalised(events: &[Event], pid: u32) -> Vec<Call> {
         .collect()
 }
 
-/// Where two rows of calls differ first, in words; `None` where they are the same.
+/// Describes the first difference between two sequences of calls; `None` if they are equal.
 pub(crate) fn difference(one: &[Call], other: &[Call]) -> Option<String> {
     let longer = one.len().max(other.len());
     let at = (0..longer).find(|at| one.get(*at) != other.get(*at))?;
@@ -240,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn pids_and_inode_numbers_make_no_difference() {
+    fn pids_and_inode_numbers_are_ignored() {
         let one = [
             change(5, 1, 0, 100),
             change(9, 9, 0, 9),
@@ -253,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_said_with_both() {
+    fn a_difference_names_both_calls() {
         let one = normalised(&[change(5, 1, 0, 100), change(5, 2, 0, 200)], 5);
         let other = normalised(&[change(5, 1, 0, 100), change(5, 2, 22, 100)], 5);
         let expected = "call 2: Setns 0x2 = 0 uts#1, and Setns 0x2 = 22";

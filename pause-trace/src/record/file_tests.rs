@@ -1,4 +1,4 @@
-//! What is written into files is read again, and what was dropped is known to be.
+//! Tests that recordings in files can be read back, and that dropped parts are reported.
 
 use std::{
     env, fs, process,
@@ -13,7 +13,7 @@ use crate::{
     state::Limits,
 };
 
-/// A directory that is gone when the test is.
+/// A directory that is removed after the test.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -22,7 +22,7 @@ impl Scratch {
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("pause-trace-record-{}-{next}", process::id());
         let path = env::temp_dir().join(name);
-        fs::create_dir(&path).expect("it is a new name");
+        fs::create_dir(&path).expect("the name is unique");
         Self(path)
     }
 
@@ -72,7 +72,7 @@ fn pod(uid: &str) -> PodFact {
 }
 
 #[test]
-fn what_came_is_soon_in_the_file_though_nothing_follows() {
+fn an_entry_is_written_soon_without_a_following_one() {
     let scratch = Scratch::new();
     let recorder = FileRecorder::create(&scratch.file(), opening(), None).expect("there is room");
     recorder.write(&Entry::Event(&tick(1)));
@@ -83,7 +83,7 @@ fn what_came_is_soon_in_the_file_though_nothing_follows() {
 }
 
 #[test]
-fn a_full_disk_ends_the_recording_and_is_told_once() {
+fn a_full_disk_is_an_error_at_the_start() {
     let path = Path::new("/dev/full");
     let error = FileRecorder::create(path, opening(), None).err();
     assert_eq!(
@@ -92,7 +92,7 @@ fn a_full_disk_ends_the_recording_and_is_told_once() {
     );
 }
 
-/// What a recording says, over all its segments.
+/// The events of a recording, from all its segments.
 fn replayed(path: &Path) -> (Recording, Vec<Event>, Ending) {
     let mut recording = open(path).expect("it can be read");
     let mut events = Vec::new();
@@ -106,13 +106,13 @@ fn replayed(path: &Path) -> (Recording, Vec<Event>, Ending) {
     (recording, events, ending)
 }
 
-/// Ticks that can be told apart, from this one up.
+/// A tick with this time.
 fn tick(time: Ktime) -> Event {
     at(time, Fact::Tick)
 }
 
 #[test]
-fn a_bounded_recording_keeps_the_last_and_can_be_replayed() {
+fn a_recording_with_a_limit_keeps_the_newest_events_and_can_be_replayed() {
     const LIMIT: u64 = 64 << 10;
     let scratch = Scratch::new();
     let path = scratch.file();
@@ -124,7 +124,7 @@ fn a_bounded_recording_keeps_the_last_and_can_be_replayed() {
     while rotations < 5 {
         for _ in 0..1_000 {
             time += 1;
-            // What LZ4 finds nothing in.
+            // LZ4 cannot compress this.
             let cgroup = time.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             recorder.write(&Entry::Event(&at(time, Fact::NotInPod { cgroup })));
         }
@@ -146,12 +146,16 @@ fn a_bounded_recording_keeps_the_last_and_can_be_replayed() {
     let (both, events, ending) = replayed(&path);
     assert!(both.is_headless());
     assert_eq!(ending, Ending::Closed);
-    assert_eq!(events[0], snapshot[0], "it begins with what was known");
+    assert_eq!(events[0], snapshot[0], "it begins with the snapshot");
     let times: Vec<_> = events[1..].iter().map(|event| event.time).collect();
     let kept = times[0]..=time;
-    assert!(kept.eq(times.iter().copied()), "nothing twice, no gap");
+    assert!(
+        kept.eq(times.iter().copied()),
+        "no event is missing or repeated"
+    );
 
-    // The one before is damaged: what is missing is said, and the last begins with what was known then.
+    // The previous segment is damaged: the loss is reported, and the last segment begins with its
+    // snapshot.
     let mut damaged = fs::read(previous(&path)).expect("it is there");
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
@@ -173,7 +177,7 @@ fn a_bounded_recording_keeps_the_last_and_can_be_replayed() {
 }
 
 #[test]
-fn another_recordings_segment_is_not_taken_for_the_one_before() {
+fn a_segment_of_another_recording_is_not_read() {
     let scratch = Scratch::new();
     let path = scratch.file();
     let other = Opening {
@@ -196,7 +200,7 @@ fn another_recordings_segment_is_not_taken_for_the_one_before() {
 }
 
 #[test]
-fn a_recording_that_has_grown_begins_anew_with_what_is_known() {
+fn a_new_segment_begins_with_a_snapshot_of_the_state() {
     let scratch = Scratch::new();
     let path = scratch.file();
     let recorder = FileRecorder::create(&path, opening(), Some(64 << 10)).expect("there is room");
@@ -207,14 +211,14 @@ fn a_recording_that_has_grown_begins_anew_with_what_is_known() {
     let mut time = 0;
     let mut take_in = |fact| {
         time += 1;
-        pipeline.take_in(&Event { time, fact }, |_| ());
+        pipeline.take_in(&Event { time, fact });
         time
     };
     take_in(Fact::Pod(pod("uid-1")));
-    // Until the file has been put away twice: the pod was declared in none that is left.
+    // Enough for two rotations: the files that are left do not contain the declaration of the pod.
     for _ in 0..12 {
         for _ in 0..1_000 {
-            // A pid that comes up once is what LZ4 can do little about.
+            // LZ4 can hardly compress a pid that occurs once.
             let pid = take_in(Fact::Tick) as u32;
             take_in(Fact::OomVictim {
                 pid: pid.wrapping_mul(0x9e37_79b9),
@@ -231,7 +235,7 @@ fn a_recording_that_has_grown_begins_anew_with_what_is_known() {
     let again = Pipeline::new(Limits::NODE, |_| true);
     while let Next::Entry(entry) = recording.next_entry().expect("it can be read") {
         if let Entry::Event(event) = entry {
-            again.take_in(&event, |_| ());
+            again.take_in(&event);
         }
     }
     let pods = |pipeline: &Pipeline| {

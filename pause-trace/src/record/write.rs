@@ -1,5 +1,5 @@
-//! Makes a recording. Entries are encoded where they come up, into a buffer that is used again; a thread of its own packs
-//! and writes, so that a slow disk holds nobody up who has to keep pace with the kernel.
+//! Writes a recording. The caller encodes entries into a reused buffer, and a separate thread
+//! compresses and writes them, so that a slow disk does not delay the thread that reads the rings.
 
 use std::{
     collections::VecDeque,
@@ -19,20 +19,20 @@ use super::{
 };
 use crate::event::Event;
 
-/// A frame is written when it is this large …
-const FRAME: usize = 64 << 10;
-/// … or this old.
-const FLUSH: Duration = Duration::from_secs(1);
-/// What may wait for the disk. A disk that is further behind does not keep up, and the recording ends.
-const BACKLOG: usize = 64 << 20;
+/// The size at which a frame is written.
+const FRAME_BYTES: usize = 64 << 10;
+/// The age at which a frame is written.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes that may wait for the disk. If more are waiting, the recording ends with an error.
+const MAX_BACKLOG: usize = 64 << 20;
 
-/// Writes a recording into its files.
+/// Writes a recording to its files.
 pub(crate) struct FileRecorder {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
     path: PathBuf,
     opening: Opening,
-    /// Most bytes of a segment.
+    /// The largest size of a segment in bytes.
     limit: Option<u64>,
     segment: AtomicU64,
 }
@@ -40,27 +40,28 @@ pub(crate) struct FileRecorder {
 #[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// There is something to write, or nothing will follow.
+    /// Notified when there is something to write, or the recording is over.
     wake: Condvar,
-    /// Everything has been written.
+    /// Notified when everything has been written.
     idle: Condvar,
-    /// Bytes written of this segment; those of its snapshot among them.
+    /// Bytes written to this segment, including `snapshot`, the bytes up to the end of its
+    /// snapshot.
     written: AtomicU64,
     snapshot: AtomicU64,
-    /// A new segment was begun, and its snapshot has not been written yet.
+    /// A new segment has begun, and its snapshot has not been written yet.
     is_rotating: AtomicBool,
     failed: AtomicBool,
 }
 
-/// What waits to be written.
+/// What is waiting to be written.
 #[derive(Default)]
 struct Queue {
-    /// Entries that came last.
+    /// The newest entries, not yet a frame.
     current: Vec<u8>,
     full: VecDeque<Item>,
     /// Bytes in `full`.
     waiting: usize,
-    /// Buffers that have been written.
+    /// Written buffers to reuse.
     spare: Vec<Vec<u8>>,
     is_over: bool,
     is_idle: bool,
@@ -76,7 +77,8 @@ enum Item {
 }
 
 impl FileRecorder {
-    /// Begins a recording in `path`; what was there is overwritten. With a limit (bytes), older parts are dropped.
+    /// Starts a recording in `path`, which is overwritten. With a limit in bytes, older segments
+    /// are dropped.
     pub(crate) fn create(path: &Path, opening: Opening, limit: Option<u64>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let mut disk = Disk {
@@ -86,12 +88,12 @@ impl FileRecorder {
             packer: Packer::default(),
         };
         if limit.is_some() {
-            // What is renamed has to be ours: /dev/stdout is not.
+            // The file will be renamed, which must not happen to a device such as /dev/stdout.
             if !fs::symlink_metadata(path)?.is_file() {
-                let why = "to keep the last of a recording its file has to be a regular one";
+                let why = "a recording with a size limit needs a regular file";
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
             }
-            // Another recording's would be taken for this one's.
+            // A segment of another recording must not remain next to this one.
             match fs::remove_file(previous(path)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -117,23 +119,23 @@ impl FileRecorder {
         Ok(recorder)
     }
 
-    /// Whether it could not be written, so that what follows is not in it.
+    /// Whether writing failed. Later events are then not recorded.
     pub(crate) fn has_failed(&self) -> bool {
         self.shared.failed.load(Ordering::Relaxed)
     }
 
-    /// Writes what is left, and waits for the disk.
+    /// Writes the remaining entries and waits for the disk.
     pub(crate) fn close(&self) {
         self.write(&Entry::Closed);
         self.stop();
     }
 
-    /// Ends the writer when it has written what there is.
+    /// Stops the writer after it has written the queue.
     fn stop(&self) {
         lock(&self.shared.queue).is_over = true;
         self.shared.wake.notify_one();
         if let Some(thread) = lock(&self.thread).take() {
-            // It does not panic; and if it did, the recording would be one that was cut.
+            // The thread does not panic; if it did, the recording would be truncated.
             let _ = thread.join();
         }
     }
@@ -150,7 +152,8 @@ impl Recorder for FileRecorder {
             drop(queue);
             return self.shared.fail(error);
         }
-        // The writer waits for the first entry of a frame, and again until it is full or old enough.
+        // The writer waits for the first entry of a frame, then until the frame is large or old
+        // enough.
         if was_empty || queue.current.is_empty() {
             self.shared.wake.notify_one();
         }
@@ -201,13 +204,13 @@ impl Recorder for FileRecorder {
 
 #[cfg(test)]
 impl FileRecorder {
-    /// What comes next is in another frame.
+    /// Ends the frame: later entries go into the next one.
     pub(super) fn end_frame(&self) {
         lock(&self.shared.queue).close_frame();
         self.shared.wake.notify_one();
     }
 
-    /// Waits until everything has been written, and sees to it that it is.
+    /// Ends the frame and waits until everything has been written.
     pub(crate) fn settled_on_disk(&self) {
         self.end_frame();
         self.idle();
@@ -239,7 +242,7 @@ impl Shared {
         self.idle.notify_all();
     }
 
-    /// The next thing to be written, when it is time; `None` when nothing will follow.
+    /// Waits for the next item to write; `None` when the recording is over.
     fn next(&self, done: Vec<u8>) -> Option<Item> {
         let mut queue = lock(&self.queue);
         if done.capacity() > 0 && queue.spare.len() < 2 {
@@ -256,7 +259,7 @@ impl Shared {
         let is_young = |queue: &mut Queue| queue.full.is_empty() && !queue.is_over;
         (queue, _) = self
             .wake
-            .wait_timeout_while(queue, FLUSH, is_young)
+            .wait_timeout_while(queue, FLUSH_INTERVAL, is_young)
             .unwrap_or_else(PoisonError::into_inner);
         if queue.full.is_empty() {
             queue.close_frame();
@@ -270,7 +273,7 @@ impl Shared {
 }
 
 impl Queue {
-    /// Nothing is to be written, and something may follow.
+    /// Whether there is nothing to write and the recording is not over.
     fn has_nothing(&self) -> bool {
         self.full.is_empty() && self.current.is_empty() && !self.is_over
     }
@@ -287,10 +290,10 @@ impl Queue {
             let last = self.current.split_off(before);
             self.close_frame();
             self.current.extend_from_slice(&last);
-        } else if self.current.len() >= FRAME {
+        } else if self.current.len() >= FRAME_BYTES {
             self.close_frame();
         }
-        match self.waiting > BACKLOG {
+        match self.waiting > MAX_BACKLOG {
             true => Err(io::Error::other("the disk does not keep up")),
             false => Ok(()),
         }
@@ -324,7 +327,7 @@ impl Disk {
                 Item::Entries(mut entries) => {
                     let frame = self.packer.write_frame(&entries, &mut self.file);
                     let written = frame.inspect_err(|_| {
-                        // Half a frame is worth nothing, and the disk has better uses for it.
+                        // A partial frame cannot be read, so its space is given back.
                         let _ = self.file.set_len(self.good);
                     })?;
                     self.good += written;
@@ -344,7 +347,7 @@ impl Disk {
             }
         }
         match self.file.sync_data() {
-            // A pipe or a device has nothing to wait for.
+            // Pipes and devices do not support it.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
             result => result,
         }
@@ -357,7 +360,8 @@ fn begin_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whoever panicked while it held the lock left nothing half-done that matters more than the recording.
+/// Ignores poisoning: a thread that panicked with the lock left nothing in a state that matters
+/// more than the recording.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,8 @@
-//! Pauses that each break one promise, for the faults to find.
+//! Broken pauses for the faults; each breaks one promise.
 //!
-//! `pause-trace __pause KIND` is this executable once more, as a sandbox's pause. When its signals are set it sends itself
-//! SIGURG, which means nothing to it: so the verifier sees, as it sees everything else, that it is ready.
+//! `pause-trace __pause KIND` runs this executable as a sandbox's pause. When it has set its signal
+//! dispositions, it sends itself SIGURG, which it ignores, so that the verifier observes that it is
+//! ready.
 
 use std::{
     convert::Infallible,
@@ -20,25 +21,25 @@ use nix::{
 use super::protocol::{Failure, Step};
 use crate::sys;
 
-/// What it says when it is ready.
+/// The signal that it sends itself when it is ready.
 pub(crate) const READY: Signal = Signal::SIGURG;
 
-/// What makes a pause that waits for a cue do its worst.
+/// The signal on which a pause that waits for a cue misbehaves.
 pub(crate) const CUE: Signal = Signal::SIGUSR1;
 
-/// What a greedy pause takes.
-const GREED: usize = 64 << 20;
+/// The memory that [`Broken::BigMemory`] allocates.
+const BIG_MEMORY: usize = 64 << 20;
 
-/// What a hungry one is content with, should nobody stop it.
-const ENOUGH: usize = 512 << 20;
+/// The most memory that [`Broken::Hungry`] allocates if it is not killed.
+const MAX_MEMORY: usize = 512 << 20;
 
-/// How many helpers, or listeners, are too many.
-const FEW: usize = 3;
+/// The number of helpers or listeners, which is more than a pause may have.
+const TOO_MANY: usize = 3;
 
-/// As what a pause executes itself once more.
+/// The path under which [`Broken::ReExec`] executes itself again.
 const OTHER: &str = "/dev/shm/not-pause";
 
-/// What is wrong with it.
+/// The kinds of broken pauses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     /// It has no handler for SIGCHLD and never waits.
@@ -47,19 +48,19 @@ pub(crate) enum Broken {
     FirstSignal,
     /// SIGTERM is blocked.
     BlocksTerm,
-    /// It ends on SIGTERM, with 1.
+    /// It exits with 1 on SIGTERM.
     ExitsOne,
     /// It has children of its own.
     ForksHelpers,
-    /// It listens.
+    /// It listens on TCP ports.
     OpensSockets,
-    /// It takes 64 MiB.
+    /// It allocates 64 MiB.
     BigMemory,
-    /// It becomes another file.
+    /// It executes another file.
     ReExec,
-    /// On cue it takes all that it gets.
+    /// On cue it allocates memory until it is killed.
     Hungry,
-    /// On cue it dies of a SIGSEGV of its own.
+    /// On cue it ends with a segmentation fault.
     Crashes,
 }
 
@@ -92,7 +93,7 @@ impl Broken {
         }
     }
 
-    /// The arguments that make this executable one.
+    /// The arguments that run this executable as this kind.
     pub(crate) fn argv(self) -> Vec<String> {
         ["/pause", "__pause", self.name()]
             .map(str::to_owned)
@@ -100,7 +101,7 @@ impl Broken {
     }
 }
 
-/// Holds the pod, badly.
+/// Runs a broken pause.
 pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<_> = args
         .into_iter()
@@ -110,7 +111,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         .into_iter()
         .find(|kind| args.first().is_some_and(|name| name == kind.name()));
     let Some(kind) = kind else {
-        eprintln!("pause-trace: no broken pause is called {}", args.join(" "));
+        eprintln!("pause-trace: unknown broken pause: {}", args.join(" "));
         return ExitCode::FAILURE;
     };
     let Err(failure) = hold(kind, args.len() > 1);
@@ -123,39 +124,39 @@ fn hold(kind: Broken, is_again: bool) -> Result<Infallible, Failure> {
     if kind == Broken::ReExec && !is_again {
         return Err(execute_again());
     }
-    take_signals(kind).step("set the signal dispositions")?;
+    set_dispositions(kind).step("set the signal dispositions")?;
     match kind {
         Broken::ForksHelpers => {
-            for _ in 0..FEW {
+            for _ in 0..TOO_MANY {
                 if sys::fork().step("fork a helper")?.is_none() {
                     idle();
                 }
             }
         }
         Broken::OpensSockets => {
-            for _ in 0..FEW {
+            for _ in 0..TOO_MANY {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).step("listen")?;
                 std::mem::forget(listener);
             }
         }
-        Broken::BigMemory => std::mem::forget(hint::black_box(vec![1_u8; GREED])),
+        Broken::BigMemory => std::mem::forget(hint::black_box(vec![1_u8; BIG_MEMORY])),
         _ => {}
     }
-    raise(READY).step("say that it is ready")?;
+    raise(READY).step("report that it is ready")?;
     if matches!(kind, Broken::Hungry | Broken::Crashes) {
         SigSet::from(CUE).wait().step("await its cue")?;
         if kind == Broken::Crashes {
             sys::crash();
         }
-        let mut eaten = Vec::new();
-        while eaten.len() < ENOUGH >> 20 {
-            eaten.push(hint::black_box(vec![1_u8; 1 << 20]));
+        let mut allocated = Vec::new();
+        while allocated.len() < MAX_MEMORY >> 20 {
+            allocated.push(hint::black_box(vec![1_u8; 1 << 20]));
         }
     }
     idle()
 }
 
-fn take_signals(kind: Broken) -> nix::Result<()> {
+fn set_dispositions(kind: Broken) -> nix::Result<()> {
     extern "C" fn end(_signal: i32) {
         sys::exit(0)
     }
@@ -175,7 +176,7 @@ fn take_signals(kind: Broken) -> nix::Result<()> {
             (Signal::SIGCHLD, _) => SigHandler::Handler(sys::reap_all),
             _ => SigHandler::SigIgn,
         };
-        // A cue is taken by waiting for it, for which it must not be ignored.
+        // sigwait receives the cue, which must not be ignored.
         let handler = if signal == CUE && waits_for_cue(kind) {
             SigHandler::SigDfl
         } else {
@@ -202,7 +203,7 @@ fn idle() -> ! {
     }
 }
 
-/// Comes back only when it did not work.
+/// Returns only if the exec failed.
 fn execute_again() -> Failure {
     let again = || -> Result<Infallible, Failure> {
         symlink("/proc/self/exe", OTHER).step(format!("link {OTHER}"))?;

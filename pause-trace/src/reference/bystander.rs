@@ -1,7 +1,8 @@
-//! Somebody on the node who is neither the runtime nor of any pod, and does something to one.
+//! A process on the node that belongs neither to the runtime nor to a pod, and acts on a pod.
 //!
-//! `pause-trace __bystander kill PID SIGNAL`, `… join PID KIND` or `… make net` is this executable once more, started by the
-//! loader itself. It does that one thing, says so, and stays until its stdin ends: so whoever asked can see who it was.
+//! The loader starts this executable as `pause-trace __bystander kill PID SIGNAL`, `… join PID
+//! KIND` or `… make net`. The process performs that one action, reports it on stdout, and stays
+//! alive until its stdin is closed, so that the caller can identify it.
 
 use std::{
     ffi::OsString,
@@ -19,14 +20,14 @@ use nix::{
 
 use super::{
     protocol::{Failure, Step},
-    stage::{Play, StageError},
+    stage::Play,
 };
-use crate::{event::ProcessId, sys};
+use crate::{event::ProcessId, playing::PlayError, sys};
 
-/// What it says when it has done it.
+/// The report that the action is done.
 const DONE: &[u8] = b"done\n";
 
-/// Does it and stays.
+/// Performs the action and waits for the end of stdin.
 pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<_> = args
         .into_iter()
@@ -37,9 +38,9 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         eprintln!("pause-trace: the bystander failed to {failure}");
         return ExitCode::FAILURE;
     }
-    let told = std::io::stdout().write_all(DONE);
+    let reported = std::io::stdout().write_all(DONE);
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    if told.is_ok() {
+    if reported.is_ok() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -66,13 +67,13 @@ fn act(args: &[&str]) -> Result<(), Failure> {
         }
         ["make", "net"] => unshare(CloneFlags::CLONE_NEWNET).step("unshare net"),
         _ => Err(Failure::new(
-            format!("understand {}", args.join(" ")),
+            format!("parse the arguments {}", args.join(" ")),
             Errno::EINVAL,
         )),
     }
 }
 
-/// One that has done what it was asked. It ends when this is dropped.
+/// A bystander that has performed its action. Dropping it ends the process.
 #[derive(Debug)]
 pub(crate) struct Bystander {
     process: Child,
@@ -80,13 +81,11 @@ pub(crate) struct Bystander {
 }
 
 impl Bystander {
-    /// Starts one and waits until it has done its thing and the kernel has reported who it is.
-    pub(crate) async fn asked(play: &Play<'_>, args: &[&str]) -> Result<Self, StageError> {
-        let what = format!("ask a bystander to {}", args.join(" "));
-        let failed = |source: std::io::Error| StageError::Io {
-            what: what.clone(),
-            source,
-        };
+    /// Starts a bystander and waits until it has performed its action and the kernel has reported
+    /// the process.
+    pub(crate) async fn start(play: &Play<'_>, args: &[&str]) -> Result<Self, PlayError> {
+        let what = format!("run a bystander to {}", args.join(" "));
+        let failed = |source: std::io::Error| PlayError::io(what.clone(), source);
         let process = Command::new("/proc/self/exe")
             .arg0("pause-trace")
             .arg("__bystander")
@@ -96,28 +95,28 @@ impl Bystander {
             .spawn()
             .map_err(failed)?;
         let pid = process.id();
-        // From here on it is dropped, and so ended, on every path.
-        let mut asked = Self {
+        // From here on, every path drops it and so ends the process.
+        let mut bystander = Self {
             process,
             id: ProcessId::default(),
         };
-        let mut said = [0; DONE.len()];
-        let mut stdout = asked
+        let mut report = [0; DONE.len()];
+        let mut stdout = bystander
             .process
             .stdout
             .take()
             .ok_or_else(|| failed(Errno::EPIPE.into()))?;
-        // It takes a few milliseconds, in which nobody else of this program could do without its one thread.
-        stdout.read_exact(&mut said).map_err(failed)?;
-        asked.id = play
+        // This blocks the program's only thread, for a few milliseconds.
+        stdout.read_exact(&mut report).map_err(failed)?;
+        bystander.id = play
             .await_(&what, |core| {
                 core.state.processes.by_pid(pid).map(|process| process.id)
             })
             .await?;
-        Ok(asked)
+        Ok(bystander)
     }
 
-    /// One of its namespaces.
+    /// The path of one of its namespaces.
     pub(crate) fn namespace(&self, kind: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/ns/{kind}", self.process.id()))
     }
@@ -126,7 +125,7 @@ impl Bystander {
 impl Drop for Bystander {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
-        // It may be one that hangs.
+        // The process may hang.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

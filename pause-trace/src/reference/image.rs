@@ -1,9 +1,11 @@
-//! The pause and the workload as a container image, for pods that a real runtime makes.
+//! Builds the container image with the pause and the workload, for pods that a real runtime
+//! creates.
 //!
-//! [`archive`] writes an [OCI image layout] as a tar archive, with the `manifest.json` that `docker load` wants beside it: so
-//! `ctr images import`, `podman load` and `docker load` all take the one file. The image is two programs in an otherwise empty
-//! root file system; what else a container needs (`/proc`, `/etc/hosts`), its runtime mounts. The same input gives the same
-//! bytes: there is no time in it, and no name of a machine.
+//! [`archive`] writes an [OCI image layout] as a tar archive, together with the `manifest.json`
+//! that `docker load` needs, so that `ctr images import`, `podman load` and `docker load` all
+//! accept the file. The image contains two programs in an otherwise empty root file system; the
+//! runtime mounts everything else that a container needs (`/proc`, `/etc/hosts`). The same input
+//! gives the same bytes: the image contains no time and no host name.
 //!
 //! [OCI image layout]: https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md
 
@@ -18,39 +20,40 @@ pub(crate) use name::Name;
 
 use super::pause_binary;
 
-/// What the containers of the image run; `workload --help` lists what it can do.
+/// The program that containers of the image run. `workload --help` lists its behaviours.
 pub(crate) fn workload_binary() -> &'static [u8] {
     include_bytes!(concat!(env!("OUT_DIR"), "/workload"))
 }
 
-/// The user and group of Kubernetes' own pause image: nobody who owns anything. Numbers need no `/etc/passwd`.
+/// The user and group of Kubernetes' own pause image, which own no files. Numbers need no
+/// `/etc/passwd`.
 const USER: &str = "65535:65535";
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// What a sandbox of the image runs.
+/// The pause that the image contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Pause {
-    /// The pause that keeps its promises
+    /// The built-in pause, which keeps its promises
     Good,
-    /// Any signal that is caught ends it, SIGCHLD too
+    /// Exits on any caught signal, SIGCHLD too
     ExitOnSignal,
-    /// It reaps nobody
+    /// Does not reap
     NoReap,
-    /// It has SIGTERM blocked
+    /// Blocks SIGTERM
     BlockTerm,
-    /// It has no handler for SIGTERM
+    /// Has no handler for SIGTERM
     IgnoreTerm,
-    /// It ends with 1 on SIGTERM
+    /// Exits with 1 on SIGTERM
     #[value(name = "exit-1")]
     ExitOne,
-    /// It listens on port 65535
+    /// Listens on port 65535
     Listen,
-    /// It has a child
+    /// Has a child
     Child,
-    /// It takes 64 MiB
+    /// Allocates 64 MiB
     Big,
 }
 
@@ -98,7 +101,8 @@ pub(crate) fn archive(name: &Name, pause: Pause) -> io::Result<Vec<u8>> {
     );
     let mut described = manifest.descriptor();
     described["platform"] = json!({ "architecture": architecture(), "os": "linux" });
-    // The first is the convention of layouts, a tag; the second is where containerd looks for a whole name.
+    // The first annotation is the tag, by the convention of OCI layouts. containerd reads the full
+    // name from the second.
     described["annotations"] = json!({
         "org.opencontainers.image.ref.name": name.tag(),
         "io.containerd.image.name": name.whole(),
@@ -121,7 +125,8 @@ pub(crate) fn archive(name: &Name, pause: Pause) -> io::Result<Vec<u8>> {
     archive.finish()
 }
 
-/// This machine's architecture, as images name it. (The programs inside are built for it like this one.)
+/// The architecture in OCI terms. The programs in the image are built for the same one as this
+/// program.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -130,7 +135,7 @@ fn architecture() -> &'static str {
     }
 }
 
-/// A part of the image, found by what it contains.
+/// A blob of the image, addressed by its digest.
 struct Blob {
     kind: &'static str,
     hash: String,
@@ -165,7 +170,7 @@ fn hash(bytes: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A tar archive of files that belong to root and have no time.
+/// A tar archive of files that belong to root and have the time 0.
 struct Archive(tar::Builder<Vec<u8>>);
 
 impl Default for Archive {
@@ -221,7 +226,7 @@ mod tests {
         entries.map(read).collect()
     }
 
-    /// Follows a descriptor, and sees that it says the truth.
+    /// Follows a descriptor and checks its digest and size.
     fn blob<'a>(files: &'a BTreeMap<String, (u32, Vec<u8>)>, descriptor: &Value) -> &'a [u8] {
         let digest = descriptor["digest"].as_str().expect("a digest");
         let path = format!("blobs/{}", digest.replace(':', "/"));
@@ -236,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn every_digest_and_size_is_true_from_the_index_down_to_the_programs() {
+    fn every_digest_and_size_is_correct() {
         let name: Name = "localhost:5000/a/b:c".parse().expect("a name");
         let files = files(&archive(&name, Pause::NoReap).expect("it is written to memory"));
         let index = parse(&files["index.json"].1);
@@ -286,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn each_pause_has_a_name_of_its_own_that_can_be_given_too() {
+    fn each_pause_has_a_unique_valid_name() {
         let names: Vec<_> = Pause::value_variants()
             .iter()
             .map(|kind| Name::of(*kind))

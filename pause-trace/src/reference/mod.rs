@@ -1,8 +1,9 @@
 //! The reference pod: a real pause, real namespaces, real containers, verified like any other pod.
 //!
-//! `runtime` and `workload` are the processes, `pod` asks them; a `stage` declares to the verifier what a pod is meant to
-//! be and sees that it is judged; `scenarios` are healthy pods, `faults` broken ones; `scenario` plays one; `patience` says for how
-//! slow a machine. `image` is for pods that a real runtime makes.
+//! `runtime` and `workload` are processes, and `pod` controls them. A `stage` declares a pod to the
+//! verifier and waits for the verdicts. `scenarios` contains healthy pods, `faults` broken ones,
+//! and `scenario` runs either. `patience` scales all waits for slow machines. `image` builds the
+//! container image for pods that a real runtime creates.
 
 pub(crate) mod broken_pause;
 pub(crate) mod bystander;
@@ -17,7 +18,7 @@ pub(crate) mod scenarios;
 pub(crate) mod stage;
 pub(crate) mod workload;
 
-/// The pause that is built in: an executable file.
+/// The built-in pause, an executable file.
 pub(crate) fn pause_binary() -> &'static [u8] {
     include_bytes!(concat!(env!("OUT_DIR"), "/pause"))
 }

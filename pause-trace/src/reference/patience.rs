@@ -1,25 +1,25 @@
-//! How long is waited, where everything takes longer than on hardware.
+//! Longer waits for slow machines, such as emulators.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use crate::state::Limits;
 
-/// By what factor the check waits longer than it does on hardware: its limits, its graces, and whatever else it waits for.
+/// The factor by which the check multiplies its limits, grace periods and other waits.
 ///
-/// What is judged stays as exact as it is: a signal that was ignored has been ignored, however slow the machine.
+/// The rules do not change: an ignored signal is a violation on any machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Patience(u32);
 
-/// Enough for an emulator inside an emulator; a limit of a second is then 100 s.
-const MOST: u32 = 100;
+/// The largest factor, enough for an emulator inside an emulator: a limit of 1 s becomes 100 s.
+const MAX_FACTOR: u32 = 100;
 
 impl Patience {
-    /// A time that is told for hardware, on this machine.
+    /// Scales a duration.
     pub(crate) fn of(self, time: Duration) -> Duration {
         time.saturating_mul(self.0)
     }
 
-    /// Limits that are told for hardware, on this machine.
+    /// Scales the limits.
     pub(crate) fn limits(self, limits: Limits) -> Limits {
         limits.times(self.0)
     }
@@ -42,8 +42,8 @@ impl FromStr for Patience {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse() {
-            Ok(factor @ 1..=MOST) => Ok(Self(factor)),
-            _ => Err(format!("not a whole number from 1 to {MOST}")),
+            Ok(factor @ 1..=MAX_FACTOR) => Ok(Self(factor)),
+            _ => Err(format!("not a whole number from 1 to {MAX_FACTOR}")),
         }
     }
 }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_limit_in_time_is_stretched_and_no_other() {
+    fn only_limits_in_time_are_scaled() {
         let patience: Patience = "10".parse().expect("it is a factor");
         let limits = patience.limits(Limits::REFERENCE);
         assert_eq!(
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_factor_is_refused() {
+    fn invalid_factors_are_refused() {
         for text in ["", "0", "-1", "1.5", "101", "4294967297", "ten"] {
             assert!(text.parse::<Patience>().is_err(), "{text}");
         }

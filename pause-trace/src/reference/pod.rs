@@ -1,20 +1,22 @@
-//! The reference pod as the scenarios see it: make one, start containers in it, ask them things, signal them, end it.
+//! The reference pod for scenarios: creates a pod, starts containers, sends them requests and
+//! signals, and stops it.
 //!
-//! Everything real happens in a runtime process ([`super::runtime`]); this side only asks. The loader's own namespaces, cgroup
-//! and signal state stay as they are. Ids and cgroups exist *before* anything runs ([`Pod::prepare`], [`Pod::prepare_container`]),
-//! so that what is meant can be told to the verifier first. Every wait has a deadline.
+//! A runtime process ([`super::runtime`]) does the work, and this side sends it requests. The
+//! loader's own namespaces, cgroup and signal state do not change. Ids and cgroups exist *before*
+//! anything runs ([`Pod::prepare`], [`Pod::prepare_container`]), so that a container can be
+//! declared to the verifier first. Every wait has a deadline.
 
 mod agent;
 mod client;
+mod container;
+mod error;
+mod files;
 mod plan;
 
-use std::fs;
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::Signal;
 
 use super::patience::Patience;
@@ -24,112 +26,21 @@ use super::protocol::{
 use crate::node::cgroup::{Cgroup, Layout};
 pub(crate) use agent::Agent;
 use client::Client;
+pub(crate) use container::{Container, Prepared, Stopped};
+pub(crate) use error::PodError;
+use files::{own_file, program_file, random_id, random_uuid};
 use plan::environment;
 pub(crate) use plan::{ContainerPlan, Pause, PidMode, PodPlan};
 
-/// How long the end of a process is waited for, unless told otherwise.
+/// The default time limit for the end of a process.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Why something about the reference pod did not work.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PodError {
-    /// The kernel said no to the runtime or to an agent; a scenario may have wanted just that.
-    #[error(transparent)]
-    Refused(#[from] Failure),
-    #[error("{what}: nothing within {after:?}")]
-    TimedOut { what: String, after: Duration },
-    /// Our own runtime, which judges nobody, was not given the processor in that time.
-    #[error(
-        "{what}: the reference pod's runtime has not answered within {after:?}; on a machine as busy as this, --patience waits longer"
-    )]
-    Unanswered { what: String, after: Duration },
-    #[error("{what}: the reference pod's runtime has ended")]
-    RuntimeGone { what: String },
-    #[error("{what}: the workload has ended")]
-    WorkloadGone { what: String },
-    #[error("{what}: {source}")]
-    Io {
-        what: String,
-        source: std::io::Error,
-    },
-    #[error("{0:#}")]
-    Cgroup(anyhow::Error),
-}
-
-impl PodError {
-    /// The kernel's answer, when there is one.
-    pub(crate) fn errno(&self) -> Option<Errno> {
-        match self {
-            Self::Refused(failure) => Some(failure.errno()),
-            _ => None,
-        }
-    }
-
-    fn io(what: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
-        Self::Io {
-            what: what.into(),
-            source: source.into(),
-        }
-    }
-}
-
-/// A container that has its id and cgroup and does not run yet.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    pub(crate) name: String,
-    /// 64 hexadecimal digits.
-    pub(crate) id: String,
-    /// In the watched hierarchy.
-    pub(crate) cgroup_id: u64,
-    pub(crate) cgroup_path: String,
-    plan: ContainerPlan,
-}
-
-/// A started container, or exec session (whose `id` is its container's).
-#[derive(Debug)]
-pub(crate) struct Container {
-    pub(crate) name: String,
-    pub(crate) id: String,
-    /// As the host sees it.
-    pub(crate) pid: i32,
-    pub(crate) cgroup_id: u64,
-    pub(crate) cgroup_path: String,
-    /// With what it was built.
-    pub(crate) plan: Plan,
-    agent: Option<Agent>,
-}
-
-impl Container {
-    /// Asks the agent.
-    ///
-    /// # Errors
-    /// [`PodError::Refused`] with the errno when the kernel refused what was asked.
-    pub(crate) async fn ask(
-        &self,
-        request: super::protocol::Request,
-    ) -> Result<super::protocol::Answer, PodError> {
-        match &self.agent {
-            Some(agent) => agent.ask(request).await,
-            None => Err(PodError::WorkloadGone {
-                what: format!("ask {}, which runs no agent", self.name),
-            }),
-        }
-    }
-}
-
-/// How one process ended when the pod was stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stopped {
-    pub(crate) pid: i32,
-    pub(crate) status: Status,
-    /// Whether the grace was not enough.
-    pub(crate) killed: bool,
-}
-
-/// A pod. Dropping it kills and removes everything; [`Pod::remove`] does so too and says what went wrong.
+/// A pod. Dropping it kills its processes and removes its cgroups; [`Pod::remove`] also reports
+/// errors.
 #[derive(Debug)]
 pub(crate) struct Pod {
-    // Dropped in this order: the runtime first, which takes the processes and cgroups; then what it may have left.
+    // Dropped in this order: the runtime first, which removes the processes and cgroups; then the
+    // cgroups that it may have left.
     client: Client,
     cgroups: Vec<Cgroup>,
     patience: Patience,
@@ -145,7 +56,8 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
-    /// Starts the pod's runtime, makes the cgroups and chooses the ids. Nothing of the pod runs yet.
+    /// Starts the pod's runtime, creates the cgroups and generates the ids. No process of the pod
+    /// runs yet.
     pub(crate) async fn prepare(
         layout: &Layout,
         plan: PodPlan,
@@ -192,8 +104,8 @@ impl Pod {
         Ok(pod)
     }
 
-    /// A new sandbox with a new id for the same pod, as after its pause died; [`Pod::start_sandbox`] starts it. The old one is
-    /// not touched.
+    /// Prepares a new sandbox with a new id for the same pod, as after the death of its pause.
+    /// [`Pod::start_sandbox`] starts it. The old sandbox is not changed.
     pub(crate) async fn prepare_sandbox(&mut self) -> Result<&Prepared, PodError> {
         let mut plan = self.plan.sandbox.clone();
         plan.program = match &self.plan.pause {
@@ -216,7 +128,7 @@ impl Pod {
         Ok(&self.sandbox)
     }
 
-    /// Runs the pause. Returns what did not work and was not essential.
+    /// Starts the pause. Returns the steps that failed and were not essential.
     pub(crate) async fn start_sandbox(&mut self) -> Result<Vec<Failure>, PodError> {
         let plan = self.sandbox.plan.clone().finished();
         let file = self.pause_file.as_ref().map(AsFd::as_fd);
@@ -229,7 +141,7 @@ impl Pod {
         &self.plan.name
     }
 
-    /// A uuid, as of a pod from the API server.
+    /// A UUID, like those from the API server.
     pub(crate) fn uid(&self) -> &str {
         &self.uid
     }
@@ -244,23 +156,23 @@ impl Pod {
         self.sandbox.cgroup_id
     }
 
-    /// The pause, as the host sees it; 0 before [`Pod::start_sandbox`].
+    /// The pause's pid in the host's pid namespace; 0 before [`Pod::start_sandbox`].
     pub(crate) fn pause_pid(&self) -> i32 {
         self.pause_pid.unwrap_or(0)
     }
 
-    /// The process that plays the container runtime.
+    /// The process that acts as the container runtime.
     pub(crate) fn runtime_pid(&self) -> i32 {
         self.client.pid()
     }
 
-    /// The cgroup with this id, if the pod made it.
+    /// The pod's cgroup with this id.
     pub(crate) fn cgroup(&self, id: u64) -> Option<&Cgroup> {
         self.cgroups.iter().find(|cgroup| cgroup.id() == id)
     }
 
-    /// How a container of this pod is built: every namespace of the sandbox by path, as containerd writes it, also where
-    /// that is the host's.
+    /// The plan of a container of this pod. It joins every namespace of the sandbox by path, as
+    /// containerd's bundles do, even if that is the host's.
     pub(crate) fn container(&self, pid: PidMode) -> ContainerPlan {
         let pause = self.pause_pid();
         let user = match self.plan.sandbox.user {
@@ -292,7 +204,8 @@ impl Pod {
         }
     }
 
-    /// How an exec session in a container is built: by joining its init's namespaces, and its cgroup last.
+    /// The plan of an exec session in a container. It joins the namespaces of the container's init,
+    /// and the cgroup last.
     pub(crate) fn session(&self, container: &Container) -> ContainerPlan {
         let of = |join: &Join, kind| match join {
             Join::Host => Join::Host,
@@ -321,7 +234,7 @@ impl Pod {
         }
     }
 
-    /// Gives a container its id and cgroup.
+    /// Generates a container's id and creates its cgroup.
     pub(crate) async fn prepare_container(
         &mut self,
         mut plan: ContainerPlan,
@@ -340,7 +253,7 @@ impl Pod {
         })
     }
 
-    /// Runs a prepared container; its agent is ready.
+    /// Starts a prepared container and waits until its agent is ready.
     pub(crate) async fn launch(&mut self, prepared: Prepared) -> Result<Container, PodError> {
         let Prepared {
             name,
@@ -362,7 +275,7 @@ impl Pod {
         })
     }
 
-    /// Runs an exec session or probe in a container; `plan` is that of [`Pod::session`].
+    /// Starts an exec session or probe in a container; `plan` is from [`Pod::session`].
     pub(crate) async fn exec(
         &self,
         container: &Container,
@@ -393,7 +306,7 @@ impl Pod {
         let agent = match agent {
             None => None,
             Some(agent) => {
-                // Segments and queues of the host's ipc namespace would outlive the pod.
+                // Segments and queues in the host's ipc namespace would outlive the pod.
                 let host_ipc = self.plan.sandbox.ipc == Join::Host || plan.ipc == Join::Host;
                 let remover = host_ipc.then(|| self.client.handle());
                 let agent = Agent::new(name, agent, remover, self.patience)?;
@@ -406,12 +319,12 @@ impl Pod {
         Ok((done.pid, plan, agent))
     }
 
-    /// Sends a signal as the runtime.
+    /// Sends a signal from the runtime.
     pub(crate) async fn signal(&self, pid: i32, signal: Signal) -> Result<(), PodError> {
         self.signal_from(Sender::Runtime, pid, signal as i32).await
     }
 
-    /// Sends a signal, any number, as someone.
+    /// Sends a signal with any number from a sender.
     pub(crate) async fn signal_from(
         &self,
         sender: Sender,
@@ -431,7 +344,8 @@ impl Pod {
             .map(drop)
     }
 
-    /// Lets a process that was started with `hold` execute its program, and waits for its agent.
+    /// Lets a process that was started with `hold` execute its program, and waits until its agent
+    /// is ready.
     pub(crate) async fn release(&self, container: &Container) -> Result<(), PodError> {
         self.client
             .call(ToRuntime::Release { pid: container.pid }, Vec::new())
@@ -442,7 +356,7 @@ impl Pod {
         }
     }
 
-    /// Makes the runtime leave a process unreaped, or reap it after all.
+    /// Makes the runtime leave a process unreaped, or reap it again.
     pub(crate) async fn leave_unreaped(&self, pid: i32, leave: bool) -> Result<(), PodError> {
         let request = if leave {
             ToRuntime::LeaveUnreaped { pid }
@@ -452,7 +366,7 @@ impl Pod {
         self.client.call(request, Vec::new()).await.map(drop)
     }
 
-    /// Waits until the runtime has reaped a process, for five seconds of patience.
+    /// Waits until the runtime has reaped a process, for five seconds times the patience.
     pub(crate) async fn exited(&self, pid: i32) -> Result<Status, PodError> {
         self.exited_within(pid, self.patience.of(DEADLINE)).await
     }
@@ -466,7 +380,7 @@ impl Pod {
         self.client.handle().exited(pid, deadline).await
     }
 
-    /// Removes the cgroup of a container that has ended, and kills what may be left in it.
+    /// Removes the cgroup of a container that has ended, and kills remaining processes in it.
     pub(crate) fn delete(&mut self, container: Container) -> Result<(), PodError> {
         self.containers.retain(|pid| *pid != container.pid);
         let Some(at) = self
@@ -481,15 +395,15 @@ impl Pod {
         cgroup.remove().map_err(|error| PodError::io(what, error))
     }
 
-    /// Stops the pod in the order that a kubelet keeps: SIGTERM to all containers, SIGKILL after the grace, then the same for
-    /// the pause. In the order of their start, the pause last.
+    /// Stops the pod in the kubelet's order: SIGTERM to all containers, SIGKILL after the grace
+    /// period, then the same for the pause. The results are in start order, with the pause last.
     pub(crate) async fn stop(&mut self, grace: Duration) -> Result<Vec<Stopped>, PodError> {
         let mut stopped = Vec::new();
         let containers = std::mem::take(&mut self.containers);
         let pause: Vec<i32> = self.pause_pid.take().into_iter().collect();
         for group in [containers, pause] {
             for pid in &group {
-                self.signal_if_there(*pid, Signal::SIGTERM).await?;
+                self.signal_if_running(*pid, Signal::SIGTERM).await?;
             }
             let until = tokio::time::Instant::now() + grace;
             for pid in group {
@@ -497,7 +411,7 @@ impl Pod {
                 let (status, killed) = match self.exited_within(pid, left).await {
                     Ok(status) => (status, false),
                     Err(PodError::TimedOut { .. }) => {
-                        self.signal_if_there(pid, Signal::SIGKILL).await?;
+                        self.signal_if_running(pid, Signal::SIGKILL).await?;
                         (self.exited(pid).await?, true)
                     }
                     Err(error) => return Err(error),
@@ -512,8 +426,8 @@ impl Pod {
         Ok(stopped)
     }
 
-    /// It may have been reaped already, and its pid belong to nobody or to someone else.
-    async fn signal_if_there(&self, pid: i32, signal: Signal) -> Result<(), PodError> {
+    /// The process may have been reaped, and its pid may be unused or belong to another process.
+    async fn signal_if_running(&self, pid: i32, signal: Signal) -> Result<(), PodError> {
         if self.exited_within(pid, Duration::ZERO).await.is_ok() {
             return Ok(());
         }
@@ -523,7 +437,7 @@ impl Pod {
         }
     }
 
-    /// Ends whatever still runs and removes the cgroups.
+    /// Ends the remaining processes and removes the cgroups.
     pub(crate) async fn remove(mut self) -> Result<(), PodError> {
         self.client.end().await?;
         for mut cgroup in self.cgroups.drain(..).rev() {
@@ -535,7 +449,8 @@ impl Pod {
 
     async fn make_cgroup(&mut self, name: &str) -> Result<&Cgroup, PodError> {
         let mut cgroup = self.layout.cgroup(name);
-        // The runtime learns of it first: should the loader be killed right after, the runtime removes it.
+        // The runtime is notified first: if the loader is killed after creating the cgroup, the
+        // runtime removes it.
         let owned = cgroup
             .directories()
             .iter()
@@ -555,38 +470,4 @@ impl Drop for Pod {
         // Children before parents.
         while self.cgroups.pop().is_some() {}
     }
-}
-
-/// This executable.
-fn own_file() -> Result<OwnedFd, PodError> {
-    let path = "/proc/self/exe";
-    fs::File::open(path)
-        .map(Into::into)
-        .map_err(|error| PodError::io(format!("open {path}"), error))
-}
-
-/// An executable file in memory.
-fn program_file(bytes: &[u8]) -> Result<OwnedFd, PodError> {
-    let what = "put the pause into memory";
-    let written =
-        memfd_create(c"pause", MFdFlags::MFD_CLOEXEC).map_err(|error| PodError::io(what, error))?;
-    let mut file = fs::File::from(written);
-    file.write_all(bytes)
-        .map_err(|error| PodError::io(what, error))?;
-    // Read-only: a file that is open for writing cannot be executed (ETXTBSY).
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-    fs::File::open(path)
-        .map(Into::into)
-        .map_err(|error| PodError::io(what, error))
-}
-
-fn random_uuid() -> Result<String, PodError> {
-    let path = "/proc/sys/kernel/random/uuid";
-    let text =
-        fs::read_to_string(path).map_err(|error| PodError::io(format!("read {path}"), error))?;
-    Ok(text.trim().to_owned())
-}
-
-fn random_id() -> Result<String, PodError> {
-    Ok(format!("{}{}", random_uuid()?, random_uuid()?).replace('-', ""))
 }

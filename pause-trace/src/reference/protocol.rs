@@ -1,7 +1,8 @@
-//! What the loader, the runtime and the workload say to each other, and how it travels.
+//! The messages between the loader, the runtime and the workload, and their transport.
 //!
-//! Every message is one line of JSON in one packet of a SOCK_SEQPACKET unix socket: the kernel keeps the boundaries, file
-//! descriptors belong to the message they came with, and a closed peer reads as the end. A packet is bounded ([`LONGEST`]).
+//! Every message is one line of JSON in one packet of a SOCK_SEQPACKET unix socket: the kernel
+//! preserves message boundaries, file descriptors belong to the message they were sent with, and a
+//! closed peer reads as the end of the stream. The length of a packet is limited ([`MAX_MESSAGE`]).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,39 +17,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys;
 
-/// The longest message, in bytes. All of ours are a few hundred; a unix socket takes about 200 KiB at a time.
-pub(crate) const LONGEST: usize = 64 * 1024;
+/// The longest message, in bytes. Messages have a few hundred bytes; a unix socket accepts packets
+/// up to about 200 KiB.
+pub(crate) const MAX_MESSAGE: usize = 64 * 1024;
 
-/// The number under which a workload finds the socket it is asked through.
+/// The descriptor number of a workload's control socket.
 pub(crate) const AGENT_FD: i32 = 3;
 
-/// What to do about one namespace.
+/// How a process gets one of its namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Join {
-    /// Stay in the one of the runtime, which is the host's.
+    /// Stay in that of the runtime, which is the host's.
     #[default]
     Host,
-    /// Make a new one (unshare).
+    /// Create a new one (unshare).
     New,
-    /// Enter the one that this file names (setns).
+    /// Enter the one at this path (setns).
     Path(PathBuf),
 }
 
 impl Join {
-    /// The namespace `kind` (`net`, `pid`, `mnt` …) of a process.
+    /// Enter the namespace `kind` (`net`, `pid`, `mnt` …) of a process.
     pub(crate) fn of(pid: i32, kind: &str) -> Self {
         Self::Path(PathBuf::from(format!("/proc/{pid}/ns/{kind}")))
     }
 }
 
-/// A user namespace's map, the same for uids and gids: `count` ids from 0 inside are those from `outside` on the host.
+/// The id map of a user namespace, for uids and gids: `count` ids from 0 inside are mapped to those
+/// from `outside` on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IdMap {
     pub(crate) outside: u32,
     pub(crate) count: u32,
 }
 
-/// When a process is put into its cgroup.
+/// When a process is moved to its cgroup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum EnterCgroup {
     /// Before it joins anything, as `runc create` does.
@@ -60,24 +63,24 @@ pub(crate) enum EnterCgroup {
     Never,
 }
 
-/// What a process becomes.
+/// The program that a process executes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Program {
     /// This executable, as `__workload`.
     #[default]
     Workload,
-    /// The file whose descriptor comes with the request; the name is what the process will be called.
+    /// A file whose descriptor is sent with the request; the process gets this name.
     File(String),
     /// A file of the host, by path.
     Path(PathBuf),
 }
 
-/// How to build one process: a sandbox's pause, a container's init or an exec session. A fault is a plan with one thing
-/// changed.
+/// The plan of a process: a sandbox's pause, a container's init or an exec session. A fault is a
+/// plan with one change.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) user: Join,
-    /// Needed when `user` is new.
+    /// Required if `user` is new.
     pub(crate) id_map: Option<IdMap>,
     pub(crate) ipc: Join,
     pub(crate) uts: Join,
@@ -87,32 +90,33 @@ pub(crate) struct Plan {
     /// The container's cgroup, one directory for each hierarchy in use.
     pub(crate) cgroup: Vec<PathBuf>,
     pub(crate) enter_cgroup: EnterCgroup,
-    /// Set when `uts` is new.
+    /// Set if `uts` is new.
     pub(crate) hostname: Option<String>,
-    /// Given to the loopback interface, which is brought up, when `net` is new. `None` leaves the network unready.
+    /// If `net` is new, loopback is brought up with this address. With `None`, the network is not
+    /// set up.
     pub(crate) address: Option<Ipv4Addr>,
-    /// User and group, inside the user namespace; with another user than 0 the capabilities go too.
+    /// User and group inside the user namespace. A user other than 0 has no capabilities.
     pub(crate) credentials: Option<(u32, u32)>,
     pub(crate) no_new_privs: bool,
-    /// Tried; a machine may forbid lowering it, which is then among the notes and no failure.
+    /// Optional: if the machine does not allow lowering it, the failure is only a note.
     pub(crate) oom_score_adj: Option<i32>,
     pub(crate) program: Program,
     pub(crate) argv: Vec<String>,
     /// `NAME=value`.
     pub(crate) env: Vec<String>,
-    /// Whether an agent's socket comes with the request; it becomes [`AGENT_FD`].
+    /// Whether an agent's socket is sent with the request; it becomes [`AGENT_FD`].
     pub(crate) agent: bool,
-    /// Whether stderr goes to /dev/null rather than to the loader's.
+    /// Whether stderr is /dev/null instead of the loader's.
     pub(crate) quiet: bool,
-    /// Join everything, then wait before exec until [`ToRuntime::Release`]: what `runc create` leaves behind when `runc
-    /// start` never comes.
+    /// Join everything, then wait before exec until [`ToRuntime::Release`], like a container after
+    /// `runc create` without `runc start`.
     pub(crate) hold: bool,
 }
 
-/// What the runtime removes when it ends, whatever the reason.
+/// An object that the runtime removes when it ends for any reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Owned {
-    /// A cgroup directory; processes in it are killed. Parents before children.
+    /// A cgroup directory; processes in it are killed. Parents are listed before children.
     Cgroup(PathBuf),
     /// A System V shared memory segment of the host's ipc namespace.
     SharedMemory(i32),
@@ -120,60 +124,60 @@ pub(crate) enum Owned {
     Queue(String),
 }
 
-/// Who sends a signal.
+/// The sender of a signal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Sender {
     #[default]
     Runtime,
-    /// A process made for this one signal, so that the kernel sees another sender.
+    /// A process created for this one signal, so that the sender is not the runtime.
     Helper,
 }
 
-/// A request and the number its answer will carry.
+/// A request and its number, which the answer repeats.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Call<T> {
     pub(crate) seq: u64,
     pub(crate) request: T,
 }
 
-/// What the loader asks of the runtime.
+/// A request from the loader to the runtime.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ToRuntime {
     /// Remove these at the end.
     Own(Vec<Owned>),
-    /// Build a process. The answer comes when its exec has happened (or when it is held).
+    /// Start a process. The answer is sent after its exec, or when it is held.
     Spawn(Box<Plan>),
-    /// Send a signal to a process that this runtime started, or that sits in one of its cgroups.
+    /// Send a signal to a process that this runtime started or that is in one of its cgroups.
     Kill {
         pid: i32,
         signal: i32,
         sender: Sender,
     },
-    /// Let a held process go on to its exec.
+    /// Let a held process continue to its exec.
     Release { pid: i32 },
-    /// Do not reap this one: a runtime that hangs.
+    /// Do not reap this process, like a runtime that hangs.
     LeaveUnreaped { pid: i32 },
-    /// Reap it after all.
+    /// Reap this process again.
     ReapAgain { pid: i32 },
 }
 
-/// What the runtime sends.
+/// A message from the runtime.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum FromRuntime {
     Answer {
         seq: u64,
         result: Result<Done, Failure>,
     },
-    /// Processes it has reaped, in that order: its own, and orphans that fell to it.
+    /// Processes that it has reaped, in order: its own children and reparented orphans.
     Exited(Vec<Exit>),
 }
 
-/// The good answer.
+/// The answer to a successful request.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Done {
     /// The new process, for a `Spawn`.
     pub(crate) pid: i32,
-    /// What did not work and was not essential.
+    /// Steps that failed and were not essential.
     pub(crate) notes: Vec<Failure>,
 }
 
@@ -232,37 +236,38 @@ pub(crate) enum Status {
     Signaled(i32),
 }
 
-/// What a workload does about SIGTERM.
+/// What a workload does on SIGTERM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OnTerm {
     /// A handler that exits with 0.
     #[default]
     Exit,
-    /// No handler: ends an ordinary process, is dropped for pid 1 of a pid namespace.
+    /// No handler: SIGTERM ends an ordinary process, but is dropped for pid 1 of a pid namespace.
     Default,
     /// SIG_IGN.
     Ignore,
-    /// Blocked: stays pending.
+    /// Blocked: SIGTERM stays pending.
     Block,
-    /// A handler that does nothing, like a shell that does not forward.
+    /// A handler that does nothing, like a shell that does not forward signals.
     Swallow,
 }
 
-/// What the loader asks of a workload's agent.
+/// A request from the loader to a workload's agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Who and where it is.
+    /// The process's ids and namespaces.
     Status,
     Hostname,
     /// The addresses of its network namespace's interfaces.
     Addresses,
-    /// Listens on TCP; port 0 takes a free one. Answers the port. What connects gets back what it sends, once.
+    /// Listens on TCP; with port 0 on a free port. Answers the port. Each connection gets its data
+    /// echoed once.
     Listen {
         address: Ipv4Addr,
         port: u16,
     },
-    /// Connects to another agent of the pod, sends `nonce` and answers what came back.
+    /// Connects to another agent of the pod, sends `nonce` and answers the data that is echoed.
     Connect {
         address: Ipv4Addr,
         port: u16,
@@ -283,37 +288,38 @@ pub(crate) enum Request {
         name: String,
         bytes: Vec<u8>,
     },
-    /// Does not wait: EAGAIN when the queue is empty.
+    /// Does not block: EAGAIN if the queue is empty.
     MqGet {
         name: String,
     },
     MqRemove {
         name: String,
     },
-    /// Makes so many orphans: each lives until after its parent has died, then exits. Answers when all have exited (not:
-    /// have been reaped).
+    /// Creates `count` orphans, which exit after their parent has died. Answers when all have
+    /// exited, before they are reaped.
     Orphans {
         count: u32,
     },
-    /// Makes one orphan that lives until `Release`. Answers its pid, as seen here.
+    /// Creates an orphan that lives until `Release`. Answers its pid in the agent's pid namespace.
     Orphan,
-    /// Lets the orphans and children made so far exit.
+    /// Lets all orphans and children exit.
     Release,
-    /// Makes a child that exits with 0 at once. Answers its pid when it has exited. Unreaped where the agent was started with
-    /// `--reap=no`.
+    /// Creates a child that exits with 0 at once. Answers its pid when it has exited. It is not
+    /// reaped if the agent was started with `--reap=no`.
     Zombie,
-    /// Reaps what has exited; answers how many.
+    /// Reaps all exited children and answers their number.
     Reap,
-    /// Makes a child that lives until it gets SIGTERM (and notes it) or `Release`. Answers its pid.
+    /// Creates a child that lives until it receives SIGTERM, which it notes, or `Release`. Answers
+    /// its pid.
     Child {
         ignores_term: bool,
     },
-    /// The children made by `Child`, and which of them got SIGTERM.
+    /// The children created by `Child`, and which of them received SIGTERM.
     Children,
     Setns {
         path: PathBuf,
     },
-    /// Takes a mount away from its mount namespace.
+    /// Unmounts a path in its mount namespace.
     Unmount {
         path: PathBuf,
     },
@@ -321,7 +327,7 @@ pub(crate) enum Request {
     Unshare {
         kinds: Vec<String>,
     },
-    /// Enters namespaces of another process, named by its pid as seen here.
+    /// Enters namespaces of another process, given by its pid in the agent's pid namespace.
     JoinOf {
         pid: i32,
         kinds: Vec<String>,
@@ -335,18 +341,18 @@ pub(crate) enum Request {
     Exit {
         code: i32,
     },
-    /// Dies of a real fault, without an answer.
+    /// Ends with a segmentation fault, without an answer.
     Crash,
 }
 
-/// What an agent answers; `seq` 0 is the line with which it says that it is ready.
+/// An answer of an agent; `seq` 0 is the message that it is ready.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Reply {
     pub(crate) seq: u64,
     pub(crate) result: Result<Answer, Failure>,
 }
 
-/// The good answers.
+/// The result of a successful request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Answer {
     Ready,
@@ -368,7 +374,7 @@ pub(crate) struct ChildNote {
     pub(crate) got_term: bool,
 }
 
-/// What a process sees of itself.
+/// What a process reads about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProcessStatus {
     pub(crate) pid: i32,
@@ -388,26 +394,26 @@ pub(crate) fn send<T: Serialize>(
     Ok(sys::send_packet(socket, &line(message)?, fds, flags)?)
 }
 
-/// A message as it travels.
+/// Encodes a message.
 pub(crate) fn line<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(message)?;
     bytes.push(b'\n');
-    if bytes.len() > LONGEST {
+    if bytes.len() > MAX_MESSAGE {
         return Err(Errno::EMSGSIZE.into());
     }
     Ok(bytes)
 }
 
-/// Receives one message and what came with it; `None` when the other side is gone.
+/// Receives one message and its file descriptors; `None` if the other side has closed the socket.
 pub(crate) fn receive<T: DeserializeOwned>(
     socket: BorrowedFd<'_>,
     flags: MsgFlags,
 ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-    let mut buffer = vec![0; LONGEST];
+    let mut buffer = vec![0; MAX_MESSAGE];
     let (length, fds) = loop {
         match sys::receive_packet(socket, &mut buffer, flags) {
             Err(Errno::EINTR) => {}
-            // A peer that was killed with our last message unread.
+            // The peer was killed before it read the last message.
             Err(Errno::ECONNRESET) => return Ok(None),
             other => break other?,
         }

@@ -1,13 +1,14 @@
-//! The runtime process: what containerd's shim and runc do, in one small program.
+//! The runtime process, which does the work of containerd's shim and runc.
 //!
-//! `pause-trace __runtime` is this executable once more, with one thread, so that it may fork, change namespaces and be the
-//! parent of a pod's processes. It gets requests over the socket that it finds as stdin and answers them in order; between
-//! them it reaps. There is one for each pod.
+//! `pause-trace __runtime` runs this executable with one thread, so that it may fork, change
+//! namespaces and be the parent of a pod's processes. It reads requests from the socket on stdin
+//! and answers them in order; between requests it reaps. Each pod has its own runtime.
 //!
-//! **Nothing stays behind.** When the socket closes (the loader is done, or was killed) the runtime kills what is in the
-//! pod's cgroups, removes those, and ends. It has no parent-death signal: that one would depend on the *thread* of the loader
-//! that started it, and it would leave the cgroups. The pod's processes have one ([`spawn`]), should the runtime be killed;
-//! the cgroups are then the loader's to remove.
+//! **Nothing is left behind.** When the socket is closed, because the loader has finished or was
+//! killed, the runtime kills the processes in the pod's cgroups, removes the cgroups, and exits. It
+//! has no parent-death signal, which would depend on the *thread* of the loader that started it and
+//! would leave the cgroups. The pod's processes have one ([`spawn`]), for the case that the runtime
+//! is killed; the loader then removes the cgroups.
 
 mod spawn;
 
@@ -36,15 +37,15 @@ use crate::node::cgroup;
 use crate::sys;
 use spawn::Link;
 
-/// How many ends one message reports.
-const EXITS_A_MESSAGE: usize = 500;
+/// The most exits in one message.
+const MAX_EXITS_PER_MESSAGE: usize = 500;
 
-/// How long the killed processes of the pod may take to end.
-const ENDING: Duration = Duration::from_secs(60);
+/// The time limit for the end of the pod's killed processes.
+const END_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs until the loader closes the socket.
 ///
-/// Its one argument says how patient the check is.
+/// The only argument is the patience of the check.
 pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let patience = args
         .into_iter()
@@ -65,14 +66,14 @@ struct Runtime {
     signals: SignalFd,
     patience: Patience,
     files: spawn::Files,
-    /// What it started and has not reaped: their pids cannot be used again.
+    /// Processes that it started and has not reaped. Their pids cannot be reused.
     children: HashSet<Pid>,
-    /// Processes that wait before their exec.
+    /// Processes that are held before their exec.
     held: HashMap<Pid, Link>,
-    /// Whom it was told to leave as zombies.
+    /// Processes that it must leave as zombies.
     unreaped: HashSet<Pid>,
     owned: Vec<Owned>,
-    /// What the loader has not taken yet. The runtime must go on reaping meanwhile.
+    /// Messages that do not fit into the socket yet. The runtime must continue to reap meanwhile.
     outbox: VecDeque<Vec<u8>>,
 }
 
@@ -90,11 +91,13 @@ impl Runtime {
         let workload = fs::File::open("/proc/self/exe").step("open /proc/self/exe")?;
         let workload = sys::out_of_the_way(workload).step("open /proc/self/exe")?;
 
-        // The name that `ps` and the verifier show, instead of "exe".
+        // The name in `ps` and in reports, instead of "exe".
         nix::sys::prctl::set_name(c"pause-trace-rt").step("set the name")?;
-        // A session of its own: Ctrl-C is for the loader, which then closes the socket. EPERM: it leads a group already.
+        // A session of its own, so that only the loader receives Ctrl-C; the loader then closes the
+        // socket. EPERM: it is already a process group leader.
         let _ = nix::unistd::setsid();
-        // Orphans of pods without a pid namespace of their own fall to the runtime, as they do to a shim.
+        // Orphans of pods without a pid namespace of their own are reparented to the runtime, as
+        // they are to a shim.
         nix::sys::prctl::set_child_subreaper(true).step("become a subreaper")?;
 
         let mut mask = SigSet::empty();
@@ -140,9 +143,10 @@ impl Runtime {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(Failure::new("wait", errno)),
             }
-            let asked = fds[0].revents().unwrap_or(PollFlags::empty());
-            // First the requests: an answer "started" is sent before the report of that process's end.
-            if asked.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
+            let events = fds[0].revents().unwrap_or(PollFlags::empty());
+            // Requests first, so that the answer to a spawn is sent before the exit of that
+            // process.
+            if events.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
                 let flags = MsgFlags::MSG_DONTWAIT;
                 match protocol::receive::<Call<ToRuntime>>(self.control.as_fd(), flags) {
                     Ok(Some((call, fds))) => {
@@ -212,12 +216,13 @@ impl Runtime {
         }
     }
 
-    /// The pidfd is opened first and the process checked then: what is signalled is what was checked.
+    /// Sends a signal. The pidfd is opened before the check, so that the signal goes to the checked
+    /// process.
     fn kill(&self, pid: Pid, signal: i32, sender: Sender) -> Result<(), Failure> {
         let pidfd = sys::pidfd_open(pid).step(format!("open a pidfd of pid {pid}"))?;
         if !self.children.contains(&pid) && !self.is_ours(pid) {
             return Err(Failure::new(
-                format!("signal pid {pid}, which is not of this pod"),
+                format!("signal pid {pid}, which is not in this pod"),
                 Errno::EPERM,
             ));
         }
@@ -237,11 +242,11 @@ impl Runtime {
         .step(format!("send signal {signal} to pid {pid}"))
     }
 
-    /// Whether a process sits in one of this pod's cgroups.
+    /// Whether a process is in one of this pod's cgroups.
     fn is_ours(&self, pid: Pid) -> bool {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         self.owned.iter().any(|owned| match owned {
-            Owned::Cgroup(directory) => ends_in(&text, directory),
+            Owned::Cgroup(directory) => is_within(&text, directory),
             _ => false,
         })
     }
@@ -250,7 +255,8 @@ impl Runtime {
         let exits: Vec<Exit> = if self.unreaped.is_empty() {
             std::iter::from_fn(|| exit_of(None)).collect()
         } else {
-            // Waiting for "any" would take those that must stay; so they are asked for by name.
+            // Waiting for any child would also reap those that must remain, so each pid is waited
+            // for.
             self.waiting()
                 .into_iter()
                 .filter(|pid| !self.unreaped.contains(pid))
@@ -262,12 +268,12 @@ impl Runtime {
             self.children.remove(&pid);
             self.held.remove(&pid);
         }
-        for some in exits.chunks(EXITS_A_MESSAGE) {
+        for some in exits.chunks(MAX_EXITS_PER_MESSAGE) {
             self.push(&FromRuntime::Exited(some.to_vec()));
         }
     }
 
-    /// Its children, adopted ones included where the kernel lists them (CONFIG_PROC_CHILDREN).
+    /// Its children, including reparented ones if the kernel lists them (CONFIG_PROC_CHILDREN).
     fn waiting(&self) -> Vec<Pid> {
         let own = std::process::id();
         match fs::read_to_string(format!("/proc/self/task/{own}/children")) {
@@ -300,25 +306,27 @@ impl Runtime {
         Ok(())
     }
 
-    /// Kills first, reaps second, removes last. A pid namespace's init does not end before the other processes of its
-    /// namespace have been reaped (`zap_pid_ns_processes`), and some of those are our children: waiting for a cgroup to
-    /// empty without reaping would be a deadlock.
+    /// Kills, then reaps, then removes. The init of a pid namespace does not exit before the other
+    /// processes of its namespace have been reaped (`zap_pid_ns_processes`), and some of these are
+    /// children of the runtime: waiting for an empty cgroup without reaping would deadlock.
     fn clean_up(mut self) {
-        let until = Instant::now() + self.patience.of(ENDING);
+        let until = Instant::now() + self.patience.of(END_TIMEOUT);
         for owned in &self.owned {
             if let Owned::Cgroup(directory) = owned
                 && let Err(error) = cgroup::kill(directory)
             {
                 eprintln!(
-                    "pause-trace: failed to kill what is in {}: {error}",
+                    "pause-trace: failed to kill the processes in {}: {error}",
                     directory.display()
                 );
             }
         }
         while !matches!(self.reap_quietly(), Err(Errno::ECHILD)) && Instant::now() < until {
-            // Those that never got into a cgroup of theirs, and what falls to us as they end.
+            // Processes that never entered a cgroup, and orphans that are reparented to the
+            // runtime.
             for pid in self.waiting() {
-                // ESRCH: a zombie. Its pid is still its own, as it has not been reaped.
+                // The pid cannot have been reused, because the process has not been reaped. Errors
+                // are ignored.
                 let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -336,14 +344,14 @@ impl Runtime {
         }
     }
 
-    /// Takes the zombies there are, those too that were to stay; nobody is told any more.
+    /// Reaps all zombies, including those that were to remain, without reporting their exits.
     fn reap_quietly(&self) -> nix::Result<()> {
         while sys::reap(None)?.is_some() {}
         Ok(())
     }
 }
 
-/// Removes something of the pod's. No error when it is gone already.
+/// Removes an object of the pod. No error if it has already been removed.
 pub(super) fn discard(owned: &Owned) -> io::Result<()> {
     match owned {
         Owned::Cgroup(directory) => cgroup::remove(directory),
@@ -360,9 +368,9 @@ fn absent(errno: Errno) -> nix::Result<()> {
     }
 }
 
-/// Whether a line of /proc/PID/cgroup names this cgroup or one below it. The part that only we have is compared, as the path
-/// above it depends on where the hierarchy is mounted.
-fn ends_in(memberships: &str, directory: &Path) -> bool {
+/// Whether a line of /proc/PID/cgroup names this cgroup or one below it. Only the unique last
+/// component is compared, because the path above it depends on the mount point of the hierarchy.
+fn is_within(memberships: &str, directory: &Path) -> bool {
     let Some(name) = directory.file_name().and_then(|name| name.to_str()) else {
         return false;
     };

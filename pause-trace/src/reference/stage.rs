@@ -1,7 +1,7 @@
 //! Where a scenario plays: it tells the verifier what each pod and container is meant to be *before* it runs, waits for what
 //! the kernel says of it.
 
-use std::{cell::RefCell, time::Duration};
+use std::{ops::Deref, time::Duration};
 
 use nix::sys::signal::Signal;
 
@@ -19,34 +19,12 @@ use crate::{
     live::Live,
     node::{cgroup::Layout, procfs},
     pipeline::Core,
+    playing::{PlayError, Scene},
     scenario::SortedVerdicts,
-    verdict::Verdict,
 };
 
 /// How long the kernel's word is waited for. It comes within milliseconds; an emulated machine takes longer.
 const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Why a scenario could not be played to its end.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StageError {
-    #[error(transparent)]
-    Pod(#[from] PodError),
-    #[error("{0}: the kernel reported nothing of it")]
-    Silent(String),
-    /// A rule is, that has to find something.
-    #[error("{rule} has found nothing within {limit:?}")]
-    Unfound { rule: String, limit: Duration },
-    #[error("{0}")]
-    Unexpected(String),
-    /// The scenario can't be played here.
-    #[error("this machine lacks {0}")]
-    Lacking(String),
-    #[error("{what}: {source}")]
-    Io {
-        what: String,
-        source: std::io::Error,
-    },
-}
 
 /// What all scenarios of a run share.
 pub(crate) struct Stage {
@@ -82,72 +60,45 @@ pub(crate) struct Play<'a> {
     pub(crate) stage: &'a Stage,
     /// Unique on this machine, for what has a name in the host's namespaces.
     pub(crate) unique: u32,
-    pods: RefCell<Vec<PodId>>,
-    culprit: RefCell<Option<ProcessId>>,
+    scene: Scene<'a>,
+}
+
+impl<'a> Deref for Play<'a> {
+    type Target = Scene<'a>;
+
+    fn deref(&self) -> &Scene<'a> {
+        &self.scene
+    }
+}
+
+/// Waits until `find` finds in what is known that the kernel has reported something.
+async fn reported<T>(
+    live: &Live,
+    patience: Patience,
+    what: &str,
+    find: impl FnMut(&Core) -> Option<T>,
+) -> Result<T, PlayError> {
+    let found = tokio::time::timeout(patience.of(DEADLINE), live.until(find)).await;
+    found.map_err(|_| PlayError::Missed(format!("{what}: the kernel reported nothing of it")))
 }
 
 impl<'a> Play<'a> {
     pub(crate) fn new(stage: &'a Stage, unique: u32) -> Self {
+        let limit = stage.patience.of(DEADLINE);
         Self {
             stage,
             unique,
-            pods: RefCell::default(),
-            culprit: RefCell::default(),
+            scene: Scene::new(&stage.live, &stage.verdicts, limit),
         }
     }
 
-    /// The pods that were made.
-    pub(crate) fn pods(&self) -> Vec<PodId> {
-        self.pods.borrow().clone()
-    }
-
-    /// The process that the expected finding must name.
-    pub(crate) fn culprit(&self) -> Option<ProcessId> {
-        *self.culprit.borrow()
-    }
-
-    /// Says which process the expected finding must name.
-    pub(crate) fn blame(&self, process: ProcessId) {
-        *self.culprit.borrow_mut() = Some(process);
-    }
-
-    fn live(&self) -> &'a Live {
-        &self.stage.live
-    }
-
-    /// Waits until the kernel has said something.
+    /// Waits until the kernel has reported something.
     pub(crate) async fn await_<T>(
         &self,
         what: &str,
-        look: impl FnMut(&Core) -> Option<T>,
-    ) -> Result<T, StageError> {
-        tokio::time::timeout(self.stage.patience.of(DEADLINE), self.live().until(look))
-            .await
-            .map_err(|_| StageError::Silent(what.to_owned()))
-    }
-
-    /// Waits until a rule has found what is wrong with one of the pods.
-    pub(crate) async fn found(&self, rule: &str) -> Result<Verdict, StageError> {
-        let wait = async {
-            loop {
-                // Before looking: what comes in between wakes it.
-                let changed = self.live().changed();
-                if let Some(finding) =
-                    self.stage
-                        .verdicts
-                        .finding(&self.live().pipeline, rule, &self.pods.borrow())
-                {
-                    return finding;
-                }
-                changed.await;
-            }
-        };
-        let limit = self.stage.patience.of(DEADLINE);
-        let waited = tokio::time::timeout(limit, wait).await;
-        waited.map_err(|_| StageError::Unfound {
-            rule: rule.to_owned(),
-            limit,
-        })
+        find: impl FnMut(&Core) -> Option<T>,
+    ) -> Result<T, PlayError> {
+        reported(self.live, self.stage.patience, what, find).await
     }
 
     /// A pod whose pause breaks a promise, with its sandbox up. Its pause is ready, and the one to blame.
@@ -155,7 +106,7 @@ impl<'a> Play<'a> {
         &self,
         kind: PodKind,
         broken: Broken,
-    ) -> Result<ReferencePod<'a>, StageError> {
+    ) -> Result<ReferencePod<'a>, PlayError> {
         let mut pod = self
             .prepare_as(kind, kind.plan(Pause::Broken(broken)))
             .await?;
@@ -173,14 +124,14 @@ impl<'a> Play<'a> {
     }
 
     /// A pod with its sandbox up.
-    pub(crate) async fn pod(&self, kind: PodKind) -> Result<ReferencePod<'a>, StageError> {
+    pub(crate) async fn pod(&self, kind: PodKind) -> Result<ReferencePod<'a>, PlayError> {
         let mut pod = self.prepare(kind).await?;
         pod.start_sandbox().await?;
         Ok(pod)
     }
 
     /// A declared pod of which nothing runs yet.
-    pub(crate) async fn prepare(&self, kind: PodKind) -> Result<ReferencePod<'a>, StageError> {
+    pub(crate) async fn prepare(&self, kind: PodKind) -> Result<ReferencePod<'a>, PlayError> {
         let mut plan = kind.plan(self.stage.pause.clone());
         plan.sandbox
             .argv
@@ -193,7 +144,7 @@ impl<'a> Play<'a> {
         &self,
         kind: PodKind,
         plan: PodPlan,
-    ) -> Result<ReferencePod<'a>, StageError> {
+    ) -> Result<ReferencePod<'a>, PlayError> {
         let modes = kind.modes();
         let name = Text::new(&plan.name);
         let file = match &plan.pause {
@@ -203,7 +154,7 @@ impl<'a> Play<'a> {
         let patience = self.stage.patience;
         let pod = pod::Pod::prepare(&self.stage.layout, plan, patience).await?;
         let id: PodId = pod.uid().into();
-        self.pods.borrow_mut().push(id.clone());
+        self.add_pod(id.clone());
         let runtime = pod.runtime_pid() as u32;
         let runtime = self
             .await_("the start of the runtime", |core| {
@@ -213,8 +164,8 @@ impl<'a> Play<'a> {
                     .map(|process| process.id)
             })
             .await?;
-        self.live().inject(Fact::Runtime { process: runtime });
-        self.live().inject(Fact::Pod(PodFact {
+        self.live.inject(Fact::Runtime { process: runtime });
+        self.live.inject(Fact::Pod(PodFact {
             pod: id.clone(),
             namespace: Text::new("pause-trace"),
             name,
@@ -222,7 +173,7 @@ impl<'a> Play<'a> {
             source: Source::Reference,
         }));
         let pod = ReferencePod {
-            live: self.live(),
+            live: self.live,
             patience,
             pod: Some(pod),
             id,
@@ -332,7 +283,7 @@ pub(crate) struct Started {
 }
 
 impl Started {
-    pub(crate) async fn ask(&self, request: Request) -> Result<Answer, StageError> {
+    pub(crate) async fn ask(&self, request: Request) -> Result<Answer, PlayError> {
         Ok(self.container.ask(request).await?)
     }
 
@@ -362,11 +313,9 @@ impl ReferencePod<'_> {
     async fn await_<T>(
         &self,
         what: &str,
-        look: impl FnMut(&Core) -> Option<T>,
-    ) -> Result<T, StageError> {
-        tokio::time::timeout(self.patience.of(DEADLINE), self.live.until(look))
-            .await
-            .map_err(|_| StageError::Silent(what.to_owned()))
+        find: impl FnMut(&Core) -> Option<T>,
+    ) -> Result<T, PlayError> {
+        reported(self.live, self.patience, what, find).await
     }
 
     fn declare_sandbox(&self) {
@@ -405,7 +354,7 @@ impl ReferencePod<'_> {
     }
 
     /// Runs the declared sandbox' pause; gives the pause when the kernel has reported its exec.
-    pub(crate) async fn start_sandbox(&mut self) -> Result<ProcessId, StageError> {
+    pub(crate) async fn start_sandbox(&mut self) -> Result<ProcessId, PlayError> {
         self.inner().start_sandbox().await?;
         let sandbox: ContainerId = self.inner_ref().sandbox().id.as_str().into();
         let pause = self
@@ -418,43 +367,43 @@ impl ReferencePod<'_> {
     }
 
     /// A new sandbox for the same pod, running.
-    pub(crate) async fn replace_sandbox(&mut self) -> Result<ProcessId, StageError> {
+    pub(crate) async fn replace_sandbox(&mut self) -> Result<ProcessId, PlayError> {
         self.inner().prepare_sandbox().await?;
         self.declare_sandbox();
         self.start_sandbox().await
     }
 
     /// The pause of the sandbox that counts now.
-    pub(crate) fn pause(&self) -> Result<ProcessId, StageError> {
+    pub(crate) fn pause(&self) -> Result<ProcessId, PlayError> {
         let sandbox: ContainerId = self.inner_ref().sandbox().id.as_str().into();
         self.live
             .look(|core| core.state.containers.get(&sandbox)?.init)
-            .ok_or_else(|| StageError::Unexpected("the sandbox has no pause".to_owned()))
+            .ok_or_else(|| PlayError::Unexpected("the sandbox has no pause".to_owned()))
     }
 
     /// The mode of a container's pid namespace, as the runtime is told.
-    fn pid_mode(&self, modes: &Modes) -> Result<pod::PidMode, StageError> {
+    fn pid_mode(&self, modes: &Modes) -> Result<pod::PidMode, PlayError> {
         Ok(match &modes.pid {
             Mode::Pod => pod::PidMode::Pod,
             Mode::Container => pod::PidMode::Container,
             Mode::Node => pod::PidMode::Node,
             Mode::Unknown => {
                 let why = "a reference container says what it wants".to_owned();
-                return Err(StageError::Unexpected(why));
+                return Err(PlayError::Unexpected(why));
             }
             Mode::Target(target) => {
                 let target = self
                     .live
                     .look(|core| core.state.containers.get(target)?.init);
                 let target = target
-                    .ok_or_else(|| StageError::Unexpected("the target does not run".to_owned()))?;
+                    .ok_or_else(|| PlayError::Unexpected("the target does not run".to_owned()))?;
                 pod::PidMode::Target(target.pid as i32)
             }
         })
     }
 
     /// A container as the pod's own modes have it.
-    pub(crate) async fn container(&mut self, name: &str) -> Result<Started, StageError> {
+    pub(crate) async fn container(&mut self, name: &str) -> Result<Started, PlayError> {
         self.container_as(name, ContainerKind::App, self.modes.clone(), |plan| plan)
             .await
     }
@@ -466,7 +415,7 @@ impl ReferencePod<'_> {
         what: ContainerKind,
         modes: Modes,
         edit: impl FnOnce(pod::ContainerPlan) -> pod::ContainerPlan,
-    ) -> Result<Started, StageError> {
+    ) -> Result<Started, PlayError> {
         let prepared = self.prepare_container(name, what, modes, edit).await?;
         self.launch(prepared).await
     }
@@ -478,7 +427,7 @@ impl ReferencePod<'_> {
         what: ContainerKind,
         modes: Modes,
         edit: impl FnOnce(pod::ContainerPlan) -> pod::ContainerPlan,
-    ) -> Result<Prepared, StageError> {
+    ) -> Result<Prepared, PlayError> {
         let mode = self.pid_mode(&modes)?;
         let plan = edit(self.inner().container(mode).named(name));
         let prepared = self.inner().prepare_container(plan).await?;
@@ -487,13 +436,13 @@ impl ReferencePod<'_> {
     }
 
     /// Runs a declared container.
-    pub(crate) async fn launch(&mut self, prepared: Prepared) -> Result<Started, StageError> {
+    pub(crate) async fn launch(&mut self, prepared: Prepared) -> Result<Started, PlayError> {
         let container = self.inner().launch(prepared).await?;
         self.seen(container).await
     }
 
     /// Waits until the kernel has reported a container's exec.
-    async fn seen(&self, container: pod::Container) -> Result<Started, StageError> {
+    async fn seen(&self, container: pod::Container) -> Result<Started, PlayError> {
         let id: ContainerId = container.id.as_str().into();
         let pid = container.pid as u32;
         let what = format!("the exec of {}", container.name);
@@ -516,7 +465,7 @@ impl ReferencePod<'_> {
         &mut self,
         container: &Started,
         edit: impl FnOnce(pod::ContainerPlan) -> pod::ContainerPlan,
-    ) -> Result<Started, StageError> {
+    ) -> Result<Started, PlayError> {
         let plan = edit(self.inner().session(&container.container));
         let session = self.inner().exec(&container.container, plan).await?;
         self.seen(session).await
@@ -534,18 +483,17 @@ impl ReferencePod<'_> {
     }
 
     /// Tells the verifier how the pause is; gives what it was told.
-    pub(crate) fn look_at_pause(&self) -> Result<PauseStatus, StageError> {
+    pub(crate) fn look_at_pause(&self) -> Result<PauseStatus, PlayError> {
         let pause = self.pause()?;
-        let status = procfs::pause_status(&self.id, pause).map_err(|source| StageError::Io {
-            what: format!("look at the pause, pid {}", pause.pid),
-            source,
+        let status = procfs::pause_status(&self.id, pause).map_err(|source| {
+            PlayError::io(format!("look at the pause, pid {}", pause.pid), source)
         })?;
         self.live.inject(Fact::PauseStatus(status.clone()));
         Ok(status)
     }
 
     /// Waits until a process has ended and the kernel has said so.
-    pub(crate) async fn ended(&self, process: ProcessId) -> Result<(), StageError> {
+    pub(crate) async fn ended(&self, process: ProcessId) -> Result<(), PlayError> {
         self.await_(&format!("the end of pid {}", process.pid), |core| {
             core.state
                 .processes
@@ -557,7 +505,7 @@ impl ReferencePod<'_> {
     }
 
     /// Waits until every process of the pod has been reaped, as the kernel says.
-    pub(crate) async fn quiet(&self) -> Result<(), StageError> {
+    pub(crate) async fn quiet(&self) -> Result<(), PlayError> {
         let id = self.id.clone();
         self.await_("the reaping of the pod's processes", |core| {
             core.state
@@ -571,7 +519,7 @@ impl ReferencePod<'_> {
 
     /// An orderly stop of the whole pod: SIGTERM to the containers, SIGKILL after the grace (as long as this machine makes it),
     /// then the pause.
-    pub(crate) async fn stop(&mut self, grace: Duration) -> Result<Vec<pod::Stopped>, StageError> {
+    pub(crate) async fn stop(&mut self, grace: Duration) -> Result<Vec<pod::Stopped>, PlayError> {
         let grace = self.patience.of(grace);
         let grace_ns = grace.as_nanos() as u64;
         self.live.inject(Fact::PodStopping {
@@ -588,7 +536,7 @@ impl ReferencePod<'_> {
         &mut self,
         container: &Started,
         grace: Duration,
-    ) -> Result<(Status, bool), StageError> {
+    ) -> Result<(Status, bool), PlayError> {
         let grace = self.patience.of(grace);
         let grace_ns = grace.as_nanos() as u64;
         self.live.inject(Fact::ContainerStopping {
@@ -615,7 +563,7 @@ impl ReferencePod<'_> {
     }
 
     /// Ends and removes what is left of the pod, and waits for the last verdicts on it.
-    pub(crate) async fn remove(mut self) -> Result<(), StageError> {
+    pub(crate) async fn remove(mut self) -> Result<(), PlayError> {
         if let Some(pod) = self.pod.take() {
             pod.remove().await?;
         }
@@ -636,7 +584,7 @@ impl ReferencePod<'_> {
     }
 
     /// An orderly stop, and removal.
-    pub(crate) async fn finish(mut self) -> Result<(), StageError> {
+    pub(crate) async fn finish(mut self) -> Result<(), PlayError> {
         self.stop(Duration::from_secs(5)).await?;
         self.remove().await
     }

@@ -1,11 +1,13 @@
-//! The workload: what the reference pod's containers run.
+//! The workload, which the reference pod's containers run.
 //!
-//! `pause-trace __workload [--term=exit|default|ignore|block|swallow] [--reap=yes|no]` is this executable once more, as an
-//! *agent* that does what it is asked through the socket it finds as descriptor 3. The flags say how it treats its stop signal
-//! and its children, in which containers differ. Its first message, sent when the dispositions are set, is "ready".
+//! `pause-trace __workload [--term=exit|default|ignore|block|swallow] [--reap=yes|no]` runs this
+//! executable as an *agent*, which performs requests from the socket at descriptor 3. The flags
+//! select how it handles its stop signal and its children. Its first message, sent when the
+//! dispositions are set, is [`Answer::Ready`].
 //!
-//! It has one thread, as it forks and changes namespaces. When the socket closes it exits, and so does everything it made:
-//! each child holds one end of a pipe (its *lifeline*) whose other end only the agent has.
+//! It has one thread, because it forks and changes namespaces. When the socket is closed it exits,
+//! and so do all its children: each holds one end of a pipe (its *lifeline*) whose other end only
+//! the agent has.
 
 mod family;
 mod ipc;
@@ -33,13 +35,13 @@ use super::protocol::{
 use crate::sys;
 use family::Family;
 
-/// How long an agent waits for the other one. Both are on the same loopback interface.
-const PEER: Duration = Duration::from_secs(10);
+/// The time limit for connections between agents, which use the same loopback interface.
+const PEER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest nonce that is echoed.
-const LONGEST_NONCE: usize = 256;
+/// The longest nonce that is echoed, in bytes.
+const MAX_NONCE: usize = 256;
 
-/// Runs until the socket closes or it is told to exit.
+/// Runs until the socket is closed or a request makes it exit.
 pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Agent::start(args).and_then(|mut agent| agent.serve()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -88,7 +90,7 @@ impl Agent {
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
             for (listener, ready) in self.listeners.iter().zip(&ready[1..]) {
                 if *ready {
-                    // A peer that goes away is its own affair; it will say so.
+                    // Errors are ignored: the peer reports them.
                     let _ = echo(listener);
                 }
             }
@@ -109,7 +111,7 @@ impl Agent {
 
     fn reply(&self, reply: &Reply) -> Result<(), Failure> {
         match protocol::send(self.control.as_fd(), reply, &[], MsgFlags::empty()) {
-            // The loader is gone, which the next read tells.
+            // The loader has closed the socket, which the next read reports.
             Err(error) if error.raw_os_error() == Some(Errno::EPIPE as i32) => Ok(()),
             other => other.step("answer"),
         }
@@ -183,7 +185,7 @@ impl Agent {
         let listener =
             TcpListener::bind((address, port)).step(format!("listen on {address}:{port}"))?;
         let port = listener.local_addr().step("look up the port")?.port();
-        // A connection may be gone again between poll and accept.
+        // A connection may have been closed between poll and accept.
         listener.set_nonblocking(true).step("listen")?;
         self.listeners.push(listener);
         Ok(port)
@@ -201,7 +203,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(OnTerm, bool), Fai
             Some(("--term", "swallow")) => term = OnTerm::Swallow,
             Some(("--reap", value @ ("yes" | "no"))) => reaps = value == "yes",
             _ => {
-                let step = format!("understand {}", arg.to_string_lossy());
+                let step = format!("parse the argument {}", arg.to_string_lossy());
                 return Err(Failure::new(step, Errno::EINVAL));
             }
         }
@@ -209,7 +211,8 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(OnTerm, bool), Fai
     Ok((term, reaps))
 }
 
-/// Real handlers, no signalfd: for the kernel a signal read from a signalfd is a blocked one.
+/// Real handlers instead of a signalfd: the kernel reports a signal that is read from a signalfd as
+/// blocked.
 fn set_dispositions(term: OnTerm, reaps: bool) -> nix::Result<()> {
     extern "C" fn end(_signal: i32) {
         sys::exit(0)
@@ -224,8 +227,8 @@ fn set_dispositions(term: OnTerm, reaps: bool) -> nix::Result<()> {
     }
     if reaps {
         sys::on_signal(Signal::SIGCHLD, SigHandler::Handler(sys::reap_all))?;
-        // One that died before the handler was there: a restarted container's pid 1 has none, but a member of a shared
-        // pid namespace may inherit some.
+        // Reaps children that ended before the handler was set. The first process of a pid
+        // namespace has none, but in a shared pid namespace the process may have inherited some.
         sys::reap_all(0);
     }
     Ok(())
@@ -235,7 +238,7 @@ fn status() -> Result<ProcessStatus, Failure> {
     let namespaces = ["user", "ipc", "uts", "net", "pid", "mnt"]
         .into_iter()
         .map(|kind| {
-            // From the process's own /proc; it is not mounted in every one of our pods.
+            // This needs a /proc of its pid namespace, which not every reference pod mounts.
             let about = fs::metadata(format!("/proc/self/ns/{kind}"))
                 .step(format!("look up its {kind} namespace"))?;
             Ok((kind.to_owned(), about.ino()))
@@ -258,25 +261,21 @@ fn addresses() -> nix::Result<Vec<IpAddr>> {
 }
 
 fn connect(address: Ipv4Addr, port: u16, nonce: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((address, port)), PEER)?;
-    stream.set_read_timeout(Some(PEER))?;
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((address, port)), PEER_TIMEOUT)?;
+    stream.set_read_timeout(Some(PEER_TIMEOUT))?;
     stream.write_all(nonce.as_bytes())?;
     stream.shutdown(std::net::Shutdown::Write)?;
     let mut text = String::new();
-    stream
-        .take(LONGEST_NONCE as u64)
-        .read_to_string(&mut text)?;
+    stream.take(MAX_NONCE as u64).read_to_string(&mut text)?;
     Ok(text)
 }
 
 fn echo(listener: &TcpListener) -> io::Result<()> {
     let (mut stream, _) = listener.accept()?;
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(PEER))?;
+    stream.set_read_timeout(Some(PEER_TIMEOUT))?;
     let mut nonce = Vec::new();
-    (&stream)
-        .take(LONGEST_NONCE as u64)
-        .read_to_end(&mut nonce)?;
+    (&stream).take(MAX_NONCE as u64).read_to_end(&mut nonce)?;
     stream.write_all(&nonce)
 }
 
@@ -286,7 +285,8 @@ fn enter(path: &Path, flag: CloneFlags) -> Result<(), Failure> {
 }
 
 fn join_of(pid: i32, kinds: &[String]) -> Result<(), Failure> {
-    // All opened before the first is entered: /proc is another one after a change of mount namespace.
+    // All files are opened before the first setns, because /proc differs after a change of the
+    // mount namespace.
     let files = kinds.iter().map(|kind| {
         let path = format!("/proc/{pid}/ns/{kind}");
         let file = fs::File::open(&path).step(format!("open {path}"))?;

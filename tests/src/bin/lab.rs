@@ -1,4 +1,4 @@
-//! A node with a real runtime and a pod, to try things on by hand: `cargo run -p pause-trace-tests --bin lab`.
+//! Starts a node with a real runtime and a pod, for experiments by hand: `cargo run -p pause-trace-tests --bin lab`.
 
 use std::{env, io, process::ExitCode};
 
@@ -55,10 +55,10 @@ fn kubelet() {
     hold(lab.node());
 }
 
-/// Says how to be on a node, and keeps it until the end of the input.
+/// Prints how to enter a node, and keeps it until a line or the end of stdin is read.
 fn hold(node: &Node) {
-    println!("to be there: {}", node.entrance());
-    println!("cgroups: {}; Enter ends it all", node.name());
+    println!("to enter the node: {}", node.entrance());
+    println!("cgroups: {}; press Enter to end it", node.name());
     let mut line = String::new();
     io::stdin()
         .read_line(&mut line)

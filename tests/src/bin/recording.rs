@@ -1,7 +1,7 @@
-//! Makes the recording that the tests keep of each version of the format: `cargo run -p pause-trace-tests --bin recording`.
+//! Makes the recording that is the fixture for a version of the format: `cargo run -p pause-trace-tests --bin recording`.
 //!
-//! To be run when the format has a new version, as root, after `cargo xtask test` has built the program and got the runtimes.
-//! What an older version's looks like is not to be made again: that it can still be replayed is what it is kept for.
+//! Run it as root when the format has a new version, after `cargo xtask test` has built the program and got the runtimes. Never make
+//! the recording of an older version again: the tests check that it can still be replayed.
 
 use std::path::Path;
 

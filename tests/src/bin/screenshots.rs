@@ -1,4 +1,4 @@
-//! Makes the pictures of the report in `docs/`, of the recording that the tests keep: `cargo run -p pause-trace-tests --bin
+//! Makes the screenshots of the report in `docs/` from the fixture of the tests: `cargo run -p pause-trace-tests --bin
 //! screenshots`, after `cargo xtask test` has built the program and got the browser.
 
 use std::path::Path;

@@ -14,18 +14,18 @@ use nix::{
     unistd::Pid,
 };
 
-/// How long killed processes may take to leave.
+/// How long killed processes may take to leave the cgroup.
 const EMPTYING: Duration = Duration::from_secs(60);
 
 /// A cgroup at the top of every hierarchy that is mounted.
 #[derive(Debug)]
 pub(super) struct Cgroup {
-    /// That of cgroup2 first, if it is there.
+    /// The one of cgroup2 comes first, if it is mounted.
     directories: Vec<PathBuf>,
 }
 
 impl Cgroup {
-    /// The one of this name, whether it is there or not.
+    /// The cgroup of this name, which may not exist.
     pub(super) fn named(name: &str) -> Self {
         let directories = hierarchies()
             .into_iter()
@@ -34,7 +34,7 @@ impl Cgroup {
         Self { directories }
     }
 
-    /// Its directories, whether they are there or not.
+    /// Its directories, which may not exist.
     pub(super) fn directories(&self) -> &[PathBuf] {
         &self.directories
     }
@@ -43,8 +43,8 @@ impl Cgroup {
         self.directories.iter().try_for_each(fs::create_dir)
     }
 
-    /// Makes a cgroup below this one for processes that are no pod's; returns the file that takes them in. One hierarchy is
-    /// enough to find them again.
+    /// Makes a cgroup below this one for processes that belong to no pod. Returns its `cgroup.procs`. One hierarchy is enough to find
+    /// the processes again.
     pub(super) fn create_for_daemons(&self) -> io::Result<PathBuf> {
         let first = self.directories.first().ok_or(io::ErrorKind::Unsupported)?;
         let directory = first.join("daemons");
@@ -67,7 +67,7 @@ impl Cgroup {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
             for pid in found {
-                // ESRCH: it has ended by itself.
+                // ESRCH: it has ended already.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
             thread::yield_now();
@@ -77,7 +77,7 @@ impl Cgroup {
             .try_for_each(|directory| remove_tree(directory, until))
     }
 
-    /// Removes what is below a path of it, which holds no processes any more. As the kubelet does when a pod has ended.
+    /// Removes the cgroups below a path, which have no processes any more, as the kubelet does when a pod has ended.
     pub(super) fn remove_below(&self, path: &str) -> io::Result<()> {
         let until = Instant::now() + EMPTYING;
         self.directories
@@ -85,7 +85,7 @@ impl Cgroup {
             .try_for_each(|directory| remove_tree(&directory.join(path), until))
     }
 
-    /// Whether one of this name, somewhere below it, has children.
+    /// Whether a cgroup of this name, at any depth below it, has children.
     pub(super) fn has_children(&self, name: &str) -> bool {
         fn search(directory: &Path, name: &str) -> bool {
             let children = children(directory);
@@ -113,7 +113,7 @@ impl Cgroup {
     }
 }
 
-/// Where hierarchies are mounted, cgroup2 first.
+/// The mount points of the hierarchies, cgroup2 first.
 fn hierarchies() -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo can be read");
     let mut found: Vec<(bool, PathBuf)> = mounts
@@ -138,7 +138,7 @@ fn children(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Removes a cgroup and those below it. A runtime that is still at it removes the same.
+/// Removes a cgroup and those below it. A runtime may remove them at the same time.
 fn remove_tree(directory: &Path, until: Instant) -> io::Result<()> {
     for child in children(directory) {
         remove_tree(&child, until)?;
@@ -146,7 +146,7 @@ fn remove_tree(directory: &Path, until: Instant) -> io::Result<()> {
     loop {
         match fs::remove_dir(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            // The kernel is a moment behind the last process.
+            // The kernel frees the cgroup a moment after its last process.
             Err(error)
                 if error.raw_os_error() == Some(Errno::EBUSY as i32) && Instant::now() < until =>
             {

@@ -1,4 +1,4 @@
-//! A daemon of a node: what it says is kept, and it is waited for without polling.
+//! A daemon of a node. Its output is kept, and tests wait for its lines without polling.
 
 use std::{
     fmt::Write as _,
@@ -19,34 +19,34 @@ use nix::{
 
 use super::Node;
 
-/// How many of its last lines are kept, to wait for one.
+/// How many of its last lines are kept.
 const LINES_KEPT: usize = 2000;
 
-/// How many of them a test that fails shows.
+/// How many of them a failing test shows.
 const LINES_SHOWN: usize = 30;
 
 /// How long a daemon may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A daemon. Dropping it kills it, but not what it has started.
+/// A daemon. Dropping it kills it, but not its children.
 #[derive(Debug)]
 pub(super) struct Daemon {
     name: &'static str,
     child: Child,
-    heard: Arc<Heard>,
+    shared: Arc<Shared>,
 }
 
-/// What is known of it.
+/// The state that the reading threads share with the test.
 #[derive(Debug, Default)]
-struct Heard {
+struct Shared {
     state: Mutex<State>,
-    news: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     lines: Vec<String>,
-    /// How many there have been.
+    /// The number of lines so far.
     count: usize,
     ended: bool,
 }
@@ -61,29 +61,33 @@ impl Daemon {
         // The command still holds the pipe's other end.
         command.stdout(Stdio::null()).stderr(Stdio::null());
 
-        let heard = Arc::new(Heard::default());
-        listen(output, Arc::clone(&heard));
-        await_end(child.id().cast_signed(), Arc::clone(&heard));
-        Self { name, child, heard }
+        let shared = Arc::new(Shared::default());
+        read_lines(output, Arc::clone(&shared));
+        await_end(child.id().cast_signed(), Arc::clone(&shared));
+        Self {
+            name,
+            child,
+            shared,
+        }
     }
 
-    /// Waits until it has said something that is its way to say that it is ready.
+    /// Waits for a line that contains `words`, by which the daemon reports that it is ready.
     #[track_caller]
     pub(super) fn await_line(&self, words: &str) {
         let ready = self.wait(PATIENCE, |state| {
             state.ended || state.lines.iter().any(|line| line.contains(words))
         });
-        let ended = self.heard.lock().ended;
+        let ended = self.shared.lock().ended;
         assert!(
             ready && !ended,
-            "{} did not say {words:?}: {self}",
+            "{} did not print {words:?}: {self}",
             self.name
         );
     }
 
-    /// Waits until it says something more, or for that long.
+    /// Waits until it prints another line or ends, at most this long.
     pub(super) fn await_news(&self, longest: Duration) {
-        let before = self.heard.lock().count;
+        let before = self.shared.lock().count;
         self.wait(longest, |state| state.ended || state.count > before);
     }
 
@@ -92,7 +96,7 @@ impl Daemon {
         self.child.id().cast_signed()
     }
 
-    /// Asks it to end, and waits for that.
+    /// Sends SIGTERM, and waits until it ends.
     #[track_caller]
     pub(super) fn stop(mut self) {
         let status = self.end(Signal::SIGTERM);
@@ -105,24 +109,24 @@ impl Daemon {
     }
 
     fn end(&mut self, signal: Signal) -> Option<ExitStatus> {
-        // It is not reaped before that is seen here, so the pid is its own.
+        // Only this function reaps it, so the pid is still its own.
         let _ = kill(Pid::from_raw(self.pid()), signal);
         self.wait(PATIENCE, |state| state.ended)
-            .then(|| self.child.wait().expect("it is our child"))
+            .then(|| self.child.wait().expect("it is a child of this process"))
     }
 
-    /// Waits for the news that makes `met` true; whether they came.
+    /// Waits until `met` is true. Returns false if it is not in time.
     fn wait(&self, longest: Duration, met: impl Fn(&State) -> bool) -> bool {
         let until = Instant::now() + longest;
-        let mut state = self.heard.lock();
+        let mut state = self.shared.lock();
         while !met(&state) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
             (state, _) = self
-                .heard
-                .news
+                .shared
+                .changed
                 .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner);
         }
@@ -130,7 +134,7 @@ impl Daemon {
     }
 }
 
-impl Heard {
+impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,9 +148,9 @@ impl Drop for Daemon {
 
 impl std::fmt::Display for Daemon {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let state = self.heard.lock();
+        let state = self.shared.lock();
         let state_now = if state.ended { "ended" } else { "runs" };
-        write!(f, "{} {state_now} and said:", self.name)?;
+        write!(f, "{} {state_now}; its last lines:", self.name)?;
         for line in &state.lines[state.lines.len().saturating_sub(LINES_SHOWN)..] {
             f.write_char('\n')?;
             f.write_str(line)?;
@@ -155,10 +159,10 @@ impl std::fmt::Display for Daemon {
     }
 }
 
-fn listen(output: impl Read + Send + 'static, heard: Arc<Heard>) {
+fn read_lines(output: impl Read + Send + 'static, shared: Arc<Shared>) {
     thread::spawn(move || {
         for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-            let mut state = heard.lock();
+            let mut state = shared.lock();
             if state.lines.len() >= LINES_KEPT {
                 state.lines.drain(..LINES_KEPT / 2);
             }
@@ -166,18 +170,18 @@ fn listen(output: impl Read + Send + 'static, heard: Arc<Heard>) {
                 .lines
                 .push(String::from_utf8_lossy(&line).into_owned());
             state.count += 1;
-            heard.news.notify_all();
+            shared.changed.notify_all();
         }
     });
 }
 
-/// Notes the end of a child without reaping it.
-fn await_end(pid: i32, heard: Arc<Heard>) {
+/// Waits for the end of a child without reaping it, and records it.
+fn await_end(pid: i32, shared: Arc<Shared>) {
     thread::spawn(move || {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-        // An error: it has been reaped, so it has ended.
+        // An error means that it was reaped, so it has ended.
         let _ = waitid(Id::Pid(Pid::from_raw(pid)), flags);
-        heard.lock().ended = true;
-        heard.news.notify_all();
+        shared.lock().ended = true;
+        shared.changed.notify_all();
     });
 }

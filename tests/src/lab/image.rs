@@ -1,4 +1,4 @@
-//! Images without a registry: an archive that `ctr images import`, `docker load` and `podman load` all take.
+//! Images without a registry: archives that `ctr images import`, `docker load` and `podman load` accept.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ pub const PAUSE: &str = "localhost/pause-trace/pause:lab";
 /// An image with a shell and the usual tools.
 pub const BUSYBOX: &str = "localhost/pause-trace/busybox:lab";
 
-/// The program's own image: `/workload BEHAVIOUR` for containers. Not there until [`workload`] was imported.
+/// The image of pause-trace: `/workload BEHAVIOUR` for containers. The archive of [`workload`] must be imported first.
 pub const WORKLOAD: &str = "localhost/pause-trace/workload:lab";
 
 /// Writes the archive of [`WORKLOAD`].
@@ -27,7 +27,7 @@ pub fn workload() -> PathBuf {
     image_archive(WORKLOAD, "good")
 }
 
-/// Writes both into `directory`, with `program` for a pause.
+/// Writes the other two archives to `directory`, with `program` as the pause.
 pub(super) fn write_all(directory: &Path, program: &Path) -> [PathBuf; 2] {
     [pause(directory, program), busybox(directory)]
 }
@@ -35,7 +35,7 @@ pub(super) fn write_all(directory: &Path, program: &Path) -> [PathBuf; 2] {
 fn pause(directory: &Path, program: &Path) -> PathBuf {
     let root = root(directory, "pause");
     install(program, &root.join("pause"));
-    // As Kubernetes' own.
+    // As in the pause image of Kubernetes.
     let config = json!({"Entrypoint": ["/pause"], "User": "65535:65535"});
     archive(directory, PAUSE, &root, config)
 }
@@ -74,7 +74,7 @@ fn install(program: &Path, place: &Path) {
         .unwrap_or_else(|error| panic!("failed to copy {}: {error}", program.display()));
 }
 
-/// Packs the files below `root`: an OCI image layout of one layer, and the manifest that docker wants beside it.
+/// Packs the files below `root` as an OCI image layout with one layer, and adds the manifest that docker needs.
 fn archive(directory: &Path, name: &str, root: &Path, config: serde_json::Value) -> PathBuf {
     let layout = root.with_extension("layout");
     let blobs = layout.join("blobs/sha256");
@@ -140,7 +140,7 @@ fn archive(directory: &Path, name: &str, root: &Path, config: serde_json::Value)
     archive
 }
 
-/// What Go, and so every runtime, calls this architecture.
+/// Go's name for this architecture, which all runtimes use.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

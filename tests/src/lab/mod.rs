@@ -10,11 +10,11 @@
 //! ```
 //!
 //! A node ([`Node`]) is a mount and a network namespace, a cgroup and a directory. What a runtime writes to `/run`,
-//! `/var/lib` and `/var/log` is below that directory, its bridges and addresses are in that network, its processes and
-//! pods are in that cgroup: the machine has nothing of it, two nodes can be used at once, and to end one is to kill what
-//! is in its cgroup. The pid namespace is the machine's, because a kernel program sees pids of that one.
+//! `/var/lib` and `/var/log` is below that directory, its bridges and addresses are in that network namespace, and its processes and
+//! pods are in that cgroup. The machine is not changed, nodes can run at the same time, and a node ends when the processes in its
+//! cgroup are killed. The pid namespace is the machine's, because the kernel program reports pids of that namespace.
 //!
-//! The programs are those that `cargo xtask runtimes` has unpacked.
+//! `cargo xtask runtimes` unpacks the programs.
 
 mod cgroup;
 mod container;
@@ -39,10 +39,10 @@ pub use pod::{Pod, PodSpec};
 pub use traces::traces;
 pub(crate) use xtask_support::places;
 
-/// A pause that others wrote.
+/// catatonit, the pause of Podman.
 ///
 /// # Panics
-/// When `cargo xtask runtimes` has not got it.
+/// When `cargo xtask runtimes` has not unpacked it.
 #[must_use]
 pub fn catatonit() -> PathBuf {
     installed(places::CATATONIT).join("usr/bin/catatonit")

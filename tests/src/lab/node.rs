@@ -1,4 +1,4 @@
-//! A node: namespaces, a cgroup and a directory, which end together.
+//! A node: namespaces, a cgroup and a directory, which are removed together.
 
 use std::{
     env,
@@ -20,28 +20,28 @@ use nix::{
 
 use super::{cgroup::Cgroup, places};
 
-/// What the names of all nodes begin with: of their directories below the directory for temporary files, and of their cgroups.
+/// The prefix of the names of all nodes, which are also the names of their temporary directories and cgroups.
 const PREFIX: &str = "pause-trace-lab-";
 
-/// Directories that are the node's own: where they are on the node, and below its directory.
+/// The directories that a node has for itself: the path on the node, and the name below the directory of the node.
 const OWN: [(&str, &str); 3] = [("/run", "run"), ("/var/lib", "lib"), ("/var/log", "log")];
 
-/// A place for a runtime and its pods. Dropping it kills what runs there and removes what is there.
+/// An isolated environment for a runtime and its pods. Dropping it kills its processes and removes its files and cgroups.
 #[derive(Debug)]
 pub struct Node {
     name: String,
     directory: PathBuf,
-    /// Holds the namespace.
+    /// Keeps the mount namespace.
     mounts: File,
-    /// Holds the namespace.
+    /// Keeps the network namespace.
     network: File,
 }
 
 impl Node {
-    /// Makes a node, and removes those of test programs that were killed.
+    /// Makes a node, and removes the nodes of test programs that were killed.
     ///
     /// # Panics
-    /// When the machine does not allow it: it takes root.
+    /// When the machine does not allow it: this needs root.
     #[must_use]
     pub fn start() -> Self {
         sweep();
@@ -51,7 +51,7 @@ impl Node {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{owner}-{started}-{count}");
         let directory = env::temp_dir().join(&name);
-        // containerd 2 wants to be able to enter it as any user.
+        // containerd 2 requires that any user can enter it.
         fs::DirBuilder::new()
             .mode(0o711)
             .create(&directory)
@@ -72,13 +72,13 @@ impl Node {
         node
     }
 
-    /// Its name, and that of its cgroup in every hierarchy.
+    /// Its name, which is also the name of its cgroup in every hierarchy.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What the machine calls a file that the node calls `path`.
+    /// The path on the machine of a file that is `path` on the node.
     #[must_use]
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
@@ -93,7 +93,7 @@ impl Node {
             .unwrap_or_else(|| path.to_owned())
     }
 
-    /// Writes a file that the node calls `path`, with the directories above it; returns `path`.
+    /// Writes a file that is `path` on the node, and makes its parent directories. Returns `path`.
     ///
     /// # Panics
     /// When it can't.
@@ -105,10 +105,10 @@ impl Node {
         path
     }
 
-    /// Runs `f` on a thread that is on the node: what it opens, connects to and starts is the node's.
+    /// Runs `f` on a thread in the namespaces of the node.
     pub fn enter<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         on_a_thread(|| {
-            // A thread shares its root and working directory with the others, and such a one may not enter.
+            // A thread that shares its root and working directory with others may not enter a mount namespace.
             unshare(CloneFlags::CLONE_FS)
                 .and_then(|()| setns(&self.mounts, CloneFlags::CLONE_NEWNS))
                 .and_then(|()| setns(&self.network, CloneFlags::CLONE_NEWNET))
@@ -117,7 +117,7 @@ impl Node {
         })
     }
 
-    /// The command that starts a shell on the node, for people, as long as this process runs.
+    /// The command that starts a shell on the node. It works as long as this process runs.
     #[must_use]
     pub fn entrance(&self) -> String {
         let held = format!("/proc/{}/fd", std::process::id());
@@ -137,7 +137,7 @@ impl Node {
         })
     }
 
-    /// Runs a program on the node to its end.
+    /// Runs a program on the node, and waits until it ends.
     ///
     /// # Panics
     /// When it can't be started.
@@ -149,7 +149,7 @@ impl Node {
         })
     }
 
-    /// Runs a program on the node, which must succeed; returns what it printed.
+    /// Runs a program on the node, which must succeed. Returns its stdout.
     ///
     /// # Panics
     /// When it fails.
@@ -161,12 +161,12 @@ impl Node {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// A command that runs `program` in the cgroup of the node, where it and its family are found when the node ends.
+    /// A command that runs `program` in the cgroup of the node, so that it and its descendants are killed when the node ends.
     pub(super) fn daemon(&self, program: impl AsRef<OsStr>) -> Command {
         let members = Cgroup::named(&self.name)
             .create_for_daemons()
             .unwrap_or_else(|error| panic!("failed to make a cgroup below {}: {error}", self.name));
-        // It has to be inside before it can fork: a shell moves itself there, and becomes it.
+        // The program must be in the cgroup before it can fork: a shell moves itself there and executes the program.
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", "echo 0 > \"$0\" && exec \"$@\""])
@@ -175,7 +175,7 @@ impl Node {
         command
     }
 
-    /// Whether a cgroup of this name, somewhere below the node's in any hierarchy, has cgroups below it.
+    /// Whether a cgroup of this name, at any depth below the node's in any hierarchy, has children.
     pub(super) fn has_cgroups_in(&self, name: &str) -> bool {
         Cgroup::named(&self.name).has_children(name)
     }
@@ -191,7 +191,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         if let Err(error) = clear(&self.name, &self.directory) {
-            // A second panic would end the test program, and its other nodes with it.
+            // A second panic would abort the test program, and its other nodes would not be removed.
             if thread::panicking() {
                 eprintln!("failed to remove {}: {error}", self.name);
             } else {
@@ -201,12 +201,12 @@ impl Drop for Node {
     }
 }
 
-/// Moves the calling thread into namespaces of its own, which it returns.
+/// Moves the calling thread into new namespaces. Returns their files.
 fn isolate(directory: &Path) -> io::Result<(File, File)> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)?;
     let change = |place: &str, flags| mount(None::<&str>, place, None::<&str>, flags, None::<&str>);
-    // Away from the machine's mounts, and among themselves shared, as systemd has it on a real node: a volume that is
-    // mounted later then reaches the containers that asked for that.
+    // Mounts do not propagate to the machine, but within the node, as systemd sets it up on a real node: a volume that is
+    // mounted later then propagates to the containers that request it.
     change("/", MsFlags::MS_REC | MsFlags::MS_PRIVATE)?;
     change("/", MsFlags::MS_REC | MsFlags::MS_SHARED)?;
     for (place, own) in OWN {
@@ -226,7 +226,7 @@ fn isolate(directory: &Path) -> io::Result<(File, File)> {
     ))
 }
 
-/// Runs `f` on a thread of its own, whose namespaces nobody else has.
+/// Runs `f` on a new thread, which may change its namespaces.
 fn on_a_thread<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let thread = scope.spawn(f);
@@ -236,7 +236,7 @@ fn on_a_thread<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Removes the nodes of test programs that have ended without doing it.
+/// Removes the nodes of test programs that ended without removing them.
 fn sweep() {
     for entry in fs::read_dir(env::temp_dir())
         .into_iter()
@@ -258,20 +258,20 @@ fn owner(name: &str) -> Option<(u32, String)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.to_owned()))
 }
 
-/// When a process started, in clock ticks since boot: with its pid, this tells it from any other.
+/// The start time of a process in clock ticks since boot. Pid and start time identify a process.
 fn start_time(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold spaces and parentheses itself; the time is the 20th field after it.
+    // The name, in parentheses, may contain spaces and parentheses. The start time is the 20th field after it.
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(19).map(str::to_owned)
 }
 
-/// Ends a node. Its mounts and interfaces go with the last process in its namespaces. Its directory goes last: by that it is
-/// found again if this is interrupted.
+/// Removes a node. The kernel removes its mounts and interfaces with the last process in its namespaces. The directory is removed
+/// last, so that an interrupted removal is found again.
 fn clear(name: &str, directory: &Path) -> io::Result<()> {
     Cgroup::named(name).remove()?;
     match fs::remove_dir_all(directory) {
-        // Another test program swept at the same time.
+        // Another test program removed it at the same time.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_time_tells_processes_apart() {
+    fn a_start_time_identifies_a_process() {
         let own = std::process::id();
         assert!(start_time(own).is_some_and(|time| time.parse::<u64>().is_ok()));
         assert_eq!(start_time(own), start_time(own));

@@ -1,10 +1,10 @@
-//! What a node could leave on the machine, found by its name: also while other tests make nodes of their own.
+//! Detects leftovers of a node on the machine by its name, even while other tests use other nodes.
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 
 use super::cgroup::Cgroup;
 
-/// What the bridge of a node's pods is called: in the node's network namespace, and so never on the machine.
+/// The bridge of a node's pods. It is in the node's network namespace and must never be on the machine.
 pub(super) const BRIDGE: &str = "pause-trace0";
 
 /// Everything of the node of this name that is on the machine: processes, cgroups, mounts, bridges and files.
@@ -15,9 +15,9 @@ pub(super) const BRIDGE: &str = "pause-trace0";
 pub fn traces(name: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir("/proc").expect("/proc can be read").flatten() {
-        // Of what is no process, or no more, there are no such files.
+        // These files are missing if the entry is not a process, or if the process has ended.
         let read = |file| fs::read_to_string(entry.path().join(file)).unwrap_or_default();
-        // One that has ended is pid 1's, to reap it when it comes to that.
+        // A zombie is ignored: pid 1 reaps it later.
         let has_ended = read("status").contains("\nState:\tZ");
         if read("cgroup").contains(name) && !has_ended {
             found.insert(format!(

@@ -1,4 +1,4 @@
-//! Gathers from the events, and from what is known after each, what the page shows.
+//! Collects the content of the page from events and from the state after each of them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -14,29 +14,29 @@ use crate::{
     verdict::{Outcome, Values, Verdict},
 };
 
-/// Most pods of a page. A browser shows as many as a node has; a year's are for another tool.
+/// Most pods of a page. A browser can show as many as a node has, but not those of a year.
 const MAX_PODS: usize = 5_000;
-/// Most processes of a pod, and most of what happened to it.
+/// Most processes of a pod, and most entries in each other list of a pod.
 const MAX_OF_POD: usize = 400;
 
-/// What is known so far.
+/// The content collected so far.
 pub struct Gathered {
     clock: Clock,
-    /// Time 0 of the page.
+    /// The time 0 of the page.
     began: Option<Ktime>,
     pods: Vec<Pod>,
     by_id: HashMap<PodId, usize>,
-    /// Where a process is: the pod's place, and its own in the pod.
+    /// The index of the pod of each process, and of the process in that pod.
     processes: HashMap<ProcessId, (usize, usize)>,
     omitted: HashSet<PodId>,
-    /// On no pod.
+    /// Findings that are not on a pod.
     findings: Vec<Finding>,
     host: Namespaces,
     passed: u64,
 }
 
 impl Gathered {
-    /// Nothing yet.
+    /// No content.
     pub fn new(clock: Clock) -> Self {
         Self {
             clock,
@@ -56,12 +56,12 @@ impl Gathered {
         i64::try_from(since).unwrap_or(i64::MAX)
     }
 
-    /// A part of the run began; the first is where time begins.
+    /// Notes the beginning of a part of the run. The first is time 0.
     pub fn begin(&mut self, time: Ktime) {
         self.began.get_or_insert(time);
     }
 
-    /// An event, and what is known after it.
+    /// Adds an event, with the state after it.
     pub fn see(&mut self, event: &Event, state: &State) {
         let at = self.since(event.time);
         match &event.fact {
@@ -69,7 +69,7 @@ impl Gathered {
             Fact::Pod(fact) => self.pod(&fact.pod, at, state),
             Fact::Container(fact) => {
                 self.container(&fact.container, state);
-                // Those that were there before anybody knew whose they are.
+                // Processes that started before the container was declared.
                 let mut early: Vec<_> = state.processes.iter().collect();
                 early.retain(|process| process.container.as_ref() == Some(&fact.container));
                 early.sort_unstable_by_key(|process| (process.forked, process.id));
@@ -189,7 +189,7 @@ impl Gathered {
         }
     }
 
-    /// Brings what is shown of a process up to date.
+    /// Updates a process, or adds it.
     fn process(&mut self, id: ProcessId, state: &State) {
         let Some(process) = state.processes.get(id) else {
             return;
@@ -246,7 +246,7 @@ impl Gathered {
         if let Some(&(pod, index)) = self.processes.get(&id) {
             self.pods[pod].processes[index].reaped = Some(at);
             self.count_zombies(pod, at, -1);
-            // An entrypoint is kept by the state; its pid alone may come again.
+            // The state keeps an entrypoint, so only other processes are removed here.
             if state.processes.get(id).is_none() {
                 self.processes.remove(&id);
             }
@@ -257,14 +257,14 @@ impl Gathered {
         let zombies = &mut self.pods[pod].zombies;
         let count = zombies.last().map_or(0, |(_, count)| *count);
         let count = count.saturating_add_signed(by);
-        // The last is kept right, and how it changed in between is not shown.
+        // Above the limit, the last count is replaced, so that it stays correct.
         if zombies.len() == 2 * MAX_OF_POD {
             zombies.pop();
         }
         zombies.push((at, count));
     }
 
-    /// A scenario that was played with these pods.
+    /// Notes the scenario that these pods were created for.
     pub fn scenario(&mut self, name: &str, pods: &[PodId]) {
         for pod in pods {
             if let Some(pod) = self.by_id.get(pod) {
@@ -273,7 +273,7 @@ impl Gathered {
         }
     }
 
-    /// A verdict; `planted`, where it was planted to be found.
+    /// Adds a verdict. `planted` says that a scenario planted the violation.
     pub fn verdict(&mut self, verdict: &Verdict, names: &Names, planted: bool) {
         let pod = verdict.subject.pod.as_ref();
         let pod = pod.and_then(|pod| self.by_id.get(pod)).copied();
@@ -314,7 +314,7 @@ impl Gathered {
         pod.findings.push(finding);
     }
 
-    /// All that was gathered, as it is shown.
+    /// The content of the page.
     pub fn into_page(mut self, summary: &Summary) -> Page {
         let ended = self.since(summary.time);
         for pod in &mut self.pods {

@@ -1,7 +1,8 @@
-//! A page that one person attaches to a ticket and another opens: one file, without network, font or script of others.
+//! An HTML page to attach to a ticket: one file that loads nothing from the network.
 //!
-//! The page carries what was gathered as JSON, and a script that draws it. What pods can name is text in the JSON and text in
-//! the page: the script makes nodes, and never markup out of strings.
+//! The page contains the collected data as JSON, and a script that draws it. Names that pods choose
+//! are text in the JSON and in the page: the script creates DOM nodes, and never markup from
+//! strings.
 
 mod gather;
 mod model;
@@ -13,10 +14,11 @@ const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// The page, whole.
+/// The complete page.
 pub fn render(page: &Page) -> serde_json::Result<String> {
     let data = page.to_json()?;
-    // In the order in which they stand: what is put in is not looked through again.
+    // The placeholders are replaced in order, so that inserted content is not searched for
+    // placeholders.
     let mut rest = PAGE;
     let mut whole = String::with_capacity(PAGE.len() + STYLE.len() + SCRIPT.len() + data.len());
     for (place, content) in [
@@ -43,7 +45,7 @@ mod tests {
     };
 
     #[test]
-    fn the_page_is_one_file_that_asks_for_no_other() {
+    fn the_page_loads_no_other_file() {
         for part in [PAGE, STYLE, SCRIPT] {
             for way in [
                 "src=",
@@ -63,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn names_cannot_leave_the_json() {
+    fn names_cannot_escape_from_the_json() {
         let mut state = State::new(Limits::NODE);
         let mut gathered = Gathered::new(Clock::new(0, 0));
         gathered.begin(5);

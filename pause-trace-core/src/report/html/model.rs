@@ -1,5 +1,5 @@
-//! What the page shows, as the JSON that it carries. Times are ns since [`Page::began`]; what began before has a negative
-//! one. All text is escaped already.
+//! The content of the page, which it contains as JSON. Times are in ns since [`Page::began`], and
+//! negative before that. All text is already escaped.
 
 use std::collections::BTreeMap;
 
@@ -11,32 +11,32 @@ use crate::{
     verdict::{Outcome, Severity},
 };
 
-/// All that the page shows.
+/// The content of the page.
 #[derive(Serialize)]
 pub struct Page {
-    /// Of pause-trace.
+    /// The version of pause-trace.
     pub version: String,
     /// As in `uname -r`.
     pub kernel: String,
     /// As in `uname -m`.
     pub arch: String,
-    /// Time of day of time 0, RFC 3339, and the same as ms since 1970.
+    /// The UTC time of time 0 in RFC 3339, and the same in ms since 1970.
     pub(crate) began: String,
     pub(crate) began_ms: i64,
     pub(crate) ended: i64,
-    /// By name of the namespace.
+    /// The host's namespaces, by name.
     pub(crate) host: Namespaces,
     pub(crate) verdicts: Counts,
     /// Kernel records that were dropped.
     pub(crate) lost: u64,
-    /// What is to be known of the whole, such as that the recording was cut.
+    /// Notes on the whole run, such as that the recording was cut.
     pub notes: Vec<String>,
-    /// Those that findings name, by id.
+    /// The rules of the findings, by id.
     pub(crate) rules: BTreeMap<&'static str, Rule>,
     pub(crate) pods: Vec<Pod>,
-    /// On no pod.
+    /// Findings that are not on a pod.
     pub(crate) findings: Vec<Finding>,
-    /// Pods past the limit.
+    /// The number of pods above the limit.
     pub(crate) omitted: usize,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Pod {
     pub(crate) uid: String,
     pub namespace: String,
     pub name: String,
-    /// The scenario that it was made for, where it was.
+    /// The scenario that it was created for, if any.
     pub(crate) scenario: Option<String>,
     pub(crate) since: i64,
     pub removed: Option<i64>,
@@ -60,13 +60,13 @@ pub(crate) struct Pod {
     pub(crate) containers: Vec<Container>,
     pub(crate) processes: Vec<Process>,
     pub(crate) signals: Vec<Signal>,
-    /// How many zombies there were, from when on.
+    /// The number of zombies from each time on.
     pub zombies: Vec<(i64, u32)>,
     pub(crate) spans: Vec<Span>,
     pub(crate) findings: Vec<Finding>,
-    /// How many times each rule passed.
+    /// How often each rule passed.
     pub(crate) passed: BTreeMap<&'static str, u64>,
-    /// Processes and signals past the limit.
+    /// The number of processes and signals above the limit.
     pub(crate) omitted: usize,
 }
 
@@ -78,7 +78,7 @@ pub(crate) struct Container {
     pub started: Option<i64>,
     pub ended: Option<i64>,
     pub(crate) status: Option<String>,
-    /// Of its entrypoint, by name; empty before that has executed.
+    /// The namespaces of its entrypoint, by name; empty before that has executed.
     pub namespaces: Namespaces,
 }
 
@@ -86,10 +86,10 @@ pub(crate) struct Container {
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub ns_pid: u32,
-    /// Its place among the processes of the pod.
+    /// The index of the parent in the pod's processes.
     pub(crate) parent: Option<usize>,
     pub comm: String,
-    /// What it executed last; empty if nothing.
+    /// The file that it executed last; may be empty.
     pub file: String,
     pub role: &'static str,
     /// The container's id.
@@ -114,13 +114,13 @@ pub(crate) struct Signal {
     pub target: u32,
 }
 
-/// A bar of the timeline; a mark, where it begins and ends at once.
+/// A bar of the timeline, or a mark if it begins and ends at the same time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Span {
     pub(crate) lane: String,
     pub(crate) name: String,
     pub(crate) start_ns: i64,
-    /// `None` for what had not ended.
+    /// `None` if it had not ended.
     pub(crate) end_ns: Option<i64>,
     /// `pause`, `container`, `session`, `zombie`, `signal`, `finding`.
     pub(crate) kind: &'static str,
@@ -130,10 +130,10 @@ pub(crate) struct Span {
 pub(crate) struct Finding {
     pub(crate) at: i64,
     pub(crate) rule: &'static str,
-    /// A violation, or in doubt.
+    /// `Fail` or `Inconclusive`.
     pub(crate) verdict: Outcome,
     pub(crate) severity: Severity,
-    /// It was planted to be found.
+    /// Whether the violation was planted by a scenario.
     pub(crate) planted: bool,
     pub(crate) subject: String,
     pub(crate) message: String,
@@ -143,7 +143,7 @@ pub(crate) struct Finding {
 }
 
 impl Page {
-    /// Leaves only pods that are called so: `NAMESPACE/NAME`, or the beginning of a uid.
+    /// Keeps only pods that match `NAMESPACE/NAME` or the beginning of a uid.
     pub fn keep(&mut self, wanted: &str) {
         self.pods.retain(|pod| match wanted.split_once('/') {
             Some((namespace, name)) => pod.namespace == namespace && pod.name == name,
@@ -151,7 +151,8 @@ impl Page {
         });
     }
 
-    /// As JSON that may stand in a `<script>`: nothing in it can end that, or begin a comment.
+    /// The content as JSON that is safe in a `<script>`: it can neither end the script nor begin a
+    /// comment.
     pub(crate) fn to_json(&self) -> serde_json::Result<String> {
         Ok(serde_json::to_string(self)?
             .replace('<', "\\u003c")

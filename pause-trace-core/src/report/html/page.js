@@ -1,6 +1,6 @@
 "use strict";
-// Draws the report out of the JSON beside it. Whatever a pod can name becomes text, and never markup: nodes are made by
-// `el`, which sets textContent. A pod's details are drawn when they are opened, so that a thousand pods are a thousand lines.
+// Draws the report from the JSON in the page. Names that a pod can choose become text, and never markup: `el` creates
+// all nodes. The details of a pod are drawn when they are opened, so that a page with a thousand pods stays fast.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const KINDS = ["net", "ipc", "uts", "pid", "user", "mnt", "cgroup"];
@@ -21,7 +21,7 @@ function svg(name, attributes, ...children) {
   return made;
 }
 
-/** Nanoseconds in the unit that suits them. */
+/** A number of nanoseconds in a suitable unit. */
 function span(ns) {
   const size = Math.abs(ns);
   if (size < 1e3) return `${ns} ns`;
@@ -35,13 +35,13 @@ function span(ns) {
 const clock = (ns) => new Date(data.began_ms + ns / 1e6).toISOString().slice(11, 23);
 
 function counts(verdicts) {
-  const said = el("span");
-  const add = (count, word, className) => count && said.append(el("span", className, `${count} ${word} `));
+  const list = el("span");
+  const add = (count, word, className) => count && list.append(el("span", className, `${count} ${word} `));
   add(verdicts.fail, "failed", "bad");
   add(verdicts.inconclusive, "inconclusive", "doubt");
   add(verdicts.pass, "passed", "good");
-  if (!said.hasChildNodes()) said.append(el("span", "dim", "not judged"));
-  return said;
+  if (!list.hasChildNodes()) list.append(el("span", "dim", "not judged"));
+  return list;
 }
 
 function table(head, rows) {
@@ -73,7 +73,7 @@ function tree(pod) {
   const list = (indices, depth) => el("ul", depth ? "" : "tree", ...indices.map((index) => {
     const process = pod.processes[index];
     const end = process.ended === null ? "runs" : `${process.status} after ${span(process.ended - process.forked)}`;
-    const reaped = process.ended === null ? "" : process.reaped === null ? ", a zombie still" : `, reaped after ${span(process.reaped - process.ended)}`;
+    const reaped = process.ended === null ? "" : process.reaped === null ? ", still a zombie" : `, reaped after ${span(process.reaped - process.ended)}`;
     const line = el("li", "mono", el("strong", "", process.comm), ` pid ${process.pid} (${process.ns_pid} inside) `, el("span", "dim", [process.role, process.file, end + reaped].filter(Boolean).join(" · ")));
     const below = children.get(index);
     if (below && depth < 40) line.append(list(below, depth + 1));
@@ -84,7 +84,7 @@ function tree(pod) {
 
 const LANE = 26, LEFT = 150, WIDTH = 1000, TOP = 24;
 
-/** The timeline: bars by lane. The wheel with Ctrl, the buttons and +/-/arrows/0 change what is seen of it. */
+/** The timeline: bars in lanes. The wheel with Ctrl, the buttons and the keys +, -, arrows and 0 change the visible part. */
 function timeline(pod) {
   const last = (bar) => bar.end_ns ?? data.ended;
   const first = Math.min(...pod.spans.map((bar) => bar.start_ns));
@@ -92,8 +92,8 @@ function timeline(pod) {
   const lanes = [...new Set(pod.spans.map((bar) => bar.lane))];
   const height = TOP + lanes.length * LANE + 6;
   const picture = svg("svg", { viewBox: `0 0 ${LEFT + WIDTH} ${height}`, role: "group", tabindex: 0 });
-  picture.setAttribute("aria-label", "Timeline. Plus and minus zoom, arrows move, 0 shows all.");
-  const said = el("p", "said mono dim", "Point at a bar, or go to it with Tab.");
+  picture.setAttribute("aria-label", "Timeline. Plus and minus zoom, arrows move, 0 shows everything.");
+  const caption = el("p", "caption mono dim", "Point at a bar, or move to it with Tab.");
   const margin = (end - first) * 0.02 || 1;
   let view = [first - margin, end + margin];
 
@@ -121,9 +121,9 @@ function timeline(pod) {
       const title = svg("title", {});
       title.textContent = words;
       rect.append(title);
-      const say = () => { said.textContent = words; };
-      rect.addEventListener("pointerenter", say);
-      rect.addEventListener("focus", say);
+      const describe = () => { caption.textContent = words; };
+      rect.addEventListener("pointerenter", describe);
+      rect.addEventListener("focus", describe);
       picture.append(rect);
     }
     lanes.forEach((lane, index) => {
@@ -156,14 +156,14 @@ function timeline(pod) {
   const button = (label, title, act) => { const made = el("button", "", label); made.type = "button"; made.title = title; made.setAttribute("aria-label", title); made.addEventListener("click", act); return made; };
   draw();
   const tools = el("p", "tools", button("+", "Zoom in", () => zoom(0.7)), button("−", "Zoom out", () => zoom(1.4)), button("←", "Earlier", () => move(-0.2)), button("→", "Later", () => move(0.2)), button("all", "Show all", all));
-  return el("div", "", tools, picture, said);
+  return el("div", "", tools, picture, caption);
 }
 
 function finding(one) {
   const word = one.verdict === "fail" ? one.severity : "inconclusive";
   const className = one.verdict !== "fail" ? "doubt" : one.severity === "error" ? "bad" : "doubt";
   const rule = data.rules[one.rule] ?? { name: "", summary: "", doc: "" };
-  const planted = one.planted ? el("span", "dim", " planted to be found") : "";
+  const planted = one.planted ? el("span", "dim", " planted by the scenario") : "";
   const head = el("p", "", el("strong", className, `${one.rule} ${rule.name} · ${word}`), ` ${one.subject}`, planted);
   const steps = one.evidence.map(([at, what]) => [clock(at), span(at - one.at), what]);
   const values = [...new Set([...Object.keys(one.expected), ...Object.keys(one.observed)])];
@@ -181,7 +181,7 @@ function details(pod) {
   part("Namespaces", matrix(pod));
   if (pod.spans.length) part("Timeline", timeline(pod));
   part(`Processes (${pod.processes.length}${pod.omitted ? `, and ${pod.omitted} processes or signals that are not shown` : ""})`, tree(pod));
-  if (pod.signals.length) part("Signals", table(["time", "signal", "from", "to", "what became of it"], pod.signals.map((signal) => [clock(signal.at), signal.signal, signal.from, signal.to, signal.handled ? "taken by a handler" : signal.result])));
+  if (pod.signals.length) part("Signals", table(["time", "signal", "from", "to", "result"], pod.signals.map((signal) => [clock(signal.at), signal.signal, signal.from, signal.to, signal.handled ? "taken by a handler" : signal.result])));
   const zombies = pod.zombies.filter(([, count], index) => count > 1 || (pod.zombies[index - 1]?.[1] ?? 0) > 1);
   if (zombies.length) part("Zombies", table(["time", "waiting to be reaped"], zombies.map(([at, count]) => [clock(at), count])));
   const passed = Object.entries(pod.passed).map(([rule, count]) => `${rule} ×${count}`).join(", ");
@@ -206,7 +206,7 @@ function start() {
   byId("about").append(`${data.version} · Linux ${data.kernel} ${data.arch} · ${data.began.slice(0, 19)}Z, ${span(data.ended)} · ${data.pods.length} ${data.pods.length === 1 ? "pod" : "pods"}`);
   byId("verdict").append(counts(verdicts));
   const notes = [...data.notes];
-  if (data.lost) notes.push(`${data.lost} of the kernel's records were lost: what rests on them is inconclusive`);
+  if (data.lost) notes.push(`${data.lost} kernel records were lost: verdicts that depend on them are inconclusive`);
   if (data.omitted) notes.push(`${data.omitted} more pods are not shown`);
   byId("notes").append(...notes.map((note) => el("li", "doubt", note)));
   if (data.findings.length) {
@@ -228,7 +228,7 @@ function start() {
   };
   byId("find").addEventListener("input", filter);
   byId("broken").addEventListener("change", filter);
-  // `#find=TEXT` in the address finds, and opens what it found if that is one.
+  // `#find=TEXT` in the address sets the filter. A single match is opened.
   const fragment = new URLSearchParams(location.hash.slice(1));
   if (fragment.has("find")) { byId("find").value = fragment.get("find"); filter(); }
   const found = lines.filter((line) => !line.made.hidden);

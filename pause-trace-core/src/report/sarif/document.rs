@@ -1,4 +1,4 @@
-//! As much of SARIF 2.1.0 as is used, under the standard's names.
+//! The part of SARIF 2.1.0 that is used, with the names of the standard.
 
 use serde::Serialize;
 
@@ -83,7 +83,7 @@ pub(super) struct Message {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Invocation<'a> {
-    /// Whether the run came to its end; not whether it found anything.
+    /// Whether the run came to its end, regardless of what it found.
     pub(super) execution_successful: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) start_time_utc: Option<String>,
@@ -124,11 +124,11 @@ pub(super) struct Location {
 pub(super) struct LogicalLocation {
     pub(super) name: String,
     pub(super) fully_qualified_name: String,
-    /// `resource` is the standard's word for what is no code (§3.33.7).
+    /// `resource` is the standard's kind for a location that is not code (§3.33.7).
     pub(super) kind: &'static str,
 }
 
-/// §3.8: what the standard has no place for.
+/// A property bag (§3.8), for what the standard has no field for.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Properties {

@@ -1,8 +1,10 @@
-//! SARIF 2.1.0 (OASIS), for code-scanning views: one run, all rules with their help, a result a violation.
+//! SARIF 2.1.0 (OASIS), for code-scanning views: one run with all rules and their help, and a
+//! result for each violation.
 //!
-//! What is inconclusive is a result of kind `open`, "there was insufficient information to decide whether a problem exists"
-//! (§3.27.9). Promises kept are not results: viewers list whatever they are given. There is no file to point at, so
-//! locations are logical: the pod, the container, the process.
+//! An inconclusive verdict is a result of kind `open`, "there was insufficient information to
+//! decide whether a problem exists" (§3.27.9). Verdicts that passed are left out, because viewers
+//! list every result. Locations are logical, because there is no file to point at: the pod, the
+//! container and the process.
 
 mod document;
 
@@ -20,7 +22,7 @@ use crate::{
     verdict::{Outcome, Values, Verdict},
 };
 
-/// Keeps what it hears until [`Report::finish`].
+/// Collects everything until [`Report::finish`].
 pub(super) struct SarifReport<W> {
     out: W,
     clock: Clock,
@@ -64,7 +66,7 @@ impl<W: Write + Send> Report for SarifReport<W> {
         let (kind, level) = match outcome {
             Outcome::Pass => return Ok(()),
             Outcome::Fail => ("fail", level(verdict.severity())),
-            // §3.27.10: of any kind but "fail", the level is "none".
+            // §3.27.10: the level is "none" for any kind other than "fail".
             Outcome::Inconclusive => ("open", "none"),
         };
         let parts = names.parts(subject);
@@ -105,7 +107,8 @@ impl<W: Write + Send> Report for SarifReport<W> {
         Ok(())
     }
 
-    /// A scenario that failed without a rule's finding is told as a notification: results belong to rules.
+    /// A scenario that failed without a rule's finding is a notification, because results belong to
+    /// rules.
     fn scenario(&mut self, scenario: &ScenarioResult) -> io::Result<()> {
         let level = match scenario.outcome {
             Outcome::Pass => return Ok(()),
@@ -150,7 +153,8 @@ impl<W: Write + Send> Report for SarifReport<W> {
                 tool: Tool {
                     driver: Driver {
                         name: "pause-trace",
-                        // Of who judged, whose rules these are; a recording may be another version's.
+                        // The version of the program that judges, which the rules belong to. A
+                        // recording may be of another version.
                         version: env!("CARGO_PKG_VERSION"),
                         semantic_version: env!("CARGO_PKG_VERSION"),
                         rules: rules::all().map(Descriptor::from).collect(),
@@ -178,17 +182,17 @@ mod tests {
     use super::*;
     use crate::report::testing::{self, CLOCK, HOSTILE, Written};
 
-    fn told() -> (String, Json) {
+    fn written() -> (String, Json) {
         let written = Written::default();
-        testing::tell(&mut SarifReport::new(written.clone(), CLOCK)).expect("memory has room");
+        testing::send_all(&mut SarifReport::new(written.clone(), CLOCK)).expect("memory has room");
         let text = written.text();
         let log = serde_json::from_str(&text).expect("SARIF is JSON");
         (text, log)
     }
 
     #[test]
-    fn violations_are_results_and_doubts_are_open() {
-        let (_, log) = told();
+    fn violations_are_failures_and_inconclusive_verdicts_are_open() {
+        let (_, log) = written();
         let results = log["runs"][0]["results"].as_array().expect("results");
         let kinds: Vec<_> = results
             .iter()
@@ -218,10 +222,11 @@ mod tests {
         );
     }
 
-    /// The properties that the standard's schema requires, and what it says of times and indices.
+    /// The properties that the standard's schema requires, with its constraints on times and
+    /// indices.
     #[test]
-    fn what_the_schema_requires_is_there() {
-        let (_, log) = told();
+    fn required_properties_are_present() {
+        let (_, log) = written();
         assert_eq!(log["version"], "2.1.0");
         let run = &log["runs"][0];
         assert_eq!(run["tool"]["driver"]["name"], "pause-trace");
@@ -256,7 +261,7 @@ mod tests {
 
     #[test]
     fn hostile_names_are_escaped() {
-        let (text, _) = told();
+        let (text, _) = written();
         assert!(
             text.chars()
                 .all(|character| character == '\n' || !character.is_control())

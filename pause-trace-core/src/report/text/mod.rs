@@ -1,4 +1,5 @@
-//! The report for people: a line a scenario or verdict, a block a violation, and how it all came out.
+//! The report for people: a line for each scenario or verdict, a block for each violation, and a
+//! summary.
 
 mod news;
 #[cfg(test)]
@@ -16,27 +17,27 @@ use crate::{
     verdict::{Duration, Evidence, Outcome, Severity, Subject, Values, Verdict},
 };
 
-/// Where the columns of a scenario's line begin: name, duration, title, proof.
+/// The columns of a scenario's line: name, duration, title, proof.
 const COLUMNS: [usize; 4] = [2, 28, 38, 86];
-/// Where the columns of a verdict's line begin: rule, name, subject, message.
+/// The columns of a verdict's line: rule, name, subject, message.
 const VERDICT_COLUMNS: [usize; 4] = [2, 9, 28, 60];
 
-/// Writes as things happen. Nothing is ever cut off: on a narrow terminal a scenario's proof gets a line of its own, and
-/// sentences are broken between words.
+/// The text report, written during the run. Nothing is truncated: on a narrow terminal, a
+/// scenario's proof gets a separate line, and sentences are broken between words.
 pub struct TextReport<W> {
     out: W,
     look: Look,
-    /// Whether verdicts that passed get a line.
+    /// Whether a verdict that passed gets a line.
     passes: bool,
-    /// For lines that say when something happened.
+    /// The clock for lines with a time.
     clock: Option<Clock>,
-    /// Something was written, and whether it was a block that stands apart.
+    /// Whether anything was written, and whether the last output was a block.
     written: bool,
-    apart: bool,
+    was_block: bool,
 }
 
 impl<W: Write> TextReport<W> {
-    /// A report to `out`. `passes` shows verdicts that passed, too.
+    /// A report to `out`. With `passes` it also shows verdicts that passed.
     pub fn new(out: W, look: Look, passes: bool) -> Self {
         Self {
             out,
@@ -44,7 +45,7 @@ impl<W: Write> TextReport<W> {
             passes,
             clock: None,
             written: false,
-            apart: false,
+            was_block: false,
         }
     }
 
@@ -64,12 +65,12 @@ impl<W: Write> TextReport<W> {
         self.out.write_all(line.end().as_bytes())
     }
 
-    /// Leaves one blank line between blocks, and between a block and what is no block.
-    fn space(&mut self, apart: bool) -> io::Result<()> {
-        if self.written && (apart || self.apart) {
+    /// Writes a blank line before and after each block.
+    fn space(&mut self, is_block: bool) -> io::Result<()> {
+        if self.written && (is_block || self.was_block) {
             self.out.write_all(b"\n")?;
         }
-        self.apart = apart;
+        self.was_block = is_block;
         Ok(())
     }
 
@@ -179,7 +180,7 @@ impl<W: Write + Send> Report for TextReport<W> {
             ways.join(", ")
         ));
         self.write(&line)?;
-        self.apart = true;
+        self.was_block = true;
         Ok(())
     }
 
@@ -277,7 +278,7 @@ impl<W: Write + Send> Report for TextReport<W> {
             .paint(DOUBTFUL, "lost")
             .pad(9);
         line.push(&format!(
-            "{} {} events: what rests on them is inconclusive",
+            "{} {} events: verdicts that depend on them are inconclusive",
             grouped(*count),
             kind_name(*kind)
         ));

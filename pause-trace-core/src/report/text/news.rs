@@ -1,4 +1,4 @@
-//! How what happens to a pod is put into words.
+//! Text for pods and containers that started, ended or were verified.
 
 use anstyle::Style;
 
@@ -9,10 +9,10 @@ use crate::{
     verdict::Duration,
 };
 
-/// Where the columns begin: mark, subject, words.
+/// The columns: mark, subject, text.
 pub(super) const COLUMNS: [usize; 3] = [13, 15, 47];
 
-/// Comes, goes, was judged.
+/// The mark of a line, and its style.
 pub(super) fn mark(what: &Happened) -> (Style, &'static str) {
     match what {
         Happened::Started { .. } => (GOOD, "+"),
@@ -27,7 +27,7 @@ pub(super) fn mark(what: &Happened) -> (Style, &'static str) {
     }
 }
 
-/// What happened, without a name and in one line.
+/// What happened, in one line and without names.
 pub(super) fn words(what: &Happened) -> String {
     match what {
         Happened::Started {
@@ -51,7 +51,11 @@ pub(super) fn words(what: &Happened) -> String {
                 "{}pid {}{}",
                 if *is_pause { "pause " } else { "" },
                 process.id.pid,
-                if *found { ", there before us" } else { "" }
+                if *found {
+                    ", started before pause-trace"
+                } else {
+                    ""
+                }
             )];
             if !shared.is_empty() {
                 parts.push(format!("the pause's {}", list(shared)));
@@ -59,7 +63,7 @@ pub(super) fn words(what: &Happened) -> String {
             if !own.is_empty() {
                 parts.push(own.join(" "));
             }
-            // That it has the host's users is so common that it is not worth a word.
+            // Almost every pod has the host's user namespace, so it is not listed.
             let host: Vec<_> = host
                 .iter()
                 .copied()

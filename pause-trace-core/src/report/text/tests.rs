@@ -1,19 +1,23 @@
-//! How the text report reads, to the letter.
+//! The exact output of the text report.
 
 use super::*;
 use crate::report::testing::{self, Written};
 
 const PLAIN: Look = Look::PLAIN;
 
-fn told(look: Look, passes: bool, tell: impl FnOnce(&mut dyn Report) -> io::Result<()>) -> String {
+fn written(
+    look: Look,
+    passes: bool,
+    send: impl FnOnce(&mut dyn Report) -> io::Result<()>,
+) -> String {
     let written = Written::default();
-    tell(&mut TextReport::new(written.clone(), look, passes)).expect("memory has room");
+    send(&mut TextReport::new(written.clone(), look, passes)).expect("memory has room");
     written.text()
 }
 
 #[test]
-fn a_run_reads_like_this() {
-    let text = told(PLAIN, true, testing::tell);
+fn a_run_is_written_like_this() {
+    let text = written(PLAIN, true, testing::send_all);
     let expected = "\
 pause-trace 0.1.0 · Linux 6.18.5 x86_64 · 4 hooks: 2 tp_btf, 1 tracepoint, 1 missing
 
@@ -31,7 +35,7 @@ pause-trace 0.1.0 · Linux 6.18.5 x86_64 · 4 hooks: 2 tp_btf, 1 tracepoint, 1 m
 
 ✗ net-shared                   12 ms  containers share the pod's network              net 4026532179
     localhost: ECONNREFUSED
-? lost   2 exec events: what rests on them is inconclusive
+? lost   2 exec events: verdicts that depend on them are inconclusive
 ? PT101  net-shared         default/web · app               2 Exec events were lost
 ✓ net-shared                   12 ms  containers share the pod's network              net 4026532179
 
@@ -42,20 +46,20 @@ pause-trace 0.1.0 · Linux 6.18.5 x86_64 · 4 hooks: 2 tp_btf, 1 tracepoint, 1 m
 }
 
 #[test]
-fn verdicts_that_passed_are_summed_up() {
-    let text = told(PLAIN, false, |report| {
+fn verdicts_that_passed_are_only_counted() {
+    let text = written(PLAIN, false, |report| {
         report.verdict(&testing::passed(), &testing::names())
     });
     assert_eq!(text, "");
 }
 
 #[test]
-fn an_injected_fault_names_what_found_it() {
+fn an_injected_fault_names_the_rule_that_found_it() {
     let scenario = ScenarioResult {
         found: vec!["PT402"],
         ..testing::scenario(Outcome::Pass)
     };
-    let text = told(PLAIN, false, |report| report.scenario(&scenario));
+    let text = written(PLAIN, false, |report| report.scenario(&scenario));
     assert!(text.ends_with("  found PT402 · net 4026532179\n"), "{text}");
 }
 
@@ -65,7 +69,7 @@ fn a_narrow_terminal_gets_more_lines() {
         width: Some(60),
         ..PLAIN
     };
-    let text = told(narrow, false, |report| {
+    let text = written(narrow, false, |report| {
         report.scenario(&testing::scenario(Outcome::Pass))
     });
     let title = "✓ net-shared                   12 ms  containers share the pod's network\n";
@@ -74,7 +78,7 @@ fn a_narrow_terminal_gets_more_lines() {
         width: Some(40),
         ..PLAIN
     };
-    let text = told(narrow, false, |report| {
+    let text = written(narrow, false, |report| {
         report.verdict(&testing::failed(), &testing::names())
     });
     assert!(
@@ -89,13 +93,13 @@ fn a_narrow_terminal_gets_more_lines() {
 
 #[test]
 fn ascii_locales_get_ascii() {
-    let text = told(
+    let text = written(
         Look {
             utf8: false,
             ..PLAIN
         },
         true,
-        testing::tell,
+        testing::send_all,
     );
     assert!(text.is_ascii(), "{text}");
     assert!(
@@ -105,14 +109,14 @@ fn ascii_locales_get_ascii() {
 }
 
 #[test]
-fn colour_is_closed_where_it_was_opened() {
-    let text = told(
+fn every_colour_is_reset() {
+    let text = written(
         Look {
             color: true,
             ..PLAIN
         },
         true,
-        testing::tell,
+        testing::send_all,
     );
     for line in text.lines() {
         let opened = line.matches("\x1b[").count() - line.matches("\x1b[0m").count();
@@ -122,7 +126,7 @@ fn colour_is_closed_where_it_was_opened() {
             "{line:?}"
         );
     }
-    let plain = told(PLAIN, true, testing::tell);
+    let plain = written(PLAIN, true, testing::send_all);
     assert_eq!(without_color(&text), plain);
 }
 

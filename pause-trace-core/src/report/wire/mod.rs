@@ -1,10 +1,13 @@
-//! What the program writes as JSON: the types of every line, and the schema that is made from them.
+//! The JSON that the program writes: the types of all lines, and the schema that is generated from
+//! them.
 //!
-//! Each line is an object with `schema` ([`SCHEMA`]) and `type`. Within a schema, fields may be added, and no field is
-//! renamed or removed. Times are RFC 3339 UTC with nine digits, beside `ktime_ns`, ns of `CLOCK_BOOTTIME`. What a pod chose
-//! is escaped (`\u{1b}`, `\xff`, `\\`) before it becomes a JSON string. A field of which nothing is known is left out.
+//! Each line is an object with `schema` ([`SCHEMA`]) and `type`. Within a version of the schema,
+//! fields may be added, and no field is renamed or removed. Times are RFC 3339 in UTC with nine
+//! digits, next to `ktime_ns`, ns of `CLOCK_BOOTTIME`. Text that a pod chooses is escaped
+//! (`\u{1b}`, `\xff`, `\\`) before it becomes a JSON string. A field with an unknown value is left
+//! out.
 //!
-//! `docs/schema.json` is [`schema`] as a file; a test compares the two.
+//! `docs/schema.json` contains the result of [`schema`]. A test compares the two.
 
 mod node;
 mod pods;
@@ -33,7 +36,7 @@ use crate::{
     verdict::ProcessRef,
 };
 
-/// The version of the format. It is raised when a field is renamed, removed or changes its meaning.
+/// The version of the schema. It is raised when a field is renamed, removed or changes its meaning.
 pub const SCHEMA: u32 = 2;
 
 /// A line of JSON that pause-trace writes.
@@ -47,40 +50,42 @@ pub struct Line<'a> {
     body: Body<'a>,
 }
 
-/// A line without its version, by type.
+/// The content of a line, by type.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 #[expect(
     private_interfaces,
-    reason = "only the core makes the lines of a run and of a timeline"
+    reason = "only the core creates the lines of a run and of a timeline"
 )]
 pub enum Body<'a> {
     /// `run`, `watch`, `check` and `replay`: the first line.
     Hello(Hello<'a>),
     /// `run`, `watch`, `check` and `replay`: a promise was broken.
     Finding(Finding<'a>),
-    /// `run`, `watch`, `check` and `replay`: a rule decided; a line of this type follows each finding, too.
+    /// `run`, `watch`, `check` and `replay`: the verdict of a rule. Each finding is followed by a
+    /// verdict, too.
     Verdict(Decided<'a>),
-    /// `run`, `watch` and `replay`: a pod or container came or went.
+    /// `run`, `watch` and `replay`: a pod or container started or ended, or a pod was verified.
     Pod(PodEvent),
-    /// `run`, `check` and `replay`: a scenario is over.
+    /// `run`, `check` and `replay`: a scenario ended.
     Scenario(Scenario<'a>),
-    /// `run`, `watch`, `check` and `replay`: events were dropped.
+    /// `run`, `watch`, `check` and `replay`: kernel events were dropped.
     Loss(Loss),
     /// `run`, `watch`, `check` and `replay`: the last line.
     Summary(Summary<'a>),
-    /// `ls`: a pause. It has `ebpf`, which the line about a pod that came or went has not.
+    /// `ls`: a pod and its pause. It has the field `ebpf`, which the other lines of type `pod` do
+    /// not have.
     #[serde(rename = "pod")]
     Listed(Box<ListedPod>),
     /// `inspect`: the only line.
     Inspect(Box<Inspect<'a>>),
-    /// `timeline`: something the pod or its runtime did.
+    /// `timeline`: something that happened to the pod or that its runtime did for it.
     Element(Box<Element>),
-    /// `timeline`: something that cannot be attributed to this pod or to another one.
+    /// `timeline`: a program of a runtime that cannot be attributed to a pod.
     Unassigned(Box<Element>),
     /// `timeline`: the last line.
     Timeline(Timeline),
-    /// `doctor`: something that was looked for.
+    /// `doctor`: the result of a check.
     Check(Check),
     /// `rules`: a rule.
     Rule(Rule),
@@ -95,37 +100,37 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Writes it, and the end of the line.
+    /// Writes the line, with a newline.
     pub(crate) fn write(&self, out: &mut impl io::Write) -> io::Result<()> {
         serde_json::to_writer(&mut *out, self)?;
         out.write_all(b"\n")
     }
 
-    /// The line as text, with its end.
+    /// The line as text, with a newline.
     pub fn text(&self) -> serde_json::Result<String> {
         Ok(serde_json::to_string(self)? + "\n")
     }
 }
 
-/// The JSON Schema of all lines, as `docs/schema.json` has it.
+/// The JSON Schema of all lines, the content of `docs/schema.json`.
 pub fn schema() -> serde_json::Result<String> {
     let settings = SchemaSettings::draft2020_12().for_serialize();
     let schema = settings.into_generator().into_root_schema_for::<Line<'_>>();
     Ok(serde_json::to_string_pretty(&schema)? + "\n")
 }
 
-/// A moment.
+/// A time.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct When {
     /// RFC 3339, UTC.
     #[schemars(extend("format" = "date-time"))]
     time: String,
-    /// The same moment in ns of `CLOCK_BOOTTIME`.
+    /// The same time in ns of `CLOCK_BOOTTIME`.
     ktime_ns: Ktime,
 }
 
 impl When {
-    /// The moment at which the kernel's clock shows `time`.
+    /// The time that the kernel's clock shows as `time`.
     pub fn new(clock: Clock, time: Ktime) -> Self {
         Self {
             time: clock.utc(time),
@@ -143,7 +148,7 @@ pub struct Pod {
     /// Its name, escaped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Its uid; for a pod without one, what identifies it instead. Escaped.
+    /// Its uid, or what identifies a pod without one. Escaped.
     pub uid: String,
 }
 
@@ -160,13 +165,13 @@ pub struct Container {
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Process {
-    /// In the pid namespace of the node.
+    /// Its pid in the node's pid namespace.
     pub pid: u32,
-    /// When it was started, in ns of `CLOCK_BOOTTIME`. A pid and this name one process.
+    /// When it started, in ns of `CLOCK_BOOTTIME`. Together with the pid it identifies the process.
     pub start_ns: Ktime,
-    /// In its own pid namespace.
+    /// Its pid in its own pid namespace.
     pub ns_pid: u32,
-    /// Its name, 15 bytes at most, escaped.
+    /// Its name of at most 15 bytes, escaped.
     pub comm: String,
 }
 
@@ -182,7 +187,7 @@ impl From<ProcessRef> for Process {
     }
 }
 
-/// Inode numbers by name of the namespace: `net`, `ipc` …
+/// Inode numbers by the name of the namespace: `net`, `ipc` …
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Namespaces(BTreeMap<&'static str, u32>);
@@ -207,7 +212,7 @@ impl JsonSchema for Namespaces {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "Inode numbers by name of the namespace.",
+            "description": "Inode numbers by the name of the namespace.",
             "type": "object",
             "propertyNames": generator.subschema_for::<NamespaceKind>(),
             "additionalProperties": generator.subschema_for::<u32>(),

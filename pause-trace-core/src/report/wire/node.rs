@@ -7,34 +7,34 @@ use serde::Serialize;
 
 use crate::verdict::Severity;
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// All is well.
+    /// Everything works.
     Ok,
-    /// It works by another way, or at a price; what it proves, it proves as well.
+    /// It works in another way or at a cost. The verdicts are as reliable.
     Degraded,
-    /// What rests on it stays unproven.
+    /// It is missing. Verdicts that depend on it are inconclusive.
     Missing,
 }
 
-/// Something that `doctor` looked for.
+/// A check of `doctor`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Check {
-    /// `sched_process_fork`, `BTF`, `cgroup v2` …
+    /// What was checked: `sched_process_fork`, `BTF`, `cgroup v2` …
     pub name: String,
-    /// How it came out.
+    /// The result.
     pub state: State,
     /// What was found: `tp_btf`, a version, an errno. Escaped.
     pub detail: String,
-    /// What it means for the verdicts; empty where all is well.
+    /// The consequence for verdicts; empty if everything works.
     pub consequence: String,
-    /// What to do about it; empty where there is nothing to do.
+    /// How to fix it; empty if there is nothing to fix.
     pub fix: String,
-    /// Without it the program cannot run at all.
+    /// Whether the program cannot run without it.
     pub required: bool,
-    /// What was measured, by name: offsets in bytes, instructions.
+    /// Measured numbers, by name: offsets in bytes, instructions.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub numbers: BTreeMap<String, u64>,
 }

@@ -13,19 +13,19 @@ use crate::{
     verdict::{Outcome, Severity},
 };
 
-/// When somebody looked, and what then cannot be known.
+/// The time of the query, and what it could not determine.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Head {
     #[serde(flatten)]
     when: When,
-    /// Whether the eBPF program ran.
+    /// Whether the eBPF program was running.
     ebpf: bool,
-    /// What nobody can say without it.
+    /// The fields that are unknown without the eBPF program.
     unknown: &'static [&'static str],
 }
 
 impl Head {
-    /// At a moment.
+    /// A query at a time.
     pub fn new(clock: Clock, now: Ktime, ebpf: bool, unknown: &'static [&'static str]) -> Self {
         Self {
             when: When::new(clock, now),
@@ -35,109 +35,109 @@ impl Head {
     }
 }
 
-/// A pod's pause, and what surrounds it.
+/// A pod, its pause and its containers in short.
 #[derive(Serialize, JsonSchema)]
 pub struct ListedPod {
-    /// When it was looked at.
+    /// The time of the query.
     #[serde(flatten)]
     pub head: Head,
     /// The pod.
     pub pod: Pod,
-    /// The id of the sandbox; none where the pause is gone or the runtime has no sandboxes.
+    /// The id of the sandbox. It is missing if the pause is gone or the runtime has no sandboxes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<String>,
-    /// The pause itself.
+    /// The pause process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause: Option<RunningProcess>,
-    /// Of the pause.
+    /// The namespaces of the pause.
     pub namespaces: Namespaces,
-    /// Those of the pause that are the host's.
+    /// The namespaces of the pause that are the host's.
     pub host: Vec<NamespaceKind>,
-    /// Namespaces that are not as they were asked for.
+    /// Namespaces that differ from the requested ones.
     pub misfits: Vec<Misfit>,
-    /// How many containers it has beside the sandbox.
+    /// The number of its containers without the sandbox.
     pub containers: usize,
-    /// How many processes live beside the pause.
+    /// The number of its processes without the pause.
     pub members: usize,
-    /// How many of them wait to be reaped.
+    /// The number of them that wait to be reaped.
     pub zombies: usize,
     /// The memory of the pause (PSS).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pss_bytes: Option<u64>,
-    /// What the pod's cgroups are charged with.
+    /// The memory that its cgroups are charged with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// Of its network.
+    /// The addresses in its network namespace.
     pub addresses: Vec<IpAddr>,
-    /// None without the eBPF program.
+    /// The verdicts on it. Missing without the eBPF program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdicts: Option<VerdictCounts>,
 }
 
-/// A namespace that is not as it was asked for.
+/// A namespace that differs from the requested one.
 #[derive(Serialize, JsonSchema)]
 pub struct Misfit {
     /// The name of the container.
     pub container: String,
-    /// Which one.
+    /// The namespace.
     pub namespace: NamespaceKind,
-    /// What was asked for.
+    /// The requested mode.
     pub asked: Mode,
-    /// Whose it is.
+    /// The owner: the same as the pause's, the container's own, the host's, or another container's.
     #[schemars(extend("enum" = ["same", "own", "host", "other", "unknown"]))]
     pub is: &'static str,
 }
 
-/// All verdicts on a pod in short.
+/// A summary of the verdicts on a pod.
 #[derive(Default, Serialize, JsonSchema)]
 pub struct VerdictCounts {
-    /// The worst of them.
+    /// The worst outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worst: Option<Outcome>,
-    /// Of the worst, where that is a violation.
+    /// The highest severity, if the worst outcome is a violation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub severity: Option<Severity>,
-    /// The ids of the rules that gave the worst.
+    /// The ids of the rules with the worst outcome.
     pub rules: Vec<&'static str>,
-    /// How many there are.
+    /// The number of verdicts by outcome.
     #[serde(flatten)]
     pub counts: Counts,
 }
 
-/// A process that runs now.
+/// A running process.
 #[derive(Serialize, JsonSchema)]
 pub struct RunningProcess {
-    /// Which one.
+    /// The process.
     #[serde(flatten)]
     pub process: Process,
-    /// How long ago it was started.
+    /// The time since it started.
     pub age_ns: Ktime,
     /// The pid of its parent.
     pub parent: u32,
-    /// A letter of proc_pid_stat(5).
+    /// Its state, a letter of proc_pid_stat(5).
     pub state: char,
 }
 
-/// All that can be seen of a pod.
+/// Everything that can be observed about a pod.
 #[derive(Serialize, JsonSchema)]
 pub struct Inspect<'a> {
-    /// When it was looked at.
+    /// The time of the query.
     #[serde(flatten)]
     pub head: Head,
-    /// What else is not known and why, in sentences.
+    /// What else is unknown and why, in sentences.
     pub gaps: &'a [String],
     /// The pod.
     pub pod: Pod,
     /// The host's namespaces.
     pub host: Namespaces,
-    /// Its containers, the sandbox among them.
+    /// Its containers, including the sandbox.
     pub containers: Vec<InspectedContainer>,
-    /// The networks of its containers.
+    /// The network namespaces of its containers.
     pub networks: Vec<Network>,
-    /// The newest signals to its processes; none without the eBPF program.
+    /// The newest signals to its processes. Missing without the eBPF program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signals: Option<Vec<Signal>>,
-    /// All verdicts on it, passes included; none without the eBPF program.
+    /// All verdicts on it, including those that passed. Missing without the eBPF program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdicts: Option<Vec<Finding<'a>>>,
 }
@@ -145,98 +145,98 @@ pub struct Inspect<'a> {
 /// A container and its processes.
 #[derive(Serialize, JsonSchema)]
 pub struct InspectedContainer {
-    /// Which one.
+    /// The container.
     #[serde(flatten)]
     pub container: Container,
-    /// What it is to its pod.
+    /// Its kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<ContainerKind>,
     /// The id of its sandbox.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<String>,
-    /// Who said what was asked for.
+    /// The source of the requested modes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// Its first process.
+    /// The pid of its first process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
-    /// What its cgroup is charged with.
+    /// The memory that its cgroup is charged with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// By name.
+    /// The name of its stop signal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<String>,
-    /// What a pause is measured by.
+    /// The measurements of a pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause: Option<Pause>,
-    /// By name.
+    /// Its namespaces, by name.
     pub namespaces: BTreeMap<&'static str, ComparedNamespace>,
-    /// In the order of the tree.
+    /// Its processes, in the order of the process tree.
     pub processes: Vec<RunningProcess>,
-    /// How many more processes it has.
+    /// The number of processes that are left out.
     pub left_out: usize,
 }
 
-/// What a pause takes and may do.
+/// The resources and the user of a pause.
 #[derive(Serialize, JsonSchema)]
 pub struct Pause {
     /// Its memory (PSS).
     pub pss_bytes: u64,
-    /// How many threads it has.
+    /// The number of its threads.
     pub threads: u32,
-    /// How many file descriptors it has open.
+    /// The number of its open file descriptors.
     pub descriptors: u32,
-    /// Of whom it runs as.
+    /// Its user id.
     pub uid: u32,
-    /// How the OOM killer sees it.
+    /// Its OOM score adjustment.
     pub oom_score_adj: i32,
 }
 
 /// A container's namespace, compared with the pause's and the host's.
 #[derive(Serialize, JsonSchema)]
 pub struct ComparedNamespace {
-    /// None where it could not be read.
+    /// Its inode number. Missing if it could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inode: Option<u32>,
-    /// Whose it is: the same as the pause's, the container's own, the host's, or another container's.
+    /// The owner: the same as the pause's, the container's own, the host's, or another container's.
     #[schemars(extend("enum" = ["same", "own", "host", "other", "unknown"]))]
     pub is: &'static str,
-    /// The id of the container that it belongs to, for `other`.
+    /// For `other`, the id of the container that it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
-    /// CRI's mode.
+    /// The requested CRI mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked: Option<Mode>,
-    /// Whether it is as it was asked for.
+    /// Whether it is as requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fits: Option<bool>,
 }
 
-/// A network namespace, from within.
+/// The content of a network namespace.
 #[derive(Serialize, JsonSchema)]
 pub struct Network {
-    /// Of the namespace.
+    /// Its inode number.
     pub inode: u32,
     /// The ids of the containers in it.
     pub containers: Vec<String>,
     /// Its interfaces.
     pub interfaces: Vec<Interface>,
-    /// All of them, the loopback's included.
+    /// All addresses, including the loopback's.
     pub addresses: Vec<IpAddr>,
     /// Default routes.
     pub ways_out: Vec<Route>,
     /// Open ports.
     pub listening: Vec<Listening>,
-    /// It has an interface that is up, an address and a way out.
+    /// Whether it has an interface that is up, an address and a default route.
     pub ready: bool,
 }
 
 /// An interface.
 #[derive(Serialize, JsonSchema)]
 pub struct Interface {
-    /// Escaped.
+    /// Its name, escaped.
     pub name: String,
-    /// None where nobody could say.
+    /// Whether it is up. Missing if that is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub up: Option<bool>,
 }
@@ -244,22 +244,22 @@ pub struct Interface {
 /// A default route.
 #[derive(Serialize, JsonSchema)]
 pub struct Route {
-    /// By name, escaped.
+    /// The name of the interface, escaped.
     pub interface: String,
-    /// None where the interface leads to everybody.
+    /// The gateway. Missing if the route has only an interface.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
 }
 
-/// An open port.
+/// A listening socket.
 #[derive(Serialize, JsonSchema)]
 pub struct Listening {
     /// The protocol.
     #[schemars(extend("enum" = ["tcp", "udp"]))]
     pub protocol: &'static str,
-    /// Where it listens.
+    /// Its address.
     pub address: IpAddr,
-    /// Its number.
+    /// Its port.
     pub port: u16,
 }
 
@@ -269,7 +269,7 @@ pub struct Signal {
     /// When it was sent.
     #[serde(flatten)]
     pub when: When,
-    /// By name.
+    /// The name of the signal.
     pub signal: String,
     /// The pid of the target.
     pub to: u32,
@@ -278,22 +278,22 @@ pub struct Signal {
     /// The id of the target's container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// Who sent it; none: the kernel.
+    /// The sender. Missing if the kernel sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Sender>,
-    /// What became of it.
+    /// What the kernel did with it.
     pub result: SignalResult,
-    /// A handler of the target ran.
+    /// Whether a handler of the target ran.
     pub handled: bool,
-    /// How many of them there were.
+    /// The number of such signals.
     pub count: u64,
 }
 
-/// Who sent a signal.
+/// The sender of a signal.
 #[derive(Serialize, JsonSchema)]
 pub struct Sender {
-    /// In the pid namespace of the node.
+    /// Its pid in the node's pid namespace.
     pub pid: u32,
-    /// Escaped.
+    /// Its name, escaped.
     pub comm: String,
 }

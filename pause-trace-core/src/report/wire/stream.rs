@@ -14,22 +14,22 @@ use crate::{
     verdict::Outcome,
 };
 
-/// Who reports, and from which kernel.
+/// The program, the kernel and the hooks of a run.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Hello<'a> {
     #[serde(flatten)]
     pub(crate) when: When,
-    /// Of pause-trace.
+    /// The version of pause-trace.
     pub(crate) version: &'a str,
     /// As in `uname -r`.
     pub(crate) kernel: &'a str,
     /// As in `uname -m`.
     pub(crate) arch: &'a str,
-    /// Where events come from.
+    /// The hooks that events come from.
     pub(crate) hooks: &'a [Hook],
 }
 
-/// Something that happened to a pod.
+/// The start or end of a pod or container, or the verification of a pod.
 #[derive(Default, Serialize, JsonSchema)]
 pub(crate) struct PodEvent {
     #[serde(flatten)]
@@ -45,7 +45,7 @@ pub(crate) struct PodEvent {
     /// `started` and `ended`: whether the process is the pod's pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pause: Option<bool>,
-    /// `started`: whether it ran before pause-trace did.
+    /// `started`: whether it started before pause-trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     found: Option<bool>,
     /// `started`: the namespaces of the process.
@@ -60,10 +60,10 @@ pub(crate) struct PodEvent {
     /// `ended`: what wait(2) reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
-    /// `ended` and `removed`.
+    /// `ended` and `removed`: how long it lived.
     #[serde(skip_serializing_if = "Option::is_none")]
     lived_ns: Option<u64>,
-    /// `verified`: how many verdicts stand.
+    /// `verified`: the number of final verdicts.
     #[serde(skip_serializing_if = "Option::is_none")]
     verdicts: Option<Counts>,
 }
@@ -121,26 +121,26 @@ impl PodEvent {
     }
 }
 
-/// A scenario, played to its end.
+/// The result of a scenario.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Scenario<'a> {
     #[serde(flatten)]
     pub(crate) when: When,
     pub(crate) family: &'a str,
     pub(crate) name: &'a str,
-    /// What it shows, as a sentence.
+    /// What it shows, in a sentence.
     pub(crate) title: &'a str,
     pub(crate) verdict: Outcome,
-    /// The numbers that prove it; may be empty.
+    /// The values that prove it; may be empty.
     pub(crate) proof: &'a str,
     /// Why it failed or is inconclusive; empty for a pass.
     pub(crate) reason: &'a str,
-    /// The ids of the rules that found a violation, as they must where a fault was planted.
+    /// The ids of the rules that found a violation. For a planted fault, a violation is expected.
     pub(crate) found: &'a [&'static str],
     pub(crate) duration_ns: u64,
 }
 
-/// Kernel events that found no room.
+/// Kernel events that were dropped.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Loss {
     /// When the loss was noticed.
@@ -148,20 +148,20 @@ pub(crate) struct Loss {
     pub(crate) when: When,
     /// The kind of the events.
     pub(crate) kind: &'static str,
-    /// How many.
+    /// The number of dropped events.
     pub(crate) lost: u64,
 }
 
-/// How a run came out.
+/// The result of a run.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Summary<'a> {
     #[serde(flatten)]
     pub(crate) when: When,
-    /// All zero where no scenarios were played.
+    /// The scenarios; all zero if none were played.
     pub(crate) scenarios: Counts,
-    /// All verdicts that stand.
+    /// All final verdicts.
     pub(crate) verdicts: Counts,
-    /// The same by the id of the rule.
+    /// The final verdicts by the id of the rule.
     #[serde(serialize_with = "by_rule")]
     #[schemars(with = "BTreeMap<String, Counts>")]
     pub(crate) rules: &'a [(&'static str, Counts)],

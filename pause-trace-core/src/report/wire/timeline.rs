@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Container, Namespaces, Pod, Process, When};
 use crate::event::{Ktime, NamespaceKind};
 
-/// Something that happened while a pod came up.
+/// Something that happened to a pod or that its runtime did for it.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Element {
     #[serde(flatten)]
@@ -17,7 +17,7 @@ pub(crate) struct Element {
     pub(crate) what: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) duration_ns: Option<Ktime>,
-    /// It has not ended; left out where it has.
+    /// Whether it has not ended. Missing if it has.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) open: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,52 +28,52 @@ pub(crate) struct Element {
     pub(crate) process: Option<Process>,
     #[serde(flatten)]
     pub(crate) details: ElementDetails,
-    /// The element in a phrase.
+    /// The element as a phrase.
     pub(crate) message: String,
     /// Why it is attributed to this pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) evidence: Option<String>,
 }
 
-/// What only some elements have.
+/// Fields that only some elements have.
 #[derive(Default, Serialize, JsonSchema)]
 pub(crate) struct ElementDetails {
-    /// What was executed.
+    /// The executed file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<String>,
-    /// Another plugin started this one.
+    /// Whether another plugin started this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) delegated: Option<bool>,
-    /// Those that were made or joined.
+    /// The namespaces that were created or joined.
     #[serde(skip_serializing_if = "Namespaces::is_empty")]
     pub(crate) namespaces: Namespaces,
-    /// How namespaces were made.
+    /// How the namespaces were created.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["unshare", "clone"]))]
     pub(crate) how: Option<&'static str>,
-    /// Whose the namespace is that was joined.
+    /// The owner of the namespace that was joined.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["pod", "host", "other"]))]
     pub(crate) whose: Option<&'static str>,
-    /// The namespaces that setns or unshare was refused.
+    /// The namespaces that setns was refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) refused: Vec<NamespaceKind>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) errno: Option<String>,
-    /// Of a cgroup.
+    /// The path of the cgroup.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) address: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) signal: Option<String>,
-    /// Who sent the signal; none: the kernel.
+    /// The sender of the signal. Missing if the kernel sent it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<Process>,
     /// What wait(2) reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<String>,
-    /// For how long it was a zombie.
+    /// How long it was a zombie.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) waited_ns: Option<Ktime>,
 }
@@ -81,34 +81,34 @@ pub(crate) struct ElementDetails {
 /// The timeline as a whole.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Timeline {
-    /// When it began; RFC 3339, UTC.
+    /// When the start began; RFC 3339, UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub(crate) time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ktime_ns: Option<Ktime>,
     pub(crate) pod: Pod,
-    /// From its beginning to the exec of its last container.
+    /// The time from the beginning of the start to the first exec of the last container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) up_ns: Option<Ktime>,
-    /// What the start waited for, step after step.
+    /// The critical path: what the start waited for, step by step.
     pub(crate) path: Vec<Step>,
-    /// The path in a sentence.
+    /// The critical path in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<String>,
-    /// How many elements it has.
+    /// The number of elements.
     pub(crate) elements: usize,
-    /// How many elements may be another pod's.
+    /// The number of programs that cannot be attributed to a pod.
     pub(crate) unassigned: usize,
-    /// What no hook sees.
+    /// What no hook reports.
     pub(crate) not_visible: [&'static str; 1],
     /// Kernel events that were dropped, by kind.
     pub(crate) lost: BTreeMap<&'static str, u64>,
-    /// Elements past the limit were left out.
+    /// Whether processes were forgotten because there were too many.
     pub(crate) cut: bool,
 }
 
-/// A step of the path.
+/// A step of the critical path.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Step {
     #[schemars(extend("enum" = ["cni", "runtime", "create", "run", "waiting"]))]

@@ -1,4 +1,4 @@
-//! What was decided, and why.
+//! Verdicts and findings.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::{
     verdict::{Evidence, Outcome, Severity, Value, Values, Verdict},
 };
 
-/// What a finding and a verdict have in common.
+/// The fields that findings and verdicts have in common.
 #[derive(Serialize, JsonSchema)]
 struct About<'a> {
     #[serde(flatten)]
@@ -24,14 +24,15 @@ struct About<'a> {
     rule: &'a str,
     /// The name of the rule.
     name: &'a str,
-    /// How bad a violation is.
+    /// The severity of a violation.
     severity: Severity,
-    /// Of verdicts with the same rule, pod and container, the last one stands: a verdict only gets worse.
+    /// The outcome. Of several verdicts with the same rule, pod and container, the last one is
+    /// final; a verdict only gets worse.
     verdict: Outcome,
-    /// None for what concerns the evidence itself.
+    /// Missing for a verdict on the evidence itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pod: Option<Pod>,
-    /// None for what concerns the pod as a whole.
+    /// Missing for a verdict on the pod as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<Container>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,7 +64,7 @@ impl<'a> About<'a> {
     }
 }
 
-/// A verdict in short.
+/// A verdict without its evidence.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Decided<'a> {
     #[serde(flatten)]
@@ -81,18 +82,18 @@ impl<'a> Decided<'a> {
     }
 }
 
-/// A verdict with all that led to it.
+/// A verdict with its evidence.
 #[derive(Serialize, JsonSchema)]
 pub struct Finding<'a> {
     #[serde(flatten)]
     about: About<'a>,
-    /// What the rule demands.
+    /// The values that the rule demands.
     expected: Named<'a>,
-    /// What was seen instead.
+    /// The observed values.
     observed: Named<'a>,
     /// The verdict in a sentence.
     message: &'a str,
-    /// The steps that led to it, in their order.
+    /// The events that led to it, in order.
     evidence: Vec<EvidenceStep<'a>>,
 }
 
@@ -114,7 +115,7 @@ impl<'a> Finding<'a> {
     }
 }
 
-/// A step of the evidence.
+/// A part of the evidence.
 #[derive(Serialize, JsonSchema)]
 struct EvidenceStep<'a> {
     #[serde(flatten)]
@@ -123,7 +124,7 @@ struct EvidenceStep<'a> {
     what: &'a str,
 }
 
-/// Named values as an object, in their order. The keys are in snake_case and end in the unit.
+/// Named values as an object, in order. Keys are in snake case and end in the unit.
 pub(crate) struct Named<'a>(pub(crate) &'a Values);
 
 impl Serialize for Named<'_> {
@@ -149,7 +150,7 @@ impl JsonSchema for Named<'_> {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "Values by name; the rule chooses the names. Inode numbers, pids and counts are numbers, as are spans \
+            "description": "Values by name; the rule chooses the names. Inode numbers, pids and counts are numbers, as are durations \
                             (`_ns`) and sizes (`_bytes`). Signals and errnos are their names (`SIGTERM`, `EPERM`).",
             "type": "object",
             "propertyNames": { "pattern": "^[a-z][a-z0-9]*(_[a-z0-9]+)*$" },

@@ -1,29 +1,29 @@
-//! PT901: every event was seen.
+//! PT901: no record of the kernel program was lost.
 
-use super::resting_on;
+use super::rules_that_need;
 use crate::rules::prelude::*;
 
 pub(super) const RULE: Rule = Rule {
     id: "PT901",
     name: "events-lost",
     severity: Severity::Warning,
-    summary: "records of the kernel were lost: what rests on them can't pass",
+    summary: "records of the kernel program were lost, and rules that need them cannot pass",
     doc: "\
 ## What it checks
-Each record that the kernel program could not hand over is counted, by kind. When some were lost, every promise that \
-was seen kept on records of that kind becomes inconclusive for the pods that lived then; a promise that was seen \
-broken stays broken. Pods that come later are not touched.
+The kernel program counts, by kind, each record that it could not deliver. After a loss, passes \
+that depend on records of that kind become inconclusive for all pods that lived at that time. \
+Failures remain failures. Later pods are not affected.
 
 ## Why it matters
-A verdict on half of the facts is a guess. A setns, a kill or a reaping among the lost records would have been the \
-very thing that was looked for.
+A verdict must not depend on missing records: the lost record may be the setns, the kill or the \
+reap that decides it.
 
 ## How to fix it
-The reader could not keep up: give it CPU time (no tight `cpu` limit on the pod that traces), or fewer pods to \
-watch. Losses of the kind `Watch` mean that the table of watched processes or cgroups is full.
+The reader was too slow: give it more CPU time (no tight `cpu` limit on its pod), or fewer pods to \
+watch. A loss of the kind `Watch` means that the table of watched processes or cgroups is full.
 
 ## Example
-    12 Exit records were lost: what PT401, PT402, PT404 say of the pods that live now is inconclusive where it was a pass
+    12 Exit records were lost; for the current pods these rules cannot pass: PT401, PT402, PT404
 
 ## Source
 This program's own promise: no pass on facts that were lost.
@@ -37,15 +37,21 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let Change::Lost { kind, count } = *change else {
         return;
     };
-    sink.about(Topic::Records(kind)).inconclusive(Subject::default(), || {
-        let rules = resting_on(kind);
-        Details::new(format!(
-            "{count} {kind:?} records were lost: what {rules} say of the pods that live now is inconclusive where it was a pass"
+    sink.about(Topic::Records(kind))
+        .inconclusive(Subject::default(), || {
+            let rules = rules_that_need(kind);
+            let were = if count == 1 {
+                "record was"
+            } else {
+                "records were"
+            };
+            Details::new(format!(
+            "{count} {kind:?} {were} lost; for the current pods these rules cannot pass: {rules}"
         ))
         .expected("lost", Value::Number(0))
         .observed("lost", Value::Number(count))
-        .evidence(context.now, format!("{count} lost since they were last counted"))
-    });
+        .evidence(context.now, format!("{count} lost since the last reading of the counters"))
+        });
 }
 
 #[cfg(test)]
@@ -54,13 +60,15 @@ mod tests {
     use crate::rules::testing::*;
 
     #[test]
-    fn a_loss_is_told_with_kind_count_and_rules() {
+    fn a_loss_is_reported_with_kind_count_and_rules() {
         let mut scene = Scene::new();
         scene.lose(Kind::Free, 12);
         let verdicts = scene.expect("PT901", &[Outcome::Inconclusive]);
         let message = &verdicts[0].details.message;
         assert!(
-            message.starts_with("12 Free records were lost: what PT"),
+            message.starts_with(
+                "12 Free records were lost; for the current pods these rules cannot pass: PT"
+            ),
             "{message}"
         );
         assert!(
@@ -70,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_is_told_once() {
+    fn each_kind_is_reported_once() {
         let mut scene = Scene::new();
         scene.lose(Kind::Exec, 1);
         scene.lose(Kind::Exec, 5);
@@ -79,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_was_lost_there_is_nothing_to_say() {
+    fn without_a_loss_nothing_is_reported() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.container("p", "app");

@@ -1,27 +1,31 @@
-//! PT902: the kernel can be asked everything.
+//! PT902: the kernel has all hooks.
 
-use super::resting_on;
+use super::rules_that_need;
 use crate::rules::prelude::*;
 
 pub(super) const RULE: Rule = Rule {
     id: "PT902",
     name: "hook-missing",
     severity: Severity::Warning,
-    summary: "the kernel lacks a hook: rules that need it stay inconclusive",
+    summary: "the kernel lacks a hook, and rules that need it cannot pass",
     doc: "\
 ## What it checks
-Which kinds of records this kernel can't give, because a tracepoint, a kprobe or a permission is missing. A rule \
-that needs one of them never passes; it may still fail on what is seen.
+This rule reports each kind of record that the kernel cannot provide, because a tracepoint, a \
+kprobe or a permission is missing. A rule that needs such records cannot pass, but may still fail \
+on other records.
 
 ## Why it matters
-A rule that looks at nothing would pass everything. Better to know that a promise can't be checked on this node.
+Without its records, a rule would pass everything. The finding shows which promises cannot be \
+verified on this node.
 
 ## How to fix it
-`pause-trace doctor` says for each hook what was tried and what the kernel answered. Mostly it is a kernel built \
-without `CONFIG_KPROBES` or BTF, lockdown mode, or a pod that lacks `CAP_BPF` and `CAP_PERFMON`.
+`pause-trace doctor` shows for each hook what was tried and the kernel's error. Common causes are \
+a kernel without `CONFIG_KPROBES` or BTF, lockdown mode, and a pod without `CAP_BPF` and \
+`CAP_PERFMON`.
 
 ## Example
-    the kernel has no hook for Namespace records (kprobes are compiled out): PT108, PT109 can't pass
+    the kernel has no hook for Namespace records (kprobes are compiled out); these rules cannot \
+pass: PT108, PT109
 
 ## Source
 This program's own promise: no pass on facts that could not be had.
@@ -37,11 +41,11 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     };
     sink.about(Topic::Records(*kind))
         .inconclusive(Subject::default(), || {
-            let rules = resting_on(*kind);
+            let rules = rules_that_need(*kind);
             Details::new(format!(
-                "the kernel has no hook for {kind:?} records ({reason}): {rules} can't pass"
+                "the kernel has no hook for {kind:?} records ({reason}); these rules cannot pass: {rules}"
             ))
-            .evidence(context.now, format!("the hook was refused: {reason}"))
+            .evidence(context.now, format!("failed to attach the hook: {reason}"))
         });
 }
 
@@ -58,20 +62,20 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_hook_is_told_with_the_rules_it_takes() {
+    fn a_missing_hook_is_reported_with_the_rules_that_need_it() {
         let mut scene = Scene::new();
         missing(&mut scene, Kind::Free, "EPERM");
         let verdicts = scene.expect("PT902", &[Outcome::Inconclusive]);
         let message = &verdicts[0].details.message;
         assert!(
-            message.starts_with("the kernel has no hook for Free records (EPERM): "),
+            message.starts_with("the kernel has no hook for Free records (EPERM); "),
             "{message}"
         );
         assert!(message.contains("PT401"), "{message}");
     }
 
     #[test]
-    fn each_hook_is_told_once() {
+    fn each_hook_is_reported_once() {
         let mut scene = Scene::new();
         missing(&mut scene, Kind::Namespace, "a");
         missing(&mut scene, Kind::Namespace, "b");

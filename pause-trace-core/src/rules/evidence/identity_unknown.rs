@@ -1,4 +1,4 @@
-//! PT903: it is known whose a container is.
+//! PT903: every container is attributed to a pod.
 
 use crate::rules::prelude::*;
 
@@ -6,24 +6,26 @@ pub(super) const RULE: Rule = Rule {
     id: "PT903",
     name: "identity-unknown",
     severity: Severity::Warning,
-    summary: "a container could not be tied to a pod or to what was asked for",
+    summary: "a container could not be attributed to a pod",
     doc: "\
 ## What it checks
-A process executed in namespaces that are not the host's, in a cgroup that no runtime has declared to be a \
-container's within the limit (10 s on a node). Nothing can be said of it: which namespaces it should have depends on \
-what its pod asked for.
+A process executed in namespaces other than the host's, in a cgroup that no runtime has declared \
+as a container within the limit (10 s on a node). It cannot be verified, because the namespaces it \
+must have depend on what its pod requests.
 
 ## Why it matters
-A container that is not known is not checked. It may be one that the runtime's answer did not reach us for, or one \
-that no runtime knows of.
+An unknown container is not verified. Either the runtime's answer is missing, or no runtime knows \
+the container.
 
 ## How to fix it
-See that the runtime's socket can be reached (`pause-trace doctor`), and that the state directory with the OCI \
-bundles (`/run/containerd`, `/run/crio`, `/run/containers`) is mounted where the tracer runs. A sandboxed service of \
-the node, as systemd makes them, can be left out by not watching its cgroup.
+Check that the runtime's socket can be reached (`pause-trace doctor`), and that the state \
+directory with the OCI bundles (`/run/containerd`, `/run/crio`, `/run/containers`) is mounted \
+where pause-trace runs. If the cgroup belongs to a sandboxed systemd service of the node, exclude \
+that cgroup from watching.
 
 ## Example
-    pid 4711 executed /bin/nginx in /kubepods/pod1234/abcd, which no runtime has declared for 10.00 s
+    pid 4711 executed /bin/nginx in cgroup /kubepods/pod1234/abcd, and no runtime declared a \
+container there within 10.00 s
 
 ## Source
 CRI `ContainerStatus`; OCI runtime specification, \"annotations\" and \"cgroupsPath\".
@@ -45,13 +47,13 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         .inconclusive(Subject::process(process), || {
             let path = match state.cgroup_path(cgroup) {
                 Some(path) => path.to_string(),
-                None => format!("cgroup {cgroup}"),
+                None => cgroup.to_string(),
             };
             let (pid, file) = (process.id.pid, process.executable());
             let limit = Duration(state.limits.identity);
             let namespaces = &process.namespaces;
             Details::new(format!(
-                "pid {pid} executed {file} in {path}, which no runtime has declared for {limit}"
+                "pid {pid} executed {file} in cgroup {path}, and no runtime declared a container there within {limit}"
             ))
             .expected("declared within", Value::Duration(state.limits.identity))
             .observed("cgroup", Value::Number(cgroup))
@@ -70,7 +72,7 @@ mod tests {
     use super::*;
     use crate::rules::testing::*;
 
-    /// A container that a runtime has started, in a cgroup that was made and not declared.
+    /// A container that a runtime has started in a cgroup that no runtime declares.
     fn unknown(scene: &mut Scene, cgroup: CgroupId, path: &str) -> ProcessId {
         scene.push(Fact::CgroupMade {
             cgroup,
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_nobody_declares_is_inconclusive() {
+    fn an_undeclared_container_is_inconclusive() {
         let mut scene = Scene::new();
         let process = unknown(&mut scene, 900, "/kubepods/a\u{1b}b");
         scene.wait_ms(1_000);
@@ -101,13 +103,13 @@ mod tests {
         );
         let message = &verdicts[0].details.message;
         assert!(
-            message.contains(r"executed /bin/nginx in /kubepods/a\u{1b}b, which"),
+            message.contains(r"executed /bin/nginx in cgroup /kubepods/a\u{1b}b, and no runtime"),
             "{message}"
         );
     }
 
     #[test]
-    fn what_is_in_no_pod_is_not_asked_for() {
+    fn a_container_outside_every_pod_is_not_reported() {
         let mut scene = Scene::new();
         unknown(&mut scene, 900, "/docker/a");
         scene.push(Fact::NotInPod { cgroup: 900 });
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cgroup_is_told_once() {
+    fn each_cgroup_is_reported_once() {
         let mut scene = Scene::new();
         unknown(&mut scene, 900, "/a");
         unknown(&mut scene, 900, "/a");
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_is_declared_late_is_known() {
+    fn a_container_that_is_declared_within_the_limit_is_not_reported() {
         let mut scene = Scene::new();
         scene.pod("p");
         unknown(&mut scene, 900, "/a");
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_of_the_node_are_nobodys() {
+    fn processes_of_the_node_are_not_reported() {
         let mut scene = Scene::new();
         let stranger = scene.stranger;
         scene.exec(stranger);
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_plugin_in_a_pods_namespace_is_the_runtimes() {
+    fn a_cni_plugin_in_a_pods_namespace_is_not_reported() {
         let mut scene = Scene::new();
         let plugin = scene.enter(
             scene.runtime,

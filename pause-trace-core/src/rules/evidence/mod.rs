@@ -1,4 +1,4 @@
-//! PT9xx: what could not be seen.
+//! PT9xx: evidence that is missing.
 
 mod events_lost;
 mod hook_missing;
@@ -14,14 +14,14 @@ pub(super) const RULES: &[Rule] = &[
     identity_unknown::RULE,
 ];
 
-/// The rules whose passes rest on records of this kind: `PT101, PT102`.
-fn resting_on(kind: Kind) -> String {
+/// The rules that need records of this kind: `PT101, PT102`.
+fn rules_that_need(kind: Kind) -> String {
     let rules: Vec<_> = super::all()
         .filter(|rule| rule.rests_on(kind))
         .map(|rule| rule.id)
         .collect();
     if rules.is_empty() {
-        "no rules".to_owned()
+        "none".to_owned()
     } else {
         rules.join(", ")
     }

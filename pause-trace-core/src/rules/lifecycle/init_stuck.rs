@@ -1,4 +1,4 @@
-//! PT207: what the runtime puts into a container's cgroup gets to its exec.
+//! PT207: the runtime's process in a container's cgroup executes the container's program.
 
 use crate::rules::{ending, prelude::*};
 
@@ -6,22 +6,24 @@ pub(super) const RULE: Rule = Rule {
     id: "PT207",
     name: "init-stuck",
     severity: Severity::Error,
-    summary: "the runtime's init entered a container and did not execute",
+    summary: "a process of the runtime entered a container's cgroup and did not execute the container's program",
     doc: "\
 ## What it checks
-A process of the runtime that enters a container's cgroup is building the container (or an exec session): within a limit \
-it must execute the user's program, or end.
+A process of the runtime that enters a container's cgroup sets up the container or an exec \
+session. Within a limit it must execute the container's program or end.
 
 ## Why it matters
-The pod stays in ContainerCreating, with a process that holds its namespaces and mounts, and no log line anywhere: the \
-container has not begun.
+The pod stays in ContainerCreating, with a process that holds its namespaces and mounts, and no \
+log: the container has not started.
 
 ## How to fix it
-Look at what it waits for: `cat /proc/PID/stack` and its file descriptors. A wait on `exec.fifo` means that `start` never \
-came after `create` (the shim died, or the caller gave up); a wait on a mount or a hook names itself in the stack.
+Find out what the process waits for: see `/proc/PID/stack` and its file descriptors. If it waits \
+on `exec.fifo`, `start` was never called after `create` (the shim died, or the caller gave up). A \
+wait on a mount or a hook shows in the stack.
 
 ## Example
-    runc:[2:INIT] (pid 4711) joined net, ipc, uts of the sandbox 30.0 s ago and has not executed
+    runc:[2:INIT] (pid 4711) has not executed the entrypoint of container web 30.0 s after its \
+fork; it has joined net, ipc, uts of the sandbox
 
 ## Source
 opencontainers/runc#3448 (stuck on `exec.fifo`).
@@ -63,7 +65,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     }
 }
 
-/// A middle process that waits for the one it forked into the container is not the one that is stuck.
+/// Whether a process has a child in the container. It then waits for that child, which is the stuck
+/// one.
 fn has_children(context: &Context<'_>, process: &Process, container: &Container) -> bool {
     let mut children = context.state.processes.children(process.id);
     children.any(|child| child.container.as_ref() == Some(&container.id))
@@ -77,7 +80,7 @@ fn judge_stuck(
     sink: &mut Sink<'_>,
 ) {
     let what = match (container.init, container.what) {
-        (Some(_), _) => "an exec session of",
+        (Some(_), _) => "an exec session in",
         (None, ContainerKind::Sandbox) => "the pause of",
         (None, _) => "the entrypoint of",
     };
@@ -104,25 +107,39 @@ fn judge_stuck(
         })
         .unwrap_or_default();
     let waited = context.now.saturating_sub(process.forked);
-    let needs = (&[Kind::Exec, Kind::Exit][..], process.forked);
-    ending::fail_if_seen(context, needs, sink, Subject::process(process), || {
-        let joins = if joined.is_empty() {
-            "without having joined its sandbox".to_owned()
+    let since = process.forked;
+    ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
+        let joins = if container.what == ContainerKind::Sandbox {
+            String::new()
+        } else if joined.is_empty() {
+            "; it has not joined the sandbox".to_owned()
         } else {
-            format!("in {} of its sandbox", joined.join(", "))
+            format!("; it has joined {} of the sandbox", joined.join(", "))
         };
         Details::new(format!(
-            "{} (pid {}), which is to become {what} container {}, has not executed {} after its fork, {joins}",
+            "{} (pid {}) has not executed {what} container {} {} after its fork{joins}",
             process.comm,
             process.id.pid,
             container.name,
             Duration(waited)
         ))
-        .expected("fork to exec, at most", Value::Duration(context.state.limits.init))
+        .expected(
+            "fork to exec, at most",
+            Value::Duration(context.state.limits.init),
+        )
         .observed("since its fork", Value::Duration(waited))
         .observed("joined", Value::Text(joined.join(", ")))
-        .evidence(process.forked, format!("fork of {} (pid {})", process.comm, process.id.pid))
-        .evidence(context.now, format!("in the cgroup of container {}, not executed", container.name))
+        .evidence(
+            process.forked,
+            format!("fork of {} (pid {})", process.comm, process.id.pid),
+        )
+        .evidence(
+            context.now,
+            format!(
+                "in the cgroup of container {}, not executed",
+                container.name
+            ),
+        )
     });
 }
 
@@ -158,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_grandchild_is_stuck_and_neither_the_middle_process_nor_who_has_gone() {
+    fn only_the_last_child_is_reported_as_stuck() {
         let mut scene = Scene::new();
         scene.pod("p");
         let cgroup = scene.declare_container("p", "a", ContainerKind::App, &Modes::plain());
@@ -177,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setup_that_ended_or_executed_in_time_is_not_stuck() {
+    fn a_setup_that_ended_or_executed_in_time_passes() {
         let mut scene = Scene::new();
         scene.pod("p");
         let cgroup = scene.declare_container("p", "a", ContainerKind::App, &Modes::plain());

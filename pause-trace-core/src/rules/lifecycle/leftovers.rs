@@ -1,4 +1,4 @@
-//! PT205: nothing of a pod outlives it.
+//! PT205: no process of a pod lives after the pod's removal.
 
 use crate::rules::{ending, prelude::*};
 
@@ -6,22 +6,23 @@ pub(super) const RULE: Rule = Rule {
     id: "PT205",
     name: "leftovers",
     severity: Severity::Error,
-    summary: "processes of a pod survive its end",
+    summary: "processes of a pod still run after the pod was removed",
     doc: "\
 ## What it checks
-A while after a pod was removed, no process may live in the cgroups of its containers or in a pid namespace of its own. \
-The pause counts too.
+Within a limit after a pod was removed, all processes in the cgroups of its containers and in its \
+pid namespace must have ended, the pause included.
 
 ## Why it matters
-What is left keeps memory, ports, mounts and volumes of a pod that the API no longer knows: nobody will ever stop it, and \
-the next pod meets it as \"device busy\" or \"address in use\".
+These processes keep memory, ports, mounts and volumes of a pod that the API no longer knows. \
+Nothing will stop them, and they cause \"device busy\" or \"address in use\" errors in other pods.
 
 ## How to fix it
-Kill what is listed. Then look at the runtime: in a shared pid namespace the end of a container's entrypoint does not \
-take its children with it, so the runtime has to kill the whole cgroup.
+Kill the listed processes. Then check the runtime: in a shared pid namespace the end of a \
+container's entrypoint does not end its children, so the runtime must kill the whole cgroup.
 
 ## Example
-    2 processes live 10.0 s after the pod was removed: sleep (pid 4711, container web), sh (pid 4712, container web)
+    2 processes are still alive 10.0 s after the pod was removed: sleep (pid 4711, container web), \
+sh (pid 4712, container web)
 
 ## Source
 opencontainers/runc#4047, #4145; kubernetes/kubernetes#107730, #110181 (leaked pause).
@@ -38,8 +39,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let Some(pod) = context.state.pods.get(pod) else {
         return;
     };
-    // Until the pause ended: after that the kernel lets nobody be born there (`disable_pid_allocation`), and gives the
-    // number to the next pod.
+    // Only processes forked before the pause ended: afterwards the kernel forks nothing in that
+    // namespace (`disable_pid_allocation`) and may give its inode number to another pod.
     let pid_namespaces: Vec<_> = pod
         .sandboxes
         .iter()
@@ -67,15 +68,15 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     if left.is_empty() {
         return sink.pass(Subject::pod(&pod.id), || {
             Details::new(format!(
-                "no process is left {} after the removal",
+                "no process was left {} after the pod was removed",
                 Duration(waited)
             ))
             .observed("processes", Value::Number(0))
             .observed("reaped", Value::Number(pod.reaped))
         });
     }
-    let needs = (&[Kind::Exit, Kind::CgroupAttach][..], pod.declared);
-    ending::fail_if_seen(context, needs, sink, Subject::process(left[0]), || {
+    let since = pod.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(left[0]), || {
         let name = |process: &Process| match &process.container {
             Some(container) => format!("container {}", context.container_name(container)),
             None => "its pid namespace".to_owned(),
@@ -92,10 +93,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 )
             })
             .collect();
-        let (count, verb) = if left.len() == 1 {
-            ("1 process", "lives")
+        let count = if left.len() == 1 {
+            "1 process is"
         } else {
-            (&*format!("{} processes", left.len()), "live")
+            &*format!("{} processes are", left.len())
         };
         let more = if left.len() > ending::MAX_LISTED {
             " …"
@@ -103,7 +104,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             ""
         };
         let details = Details::new(format!(
-            "{count} {verb} {} after the pod was removed: {}{more}",
+            "{count} still alive {} after the pod was removed: {}{more}",
             Duration(waited),
             names.join(", ")
         ))
@@ -129,7 +130,7 @@ mod tests {
     use crate::rules::testing::*;
 
     #[test]
-    fn a_pod_that_is_gone_passes() {
+    fn a_pod_without_processes_passes() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         let init = scene.container("p", "a");
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zombie_is_not_a_live_process_and_another_pods_is_not_this_ones() {
+    fn zombies_and_other_pods_processes_do_not_count() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.pod("q");
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_was_given_the_same_pid_namespace_number_is_another() {
+    fn a_pod_that_reuses_the_pid_namespaces_inode_number_does_not_count() {
         let mut scene = Scene::new();
         let pause = scene.shared_pid_pod("p");
         let inode = scene.namespaces(pause).pid;

@@ -1,4 +1,4 @@
-//! PT2xx: a pod's sandbox from its making to its end.
+//! PT2xx: a pod's sandbox from its creation to its end.
 
 mod init_stuck;
 mod leftovers;

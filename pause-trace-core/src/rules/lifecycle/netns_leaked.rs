@@ -1,4 +1,4 @@
-//! PT206: a pod's network namespace goes with it.
+//! PT206: a pod's network namespace is unpinned when the pod is removed.
 
 use crate::rules::prelude::*;
 
@@ -6,24 +6,26 @@ pub(super) const RULE: Rule = Rule {
     id: "PT206",
     name: "netns-leaked",
     severity: Severity::Error,
-    summary: "a network namespace is pinned and has no sandbox",
+    summary: "a network namespace is pinned without a sandbox",
     doc: "\
 ## What it checks
-Runtimes keep a pod's network namespace by a mount (`/run/netns/cni-…`), so that CNI plugins can work in it before the \
-pause is there and after it has gone. Within the limit (2 min on a node: a kubelet cleans up each minute) after the pod was removed the mount must be gone too; \
-and one that was there already, or is made and gets no sandbox within it, belongs to nobody. Namespaces that \
-`ip netns add` made are not looked at.
+Runtimes pin a pod's network namespace by a mount (`/run/netns/cni-…`), so that CNI plugins can \
+use it before the pause starts and after it has ended. The mount must be gone within a limit after \
+the pod was removed (2 min on a node: the kubelet cleans up every minute). A pinned namespace must \
+also get a sandbox within that limit after it was first observed. Namespaces created with `ip \
+netns add` are not checked.
 
 ## Why it matters
-Each one keeps a veth pair, routes and often an address. Leaked ones add up over weeks, until CNI has no address left to \
-give and no pod starts.
+Each leaked namespace keeps a veth pair, routes and often an address. Over weeks they add up until \
+CNI has no free address and no pod can start.
 
 ## How to fix it
-Call the CNI plugin's DEL for it, or remove what it holds by hand: `umount` and `rm` the path. Then look in the runtime's \
-log for the CNI DEL that failed.
+Call the CNI plugin's DEL for the namespace, or remove its resources by hand: `umount` and `rm` \
+the path. Then look in the runtime's log for the CNI DEL that failed.
 
 ## Example
-    /run/netns/cni-5f3c2a11 (net 4026532480) is pinned 120.0 s after its pod was removed
+    /run/netns/cni-5f3c2a11 (net namespace 4026532480) is still pinned 120.0 s after its pod was \
+removed
 
 ## Source
 containerd/cri#568.
@@ -50,21 +52,21 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             let Some((path, pin)) = left else {
                 return sink.pass(Subject::pod(id), || {
                     Details::new(format!(
-                        "no network namespace is pinned {} after the removal",
+                        "no network namespace is pinned {} after the pod was removed",
                         Duration(waited)
                     ))
                 });
             };
             sink.fail(Subject::pod(id), || {
                 Details::new(format!(
-                    "{path} (net {}) is pinned {} after its pod was removed",
+                    "{path} (net namespace {}) is still pinned {} after its pod was removed",
                     pin.namespace,
                     Duration(waited)
                 ))
                 .expected("pinned", Value::Number(0))
                 .observed("net", Value::Namespace(pin.namespace))
                 .observed("since the removal", Value::Duration(waited))
-                .evidence(pin.since, format!("{path} was pinned, or seen first"))
+                .evidence(pin.since, format!("{path} was pinned or first observed"))
                 .evidence(pod.removed.unwrap_or(context.now), "the pod was removed")
             });
         }
@@ -76,13 +78,13 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             sink.about(Topic::Namespace(pin.namespace))
                 .fail(Subject::default(), || {
                     Details::new(format!(
-                        "{path} (net {}) is pinned, and no sandbox has had it for {}",
+                        "{path} (net namespace {}) has been pinned without a sandbox for {}",
                         pin.namespace,
                         Duration(waited)
                     ))
                     .observed("net", Value::Namespace(pin.namespace))
                     .observed("without a sandbox", Value::Duration(waited))
-                    .evidence(pin.since, format!("{path} was pinned, or seen first"))
+                    .evidence(pin.since, format!("{path} was pinned or first observed"))
                 });
         }
         _ => {}
@@ -110,7 +112,7 @@ mod tests {
         });
     }
 
-    /// A pod whose sandbox has the pinned namespace.
+    /// A pod whose sandbox uses the pinned namespace.
     fn pinned_pod() -> (Scene, ProcessId) {
         let mut scene = Scene::new();
         pin(&mut scene, None);
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_is_pinned_after_its_pods_removal_fails() {
+    fn a_namespace_that_stays_pinned_after_its_pods_removal_fails() {
         let (mut scene, pause) = pinned_pod();
         scene.end(pause, WaitStatus::killed(9));
         scene.remove_pod("p");
@@ -132,13 +134,13 @@ mod tests {
         let verdicts = scene.expect("PT206", &[Outcome::Fail]);
         let message = &verdicts[0].details.message;
         assert!(
-            message.starts_with("/run/netns/cni-1 (net 70) is pinned 1.00 s"),
+            message.starts_with("/run/netns/cni-1 (net namespace 70) is still pinned 1.00 s"),
             "{message}"
         );
     }
 
     #[test]
-    fn one_that_goes_within_the_limit_passes() {
+    fn a_namespace_that_is_unpinned_within_the_limit_passes() {
         let (mut scene, pause) = pinned_pod();
         scene.end(pause, WaitStatus::killed(9));
         scene.remove_pod("p");
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_never_gets_a_sandbox_fails() {
+    fn a_namespace_that_never_gets_a_sandbox_fails() {
         let mut scene = Scene::new();
         pin(&mut scene, None);
         scene.wait_ms(1_001);
@@ -158,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn one_of_a_living_pod_is_its_own() {
+    fn the_namespace_of_a_running_pod_is_not_judged() {
         let (mut scene, _) = pinned_pod();
         scene.wait_ms(60_000);
         scene.expect("PT206", &[]);
     }
 
     #[test]
-    fn one_that_was_made_in_vain_and_removed_is_fine() {
+    fn an_unused_namespace_that_is_unpinned_in_time_is_not_judged() {
         let mut scene = Scene::new();
         pin(&mut scene, None);
         scene.wait_ms(900);

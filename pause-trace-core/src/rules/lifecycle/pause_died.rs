@@ -9,23 +9,27 @@ pub(super) const RULE: Rule = Rule {
     id: "PT202",
     name: "pause-died",
     severity: Severity::Error,
-    summary: "the pause ended while containers lived and nobody stopped the pod, or ended by itself",
+    summary: "the pause ended by itself, or while containers ran and nobody stopped the pod",
     doc: "\
 ## What it checks
-As long as a container of the pod runs, its pause must, and it never ends by itself. If it ends earlier, this says why: a signal and its sender, the \
-OOM killer, a crash, or an exit of its own. A pause that the runtime or an orderly stop ends too early is PT309's; one \
-that a harmless signal ends is PT307's.
+A pause must run as long as a container of its pod runs, and must never end by itself. The finding \
+gives the cause: a signal and its sender, the OOM killer, a crash, or an exit without a signal. \
+PT309 reports a pause that the runtime or an orderly stop ended too early, and PT307 a pause that \
+ended on a harmless signal.
 
 ## Why it matters
-With the pause goes the pod's hold on its namespaces, and with a shared pid namespace every process of the pod. The \
-kubelet then kills the containers that are left and makes a new sandbox, with a new address.
+Without its pause, the pod loses the holder of its namespaces, and with a shared pid namespace all \
+its processes. The kubelet then kills the remaining containers and creates a new sandbox with a \
+new address.
 
 ## How to fix it
-Ask the named sender. For the OOM killer, see why it came to the pause (its `oom_score_adj` should be -998, and the pod's \
-limit count it); for a crash or an exit, use the runtime's own pause image.
+For a signal, find out why the named process sent it. For the OOM killer, check that the pause's \
+`oom_score_adj` is -998 and that the pod's memory limit accounts for the pause. For a crash or an \
+exit, use the runtime's own pause image.
 
 ## Example
-    the pause (pid 812) ended with containers web, sidecar running: SIGKILL from sh (pid 4711, outside runtime and pod)
+    the pause (pid 812) ended while containers web, sidecar were running: SIGKILL from sh (pid \
+4711, outside the pod and its runtime)
 
 ## Source
 Kubernetes: Pods, \"pause container\"; kubernetes/kubernetes#62536, #86337 (OOM).
@@ -76,7 +80,8 @@ fn judge_end(
         return;
     };
     let running: Vec<_> = ending::running(context.state, sandbox, pod).collect();
-    // With no container to hold for, only an end of its own making counts: anyone may end an idle sandbox.
+    // If no container runs, only an end without a signal from outside counts: any process may end
+    // an idle sandbox.
     let is_own = matches!(cause, Cause::Oom | Cause::Crashed(_) | Cause::Exited);
     let counts = pod.sandbox() == Some(&sandbox.id) && pod.removed.is_none();
     if running.is_empty() && !(is_own && counts) {
@@ -85,8 +90,8 @@ fn judge_end(
     if matches!(cause, Cause::Fragile(_)) || ending::is_being_stopped(pause, sandbox, pod) {
         return;
     }
-    let needs = (&[Kind::Exit][..], sandbox.declared);
-    ending::fail_if_seen(context, needs, sink, Subject::process(pause), || {
+    let since = sandbox.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(pause), || {
         let names: Vec<_> = running
             .iter()
             .take(ending::MAX_LISTED)
@@ -95,21 +100,21 @@ fn judge_end(
         let why = match cause {
             Cause::Oom => "the OOM killer chose it".to_owned(),
             Cause::Crashed(signal) => format!("it crashed, {}", signal_name(signal)),
-            Cause::Killed(_, Some(by)) | Cause::Asked(by) | Cause::Fragile(by) => {
+            Cause::Killed(_, Some(by)) | Cause::Stopped(by) | Cause::Fragile(by) => {
                 ending::from(context, pause, by)
             }
             Cause::Killed(signal, None) => {
-                format!("{}, whose sending was not seen", signal_name(signal))
+                format!("{} from an unknown sender", signal_name(signal))
             }
             Cause::Exited => format!("it exited by itself, {}", ended.status),
         };
-        let with = match names.len() {
-            0 => "before any container ran or after the last".to_owned(),
-            1 => format!("with container {} running", names[0]),
-            _ => format!("with containers {} running", names.join(", ")),
+        let during = match &names[..] {
+            [] => "no container was running".to_owned(),
+            [name] => format!("container {name} was running"),
+            _ => format!("containers {} were running", names.join(", ")),
         };
         let details = Details::new(format!(
-            "the pause (pid {}) ended {with}: {why}",
+            "the pause (pid {}) ended while {during}: {why}",
             pause.id.pid
         ))
         .expected("containers running", Value::Number(0))
@@ -127,7 +132,7 @@ fn judge_end(
                     );
                     details.evidence(container.started.unwrap_or(init.forked), what)
                 });
-        ending::story(context, pause, details)
+        ending::with_history(context, pause, details)
     });
 }
 
@@ -143,18 +148,19 @@ fn pass(
         .containers
         .iter()
         .filter_map(|id| context.state.containers.get(id));
-    let its = |container: &&Container| {
+    let is_its = |container: &&Container| {
         ending::sandbox_for(context.state, container, pod).is_some_and(|its| its.id == sandbox.id)
     };
     let outlived = containers
-        .filter(its)
+        .filter(is_its)
         .filter(|container| container.ended.is_some())
         .count() as u64;
     let lived = until.saturating_sub(sandbox.started.unwrap_or(until));
     sink.pass(Subject::process(pause), || {
         Details::new(format!(
-            "the pause lived {} and outlived {outlived} containers",
-            Duration(lived)
+            "the pause ran for {} and outlived {}",
+            Duration(lived),
+            ending::counted(outlived, "container")
         ))
         .observed("containers outlived", Value::Number(outlived))
         .observed("lifetime", Value::Duration(lived))
@@ -203,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strangers_kill_names_the_stranger() {
+    fn a_kill_from_outside_names_the_sender() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.container("p", "a");
@@ -211,7 +217,7 @@ mod tests {
         scene.end(pause, WaitStatus::killed(SIGKILL));
         let message = one_failure(&scene);
         assert!(
-            message.ends_with("SIGKILL from stranger (pid 200, outside runtime and pod)"),
+            message.ends_with("SIGKILL from stranger (pid 200, outside the pod and its runtime)"),
             "{message}"
         );
     }
@@ -232,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oom_killer_a_crash_and_an_exit_are_told_apart() {
+    fn the_oom_killer_a_crash_and_an_exit_are_distinguished() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.container("p", "a");
@@ -262,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_by_owner_or_runtime_is_not_a_death() {
+    fn a_stop_by_the_owner_or_the_runtime_is_not_judged() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.container("p", "a");
@@ -279,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_that_the_pause_ignored_did_not_stop_it() {
+    fn an_ignored_signal_is_not_the_cause() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.container("p", "a");
@@ -300,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_whose_end_may_have_been_missed_proves_nothing() {
+    fn lost_exits_make_it_inconclusive() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.container("p", "a");
@@ -310,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_ends_by_itself_fails_also_without_containers() {
+    fn a_pause_that_ends_by_itself_fails_without_containers_too() {
         for (status, signal) in [
             (WaitStatus::exited(3), None),
             (WaitStatus::killed(SIGSEGV), Some(SIGSEGV)),
@@ -323,12 +329,15 @@ mod tests {
             }
             scene.end(pause, status);
             let message = one_failure(&scene);
-            assert!(message.contains("before any container ran"), "{message}");
+            assert!(
+                message.contains("while no container was running"),
+                "{message}"
+            );
         }
     }
 
     #[test]
-    fn an_idle_pause_that_is_told_to_end_passes() {
+    fn an_idle_pause_that_receives_a_stop_signal_passes() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.signal(scene.stranger, pause, SIGTERM, SignalResult::Delivered);

@@ -1,4 +1,4 @@
-//! PT204: no pause outlives what it was made for.
+//! PT204: the runtime knows the sandbox of every pause.
 
 use crate::rules::{ending, prelude::*};
 
@@ -9,20 +9,22 @@ pub(super) const RULE: Rule = Rule {
     summary: "a pause runs for a sandbox that its runtime does not know",
     doc: "\
 ## What it checks
-For each pause the runtime is asked, over CRI, for its sandbox. A pause that runs although the runtime has not known its \
-sandbox for the limit (10 s on a node) holds a pod that nobody will ever stop. A sandbox without containers is none: it may \
-wait for images.
+The runtime is queried over CRI for the sandbox of each pause. A pause fails if it still runs \
+after the runtime has not known its sandbox for the limit (10 s on a node). A sandbox without \
+containers passes: it may wait for images.
 
 ## Why it matters
-What the runtime does not know, kubelet can't remove: the pause keeps its network namespace, its address and its \
-cgroup until the node is started anew, and addresses run out.
+The kubelet cannot remove a sandbox that the runtime does not know. The pause keeps its network \
+namespace, address and cgroup until the node reboots, and the node's pod addresses run out.
 
 ## How to fix it
-See that nothing of the pod runs (`pause-trace inspect`), and end the pause: SIGTERM to the process that is named. Then \
-look at how the runtime lost it: a deleted state or root directory, a crash while the sandbox was made.
+Verify that no other process of the pod runs (`pause-trace inspect`), and send SIGTERM to the \
+pause. Then find out how the runtime lost the sandbox: a deleted state or root directory, or a \
+crash while it created the sandbox.
 
 ## Example
-    the pause (pid 812) runs, and containerd has not known its sandbox 01763abf0a1e for 10.0 s
+    the pause (pid 812) still runs, but the runtime has not known its sandbox 01763abf0a1e for \
+10.0 s
 
 ## Source
 kubernetes/kubernetes#107730, #110181.
@@ -60,10 +62,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         return;
     };
     let limit = context.state.limits.removal;
-    let needs = (&[Kind::Exit][..], sandbox.declared);
-    ending::fail_if_seen(context, needs, sink, Subject::process(pause), || {
+    let since = sandbox.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(pause), || {
         Details::new(format!(
-            "the pause (pid {}) runs, and the runtime has not known its sandbox {short} for {}",
+            "the pause (pid {}) still runs, but the runtime has not known its sandbox {short} for {}",
             pause.id.pid,
             Duration(limit)
         ))
@@ -76,7 +78,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         .evidence(pause.id.start, format!("pid {} started", pause.id.pid))
         .evidence(
             context.now.saturating_sub(limit),
-            format!("the runtime said that it has no sandbox {short}"),
+            format!("the runtime reported that it has no sandbox {short}"),
         )
     });
 }
@@ -97,7 +99,7 @@ mod tests {
         facts.filter_map(of).next().expect("a sandbox")
     }
 
-    fn told_by_cri(scene: &mut Scene) {
+    fn declare_by_cri(scene: &mut Scene) {
         let fact = scene.events.iter().find_map(|event| match &event.fact {
             Fact::Container(fact) if fact.what == ContainerKind::Sandbox => Some(fact.clone()),
             _ => None,
@@ -122,19 +124,19 @@ mod tests {
     }
 
     #[test]
-    fn one_that_becomes_known_in_time_passes() {
+    fn a_sandbox_that_becomes_known_in_time_passes() {
         let mut scene = Scene::new();
         scene.pod("p");
         let container = sandbox(&scene);
         scene.push(Fact::SandboxUnknown { container });
         scene.wait_ms(500);
-        told_by_cri(&mut scene);
+        declare_by_cri(&mut scene);
         scene.wait_ms(5_000);
         scene.expect("PT204", &[Outcome::Pass]);
     }
 
     #[test]
-    fn one_that_ends_in_time_is_not_judged() {
+    fn a_pause_that_ends_in_time_is_not_judged() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         let container = sandbox(&scene);
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn without_cri_nothing_is_said() {
+    fn without_cri_nothing_is_judged() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.wait_ms(60_000);

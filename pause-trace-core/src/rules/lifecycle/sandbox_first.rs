@@ -6,25 +6,27 @@ pub(super) const RULE: Rule = Rule {
     id: "PT201",
     name: "sandbox-first",
     severity: Severity::Error,
-    summary: "a container's process ran before its sandbox held the namespaces",
+    summary: "a container executed before the pause of its sandbox",
     doc: "\
 ## What it checks
-When a container's entrypoint executes, the pause of its sandbox must have executed before it. A runtime that runs no \
-pause and pins the namespaces by files has nothing to compare with: inconclusive.
+When a container's entrypoint executes, the pause of its sandbox must have executed before. If the \
+runtime runs no pause and pins the namespaces by files instead, the verdict is inconclusive.
 
 ## Why it matters
-The sandbox is what a container joins. One that runs earlier sits in namespaces that nobody holds for the pod: it loses \
-its address when it ends, and the containers after it find others.
+A container joins the namespaces of its sandbox. A container that executes earlier runs in \
+namespaces that no sandbox holds: its address is lost when it ends, and later containers get other \
+namespaces.
 
 ## How to fix it
-The runtime must have answered RunPodSandbox before CreateContainer is called. Look at its log for this pod, and at \
-whatever starts containers past the kubelet.
+The runtime must have answered RunPodSandbox before CreateContainer is called. See its log for \
+this pod, and look for programs that start containers without the kubelet.
 
 ## Example
     container web executed 12 ms before the pause of its sandbox
 
 ## Source
-CRI: `RunPodSandbox` precedes `CreateContainer`; Kubernetes: Pod lifecycle, `PodReadyToStartContainers`.
+CRI: `RunPodSandbox` precedes `CreateContainer`; Kubernetes: Pod lifecycle, \
+`PodReadyToStartContainers`.
 ",
     needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
     on: &[On::Executed, On::Ended],
@@ -49,13 +51,13 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 judge_pair(context, container, pod, sink);
             }
         }
-        // Where the pause is not known yet, its own exec will tell.
+        // If the pause is not known yet, its own exec is judged instead.
         (Change::Executed(_), Role::Init) => judge_pair(context, container, pod, sink),
         (Change::Ended(_), Role::Init) => {
             let sandbox = ending::sandbox_for(context.state, container, pod);
             if sandbox.is_none_or(|sandbox| sandbox.started.is_none()) {
                 sink.inconclusive(Subject::process(process), || {
-                    Details::new("no pause of its pod was ever seen: the runtime may use none")
+                    Details::new("no pause of this pod was observed; the runtime may run none")
                 });
             }
         }
@@ -63,7 +65,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     }
 }
 
-/// Compares a container with its sandbox, where both have executed.
+/// Compares a container with its sandbox once both have executed.
 fn judge_pair(context: &Context<'_>, container: &Container, pod: &Pod, sink: &mut Sink<'_>) {
     let Some(sandbox) = ending::sandbox_for(context.state, container, pod) else {
         return;
@@ -81,7 +83,7 @@ fn judge_pair(context: &Context<'_>, container: &Container, pod: &Pod, sink: &mu
         let head_start = started.saturating_sub(held);
         return sink.pass(Subject::process(init), || {
             Details::new(format!(
-                "the pause ran {} before {}",
+                "the pause executed {} before container {}",
                 Duration(head_start),
                 container.name
             ))
@@ -183,12 +185,12 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_known_last_need_not_have_come_last() {
+    fn the_order_of_execs_counts_and_not_the_order_of_declarations() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.container("p", "a");
         let is_declared = |event: &Event, container: &str| matches!(&event.fact, Fact::Container(fact) if fact.container.starts_with(container));
-        // The container is declared after it ran, and the sandbox after that.
+        // The container is declared after its exec, and the sandbox after the container.
         for container in ["a", "p-sandbox"] {
             let at = scene
                 .events

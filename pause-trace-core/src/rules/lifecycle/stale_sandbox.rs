@@ -1,4 +1,4 @@
-//! PT203: containers live in the sandbox that counts.
+//! PT203: containers run in their pod's current sandbox.
 
 use crate::rules::{ending, prelude::*};
 
@@ -6,34 +6,36 @@ pub(super) const RULE: Rule = Rule {
     id: "PT203",
     name: "stale-sandbox",
     severity: Severity::Error,
-    summary: "a container lives in the namespaces of a sandbox that was replaced or has died",
+    summary: "a container runs in the namespaces of a sandbox that was replaced or has ended",
     doc: "\
 ## What it checks
-When a pod gets a new sandbox, no container may still run in the namespaces of the former one. When a container starts, \
-the pause of its sandbox must be alive. A restarted container must find the namespaces that its former run had, unless \
-the sandbox was replaced in between. (One that is in any other namespace than its sandbox's is reported by PT101 to PT104, \
-whatever it was given.)
+When a pod gets a new sandbox, no container may still run in the namespaces of the old one. When a \
+container starts, the pause of its sandbox must be alive. A restarted container must be in the \
+same namespaces as before, unless the sandbox was replaced in between. (PT101 to PT104 report a \
+container in any other namespace than its sandbox's.)
 
 ## Why it matters
-Such a container is cut off: another address than its pod's, no localhost to its neighbours, and nothing in the API that \
-shows it. It looks healthy until somebody calls it.
+The container has another address than its pod and cannot reach its neighbours over localhost. The \
+API does not show this: the container looks healthy until another program connects to it.
 
 ## How to fix it
-Delete the container (or the pod), so that it is made in the new sandbox. Whoever replaces a sandbox has to end its \
-containers first.
+Delete the container or the pod, so that the container is created in the new sandbox. A program \
+that replaces a sandbox must end its containers first.
 
 ## Example
-    container web lives in net 4026532179 of a replaced sandbox, the pod's is net 4026532641
+    container web still runs in net namespace 4026532179 of a replaced sandbox; the pod's is now \
+4026532641
 
 ## Source
-kubernetes/kubernetes#48585; containers/podman#12262; kubelet: a changed sandbox kills the pod's containers.
+kubernetes/kubernetes#48585; containers/podman#12262; kubelet: a changed sandbox kills the pod's \
+containers.
 ",
     needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
     on: &[On::Executed],
     judge,
 };
 
-/// What a sandbox may hold for its pod.
+/// Kinds of namespaces that a sandbox may hold for its pod.
 const SHARED: [NamespaceKind; 4] = [
     NamespaceKind::Net,
     NamespaceKind::Ipc,
@@ -88,11 +90,11 @@ fn judge_replacement(context: &Context<'_>, pause: &Process, pod: &Pod, sink: &m
                 continue;
             };
             stale += 1;
-            let needs = (&[Kind::Exit][..], container.declared);
-            ending::fail_if_seen(context, needs, sink, Subject::process(init), || {
+            let since = container.declared;
+            ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
                 let (kind_name, now) = (kind.name(), pause.namespaces.get(kind));
                 let details = Details::new(format!(
-                    "container {} lives in {kind_name} {inode} of a replaced sandbox, the pod's is {kind_name} {now}",
+                    "container {} still runs in {kind_name} namespace {inode} of a replaced sandbox; the pod's is now {now}",
                     container.name
                 ));
                 let details = shared(container).fold(details, |details, (kind, inode)| {
@@ -110,9 +112,10 @@ fn judge_replacement(context: &Context<'_>, pause: &Process, pod: &Pod, sink: &m
                     ),
                 );
                 let details = match former.ended {
-                    Some(ended) => {
-                        details.evidence(ended.time, format!("its pause ended: {}", ended.status))
-                    }
+                    Some(ended) => details.evidence(
+                        ended.time,
+                        format!("the replaced sandbox's pause ended: {}", ended.status),
+                    ),
                     None => details,
                 };
                 details.evidence(
@@ -124,7 +127,7 @@ fn judge_replacement(context: &Context<'_>, pause: &Process, pod: &Pod, sink: &m
     }
     if stale == 0 {
         sink.pass(Subject::process(pause), || {
-            Details::new("the sandbox was replaced, and no container runs in the former one")
+            Details::new("the sandbox was replaced, and no container runs in the old one")
                 .observed("containers in the former sandbox", Value::Number(0))
         });
     }
@@ -149,7 +152,7 @@ fn judge_start(
         let dead_for = executed.saturating_sub(ended.time);
         return sink.fail(Subject::process(init), || {
             Details::new(format!(
-                "container {} was started in a sandbox whose pause had ended {} before",
+                "container {} was started in a sandbox whose pause had ended {} earlier",
                 container.name,
                 Duration(dead_for)
             ))
@@ -195,7 +198,7 @@ fn judge_start(
             .map(|(kind, inode)| format!("{} {inode}", kind.name()))
             .collect();
         let details = Details::new(format!(
-            "restarted container {} found the namespaces of its former run: {}",
+            "restarted container {} is in the same namespaces as before: {}",
             container.name,
             names.join(", ")
         ));
@@ -247,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn host_network_is_no_former_sandboxs() {
+    fn host_namespaces_do_not_belong_to_the_old_sandbox() {
         let mut scene = Scene::new();
         let node = Modes {
             net: Mode::Node,
@@ -264,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_started_in_a_dead_sandbox_fails() {
+    fn a_container_started_in_a_sandbox_without_a_pause_fails() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.end(pause, WaitStatus::exited(0));
@@ -281,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missed_end_of_the_old_container_proves_nothing() {
+    fn lost_exits_make_it_inconclusive() {
         let mut scene = Scene::new();
         let former = scene.pod("p");
         scene.container("p", "a");

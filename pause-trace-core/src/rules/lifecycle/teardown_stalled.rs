@@ -1,4 +1,4 @@
-//! PT208: a pid namespace goes with its init.
+//! PT208: a pid namespace is torn down when its init ends.
 
 use crate::rules::{ending, prelude::*};
 
@@ -6,23 +6,25 @@ pub(super) const RULE: Rule = Rule {
     id: "PT208",
     name: "teardown-stalled",
     severity: Severity::Error,
-    summary: "a pid namespace's init is gone but members remain unreaped",
+    summary: "the init of a pid namespace ended, but other processes of the namespace were not reaped",
     doc: "\
 ## What it checks
-When pid 1 of a pod's pid namespace ends, the kernel kills every other process in it and waits until each has been reaped. \
-Within a limit none may be left.
+When pid 1 of a pod's pid namespace ends, the kernel kills all other processes in the namespace \
+and waits until each has been reaped. No process may be left after a limit.
 
 ## Why it matters
-Until then the dead init can't be reaped either: the runtime waits for an exit that does not come, and the pod hangs in \
+Until then the init itself cannot be reaped: the runtime waits for its exit, and the pod hangs in \
 Terminating.
 
 ## How to fix it
-The finding lists what is left. A zombie has to be reaped by its parent, for an exec session a process of the runtime \
-outside the namespace: that one hangs. A live process does not die of SIGKILL because the kernel has it waiting for \
-storage (state D) or frozen: see `/proc/PID/stack` and its cgroup's `cgroup.freeze`.
+The finding lists the remaining processes. A zombie must be reaped by its parent, which for an \
+exec session is a process of the runtime outside the namespace: that process hangs. A live process \
+survives SIGKILL only if it waits for storage (state D) or is frozen: see `/proc/PID/stack`, and \
+`cgroup.freeze` of its cgroup.
 
 ## Example
-    1 process remains 5.0 s after init web (pid 812) ended: session (pid 4711, zombie of shim, pid 100)
+    1 process remains 5.0 s after init web (pid 812) ended: session (pid 4711, zombie to be reaped \
+by shim, pid 100)
 
 ## Source
 `zap_pid_ns_processes` (Linux, kernel/pid_namespace.c); containerd/containerd#11133.
@@ -46,7 +48,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 let took = context.now.saturating_sub(ended.time);
                 sink.pass(Subject::process(init), || {
                     Details::new(format!(
-                        "pid namespace {} was empty and its init reaped {} after its end",
+                        "pid namespace {} was empty and its init was reaped {} after the init ended",
                         init.namespaces.pid,
                         Duration(took)
                     ))
@@ -65,8 +67,8 @@ fn judge_remains(context: &Context<'_>, pid_namespace: u32, init: ProcessId, sin
     let Some(ended) = init.ended else {
         return;
     };
-    // Nothing is forked in a namespace whose init is gone (`alloc_pid`, kernel/pid.c): who came later is in another one
-    // that was given the same inode number.
+    // The kernel forks nothing in a namespace whose init has ended (`alloc_pid`, kernel/pid.c):
+    // processes forked later are in another namespace with the same inode number.
     let processes = context.state.processes.iter();
     let is_left = |process: &&Process| {
         process.namespaces.pid == pid_namespace
@@ -80,20 +82,25 @@ fn judge_remains(context: &Context<'_>, pid_namespace: u32, init: ProcessId, sin
     }
     remain.sort_by_key(|process| process.id);
     let waited = context.now.saturating_sub(ended.time);
-    let needs = (&[Kind::Exit, Kind::Free][..], container.declared);
-    ending::fail_if_seen(context, needs, sink, Subject::process(init), || {
-        let tell = |process: &Process| {
+    let since = container.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
+        let describe = |process: &Process| {
             let state = match process.ended {
                 None => "alive".to_owned(),
                 Some(ended) => match context.state.processes.get(ended.parent) {
-                    Some(parent) => format!("zombie of {}, pid {}", parent.comm, parent.id.pid),
-                    None => format!("zombie of pid {}", ended.parent.pid),
+                    Some(parent) => {
+                        format!(
+                            "zombie to be reaped by {}, pid {}",
+                            parent.comm, parent.id.pid
+                        )
+                    }
+                    None => format!("zombie to be reaped by pid {}", ended.parent.pid),
                 },
             };
             format!("{} (pid {}, {state})", process.comm, process.id.pid)
         };
         let listed = remain.iter().take(ending::MAX_LISTED);
-        let names: Vec<_> = listed.clone().map(|process| tell(process)).collect();
+        let names: Vec<_> = listed.clone().map(|process| describe(process)).collect();
         let count = if remain.len() == 1 {
             "1 process remains"
         } else {
@@ -150,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_its_runtime_does_not_reap_fails() {
+    fn a_session_that_the_runtime_does_not_reap_fails() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -163,13 +170,13 @@ mod tests {
         };
         let message = &verdict.details.message;
         assert!(
-            message.contains("1 process remains") && message.contains("zombie of"),
+            message.contains("1 process remains") && message.contains("zombie to be reaped by"),
             "{message}"
         );
     }
 
     #[test]
-    fn an_init_that_alone_waits_for_its_reaper_is_no_stalled_teardown() {
+    fn an_unreaped_init_without_other_processes_is_not_judged() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -181,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_container_in_a_shared_pid_namespace_tears_nothing_down() {
+    fn the_end_of_a_container_in_a_shared_pid_namespace_is_not_judged() {
         let mut scene = Scene::new();
         scene.shared_pid_pod("p");
         let init = scene.container("p", "a");

@@ -1,4 +1,4 @@
-//! PT109: no process of a pod gets into a namespace that is neither its pod's nor newly made.
+//! PT109: no process of a pod joins a namespace of the host or of another pod.
 
 use super::membership;
 use crate::rules::prelude::*;
@@ -7,25 +7,28 @@ pub(super) const RULE: Rule = Rule {
     id: "PT109",
     name: "escape",
     severity: Severity::Error,
-    summary: "a pod's process enters a namespace that is neither its pod's nor newly made by it",
+    summary: "a pod's process enters a namespace of the host or of another pod",
     doc: "\
 ## What it checks
-No process that runs a pod's code joins (setns) a namespace of the host or of another pod. Namespaces that one of the pod's \
-containers is in, or that its processes made, may be entered by all of it; making a new one (unshare, clone) is no escape. A \
-namespace of which nobody is known is inconclusive. A pod that was given the node's network, pids or ipc works on the node by \
-design (CNI agents, `kubectl debug node`): there it is a warning. The runtime's own processes are never judged.
+No process of a pod may join (setns) a namespace of the host or of another pod. It may join the \
+namespaces of its pod's containers and those that the pod's processes created, and it may create \
+new ones (unshare, clone). If the owner of a namespace is unknown, the verdict is inconclusive. \
+For a pod with the node's network, pid or ipc namespace (CNI agents, `kubectl debug node`) a \
+violation is a warning, because such a pod works on the node by design. The runtime's processes \
+are not checked.
 
 ## Why it matters
-Namespaces are the wall between a pod and the node. A process that can step over it reads the node's files, sees its network, \
-signals its processes: the usual second half of a container escape.
+Namespaces isolate a pod from the node. A process that leaves them can read the node's files, see \
+its network and signal its processes. This is the usual second step of a container escape.
 
 ## How to fix it
-Find out what ran: pid, command and time are in the finding. Take away what made it possible: `privileged: true`, \
-CAP_SYS_ADMIN, the node's /proc or a runtime socket as a volume. If it is an agent's job, ask for the host's namespaces in \
-the pod's spec, so that it shows.
+Find out what the process was: the finding has its pid, command and time. Remove what made the \
+call possible: `privileged: true`, CAP_SYS_ADMIN, or the node's /proc or a runtime socket mounted \
+as a volume. If the pod is an agent that needs the host's namespaces, request them in the pod's \
+spec.
 
 ## Example
-    nsenter left mnt 4026532183 for 4026531841, the host's, by setns
+    nsenter (pid 4711) entered mnt namespace 4026531841 of the host by setns; it was in 4026532183
 
 ## Source
 setns(2); Kubernetes: Pod Security Standards; MITRE ATT&CK T1611, \"Escape to Host\".
@@ -35,12 +38,12 @@ setns(2); Kubernetes: Pod Security Standards; MITRE ATT&CK T1611, \"Escape to Ho
     judge,
 };
 
-/// Whose a namespace is.
-enum Whose {
+/// The owner of a namespace, seen from a pod.
+enum Owner {
     Own,
     Host,
     Pod(PodId),
-    Nobody,
+    Unknown,
 }
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
@@ -61,9 +64,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             }
             for (kind, from, to) in membership::changed(*flags, before, after) {
                 let (comm, name) = (process.comm, kind.name());
-                let details = |whose: &str| {
+                let pid = process.id.pid;
+                let details = |owner: &str| {
                     Details::new(format!(
-                        "{comm} left {name} {from} for {to}, {whose}, by setns"
+                        "{comm} (pid {pid}) entered {name} namespace {to} {owner} by setns; it was in {from}"
                     ))
                     .expected(name, Value::Text("the pod's, or one made by it".to_owned()))
                     .observed(name, Value::Namespace(to))
@@ -71,19 +75,19 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                         process.executed.unwrap_or(process.forked),
                         origin(process, container),
                     )
-                    .evidence(context.now, format!("pid {} called setns", process.id.pid))
+                    .evidence(context.now, format!("pid {pid} called setns"))
                 };
-                match whose(context, container, pod, kind, to) {
-                    Whose::Own => {}
-                    Whose::Nobody => {
+                match owner(context, container, pod, kind, to) {
+                    Owner::Own => {}
+                    Owner::Unknown => {
                         sink.inconclusive(Subject::process(process), || {
-                            details("of which nobody is known")
+                            details("of an unknown owner")
                         });
                     }
-                    Whose::Host => sink.fail(Subject::process(process), || {
-                        graded(pod, details("the host's"))
+                    Owner::Host => sink.fail(Subject::process(process), || {
+                        graded(pod, details("of the host"))
                     }),
-                    Whose::Pod(other) => sink.fail(Subject::process(process), || {
+                    Owner::Pod(other) => sink.fail(Subject::process(process), || {
                         graded(
                             pod,
                             details(&format!("of pod {}", membership::pod_name(context, &other))),
@@ -93,19 +97,19 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             }
         }
         Change::Ended(process) => membership::pass_at_the_end(context, *process, sink, |lived| {
-            format!("no process entered a namespace that is not its pod's in {lived}")
+            format!("no process entered a namespace outside its pod in {lived}")
         }),
         _ => {}
     }
 }
 
-fn whose(
+fn owner(
     context: &Context<'_>,
     container: &Container,
     pod: &Pod,
     kind: NamespaceKind,
     inode: u32,
-) -> Whose {
+) -> Owner {
     let is_a_containers = pod
         .sandboxes
         .iter()
@@ -113,15 +117,16 @@ fn whose(
         .filter_map(|container| context.state.containers.get(container)?.namespaces)
         .any(|namespaces| namespaces.get(kind) == inode);
     match context.state.owner_of(inode) {
-        _ if is_a_containers => Whose::Own,
+        _ if is_a_containers => Owner::Own,
         _ if membership::is_hosts(context, container, kind, inode) => match pod.modes.get(kind) {
-            Mode::Node => Whose::Own,
-            _ => Whose::Host,
+            Mode::Node => Owner::Own,
+            _ => Owner::Host,
         },
-        Some(owner) if *owner == pod.id => Whose::Own,
-        // A number that a pod had which is gone may be anybody's by now.
-        Some(owner) if context.state.is_held_by(owner, inode) => Whose::Pod(owner.clone()),
-        _ => Whose::Nobody,
+        Some(owner) if *owner == pod.id => Owner::Own,
+        // If no process of that pod is in the namespace, the kernel may have reused the inode
+        // number.
+        Some(owner) if context.state.is_held_by(owner, inode) => Owner::Pod(owner.clone()),
+        _ => Owner::Unknown,
     }
 }
 
@@ -157,7 +162,7 @@ mod tests {
     const MNT: u64 = NamespaceKind::Mnt.flag();
 
     #[test]
-    fn a_pod_that_stays_at_home_passes_at_its_end() {
+    fn a_pod_that_joins_nothing_passes_at_its_end() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -166,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_mounts_are_an_escape() {
+    fn joining_the_hosts_mount_namespace_fails() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -179,7 +184,7 @@ mod tests {
         };
         assert_eq!(verdict.severity(), Severity::Error);
         assert!(
-            verdict.details.message.contains("the host's"),
+            verdict.details.message.contains("of the host"),
             "{}",
             verdict.details.message
         );
@@ -190,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_pids_show_in_the_children() {
+    fn joining_the_hosts_pid_namespace_counts_for_the_children() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -202,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn another_pods_network_is_an_escape() {
+    fn joining_another_pods_network_fails() {
         let mut scene = Scene::new();
         let other = scene.pod("q");
         let foreign = scene.namespaces(other).net;
@@ -221,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_pod_made_may_be_entered_by_all_of_it() {
+    fn a_pod_may_join_namespaces_that_it_created() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "builder");
@@ -241,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn another_containers_mounts_in_the_same_pod_are_no_escape() {
+    fn joining_another_containers_mounts_in_the_same_pod_is_no_escape() {
         let mut scene = Scene::new();
         scene.shared_pid_pod("p");
         let first = scene.container("p", "a");
@@ -252,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_nobody_is_known_of_is_inconclusive() {
+    fn a_namespace_of_an_unknown_owner_is_inconclusive() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -261,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_a_dead_pod_had_is_not_that_pods() {
+    fn a_reused_inode_number_is_not_the_dead_pods_namespace() {
         let mut scene = Scene::new();
         let other = scene.pod("q");
         let old = scene.namespaces(other).net;
@@ -277,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_agents_hop_is_a_warning_and_its_own_host_network_is_home() {
+    fn a_node_agents_join_is_a_warning_and_it_may_join_the_host_network_it_requested() {
         let mut scene = Scene::new();
         let other = scene.pod("q");
         let foreign = scene.namespaces(other).net;
@@ -300,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_runtimes_tree_hops_and_refused_calls_stay_home() {
+    fn joins_by_the_runtime_and_failed_joins_are_not_judged() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         let net = scene.namespaces(pause).net;
@@ -319,13 +324,13 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_hops_does_not_take_its_process_along() {
+    fn a_thread_that_joins_a_namespace_does_not_move_its_process() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         let home = scene.namespaces(pause).net;
         let init = scene.container("p", "a");
         scene.change_thread(init, NamespaceCall::Unshare, NET, |ns| ns.net = 77);
-        // Were the process thought to be in 77 now, this would be a change of its network.
+        // If the process counted as being in 77 now, this would be a change of its network.
         scene.change_thread(init, NamespaceCall::Unshare, MNT, |ns| ns.mnt = 78);
         scene.change_thread(init, NamespaceCall::Setns, NET, |ns| ns.net = home);
         scene.end(init, WaitStatus::exited(0));

@@ -1,4 +1,4 @@
-//! PT112: an exec session or probe runs where its container runs.
+//! PT112: an exec session or probe runs in its container's namespaces.
 
 use super::membership;
 use crate::rules::{ending, prelude::*};
@@ -10,21 +10,23 @@ pub(super) const RULE: Rule = Rule {
     summary: "an exec session or probe runs in other namespaces than its container",
     doc: "\
 ## What it checks
-A process that comes into a container from outside and executes (`kubectl exec`, an exec probe, a lifecycle hook) must be in \
-each of the namespaces of the container's entrypoint: net, ipc, uts, pid, mnt, user and cgroup. It is compared where it \
-executes first: what the session does to itself afterwards is its own business. If the entrypoint has ended by then there is \
-nothing to compare with.
+A process that enters a container from outside and executes (`kubectl exec`, an exec probe, a \
+lifecycle hook) must be in all namespaces of the container's entrypoint: net, ipc, uts, pid, mnt, \
+user and cgroup. This rule compares them at the session's first exec; later changes by the session \
+itself are not checked. If the entrypoint has ended by then, the verdict is inconclusive.
 
 ## Why it matters
-A probe in the wrong namespaces says healthy of something that is not the container. A session in the host's namespaces is a \
-root shell on the node for everyone who may exec into a pod.
+A probe in wrong namespaces reports the health of something other than the container. A session in \
+the host's namespaces gives a root shell on the node to everyone who may exec into the pod.
 
 ## How to fix it
-The runtime missed a join: compare `ls -l /proc/PID/ns` of session and entrypoint, and update the runtime. For sessions started \
-otherwise (a script with nsenter), give it all of the namespaces.
+The runtime did not join all namespaces: compare `ls -l /proc/PID/ns` of the session and the \
+entrypoint, and update the runtime. If a script with nsenter starts the session, make it join all \
+namespaces.
 
 ## Example
-    sh executed with mnt 4026531841 (the host's) instead of 4026532183
+    sh executed in other namespaces than the entrypoint (pid 812): mnt 4026531841 of the host \
+instead of 4026532183
 
 ## Source
 CRI `ExecSync` and `Exec`; Kubernetes: \"Container probes\"; pelagos#332.
@@ -45,15 +47,15 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         .and_then(|init| context.state.processes.get(init))
     else {
         sink.inconclusive(subject(), || {
-            Details::new("the container's entrypoint is not known")
+            Details::new("the container's entrypoint is unknown")
         });
         return;
     };
     if let Some(ended) = init.ended {
         sink.inconclusive(subject(), || {
             Details::new(format!(
-                "{} executed when the container's entrypoint had ended",
-                session.comm
+                "{} (pid {}) executed after the container's entrypoint had ended",
+                session.comm, session.id.pid
             ))
             .evidence(
                 ended.time,
@@ -62,7 +64,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         });
         return;
     }
-    // The entrypoint's present ones are what a runtime finds in /proc; one that keeps the paths of the first is right too.
+    // A runtime may join the entrypoint's current namespaces, which it finds in /proc, or the first
+    // ones, whose paths it kept.
     let first = container.namespaces.unwrap_or(init.namespaces);
     let differing: Vec<_> = NamespaceKind::ALL
         .into_iter()
@@ -75,7 +78,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     if differing.is_empty() {
         sink.pass(subject(), || {
             Details::new(format!(
-                "all {} namespaces are those of the entrypoint, pid {pid}",
+                "all {} namespaces are those of the entrypoint (pid {pid})",
                 NamespaceKind::ALL.len()
             ))
             .observed("net", Value::Namespace(session.namespaces.net))
@@ -84,28 +87,29 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         });
         return;
     }
-    // The entrypoint may have moved, or not be the entrypoint, if something was missed.
-    let needs = (
-        &[Kind::Namespace, Kind::Exec, Kind::Fork, Kind::CgroupAttach][..],
-        container.declared.min(init.forked),
-    );
-    ending::fail_if_seen(context, needs, sink, subject(), || {
-        let told: Vec<_> = differing
+    // If records were lost, the entrypoint may be in other namespaces, or be another process.
+    let since = container.declared.min(init.forked);
+    ending::fail_unless_gap(context, since, sink, subject(), || {
+        let differences: Vec<_> = differing
             .iter()
             .map(|kind| {
                 let (name, observed) = (kind.name(), session.namespaces.get(*kind));
-                let whose = if membership::is_hosts(context, container, *kind, observed) {
-                    " (the host's)"
+                let of_host = if membership::is_hosts(context, container, *kind, observed) {
+                    " of the host"
                 } else {
                     ""
                 };
                 format!(
-                    "{name} {observed}{whose} instead of {}",
+                    "{name} {observed}{of_host} instead of {}",
                     init.namespaces.get(*kind)
                 )
             })
             .collect();
-        let message = format!("{} executed with {}", session.comm, told.join(", "));
+        let message = format!(
+            "{} executed in other namespaces than the entrypoint (pid {pid}): {}",
+            session.comm,
+            differences.join(", ")
+        );
         let evidence = format!(
             "pid {} executed {}; the entrypoint is pid {pid}",
             session.id.pid,
@@ -138,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_on_the_host_fails_with_every_namespace_told() {
+    fn a_session_in_the_hosts_namespaces_fails_and_lists_each_namespace() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -182,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_session_does_to_itself_is_its_own_business() {
+    fn later_changes_by_a_session_are_not_judged() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -201,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_follows_an_entrypoint_that_moved_or_stays_with_where_it_was() {
+    fn a_session_may_join_the_entrypoints_current_or_first_namespaces() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -230,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_in_a_debug_container_is_where_that_is() {
+    fn a_session_in_a_debug_container_is_compared_with_that_container() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.container("p", "a");
@@ -244,12 +248,13 @@ mod tests {
     }
 
     #[test]
-    fn the_runtime_that_starts_itself_again_inside_the_cgroup_is_no_session() {
+    fn a_runtime_that_executes_itself_inside_the_cgroup_is_no_session() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
         let (cgroup, runtime) = (scene.cgroup(init), scene.runtime);
-        // runc ≥ 1.4: clone3(CLONE_INTO_CGROUP), exec of itself, then the joins, then the user's program.
+        // runc ≥ 1.4: clone3(CLONE_INTO_CGROUP), exec of itself, then the joins, then the user's
+        // program.
         let runc = scene.fork(runtime);
         let again = scene.clone_with(runc, |_, own| *own = cgroup);
         scene.exec_file(again, "/proc/self/fd/7");

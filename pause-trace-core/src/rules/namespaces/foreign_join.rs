@@ -1,4 +1,4 @@
-//! PT110: who else goes into a pod's namespaces.
+//! PT110: only processes of the pod and the runtime join the pod's namespaces.
 
 use super::membership;
 use crate::rules::{ending, prelude::*};
@@ -7,22 +7,25 @@ pub(super) const RULE: Rule = Rule {
     id: "PT110",
     name: "foreign-join",
     severity: Severity::Warning,
-    summary: "a process from outside runtime and pod enters the pod's namespaces",
+    summary: "a process outside the pod and the runtime enters the pod's namespaces",
     doc: "\
 ## What it checks
-Processes that join (setns) a pod's namespaces belong to the pod or to the container runtime. Anybody else is named: a process \
-of another pod as a warning, one of the node (an administrator's `nsenter`, a monitoring agent, a node agent's pod that was \
-given host namespaces) as an info. Such a process must have gone into a namespace in which a process of the pod lives.
+Only processes of the pod and of the container runtime should join (setns) a pod's namespaces. \
+This rule reports any other process: a process of another pod as a warning, and a process of the \
+node (an administrator's `nsenter`, a monitoring agent, a pod with host namespaces) as an info. It \
+reports a join only if a process of the pod lives in that namespace.
 
 ## Why it matters
-Who is in a pod's network namespace hears its traffic and speaks with its address; who is in its ipc or pid namespace may touch \
-its memory and its processes. It is often meant, and should then be known.
+A process in a pod's network namespace can capture its traffic and use its address. A process in \
+its ipc or pid namespace may access its shared memory and its processes. This is often intended, \
+but should be known.
 
 ## How to fix it
-Nothing, if the visitor is known. Otherwise look at what it is and who started it: pid, command and time are in the finding.
+If the process is known, nothing needs to be fixed. Otherwise find out what it is and who started \
+it: the finding has its pid, command and time.
 
 ## Example
-    tcpdump, pid 9120, entered net 4026532179 of pod default/web by setns
+    tcpdump (pid 9120) entered net namespace 4026532179 of pod default/web by setns
 
 ## Source
 setns(2); nsenter(1).
@@ -55,7 +58,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                     continue;
                 };
                 if visitor.pod.as_ref() != Some(pod) && context.state.is_held_by(pod, to) {
-                    visited(context, visitor, pod, (kind, from, to), sink);
+                    fail(context, visitor, pod, (kind, from, to), sink);
                 }
             }
         }
@@ -66,7 +69,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             sink.pass(Subject::pod(id), || {
                 let lived = Duration(context.now.saturating_sub(pod.declared));
                 Details::new(format!(
-                    "nobody from outside entered the pod's namespaces in {lived}"
+                    "no process outside the pod and the runtime entered the pod's namespaces in {lived}"
                 ))
                 .observed("watched for", Value::Duration(lived.0))
             });
@@ -75,7 +78,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     }
 }
 
-fn visited(
+fn fail(
     context: &Context<'_>,
     visitor: &Process,
     pod: &PodId,
@@ -90,20 +93,14 @@ fn visited(
         container: None,
         process: Some(ProcessRef { id, ns_pid, comm }),
     };
-    // Of whom the runtime forked unseen nobody knows that it is the runtime's.
-    let kinds = if visitor.pod.is_some() {
-        &[][..]
-    } else {
-        &[Kind::Fork][..]
-    };
-    ending::fail_if_seen(context, (kinds, 0), sink, subject, || {
+    let details = || {
         let (name, pid) = (kind.name(), id.pid);
         let home = visitor.pod.as_ref();
-        let whose = home
+        let of_home = home
             .map(|home| format!(" of pod {}", membership::pod_name(context, home)))
             .unwrap_or_default();
         let details = Details::new(format!(
-            "{comm}, pid {pid}{whose}, entered {name} {to} of pod {} by setns",
+            "{comm} (pid {pid}{of_home}) entered {name} namespace {to} of pod {} by setns",
             membership::pod_name(context, pod)
         ))
         .expected(
@@ -113,13 +110,18 @@ fn visited(
         .observed(name, Value::Namespace(to))
         .evidence(
             context.now,
-            format!("pid {pid} left {name} {from} for {to}"),
+            format!("pid {pid} left {name} namespace {from} for {to}"),
         );
         match home.map(|home| context.state.pods.get(home)) {
             Some(home) if !home.is_some_and(membership::is_node_agent) => details,
             _ => details.milder(Severity::Info),
         }
-    });
+    };
+    match visitor.pod {
+        Some(_) => sink.fail(subject, details),
+        // If records were lost, the process may be the runtime's.
+        None => ending::fail_unless_gap(context, 0, sink, subject, details),
+    }
 }
 
 #[cfg(test)]
@@ -130,7 +132,7 @@ mod tests {
     const NET: u64 = NamespaceKind::Net.flag();
 
     #[test]
-    fn a_pod_that_nobody_visits_passes_when_it_goes() {
+    fn a_pod_without_visitors_passes_when_it_is_removed() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_visitor_from_the_node_is_an_info_and_told_once() {
+    fn a_visitor_from_the_node_is_reported_once_as_an_info() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         let Namespaces { net, ipc, .. } = scene.namespaces(pause);
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_visitor_that_was_never_seen_before_is_told_too() {
+    fn a_visitor_without_earlier_records_is_reported() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         let pid = scene.namespaces(pause).pid;
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn runtime_and_pod_are_no_visitors() {
+    fn joins_by_the_runtime_and_the_pod_are_not_reported() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         let net = scene.namespaces(pause).net;
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_namespace_under_a_number_that_a_dead_pod_had_is_no_visit() {
+    fn a_reused_inode_number_is_not_the_dead_pods_namespace() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         let net = scene.namespaces(pause).net;

@@ -1,4 +1,4 @@
-//! PT105: no sandbox sits in a host namespace that its pod did not ask for.
+//! PT105: no sandbox runs in a host namespace that its pod does not request.
 
 use super::membership::{self, Expected};
 use crate::rules::prelude::*;
@@ -7,25 +7,28 @@ pub(super) const RULE: Rule = Rule {
     id: "PT105",
     name: "host-leak",
     severity: Severity::Error,
-    summary: "a sandbox, or a container without one, sits in a host namespace that its pod did not ask for",
+    summary: "a sandbox, or a container without one, runs in a host namespace that its pod does not request",
     doc: "\
 ## What it checks
-When a pause executes, its net, ipc and uts namespaces must not be the host's unless the pod asked for that (`hostNetwork`, \
-`hostIPC`). A container is judged here only where its sandbox is not known: with one, a container in a host namespace is \
-reported by the namespace's own rule (PT101 to PT104), the user namespace by PT106, the mount namespace by PT107, a sandbox \
-in the host's pid namespace by PT104. So a leak is one error, said of whoever leaks.
+When a pause executes, its net, ipc and uts namespaces must differ from the host's, unless the pod \
+requests the host's (`hostNetwork`, `hostIPC`). This rule checks a container only if its sandbox \
+is unknown. With a known sandbox, other rules report a container in a host namespace: PT101 to \
+PT104 for net, ipc, uts and pid, PT106 for user, PT107 for mount. PT104 also reports a sandbox in \
+the host's pid namespace. So each leak is one error, reported for the process that caused it.
 
 ## Why it matters
-Containers that join such a sandbox agree with it, so nothing looks amiss from inside: the pod simply has the node's \
-addresses and ports, its shared memory, its host name. It can listen on the node's loopback, where unauthenticated \
-services live, and no network policy applies to it.
+Containers that join such a sandbox have the same namespaces as their pause, so from inside the \
+pod nothing looks wrong. But the pod has the node's addresses and ports, shared memory, or host \
+name. It can reach unauthenticated services on the node's loopback interface, and network policies \
+do not apply to it.
 
 ## How to fix it
-Look at `linux.namespaces` in the *sandbox's* OCI bundle: net, ipc and uts must be listed, and a path must not lead to the \
-node's namespace (`stat -L` of the path against `/proc/1/ns/…`). Look for a runtime setting that turns isolation off.
+See `linux.namespaces` in the sandbox's OCI bundle: net, ipc and uts must be listed, and a path \
+must not refer to the node's namespace (compare `stat -L` of the path with `/proc/1/ns/…`). Look \
+for a runtime setting that disables isolation.
 
 ## Example
-    expected net other than the host's, observed 4026531840 (the host's)
+    pause executed in the host's net namespace, which the pod does not request
 
 ## Source
 CRI `NamespaceOption`; Kubernetes: Pod Security Standards, \"Host Namespaces\"; pelagos#332.
@@ -35,7 +38,8 @@ CRI `NamespaceOption`; Kubernetes: Pod Security Standards, \"Host Namespaces\"; 
     judge,
 };
 
-/// Those that a sandbox shares with its containers. Its pid namespace is judged by PT104, its user namespace by PT106.
+/// Namespaces that a sandbox shares with its containers. PT104 judges its pid namespace, PT106 its
+/// user namespace.
 const OF_SANDBOX: &[NamespaceKind] = &[NamespaceKind::Net, NamespaceKind::Ipc, NamespaceKind::Uts];
 const OF_CONTAINER: &[NamespaceKind] = &[
     NamespaceKind::Net,
@@ -63,7 +67,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     }
     if context.state.host == Namespaces::default() {
         sink.inconclusive(Subject::process(process), || {
-            Details::new("the host's namespaces are not known")
+            Details::new("the host's namespaces are unknown")
         });
         return;
     }
@@ -77,7 +81,11 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     if leaked.is_empty() {
         sink.pass(Subject::process(process), || {
             private.iter().fold(
-                Details::new(format!("none of {} is the host's", names(&private))),
+                Details::new(format!(
+                    "{} is not in the host's {}",
+                    process.comm,
+                    names(&private)
+                )),
                 |details, kind| {
                     details.observed(kind.name(), Value::Namespace(process.namespaces.get(*kind)))
                 },
@@ -85,30 +93,32 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         });
         return;
     }
-    let mine: Vec<_> = leaked
+    let reported: Vec<_> = leaked
         .into_iter()
-        .filter(|kind| is_sandbox || is_beyond_compare(context, container, pod, *kind))
+        .filter(|kind| is_sandbox || has_no_reference(context, container, pod, *kind))
         .collect();
-    if mine.is_empty() {
+    if reported.is_empty() {
         return;
     }
     membership::fail(context, process, container, None, sink, || {
         let message = format!(
-            "{} executed in the host's {}, which the pod did not ask for",
+            "{} executed in the host's {}, which the pod does not request",
             process.comm,
-            names(&mine)
+            names(&reported)
         );
-        mine.iter().fold(Details::new(message), |details, kind| {
-            details
-                .expected(kind.name(), Value::Text("not the host's".to_owned()))
-                .observed(kind.name(), Value::Namespace(process.namespaces.get(*kind)))
-                .with_exec(context, process, *kind, process.namespaces.get(*kind))
-        })
+        reported
+            .iter()
+            .fold(Details::new(message), |details, kind| {
+                details
+                    .expected(kind.name(), Value::Text("not the host's".to_owned()))
+                    .observed(kind.name(), Value::Namespace(process.namespaces.get(*kind)))
+                    .with_exec(context, process, *kind, process.namespaces.get(*kind))
+            })
     });
 }
 
-/// Whether the namespace's own rule can't say more than that: there is no sandbox to compare with.
-fn is_beyond_compare(
+/// Whether there is no sandbox to compare with, so that the namespace's own rule is inconclusive.
+fn has_no_reference(
     context: &Context<'_>,
     container: &Container,
     pod: &Pod,
@@ -121,12 +131,13 @@ fn is_beyond_compare(
         )
 }
 
+/// `net namespace`, `net, ipc namespaces`.
 fn names(kinds: &[NamespaceKind]) -> String {
-    kinds
-        .iter()
-        .map(|kind| kind.name())
-        .collect::<Vec<_>>()
-        .join(", ")
+    let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+    match names[..] {
+        [name] => format!("{name} namespace"),
+        _ => format!("{} namespaces", names.join(", ")),
+    }
 }
 
 #[cfg(test)]
@@ -143,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_in_the_hosts_network_is_said_once_and_by_this_rule_alone() {
+    fn a_sandbox_in_the_hosts_network_is_reported_once_and_by_this_rule_only() {
         let mut scene = Scene::new();
         scene.pod_with("p", Modes::plain(), |ns| ns.net = HOST.net);
         scene.container("p", "a");
@@ -158,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_is_no_leak() {
+    fn requested_host_namespaces_pass() {
         let mut scene = Scene::new();
         let modes = Modes {
             net: Mode::Node,
@@ -172,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_leaks_beside_a_good_sandbox_is_the_namespaces_rules_business() {
+    fn a_container_with_a_correct_sandbox_is_left_to_the_namespaces_rule() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.container_with("p", "a", Modes::plain(), |ns| ns.net = HOST.net);
@@ -181,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_sandbox_a_host_namespace_is_a_leak_all_the_same() {
+    fn without_a_sandbox_a_host_namespace_fails() {
         let mut scene = Scene::new();
         scene.declare_pod("p", &Modes::plain());
         let cgroup = scene.declare_container("p", "a", ContainerKind::App, &Modes::plain());
@@ -202,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_asked_for_everything_has_nothing_to_prove() {
+    fn a_pod_that_requests_all_host_namespaces_is_not_judged() {
         let mut scene = Scene::new();
         let modes = Modes {
             net: Mode::Node,

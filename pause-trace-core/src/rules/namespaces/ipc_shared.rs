@@ -7,28 +7,32 @@ pub(super) const RULE: Rule = Rule {
     id: "PT102",
     name: "ipc-shared",
     severity: Severity::Error,
-    summary: "a pod container executes in another ipc namespace than the sandbox's",
+    summary: "a pod's container runs in an ipc namespace that is not the sandbox's",
     doc: "\
 ## What it checks
-When a container's entrypoint executes, its ipc namespace must be the one that the pod's sandbox holds (the node's, for a \
-pod with `hostIPC`). In the reference pod it also tries what the namespace is for: a System V shared memory segment and a \
-POSIX message queue that one container made must be found by another.
+When a container's entrypoint executes, its ipc namespace must be the one that the pod's sandbox \
+holds, or the node's for a pod with `hostIPC`. In the reference pod this rule also tests the use \
+of that namespace: a container must find the System V shared memory segment and the POSIX message \
+queue that another container created.
 
 ## Why it matters
-Processes that work on one shared memory segment or queue may be spread over a pod's containers (databases, MPI, legacy \
-servers). In another ipc namespace `shmget` and `mq_open` find nothing (ENOENT), or something that is not the pod's.
+Databases, MPI programs and older servers may spread processes that share one memory segment or \
+queue over several containers of a pod. In another ipc namespace `shmget` and `mq_open` fail with \
+ENOENT, or find an object that does not belong to the pod.
 
 ## How to fix it
-Compare `ls -l /proc/PID/ns/ipc` of the container and of its pause. Look at `linux.namespaces` in the container's OCI \
-bundle: the ipc entry must have the path of the sandbox's, and that sandbox must be the present one.
+Compare `ls -l /proc/PID/ns/ipc` of the container and of its pause. In `linux.namespaces` of the \
+container's OCI bundle, the ipc entry must have the path of the sandbox's namespace, and that \
+sandbox must be the pod's current one.
 
 ## Example
-    expected ipc 4026532177 (of the pause, pid 812), observed 4026532290
+    nginx executed in ipc namespace 4026532290 instead of 4026532177 of the pause (pid 812)
 
 ## Source
-Kubernetes: Pods, \"Resource sharing and communication\"; CRI `NamespaceOption.ipc`; ipc_namespaces(7).
+Kubernetes: Pods, \"Resource sharing and communication\"; CRI `NamespaceOption.ipc`; \
+ipc_namespaces(7).
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
     on: &[On::Executed, On::Ended, On::Observed],
     judge,
 };
@@ -87,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_is_wrong_unless_asked_for() {
+    fn the_hosts_namespace_fails_unless_requested() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.container_with("p", "a", Modes::plain(), |ns| ns.ipc = HOST.ipc);
@@ -95,7 +99,7 @@ mod tests {
             panic!("one verdict")
         };
         assert!(
-            verdict.details.message.contains("(the host's)"),
+            verdict.details.message.contains("of the host instead of"),
             "{}",
             verdict.details.message
         );
@@ -107,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_says_pod_in_a_host_ipc_pod_means_the_hosts() {
+    fn mode_pod_in_a_host_ipc_pod_means_the_hosts_namespace() {
         let mut scene = Scene::new();
         scene.pod_with("p", host_ipc(), |_| {});
         scene.container_with("p", "a", Modes::plain(), |_| {});
@@ -128,7 +132,7 @@ mod tests {
             verdict
                 .details
                 .message
-                .contains("the pause's of pod default/q"),
+                .contains("of the pause of pod default/q"),
             "{}",
             verdict.details.message
         );
@@ -166,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_entrypoint_executes_later_is_not_judged_again() {
+    fn later_execs_of_the_entrypoint_are_not_judged() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -184,14 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn a_container_is_compared_with_the_sandbox_that_it_was_made_for() {
+    fn a_container_is_compared_with_the_sandbox_that_it_was_created_for() {
         let mut scene = Scene::new();
         let first = scene.pod("p");
         let old = scene.namespaces(first);
         let cgroup = scene.declare_container("p", "a", ContainerKind::App, &Modes::plain());
         scene.end(first, WaitStatus::killed(9));
         scene.sandbox("p", |_| {});
-        // Made for the old one, so in the old one's namespace: PT203 says that this one is gone.
+        // Created for the old sandbox, so it must be in the old namespace. PT203 reports the
+        // replacement.
         let init = scene.enter(
             scene.runtime,
             cgroup,
@@ -205,18 +210,18 @@ mod tests {
             "a",
         );
         scene.exec(init);
-        // Made for the new one with the old one's path.
+        // Created for the new sandbox, with the old sandbox's path.
         scene.container_with("p", "b", Modes::plain(), |ns| ns.ipc = old.ipc);
         scene.expect("PT102", &[Outcome::Pass, Outcome::Fail]);
     }
 
     #[test]
-    fn where_the_first_exec_may_have_been_missed_nothing_is_said_against_the_second() {
+    fn a_lost_first_exec_makes_it_inconclusive() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.lose(Kind::Exec, 1);
         scene.container_with("p", "a", Modes::plain(), |ns| ns.ipc = 77);
-        scene.expect("PT102", &[Outcome::Fail]); // lost before the container was there
+        scene.expect("PT102", &[Outcome::Fail]); // lost before the container existed
 
         let cgroup = scene.declare_container("p", "b", ContainerKind::App, &Modes::plain());
         let mut namespaces = scene.namespaces_for("p", &Modes::plain());
@@ -226,14 +231,14 @@ mod tests {
         scene.exec(init);
         let verdicts = scene.expect("PT102", &[Outcome::Fail, Outcome::Inconclusive]);
         assert!(
-            verdicts[1].details.message.contains("as far as was seen"),
+            verdicts[1].details.message.contains("so this may be wrong"),
             "{}",
             verdicts[1].details.message
         );
     }
 
     #[test]
-    fn shared_memory_and_queues_are_tried() {
+    fn shared_memory_and_queues_are_tested() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.container("p", "a");
@@ -263,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_that_becomes_known_later_is_compared_with_then() {
+    fn a_container_is_judged_when_its_sandbox_becomes_known() {
         declared_late(|shared| shared).expect("PT102", &[Outcome::Pass]);
         declared_late(|_| 77).expect("PT102", &[Outcome::Fail]);
         let leak = declared_late(|_| HOST.ipc);
@@ -272,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_ran_before_its_sandbox_is_pt201s() {
+    fn a_container_that_executed_before_its_sandbox_is_left_to_pt201() {
         let mut scene = Scene::new();
         scene.declare_pod("p", &Modes::plain());
         let cgroup = scene.declare_container("p", "a", ContainerKind::App, &Modes::plain());

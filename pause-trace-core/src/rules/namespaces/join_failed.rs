@@ -1,4 +1,4 @@
-//! PT111: the runtime's joins succeed while a container is set up.
+//! PT111: the runtime's setns calls succeed while it sets up a container.
 
 use super::membership;
 use crate::{
@@ -10,25 +10,28 @@ pub(super) const RULE: Rule = Rule {
     id: "PT111",
     name: "join-failed",
     severity: Severity::Error,
-    summary: "setns failed while a container was being set up, and the setup ended there",
+    summary: "setns failed while the runtime set up a container, and the setup was abandoned",
     doc: "\
 ## What it checks
-When a process of the container runtime is refused a setns while it builds a container or an exec session, it must have got \
-what it wanted by another try, or the container must execute all the same (the namespaces that it then has are judged by \
-PT101 to PT107). If that process ends with nobody to carry on, the setup has failed, and the errno says why. Runtimes try \
-what may be refused before they enter a user namespace, and again after: only what stays refused counts.
+If setns fails for a process of the container runtime that sets up a container or an exec session, \
+a later attempt must succeed, or the container must execute anyway (PT101 to PT107 then check its \
+namespaces). If the process ends and no other process continues the setup, the setup has failed, \
+and the finding reports the errno. Runtimes may attempt a join before they enter a user namespace \
+and repeat it afterwards, so only joins that never succeed count.
 
 ## Why it matters
-The pod hangs in `ContainerCreating`, or an exec fails, with a message that has gone through four programs. Here is what the \
-kernel said, to whom, about which namespace.
+The pod hangs in `ContainerCreating`, or an exec fails, with an error message that four programs \
+have rewritten. This finding reports the error as the kernel returned it, with the process and the \
+namespace.
 
 ## How to fix it
-EINVAL: the path is no namespace of that kind, or the process has threads. EPERM: no CAP_SYS_ADMIN in the user namespace that \
-owns it (rootless, or user namespaces made in the wrong order). EBADF, ENOENT: the sandbox is gone, its path is stale: \
-restart the pod. ENOMEM, EUSERS, ENOSPC: the limits in /proc/sys/user.
+EINVAL: the path is not a namespace of that kind, or the process has several threads. EPERM: the \
+process lacks CAP_SYS_ADMIN in the user namespace that owns the namespace (a rootless runtime, or \
+user namespaces created in the wrong order). EBADF, ENOENT: the sandbox is gone and its path is \
+stale; delete the pod. ENOMEM, EUSERS, ENOSPC: see the limits in /proc/sys/user.
 
 ## Example
-    setns(net) was refused with EINVAL while container app was being set up, after 2 joins
+    setns(net) failed with EINVAL while the runtime set up container app, after 2 successful joins
 
 ## Source
 setns(2); runc `nsexec.c`; containers/podman#12262.
@@ -49,9 +52,13 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             };
             let (made, refused) = (init.joins.made, init.joins.refused.len());
             sink.pass(Subject::process(init), || {
+                let joins = ending::counted(made.into(), "successful join");
                 let message = match refused {
-                    0 => format!("{made} namespaces were joined before the exec, none was refused"),
-                    _ => format!("{made} namespaces were joined before the exec, which came although {refused} were refused"),
+                    0 => format!("executed after {joins}, none failed"),
+                    _ => format!(
+                        "executed after {joins}, although {} failed",
+                        ending::counted(refused as u64, "setns call")
+                    ),
                 };
                 Details::new(message).observed("joined", Value::Number(u64::from(made)))
             });
@@ -69,10 +76,11 @@ fn refused(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
         return;
     };
     let (wanted, made) = (membership::flag_names(flags), process.joins.made);
-    let details = |whose: String| {
+    let details = |what: String| {
         let error = crate::errno::Errno(errno);
         let message = format!(
-            "setns({wanted}) was refused with {error:?} while {whose} was being set up, after {made} joins"
+            "setns({wanted}) failed with {error:?} while the runtime set up {what}, after {}",
+            ending::counted(made.into(), "successful join")
         );
         let details =
             process
@@ -99,10 +107,11 @@ fn refused(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
             .observed("joined before", Value::Number(u64::from(made)))
             .evidence(context.now, format!("pid {} ended: {ended}", id.pid))
     };
-    // Another try, or a child that goes on, may have been missed.
-    let needs = (&[Kind::Namespace, Kind::Fork][..], process.forked);
+    // If records were lost, a later attempt may have succeeded, or a child may have continued the
+    // setup.
+    let since = process.forked;
     if let Some(container) = context.state.container_of(process) {
-        ending::fail_if_seen(context, needs, sink, Subject::process(process), || {
+        ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
             details(format!("container {}", container.name))
         });
     } else if let Some(pod) = joined_pod(context, process) {
@@ -114,20 +123,21 @@ fn refused(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
             container: None,
             process: Some(ProcessRef { id, ns_pid, comm }),
         };
-        ending::fail_if_seen(context, needs, sink, subject, || {
+        ending::fail_unless_gap(context, since, sink, subject, || {
             details(format!(
-                "a process for pod {}",
+                "a process in pod {}",
                 membership::pod_name(context, pod)
             ))
         });
     } else {
         sink.inconclusive(Subject::process(process), || {
-            details("something that can't be told".to_owned())
+            details("an unidentified process".to_owned())
         });
     }
 }
 
-/// The pod that a process of the runtime has joined already: an exec session enters its cgroup last.
+/// The pod whose namespaces a process of the runtime has joined. An exec session enters its
+/// container's cgroup last, so it may not be in the cgroup yet.
 fn joined_pod<'a>(context: &Context<'a>, process: &Process) -> Option<&'a PodId> {
     NamespaceKind::ALL
         .into_iter()
@@ -142,7 +152,8 @@ mod tests {
     const EPERM: i32 = 1;
     const EINVAL: i32 = 22;
 
-    /// A container's setup up to its joins: the process that makes them.
+    /// Starts the setup of a container: gives the process that joins the namespaces, and the
+    /// cgroup.
     fn building(scene: &mut Scene) -> (ProcessId, u64) {
         scene.pod("p");
         let cgroup = scene.declare_container("p", "a", ContainerKind::App, &Modes::plain());
@@ -153,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setup_whose_joins_work_passes_with_their_number() {
+    fn a_setup_whose_joins_succeed_passes_with_their_number() {
         let mut scene = Scene::new();
         let (middle, _) = building(&mut scene);
         scene.change_namespaces(
@@ -178,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_join_that_ends_the_setup_fails_with_the_errno() {
+    fn a_failed_join_that_ends_the_setup_fails_with_the_errno() {
         let mut scene = Scene::new();
         let (middle, _) = building(&mut scene);
         scene.change_namespaces(
@@ -201,11 +212,11 @@ mod tests {
             message, observed, ..
         } = &verdicts[1].details;
         assert!(
-            message.contains("setns(net) was refused with EINVAL"),
+            message.contains("setns(net) failed with EINVAL"),
             "{message}"
         );
         assert!(
-            message.contains("container a was being set up, after 1 joins"),
+            message.contains("set up container a, after 1 successful join"),
             "{message}"
         );
         assert_eq!(observed[0], ("setns", Value::Errno(EINVAL)));
@@ -213,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_granted_at_the_second_try_was_never_refused() {
+    fn a_join_that_succeeds_at_the_second_attempt_does_not_count() {
         let mut scene = Scene::new();
         let (middle, _) = building(&mut scene);
         let (net, user) = (NamespaceKind::Net.flag(), NamespaceKind::User.flag());
@@ -225,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setup_that_goes_on_regardless_is_left_to_the_namespaces_rules() {
+    fn a_setup_that_continues_is_left_to_the_namespaces_rules() {
         let mut scene = Scene::new();
         let (middle, _) = building(&mut scene);
         scene.change_namespaces(
@@ -244,7 +255,7 @@ mod tests {
             verdicts[1]
                 .details
                 .message
-                .contains("although 1 were refused"),
+                .contains("although 1 setns call failed"),
             "{}",
             verdicts[1].details.message
         );
@@ -252,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_child_of_a_refused_process_that_never_executes_is_told_of() {
+    fn a_setup_whose_last_child_never_executes_fails() {
         let mut scene = Scene::new();
         let (middle, _) = building(&mut scene);
         scene.change_namespaces(
@@ -269,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exec_session_that_fails_before_its_cgroup_is_known_by_what_it_joined() {
+    fn an_exec_session_that_fails_before_its_cgroup_is_attributed_by_its_namespaces() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         let ipc = scene.namespaces(pause).ipc;
@@ -296,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_that_was_refused_is_inconclusive() {
+    fn a_failed_join_of_a_cni_plugin_is_inconclusive() {
         let mut scene = Scene::new();
         scene.pod("p");
         let plugin = scene.fork(scene.runtime);
@@ -312,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_from_before_an_exec_is_another_programs() {
+    fn a_failed_join_before_an_exec_does_not_count_for_the_new_program() {
         let mut scene = Scene::new();
         scene.pod("p");
         let (runtime, net) = (scene.runtime, NamespaceKind::Net.flag());
@@ -324,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_pods_own_processes_are_refused_is_not_setup() {
+    fn failed_joins_of_the_pods_processes_are_not_judged() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");

@@ -1,4 +1,4 @@
-//! PT108: a container keeps the namespaces that it shares with its pod.
+//! PT108: a container stays in the namespaces that it shares with its pod.
 
 use super::membership::{self, Expected};
 use crate::rules::{ending, prelude::*};
@@ -7,25 +7,28 @@ pub(super) const RULE: Rule = Rule {
     id: "PT108",
     name: "late-join",
     severity: Severity::Warning,
-    summary: "a container's process changes a shared namespace after its entrypoint ran",
+    summary: "a container's process changes a shared namespace after the entrypoint executed",
     doc: "\
 ## What it checks
-After a container's entrypoint has executed, none of its processes leaves a namespace that the container shares with its \
-pod, its target or the node (net, ipc, uts, and pid and user where they are shared), nor enters one late. A helper process \
-that makes a new one, as the sandboxes of browsers and build tools do, is worth an info; the entrypoint or the pause doing \
-so is a warning. Entering a namespace that is not the pod's at all is PT109.
+After a container's entrypoint has executed, none of its processes may leave a namespace that the \
+container shares with its pod, its target or the node (net, ipc, uts, and pid and user where they \
+are shared), or join such a namespace late. For the entrypoint or the pause this is a warning. For \
+a helper process that creates a new namespace, as the sandboxes of browsers and build tools do, it \
+is an info. Joining a namespace outside the pod is PT109.
 
 ## Why it matters
-Namespaces are given to a container before its first instruction. One that changes them afterwards is no longer where its pod, \
-its probes and its port-forwards look for it: `kubectl exec` and `localhost` may reach two different places. And what it did \
-before it joined, it did outside.
+The runtime sets the namespaces before a container's first instruction. A container that changes \
+them later is no longer where its pod, its probes and port-forwards expect it: `kubectl exec` and \
+`localhost` may reach different namespaces. Whatever it did before it joined, it did outside the \
+pod's namespace.
 
 ## How to fix it
-Let the runtime do the joins. If the program isolates itself on purpose, let it do so in a child of its own, or turn its \
-sandbox off: the container is one already.
+Let the runtime join the namespaces. If the program isolates itself on purpose, do that in a child \
+process, or turn its sandbox off: the container is already one.
 
 ## Example
-    nginx left the pod's net 4026532179 for 4026532411 by unshare, 812 ms after the container's entrypoint ran
+    nginx (pid 4711) left the shared net namespace 4026532179 for 4026532411 by unshare, 812 ms \
+after the container's entrypoint executed
 
 ## Source
 Kubernetes: Pods, \"Resource sharing and communication\"; setns(2), unshare(2).
@@ -35,7 +38,7 @@ Kubernetes: Pods, \"Resource sharing and communication\"; setns(2), unshare(2).
     judge,
 };
 
-/// Those that may be shared.
+/// Kinds of namespaces that a container may share.
 const SHARED: [NamespaceKind; 5] = [
     NamespaceKind::Net,
     NamespaceKind::Ipc,
@@ -64,28 +67,32 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 let Some(shared) = shared(context, container, pod, kind) else {
                     continue;
                 };
-                let comm = process.comm;
+                let process_name = format!("{} (pid {})", process.comm, process.id.pid);
                 let name = kind.name();
                 let what = match (from == shared, to == shared) {
                     (true, _) if *call == NamespaceCall::Setns && !is_of_pod(context, pod, to) => {
                         continue;
                     } // PT109
-                    (true, _) => format!("{comm} left the shared {name} {from} for {to}"),
-                    (_, true) => format!("{comm} entered the shared {name} {to} late, from {from}"),
+                    (true, _) => {
+                        format!("{process_name} left the shared {name} namespace {from} for {to}")
+                    }
+                    (_, true) => {
+                        format!("{process_name} left {name} namespace {from} for the shared {to}")
+                    }
                     _ => continue,
                 };
                 let call = membership::call_name(*call);
-                let needs = (&[Kind::Namespace, Kind::Fork][..], process.forked);
-                ending::fail_if_seen(context, needs, sink, Subject::process(process), || {
+                let since = process.forked;
+                ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
                     let after = Duration(context.now.saturating_sub(started));
                     let details = Details::new(format!(
-                        "{what} by {call}, {after} after the container's entrypoint ran"
+                        "{what} by {call}, {after} after the container's entrypoint executed"
                     ))
                     .expected(name, Value::Namespace(shared))
                     .observed(name, Value::Namespace(to))
                     .evidence(
                         started,
-                        format!("the entrypoint of {} executed", container.name),
+                        format!("the entrypoint of container {} executed", container.name),
                     )
                     .evidence(context.now, format!("pid {} called {call}", process.id.pid));
                     match process.role {
@@ -102,7 +109,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     }
 }
 
-/// The namespace that a container shares with others, if it shares one of this kind.
+/// The namespace of this kind that a container shares with its pod, target or node.
 fn shared(
     context: &Context<'_>,
     container: &Container,
@@ -111,7 +118,8 @@ fn shared(
 ) -> Option<u32> {
     let is_shared = match membership::mode(container, pod, kind) {
         Mode::Container | Mode::Unknown => false,
-        // The host's user namespace is everybody's: to leave it is to give up rights, not to leave the pod.
+        // A process that leaves the host's user namespace gives up rights, but does not leave the
+        // pod.
         Mode::Node => kind != NamespaceKind::User,
         Mode::Pod | Mode::Target(_) => true,
     };
@@ -120,7 +128,7 @@ fn shared(
     }
     match membership::expected(context, container, pod, kind) {
         Expected::Inode(inode, _) => Some(inode),
-        // The sandbox's own, which its containers share.
+        // The container is the sandbox, whose namespace its containers share.
         Expected::Own => container.namespaces.map(|namespaces| namespaces.get(kind)),
         Expected::Unknown(_) => None,
     }
@@ -138,7 +146,7 @@ mod tests {
     const NET: u64 = NamespaceKind::Net.flag();
 
     #[test]
-    fn containers_that_stay_pass_when_they_end() {
+    fn containers_that_keep_their_namespaces_pass_when_they_end() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         let init = scene.container("p", "a");
@@ -154,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entrypoint_that_unshares_the_network_is_warned_of_and_does_not_pass() {
+    fn an_entrypoint_that_unshares_the_network_is_a_warning_and_does_not_pass() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -168,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entrypoint_that_joins_late_is_warned_of() {
+    fn an_entrypoint_that_joins_late_is_a_warning() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         let shared = scene.namespaces(pause).net;
@@ -178,7 +186,7 @@ mod tests {
             panic!("one verdict")
         };
         assert!(
-            verdict.details.message.contains("late"),
+            verdict.details.message.contains("for the shared"),
             "{}",
             verdict.details.message
         );
@@ -201,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_shared_may_change() {
+    fn namespaces_that_are_not_shared_may_change() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -231,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_runtimes_joins_and_refused_calls_are_not_late() {
+    fn joins_by_the_runtime_and_failed_calls_are_not_judged() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         let init = scene.container("p", "a");
@@ -245,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_namespace_is_pt109s() {
+    fn joining_a_namespace_outside_the_pod_is_left_to_pt109() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");

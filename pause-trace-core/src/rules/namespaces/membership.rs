@@ -1,30 +1,35 @@
-//! What the rules of this family share: which namespace a process must be in, what a call changed, and how to say so.
+//! What the rules of this family share: the namespace that a process must be in, the namespaces
+//! that a call changed, and the messages.
 //!
-//! Any one fault is reported as an error by one of them alone:
+//! Exactly one rule reports a given fault as an error:
 //!
-//! - a container's entrypoint in another net, ipc, uts or pid namespace than was asked for, the host's included: PT101 to
-//!   PT104; in another user namespace: PT106; in a mount namespace that is not its alone: PT107;
-//! - a *sandbox* in the host's net, ipc or uts namespace: PT105, and in the host's pid namespace: PT104. Its containers then
-//!   share what it has; that is inconclusive, not another failure;
-//! - a container in the host's where its sandbox is unknown, so that PT101 to PT104 can't compare: PT105;
-//! - an exec session: PT112; whatever a process does after its first exec: PT108 and PT109.
+//! - a container's entrypoint in a wrong net, ipc, uts or pid namespace, the host's included: PT101
+//!   to PT104; in a wrong user namespace: PT106; in a shared mount namespace: PT107;
+//! - a *sandbox* in the host's net, ipc or uts namespace: PT105; in the host's pid namespace:
+//!   PT104. For its containers, which share what it has, the verdict is inconclusive and not
+//!   another failure;
+//! - a container in the host's namespace whose sandbox is unknown, so that PT101 to PT104 have
+//!   nothing to compare with: PT105;
+//! - an exec session: PT112; changes after a process' first exec: PT108 and PT109.
 //!
-//! What a container has is compared with the sandbox that it was made for. Whether that one still counts is for PT203.
+//! A container is compared with the sandbox that it was created for. PT203 checks whether that
+//! sandbox is the pod's current one.
 
 use crate::rules::{ending, prelude::*};
 
 /// Where the expected namespace comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// This one, held by whom it says.
+    /// This one, and its holder: `of the host`, `pinned for the sandbox`.
     Inode(u32, String),
-    /// One of its own: nobody else's.
+    /// A namespace that no other container shares.
     Own,
-    /// It can't be told, because of this.
+    /// Unknown, for this reason.
     Unknown(String),
 }
 
-/// What was asked for: "the pod's" is the node's where the pod has the node's.
+/// The requested mode. [`Mode::Pod`] becomes [`Mode::Node`] if the pod requests the node's
+/// namespace.
 pub(super) fn mode<'a>(container: &'a Container, pod: &'a Pod, kind: NamespaceKind) -> &'a Mode {
     match container.modes.get(kind) {
         _ if container.what == ContainerKind::Sandbox => pod.modes.get(kind),
@@ -32,11 +37,11 @@ pub(super) fn mode<'a>(container: &'a Container, pod: &'a Pod, kind: NamespaceKi
             Mode::Node => &Mode::Node,
             _ => &Mode::Pod,
         },
-        asked => asked,
+        requested => requested,
     }
 }
 
-/// The namespace that a container's process must be in for what was asked.
+/// The namespace that the requested mode requires for a container's process.
 pub(super) fn expected(
     context: &Context<'_>,
     container: &Container,
@@ -45,10 +50,10 @@ pub(super) fn expected(
 ) -> Expected {
     match mode(container, pod, kind) {
         Mode::Node => match context.state.host_of(container).get(kind) {
-            0 => Expected::Unknown("the host's namespaces are not known".to_owned()),
-            inode => Expected::Inode(inode, "the host's".to_owned()),
+            0 => Expected::Unknown("the host's namespaces are unknown".to_owned()),
+            inode => Expected::Inode(inode, "of the host".to_owned()),
         },
-        Mode::Unknown => Expected::Unknown("what was asked for is not known".to_owned()),
+        Mode::Unknown => Expected::Unknown("the requested mode is unknown".to_owned()),
         Mode::Container => Expected::Own,
         Mode::Target(target) => match context
             .state
@@ -58,35 +63,40 @@ pub(super) fn expected(
         {
             Some(namespaces) => Expected::Inode(
                 namespaces.get(kind),
-                format!("of the target {}", context.container_name(target)),
+                format!("of target container {}", context.container_name(target)),
             ),
-            None => Expected::Unknown("the target's namespaces are not known".to_owned()),
+            None => Expected::Unknown("the target container's namespaces are unknown".to_owned()),
         },
         Mode::Pod if container.what == ContainerKind::Sandbox => Expected::Own,
         Mode::Pod => {
             let Some((sandbox, namespaces)) = ending::sandbox_for(context.state, container, pod)
                 .and_then(|sandbox| Some((sandbox, sandbox.namespaces?)))
             else {
-                return Expected::Unknown("the sandbox's namespaces are not known".to_owned());
+                return Expected::Unknown("the sandbox's namespaces are unknown".to_owned());
             };
             if container
                 .started
                 .is_some_and(|started| sandbox.started > Some(started))
             {
-                return Expected::Unknown("it ran before its sandbox (see PT201)".to_owned());
+                return Expected::Unknown(
+                    "the container executed before its sandbox (see PT201)".to_owned(),
+                );
             }
             match (sandbox.init, namespaces.get(kind)) {
                 (Some(pause), inode) => {
-                    Expected::Inode(inode, format!("of the pause, pid {}", pause.pid))
+                    Expected::Inode(inode, format!("of the pause (pid {})", pause.pid))
                 }
-                (None, 0) => Expected::Unknown("the sandbox pins none".to_owned()),
+                (None, 0) => {
+                    Expected::Unknown("the sandbox has no pause and pins no namespace".to_owned())
+                }
                 (None, inode) => Expected::Inode(inode, "pinned for the sandbox".to_owned()),
             }
         }
     }
 }
 
-/// A process at its first exec inside a container: later ones are made in namespaces that it chose itself.
+/// A process at its first exec inside a container. Before later execs it may have changed its
+/// namespaces itself.
 pub(super) fn first_exec<'a>(
     context: &Context<'a>,
     process: ProcessId,
@@ -97,8 +107,9 @@ pub(super) fn first_exec<'a>(
         .filter(|(process, ..)| process.role == role && process.execs == 1)
 }
 
-/// Judges the namespaces of one kind that containers' entrypoints executed in first. The pause is the reference, and not
-/// judged here. What a container is compared with may become known after it: then, not at its own exec, it is judged.
+/// Judges the namespaces of one kind in which containers' entrypoints first executed. The pause is
+/// the reference and is not judged here. If the sandbox or target becomes known after the
+/// container, the container is judged then instead of at its own exec.
 pub(super) fn judge(
     context: &Context<'_>,
     change: &Change,
@@ -121,7 +132,7 @@ pub(super) fn judge(
                 .filter_map(|id| context.state.containers.get(id));
             for container in containers.filter(|container| container.id != known.id) {
                 if container.started >= known.started
-                    && is_measured_by(context, container, pod, kind, known)
+                    && is_compared_with(context, container, pod, kind, known)
                 {
                     judge_container(context, container, pod, kind, true, sink);
                 }
@@ -136,7 +147,8 @@ pub(super) fn judge(
             {
                 let (name, observed) = (kind.name(), process.namespaces.get(kind));
                 sink.inconclusive(Subject::process(process), || {
-                    Details::new(why).observed(name, Value::Namespace(observed))
+                    Details::new(format!("cannot verify {name} namespace {observed}: {why}"))
+                        .observed(name, Value::Namespace(observed))
                 });
             }
         }
@@ -144,8 +156,8 @@ pub(super) fn judge(
     }
 }
 
-/// Whether a container's namespace of this kind is to be the one of that other container, or sandbox.
-fn is_measured_by(
+/// Whether a container's namespace of this kind must be that of `other`, a container or sandbox.
+fn is_compared_with(
     context: &Context<'_>,
     container: &Container,
     pod: &Pod,
@@ -179,58 +191,61 @@ fn judge_container(
     let is_shared = *mode(container, pod, kind) == Mode::Pod;
     let is_hosts = is_shared && is_hosts(context, container, kind, observed);
     match expected(context, container, pod, kind) {
-        Expected::Inode(inode, whose) if inode == observed && is_hosts => {
+        Expected::Inode(inode, of) if inode == observed && is_hosts => {
             sink.inconclusive(subject(), || {
                 Details::new(format!(
-                    "{name} {observed} is the one {whose}, but that is the host's (see PT104 to PT106)"
+                    "{name} namespace {observed} is the one {of}, but also the host's (see PT104 to PT106)"
                 ))
             });
         }
-        Expected::Inode(inode, whose) if inode == observed => sink.pass(subject(), || {
-            Details::new(format!("{name} {observed} is the one {whose}"))
+        Expected::Inode(inode, of) if inode == observed => sink.pass(subject(), || {
+            Details::new(format!("{name} namespace {observed} is the one {of}"))
                 .observed(name, Value::Namespace(observed))
                 .with_exec(context, process, kind, observed)
         }),
-        // It needed no comparison: PT105 has said so when it executed.
+        // PT105 reported it when it executed, which needs no sandbox to compare with.
         Expected::Inode(..) if is_hosts && is_late && kind != NamespaceKind::User => {}
-        Expected::Inode(inode, whose) => fail(context, process, container, None, sink, || {
+        Expected::Inode(inode, of) => fail(context, process, container, None, sink, || {
             let holder = holder(context, container, kind, observed);
-            let theirs = holder
-                .map(|holder| format!(" ({})", holder.whose))
+            let of_holder = holder
+                .map(|holder| format!(" of {}", holder.name))
                 .unwrap_or_default();
             let comm = process.comm;
             Details::new(format!(
-                "{comm} executed in {name} {observed}{theirs} instead of {inode}, {whose}"
+                "{comm} executed in {name} namespace {observed}{of_holder} instead of {inode} {of}"
             ))
             .expected(name, Value::Namespace(inode))
             .observed(name, Value::Namespace(observed))
             .with_exec(context, process, kind, observed)
         }),
-        // PT104 looks at who is pid 1, too.
+        // PT104 judges it, and also which process is pid 1.
         Expected::Own if kind == NamespaceKind::Pid => {}
         Expected::Own => match holder(context, container, kind, observed) {
             None => sink.pass(subject(), || {
-                Details::new(format!("{name} {observed} is its own"))
+                Details::new(format!("{name} namespace {observed} is its own"))
                     .observed(name, Value::Namespace(observed))
                     .with_exec(context, process, kind, observed)
             }),
-            Some(Holder { whose, since }) => fail(context, process, container, since, sink, || {
+            Some(Holder {
+                name: holder,
+                since,
+            }) => fail(context, process, container, since, sink, || {
                 let comm = process.comm;
                 Details::new(format!(
-                    "{comm} executed in {name} {observed}, {whose}, instead of one of its own"
+                    "{comm} executed in {name} namespace {observed} of {holder} instead of in its own"
                 ))
                 .expected(name, Value::Text("one of its own".to_owned()))
                 .observed(name, Value::Namespace(observed))
                 .with_exec(context, process, kind, observed)
             }),
         },
-        // It may become known yet; at the container's end at the latest it is said.
+        // It may still become known. If it does not, the container's end gives the verdict.
         Expected::Unknown(_) => {}
     }
 }
 
-/// Says that a process' first exec was in a wrong namespace; where the real first exec may have been missed, or the end of
-/// who is said to have the namespace since then, it can't be said.
+/// Reports that a process' first exec was in a wrong namespace. The verdict is inconclusive if the
+/// records of the real first exec, or of the holder's end since `held_since`, may be lost.
 pub(super) fn fail(
     context: &Context<'_>,
     process: &Process,
@@ -239,25 +254,13 @@ pub(super) fn fail(
     sink: &mut Sink<'_>,
     details: impl FnOnce() -> Details,
 ) {
-    let made = container.declared.min(process.forked);
-    let (kinds, since) = match held_since {
-        Some(held) => (
-            &[Kind::Exec, Kind::Fork, Kind::CgroupAttach, Kind::Exit][..],
-            made.min(held),
-        ),
-        None => (&[Kind::Exec, Kind::Fork, Kind::CgroupAttach][..], made),
-    };
-    ending::fail_if_seen(
-        context,
-        (kinds, since),
-        sink,
-        Subject::process(process),
-        details,
-    );
+    let created = container.declared.min(process.forked);
+    let since = held_since.map_or(created, |held| created.min(held));
+    ending::fail_unless_gap(context, since, sink, Subject::process(process), details);
 }
 
 impl Details {
-    /// The exec that put a process into a namespace, as evidence.
+    /// The exec of a process in a namespace, as evidence.
     pub(super) fn with_exec(
         self,
         context: &Context<'_>,
@@ -267,14 +270,14 @@ impl Details {
     ) -> Self {
         let (name, pid) = (kind.name(), process.id.pid);
         let what = format!(
-            "pid {pid} executed {} in {name} {inode}",
+            "pid {pid} executed {} in {name} namespace {inode}",
             process.executable()
         );
         self.evidence(process.executed.unwrap_or(context.now), what)
     }
 }
 
-/// Whether a namespace is known to be what is the host's to a container.
+/// Whether a namespace is the host's, as known to this container's runtime.
 pub(super) fn is_hosts(
     context: &Context<'_>,
     container: &Container,
@@ -284,16 +287,18 @@ pub(super) fn is_hosts(
     inode != 0 && inode == context.state.host_of(container).get(kind)
 }
 
-/// Who has a namespace.
+/// The host or a container that is in a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Holder {
-    pub(super) whose: String,
-    /// Since when a process has lived of which this is said; `None` for the host.
+    /// `the host`, `the pause`, `container web of pod default/shop`.
+    pub(super) name: String,
+    /// When the container's process in the namespace was forked; `None` for the host.
     pub(super) since: Option<Ktime>,
 }
 
-/// Who else has a namespace that is to be this container's alone: the host, or a container in which a process lives that is
-/// in it. The dead don't count: inode numbers are reused at once.
+/// The other holder of a namespace that must be this container's alone: the host, or a container
+/// with a living process in it. Dead processes do not count, because the kernel reuses inode
+/// numbers at once.
 pub(super) fn holder(
     context: &Context<'_>,
     container: &Container,
@@ -302,7 +307,7 @@ pub(super) fn holder(
 ) -> Option<Holder> {
     if is_hosts(context, container, kind, inode) {
         return Some(Holder {
-            whose: "the host's".to_owned(),
+            name: "the host".to_owned(),
             since: None,
         });
     }
@@ -315,18 +320,18 @@ pub(super) fn holder(
         })
         .filter_map(|process| Some((process, context.state.container_of(process)?)))
         .filter(|(_, other)| other.id != container.id)
-        // Of several the same is named whatever the order of the table.
+        // The choice must not depend on the order of the hash map.
         .min_by_key(|(process, _)| (process.forked, process.id))?;
-    let whose = match other.what {
-        ContainerKind::Sandbox => "the pause's".to_owned(),
-        _ => format!("container {}'s", other.name),
+    let name = match other.what {
+        ContainerKind::Sandbox => "the pause".to_owned(),
+        _ => format!("container {}", other.name),
     };
-    let whose = match other.pod == container.pod {
-        true => whose,
-        false => format!("{whose} of pod {}", pod_name(context, &other.pod)),
+    let name = match other.pod == container.pod {
+        true => name,
+        false => format!("{name} of pod {}", pod_name(context, &other.pod)),
     };
     Some(Holder {
-        whose,
+        name,
         since: Some(holder.forked),
     })
 }
@@ -339,15 +344,17 @@ pub(super) fn pod_name(context: &Context<'_>, pod: &PodId) -> String {
     }
 }
 
-/// Whether the pod was given namespaces of the node: it is there to work on the node, and may go where others may not.
+/// Whether the pod requests namespaces of the node. Such a pod works on the node, so joining other
+/// namespaces is a milder finding.
 pub(super) fn is_node_agent(pod: &Pod) -> bool {
     [NamespaceKind::Net, NamespaceKind::Pid, NamespaceKind::Ipc]
         .into_iter()
         .any(|kind| *pod.modes.get(kind) == Mode::Node)
 }
 
-/// Which namespaces a call put a process (for pid: its next children) into, and from where. Only kinds that were asked for
-/// count: `before` are the first thread's, and another thread may have had others.
+/// The namespaces that a call changed, as (kind, from, to); for pid, those of the process' next
+/// children. Only the kinds in `flags` count: `before` has the first thread's namespaces, and
+/// another thread may have been in others.
 pub(super) fn changed(
     flags: u64,
     before: &Namespaces,
@@ -360,7 +367,8 @@ pub(super) fn changed(
         .filter(|(_, from, to)| from != to && *to != 0)
 }
 
-/// Says at the end of a container's entrypoint, or of the pause, what was kept all its life.
+/// Passes at the end of a container's entrypoint or of the pause, with a message about its whole
+/// lifetime.
 pub(super) fn pass_at_the_end(
     context: &Context<'_>,
     process: ProcessId,
@@ -387,7 +395,7 @@ pub(super) fn call_name(call: NamespaceCall) -> &'static str {
     }
 }
 
-/// `net+ipc`, or `any` for a setns that takes what the descriptor is.
+/// `net+ipc`, or `any` for a setns that accepts a descriptor of any kind.
 pub(super) fn flag_names(flags: u64) -> String {
     let names: Vec<_> = NamespaceKind::ALL
         .into_iter()
@@ -401,16 +409,16 @@ pub(super) fn flag_names(flags: u64) -> String {
     }
 }
 
-/// Judges what was tried inside a container.
+/// Judges the result of a test inside a container.
 pub(super) fn judge_use(context: &Context<'_>, observation: &Observation, sink: &mut Sink<'_>) {
     let Some(container) = context.state.containers.get(&observation.container) else {
         return;
     };
     let what = match observation.what {
         Observed::Localhost => "connection over localhost to another container",
-        Observed::PortSpace => "second listener on a port that another container has",
+        Observed::PortSpace => "second listener on a port that another container listens on",
         Observed::Addresses => "addresses compared with another container's",
-        Observed::NetworkReady => "loopback and address of the pod",
+        Observed::NetworkReady => "loopback interface and address of the pod",
         Observed::SharedMemory => "System V shared memory of another container",
         Observed::MessageQueue => "POSIX message queue of another container",
         Observed::Hostname => "host name compared with another container's",
@@ -420,7 +428,7 @@ pub(super) fn judge_use(context: &Context<'_>, observation: &Observation, sink: 
             .observed("result", Value::Text(observation.detail.to_string()))
             .evidence(
                 context.now,
-                format!("tried in container {}", container.name),
+                format!("tested in container {}", container.name),
             )
     };
     if observation.holds {

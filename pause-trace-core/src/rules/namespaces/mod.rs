@@ -1,4 +1,4 @@
-//! PT1xx: which namespaces a pod's processes are in.
+//! PT1xx: the namespaces of a pod's processes.
 
 mod escape;
 mod exec_session;
@@ -45,14 +45,14 @@ mod tests {
 
     const NET: u64 = NamespaceKind::Net.flag();
 
-    /// What all the rules together hold against a scene.
+    /// The failures that all rules together report for a scene.
     fn failures(scene: &Scene) -> Vec<Verdict> {
         let mut state = State::new(Limits::REFERENCE);
         let mut ledger = Ledger::new(|_| true);
         scene
             .events
             .iter()
-            .for_each(|event| ledger.judge(&mut state, event));
+            .for_each(|event| ledger.judge(&mut state, event, |_, _, _| ()));
         let mut verdicts = ledger.take();
         verdicts.retain(|verdict| verdict.outcome == Outcome::Fail);
         verdicts
@@ -66,14 +66,14 @@ mod tests {
         }
     }
 
-    fn with_users() -> Modes {
+    fn user_namespaced() -> Modes {
         Modes {
             user: Mode::Pod,
             ..Modes::plain()
         }
     }
 
-    /// One fault, planted in a scene that was healthy before.
+    /// Plants one fault in a healthy scene.
     type Fault = fn(&mut Scene);
 
     #[test]
@@ -128,12 +128,12 @@ mod tests {
                 scene.container("p", "a");
             }),
             ("PT106", |scene| {
-                scene.pod_with("p", with_users(), |ns| ns.net_owner = HOST.user);
+                scene.pod_with("p", user_namespaced(), |ns| ns.net_owner = HOST.user);
                 scene.container("p", "a");
             }),
             ("PT106", |scene| {
-                scene.pod_with("p", with_users(), |_| {});
-                scene.container_with("p", "a", with_users(), |ns| ns.user = HOST.user);
+                scene.pod_with("p", user_namespaced(), |_| {});
+                scene.container_with("p", "a", user_namespaced(), |ns| ns.user = HOST.user);
             }),
             ("PT107", |scene| {
                 scene.pod("p");
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bent_promise_is_no_error() {
+    fn milder_faults_are_no_errors() {
         let faults: [(&str, Fault); 2] = [
             ("PT108", |scene| {
                 scene.pod("p");
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn healthy_pods_of_every_kind_are_left_alone() {
+    fn healthy_pods_of_every_kind_have_no_findings() {
         let target = Modes {
             pid: Mode::Target("a".into()),
             ..Modes::plain()
@@ -245,7 +245,7 @@ mod tests {
                 net: Mode::Node,
                 ..Modes::plain()
             },
-            with_users(),
+            user_namespaced(),
         ] {
             let mut scene = Scene::new();
             let pause = scene.pod_with("p", modes.clone(), |_| {});
@@ -261,7 +261,7 @@ mod tests {
             for process in [member, session, debugger, init] {
                 scene.end(process, WaitStatus::exited(0));
             }
-            // A restarted container may be given the numbers that the dead one had.
+            // The namespaces of a restarted container may get the inode numbers of the dead one's.
             let again = scene.container_with("p", "a2", modes.clone(), |_| {});
             scene.end(again, WaitStatus::exited(0));
             scene.stop_pod("p", 1_000);

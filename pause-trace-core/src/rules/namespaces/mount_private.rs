@@ -1,4 +1,4 @@
-//! PT107: a container has its mount namespace for itself.
+//! PT107: no other container shares a container's mount namespace.
 
 use super::membership::{self, Holder};
 use crate::rules::prelude::*;
@@ -7,27 +7,30 @@ pub(super) const RULE: Rule = Rule {
     id: "PT107",
     name: "mount-private",
     severity: Severity::Error,
-    summary: "two containers, or a container and the host, share a mount namespace",
+    summary: "a container shares its mount namespace with another container or the host",
     doc: "\
 ## What it checks
-When a container's entrypoint (or a pause) executes, no living process of another container, and not the host, may be in \
-its mount namespace. Exec sessions share their container's on purpose and are not compared. A number that a dead container \
-had counts for nothing: the kernel gives it out again.
+When a container's entrypoint or a pause executes, neither the host nor a living process of \
+another container may be in its mount namespace. Exec sessions join their container's mount \
+namespace by design and are not compared. Namespaces of dead containers are not compared, because \
+the kernel reuses inode numbers.
 
 ## Why it matters
-The mount namespace is what makes a container's file system its own, and Kubernetes never shares it. In the host's, a \
-container sees the node's files, the kubelet's credentials and every other pod's volumes; in another container's, it runs \
-that image's binaries, and volumes that were meant for one are open to both.
+The mount namespace separates a container's file system from all others, and Kubernetes never \
+shares it. In the host's, a container sees the node's files, the kubelet's credentials and the \
+volumes of every pod. In another container's, it runs the binaries of that image, and each \
+container has access to the other's volumes.
 
 ## How to fix it
-`linux.namespaces` in the container's OCI bundle must list `mount`, without a path. Compare `ls -l /proc/PID/ns/mnt` of \
-both.
+`linux.namespaces` in the container's OCI bundle must list `mount` without a path. Compare `ls -l \
+/proc/PID/ns/mnt` of both processes.
 
 ## Example
-    expected mnt of its own, observed 4026531841 (the host's)
+    nginx executed in mnt namespace 4026531841 of the host instead of in its own
 
 ## Source
-runtime-spec `linux.namespaces`; mount_namespaces(7); CRI, whose `NamespaceOption` has no mode for mounts.
+runtime-spec `linux.namespaces`; mount_namespaces(7); CRI, whose `NamespaceOption` has no mode for \
+mounts.
 ",
     needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
     on: &[On::Executed],
@@ -50,10 +53,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             .with_exec(context, process, MNT, mnt)
     };
     match membership::holder(context, container, MNT, mnt) {
-        Some(Holder { whose, since }) => {
+        Some(Holder { name, since }) => {
             membership::fail(context, process, container, since, sink, || {
                 details(format!(
-                    "{} executed in mnt {mnt}, {whose}, instead of in one of its own",
+                    "{} executed in mnt namespace {mnt} of {name} instead of in its own",
                     process.comm
                 ))
                 .expected("mnt", Value::Text("its own".to_owned()))
@@ -61,11 +64,11 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         }
         None if context.state.host.mnt == 0 => {
             sink.inconclusive(Subject::process(process), || {
-                details("the host's namespaces are not known".to_owned())
+                details("the host's namespaces are unknown".to_owned())
             });
         }
         None => sink.pass(Subject::process(process), || {
-            details(format!("mnt {mnt} is its own"))
+            details(format!("mnt namespace {mnt} is its own"))
         }),
     }
 }
@@ -76,7 +79,7 @@ mod tests {
     use crate::rules::testing::*;
 
     #[test]
-    fn containers_and_pause_with_their_own_pass_whatever_sessions_do() {
+    fn containers_and_pause_with_their_own_namespaces_pass_despite_sessions() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -86,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn two_containers_in_one_fail_at_the_second() {
+    fn the_second_container_in_a_shared_namespace_fails() {
         let mut scene = Scene::new();
         scene.pod("p");
         let first = scene.container("p", "a");
@@ -94,14 +97,17 @@ mod tests {
         scene.container_with("p", "b", Modes::plain(), |ns| ns.mnt = mnt);
         let verdicts = scene.expect("PT107", &[Outcome::Pass, Outcome::Pass, Outcome::Fail]);
         assert!(
-            verdicts[2].details.message.contains("container a's"),
+            verdicts[2]
+                .details
+                .message
+                .contains("of container a instead of"),
             "{}",
             verdicts[2].details.message
         );
     }
 
     #[test]
-    fn the_hosts_fails_for_a_container_and_for_a_pause() {
+    fn the_hosts_namespace_fails_for_a_container_and_for_a_pause() {
         let mut scene = Scene::new();
         scene.pod_with("p", Modes::plain(), |ns| ns.mnt = HOST.mnt);
         scene.container_with("p", "a", Modes::plain(), |ns| ns.mnt = HOST.mnt);
@@ -109,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn another_pods_fails() {
+    fn another_pods_namespace_fails() {
         let mut scene = Scene::new();
         scene.pod("q");
         let other = scene.container("q", "x");
@@ -122,25 +128,25 @@ mod tests {
         assert!(
             last.details
                 .message
-                .contains("container x's of pod default/q"),
+                .contains("of container x of pod default/q"),
             "{}",
             last.details.message
         );
     }
 
     #[test]
-    fn a_number_that_a_dead_container_had_is_free_again() {
+    fn the_inode_number_of_a_dead_containers_namespace_may_be_reused() {
         let mut scene = Scene::new();
         scene.pod("p");
         let first = scene.container("p", "a");
         let mnt = scene.namespaces(first).mnt;
-        scene.exit(first, WaitStatus::exited(1)); // not reaped: a zombie is in no mount namespace
+        scene.exit(first, WaitStatus::exited(1)); // not reaped: a zombie has no mount namespace
         scene.container_with("p", "b", Modes::plain(), |ns| ns.mnt = mnt);
         scene.expect("PT107", &[Outcome::Pass; 3]);
     }
 
     #[test]
-    fn who_may_have_ended_unseen_is_not_held_against_anyone() {
+    fn lost_exits_never_make_it_fail() {
         let mut scene = Scene::new();
         scene.pod("p");
         let first = scene.container("p", "a");
@@ -157,11 +163,11 @@ mod tests {
     }
 
     #[test]
-    fn the_runtimes_own_processes_are_no_containers() {
+    fn processes_of_the_runtime_are_not_judged() {
         let mut scene = Scene::new();
         scene.pod("p");
         let cgroup = scene.declare_container("p", "a", ContainerKind::App, &Modes::plain());
-        // `runc init` on its way, still in the host's namespace, in the cgroup of the container.
+        // `runc init` in the container's cgroup, still in the host's namespace.
         scene.enter(scene.runtime, cgroup, HOST, 0, "runc:[1:CHILD]");
         scene.container("p", "b");
         scene.expect("PT107", &[Outcome::Pass, Outcome::Pass]);

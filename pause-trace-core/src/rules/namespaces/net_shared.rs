@@ -7,28 +7,32 @@ pub(super) const RULE: Rule = Rule {
     id: "PT101",
     name: "net-shared",
     severity: Severity::Error,
-    summary: "a pod container executes in another network namespace than the sandbox's",
+    summary: "a pod's container runs in a network namespace that is not the sandbox's",
     doc: "\
 ## What it checks
-When a container's entrypoint executes, its network namespace must be the one that the pod's sandbox \
-holds (or the node's, for a host-network pod). In the reference pod it also tries what the namespace is for: a \
-connection over localhost to another container, a port that is taken once for the whole pod, the same addresses.
+When a container's entrypoint executes, its network namespace must be the one that the pod's \
+sandbox holds, or the node's for a pod with `hostNetwork`. In the reference pod this rule also \
+tests the use of that namespace: a connection over localhost to another container, a port that \
+only one container of the pod can bind, and the same addresses in all containers.
 
 ## Why it matters
-Containers of a pod reach each other over localhost and share one address. A container in another namespace answers \
-nobody: \"connection refused\" on localhost, probes that fail, a Service that routes to nothing.
+Containers of a pod reach each other over localhost and share one address. A container in another \
+network namespace gets \"connection refused\" on localhost, its probes fail, and its Service \
+routes to nothing.
 
 ## How to fix it
-Compare `ls -l /proc/PID/ns/net` of the container and of its pause. The runtime was given a wrong or stale path: look \
-at `linux.namespaces` in the container's OCI bundle, and restart the pod so that it gets a new sandbox.
+Compare `ls -l /proc/PID/ns/net` of the container and of its pause. The runtime was given a wrong \
+or stale path: see `linux.namespaces` in the container's OCI bundle. Delete the pod so that it \
+gets a new sandbox.
 
 ## Example
-    expected net 4026532179 (pause, pid 812), observed 4026531840 (the host's)
+    nginx executed in net namespace 4026531840 of the host instead of 4026532179 of the pause (pid \
+812)
 
 ## Source
 Kubernetes: Pods, \"Pod networking\"; CRI `NamespaceOption.network`; containers/podman#12262.
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
     on: &[On::Executed, On::Ended, On::Observed],
     judge,
 };
@@ -45,7 +49,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             ) =>
         {
             if !observation.holds && is_unready(context, &observation.pod) {
-                let why = "it did not work, but the pod's network is not ready either (see PT113)";
+                let why = "the test failed, but the pod's network is not ready (see PT113)";
                 sink.inconclusive(Subject::pod(&observation.pod), || Details::new(why));
             } else {
                 membership::judge_use(context, observation, sink);
@@ -55,7 +59,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     }
 }
 
-/// Without loopback or an address nothing can be said of what is shared.
+/// Whether loopback or the address is missing, so that a failed test does not show whether the
+/// namespace is shared.
 fn is_unready(context: &Context<'_>, pod: &PodId) -> bool {
     let pod = context.state.pods.get(pod);
     pod.is_some_and(|pod| pod.network_ready.is_none() && pod.network_unready.is_some())
@@ -95,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_sandboxes_at_once_the_containers_own_counts() {
+    fn with_two_sandboxes_a_container_is_compared_with_its_own() {
         for (made_for, outcome) in [(0, Outcome::Pass), (1, Outcome::Fail)] {
             let mut scene = Scene::new();
             let first = scene.pod("p");
@@ -108,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_namespace_is_right_for_a_host_network_pod_alone() {
+    fn the_hosts_namespace_passes_for_a_host_network_pod() {
         let mut scene = Scene::new();
         scene.pod_with(
             "p",
@@ -123,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_network_localhost_proves_nothing() {
+    fn a_failed_test_without_a_network_is_inconclusive() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.container("p", "a");
@@ -143,7 +148,7 @@ mod tests {
         scene.expect("PT101", &[Outcome::Pass, Outcome::Fail]);
     }
 
-    /// A pod as CRI-O runs it: no pause, and files that keep what its containers join.
+    /// A pod as CRI-O runs it: without a pause, with files that pin the namespaces of its sandbox.
     fn pod_without_pause(net: u32) -> Scene {
         let mut scene = Scene::new();
         let modes = Modes::plain();
@@ -180,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_pause_it_is_compared_with_what_is_pinned() {
+    fn without_a_pause_a_container_is_compared_with_the_pinned_namespace() {
         let [verdict] = &pod_without_pause(70).expect("PT101", &[Outcome::Pass])[..] else {
             panic!("one verdict")
         };

@@ -7,28 +7,32 @@ pub(super) const RULE: Rule = Rule {
     id: "PT113",
     name: "network-ready",
     severity: Severity::Error,
-    summary: "a container executes before its pod's net namespace has loopback up and an address",
+    summary: "a container executes before the pod's network namespace has loopback up and an address",
     doc: "\
 ## What it checks
-Looked at from inside when a pod's first container has executed, or before, the pod's net namespace has its loopback \
-interface up and an address other than loopback's. Pods in the node's network are not asked. A look before the first \
-container executes proves readiness, never the lack of it; a loss of the address later is not this rule's. A container that is \
-in another net namespace than its sandbox says nothing of the pod's (see PT101).
+When a pod's first container executes, the loopback interface of the pod's network namespace must \
+be up, and the namespace must have an address other than loopback's. The state is read from inside \
+the namespace. A reading before the first container executes can prove that the network is ready, \
+but not that it is not. Not checked: pods in the node's network, an address that is lost later, \
+and a container that is in another network namespace than its sandbox (see PT101).
 
 ## Why it matters
-The CNI plugins run before any container, and programs rely on it: they resolve names, bind their pod's address, register \
-themselves in their first milliseconds. Without loopback not even `localhost` works; without an address the pod is unreachable \
-for good, since nobody configures it again.
+The CNI plugins run before any container, and programs depend on that: in their first milliseconds \
+they resolve names, bind the pod's address and register themselves. Without loopback not even \
+`localhost` works. Without an address the pod stays unreachable, because nothing configures it \
+again.
 
 ## How to fix it
-`nsenter -t PID -n ip address` shows what is there. Look for errors of the CNI plugins in the runtime's log, and for a missing \
-`loopback` plugin in /opt/cni/bin.
+`nsenter -t PID -n ip address` shows the interfaces. Look for CNI errors in the runtime's log, and \
+for a missing `loopback` plugin in /opt/cni/bin.
 
 ## Example
-    the network was not ready 3.1 ms after the first container executed: lo is down, no address
+    the pod's network was not ready 3.1 ms after the first container executed: lo is down, no \
+address
 
 ## Source
-CNI specification; Kubernetes: \"Network Plugins\", loopback CNI; CRI `RunPodSandbox`, which returns when the sandbox is ready.
+CNI specification; Kubernetes: \"Network Plugins\", loopback CNI; CRI `RunPodSandbox`, which \
+returns when the sandbox is ready.
 ",
     needs: &[Kind::Exec],
     on: &[On::Executed, On::Observed],
@@ -49,22 +53,22 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 sink.pass(Subject::pod(&pod.id), || {
                     let early = Duration(first - ready);
                     Details::new(format!(
-                        "the network was seen ready {early} before the first container executed"
+                        "the pod's network was ready {early} before the first container executed"
                     ))
                     .observed("ready before", Value::Duration(early.0))
-                    .evidence(ready, "loopback up, and an address")
+                    .evidence(ready, "loopback is up, and there is an address")
                     .evidence(first, "the first container executed")
                 });
             }
         }
         Change::Observed(observation) if observation.what == Observed::NetworkReady => {
-            observed(context, observation, sink);
+            judge_observation(context, observation, sink);
         }
         _ => {}
     }
 }
 
-fn observed(context: &Context<'_>, observation: &Observation, sink: &mut Sink<'_>) {
+fn judge_observation(context: &Context<'_>, observation: &Observation, sink: &mut Sink<'_>) {
     let Some(pod) = context.state.pods.get(&observation.pod) else {
         return;
     };
@@ -81,18 +85,18 @@ fn observed(context: &Context<'_>, observation: &Observation, sink: &mut Sink<'_
             .observed("network", Value::Text(detail.to_string()))
             .observed("looked after", Value::Duration(late.0))
             .evidence(first, "the first container executed")
-            .evidence(context.now, format!("seen from inside: {detail}"))
+            .evidence(context.now, format!("read inside the namespace: {detail}"))
     };
     if *holds {
         sink.pass(Subject::pod(&pod.id), || {
             details(format!(
-                "the network was ready {late} after the first container executed: {detail}"
+                "the pod's network was ready {late} after the first container executed: {detail}"
             ))
         });
     } else if pod.network_ready.is_none() && pod.stopping.is_none() && pod.removed.is_none() {
         sink.fail(Subject::pod(&pod.id), || {
             details(format!(
-                "the network was not ready {late} after the first container executed: {detail}"
+                "the pod's network was not ready {late} after the first container executed: {detail}"
             ))
             .expected(
                 "network",
@@ -114,17 +118,17 @@ fn first_container(context: &Context<'_>, pod: &Pod) -> Option<Ktime> {
         .min()
 }
 
-/// Whether what is seen from inside this container is the pod's network, as far as is known.
+/// Whether this container is in its sandbox's network namespace; true if either is unknown.
 fn is_in_the_pods_network(context: &Context<'_>, pod: &Pod, container: &ContainerId) -> bool {
     let net = |container: &Container| container.namespaces.map(|namespaces| namespaces.net);
-    let seen = context.state.containers.get(container).and_then(net);
+    let own = context.state.containers.get(container).and_then(net);
     let held = context
         .state
         .containers
         .get(container)
         .and_then(|container| ending::sandbox_for(context.state, container, pod))
         .and_then(net);
-    seen.zip(held).is_none_or(|(seen, held)| seen == held)
+    own.zip(held).is_none_or(|(own, held)| own == held)
 }
 
 #[cfg(test)]
@@ -135,7 +139,7 @@ mod tests {
     const READY: Observed = Observed::NetworkReady;
 
     #[test]
-    fn a_network_that_is_seen_ready_from_the_first_container_passes() {
+    fn a_network_that_is_ready_in_the_first_container_passes() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.container("p", "a");
@@ -164,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_finds_no_network_fails() {
+    fn a_container_without_a_network_fails() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.container("p", "a");
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_is_lost_later_or_taken_down_is_another_matter() {
+    fn a_network_that_is_lost_later_or_removed_in_a_stop_does_not_fail() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.container("p", "a");
@@ -196,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nodes_network_is_not_asked() {
+    fn the_nodes_network_is_not_judged() {
         let mut scene = Scene::new();
         scene.pod_with(
             "p",
@@ -213,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_in_another_network_is_pt101s() {
+    fn a_container_in_another_network_is_left_to_pt101() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.container_with("p", "a", Modes::plain(), |ns| ns.net = 77);

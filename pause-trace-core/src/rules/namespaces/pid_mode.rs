@@ -1,4 +1,4 @@
-//! PT104: pid namespaces are as the pod's pid mode says.
+//! PT104: pid namespaces match the requested pid mode.
 
 use super::membership::{self, Holder};
 use crate::rules::prelude::*;
@@ -7,30 +7,35 @@ pub(super) const RULE: Rule = Rule {
     id: "PT104",
     name: "pid-mode",
     severity: Severity::Error,
-    summary: "a container's or sandbox's pid namespace is not the one that its mode asks for",
+    summary: "the pid namespace of a container or sandbox does not match the requested mode",
     doc: "\
 ## What it checks
-When a container's entrypoint executes, its pid namespace must be: with mode POD (`shareProcessNamespace`) the sandbox's; \
-with CONTAINER one of its own, in which it is pid 1; with NODE (`hostPID`) the node's; with TARGET (an ephemeral \
-container) that of the container it was aimed at. And a sandbox must itself be in a pid namespace of its own, unless the pod \
-asked for the node's; where containers share it, the pause must be its pid 1, or it will never reap.
+When a container's entrypoint executes, its pid namespace must match the requested mode: the \
+sandbox's with POD (`shareProcessNamespace`); a new one in which the entrypoint is pid 1 with \
+CONTAINER; the node's with NODE (`hostPID`); the target container's with TARGET (an ephemeral \
+container). A sandbox must have a pid namespace of its own unless the pod requests the node's. If \
+containers share it, the pause must be pid 1 in it, because only pid 1 reaps orphans.
 
 ## Why it matters
-In the wrong pid namespace signals go astray: pid 1 is somebody else, `kill 1` ends another container, zombies find no \
-reaper, a debugger sees nothing. In the node's, a container sees and may signal every process of the machine.
+In a wrong pid namespace pid 1 is an unexpected process: `kill 1` ends another container, zombies \
+are not reaped, and a debugger does not see its target. In the node's pid namespace, a container \
+sees and may signal every process of the node.
 
 ## How to fix it
-Compare `ls -l /proc/PID/ns/pid` and `NSpid` in `/proc/PID/status` of the container, its pause and its target. The pid \
-entry of `linux.namespaces` in the container's OCI bundle must be absent (NODE), without a path (CONTAINER), or have the \
-path of the pause's or the target's.
+Compare `ls -l /proc/PID/ns/pid`, and `NSpid` in `/proc/PID/status`, of the container, its pause \
+and its target. The pid entry of `linux.namespaces` in the container's OCI bundle must be absent \
+(NODE), present without a path (CONTAINER), or have the path of the pause's or the target's \
+namespace (POD, TARGET).
 
 ## Example
-    expected pid 4026532301 (of the target app), observed 4026532180 (the pause's)
+    debug executed in pid namespace 4026532180 of the pause instead of 4026532301 of target \
+container app
 
 ## Source
-CRI `NamespaceMode`; Kubernetes: \"Share Process Namespace between Containers in a Pod\"; kubernetes#98362.
+CRI `NamespaceMode`; Kubernetes: \"Share Process Namespace between Containers in a Pod\"; \
+kubernetes#98362.
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
     on: &[On::Executed, On::Ended],
     judge,
 };
@@ -41,8 +46,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     if let Change::Executed(id) = change {
         if let Some((pause, container, pod)) = membership::first_exec(context, *id, Role::Pause) {
             match membership::mode(container, pod, PID) {
-                Mode::Node => {} // one of its own harms nobody there
-                asked => judge_own(context, pause, container, *asked == Mode::Pod, sink),
+                Mode::Node => {} // a pid namespace of its own does no harm there
+                requested => judge_own(context, pause, container, *requested == Mode::Pod, sink),
             }
         } else if let Some((init, container, pod)) =
             membership::first_exec(context, *id, Role::Init)
@@ -54,12 +59,13 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     membership::judge(context, change, PID, sink);
 }
 
-/// Judges a pid namespace that is to be new. Pid 1 is who came first: only one process of a namespace ever is.
+/// Judges a pid namespace that must be new. Only its first process is pid 1, so a process that is
+/// pid 1 is in a new namespace.
 fn judge_own(
     context: &Context<'_>,
     process: &Process,
     container: &Container,
-    is_to_be_first: bool,
+    must_be_first: bool,
     sink: &mut Sink<'_>,
 ) {
     let (pid, ns_pid) = (process.namespaces.pid, process.ns_pid);
@@ -70,10 +76,10 @@ fn judge_own(
             .observed("pid in it", Value::Number(u64::from(ns_pid)))
             .with_exec(context, process, PID, pid)
     };
-    if process.is_namespace_init() || (!is_to_be_first && holder.is_none()) {
+    if process.is_namespace_init() || (!must_be_first && holder.is_none()) {
         sink.pass(Subject::process(process), || {
             details(format!(
-                "pid {pid} is its own, and it is pid {ns_pid} in it"
+                "pid namespace {pid} is its own, and it is pid {ns_pid} in it"
             ))
         });
         return;
@@ -82,13 +88,17 @@ fn judge_own(
     membership::fail(context, process, container, since, sink, || {
         let comm = process.comm;
         let message = match holder {
-            Some(Holder { whose, .. }) => format!(
-                "{comm} executed in pid {pid}, {whose}, as pid {ns_pid} instead of in one of its own"
+            Some(Holder { name, .. }) => format!(
+                "{comm} executed as pid {ns_pid} in pid namespace {pid} of {name} instead of in its own"
             ),
-            None => format!("{comm} executed as pid {ns_pid} of pid {pid} instead of as pid 1"),
+            None => {
+                format!(
+                    "{comm} executed as pid {ns_pid} in pid namespace {pid} instead of as pid 1"
+                )
+            }
         };
         let details = details(message).expected("pid", Value::Text("one of its own".to_owned()));
-        if is_to_be_first {
+        if must_be_first {
             details.expected("pid in it", Value::Number(1))
         } else {
             details
@@ -109,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_of_their_own_pass_and_so_does_the_pause() {
+    fn containers_and_pause_with_their_own_namespaces_pass() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.container("p", "a");
@@ -118,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_was_put_into_the_pauses_fails() {
+    fn a_container_in_the_pauses_unshared_namespace_fails() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         let shared = scene.namespaces(pause).pid;
@@ -132,14 +142,14 @@ mod tests {
             verdicts[1]
                 .details
                 .message
-                .contains("the pause's, as pid 7"),
+                .contains("as pid 7 in pid namespace"),
             "{}",
             verdicts[1].details.message
         );
     }
 
     #[test]
-    fn a_container_that_is_not_pid_1_of_its_own_fails() {
+    fn a_container_that_is_not_pid_1_of_its_own_namespace_fails() {
         let mut scene = Scene::new();
         scene.pod("p");
         let cgroup = scene.declare_container("p", "a", ContainerKind::App, &Modes::plain());
@@ -150,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_namespace_is_the_pauses() {
+    fn containers_of_a_sharing_pod_must_be_in_the_pauses_namespace() {
         let mut scene = Scene::new();
         scene.shared_pid_pod("p");
         scene.container("p", "a");
@@ -160,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn one_container_of_a_sharing_pod_may_be_on_its_own() {
+    fn one_container_of_a_sharing_pod_may_have_its_own_namespace() {
         let mut scene = Scene::new();
         scene.shared_pid_pod("p");
         scene.container_with("p", "a", with(Mode::Container), |_| {});
@@ -168,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nodes_namespace_must_be_asked_for() {
+    fn the_nodes_namespace_must_be_requested() {
         let mut scene = Scene::new();
         scene.pod_with("p", with(Mode::Node), |_| {});
         scene.container("p", "a");
@@ -181,14 +191,17 @@ mod tests {
         });
         let verdicts = scene.expect("PT104", &[Outcome::Pass, Outcome::Fail]);
         assert!(
-            verdicts[1].details.message.contains("(the host's)"),
+            verdicts[1]
+                .details
+                .message
+                .contains("of the host instead of"),
             "{}",
             verdicts[1].details.message
         );
     }
 
     #[test]
-    fn a_host_pid_pods_container_on_its_own_fails() {
+    fn a_host_pid_pods_container_in_its_own_namespace_fails() {
         let mut scene = Scene::new();
         scene.pod_with("p", with(Mode::Node), |_| {});
         scene.container_with("p", "a", with(Mode::Node), |ns| {
@@ -198,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_debugger_must_be_with_its_target_and_not_with_the_pause() {
+    fn a_debugger_must_be_in_its_targets_namespace_and_not_the_pauses() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         let shared = scene.namespaces(pause).pid;
@@ -212,7 +225,10 @@ mod tests {
             &[Outcome::Pass, Outcome::Pass, Outcome::Pass, Outcome::Fail],
         );
         assert!(
-            verdicts[3].details.message.contains("of the target a"),
+            verdicts[3]
+                .details
+                .message
+                .contains("of target container a"),
             "{}",
             verdicts[3].details.message
         );
@@ -232,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_without_the_pid_namespace_it_should_hold_fails_once() {
+    fn a_sharing_pods_sandbox_in_the_hosts_namespace_fails_once() {
         let mut scene = Scene::new();
         scene.pod_with("p", with(Mode::Pod), |ns| {
             (ns.pid, ns.pid_children, ns.pid_level) = (HOST.pid, HOST.pid, 0)
@@ -258,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_exec_of_the_entrypoint_changes_nothing() {
+    fn a_second_exec_of_the_entrypoint_is_not_judged() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -269,10 +285,10 @@ mod tests {
     }
 
     #[test]
-    fn the_runtime_that_starts_itself_again_in_the_new_cgroup_is_no_entrypoint() {
+    fn a_runtime_that_executes_itself_in_the_new_cgroup_is_no_entrypoint() {
         let mut scene = Scene::new();
         scene.pod("p");
-        let again = starts_itself_again(&mut scene, |_| {});
+        let again = executes_itself(&mut scene, |_| {});
         let modes = Modes::plain();
         let (cgroup, namespaces) = (scene.cgroup(again), scene.namespaces_for("p", &modes));
         let init = scene.fork(again);
@@ -288,15 +304,16 @@ mod tests {
     }
 
     #[test]
-    fn what_has_left_a_namespace_of_the_runtime_is_its_container() {
+    fn a_process_that_has_left_the_runtimes_namespaces_is_the_entrypoint() {
         let mut scene = Scene::new();
         scene.pod("p");
-        starts_itself_again(&mut scene, |own| own.ipc = 77);
+        executes_itself(&mut scene, |own| own.ipc = 77);
         scene.expect("PT104", &[Outcome::Pass, Outcome::Fail]);
     }
 
-    /// `runc init` executes a copy of itself, when its parent has put it into the container's cgroup already.
-    fn starts_itself_again(scene: &mut Scene, edit: impl FnOnce(&mut Namespaces)) -> ProcessId {
+    /// `runc init` executes a copy of itself after its parent has put it into the container's
+    /// cgroup.
+    fn executes_itself(scene: &mut Scene, edit: impl FnOnce(&mut Namespaces)) -> ProcessId {
         scene.push(Fact::RuntimeNames {
             names: vec![Comm::new("shim")],
         });

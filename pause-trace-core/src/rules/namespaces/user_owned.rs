@@ -1,4 +1,5 @@
-//! PT106: a user-namespaced pod has one user namespace, and that owns its network namespace.
+//! PT106: a pod with a user namespace of its own has only that one, and it owns the network
+//! namespace.
 
 use super::membership::{self, Expected, Holder};
 use crate::rules::prelude::*;
@@ -7,30 +8,34 @@ pub(super) const RULE: Rule = Rule {
     id: "PT106",
     name: "user-owned",
     severity: Severity::Error,
-    summary: "a user-namespaced pod: a container has another user namespace, or the net namespace is not owned by it",
+    summary: "in a pod with its own user namespace, a container or the net namespace belongs to another one",
     doc: "\
 ## What it checks
-Of a pod with `hostUsers: false`: the sandbox executes in a user namespace other than the host's; the pod's net namespace is \
-owned by that user namespace; and each container's entrypoint executes in the same user namespace as the sandbox.
+For a pod with `hostUsers: false`: the sandbox must execute in a user namespace other than the \
+host's, that user namespace must own the pod's net namespace, and each container's entrypoint must \
+execute in the same user namespace as the sandbox.
 
 ## Why it matters
-What root of the pod may do to a network namespace depends on who owns it. Owned by the host's user namespace, the pod's \
-root has no power over its own network: binding low ports, `ping`, mounting sysfs, iptables all fail with EPERM. In the \
-host's user namespace, the pod's root is the node's root: the isolation that was asked for isn't there.
+The owner of a network namespace decides what the pod's root may do with it. If the host's user \
+namespace owns it, the pod's root cannot configure its own network: binding low ports, `ping`, \
+mounting sysfs and iptables fail with EPERM. If a container runs in the host's user namespace, the \
+pod's root is root on the node.
 
 ## How to fix it
-The net namespace must be made *after* the user namespace and from within it. Runtimes that make it first (the CNI order of \
-old) need a version that supports user namespaces: containerd 2.0, CRI-O 1.25, runc 1.2, crun 1.9 or later. Compare \
-`readlink /proc/PID/ns/user` of pause and container; `lsns -t net -o NS,PID,USER,PNS,ONS` shows the owner.
+The runtime must create the net namespace after the user namespace and from within it. Use \
+versions that support user namespaces: containerd 2.0, CRI-O 1.25, runc 1.2, crun 1.9 or later. \
+Compare `readlink /proc/PID/ns/user` of the pause and the container; `lsns -t net -o \
+NS,PID,USER,PNS,ONS` shows the owner.
 
 ## Example
-    expected net owner 4026532170 (the pod's user namespace), observed 4026531837 (the host's)
+    net namespace 4026532179 is owned by user namespace 4026531837 of the host instead of \
+4026532170 of the pod
 
 ## Source
-Kubernetes: \"User Namespaces\" (KEP-127); user_namespaces(7), \"Interaction of user namespaces and other types\"; \
-runc#5309, containerd#6908.
+Kubernetes: \"User Namespaces\" (KEP-127); user_namespaces(7), \"Interaction of user namespaces \
+and other types\"; runc#5309, containerd#6908.
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
     on: &[On::Executed],
     judge,
 };
@@ -51,13 +56,15 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         && *membership::mode(container, pod, USER) == Mode::Pod
         && let Expected::Unknown(_) = membership::expected(context, container, pod, USER)
     {
-        // Nothing to compare with, but what a sandbox would have to be holds for its container too.
+        // There is no sandbox to compare with, so its container must fulfil what holds for a
+        // sandbox.
         judge_holder(context, init, container, pod, sink);
     }
     membership::judge(context, change, USER, sink);
 }
 
-/// Judges who holds the pod's namespaces: a user namespace of the pod's own, and the net namespace made in it.
+/// Judges the holder of the pod's namespaces: its user namespace must be the pod's own, and must
+/// own the net namespace.
 fn judge_holder(
     context: &Context<'_>,
     process: &Process,
@@ -79,10 +86,10 @@ fn judge_holder(
             .with_exec(context, process, USER, user)
     };
     let comm = process.comm;
-    if let Some(Holder { whose, since }) = membership::holder(context, container, USER, user) {
+    if let Some(Holder { name, since }) = membership::holder(context, container, USER, user) {
         membership::fail(context, process, container, since, sink, || {
             details(format!(
-                "{comm} executed in user {user}, {whose}, instead of in one of the pod's own"
+                "{comm} executed in user namespace {user} of {name} instead of in one of the pod's own"
             ))
             .expected("user", Value::Text("the pod's own".to_owned()))
         });
@@ -90,36 +97,39 @@ fn judge_holder(
     }
     if context.state.host.user == 0 {
         sink.inconclusive(subject(), || {
-            details("the host's namespaces are not known".to_owned())
+            details("the host's namespaces are unknown".to_owned())
         });
         return;
     }
-    // The node's network has the node's owner; and a wrong net namespace is PT105's or PT101's.
+    // The host's user namespace owns the host's network. PT105 and PT101 report a wrong net
+    // namespace.
     if pod.modes.net == Mode::Node
         || membership::is_hosts(context, container, NamespaceKind::Net, net)
     {
         sink.pass(subject(), || {
             details(format!(
-                "user {user} is the pod's own; its network is the host's"
+                "user namespace {user} is the pod's own; its network is the host's"
             ))
         });
     } else if net_owner == 0 {
         sink.inconclusive(subject(), || {
-            details(format!("the owner of net {net} is not known"))
+            details(format!("the owner of net namespace {net} is unknown"))
         });
     } else if net_owner == user {
         sink.pass(subject(), || {
-            details(format!("user {user} is the pod's own, and owns net {net}"))
+            details(format!(
+                "user namespace {user} is the pod's own and owns net namespace {net}"
+            ))
         });
     } else {
-        let whose = if net_owner == context.state.host.user {
-            ", the host's"
+        let of_host = if net_owner == context.state.host.user {
+            " of the host"
         } else {
             ""
         };
         membership::fail(context, process, container, None, sink, || {
             details(format!(
-                "net {net} is owned by user {net_owner}{whose}, not by the pod's, {user}"
+                "net namespace {net} is owned by user namespace {net_owner}{of_host} instead of {user} of the pod"
             ))
             .expected("net owner", Value::Namespace(user))
         });
@@ -139,20 +149,20 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_with_users_of_its_own_passes() {
+    fn a_pod_with_its_own_user_namespace_passes() {
         let mut scene = Scene::new();
         scene.pod_with("p", namespaced(), |_| {});
         scene.container("p", "a");
         let verdicts = scene.expect("PT106", &[Outcome::Pass, Outcome::Pass]);
         assert!(
-            verdicts[0].details.message.contains("owns net"),
+            verdicts[0].details.message.contains("owns net namespace"),
             "{}",
             verdicts[0].details.message
         );
     }
 
     #[test]
-    fn a_pod_with_the_nodes_users_is_not_asked() {
+    fn a_pod_with_the_nodes_user_namespace_is_not_judged() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.container("p", "a");
@@ -160,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_made_before_the_users_is_owned_by_the_host() {
+    fn a_net_namespace_created_before_the_user_namespace_fails() {
         let mut scene = Scene::new();
         let pause = scene.pod_with("p", namespaced(), |ns| ns.net_owner = HOST.user);
         scene.container("p", "a");
@@ -171,14 +181,14 @@ mod tests {
             [("net owner", Value::Namespace(user))]
         );
         assert!(
-            verdicts[0].details.message.contains("the host's"),
+            verdicts[0].details.message.contains("of the host"),
             "{}",
             verdicts[0].details.message
         );
     }
 
     #[test]
-    fn a_sandbox_with_the_hosts_users_fails_once() {
+    fn a_sandbox_in_the_hosts_user_namespace_fails_once() {
         let mut scene = Scene::new();
         scene.pod_with("p", namespaced(), |ns| {
             (ns.user, ns.net_owner) = (HOST.user, HOST.user)
@@ -188,20 +198,20 @@ mod tests {
     }
 
     #[test]
-    fn a_container_with_other_users_fails() {
+    fn a_container_in_another_user_namespace_fails() {
         let mut scene = Scene::new();
         scene.pod_with("p", namespaced(), |_| {});
         scene.container_with("p", "a", namespaced(), |ns| ns.user = HOST.user);
         let verdicts = scene.expect("PT106", &[Outcome::Pass, Outcome::Fail]);
         assert!(
-            verdicts[1].details.message.contains("(the host's)"),
+            verdicts[1].details.message.contains("of the host"),
             "{}",
             verdicts[1].details.message
         );
     }
 
     #[test]
-    fn the_nodes_network_may_have_the_nodes_owner() {
+    fn the_nodes_network_may_be_owned_by_the_nodes_user_namespace() {
         let mut scene = Scene::new();
         scene.pod_with(
             "p",
@@ -215,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_in_another_network_is_pt101s() {
+    fn a_container_in_another_network_is_left_to_pt101() {
         let mut scene = Scene::new();
         scene.pod_with("p", namespaced(), |_| {});
         scene.container_with("p", "a", namespaced(), |ns| {
@@ -226,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_sandbox_the_container_must_hold_what_it_would() {
+    fn without_a_sandbox_the_container_is_judged_in_its_place() {
         for (net_owner, outcome) in [
             (80, Outcome::Pass),
             (HOST.user, Outcome::Fail),

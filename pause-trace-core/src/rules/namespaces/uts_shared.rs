@@ -1,4 +1,4 @@
-//! PT103: a pod's containers share the sandbox's uts namespace, or have what their mode asks for.
+//! PT103: a pod's containers share the sandbox's uts namespace, or have the one that they request.
 
 use super::membership;
 use crate::rules::prelude::*;
@@ -7,29 +7,32 @@ pub(super) const RULE: Rule = Rule {
     id: "PT103",
     name: "uts-shared",
     severity: Severity::Error,
-    summary: "a pod container executes in another uts namespace than was asked for",
+    summary: "a pod's container runs in a uts namespace other than the requested one",
     doc: "\
 ## What it checks
-When a container's entrypoint executes, its uts namespace must be the one that was asked for: the sandbox's in general, the \
-node's where the runtime gives a host-network pod the node's host name (containerd), or one of its own. Runtimes differ \
-for host-network pods (podman keeps a private one), so what was asked for decides, not the network's mode. In the \
+When a container's entrypoint executes, its uts namespace must be the requested one. That is \
+usually the sandbox's. For a pod with `hostNetwork`, containerd requests the node's, and Podman a \
+private one, so this rule compares with the request and not with the network mode. In the \
 reference pod it also compares the host names that two containers see.
 
 ## Why it matters
-A pod has one host name, and all its containers must see it: clustered software takes its identity from it. A container in \
-the node's uts namespace carries the node's name, and with CAP_SYS_ADMIN can change it for everybody.
+A pod has one host name, and all its containers must see it: clustered software derives its \
+identity from it. A container in the node's uts namespace has the node's host name, and with \
+CAP_SYS_ADMIN can change it for the whole node.
 
 ## How to fix it
-Compare `ls -l /proc/PID/ns/uts` of the container and of its pause, and the uts entry of `linux.namespaces` in the \
-container's OCI bundle with the sandbox's.
+Compare `ls -l /proc/PID/ns/uts` of the container and of its pause, and the uts entry of \
+`linux.namespaces` in the OCI bundles of the container and of its sandbox.
 
 ## Example
-    expected uts 4026532176 (of the pause, pid 812), observed 4026531838 (the host's)
+    nginx executed in uts namespace 4026531838 of the host instead of 4026532176 of the pause (pid \
+812)
 
 ## Source
-Kubernetes: DNS for Services and Pods, \"Pod's hostname\"; runtime-spec `linux.namespaces`; uts_namespaces(7).
+Kubernetes: DNS for Services and Pods, \"Pod's hostname\"; runtime-spec `linux.namespaces`; \
+uts_namespaces(7).
 ",
-    needs: &[Kind::Exec, Kind::Fork, Kind::CgroupAttach],
+    needs: &[Kind::Exec, Kind::Fork, Kind::Exit, Kind::CgroupAttach],
     on: &[On::Executed, On::Ended, On::Observed],
     judge,
 };
@@ -76,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_network_pod_may_have_the_hosts_or_its_own_as_declared() {
+    fn a_host_network_pod_must_have_the_declared_namespace() {
         let mut containerd = Scene::new();
         containerd.pod_with(
             "p",
@@ -113,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_namespace_is_right_where_it_was_asked_for() {
+    fn a_private_namespace_passes_if_requested() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.container_with(

@@ -14,7 +14,7 @@ pub(super) const RULES: &[Rule] = &[
     pause_hardened::RULE,
 ];
 
-/// The pause that was looked at; the pod, where the pause is not known.
+/// The pause that was measured, or its pod if the pause is unknown.
 fn subject(context: &Context<'_>, status: &PauseStatus) -> Subject {
     match context.inside(status.process) {
         Some((process, ..)) => Subject::process(process),

@@ -1,4 +1,4 @@
-//! PT503: a pause can do little, and is ended last.
+//! PT503: a pause has no privileges, and the OOM killer spares it.
 
 use super::subject;
 use crate::rules::prelude::*;
@@ -10,20 +10,23 @@ pub(super) const RULE: Rule = Rule {
     summary: "the pause has capabilities, lacks no_new_privs, or is not protected from the OOM killer",
     doc: "\
 ## What it checks
-Each time the pause is looked at: it has no effective capabilities (in a pod with a user namespace of its own these \
-count for nothing outside, and are not judged), `no_new_privs` is set, and its `oom_score_adj` is below 0 where \
-whoever made it was allowed to lower it.
+Each time the pause process is measured, it must have no effective capabilities, `no_new_privs` \
+must be set, and its `oom_score_adj` must be below 0 if its creator was allowed to lower it. \
+Capabilities in a user namespace of the pod's own are not checked, because they have no effect \
+outside it.
 
 ## Why it matters
-The pause needs no privilege at all: what it has is only good to whoever takes it over. And when memory runs short, \
-the OOM killer must not end the process that all others of the pod depend on.
+The pause needs no privileges, so any that it has only help an attacker who takes it over. And \
+when memory runs out, the OOM killer must not choose the process that all others of the pod depend \
+on.
 
 ## How to fix it
-Use a sandbox image that sets an unprivileged user (Kubernetes' own runs as 65535:65535 since 3.5), and a runtime \
-that sets `no_new_privs` and an `oom_score_adj` of -998 for sandboxes (containerd and CRI-O do).
+Use a sandbox image with an unprivileged user (Kubernetes' image runs as 65535:65535 since 3.5), \
+and a runtime that sets `no_new_privs` and an `oom_score_adj` of -998 for sandboxes (containerd \
+and CRI-O do).
 
 ## Example
-    the pause, pid 812, runs as uid 0 with 14 capabilities (0xa80425fb)
+    the pause (pid 812) runs as uid 0 with 14 capabilities (0xa80425fb)
 
 ## Source
 capabilities(7); PR_SET_NO_NEW_PRIVS(2const); kubernetes/kubernetes#62536, #86337.
@@ -48,23 +51,26 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         oom_adjustable,
         ..
     } = *status;
-    let mut bent = Vec::new();
+    let mut faults = Vec::new();
     if capabilities != 0 && pod.modes.user == Mode::Node {
-        bent.push(format!(
-            "runs as uid {uid} with {} capabilities ({capabilities:#x})",
-            capabilities.count_ones()
+        faults.push(format!(
+            "runs as uid {uid} with {} ({capabilities:#x})",
+            match capabilities.count_ones() {
+                1 => "1 capability".to_owned(),
+                count => format!("{count} capabilities"),
+            }
         ));
     }
     if !no_new_privs {
-        bent.push("runs without no_new_privs".to_owned());
+        faults.push("runs without no_new_privs".to_owned());
     }
     if oom_adjustable && oom_score_adj >= 0 {
-        bent.push(format!(
+        faults.push(format!(
             "has an oom_score_adj of {oom_score_adj}, which is not below 0"
         ));
     }
     let pid = status.process.pid;
-    let observe = |message: String| {
+    let details = |message: String| {
         Details::new(message)
             .observed("uid", Value::Number(uid.into()))
             .observed("capabilities", Value::Text(format!("{capabilities:#x}")))
@@ -72,13 +78,13 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             .observed("oom_score_adj", Value::Text(oom_score_adj.to_string()))
     };
     let subject = subject(context, status);
-    if bent.is_empty() {
+    if faults.is_empty() {
         sink.pass(subject, || {
-            observe(format!("pid {pid} runs as uid {uid} with capabilities {capabilities:#x}, oom_score_adj {oom_score_adj}"))
+            details(format!("pid {pid} runs as uid {uid} with capabilities {capabilities:#x}, oom_score_adj {oom_score_adj}"))
         });
     } else {
         sink.fail(subject, || {
-            observe(format!("the pause, pid {pid}, {}", bent.join(" and "))).evidence(
+            details(format!("the pause (pid {pid}) {}", faults.join(" and "))).evidence(
                 context.now,
                 format!("/proc/{pid}/status and oom_score_adj were read"),
             )
@@ -128,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_score_could_not_be_lowered_it_is_not_asked_for() {
+    fn the_oom_score_is_not_judged_if_it_could_not_be_lowered() {
         judged(
             |status| (status.oom_score_adj, status.oom_adjustable) = (0, false),
             Outcome::Pass,
@@ -136,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_in_a_user_namespace_of_its_own_count_for_nothing() {
+    fn capabilities_in_the_pods_own_user_namespace_do_not_count() {
         let mut scene = Scene::new();
         scene.pod_with(
             "p",

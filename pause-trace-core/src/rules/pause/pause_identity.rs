@@ -1,4 +1,4 @@
-//! PT502: the pause is the program that it should be.
+//! PT502: the pause is the declared program.
 
 use crate::rules::prelude::*;
 
@@ -6,28 +6,29 @@ pub(super) const RULE: Rule = Rule {
     id: "PT502",
     name: "pause-identity",
     severity: Severity::Error,
-    summary: "the pause runs another program than declared, or executed more than once",
+    summary: "the pause executed another program than declared, or more than one program",
     doc: "\
 ## What it checks
-The first program that executes in a sandbox is its pause, and it must stay the only one: a second exec by the same \
-process is a finding. Where the runtime says which file it is to be, the executed file must be that one (a name \
-without a slash is compared with the last part of the path). A file executed through a descriptor has no name, and \
-is not compared.
+The first program that executes in a sandbox is its pause, and it must be the only one: a second \
+exec by the same process is a finding. If the runtime declares the pause's file, the executed file \
+must be that one. A declared name without a slash is compared with the last part of the path. A \
+file executed through a descriptor has no name and is not compared.
 
 ## Why it matters
-The pause holds the pod's namespaces and is trusted by everything in it. A pause that becomes something else, or was \
-something else from the start, owns the pod's network, and no `kubectl` shows it.
+The pause holds the pod's namespaces, and everything in the pod depends on it. A pause that is \
+another program controls the pod's network, and `kubectl` does not show it.
 
 ## How to fix it
-Compare the sandbox image that the runtime is configured with to the one on the node (`crictl images --digests`), \
-and `/proc/PID/exe` of the pause with the file in that image. A shell script as entrypoint, which executes the pause \
-at its end, is one exec too many: make the pause the entrypoint.
+Compare the sandbox image in the runtime's configuration with the one on the node (`crictl images \
+--digests`), and `/proc/PID/exe` of the pause with the file in that image. If the entrypoint is a \
+shell script that finally executes the pause, make the pause itself the entrypoint.
 
 ## Example
-    the pause, pid 812, executed /bin/sh instead of /pause
+    the pause (pid 812) executed /bin/sh instead of /pause
 
 ## Source
-Kubernetes: build/pause/linux/pause.c; containerd's `sandbox_image`, CRI-O's `pause_image` and `pause_command`.
+Kubernetes: build/pause/linux/pause.c; containerd's `sandbox_image`, CRI-O's `pause_image` and \
+`pause_command`.
 ",
     needs: &[Kind::Exec],
     on: &[On::Executed],
@@ -39,7 +40,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let Some((process, container, _)) = context.inside(*id) else {
         return;
     };
-    // What one that ran before us executed then is not known.
+    // The file of a pause that executed before pause-trace started is unknown.
     if process.role != Role::Pause || process.file.0.is_empty() {
         return;
     }
@@ -49,7 +50,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     if execs > 1 {
         sink.fail(Subject::process(process), || {
             Details::new(format!(
-                "the pause, pid {pid}, executed {execs} programs, the last of them {file}"
+                "the pause (pid {pid}) executed {execs} programs, most recently {file}"
             ))
             .expected("execs", Value::Number(1))
             .observed("execs", Value::Number(execs.into()))
@@ -67,7 +68,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         Some(declared) if !is_same(&declared.0, &file.0) => {
             sink.fail(Subject::process(process), || {
                 Details::new(format!(
-                    "the pause, pid {pid}, executed {file} instead of {declared}"
+                    "the pause (pid {pid}) executed {file} instead of {declared}"
                 ))
                 .expected("file", Value::Text(declared.to_string()))
                 .observed("file", Value::Text(file.to_string()))
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
     use crate::rules::testing::*;
 
-    /// A pod whose pause is declared to be this file; it executes `/bin/pause`.
+    /// A pod whose pause is declared as this file, and executes `/bin/pause`.
     fn declared(file: &str) -> Scene {
         let mut scene = Scene::new();
         scene.pod("p");
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pause_executed_before_us_is_not_guessed() {
+    fn a_pause_from_before_the_start_is_not_judged() {
         let mut scene = Scene::new();
         scene.declare_pod("p", &Modes::plain());
         let cgroup = scene.declare_container("p", "pause", ContainerKind::Sandbox, &Modes::plain());

@@ -1,46 +1,51 @@
-//! PT501: a pause is next to nothing.
+//! PT501: a pause uses next to no resources.
 
 use super::subject;
 use crate::rules::prelude::*;
 
-/// Most memory of a pause, as its proportional set size. Those in use take 4 to 300 KiB; with pages of 64 KiB a few of
-/// them make a megabyte.
+/// Most memory of a pause, as proportional set size. Common pauses use 4 to 300 KiB; with pages of
+/// 64 KiB, a few pages are a megabyte.
 const MAX_PSS: u64 = 2 * 1024 * 1024;
 /// Most threads.
 const MAX_THREADS: u32 = 1;
-/// Most open descriptors: stdin, stdout and stderr, and what a pause that waits by signalfd and epoll needs.
+/// Most open descriptors: stdin, stdout and stderr, and what a pause that waits by signalfd and
+/// epoll needs.
 const MAX_DESCRIPTORS: u32 = 8;
 /// Most sockets besides stdin, stdout and stderr.
 const MAX_SOCKETS: u32 = 0;
-/// Most children, where orphans do not fall to the pause.
+/// Most children. Orphans that were reparented to the pause do not count.
 const MAX_CHILDREN: u32 = 0;
-/// CPU time that a pause may have: what its setup took before it became the pause (a process keeps that count over exec,
-/// and `runc init` is no small program) …
+/// CPU time in ns that a pause may have used: for its setup before it became the pause (the count
+/// includes `runc init`, because it survives exec) …
 const CPU_BASE: u64 = 500_000_000;
-/// … and one part in so many of its age, for the reaping.
+/// … and this fraction of its age, for reaping.
 const CPU_SHARE: u64 = 100;
 
 pub(super) const RULE: Rule = Rule {
     id: "PT501",
     name: "pause-minimal",
     severity: Severity::Error,
-    summary: "the pause uses more than a pause needs",
+    summary: "the pause uses more resources than a pause needs",
     doc: "\
 ## What it checks
-What the pause process has, each time it is looked at: at most 2 MiB of memory (proportional set size), one thread, \
-8 open descriptors, no socket besides stdin, stdout and stderr, no child of its own (where the pid namespace is \
-shared, orphans that fell to it are not its own), and CPU time of at most 0.5 s plus 1 % of its age.
+Each time the pause process is measured, it may have at most 2 MiB of memory (proportional set \
+size), one thread, 8 open descriptors, no socket besides stdin, stdout and stderr, no child that \
+it forked itself (orphans in a shared pid namespace do not count), and CPU time of at most 0.5 s \
+plus 1 % of its age.
 
 ## Why it matters
-There is one pause for each pod: what it takes, it takes a hundred times on a node. And it is the one process of a \
-pod that nobody looks at: a pause that listens, forks or computes is doing something it was not made for.
+A node runs one pause for each pod, so its resources count a hundred times. And it is the one \
+process of a pod that nobody watches: a pause that listens, forks or computes does something that \
+is not a pause's task.
 
 ## How to fix it
-See which image the runtime uses for sandboxes (`sandbox_image` in containerd, `pause_image` in CRI-O, `infra_image` \
-in podman), and put back the plain one. A descriptor that a pause inherited was leaked by the runtime that made it.
+See which sandbox image the runtime uses (`sandbox_image` in containerd, `pause_image` in CRI-O, \
+`infra_image` in Podman), and restore the default. If the pause inherited a descriptor, the \
+runtime that created it leaked it.
 
 ## Example
-    the pause, pid 812, has too much: memory 5120 KiB (at most 2048 KiB), threads 4 (at most 1)
+    the pause (pid 812) exceeds its limits: memory 5120 KiB (at most 2048 KiB), threads 4 (at most \
+1)
 
 ## Source
 Kubernetes: build/pause/linux/pause.c; The Almighty Pause Container (ianlewis.org).
@@ -103,7 +108,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     ];
     let pid = status.process.pid;
     let age = Duration(status.age_ns);
-    let excess: Vec<_> = uses.iter().filter(|(.., is_more)| *is_more).collect();
+    let excess: Vec<_> = uses.iter().filter(|(.., is_excess)| *is_excess).collect();
     let subject = subject(context, status);
     if excess.is_empty() {
         sink.pass(subject, || {
@@ -124,9 +129,12 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             .iter()
             .map(|(name, observed, most, _)| format!("{name} {observed} (at most {most})"))
             .collect();
-        let message = format!("the pause, pid {pid}, has too much: {}", all.join(", "));
-        let mut details =
-            Details::new(message).evidence(context.now, format!("it was looked at, {age} old"));
+        let message = format!(
+            "the pause (pid {pid}) exceeds its limits: {}",
+            all.join(", ")
+        );
+        let mut details = Details::new(message)
+            .evidence(context.now, format!("the pause was measured, {age} old"));
         for (name, observed, most, _) in excess {
             details = details
                 .expected(name, most.clone())
@@ -157,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_pause_passes_with_what_it_has() {
+    fn a_plain_pause_passes_with_its_measurements() {
         let details = judged(|_| {}, Outcome::Pass);
         assert!(
             details
@@ -187,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed_is_allowed() {
+    fn the_limits_themselves_pass() {
         judged(|status| status.pss_bytes = MAX_PSS, Outcome::Pass);
         judged(|status| status.descriptors = 8, Outcome::Pass);
     }
@@ -216,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn orphans_of_a_shared_pid_namespace_are_no_children_of_its_own() {
+    fn orphans_in_a_shared_pid_namespace_do_not_count() {
         let mut scene = Scene::new();
         scene.shared_pid_pod("p");
         let app = scene.container("p", "app");
@@ -228,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_of_its_own_fails_in_a_shared_pid_namespace_too() {
+    fn a_forked_child_fails_in_a_shared_pid_namespace_too() {
         let mut scene = Scene::new();
         let pause = scene.shared_pid_pod("p");
         scene.fork(pause);

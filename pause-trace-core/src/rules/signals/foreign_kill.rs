@@ -1,4 +1,4 @@
-//! PT310: only runtime, pod and kernel kill a pod's processes.
+//! PT310: only the runtime, the pod and the kernel kill a pod's processes.
 
 use crate::rules::{
     ending::{self, Cause, Party},
@@ -9,23 +9,24 @@ pub(super) const RULE: Rule = Rule {
     id: "PT310",
     name: "foreign-kill",
     severity: Severity::Error,
-    summary: "a fatal signal came from outside runtime, pod and kernel",
+    summary: "a process outside the pod and its runtime killed a process of the pod",
     doc: "\
 ## What it checks
-When a signal killed a process of a container, it must have come from the container runtime, from the pod itself or from \
-the kernel. If it did not, this says from whom. A signal that was handled did not kill. A pause that is killed while \
-containers run is PT202's, which names the sender too.
+A signal that kills a process of a container must come from the container runtime, the pod itself \
+or the kernel. Otherwise the finding names the sender. A signal with a handler does not kill. \
+PT202 reports a pause that is killed while containers run, and also names the sender.
 
 ## Why it matters
-To the kubelet such a death looks like a crash: it restarts the container and counts, and nobody learns that a script, an \
-agent or another pod on the node did it.
+For the kubelet such a kill looks like a crash: it restarts the container and increments the \
+restart count. Nothing shows that a script, an agent or another pod on the node caused it.
 
 ## How to fix it
-Ask the sender. If it is another pod's process, take `hostPID` or its privileges away; if it is systemd, see which unit's \
-stop reaches into the pod's cgroups.
+Find out why the named process sent the signal. If it belongs to another pod, remove that pod's \
+`hostPID` or privileges. If it is systemd, find the unit whose stop includes the pod's cgroups.
 
 ## Example
-    init web (pid 812) was killed: SIGKILL from cleanup.sh (pid 4711, outside runtime and pod)
+    init web (pid 812) was killed by SIGKILL from cleanup.sh (pid 4711, outside the pod and its \
+runtime)
 
 ## Source
 signal(7); Linux `signal_generate` (include/trace/events/signal.h).
@@ -56,35 +57,36 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         return;
     };
     if process.role == Role::Pause {
-        let is_others = matches!(
+        let is_other_rules = matches!(
             ending::cause(process, container, &context.state.limits),
             Some(Cause::Fragile(_))
         ) || ending::is_being_stopped(process, container, pod)
             || ending::running(context.state, container, pod)
                 .next()
                 .is_some();
-        if is_others {
+        if is_other_rules {
             return; // PT307, PT309, PT202
         }
     }
-    let is_second = by.signal == container.stop_signal
+    let is_second_stop = by.signal == container.stop_signal
         && ending::stops(process, container)
             .any(|stop| ending::party(process, stop) == Party::Runtime);
-    if is_second {
-        return; // the runtime was stopping it with that very signal: PT305
+    if is_second_stop {
+        return; // the runtime had sent the same signal: PT305
     }
-    let needs = (&[Kind::Fork][..], pod.declared);
-    ending::fail_if_seen(context, needs, sink, Subject::process(process), || {
-        let what = match process.role {
-            Role::Init => "init",
-            Role::Pause => "the pause",
-            Role::Session => "exec session",
-            _ => "process",
+    let since = pod.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
+        let comm = process.comm;
+        let name = match process.role {
+            Role::Init => format!("init {comm}"),
+            Role::Pause => "the pause".to_owned(),
+            Role::Session => format!("exec session {comm}"),
+            _ => format!("process {comm}"),
         };
         let from = ending::from(context, process, by);
         let details = Details::new(format!(
-            "{what} {} (pid {}) was killed: {from}",
-            process.comm, process.id.pid
+            "{name} (pid {}) was killed by {from}",
+            process.id.pid
         ))
         .expected("sender", Value::Text("runtime, pod or kernel".to_owned()))
         .observed(
@@ -94,13 +96,12 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         )
         .observed("signal", Value::Signal(by.signal))
         .observed("end", Value::Status(ended.status));
-        let is_told = process.signals.contains(by);
-        let details = if is_told {
+        let details = if process.signals.contains(by) {
             details
         } else {
             details.evidence(by.time, ending::line(context, process, by))
         };
-        ending::story(context, process, details)
+        ending::with_history(context, process, details)
     });
 }
 
@@ -135,14 +136,14 @@ mod tests {
             };
             let message = &verdict.details.message;
             assert!(
-                message.ends_with("from stranger (pid 200, outside runtime and pod)"),
+                message.ends_with("from stranger (pid 200, outside the pod and its runtime)"),
                 "{message}"
             );
         }
     }
 
     #[test]
-    fn another_pods_process_is_named_with_its_pod() {
+    fn a_sender_in_another_pod_is_named_with_its_pod() {
         let mut scene = Scene::new();
         scene.pod("p");
         scene.pod("q");
@@ -155,14 +156,17 @@ mod tests {
             panic!("one verdict")
         };
         assert!(
-            verdict.details.message.ends_with("of another pod, q)"),
+            verdict
+                .details
+                .message
+                .ends_with("in another pod, default/q)"),
             "{}",
             verdict.details.message
         );
     }
 
     #[test]
-    fn runtime_pod_kernel_and_oneself_may_kill() {
+    fn the_runtime_the_pod_the_kernel_and_the_process_itself_may_kill() {
         let mut scene = Scene::new();
         scene.shared_pid_pod("p");
         for name in ["runtime", "pod", "kernel", "self", "oom"] {
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handled_signal_and_one_that_was_dropped_did_not_kill() {
+    fn handled_and_ignored_signals_do_not_count_as_kills() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_judged_here_only_where_it_holds_nobody() {
+    fn a_pause_is_judged_only_if_no_container_runs() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.signal(scene.stranger, pause, SIGKILL, SignalResult::Delivered);
@@ -218,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_whose_fork_was_missed_may_be_the_runtimes() {
+    fn lost_forks_make_it_inconclusive() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");

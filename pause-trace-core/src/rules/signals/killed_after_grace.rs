@@ -11,22 +11,25 @@ pub(super) const RULE: Rule = Rule {
     id: "PT302",
     name: "killed-after-grace",
     severity: Severity::Warning,
-    summary: "SIGKILL had to follow the stop signal",
+    summary: "a container did not end within its grace period and was killed",
     doc: "\
 ## What it checks
-A container's init that got its stop signal should end before the runtime loses patience. This says how long the grace was, \
-measured between the two signals, and whether that is what was asked for. Why it did not end is PT301's (ignored), PT304's \
-(not forwarded) or PT308's (never taken) to say; if none of them does, it was merely slow.
+After its stop signal, a container's init must end before the runtime sends SIGKILL. The finding \
+reports the time between the two signals and the requested grace period. PT301 (signal ignored), \
+PT304 (not forwarded) or PT308 (not acted on) reports the reason. If none of them fails, the \
+program was too slow.
 
 ## Why it matters
-SIGKILL leaves no time for anything: requests are cut, files stay half-written, locks are held. And each such stop takes the \
-whole grace period, in a rollout once per pod.
+SIGKILL cannot be handled: requests are interrupted, files stay incomplete, and locks stay held. \
+Each such stop also takes the whole grace period, for every pod of a rollout.
 
 ## How to fix it
-Make the program end on its stop signal, or raise `terminationGracePeriodSeconds` above what it needs.
+Make the program end on its stop signal, or set `terminationGracePeriodSeconds` to more than the \
+program needs.
 
 ## Example
-    init web (pid 812) was killed 30.0 s after SIGTERM from shim (pid 100, the runtime), of 30.0 s asked for
+    init web (pid 812) was killed 30.0 s after SIGTERM from shim (pid 100, the runtime); its grace \
+period is 30.0 s
 
 ## Source
 Kubernetes: Pod lifecycle, \"Termination of Pods\".
@@ -54,7 +57,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     else {
         return;
     };
-    let asked = ending::stopping(container, pod).map(|stop| stop.grace);
+    let requested = ending::stopping(container, pod).map(|stop| stop.grace);
     if ended.status.signal() != Some(SIGKILL) {
         let took = ended.time.saturating_sub(stop.time);
         return sink.pass(Subject::process(init), || {
@@ -64,7 +67,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 signal_name(stop.signal)
             ))
             .observed("time to end", Value::Duration(took));
-            asked.into_iter().fold(details, |details, grace| {
+            requested.into_iter().fold(details, |details, grace| {
                 details.expected("grace", Value::Duration(grace))
             })
         });
@@ -74,19 +77,22 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     }
     let Some(kill) = ending::fatal(init) else {
         return sink.inconclusive(Subject::process(init), || {
-            Details::new("it was killed, and the sending of that SIGKILL was not seen")
+            Details::new(format!(
+                "init {} (pid {}) was killed, but the sender of the SIGKILL was not recorded",
+                init.comm, init.id.pid
+            ))
         });
     };
     if ending::party(init, kill) != Party::Runtime || kill.time < stop.time {
-        return; // the kernel's, a stranger's (PT310), the pod's own; or a stop signal that came too late
+        return; // from the kernel, a foreign process (PT310) or the pod; or the stop signal came later
     }
     let grace = kill.time.saturating_sub(stop.time);
     sink.fail(Subject::process(init), || {
-        let against = asked.map_or(String::new(), |asked| {
-            format!(", of {} asked for", Duration(asked))
+        let limit = requested.map_or(String::new(), |grace| {
+            format!("; its grace period is {}", Duration(grace))
         });
         let details = Details::new(format!(
-            "init {} (pid {}) was killed {} after {}{against}",
+            "init {} (pid {}) was killed {} after {}{limit}",
             init.comm,
             init.id.pid,
             Duration(grace),
@@ -94,10 +100,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         ))
         .observed("grace", Value::Duration(grace))
         .observed("end", Value::Status(ended.status));
-        let details = asked.into_iter().fold(details, |details, grace| {
+        let details = requested.into_iter().fold(details, |details, grace| {
             details.expected("grace", Value::Duration(grace))
         });
-        ending::story(context, init, details)
+        ending::with_history(context, init, details)
     });
 }
 
@@ -109,7 +115,7 @@ mod tests {
     use crate::rules::testing::*;
 
     #[test]
-    fn the_grace_is_measured_and_compared() {
+    fn the_grace_period_is_measured_and_reported() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -126,7 +132,7 @@ mod tests {
             message.contains("killed 1.50 s after SIGTERM from shim"),
             "{message}"
         );
-        assert!(message.ends_with("of 2.00 s asked for"), "{message}");
+        assert!(message.ends_with("its grace period is 2.00 s"), "{message}");
         assert_eq!(verdict.details.evidence.len(), 3);
     }
 
@@ -142,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_and_a_strangers_sigkill_are_not_the_end_of_a_grace() {
+    fn sigkill_from_the_kernel_or_a_foreign_process_is_not_judged() {
         let mut scene = Scene::new();
         scene.pod("p");
         for (name, code, sender) in [
@@ -162,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unseen_sigkill_is_inconclusive() {
+    fn a_sigkill_without_a_record_is_inconclusive() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");

@@ -1,4 +1,4 @@
-//! PT303: nobody is killed who was not asked to stop.
+//! PT303: the runtime sends a stop signal before SIGKILL.
 
 use crate::signal::SIGKILL;
 
@@ -11,23 +11,26 @@ pub(super) const RULE: Rule = Rule {
     id: "PT303",
     name: "killed-without-stop",
     severity: Severity::Error,
-    summary: "the runtime killed a container without a stop signal before",
+    summary: "the runtime killed a container without sending a stop signal first",
     doc: "\
 ## What it checks
-When the runtime ends a container's init with SIGKILL, a stop signal must have gone before it, unless a grace period of 0 \
-was asked for. Whether one was is part of what was asked for: where that is not known, the finding is for information only. Not \
-meant are SIGKILLs of the kernel (OOM killer, end of a pid namespace), of strangers (PT310) and of the pod itself. The pause \
-is not judged: runtimes kill it outright, and may.
+When the runtime ends a container's init with SIGKILL, it must have sent a stop signal before, \
+unless a grace period of 0 was requested. If the requested grace period is unknown, the finding is \
+an info. Not checked: SIGKILL from the kernel (OOM killer, end of a pid namespace), from other \
+processes (PT310) and from the pod itself; and the pause, which runtimes may kill without a stop \
+signal.
 
 ## Why it matters
-The program had no chance to end: what it held in memory is lost, though the pod's owner was promised a grace period.
+The program had no chance to end cleanly and lost what it held in memory, although Kubernetes \
+promises a grace period.
 
 ## How to fix it
-Find out why the runtime skipped the signal: a force-deleted pod, a runtime that is being shut down itself, a stop timeout \
-of 0 in its configuration.
+Find out why the runtime did not send the stop signal: the pod was force-deleted, the runtime \
+itself was being shut down, or its configuration has a stop timeout of 0.
 
 ## Example
-    init web (pid 812) got SIGKILL from shim (pid 100, the runtime) and no stop signal before, with 30.0 s of grace asked for
+    init web (pid 812) received SIGKILL from shim (pid 100, the runtime) without a stop signal \
+first, although its grace period is 30.0 s
 
 ## Source
 Kubernetes: Pod lifecycle, \"Termination of Pods\"; k3s-io/k3s#12013.
@@ -47,14 +50,14 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let Some(ended) = init.ended.filter(|_| init.role == Role::Init) else {
         return;
     };
-    let asked_to_stop = |received: &&Received| {
+    let is_stop = |received: &&Received| {
         received.signal != SIGKILL && received.sender.is_some_and(|sender| sender != init.id)
     };
-    if let Some(first) = init.signals.iter().find(asked_to_stop) {
+    if let Some(first) = init.signals.iter().find(is_stop) {
         let before = ended.time.saturating_sub(first.time);
         return sink.pass(Subject::process(init), || {
             Details::new(format!(
-                "asked by {} {} before its end",
+                "received {} {} before it ended",
                 signal_name(first.signal),
                 Duration(before)
             ))
@@ -71,36 +74,34 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             .expected("stop signal", Value::Signal(container.stop_signal))
             .observed("stop signal", Value::Text("none".to_owned()))
             .observed("end", Value::Status(ended.status));
-        ending::story(context, init, details)
+        ending::with_history(context, init, details)
     };
     let (comm, pid) = (init.comm, init.id.pid);
-    let got = format!(
-        "init {comm} (pid {pid}) got {} and no stop signal before",
+    let killed = format!(
+        "init {comm} (pid {pid}) received {} without a stop signal first",
         ending::from(context, init, kill)
     );
     match grace {
         Some(0) => sink.pass(Subject::process(init), || {
-            details(format!("{got}: a grace period of 0 was asked for"))
+            details(format!("{killed}: a grace period of 0 was requested"))
         }),
         Some(grace) => {
-            let needs = (&[Kind::SignalGenerate][..], container.declared);
-            ending::fail_if_seen(context, needs, sink, Subject::process(init), || {
+            let since = container.declared;
+            ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
                 details(format!(
-                    "{got}, with {} of grace asked for",
+                    "{killed}, although its grace period is {}",
                     Duration(grace)
                 ))
             });
         }
         None if pod.removed.is_some() => {}
-        // What was sent before we came is not known.
+        // Signals sent before pause-trace started are unknown.
         None if init.found => {}
         None => {
-            let needs = (&[Kind::SignalGenerate][..], container.declared);
-            ending::fail_if_seen(context, needs, sink, Subject::process(init), || {
-                details(format!(
-                    "{got}; whether a grace period of 0 was asked for is not known"
-                ))
-                .milder(Severity::Info)
+            let since = container.declared;
+            ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
+                details(format!("{killed}; the requested grace period is unknown"))
+                    .milder(Severity::Info)
             });
         }
     }
@@ -113,8 +114,8 @@ mod tests {
     use super::*;
     use crate::rules::testing::*;
 
-    /// A container that ends by SIGKILL from the runtime, after what `before` does.
-    fn killed(before: impl FnOnce(&mut Scene, ProcessId)) -> Scene {
+    /// A container that the runtime kills with SIGKILL, after `before`.
+    fn killed_after(before: impl FnOnce(&mut Scene, ProcessId)) -> Scene {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -126,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_kill_in_an_orderly_stop_without_a_stop_signal_fails() {
-        let scene = killed(|scene, _| scene.stop_pod("p", 30_000));
+        let scene = killed_after(|scene, _| scene.stop_pod("p", 30_000));
         let [verdict] = &scene.expect("PT303", &[Outcome::Fail])[..] else {
             panic!("one verdict")
         };
@@ -134,14 +135,14 @@ mod tests {
             verdict
                 .details
                 .message
-                .ends_with("with 30.00 s of grace asked for")
+                .ends_with("although its grace period is 30.00 s")
         );
     }
 
     #[test]
     fn a_kill_after_any_stop_signal_passes() {
         for signal in [SIGTERM, SIGQUIT] {
-            let scene = killed(|scene, init| {
+            let scene = killed_after(|scene, init| {
                 scene.stop_pod("p", 30_000);
                 scene.signal(scene.runtime, init, signal, SignalResult::Ignored);
             });
@@ -150,16 +151,16 @@ mod tests {
     }
 
     #[test]
-    fn a_grace_period_of_0_passes_and_an_unknown_one_is_for_information() {
-        killed(|scene, _| scene.stop_pod("p", 0)).expect("PT303", &[Outcome::Pass]);
-        let verdicts = killed(|_, _| {}).expect("PT303", &[Outcome::Fail]);
+    fn a_grace_period_of_0_passes_and_an_unknown_one_is_an_info() {
+        killed_after(|scene, _| scene.stop_pod("p", 0)).expect("PT303", &[Outcome::Pass]);
+        let verdicts = killed_after(|_, _| {}).expect("PT303", &[Outcome::Fail]);
         assert_eq!(verdicts[0].severity(), Severity::Info);
-        killed(|scene, _| scene.remove_pod("p")).expect("PT303", &[]);
+        killed_after(|scene, _| scene.remove_pod("p")).expect("PT303", &[]);
     }
 
     #[test]
     fn lost_signals_make_it_inconclusive() {
-        let scene = killed(|scene, _| {
+        let scene = killed_after(|scene, _| {
             scene.stop_pod("p", 30_000);
             scene.lose(Kind::SignalGenerate, 1);
         });
@@ -167,9 +168,9 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_stop_signals_may_have_hidden_the_runtimes() {
+    fn a_flood_of_stop_signals_makes_it_inconclusive() {
         for (signal, outcome) in [(SIGTERM, Outcome::Inconclusive), (17, Outcome::Fail)] {
-            let scene = killed(|scene, init| {
+            let scene = killed_after(|scene, init| {
                 scene.stop_pod("p", 30_000);
                 let (cgroup, now) = (scene.cgroup(init), scene.now);
                 scene.push(Fact::SignalsSuppressed {
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn sigkills_of_the_kernel_the_pod_and_strangers_are_not_the_runtimes() {
+    fn sigkill_from_the_kernel_the_pod_or_a_foreign_process_is_not_judged() {
         let mut scene = Scene::new();
         scene.shared_pid_pod("p");
         scene.stop_pod("p", 30_000);
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pause_may_be_killed_outright() {
+    fn the_pause_may_be_killed_without_a_stop_signal() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.stop_pod("p", 30_000);

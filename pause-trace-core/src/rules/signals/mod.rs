@@ -1,4 +1,4 @@
-//! PT3xx: how containers and the pause are stopped.
+//! PT3xx: signals that stop or kill containers and the pause.
 
 mod foreign_kill;
 mod killed_after_grace;

@@ -1,4 +1,4 @@
-//! PT307: nothing but a stop ends the pause.
+//! PT307: only a stop signal ends the pause.
 
 use crate::signal::SIGKILL;
 
@@ -14,20 +14,20 @@ pub(super) const RULE: Rule = Rule {
     summary: "the pause ended on a signal that must not end it",
     doc: "\
 ## What it checks
-SIGCHLD, SIGHUP, SIGUSR1 and all the others that do not ask for an end must leave the pause running. It is at fault when such \
-a signal killed it, or when it exited right after it took one. The kernel's own fault signals (SIGSEGV …) are crashes, and \
-PT202's.
+SIGCHLD, SIGHUP, SIGUSR1 and all other signals that are not stop signals must leave the pause \
+running. The rule fails if such a signal killed the pause, or if the pause exited right after \
+handling it. Fault signals from the kernel (SIGSEGV …) are crashes, which PT202 reports.
 
 ## Why it matters
-In a shared pid namespace every orphan that ends sends the pause a SIGCHLD: a pause that exits on it takes the whole pod \
-down when the first exec session is closed.
+In a shared pid namespace every orphan that ends sends the pause a SIGCHLD. A pause that exits on \
+it ends the whole pod as soon as the first exec session is closed.
 
 ## How to fix it
-Use the runtime's own pause image. In one of one's own, loop around `pause()` or `sigsuspend()`: they return after *any* \
-handler.
+Use the runtime's own pause image. In a custom pause, call `pause()` or `sigsuspend()` in a loop: \
+they return after every handled signal.
 
 ## Example
-    the pause (pid 812) ended with exit code 0, 40 µs after it took SIGCHLD from the kernel
+    the pause (pid 812) ended (exit code 0) 40 µs after it handled SIGCHLD from the kernel
 
 ## Source
 Kubernetes: `build/pause/linux/pause.c`; kubernetes/kubernetes#50865.
@@ -71,10 +71,14 @@ fn judge_fragile(
 ) {
     sink.fail(Subject::process(pause), || {
         let after = ended.time.saturating_sub(by.handled.unwrap_or(by.time));
-        let took = if by.handled.is_some() { "took" } else { "got" };
+        let verb = if by.handled.is_some() {
+            "handled"
+        } else {
+            "received"
+        };
         let from = ending::from(context, pause, by);
         let details = Details::new(format!(
-            "the pause (pid {}) ended with {}, {} after it {took} {from}",
+            "the pause (pid {}) ended ({}) {} after it {verb} {from}",
             pause.id.pid,
             ended.status,
             Duration(after)
@@ -83,22 +87,21 @@ fn judge_fragile(
         .observed("after it", Value::Status(ended.status))
         .observed("signal", Value::Signal(by.signal))
         .observed("latency", Value::Duration(after));
-        let is_told = pause.signals.contains(by);
-        let details = if is_told {
+        let details = if pause.signals.contains(by) {
             details
         } else {
             details.evidence(by.time, ending::line(context, pause, by))
         };
-        ending::story(context, pause, details)
+        ending::with_history(context, pause, details)
     });
 }
 
-/// What it went through and lived.
+/// Passes with the harmless signals that the pause survived.
 fn pass(pause: &Process, sandbox: &Container, sink: &mut Sink<'_>) {
     let harmless = |received: &&Received| {
-        received.signal != SIGKILL && !ending::asks_pause(sandbox, received.signal)
+        received.signal != SIGKILL && !ending::is_pause_stop(sandbox, received.signal)
     };
-    let told = pause
+    let recorded = pause
         .signals
         .iter()
         .filter(harmless)
@@ -108,7 +111,7 @@ fn pass(pause: &Process, sandbox: &Container, sink: &mut Sink<'_>) {
         .iter()
         .map(|other| (other.last.signal, other.count));
     let mut survived: Vec<(i32, u64)> = Vec::new();
-    for (signal, count) in told.chain(others) {
+    for (signal, count) in recorded.chain(others) {
         match survived.iter_mut().find(|(known, _)| *known == signal) {
             Some((_, known)) => *known += count,
             None => survived.push((signal, count)),
@@ -155,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_dies_of_a_harmless_signal_fails() {
+    fn a_pause_that_a_harmless_signal_kills_fails() {
         for signal in [SIGHUP, SIGUSR1] {
             let mut scene = Scene::new();
             let pause = scene.pod("p");
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn crashes_kills_and_late_exits_are_not_meant() {
+    fn crashes_kills_and_exits_without_a_signal_do_not_fail() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.signal_with_code(pause, pause, SIGSEGV, SignalResult::Delivered, 1);

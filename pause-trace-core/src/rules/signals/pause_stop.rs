@@ -1,4 +1,4 @@
-//! PT306: SIGTERM and SIGINT end the pause, cleanly and at once.
+//! PT306: the pause exits with 0 soon after SIGTERM or SIGINT.
 
 use crate::signal::SIGKILL;
 
@@ -8,22 +8,24 @@ pub(super) const RULE: Rule = Rule {
     id: "PT306",
     name: "pause-stop",
     severity: Severity::Error,
-    summary: "the pause did not end, or ended non-zero, within a limit of SIGTERM or SIGINT",
+    summary: "the pause did not exit with 0 within the limit after SIGTERM or SIGINT",
     doc: "\
 ## What it checks
-A pause that gets SIGTERM or SIGINT (or its image's stop signal) must exit with 0 within a limit, whoever sent it. What a \
-container's init makes of its stop signal is PT301's and PT308's; everything about a pause that does not stop is said here: \
-whether it ignored the signal, never took it (blocked), or took it and went on.
+A pause that receives SIGTERM, SIGINT or its image's stop signal must exit with 0 within a limit, \
+whoever sent the signal. The finding says whether the pause ignored the signal, blocked it, or \
+handled it without exiting. PT301 and PT308 check the inits of containers.
 
 ## Why it matters
-Runtimes that stop the sandbox by signal wait for the pause: each pod takes its whole grace period to go, and a non-zero \
-exit shows as a failed sandbox.
+A runtime that stops the sandbox by signal waits for the pause: each pod takes its whole grace \
+period to stop. A non-zero exit appears as a failed sandbox.
 
 ## How to fix it
-Use the runtime's own pause image. A pause of one's own needs handlers for both signals, set before it is ready, not masks.
+Use the runtime's own pause image. A custom pause needs handlers for both signals, installed \
+before it is ready, and must not block them.
 
 ## Example
-    the pause (pid 812) has not ended 2.00 s after SIGTERM from crun (pid 4711, the runtime): it never took the signal
+    the pause (pid 812) still runs 2.00 s after SIGTERM from crun (pid 4711, the runtime): it did \
+not handle the signal (blocked)
 
 ## Source
 Kubernetes: `build/pause/linux/pause.c`; containers/podman#3440 (SIGTERM blocked).
@@ -44,7 +46,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         return;
     }
     match change {
-        Change::StopDue { signal, sent, .. } if ending::asks_pause(sandbox, *signal) => {
+        Change::StopDue { signal, sent, .. } if ending::is_pause_stop(sandbox, *signal) => {
             let stop = pause
                 .signals
                 .iter()
@@ -68,22 +70,22 @@ fn judge_alive(
     let waited = context.now.saturating_sub(stop.time);
     let why = match (stop.result, stop.handled) {
         (SignalResult::Ignored, _) => "it ignores the signal",
-        (_, Some(_)) => "it took the signal and went on",
+        (_, Some(_)) => "it handled the signal and did not exit",
         (_, None)
             if context
                 .state
                 .gap(&[Kind::SignalDeliver], stop.time)
                 .is_some() =>
         {
-            "whether it took the signal was not seen"
+            "whether it handled the signal was not recorded"
         }
-        (_, None) => "it never took the signal (blocked)",
+        (_, None) => "it did not handle the signal (blocked)",
     };
-    let needs = (&[Kind::Exit][..], sandbox.declared);
-    ending::fail_if_seen(context, needs, sink, Subject::process(pause), || {
+    let since = sandbox.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(pause), || {
         let (pid, from) = (pause.id.pid, ending::from(context, pause, stop));
         let details = Details::new(format!(
-            "the pause (pid {pid}) has not ended {} after {from}: {why}",
+            "the pause (pid {pid}) still runs {} after {from}: {why}",
             Duration(waited)
         ))
         .expected(
@@ -91,12 +93,12 @@ fn judge_alive(
             Value::Duration(context.state.limits.stop),
         )
         .observed("since the signal", Value::Duration(waited));
-        ending::story(context, pause, details)
+        ending::with_history(context, pause, details)
     });
 }
 
 fn judge_end(context: &Context<'_>, pause: &Process, sandbox: &Container, sink: &mut Sink<'_>) {
-    let Some((ended, stop)) = pause.ended.zip(ending::asked(pause, sandbox)) else {
+    let Some((ended, stop)) = pause.ended.zip(ending::pause_stop(pause, sandbox)) else {
         return;
     };
     let limit = context.state.limits.stop;
@@ -107,7 +109,7 @@ fn judge_end(context: &Context<'_>, pause: &Process, sandbox: &Container, sink: 
             .expected("time to end, at most", Value::Duration(limit))
             .observed("end", Value::Status(ended.status))
             .observed("time to end", Value::Duration(took));
-        ending::story(context, pause, details)
+        ending::with_history(context, pause, details)
     };
     let (pid, from) = (pause.id.pid, ending::from(context, pause, stop));
     if took > limit {
@@ -129,7 +131,7 @@ fn judge_end(context: &Context<'_>, pause: &Process, sandbox: &Container, sink: 
     } else if ended.status.signal() == Some(SIGKILL) {
         sink.inconclusive(Subject::process(pause), || {
             details(format!(
-                "it was killed {} after {from}, before the {} it has",
+                "the pause (pid {pid}) was killed {} after {from}, before the limit of {}",
                 Duration(took),
                 Duration(limit)
             ))
@@ -137,7 +139,7 @@ fn judge_end(context: &Context<'_>, pause: &Process, sandbox: &Container, sink: 
     } else {
         sink.fail(Subject::process(pause), || {
             details(format!(
-                "the pause (pid {pid}) ended with {} after {from}",
+                "the pause (pid {pid}) did not exit with 0 after {from}: {}",
                 ended.status
             ))
         });
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_non_zero_exit_and_a_death_by_the_signal_fail() {
+    fn a_non_zero_exit_and_a_kill_by_the_signal_fail() {
         for status in [WaitStatus::exited(1), WaitStatus::killed(SIGTERM)] {
             let mut scene = Scene::new();
             let pause = scene.pod("p");
@@ -176,17 +178,17 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_goes_on_fails_and_says_why() {
+    fn a_pause_that_does_not_exit_fails_with_the_reason() {
         for (result, handles, why) in [
             (
                 SignalResult::Delivered,
                 false,
-                "it never took the signal (blocked)",
+                "it did not handle the signal (blocked)",
             ),
             (
                 SignalResult::Delivered,
                 true,
-                "it took the signal and went on",
+                "it handled the signal and did not exit",
             ),
             (SignalResult::Ignored, false, "it ignores the signal"),
         ] {
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_before_the_limit_proves_nothing_and_one_without_a_stop_is_not_judged() {
+    fn a_kill_before_the_limit_is_inconclusive_and_one_without_a_stop_is_not_judged() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.signal(scene.runtime, pause, SIGTERM, SignalResult::Delivered);
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn other_signals_need_not_end_it() {
+    fn other_signals_are_not_judged() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.signal(scene.stranger, pause, SIGHUP, SignalResult::Delivered);

@@ -1,4 +1,4 @@
-//! PT301: a container's init does something about its stop signal.
+//! PT301: a container's init does not ignore its stop signal.
 
 use crate::signal::SIGKILL;
 
@@ -14,25 +14,27 @@ pub(super) const RULE: Rule = Rule {
     summary: "a container's init ignored its stop signal",
     doc: "\
 ## What it checks
-When the runtime (or anyone outside the pod) sends a container's init its stop signal, the kernel must not drop it. It \
-drops it where the signal is set to SIG_IGN, and for pid 1 of a pid namespace also where there is no handler at all. It \
-drops a dying process' signals too: so an init that ends by itself in the same moment is not accused. Signals that the \
-pod's own processes send are its own business.
+When the runtime, or any other process outside the pod, sends a container's init its stop signal, \
+the kernel must not drop it. The kernel drops a signal that is set to SIG_IGN, and for pid 1 of a \
+pid namespace also a signal without a handler. It also drops signals to a process that is already \
+ending; such an init is not reported. Signals between the pod's own processes are not checked.
 
 ## Why it matters
-The container hears nothing of its stop: every rollout waits for the whole grace period, and then SIGKILL cuts off open \
-requests and unwritten data.
+The program never receives the stop signal: every rollout waits for the whole grace period, and \
+then SIGKILL interrupts open requests and loses unwritten data.
 
 ## How to fix it
-Give the program a handler for the signal, run it under a small init (tini, `docker-init`), share the pod's pid namespace, \
-or set STOPSIGNAL to one that it handles. In a shell entrypoint, `exec` the program.
+Install a handler for the signal, run the program under a small init (tini, `docker-init`), share \
+the pod's pid namespace, or set STOPSIGNAL to a signal that the program handles. In a shell \
+entrypoint, `exec` the program.
 
 ## Example
-    init web (pid 812, pid 1 of its pid namespace) ignored SIGTERM from shim (pid 100, the runtime)
+    init web (pid 812, pid 1 of its pid namespace) ignored SIGTERM from shim (pid 100, the \
+runtime)
 
 ## Source
-signal(7), pid_namespaces(7): pid 1 gets only signals it has handlers for; Linux `prepare_signal` (kernel/signal.c); \
-kubernetes/kubernetes#127188.
+signal(7); pid_namespaces(7): pid 1 gets only signals it has handlers for; Linux `prepare_signal` \
+(kernel/signal.c); kubernetes/kubernetes#127188.
 ",
     needs: &[Kind::SignalGenerate],
     on: &[On::SignalTaken, On::StopDue, On::Ended],
@@ -75,7 +77,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 .map_or(0, |handled| handled.saturating_sub(stop.time));
             sink.pass(Subject::process(init), || {
                 Details::new(format!(
-                    "took {} after {}",
+                    "handled {} after {}",
                     signal_name(*signal),
                     Duration(after)
                 ))
@@ -89,7 +91,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 }
                 return;
             }
-            let Some(stop) = ending::stops(init, container).find(|stop| ending::landed(stop))
+            let Some(stop) = ending::stops(init, container).find(|stop| ending::was_queued(stop))
             else {
                 return;
             };
@@ -119,8 +121,8 @@ fn ignored<'a>(init: &'a Process, container: &Container) -> Option<&'a Received>
     ending::stops(init, container).find(|stop| stop.result == SignalResult::Ignored)
 }
 
-/// Whether an init that has ended may have been at it already when it was told to stop: it had called exit, or SIGKILL was
-/// before the stop signal.
+/// Whether an init that has ended may already have been ending when the stop signal was sent: it
+/// had called exit, or received SIGKILL before the stop signal.
 fn was_dying(init: &Process, stop: &Received, limits: &Limits) -> bool {
     let Some(ended) = init.ended else {
         return false;
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_init_that_drops_sigterm_and_lives_on_fails() {
+    fn an_init_that_drops_sigterm_and_continues_fails() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_init_that_was_ending_already_is_not_accused() {
+    fn an_init_that_was_already_ending_does_not_fail() {
         let mut scene = Scene::new();
         scene.pod("p");
         let exits = scene.container("p", "a");
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_or_a_death_by_the_signal_passes() {
+    fn a_handler_or_a_kill_by_the_signal_passes() {
         let mut scene = Scene::new();
         scene.shared_pid_pod("p");
         let handles = scene.container("p", "a");
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_another_signal_nor_the_pods_own_nor_a_pause_is_judged() {
+    fn other_signals_signals_within_the_pod_and_the_pause_are_not_judged() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         let init = scene.container("p", "a");
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_signal_is_not_an_ignored_one() {
+    fn a_blocked_signal_is_not_judged() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");

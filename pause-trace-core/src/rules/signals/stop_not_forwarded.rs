@@ -1,4 +1,4 @@
-//! PT304: an init that takes the stop signal passes it on.
+//! PT304: an init that handles its stop signal ends or forwards it.
 
 use crate::signal::SIGKILL;
 
@@ -11,27 +11,34 @@ pub(super) const RULE: Rule = Rule {
     id: "PT304",
     name: "stop-not-forwarded",
     severity: Severity::Error,
-    summary: "init took the stop signal, its children got none, and all were killed",
+    summary: "a container's init handled its stop signal without ending its children, and all were killed",
     doc: "\
 ## What it checks
-An init whose handler took the stop signal and that had children must either end or pass the signal on. It is at fault when \
-it did not end, none of its children got any signal to end or left by itself, and SIGKILL ended them all. Exec sessions and \
-probes are not its children.
+If an init with children handles its stop signal, it must end or forward the signal. It fails if \
+it did not end, no child received a signal or ended, and SIGKILL ended them all. Exec sessions and \
+probes do not count as its children.
 
 ## Why it matters
-The program that does the work, below a shell or a wrapper, never hears of the stop and is killed in the middle of it.
+The program that does the work runs below a shell or a wrapper. It never receives the stop signal, \
+and is killed while it works.
 
 ## How to fix it
-`exec` the program instead of running it as a child, or use an init that forwards (tini, dumb-init). In a shell script: \
-`trap 'kill -TERM \"$child\"; wait \"$child\"' TERM`.
+`exec` the program instead of running it as a child, or use an init that forwards signals (tini, \
+dumb-init). In a shell script: `trap 'kill -TERM \"$child\"; wait \"$child\"' TERM`.
 
 ## Example
-    init sh (pid 812) took SIGTERM 90 µs after shim sent it; app (pid 815) got none and all were killed after 30.0 s
+    init sh (pid 812) handled SIGTERM 90 µs after shim sent it, but did not forward it to app (pid \
+815); all were killed after 30.0 s
 
 ## Source
 Kubernetes: Pod lifecycle, \"Termination of Pods\"; coreos/etcd-operator#1680.
 ",
-    needs: &[Kind::SignalGenerate, Kind::SignalDeliver, Kind::Fork, Kind::Exit],
+    needs: &[
+        Kind::SignalGenerate,
+        Kind::SignalDeliver,
+        Kind::Fork,
+        Kind::Exit,
+    ],
     on: &[On::Signalled, On::Ended],
     judge,
 };
@@ -44,8 +51,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     }
 }
 
-/// The stop signal that an init took first.
-fn taken<'a>(init: &'a Process, container: &Container) -> Option<(&'a Received, Ktime)> {
+/// The first stop signal that an init handled, and when.
+fn handled_stop<'a>(init: &'a Process, container: &Container) -> Option<(&'a Received, Ktime)> {
     ending::stops(init, container).find_map(|stop| Some((stop, stop.handled?)))
 }
 
@@ -64,7 +71,8 @@ fn judge_forwarding(context: &Context<'_>, signal: &Signal, sink: &mut Sink<'_>)
         return;
     };
     let is_its = init.role == Role::Init && of.id == container.id && child.id != init.id;
-    let Some((stop, _)) = taken(init, container).filter(|_| is_its && signal.signal != SIGKILL)
+    let Some((stop, _)) =
+        handled_stop(init, container).filter(|_| is_its && signal.signal != SIGKILL)
     else {
         return;
     };
@@ -72,7 +80,7 @@ fn judge_forwarding(context: &Context<'_>, signal: &Signal, sink: &mut Sink<'_>)
     sink.pass(Subject::process(init), || {
         let (comm, pid) = (child.comm, child.id.pid);
         Details::new(format!(
-            "passed the stop on to {comm} (pid {pid}) after {}",
+            "forwarded the stop to {comm} (pid {pid}) after {}",
             Duration(after)
         ))
         .observed("latency", Value::Duration(after))
@@ -88,10 +96,10 @@ fn judge_end(context: &Context<'_>, init: ProcessId, sink: &mut Sink<'_>) {
     let Some(ended) = init.ended.filter(|_| init.role == Role::Init) else {
         return;
     };
-    let Some((stop, taken)) = taken(init, container) else {
+    let Some((stop, handled)) = handled_stop(init, container) else {
         return;
     };
-    let kill = ending::fatal(init).filter(|kill| kill.signal == SIGKILL && kill.time > taken);
+    let kill = ending::fatal(init).filter(|kill| kill.signal == SIGKILL && kill.time > handled);
     let Some(kill) = kill.filter(|kill| ending::party(init, kill) == Party::Runtime) else {
         return;
     };
@@ -103,28 +111,28 @@ fn judge_end(context: &Context<'_>, init: ProcessId, sink: &mut Sink<'_>) {
     };
     let mut children: Vec<_> = context.state.processes.iter().filter(is_child).collect();
     children.sort_by_key(|child| child.id);
-    let got = |child: &&Process| {
+    let was_signalled = |child: &&Process| {
         child
             .signals
             .iter()
             .any(|received| received.signal != SIGKILL && received.time >= stop.time)
     };
     let left = container.member_left.is_some_and(|left| left >= stop.time);
-    if children.is_empty() || left || children.iter().any(got) {
-        return; // slow, but not deaf: PT302 says by how much
+    if children.is_empty() || left || children.iter().any(was_signalled) {
+        return; // it was slow, which PT302 reports
     }
     let grace = kill.time.saturating_sub(stop.time);
-    let needs = (&[Kind::SignalGenerate, Kind::Exit][..], stop.time);
-    ending::fail_if_seen(context, needs, sink, Subject::process(init), || {
+    let since = stop.time;
+    ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
         let listed = children.iter().take(ending::MAX_LISTED);
         let names: Vec<_> = listed
             .clone()
             .map(|child| format!("{} (pid {})", child.comm, child.id.pid))
             .collect();
         let (comm, pid, signal) = (init.comm, init.id.pid, signal_name(stop.signal));
-        let latency = Duration(taken.saturating_sub(stop.time));
+        let latency = Duration(handled.saturating_sub(stop.time));
         let details = Details::new(format!(
-            "init {comm} (pid {pid}) took {signal} {latency} after {} sent it; {} got none and all were killed after {}",
+            "init {comm} (pid {pid}) handled {signal} {latency} after {} sent it, but did not forward it to {}; all were killed after {}",
             stop.sender_comm,
             names.join(", "),
             Duration(grace)
@@ -135,12 +143,12 @@ fn judge_end(context: &Context<'_>, init: ProcessId, sink: &mut Sink<'_>) {
         .observed("end", Value::Status(ended.status));
         let details = listed.fold(details, |details, child| {
             let what = format!(
-                "fork of {} (pid {}), a child in the container",
+                "fork of {} (pid {}) in the container",
                 child.comm, child.id.pid
             );
             details.evidence(child.forked, what)
         });
-        ending::story(context, init, details)
+        ending::with_history(context, init, details)
     });
 }
 
@@ -151,7 +159,7 @@ mod tests {
     use super::*;
     use crate::rules::testing::*;
 
-    /// A container whose init takes SIGTERM, and is killed with its child after what `meanwhile` does.
+    /// A container whose init handles SIGTERM, and is killed with its child after `meanwhile`.
     fn stopped(meanwhile: impl FnOnce(&mut Scene, ProcessId, ProcessId)) -> Scene {
         let mut scene = Scene::new();
         scene.pod("p");
@@ -167,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_heard_nothing_fails() {
+    fn a_child_without_a_signal_fails() {
         let scene = stopped(|_, _, _| {});
         let [verdict] = &scene.expect("PT304", &[Outcome::Fail])[..] else {
             panic!("one verdict")
         };
         let message = &verdict.details.message;
         assert!(
-            message.contains("got none and all were killed after 1.10 s"),
+            message.contains("; all were killed after 1.10 s"),
             "{message}"
         );
     }
@@ -188,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn children_that_left_or_were_told_by_others_are_no_proof() {
+    fn children_that_ended_or_were_signalled_by_others_do_not_fail() {
         stopped(|scene, _, child| scene.end(child, WaitStatus::exited(0))).expect("PT304", &[]);
         stopped(|scene, _, child| {
             scene.signal(scene.runtime, child, SIGTERM, SignalResult::Ignored)
@@ -197,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn exec_sessions_and_later_children_are_not_meant() {
+    fn exec_sessions_and_later_children_do_not_count() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -212,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn an_init_that_never_took_it_is_not_meant() {
+    fn an_init_that_did_not_handle_the_signal_is_not_judged() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");

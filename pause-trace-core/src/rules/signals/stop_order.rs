@@ -1,4 +1,4 @@
-//! PT309: a stop ends the containers first and the pause last.
+//! PT309: a stop ends the containers before the pause.
 
 use crate::rules::{
     ending::{self, Cause},
@@ -9,23 +9,24 @@ pub(super) const RULE: Rule = Rule {
     id: "PT309",
     name: "stop-order",
     severity: Severity::Error,
-    summary: "a pod's stop ended the pause before its containers",
+    summary: "the pause was stopped before the containers of its pod",
     doc: "\
 ## What it checks
-When a pod is being stopped, or the runtime tells its pause to end, no container of it may run any more at the pause's end. \
-A pause that ends without anyone having stopped the pod is PT202's. Where a grace period of 0 was asked for, nothing \
-is to be kept, and the order does not matter.
+When a pod is being stopped, or the runtime stops its pause, no container of the pod may still run \
+when the pause ends. PT202 reports a pause that ends while the pod is not being stopped. With a \
+grace period of 0 the order does not matter.
 
 ## Why it matters
-The containers are to use their grace period with the network they had. In a shared pid namespace the end of the pause kills \
-them all on the spot.
+Containers need the pod's network during their grace period. In a shared pid namespace, the end of \
+the pause kills them at once.
 
 ## How to fix it
-The runtime must stop the containers, wait for them, and only then stop the sandbox. Look for a second caller (a shutdown \
-script, systemd stopping scopes) that stops sandboxes on its own.
+The runtime must stop the containers, wait for them, and then stop the sandbox. Look for another \
+program that stops sandboxes: a shutdown script, or systemd stopping scopes.
 
 ## Example
-    the pause (pid 812) ended 1.20 s into the stop of its pod, with container web running
+    the pause (pid 812) ended 1.20 s after the stop of its pod began, while container web was \
+still running
 
 ## Source
 Kubernetes: kubelet `killPod` stops containers, then the sandbox; CRI `StopPodSandbox`.
@@ -74,8 +75,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             .observed("after the last container", Value::Duration(after))
         });
     }
-    let needs = (&[Kind::Exit][..], sandbox.declared);
-    ending::fail_if_seen(context, needs, sink, Subject::process(pause), || {
+    let since = sandbox.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(pause), || {
         let listed = running.iter().take(ending::MAX_LISTED);
         let names: Vec<_> = listed
             .clone()
@@ -85,20 +86,20 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             || "was ended by the runtime".to_owned(),
             |stop| {
                 format!(
-                    "ended {} into the stop of its pod",
+                    "ended {} after the stop of its pod began",
                     Duration(ended.time.saturating_sub(stop.since))
                 )
             },
         );
-        let noun = if running.len() == 1 {
-            "container"
+        let names = names.join(", ");
+        let containers = if running.len() == 1 {
+            format!("container {names} was")
         } else {
-            "containers"
+            format!("containers {names} were")
         };
         let details = Details::new(format!(
-            "the pause (pid {}) {when}, with {noun} {} running",
-            pause.id.pid,
-            names.join(", ")
+            "the pause (pid {}) {when}, while {containers} still running",
+            pause.id.pid
         ))
         .expected("containers running", Value::Number(0))
         .observed("containers running", Value::Number(running.len() as u64))
@@ -106,7 +107,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         let details = match ending::stopping(sandbox, pod) {
             Some(stop) => details.evidence(
                 stop.since,
-                format!("the stop began, with {} of grace", Duration(stop.grace)),
+                format!(
+                    "the stop began, with a grace period of {}",
+                    Duration(stop.grace)
+                ),
             ),
             None => details,
         };
@@ -117,7 +121,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             );
             details.evidence(container.started.unwrap_or(init.forked), what)
         });
-        ending::story(context, pause, details)
+        ending::with_history(context, pause, details)
     });
 }
 
@@ -141,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_goes_first_fails() {
+    fn a_pause_that_ends_first_fails() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.container("p", "a");
@@ -155,12 +159,12 @@ mod tests {
             verdict
                 .details
                 .message
-                .ends_with("with container a running")
+                .ends_with("while container a was still running")
         );
     }
 
     #[test]
-    fn the_runtimes_own_signal_is_a_stop_where_none_was_declared() {
+    fn a_signal_from_the_runtime_counts_as_a_stop() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.container("p", "a");
@@ -170,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_death_outside_a_stop_and_a_removed_pod_are_not_judged() {
+    fn an_end_outside_a_stop_and_a_removed_pod_are_not_judged() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.container("p", "a");
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forced_end_needs_no_order() {
+    fn a_grace_period_of_0_is_not_judged() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.container("p", "a");
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missed_end_of_a_container_makes_it_inconclusive() {
+    fn lost_exits_make_it_inconclusive() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
         scene.container("p", "a");

@@ -1,4 +1,4 @@
-//! PT308: a container's init takes its stop signal.
+//! PT308: a container's init acts on its stop signal.
 
 use crate::signal::SIGKILL;
 
@@ -11,25 +11,28 @@ pub(super) const RULE: Rule = Rule {
     id: "PT308",
     name: "stop-pending",
     severity: Severity::Error,
-    summary: "a stop signal was generated and never taken",
+    summary: "a container's init received its stop signal and did not act on it",
     doc: "\
 ## What it checks
-A container's init whose stop signal was queued must take it. It did not when another one, later than a limit, finds the \
-first still pending; or when SIGKILL ends it after the grace period without a handler having run and without any sign that \
-it acted on the stop: no signal passed on, no child that left. (Programs that wait for their signals with sigwait or a \
-signalfd, as tini does, take them unseen: an init that ends in time is never accused.) A pause that blocks its stop signal is \
-PT306's.
+A container's init must act on a stop signal that was queued for it. It fails if a second stop \
+signal, sent after a limit, finds the first still pending; or if SIGKILL ends it after the grace \
+period although no handler ran, it sent no signal, and no child ended. Programs that wait for \
+signals with sigwait or a signalfd (tini does) run no handler, so an init that ends in time never \
+fails. PT306 reports a pause that blocks its stop signal.
 
 ## Why it matters
-A blocked signal never arrives: the container hears nothing of its stop and is killed at the end of the grace period. The \
-mask is inherited through fork and exec, so often a wrapper is to blame and not the program.
+A blocked signal is never delivered, so the container is killed at the end of the grace period. \
+The signal mask is inherited through fork and exec, so the cause is often a wrapper and not the \
+program itself.
 
 ## How to fix it
-`grep SigBlk /proc/PID/status`, and unblock the signal in whoever starts the program; or read what was blocked, with sigwait \
-or a signalfd. If nothing is blocked, the process was frozen or waited for storage.
+See `grep SigBlk /proc/PID/status`. Unblock the signal in the process that starts the program, or \
+read blocked signals with sigwait or a signalfd. If no signal is blocked, the process was frozen \
+or waited for storage.
 
 ## Example
-    init web (pid 812) never took SIGTERM from shim (pid 100, the runtime), and was killed after 30.0 s
+    init web (pid 812) did not act on SIGTERM from shim (pid 100, the runtime) and was killed \
+after 30.0 s
 
 ## Source
 signal(7), pthread_sigmask(3).
@@ -51,7 +54,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let Some((init, container, _)) = context.inside(*process) else {
         return;
     };
-    let mut stops = ending::stops(init, container).filter(|stop| ending::landed(stop));
+    let mut stops = ending::stops(init, container).filter(|stop| ending::was_queued(stop));
     let Some(stop) = stops.next().filter(|_| init.role == Role::Init) else {
         return;
     };
@@ -90,7 +93,9 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             } else {
                 sink.inconclusive(Subject::process(init), || {
                     Details::new(format!(
-                        "it was killed {} after its stop signal, too soon to tell",
+                        "init {} (pid {}) was killed {} after its stop signal, too early to decide",
+                        init.comm,
+                        init.id.pid,
                         Duration(pending)
                     ))
                     .expected(
@@ -119,16 +124,16 @@ fn pass(init: &Process, stop: &Received, until: Ktime, sink: &mut Sink<'_>) {
 
 fn fail(context: &Context<'_>, init: &Process, stop: &Received, until: Ktime, sink: &mut Sink<'_>) {
     let pending = until.saturating_sub(stop.time);
-    let needs = (&[Kind::SignalGenerate, Kind::SignalDeliver][..], stop.time);
-    ending::fail_if_seen(context, needs, sink, Subject::process(init), || {
-        let end = if init.ended.is_some() {
-            "was killed after"
+    let since = stop.time;
+    ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
+        let outcome = if init.ended.is_some() {
+            "and was killed after"
         } else {
-            "has it pending since"
+            "which has been pending for"
         };
         let (comm, pid, from) = (init.comm, init.id.pid, ending::from(context, init, stop));
         let details = Details::new(format!(
-            "init {comm} (pid {pid}) never took {from}, and {end} {}",
+            "init {comm} (pid {pid}) did not act on {from} {outcome} {}",
             Duration(pending)
         ))
         .expected(
@@ -137,7 +142,7 @@ fn fail(context: &Context<'_>, init: &Process, stop: &Received, until: Ktime, si
         )
         .observed("pending", Value::Duration(pending))
         .observed("signal", Value::Signal(stop.signal));
-        ending::story(context, init, details)
+        ending::with_history(context, init, details)
     });
 }
 
@@ -148,7 +153,7 @@ mod tests {
     use super::*;
     use crate::rules::testing::*;
 
-    /// A container that gets SIGTERM, and SIGKILL after what `meanwhile` does and `ms`.
+    /// A container that receives SIGTERM, and SIGKILL after `meanwhile` and `ms`.
     fn killed_after(ms: u64, meanwhile: impl FnOnce(&mut Scene, ProcessId)) -> Scene {
         let mut scene = Scene::new();
         scene.pod("p");
@@ -171,13 +176,13 @@ mod tests {
         };
         let message = &verdict.details.message;
         assert!(
-            message.contains("never took SIGTERM from shim") && message.ends_with("1.10 s"),
+            message.contains("did not act on SIGTERM from shim") && message.ends_with("1.10 s"),
             "{message}"
         );
     }
 
     #[test]
-    fn a_second_one_that_finds_the_first_pending_proves_it_at_once() {
+    fn a_second_stop_signal_that_finds_the_first_pending_fails_at_once() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -190,14 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_passes_however_slow_the_end() {
+    fn a_handled_signal_passes_even_if_the_end_is_slow() {
         killed_after(9_000, |scene, init| scene.handle(init, SIGTERM))
             .expect("PT308", &[Outcome::Pass]);
     }
 
     #[test]
-    fn a_small_init_that_waits_for_its_signals_unseen_is_not_accused() {
-        // It drains for longer than the limit, and ends by itself.
+    fn an_init_that_waits_for_signals_without_a_handler_does_not_fail() {
+        // It needs longer than the limit, and ends by itself.
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -209,7 +214,7 @@ mod tests {
         scene.end(init, WaitStatus::exited(0));
         scene.expect("PT308", &[Outcome::Pass]);
 
-        // Its child overruns the grace, and both are killed.
+        // Its child exceeds the grace period, and both are killed.
         let scene = killed_after(1_100, |scene, init| {
             let child = scene.fork(init);
             scene.signal(init, child, SIGTERM, SignalResult::Ignored);
@@ -218,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn ignored_and_unseen_signals_are_not_pending_ones() {
+    fn ignored_signals_are_not_judged_and_lost_records_are_inconclusive() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");

@@ -1,4 +1,4 @@
-//! PT305: one stop has one sender.
+//! PT305: the signals of one stop come from one sender.
 
 use crate::signal::SIGTERM;
 
@@ -11,23 +11,25 @@ pub(super) const RULE: Rule = Rule {
     id: "PT305",
     name: "stop-twice",
     severity: Severity::Error,
-    summary: "stop signals came from two different senders",
+    summary: "a container or pause received stop signals from two different senders",
     doc: "\
 ## What it checks
-The stop signals that a container's init or a pause gets for one stop must come from one sender. The runtime's tree is one \
-sender, whatever process of it sends, and it may repeat itself. Signals that the pod's own processes send (a preStop hook) \
-do not count, and neither do two that are further apart than a grace period.
+All stop signals that a container's init or a pause receives for one stop must come from one \
+sender. All processes of the runtime count as one sender, which may repeat the signal. Signals \
+from the pod's own processes (a preStop hook) do not count, nor do two signals that are further \
+apart than the grace period.
 
 ## Why it matters
-Many programs take a second stop signal for impatience and end at once, without finishing what they had begun.
+Many programs treat a second stop signal as a request to end at once, and abandon unfinished work.
 
 ## How to fix it
-Find the other sender in the evidence. If it is systemd, the container's scope is stopped beside the runtime: order the \
-runtime's units before it, or let the scope's KillMode be none or mixed.
+The evidence names both senders. If one is systemd, it stops the container's scope while the \
+runtime stops the container: order the runtime's units before the scope, or set the scope's \
+KillMode to none or mixed.
 
 ## Example
-    init web (pid 812) got SIGTERM from shim (pid 100, the runtime) and, 3.1 ms later, SIGTERM from systemd (pid 1, outside \
-runtime and pod)
+    init web (pid 812) received SIGTERM from shim (pid 100, the runtime) and, 3.1 ms later, \
+SIGTERM from systemd (pid 1, outside the pod and its runtime)
 
 ## Source
 cri-o/cri-o#4539.
@@ -37,8 +39,9 @@ cri-o/cri-o#4539.
     judge,
 };
 
-/// Where no grace period is known: the default one, in ns.
-const GRACE: Ktime = 30_000_000_000;
+/// Kubernetes' default grace period in ns, and the least time within which two signals belong to
+/// one stop.
+const DEFAULT_GRACE: Ktime = 30_000_000_000;
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let (Change::Ended(process)
@@ -66,16 +69,13 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         let Some(first) = stops.next() else { return };
         let count = 1 + stops.count() as u64;
         return sink.pass(Subject::process(process), || {
-            let times = if count == 1 {
-                String::new()
+            let first = ending::from(context, process, first);
+            let message = if count == 1 {
+                format!("one stop signal: {first}")
             } else {
-                format!(" and repeated {} times", count - 1)
+                format!("{count} stop signals, from one sender for each stop; the first: {first}")
             };
-            Details::new(format!(
-                "{}{times}, no other sender",
-                ending::from(context, process, first)
-            ))
-            .observed("stop signals", Value::Number(count))
+            Details::new(message).observed("stop signals", Value::Number(count))
         });
     }
     let Some(second) = process
@@ -85,7 +85,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     else {
         return;
     };
-    let grace = ending::stopping(container, pod).map_or(GRACE, |stop| stop.grace.max(GRACE));
+    let grace = ending::stopping(container, pod)
+        .map_or(DEFAULT_GRACE, |stop| stop.grace.max(DEFAULT_GRACE));
     let is_other = |first: &&Received| {
         first.time < second.time
             && second.time.saturating_sub(first.time) <= grace
@@ -95,16 +96,15 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         return;
     };
     let between = second.time.saturating_sub(first.time);
-    let needs = (&[Kind::Fork][..], pod.declared);
-    ending::fail_if_seen(context, needs, sink, Subject::process(process), || {
-        let what = if process.role == Role::Pause {
-            "the pause"
+    let since = pod.declared;
+    ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
+        let name = if process.role == Role::Pause {
+            "the pause".to_owned()
         } else {
-            "init"
+            format!("init {}", process.comm)
         };
         Details::new(format!(
-            "{what} {} (pid {}) got {} and, {} later, {}",
-            process.comm,
+            "{name} (pid {}) received {} and, {} later, {}",
             process.id.pid,
             ending::from(context, process, first),
             Duration(between),
@@ -118,7 +118,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     });
 }
 
-/// The same process, two of the runtime, or two strangers of one name: an impatient hand at a shell.
+/// Whether two signals come from one sender: the same process, the runtime, or two foreign
+/// processes of the same name, such as `kill` run twice in a shell.
 fn is_same_sender(target: &Process, first: &Received, second: &Received) -> bool {
     match (ending::party(target, first), ending::party(target, second)) {
         (Party::Runtime, Party::Runtime) => true,
@@ -135,7 +136,7 @@ mod tests {
     use crate::rules::testing::*;
 
     #[test]
-    fn runtime_and_stranger_fail() {
+    fn signals_from_the_runtime_and_a_foreign_process_fail() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prestop_hook_is_the_pods_own() {
+    fn a_signal_from_a_prestop_hook_does_not_count() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_hours_ago_is_not_part_of_this_stop() {
+    fn a_signal_an_hour_before_is_not_part_of_the_stop() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn sigkill_is_no_second_stop_signal() {
+    fn sigkill_does_not_count_as_a_stop_signal() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_whose_fork_was_missed_may_be_the_runtimes() {
+    fn lost_forks_make_it_inconclusive() {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");

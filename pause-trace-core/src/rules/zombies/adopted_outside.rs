@@ -1,4 +1,4 @@
-//! PT405: a pod's orphans stay in the pod.
+//! PT405: a pod's orphans are reparented within the pod.
 
 use super::blame;
 use crate::rules::prelude::*;
@@ -7,27 +7,28 @@ pub(super) const RULE: Rule = Rule {
     id: "PT405",
     name: "adopted-outside",
     severity: Severity::Warning,
-    summary: "an orphan of a pod was adopted by a process outside the pod",
+    summary: "an orphan of a pod was reparented to a process outside the pod",
     doc: "\
 ## What it checks
-When a process' parent ends, the kernel gives it to pid 1 of the parent's pid namespace, or to a subreaper in it: \
-the pause, or a container's init. When such a process ends in turn, this rule looks at who has to reap it, and that \
-must be a process of the same pod. In a pod or container with the node's pid namespace, orphans fall to the \
-runtime's subreaper by design, and are not judged.
+When a process' parent ends, the kernel reparents it to pid 1 of the parent's pid namespace or to \
+a subreaper in it: the pause, or a container's init. When the orphan ends, this rule checks that \
+the process that must reap it belongs to the same pod. A pod or container in the node's pid \
+namespace is not checked, because its orphans are reparented to the runtime's subreaper by design.
 
 ## Why it matters
-A process that falls to the node's init or to a runtime is outside of what the pod's own pid 1 sees and ends. It \
-means that a process ran in the container without being in its pid namespace, so that it is not killed with it.
+A process that is reparented to the node's init or to a runtime is outside the pid namespace of \
+its container: the container's pid 1 cannot see it, and the end of the namespace does not kill it.
 
 ## How to fix it
-Find who started the orphan's parent (in the evidence). setns(2) into a pid namespace counts for children only: the \
-program must fork after it, and let the child do the work.
+Find out what started the orphan's parent, which the evidence names. setns(2) into a pid namespace \
+takes effect for children only: the program must fork after setns, and run its work in the child.
 
 ## Example
-    sleep (pid 1302) fell to shim (pid 700), which is not of its pod
+    orphan sleep (pid 1302) was reparented to shim (pid 700), which is outside its pod
 
 ## Source
-pid_namespaces(7), \"Adoption of orphaned children\"; setns(2); find_new_reaper in the kernel's kernel/exit.c.
+pid_namespaces(7), \"Adoption of orphaned children\"; setns(2); find_new_reaper in the kernel's \
+kernel/exit.c.
 ",
     needs: &[Kind::Fork, Kind::Exit],
     on: &[On::Ended, On::PodRemoved],
@@ -49,10 +50,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         .iter()
         .filter_map(|id| context.state.containers.get(id))
     {
-        if container.adopted > 0 && !is_of_the_node(context, container) {
+        if container.adopted > 0 && !is_in_node_pids(context, container) {
             sink.pass(Subject::container(container), || {
                 Details::new(format!(
-                    "orphans that fell to processes of the pod: {}",
+                    "orphans reparented to processes of the pod: {}",
                     container.adopted
                 ))
                 .observed("adopted inside", Value::Number(container.adopted))
@@ -61,8 +62,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     }
 }
 
-/// Whether its processes are in the node's pid namespace.
-fn is_of_the_node(context: &Context<'_>, container: &Container) -> bool {
+/// Whether the container's processes are in the node's pid namespace.
+fn is_in_node_pids(context: &Context<'_>, container: &Container) -> bool {
     let host = context.state.host.pid;
     container.modes.pid == Mode::Node
         || container
@@ -82,21 +83,21 @@ fn judge_orphan(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
         || processes
             .get(process.born_of)
             .is_some_and(Process::is_alive);
-    if has_its_parent || ended.parent == ProcessId::default() || is_of_the_node(context, container)
+    if has_its_parent || ended.parent == ProcessId::default() || is_in_node_pids(context, container)
     {
         return;
     }
     let what = blame::name(process);
     let adopter = processes.get(ended.parent);
-    let (who, whose) = match adopter {
+    let (new_parent, relation) = match adopter {
         Some(adopter) if adopter.pod.as_ref() == Some(&pod.id) => return,
-        Some(adopter) if adopter.pod.is_some() => (blame::name(adopter), "of another pod"),
-        Some(adopter) => (blame::name(adopter), "not of its pod"),
-        None if ended.parent.pid == 1 => ("the node's init".to_owned(), "not of its pod"),
+        Some(adopter) if adopter.pod.is_some() => (blame::name(adopter), "in another pod"),
+        Some(adopter) => (blame::name(adopter), "outside its pod"),
+        None if ended.parent.pid == 1 => ("the node's init".to_owned(), "outside its pod"),
         None => {
             return sink.inconclusive(Subject::process(process), || {
                 Details::new(format!(
-                    "{what} fell to pid {}, of which nothing is known",
+                    "orphan {what} was reparented to pid {}, an unknown process",
                     ended.parent.pid
                 ))
                 .evidence(ended.time, format!("{what} ended, {}", ended.status))
@@ -104,21 +105,26 @@ fn judge_orphan(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
         }
     };
     sink.fail(Subject::process(process), || {
-        Details::new(format!("{what} fell to {who}, which is {whose}"))
-            .expected(
-                "adopter",
-                Value::Text("pid 1 of its parent's pid namespace".to_owned()),
-            )
-            .observed("adopter", Value::Process(ended.parent))
-            .observed("pid", Value::Namespace(process.namespaces.pid))
-            .evidence(
-                process.forked,
-                format!("pid {} forked pid {}", process.born_of.pid, id.pid),
-            )
-            .evidence(
-                ended.time,
-                format!("{what} ended, {}, and {who} had to reap it", ended.status),
-            )
+        Details::new(format!(
+            "orphan {what} was reparented to {new_parent}, which is {relation}"
+        ))
+        .expected(
+            "adopter",
+            Value::Text("pid 1 of its parent's pid namespace".to_owned()),
+        )
+        .observed("adopter", Value::Process(ended.parent))
+        .observed("pid", Value::Namespace(process.namespaces.pid))
+        .evidence(
+            process.forked,
+            format!("pid {} forked pid {}", process.born_of.pid, id.pid),
+        )
+        .evidence(
+            ended.time,
+            format!(
+                "{what} ended, {}, and {new_parent} had to reap it",
+                ended.status
+            ),
+        )
     });
 }
 
@@ -146,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_orphan_that_falls_to_the_runtime_is_a_warning() {
+    fn an_orphan_reparented_to_the_runtime_is_a_warning() {
         let (mut scene, _, orphan) = orphaned(Modes::plain());
         let runtime = scene.runtime;
         scene.exit_to(orphan, runtime, WaitStatus::exited(0));
@@ -156,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_orphan_that_falls_to_the_nodes_init_fails() {
+    fn an_orphan_reparented_to_the_nodes_init_fails() {
         let (mut scene, _, orphan) = orphaned(Modes::plain());
         scene.exit_to(
             orphan,
@@ -167,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_orphan_that_falls_to_pid_1_passes() {
+    fn an_orphan_reparented_to_pid_1_passes() {
         let (mut scene, app, orphan) = orphaned(Modes::plain());
         scene.exit_to(orphan, app, WaitStatus::exited(0));
         scene.remove_pod("p");
@@ -175,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn in_the_nodes_pid_namespace_a_subreaper_adopts() {
+    fn orphans_in_the_nodes_pid_namespace_are_not_judged() {
         let (mut scene, _, orphan) = orphaned(Modes {
             pid: Mode::Node,
             ..Modes::plain()
@@ -187,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn inits_and_sessions_are_the_runtimes_children() {
+    fn inits_and_sessions_are_not_judged() {
         let mut scene = Scene::new();
         scene.pod("p");
         let middle = scene.fork(scene.runtime);
@@ -199,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_whose_forker_lives_is_no_orphan() {
+    fn a_child_whose_forker_is_alive_is_no_orphan() {
         let mut scene = Scene::new();
         scene.pod("p");
         let app = scene.container("p", "app");
@@ -210,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_adopter_that_nobody_knows_is_inconclusive() {
+    fn an_unknown_new_parent_is_inconclusive() {
         let (mut scene, _, orphan) = orphaned(Modes::plain());
         scene.exit_to(
             orphan,

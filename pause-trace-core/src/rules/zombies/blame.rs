@@ -1,23 +1,23 @@
-//! What the family shares: who has to answer for a zombie, and how to tell of it.
+//! What the family shares: the process to blame for a zombie, and the details of the finding.
 //!
-//! One zombie is one finding. Whose it is follows from who has to reap it: the pause (PT402), whoever took over an exec
-//! session's orphan (PT404), any other process of the pod (PT401). What waits because its pid namespace is being torn
-//! down is PT208's.
+//! Each zombie is reported by one rule, depending on the process that must reap it: the pause
+//! (PT402), a process to which an exec session's orphan was reparented (PT404), or any other
+//! process of the pod (PT401). PT208 reports zombies of a pid namespace that is being torn down.
 
 use crate::rules::prelude::*;
 
-/// Who has to reap a zombie and has not.
+/// The process that must reap a zombie and has not.
 #[derive(Debug)]
 pub(super) enum Blame<'a> {
     /// The pause.
     Pause(&'a Process),
-    /// A process of the pod to which an exec session's orphan fell.
+    /// A process of the pod to which an exec session's orphan was reparented.
     Adopter(&'a Process),
     /// Another process of the pod.
     Parent(&'a Process),
-    /// The runtime, or whoever is outside the pod.
+    /// The runtime, or another process outside the pod.
     Outsider(&'a Process),
-    /// It can't be told, because of this.
+    /// Unknown, for this reason.
     Unknown(String),
 }
 
@@ -29,8 +29,12 @@ pub(super) struct Zombie<'a> {
     pub(super) blame: Blame<'a>,
 }
 
-/// The zombie that is due, unless it is a setup process of the runtime or another rule's.
-pub(super) fn overdue<'a>(context: &Context<'a>, change: &Change) -> Option<Zombie<'a>> {
+/// The overdue zombie of a change, unless it is a setup process of the runtime or left to PT208.
+pub(super) fn overdue<'a>(
+    context: &Context<'a>,
+    needs: &[Kind],
+    change: &Change,
+) -> Option<Zombie<'a>> {
     let Change::ZombieDue(id) = change else {
         return None;
     };
@@ -44,7 +48,7 @@ pub(super) fn overdue<'a>(context: &Context<'a>, change: &Change) -> Option<Zomb
             blame,
         })
     };
-    if let Some(gap) = state.gap(&[Kind::Exit, Kind::Free], ended.time) {
+    if let Some(gap) = state.gap(needs, ended.time) {
         return zombie(Blame::Unknown(gap));
     }
     let pid_namespace = process.namespaces.pid;
@@ -60,10 +64,10 @@ pub(super) fn overdue<'a>(context: &Context<'a>, change: &Change) -> Option<Zomb
         .get(process.parent)
         .filter(|parent| parent.is_alive())
     else {
-        // Whom the runtime started falls to the node's own init when the runtime's process ends first. Nothing is promised
-        // of that one.
+        // A process that the runtime started is reparented to the node's init if the runtime's
+        // process ends first. No rule covers the node's init.
         let is_runtimes = matches!(process.role, Role::Pause | Role::Init | Role::Session);
-        let why = "who has to reap it is not known".to_owned();
+        let why = "the process that must reap it is unknown".to_owned();
         return (!is_runtimes).then(|| zombie(Blame::Unknown(why)))?;
     };
     zombie(match parent.role {
@@ -79,7 +83,7 @@ pub(super) fn overdue<'a>(context: &Context<'a>, change: &Change) -> Option<Zomb
     })
 }
 
-/// The pod whose life can be summed up.
+/// The removed pod of a change, for which passes can be given.
 pub(super) fn removed<'a>(context: &Context<'a>, change: &Change) -> Option<&'a Pod> {
     match change {
         Change::PodRemoved(pod) | Change::RemovalDue(pod) => context.state.pods.get(pod),
@@ -87,8 +91,8 @@ pub(super) fn removed<'a>(context: &Context<'a>, change: &Change) -> Option<&'a 
     }
 }
 
-/// Whether something that a container's processes have to reap is waiting still.
-pub(super) fn is_waited_for(context: &Context<'_>, container: &Container) -> bool {
+/// Whether a zombie remains that a process of the container must reap.
+pub(super) fn has_zombies(context: &Context<'_>, container: &Container) -> bool {
     let processes = &context.state.processes;
     processes
         .iter()
@@ -105,13 +109,14 @@ pub(super) fn name(process: &Process) -> String {
 }
 
 impl Zombie<'_> {
-    /// How long it has waited.
+    /// The time since it ended.
     pub(super) fn waited(&self, context: &Context<'_>) -> Duration {
         Duration(context.now.saturating_sub(self.ended.time))
     }
 
-    /// How it came to be one, and how many like it the same process leaves waiting.
-    pub(super) fn tell(&self, context: &Context<'_>, message: String) -> Details {
+    /// The details of a finding: how the process became a zombie, and how many zombies its parent
+    /// has.
+    pub(super) fn details(&self, context: &Context<'_>, message: String) -> Details {
         let Self { process, ended, .. } = self;
         let processes = &context.state.processes;
         let waiting = processes

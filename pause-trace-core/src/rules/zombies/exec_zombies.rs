@@ -1,4 +1,4 @@
-//! PT404: what exec sessions and probes leave behind is reaped.
+//! PT404: orphans of exec sessions and probes are reaped.
 
 use super::blame::{self, Blame};
 use crate::rules::prelude::*;
@@ -7,27 +7,30 @@ pub(super) const RULE: Rule = Rule {
     id: "PT404",
     name: "exec-zombies",
     severity: Severity::Error,
-    summary: "an orphan of an exec session or probe stays unreaped",
+    summary: "an orphan of an exec session or probe was not reaped",
     doc: "\
 ## What it checks
-A process that came with `kubectl exec` or an exec probe may outlive the session's own process, as when a probe \
-times out and only its shell is killed. It then falls to the container's pid 1, which must reap it when it ends. \
-Where it falls to the pause, that is PT402's to say. A session that lives and does not reap its own child is \
-PT401's.
+A process started by `kubectl exec` or an exec probe may outlive the session's own process, for \
+example when a probe times out and only its shell is killed. It is then reparented to the \
+container's pid 1, which must reap it when it ends. PT402 reports orphans that are reparented to \
+the pause, and PT401 a session that does not reap its own child.
 
 ## Why it matters
-Probes run every few seconds for as long as the pod lives. One zombie each fills the container's pids limit within \
-hours, and the application never forked anything.
+Probes run every few seconds for the pod's whole life. One zombie each reaches the container's \
+pids limit within hours, although the application never forks.
 
 ## How to fix it
-Give the container a pid 1 that reaps (`tini`, `dumb-init`, or `shareProcessNamespace: true`, where the pause does). \
-In the probe, use `exec` in shells, so that the process that is killed is the one that does the work.
+Run an init as pid 1 that reaps (`tini`, `dumb-init`), or set `shareProcessNamespace: true`, so \
+that the pause reaps. In shell probes use `exec`, so that a kill reaches the process that does the \
+work.
 
 ## Example
-    app (pid 1201) has not reaped sleep (pid 1302), which an exec session left to it and which ended 1.00 s ago
+    app (pid 1201) has not reaped sleep (pid 1302), which an exec session orphaned and which ended \
+1.00 s ago
 
 ## Source
-kubernetes/kubernetes#81042; containerd/containerd#4255; pid_namespaces(7), \"Adoption of orphaned children\".
+kubernetes/kubernetes#81042; containerd/containerd#4255; pid_namespaces(7), \"Adoption of orphaned \
+children\".
 ",
     needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::Free],
     on: &[On::ZombieDue, On::PodRemoved, On::RemovalDue],
@@ -35,16 +38,16 @@ kubernetes/kubernetes#81042; containerd/containerd#4255; pid_namespaces(7), \"Ad
 };
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
-    if let Some(zombie) = blame::overdue(context, change)
+    if let Some(zombie) = blame::overdue(context, sink.needs(), change)
         && let Blame::Adopter(adopter) = zombie.blame
     {
         sink.fail(Subject::process(adopter), || {
             let (who, what) = (blame::name(adopter), blame::name(zombie.process));
             let waited = zombie.waited(context);
             let message = format!(
-                "{who} has not reaped {what}, which an exec session left to it and which ended {waited} ago"
+                "{who} has not reaped {what}, which an exec session orphaned and which ended {waited} ago"
             );
-            zombie.tell(context, message)
+            zombie.details(context, message)
         });
     }
     let Some(pod) = blame::removed(context, change) else {
@@ -56,7 +59,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         .filter_map(|id| context.state.containers.get(id))
     {
         let reaps = container.session_reaps;
-        if reaps.count > 0 && !blame::is_waited_for(context, container) {
+        if reaps.count > 0 && !blame::has_zombies(context, container) {
             sink.pass(Subject::container(container), || {
                 blame::proof("orphans of exec sessions", reaps)
             });
@@ -69,7 +72,7 @@ mod tests {
     use super::*;
     use crate::rules::testing::*;
 
-    /// A container with a probe whose shell is gone and whose child is not.
+    /// A container with a probe whose shell has ended and whose child has not.
     fn probe_left_a_child() -> (Scene, ProcessId, ProcessId) {
         let mut scene = Scene::new();
         scene.pod("p");
@@ -110,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sessions_child_of_a_child_is_of_the_session_too() {
+    fn a_grandchild_of_a_session_counts_as_its_orphan() {
         let (mut scene, app, orphan) = probe_left_a_child();
         let child = scene.fork(orphan);
         scene.end(orphan, WaitStatus::exited(0));
@@ -120,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_the_runtime_leaves_is_not_this_rules() {
+    fn a_session_that_the_runtime_does_not_reap_is_not_judged() {
         let mut scene = Scene::new();
         scene.pod("p");
         let app = scene.container("p", "app");
@@ -131,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_orphan_that_lives_on_is_no_zombie() {
+    fn a_living_orphan_is_not_judged() {
         let (mut scene, _, _) = probe_left_a_child();
         scene.wait_ms(5_000);
         scene.expect("PT404", &[]);

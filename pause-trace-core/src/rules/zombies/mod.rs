@@ -1,4 +1,4 @@
-//! PT4xx: who reaps whom.
+//! PT4xx: zombies and the processes that must reap them.
 
 mod adopted_outside;
 mod blame;

@@ -1,4 +1,4 @@
-//! PT402: the pause of a shared pid namespace reaps.
+//! PT402: the pause of a shared pid namespace reaps orphans.
 
 use super::blame::{self, Blame};
 use crate::rules::prelude::*;
@@ -7,29 +7,29 @@ pub(super) const RULE: Rule = Rule {
     id: "PT402",
     name: "pause-reaps",
     severity: Severity::Error,
-    summary: "an orphan fell to the pause and the pause has not reaped it",
+    summary: "the pause has not reaped an orphan that was reparented to it",
     doc: "\
 ## What it checks
-In a pod with a shared pid namespace the pause is pid 1: a process whose parent ends becomes the pause's child, and \
-the pause must reap it when it ends. A zombie that waits for the pause longer than the limit (5 s on a node) is a \
-finding, whatever container or exec session it came from. When the pod is removed, it tells how many were reaped and \
-how long the slowest waited.
+In a pod with a shared pid namespace the pause is pid 1: an orphaned process becomes its child, \
+and the pause must reap it when it ends. A zombie that waits for the pause longer than the limit \
+(5 s on a node) is a finding, whatever container or exec session it came from. When the pod is \
+removed, a pass reports how many processes the pause reaped and how long the slowest waited.
 
 ## Why it matters
-Nobody else can reap these. With a pause that does not, every daemon that double-forks and every probe that leaves a \
-child behind costs the pod a pid for good, until nothing in the pod can fork.
+Only the pause can reap these processes. If it does not, every daemon that double-forks and every \
+probe that leaves a child behind uses up a pid for good, until no process in the pod can fork.
 
 ## How to fix it
-Use a pause that handles SIGCHLD and then waits until nobody is left to wait for: Kubernetes' `pause` since 3.1, \
-`catatonit -P`, or this project's. `kubectl exec POD -- ps -A -o pid,ppid,stat` shows its zombies as children of pid \
-1.
+Use a pause that handles SIGCHLD and then reaps until no child is left: Kubernetes' `pause` since \
+3.1, `catatonit -P`, or this project's. `kubectl exec POD -- ps -A -o pid,ppid,stat` shows the \
+zombies as children of pid 1.
 
 ## Example
     pause (pid 812) has not reaped sleep (pid 833), which ended 1.00 s ago
 
 ## Source
-Kubernetes: Share Process Namespace between Containers in a Pod; kubernetes/kubernetes#36853, #50865; \
-openshift/images#27.
+Kubernetes: Share Process Namespace between Containers in a Pod; kubernetes/kubernetes#36853, \
+#50865; openshift/images#27.
 ",
     needs: &[Kind::Fork, Kind::Exit, Kind::Free],
     on: &[On::ZombieDue, On::PodRemoved, On::RemovalDue],
@@ -37,13 +37,13 @@ openshift/images#27.
 };
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
-    if let Some(zombie) = blame::overdue(context, change)
+    if let Some(zombie) = blame::overdue(context, sink.needs(), change)
         && let Blame::Pause(pause) = zombie.blame
     {
         sink.fail(Subject::process(pause), || {
             let (who, what) = (blame::name(pause), blame::name(zombie.process));
             let waited = zombie.waited(context);
-            zombie.tell(
+            zombie.details(
                 context,
                 format!("{who} has not reaped {what}, which ended {waited} ago"),
             )
@@ -62,7 +62,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             count: own.count + of_sessions.count,
             slowest: own.slowest.max(of_sessions.slowest),
         };
-        if reaps.count > 0 && !blame::is_waited_for(context, sandbox) {
+        if reaps.count > 0 && !blame::has_zombies(context, sandbox) {
             sink.pass(Subject::container(sandbox), || {
                 blame::proof("orphans", reaps)
             });
@@ -75,7 +75,8 @@ mod tests {
     use super::*;
     use crate::rules::testing::*;
 
-    /// A pod with a shared pid namespace, its pause, and an orphan that the pause has adopted.
+    /// A pod with a shared pid namespace, its pause, and an orphan that was reparented to the
+    /// pause.
     fn pod_with_orphan() -> (Scene, ProcessId, ProcessId) {
         let mut scene = Scene::new();
         let pause = scene.shared_pid_pod("p");
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn orphans_that_pause_reaps_pass_with_count_and_latency() {
+    fn reaped_orphans_pass_with_count_and_latency() {
         let (mut scene, pause, orphan) = pod_with_orphan();
         scene.exit_to(orphan, pause, WaitStatus::exited(0));
         scene.wait_ms(20);
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_that_does_not_reap_fails_and_nothing_else_does() {
+    fn a_pause_that_does_not_reap_fails_this_rule_only() {
         let (mut scene, pause, orphan) = pod_with_orphan();
         scene.exit_to(orphan, pause, WaitStatus::killed(9));
         scene.wait_ms(1_000);
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zombie_that_the_pause_inherits_is_its_own() {
+    fn a_zombie_reparented_to_the_pause_counts() {
         let mut scene = Scene::new();
         let pause = scene.shared_pid_pod("p");
         let app = scene.container("p", "app");
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sessions_orphan_that_fell_to_the_pause_is_the_pauses_fault() {
+    fn a_sessions_orphan_reparented_to_the_pause_counts() {
         let mut scene = Scene::new();
         let pause = scene.shared_pid_pod("p");
         let app = scene.container("p", "app");
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_that_does_not_reap_its_own_child_is_not_the_pauses_fault() {
+    fn an_app_that_does_not_reap_its_own_child_is_left_to_pt401() {
         let (mut scene, _, _) = pod_with_orphan();
         let other = scene.container("p", "other");
         let child = scene.fork(other);
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_shared_namespace_there_is_nothing_to_say() {
+    fn without_a_shared_pid_namespace_nothing_is_judged() {
         let mut scene = Scene::new();
         scene.pod("p");
         let app = scene.container("p", "app");
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_dies_with_the_pause_is_not_waited_for() {
+    fn processes_that_end_with_the_pause_are_not_judged() {
         let (mut scene, pause, orphan) = pod_with_orphan();
         scene.exit(pause, WaitStatus::exited(0));
         scene.exit_to(orphan, pause, WaitStatus::killed(9));

@@ -10,20 +10,22 @@ pub(super) const RULE: Rule = Rule {
     summary: "a process ended and its parent has not reaped it",
     doc: "\
 ## What it checks
-A process that ends stays as a zombie until its parent waits for it. This rule names the parent that has not done so \
-within the limit (5 s on a node): the process that forked it, or the container's pid 1 if it was orphaned. A parent \
-that ignores SIGCHLD needs no wait, and passes. It is not this rule's finding when the parent is the pause (PT402), \
-when an exec session's orphan was left (PT404), or when the pid namespace is being torn down (PT208). Where the \
-runtime or another process outside the pod is the parent, it is a warning: the pod can't help it.
+A process that ends remains a zombie until its parent waits for it. This rule names a parent that \
+has not done so within the limit (5 s on a node): the process that forked it, or the container's \
+pid 1 for an orphan. A parent that ignores SIGCHLD needs no wait, and passes. Other rules report a \
+zombie whose parent is the pause (PT402), an orphan of an exec session (PT404), and a pid \
+namespace that is being torn down (PT208). If the parent is the runtime or another process outside \
+the pod, the finding is a warning.
 
 ## Why it matters
-A zombie holds its pid and a place in the pod's pids limit. An application that makes one with each request or probe \
-ends with \"fork: Resource temporarily unavailable\", in its own container first and in its neighbours next.
+A zombie keeps its pid and counts against the pod's pids limit. An application that leaves one for \
+each request or probe ends with \"fork: Resource temporarily unavailable\", first in its own \
+container and then in the others.
 
 ## How to fix it
-The parent must call wait for each child when SIGCHLD comes, more than once a signal: one may stand for many. A \
-program that can't be changed gets an init that reaps as pid 1 (`tini`, `dumb-init`), or its pod \
-`shareProcessNamespace: true`, where the pause does it.
+The parent must call wait for each child on SIGCHLD, in a loop, because one signal may stand for \
+several children. If the program cannot be changed, run an init as pid 1 that reaps (`tini`, \
+`dumb-init`), or set `shareProcessNamespace: true`, so that the pause reaps.
 
 ## Example
     app (pid 1201) has not reaped sleep (pid 1302), which ended 1.00 s ago
@@ -37,12 +39,12 @@ wait(2), \"NOTES\"; pid_namespaces(7); containerd/containerd#9979.
 };
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
-    if let Some(zombie) = blame::overdue(context, change) {
+    if let Some(zombie) = blame::overdue(context, sink.needs(), change) {
         let waited = zombie.waited(context);
         let what = blame::name(zombie.process);
         let details = |parent: &Process| {
             let who = blame::name(parent);
-            zombie.tell(
+            zombie.details(
                 context,
                 format!("{who} has not reaped {what}, which ended {waited} ago"),
             )
@@ -56,8 +58,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             }
             Blame::Unknown(why) => sink.inconclusive(Subject::process(zombie.process), || {
                 let message =
-                    format!("{what} ended {waited} ago and was not seen reaped, but {why}");
-                zombie.tell(context, message)
+                    format!("{what} ended {waited} ago and no reap was recorded, but {why}");
+                zombie.details(context, message)
             }),
             Blame::Pause(_) | Blame::Adopter(_) => {}
         }
@@ -70,7 +72,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         .iter()
         .filter_map(|id| context.state.containers.get(id))
     {
-        if container.reaps.count > 0 && !blame::is_waited_for(context, container) {
+        if container.reaps.count > 0 && !blame::has_zombies(context, container) {
             sink.pass(Subject::container(container), || {
                 blame::proof("children", container.reaps)
             });
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zombie_at_the_pods_removal_is_waited_for() {
+    fn a_zombie_at_the_pods_removal_delays_the_pass() {
         let (mut scene, _, child) = pod_with_child();
         let quick = scene.fork(child);
         scene.end(quick, WaitStatus::exited(0));
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_orphan_is_pid_1s_to_reap() {
+    fn pid_1_must_reap_an_orphan() {
         let (mut scene, init, child) = pod_with_child();
         let orphan = scene.fork(child);
         scene.end(child, WaitStatus::exited(0));
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zombie_whose_parent_dies_falls_to_pid_1() {
+    fn pid_1_must_reap_a_zombie_whose_parent_ended() {
         let (mut scene, _, child) = pod_with_child();
         let grandchild = scene.fork(child);
         scene.exit(grandchild, WaitStatus::exited(0));
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_init_that_was_reaped_stays_known_and_is_no_zombie() {
+    fn a_reaped_init_is_no_zombie() {
         let (mut scene, init, _) = pod_with_child();
         scene.end(init, WaitStatus::exited(0));
         scene.wait_ms(2_000);
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_runtime_does_not_reap_is_a_warning() {
+    fn a_process_that_the_runtime_does_not_reap_is_a_warning() {
         let (mut scene, init, _) = pod_with_child();
         let session = scene.session_with(init, |_| {});
         scene.exit(session, WaitStatus::exited(0));
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entrypoint_whose_shim_ends_first_is_the_nodes_to_reap() {
+    fn an_entrypoint_whose_shim_ended_is_not_judged() {
         let (mut scene, init, child) = pod_with_child();
         scene.end(child, WaitStatus::exited(0));
         scene.exit(init, WaitStatus::exited(0));
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_does_not_reap_its_own_child_is_its_parent() {
+    fn a_session_that_does_not_reap_its_child_is_named() {
         let (mut scene, init, _) = pod_with_child();
         let session = scene.session_with(init, |_| {});
         let child = scene.fork(session);
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_is_torn_down_is_another_rules() {
+    fn a_pid_namespace_that_is_torn_down_is_left_to_pt208() {
         let (mut scene, init, child) = pod_with_child();
         scene.exit(init, WaitStatus::exited(0));
         scene.exit(child, WaitStatus::killed(9));
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_without_the_hook_never_makes_it_fail() {
+    fn a_missing_hook_makes_it_inconclusive() {
         let (mut scene, _, child) = pod_with_child();
         scene.push(Fact::HookMissing {
             kind: Kind::Free,

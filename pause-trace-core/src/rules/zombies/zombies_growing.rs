@@ -1,4 +1,4 @@
-//! PT403: a pod's zombies do not pile up.
+//! PT403: a pod does not accumulate zombies.
 
 use super::blame;
 use crate::rules::prelude::*;
@@ -7,27 +7,29 @@ pub(super) const RULE: Rule = Rule {
     id: "PT403",
     name: "zombies-growing",
     severity: Severity::Warning,
-    summary: "a pod has more overdue zombies than are allowed at once",
+    summary: "a pod has more overdue zombies than the limit",
     doc: "\
 ## What it checks
-How many processes of a pod have ended, and have not been reaped for longer than the limit (5 s on a node), at the \
-same time: more than 64 is a finding, with the rate at which they came. A storm of processes that are reaped soon is \
-healthy whatever its size. Who fails to reap is said by PT401, PT402 or PT404, as the error; this rule says that it \
-gets worse.
+This rule counts the processes of a pod that have ended and have not been reaped for longer than \
+the limit (5 s on a node). More than 64 at the same time are a finding, which includes their rate. \
+Any number of processes that are reaped in time is fine. PT401, PT402 or PT404 reports the process \
+that fails to reap, as the error; this rule reports that the number is large.
 
 ## Why it matters
-Zombies count against the pod's pids limit and the node's pid_max. At the limit nothing in the pod can fork: probes \
-fail, shells do not start, and the node may be tainted with PIDPressure.
+Zombies count against the pod's pids limit and the node's pid_max. At the limit no process in the \
+pod can fork: probes fail, shells do not start, and the node may be tainted with PIDPressure.
 
 ## How to fix it
-Mend what the rule beside it names. Until then a restart of that container clears its zombies; in a shared pid \
-namespace only a new pod does.
+Fix what the other finding names. Until then, restart the container to clear its zombies. With a \
+shared pid namespace, only a new pod clears them.
 
 ## Example
-    65 zombies unreaped for longer than 5.00 s, where 64 are allowed: 12.0 more each second
+    65 zombies have not been reaped for more than 5.00 s (at most 64 are allowed), 12.0 more each \
+second
 
 ## Source
-Kubernetes: Process ID Limits And Reservations; kubernetes/kubernetes#81042; containerd/containerd#4255.
+Kubernetes: Process ID Limits And Reservations; kubernetes/kubernetes#81042; \
+containerd/containerd#4255.
 ",
     needs: &[Kind::Fork, Kind::Exit, Kind::Free],
     on: &[On::ZombieDue, On::PodRemoved, On::RemovalDue],
@@ -49,10 +51,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             .min();
         let oldest = oldest.unwrap_or(context.now);
         let subject = Subject::pod(&pod.id);
-        if let Some(gap) = context.state.gap(&[Kind::Exit, Kind::Free], oldest) {
+        if let Some(gap) = context.state.gap(sink.needs(), oldest) {
             sink.inconclusive(subject, || {
                 Details::new(format!(
-                    "{} zombies were not seen reaped, but {gap}",
+                    "no reap was recorded for {} zombies, but {gap}",
                     pod.overdue
                 ))
             });
@@ -62,7 +64,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             let seconds = context.now.saturating_sub(oldest) as f64 / 1e9;
             let rate = f64::from(pod.overdue) / seconds.max(1e-9);
             Details::new(format!(
-                "{} zombies unreaped for longer than {}, where {} are allowed: {rate:.1} more each second",
+                "{} zombies have not been reaped for more than {} (at most {} are allowed), {rate:.1} more each second",
                 pod.overdue,
                 Duration(limits.zombie),
                 limits.zombies
@@ -79,7 +81,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     if pod.reaped > 0 && pod.overdue == 0 {
         sink.pass(Subject::pod(&pod.id), || {
             Details::new(format!(
-                "at most {} zombies at once; {} processes reaped",
+                "zombies at the same time: at most {}; processes reaped: {}",
                 pod.most_zombies, pod.reaped
             ))
             .expected(
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_as_are_allowed_are_none() {
+    fn as_many_zombies_as_allowed_do_not_fail() {
         let mut scene = Scene::new();
         scene.pod("p");
         let app = scene.container("p", "app");
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_that_is_reaped_soon_passes_with_its_size() {
+    fn many_zombies_that_are_reaped_in_time_pass_with_their_number() {
         let mut scene = Scene::new();
         scene.pod("p");
         let app = scene.container("p", "app");
@@ -145,12 +147,12 @@ mod tests {
         let verdicts = scene.expect("PT403", &[Outcome::Pass]);
         assert_eq!(
             verdicts[0].details.message,
-            "at most 1000 zombies at once; 1000 processes reaped"
+            "zombies at the same time: at most 1000; processes reaped: 1000"
         );
     }
 
     #[test]
-    fn a_storm_beside_one_old_zombie_is_no_growth() {
+    fn new_zombies_beside_one_overdue_zombie_do_not_fail() {
         let mut scene = Scene::new();
         scene.pod("p");
         let app = scene.container("p", "app");

@@ -1,14 +1,14 @@
-//! Processes that were there before the hooks were.
+//! Processes that started before the hooks were attached.
 
 use super::*;
 
 const SHIM: ProcessId = id(50);
 
 impl World {
-    /// A node on which `app` runs already, and nobody has said so yet.
-    fn taken_over() -> Self {
+    /// A node with a running runtime and no declared pods.
+    fn with_runtime() -> Self {
         let mut world = Self::bare();
-        world.tell(Fact::RuntimeNames {
+        world.apply(Fact::RuntimeNames {
             names: vec![Comm::new("containerd-shim")],
         });
         world.find(SHIM, ProcessId::default(), ROOT, HOST, "containerd-shim");
@@ -35,8 +35,8 @@ impl World {
         comm: &str,
         ended: Option<WaitStatus>,
     ) -> Vec<Change> {
-        self.told.insert(process, (cgroup, namespaces, 1));
-        self.tell(Fact::Found {
+        self.last_record.insert(process, (cgroup, namespaces, 1));
+        self.apply(Fact::Found {
             task: TaskInfo {
                 process,
                 parent,
@@ -58,8 +58,8 @@ impl World {
 }
 
 #[test]
-fn a_container_that_runs_already_gets_its_entrypoint_members_and_sessions() {
-    let mut world = World::taken_over();
+fn a_running_container_gets_its_entrypoint_members_and_sessions() {
+    let mut world = World::with_runtime();
     let (init, child, session, late) = (id(60), id(61), id(62), id(63));
     world.find(init, SHIM, APP, inside(9), "app");
     world.find(child, init, APP, inside(9), "child");
@@ -68,7 +68,7 @@ fn a_container_that_runs_already_gets_its_entrypoint_members_and_sessions() {
     let changes = world.declare("app", ContainerKind::App, APP);
     assert!(changes.contains(&Change::Executed(init)), "{changes:?}");
     assert!(changes.contains(&Change::Executed(session)), "{changes:?}");
-    // One that the iteration comes to only now.
+    // A process that the task iterator reports only now.
     world.find(late, init, APP, inside(9), "late");
     assert_eq!(world.role(SHIM), Role::Runtime);
     assert_eq!(world.role(init), Role::Init);
@@ -80,8 +80,8 @@ fn a_container_that_runs_already_gets_its_entrypoint_members_and_sessions() {
 }
 
 #[test]
-fn an_orphan_that_fell_to_the_pause_is_no_session() {
-    let mut world = World::taken_over();
+fn an_orphan_that_was_reparented_to_the_pause_is_not_a_session() {
+    let mut world = World::with_runtime();
     let (pause, init, orphan) = (id(60), id(61), id(62));
     world.find(pause, SHIM, SANDBOX, inside(9), "pause");
     world.find(init, SHIM, APP, inside(9), "app");
@@ -95,8 +95,8 @@ fn an_orphan_that_fell_to_the_pause_is_no_session() {
 }
 
 #[test]
-fn what_a_hook_has_reported_is_not_found_again() {
-    let mut world = World::taken_over();
+fn a_process_that_a_hook_has_reported_is_not_found_again() {
+    let mut world = World::with_runtime();
     world.declare_pod();
     world.declare("app", ContainerKind::App, APP);
     let init = world.fork(SHIM, 60, APP, inside(9), 1);
@@ -107,8 +107,8 @@ fn what_a_hook_has_reported_is_not_found_again() {
 }
 
 #[test]
-fn a_zombie_that_was_there_is_due_from_now_on() {
-    let mut world = World::taken_over();
+fn the_deadline_of_a_found_zombie_starts_when_it_is_found() {
+    let mut world = World::with_runtime();
     world.declare_pod();
     let (init, zombie) = (id(60), id(61));
     world.find(init, SHIM, APP, inside(9), "app");
@@ -128,13 +128,13 @@ fn a_zombie_that_was_there_is_due_from_now_on() {
 }
 
 #[test]
-fn a_runtime_that_starts_later_is_known_by_its_name_but_not_inside_a_container() {
-    let mut world = World::taken_over();
+fn a_runtime_that_starts_later_is_identified_by_its_name_but_not_inside_a_container() {
+    let mut world = World::with_runtime();
     let outside = world.fork(id(1), 70, ROOT, HOST, 70);
     let inner = world.fork(id(1), 71, 99, inside(9), 1);
     for process in [outside, inner] {
-        let (cgroup, namespaces, ns_pid) = world.told[&process];
-        world.tell(Fact::Exec {
+        let (cgroup, namespaces, ns_pid) = world.last_record[&process];
+        world.apply(Fact::Exec {
             task: TaskInfo {
                 process,
                 parent: id(1),
@@ -151,9 +151,9 @@ fn a_runtime_that_starts_later_is_known_by_its_name_but_not_inside_a_container()
 }
 
 #[test]
-fn a_child_that_is_found_before_the_runtime_is_the_runtime_too() {
+fn a_child_that_is_found_before_its_runtime_belongs_to_the_runtime() {
     let mut world = World::bare();
-    world.tell(Fact::RuntimeNames {
+    world.apply(Fact::RuntimeNames {
         names: vec![Comm::new("containerd")],
     });
     world.find(id(40), SHIM, ROOT, HOST, "bridge");
@@ -162,9 +162,9 @@ fn a_child_that_is_found_before_the_runtime_is_the_runtime_too() {
 }
 
 #[test]
-fn the_host_of_a_container_is_what_its_own_runtime_is_in() {
+fn the_host_of_a_container_is_that_of_its_runtime() {
     let elsewhere = Namespaces { net: 40, ..HOST };
-    let mut world = World::taken_over();
+    let mut world = World::with_runtime();
     let (far, helper) = (id(51), id(52));
     world.find(
         far,
@@ -176,7 +176,8 @@ fn the_host_of_a_container_is_what_its_own_runtime_is_in() {
     world.declare_pod();
     world.declare("app", ContainerKind::App, APP);
     world.declare("late", ContainerKind::App, 12);
-    // What builds a container has another name, and may have joined something by then.
+    // The process that creates a container has another name, and may have joined a namespace by
+    // then.
     world.find(helper, far, ROOT, elsewhere, "runc:[0:PARENT]");
     let joined = Namespaces {
         net: 41,
@@ -201,15 +202,15 @@ fn the_host_of_a_container_is_what_its_own_runtime_is_in() {
     assert_eq!(
         world.state.owner_of(40),
         None,
-        "it is the node's, not the pod's"
+        "the namespace is the node's, not the pod's"
     );
     assert_eq!(world.state.owner_of(9), Some(&"p".into()));
 }
 
 #[test]
-fn a_process_that_only_descends_from_a_runtime_through_a_container_has_none() {
+fn a_descendant_of_a_container_does_not_inherit_the_runtimes_namespaces() {
     let elsewhere = Namespaces { net: 40, ..HOST };
-    let mut world = World::taken_over();
+    let mut world = World::with_runtime();
     let far = id(51);
     world.find(
         far,

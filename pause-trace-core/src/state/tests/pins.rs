@@ -1,4 +1,4 @@
-//! Network namespaces that are pinned when their pod goes.
+//! Network namespaces that are still pinned when their pod is removed.
 
 use super::*;
 
@@ -8,12 +8,12 @@ const PIN: Ktime = 5_000 * MS;
 fn removed() -> World {
     let mut world = World::new();
     world.state.limits.pin = PIN;
-    world.tell(Fact::NamespacePinned {
+    world.apply(Fact::NamespacePinned {
         path: Text::new("/run/netns/cni-1"),
         namespace: 70,
         sandbox: Some("sandbox".into()),
     });
-    world.tell(Fact::PodRemoved { pod: "p".into() });
+    world.apply(Fact::PodRemoved { pod: "p".into() });
     world
 }
 
@@ -22,27 +22,27 @@ fn is_due(changes: &[Change]) -> bool {
 }
 
 #[test]
-fn a_removal_waits_for_the_network_and_no_longer_than_that() {
+fn a_removal_waits_until_the_network_is_unpinned() {
     let mut world = removed();
     assert!(!is_due(&world.wait(2_000 * MS)));
-    let changes = world.tell(Fact::NamespaceUnpinned {
+    let changes = world.apply(Fact::NamespaceUnpinned {
         path: Text::new("/run/netns/cni-1"),
     });
     assert!(is_due(&changes));
 }
 
 #[test]
-fn a_network_that_stays_is_waited_for_until_the_limit() {
+fn a_removal_waits_for_a_network_up_to_the_limit() {
     let mut world = removed();
     assert!(!is_due(&world.wait(PIN - MS)));
     assert!(is_due(&world.wait(2 * MS)));
-    assert!(!is_due(&world.wait(PIN)), "once");
+    assert!(!is_due(&world.wait(PIN)), "a removal is due once");
 }
 
 #[test]
-fn one_that_goes_at_once_leaves_the_usual_time() {
+fn a_network_that_is_unpinned_at_once_does_not_shorten_the_limit() {
     let mut world = removed();
-    world.tell(Fact::NamespaceUnpinned {
+    world.apply(Fact::NamespaceUnpinned {
         path: Text::new("/run/netns/cni-1"),
     });
     assert!(!is_due(&world.wait(900 * MS)));

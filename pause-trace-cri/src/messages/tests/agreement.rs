@@ -1,15 +1,12 @@
-//! Every message of ours against the published definition, both ways: the definition's decoder reads what our encoder
-//! writes, and our decoder reads what the definition's encoder writes. A field agrees where its name, its type and its
-//! value do.
+//! Compares every message of this crate with the published definition, in both directions: the
+//! definition's decoder reads what this crate's encoder writes, and the reverse. A field agrees if
+//! its name, its type and its value do.
+//!
+//! In this file, `ours` is a message of this crate and `theirs` is one of the definition.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Debug,
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeSet, fmt::Debug, fs, path::Path};
 
-use prost_reflect::{DynamicMessage, MapKey, ReflectMessage as _, Value};
+use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 
 use super::{
     super::*,
@@ -17,7 +14,11 @@ use super::{
 };
 use crate::channel::Api;
 
-/// Messages and fields of v1 that v1alpha2 does not have.
+mod values;
+
+use values::Field;
+
+/// Messages and fields of v1 that v1alpha2 lacks.
 const NEWER: [&str; 5] = [
     "ContainerConfig.stop_signal",
     "ContainerStatus.stop_signal",
@@ -26,42 +27,36 @@ const NEWER: [&str; 5] = [
     "StatusResponse.runtime_handlers",
 ];
 
-/// Fields that no version has, one of each wire type: 1000 to 1004. The last one is a group with a field in it.
+/// The fields 1000 to 1004, which no version has, one of each wire type. The last one is a group
+/// with one field.
 const UNKNOWN: &[u8] = b"\xc0\x3e\x96\x01\
     \xc9\x3e12345678\
     \xd2\x3e\x02ab\
     \xdd\x3e1234\
     \xe3\x3e\x08\x01\xe4\x3e";
 
-/// The value of a field of ours.
-trait Field: Debug + Default + PartialEq {
-    /// A value that is not the default, and that no other type of number has.
-    fn filled(name: &str) -> Self;
-
-    /// Whether a value of the definition has the same type and is equal.
-    fn is(&self, theirs: &Value) -> bool;
-}
-
-/// A message of ours.
+/// One of our messages.
 trait Described: Message + Default {
-    /// What the definition calls it; several names where we have one message for several of the definition.
+    /// Its name in the definition; several names if one of our messages stands for several of the
+    /// definition's.
     const NAMES: &'static [&'static str];
 
-    /// Messages that our encoder writes: one with all fields, and one for each field with that field alone.
+    /// Messages for our encoder: one with all fields, and one for each field with that field alone.
     fn samples() -> Vec<Self>;
 
-    /// The fields of ours whose name, type or value differs in a message of the definition.
+    /// Our fields whose name, type or value differs in the definition's message.
     fn differences(&self, theirs: &DynamicMessage) -> Vec<String>;
 }
 
-/// A message of ours with its type erased.
+/// One of our messages, with its type erased.
 struct Entry {
     name: &'static str,
     names: &'static [&'static str],
     differences: fn(&Definition) -> Vec<String>,
 }
 
-/// Makes the table of our messages of lines `OURS = THEIRS { FIELDS }`. The compiler refuses an incomplete list of fields.
+/// Makes the table of our messages from lines `OURS = THEIRS { FIELDS }`. The compiler rejects an
+/// incomplete list of fields.
 macro_rules! messages {
     ($($message:ident = $($name:literal)|+ { $($field:ident),* $(,)? })+) => {
         const MESSAGES: &[Entry] = &[$(Entry {
@@ -201,7 +196,7 @@ messages! {
     VersionRequest = "VersionRequest" { version }
 }
 
-/// Our enumerations: our name, what the definition puts before each value, and our value of a number.
+/// Our enumerations: the name, the definition's prefix of each value, and our name of a number.
 type EnumEntry = (&'static str, &'static str, fn(i32) -> Option<String>);
 
 fn named<E: TryFrom<i32> + Debug>(number: i32) -> Option<String> {
@@ -215,111 +210,7 @@ const ENUMERATIONS: [EnumEntry; 3] = [
     ("PodSandboxState", "SANDBOX_", named::<PodSandboxState>),
 ];
 
-macro_rules! numbers {
-    ($($number:ty = $value:expr, $($theirs:ident)|+;)+) => {
-        $(impl Field for $number {
-            fn filled(_: &str) -> Self {
-                $value
-            }
-
-            fn is(&self, theirs: &Value) -> bool {
-                matches!(theirs, $(Value::$theirs(number))|+ if number == self)
-            }
-        })+
-    };
-}
-
-numbers! {
-    bool = true, Bool;
-    i32 = i32::MIN, I32 | EnumNumber;
-    i64 = i64::MIN, I64;
-    u32 = u32::MAX, U32;
-    u64 = u64::MAX, U64;
-}
-
-impl Field for String {
-    fn filled(name: &str) -> Self {
-        name.into()
-    }
-
-    fn is(&self, theirs: &Value) -> bool {
-        theirs.as_str() == Some(self)
-    }
-}
-
-/// What the definition calls `bytes`. Bytes of ours also hold a `string`, which v1 has made `bytes` in one place
-/// (`KeyValue.value`). A string of ours does not hold `bytes`.
-impl Field for Vec<u8> {
-    fn filled(name: &str) -> Self {
-        name.into()
-    }
-
-    fn is(&self, theirs: &Value) -> bool {
-        match theirs {
-            Value::Bytes(theirs) => theirs == self,
-            Value::String(theirs) => theirs.as_bytes() == self,
-            _ => false,
-        }
-    }
-}
-
-impl<M: Described + Field> Field for Option<M> {
-    fn filled(name: &str) -> Self {
-        Some(M::filled(name))
-    }
-
-    fn is(&self, theirs: &Value) -> bool {
-        self.as_ref().is_some_and(|ours| ours.is(theirs))
-    }
-}
-
-impl Field for Vec<String> {
-    fn filled(name: &str) -> Self {
-        vec![name.into(), String::new()]
-    }
-
-    fn is(&self, theirs: &Value) -> bool {
-        are(self, theirs)
-    }
-}
-
-impl<M: Described + Field> Field for Vec<M> {
-    fn filled(name: &str) -> Self {
-        vec![M::filled(name), M::default()]
-    }
-
-    fn is(&self, theirs: &Value) -> bool {
-        are(self, theirs)
-    }
-}
-
-fn are<F: Field>(ours: &[F], theirs: &Value) -> bool {
-    theirs.as_list().is_some_and(|theirs| {
-        theirs.len() == ours.len()
-            && ours
-                .iter()
-                .zip(theirs)
-                .all(|(ours, theirs)| ours.is(theirs))
-    })
-}
-
-impl Field for BTreeMap<String, String> {
-    fn filled(name: &str) -> Self {
-        [(name.into(), "value".into()), ("key".into(), name.into())].into()
-    }
-
-    fn is(&self, theirs: &Value) -> bool {
-        theirs.as_map().is_some_and(|theirs| {
-            let same = |(key, value): (&String, &String)| {
-                let theirs = theirs.get(&MapKey::String(key.clone()));
-                theirs.is_some_and(|theirs| value.is(theirs))
-            };
-            theirs.len() == self.len() && self.iter().all(same)
-        })
-    }
-}
-
-/// How the definition differs in one field.
+/// The difference between the definition and one of our fields.
 fn difference<F: Field>(name: &str, ours: &F, theirs: &DynamicMessage) -> Option<String> {
     let name = theirs_of(name);
     let message = theirs.descriptor();
@@ -349,12 +240,12 @@ fn theirs_of(field: &str) -> &str {
     field.trim_start_matches("r#")
 }
 
-/// Whether a version of the interface, named by its package, must have a message or a field.
+/// Whether the version of the interface with this package must have a message or field.
 fn is_required(package: &str, name: &str) -> bool {
     package == Api::V1.package() || !NEWER.contains(&name)
 }
 
-/// How a definition differs from one of our messages.
+/// The differences between a definition and one of our messages.
 fn differences<M: Described>(definition: &Definition) -> Vec<String> {
     let mut differences = Vec::new();
     for name in M::NAMES {
@@ -367,14 +258,14 @@ fn differences<M: Described>(definition: &Definition) -> Vec<String> {
         for ours in M::samples() {
             match DynamicMessage::decode(message.clone(), &*ours.encode_to_vec()) {
                 Ok(theirs) => differences.extend(ours.differences(&theirs)),
-                Err(error) => differences.push(format!("{name}, written by us: {error}")),
+                Err(error) => differences.push(format!("{name}, encoded by us: {error}")),
             }
         }
         for theirs in samples(&message) {
             let bytes = [&theirs.encode_to_vec(), UNKNOWN].concat();
             match M::decode(&*bytes) {
                 Ok(ours) => differences.extend(ours.differences(&theirs)),
-                Err(error) => differences.push(format!("{name}, read by us: {error}")),
+                Err(error) => differences.push(format!("{name}, decoded by us: {error}")),
             }
         }
     }
@@ -406,7 +297,7 @@ fn every_message_agrees_with_v1alpha2() {
 }
 
 #[test]
-fn v1alpha2_uses_no_number_of_a_newer_field() {
+fn v1alpha2_does_not_use_the_numbers_of_newer_fields() {
     let (v1, v1alpha2) = (Definition::read(Api::V1), Definition::read(Api::V1Alpha2));
     for newer in NEWER {
         let Some((message, field)) = newer.split_once('.') else {
@@ -438,14 +329,14 @@ fn every_enumeration_agrees_with_both_versions() {
     }
 }
 
-/// Linux' signals from 1, as signal(7) has them for x86_64 and aarch64.
+/// The Linux signals from 1, for x86_64 and aarch64 (signal(7)).
 const SIGNALS: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
     "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
     "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
-/// Linux' number of a signal by the definition's name.
+/// The Linux number of a signal with the definition's name.
 fn linux_signal(name: &str) -> Option<i32> {
     let name = name.strip_prefix("SIG")?;
     if let Some(number) = name.strip_prefix("RTMINPLUS") {
@@ -457,7 +348,7 @@ fn linux_signal(name: &str) -> Option<i32> {
     let name = match name {
         "RTMIN" => return Some(34),
         "RTMAX" => return Some(64),
-        // Second names.
+        // Synonyms.
         "CLD" => "CHLD",
         "IOT" => "ABRT",
         "POLL" => "IO",
@@ -536,7 +427,7 @@ fn sources(directory: &Path) -> Vec<String> {
 
 /// The types of a source file that derive a trait.
 fn deriving(name: &str, source: &str) -> Vec<String> {
-    // The first part is before the first attribute.
+    // The first part precedes the first attribute.
     let attributes = source.split("#[derive(").skip(1);
     let types = attributes.filter_map(|text| {
         let (traits, rest) = text.split_once(")]")?;

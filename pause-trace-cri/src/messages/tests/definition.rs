@@ -1,4 +1,4 @@
-//! The published definition of the interface, which `cargo xtask runtimes` gets.
+//! The published definition of the interface, which `cargo xtask runtimes` downloads.
 
 use std::fs;
 
@@ -59,8 +59,9 @@ impl Definition {
     }
 }
 
-/// Messages that the definition's encoder writes: one with all fields, one for each field with that field alone, and one
-/// without fields. No field has its default value, because the encoder leaves such a field out.
+/// Messages for the definition's encoder: one with all fields, one for each field with that field
+/// alone, and one without fields. No field has its default value, because the encoder omits such a
+/// field.
 pub(super) fn samples(message: &MessageDescriptor) -> Vec<DynamicMessage> {
     let alone = |field: FieldDescriptor| {
         let mut alone = DynamicMessage::new(message.clone());
@@ -95,7 +96,7 @@ fn value(field: &FieldDescriptor) -> Value {
     }
 }
 
-/// Numbers are those that another type of number does not have.
+/// The numbers are values that no other type of number has.
 fn item(field: &FieldDescriptor) -> Value {
     match field.kind() {
         Kind::Bool => Value::Bool(true),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{missing, ok};
 use crate::{
-    cli::{Global, session},
+    cli::Global,
     node::cgroup::Layout,
     probe::{
         MOST_INSTRUCTIONS, NamespaceHook, Options, Verified,
@@ -59,7 +59,7 @@ pub(super) async fn ways(
     for way in NamespaceHook::ALL {
         let options = Options {
             namespace_hook: Some(way),
-            ..session::options(layout, global)
+            ..global.probe().options(layout)
         };
         let name = format!("by {}", way.name());
         match ways::see(&options).await {

@@ -28,21 +28,14 @@ use self::{
     rates::Rates,
     screen::Screen,
 };
-use super::{
-    Exit, Global, Usage, inspect,
-    pods::Seen,
-    session::{self, Interrupt},
-    watch::Runtime,
-};
+use super::{Exit, Global, Usage, inspect, pods::Seen, summary, watch::Runtime};
 use crate::{
     event::PodId,
     live::Live,
-    node::cgroup::{Hierarchies, Layout},
-    pipeline::Pipeline,
+    node::cgroup::Hierarchies,
     pods::{self, Follower, Judged},
     probe,
-    record::Run,
-    state::Limits,
+    session::{self, Ended, Interrupt, Session, Setup, Stop},
     text::Look,
     verdict::Verdict,
 };
@@ -82,17 +75,15 @@ impl Args {
 
     async fn watch(&self, global: &Global) -> Result<Exit> {
         let mut interrupt = Interrupt::catch()?;
-        let layout = Layout::discover()?;
-        let options = session::options(&layout, global);
-        let live = tokio::select! {
-            live = Live::start(&options, Run::Node, Pipeline::new(Limits::NODE, |_| true)) => live?,
-            () = interrupt.received() => return Ok(Exit::Interrupted),
-        };
         let rates = Rc::new(RefCell::new(Rates::default()));
-        live.listen({
-            let rates = Rc::clone(&rates);
-            move |event| rates.borrow_mut().take(event)
-        });
+        let setup = Setup {
+            observers: vec![Box::new(Rc::clone(&rates))],
+            ..Setup::of_node(global.probe())
+        };
+        let Some(session) = interrupt.or(Session::start(setup)).await else {
+            return Ok(Exit::Interrupted);
+        };
+        let Session { live, layout } = session?;
         let mut follower = Follower::start(&live, &layout, self.runtime.cri.clone())
             .context("failed to look at the node's pods")?;
         let top = Top {
@@ -102,20 +93,17 @@ impl Args {
             look: global.look(),
         };
         let mut screen = Screen::open().context("failed to take over the terminal")?;
-        let (pump, following) = (live.pump(), follower.run());
-        tokio::select! {
-            biased;
-            () = interrupt.received() => Ok(Exit::Interrupted),
-            result = pump => {
-                result.context("failed to read the kernel's events")?;
-                bail!("failed to read the kernel's events: they ended");
-            }
-            result = following => {
-                result?;
-                bail!("failed to follow the node's pods: they ended");
-            }
-            exit = top.show(&mut screen) => exit,
-        }
+        let stop = Stop {
+            interrupt: Some(&mut interrupt),
+            ..Stop::default()
+        };
+        let shown = top.show(&mut screen);
+        Ok(
+            match session::drive(&live, Some(&mut follower), stop, shown).await? {
+                Ended::Done(exit) => exit,
+                Ended::TimeIsUp | Ended::Interrupted => Exit::Interrupted,
+            },
+        )
     }
 }
 
@@ -132,7 +120,7 @@ type Looking<'a> = Pin<Box<dyn Future<Output = Result<String>> + 'a>>;
 
 impl Top<'_> {
     async fn show(&self, screen: &mut Screen) -> Result<Exit> {
-        let mut app = App::new(self.look, session::clock()?);
+        let mut app = App::new(self.look, summary::clock()?);
         let mut keys = EventStream::new();
         let mut looking: Option<Looking<'_>> = None;
         loop {
@@ -184,7 +172,7 @@ impl Top<'_> {
             app.judged(verdicts, core);
             app.show(
                 rows::rows(core, &self.rates.borrow(), app.findings(), now),
-                core.lost.values().map(|lost| lost.count).sum(),
+                core.records.lost_in_all(),
             );
         });
     }
@@ -197,7 +185,7 @@ impl Top<'_> {
         let judged = Judged::now(self.live, verdicts, false);
         let seen = Seen {
             now: probe::now(),
-            clock: session::clock()?,
+            clock: summary::clock()?,
             snapshot,
             judged: Some(judged),
         };

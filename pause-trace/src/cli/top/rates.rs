@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::event::{CgroupId, Event, Fact, Ktime};
+use crate::{
+    event::{CgroupId, Event, Fact, Ktime},
+    observer::Observer,
+    state::State,
+};
 
 /// What a rate is counted over.
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
@@ -46,8 +50,14 @@ impl Rate {
 #[derive(Debug, Default)]
 pub(super) struct Rates(HashMap<CgroupId, Rate>);
 
+impl Observer for Rates {
+    fn event(&mut self, event: &Event, _: &State) {
+        self.take(event);
+    }
+}
+
 impl Rates {
-    pub(super) fn take(&mut self, event: &Event) {
+    fn take(&mut self, event: &Event) {
         let (cgroup, count) = match &event.fact {
             Fact::Signal(signal) => (signal.cgroup, 1),
             Fact::SignalsSuppressed { cgroup, count, .. } => (*cgroup, *count),

@@ -6,40 +6,50 @@ use nix::libc::SIGSEGV;
 
 use crate::{
     conformance::{
-        scenario::Scenario,
-        stage::{Container, GRACE, Play, PlayError},
+        scenario::Script,
+        stage::{Container, GRACE, Play},
     },
     event::{NamespaceKind, WaitStatus},
+    playing::PlayError,
     reference::stage::PodKind,
+    scenario::Scenario,
 };
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "container-restart",
-        title: "a container that exited is restarted into the same namespaces",
-        proves: &["PT101", "PT202", "PT203"],
-        finds: &[],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "container-restart",
+            title: "a container that exited is restarted into the same namespaces",
+            proves: &["PT101", "PT202", "PT203"],
+            finds: &[],
+        },
         play: |play| Box::pin(restarted(play)),
     },
-    Scenario {
-        name: "container-crash",
-        title: "a container that crashed is restarted into the same namespaces",
-        proves: &["PT101", "PT202", "PT203"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "container-crash",
+            title: "a container that crashed is restarted into the same namespaces",
+            proves: &["PT101", "PT202", "PT203"],
+            finds: &[],
+        },
         play: |play| Box::pin(crashed(play)),
     },
-    Scenario {
-        name: "sandbox-replaced",
-        title: "a new sandbox of the same pod has namespaces of its own, and its containers are in them",
-        proves: &["PT101", "PT201"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "sandbox-replaced",
+            title: "a new sandbox of the same pod has namespaces of its own, and its containers are in them",
+            proves: &["PT101", "PT201"],
+            finds: &[],
+        },
         play: |play| Box::pin(replaced(play)),
     },
-    Scenario {
-        name: "nothing-remains",
-        title: "when a pod has ended no process of it is left",
-        proves: &["PT205"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "nothing-remains",
+            title: "when a pod has ended no process of it is left",
+            proves: &["PT205"],
+            finds: &[],
+        },
         play: |play| Box::pin(nothing_remains(play)),
     },
 ];

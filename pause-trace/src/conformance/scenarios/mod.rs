@@ -7,18 +7,18 @@ mod namespaces;
 mod signals;
 mod zombies;
 
-use super::scenario::Scenario;
+use super::scenario::Script;
 
 /// By theme.
-const THEMES: [&[Scenario]; 4] = [
-    namespaces::SCENARIOS,
-    lifetime::SCENARIOS,
-    signals::SCENARIOS,
-    zombies::SCENARIOS,
+const THEMES: [&[Script]; 4] = [
+    namespaces::SCRIPTS,
+    lifetime::SCRIPTS,
+    signals::SCRIPTS,
+    zombies::SCRIPTS,
 ];
 
 /// Every scenario, in the order they are played and reported.
-pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> + Clone {
+pub(crate) fn all() -> impl Iterator<Item = &'static Script> + Clone {
     THEMES.into_iter().flatten()
 }
 
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_can_be_names_of_pods() {
-        let names: Vec<_> = all().map(|scenario| scenario.name).collect();
+        let names: Vec<_> = all().map(|script| script.scenario.name).collect();
         for (at, name) in names.iter().enumerate() {
             assert!(!names[..at].contains(name), "{name}");
             let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn every_scenario_rests_on_rules() {
-        for scenario in all() {
+        for scenario in all().map(|script| &script.scenario) {
             let mut rules = scenario.proves.iter().chain(scenario.finds).peekable();
             assert!(rules.peek().is_some(), "{}", scenario.name);
             for rule in rules {

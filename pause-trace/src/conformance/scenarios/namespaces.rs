@@ -5,79 +5,99 @@ use pause_trace_cri::messages::{Capability, Int64Value, NamespaceMode};
 use super::OWN_USERS;
 use crate::{
     conformance::{
-        scenario::Scenario,
-        stage::{Container, Play, PlayError, Pod},
+        scenario::Script,
+        stage::{Container, Play, Pod},
     },
     event::{Mode, NamespaceKind},
+    playing::PlayError,
     reference::stage::PodKind,
+    scenario::Scenario,
 };
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "pod-plain",
-        title: "containers join net, ipc and uts of the pause; each has its own pids",
-        proves: &[
-            "PT101", "PT102", "PT103", "PT104", "PT105", "PT107", "PT112", "PT201",
-        ],
-        finds: &[],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "pod-plain",
+            title: "containers join net, ipc and uts of the pause; each has its own pids",
+            proves: &[
+                "PT101", "PT102", "PT103", "PT104", "PT105", "PT107", "PT112", "PT201",
+            ],
+            finds: &[],
+        },
         play: |play| Box::pin(pod(play, PodKind::Plain)),
     },
-    Scenario {
-        name: "pod-shared-pid",
-        title: "shareProcessNamespace: containers join the pid namespace that pause is init of",
-        proves: &[
-            "PT101", "PT102", "PT103", "PT104", "PT105", "PT107", "PT112", "PT201",
-        ],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pod-shared-pid",
+            title: "shareProcessNamespace: containers join the pid namespace that pause is init of",
+            proves: &[
+                "PT101", "PT102", "PT103", "PT104", "PT105", "PT107", "PT112", "PT201",
+            ],
+            finds: &[],
+        },
         play: |play| Box::pin(pod(play, PodKind::SharedPid)),
     },
-    Scenario {
-        name: "pod-host-pid",
-        title: "hostPID: containers see the node's processes, and share the rest with pause",
-        proves: &["PT101", "PT102", "PT103", "PT104", "PT107", "PT112"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pod-host-pid",
+            title: "hostPID: containers see the node's processes, and share the rest with pause",
+            proves: &["PT101", "PT102", "PT103", "PT104", "PT107", "PT112"],
+            finds: &[],
+        },
         play: |play| Box::pin(pod(play, PodKind::HostPid)),
     },
-    Scenario {
-        name: "pod-host-network",
-        title: "hostNetwork: containers are in the node's net and uts, ipc is the pod's",
-        proves: &["PT101", "PT102", "PT103", "PT104", "PT107", "PT112"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pod-host-network",
+            title: "hostNetwork: containers are in the node's net and uts, ipc is the pod's",
+            proves: &["PT101", "PT102", "PT103", "PT104", "PT107", "PT112"],
+            finds: &[],
+        },
         play: |play| Box::pin(pod(play, PodKind::HostNetwork)),
     },
-    Scenario {
-        name: "pod-host-ipc",
-        title: "hostIPC: containers are in the node's ipc, net and uts are the pod's",
-        proves: &["PT101", "PT102", "PT103", "PT104", "PT107", "PT112"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pod-host-ipc",
+            title: "hostIPC: containers are in the node's ipc, net and uts are the pod's",
+            proves: &["PT101", "PT102", "PT103", "PT104", "PT107", "PT112"],
+            finds: &[],
+        },
         play: |play| Box::pin(pod(play, PodKind::HostIpc)),
     },
-    Scenario {
-        name: OWN_USERS,
-        title: "hostUsers: false: containers join the pod's user namespace, which owns its network",
-        proves: &["PT101", "PT102", "PT103", "PT104", "PT106"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: OWN_USERS,
+            title: "hostUsers: false: containers join the pod's user namespace, which owns its network",
+            proves: &["PT101", "PT102", "PT103", "PT104", "PT106"],
+            finds: &[],
+        },
         play: |play| Box::pin(own_users(play)),
     },
-    Scenario {
-        name: "pod-target",
-        title: "an ephemeral container joins the pid namespace of its target, not pause's",
-        proves: &["PT101", "PT104"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pod-target",
+            title: "an ephemeral container joins the pid namespace of its target, not pause's",
+            proves: &["PT101", "PT104"],
+            finds: &[],
+        },
         play: |play| Box::pin(target(play)),
     },
-    Scenario {
-        name: "localhost",
-        title: "one container reaches another over 127.0.0.1",
-        proves: &["PT101", "PT112"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "localhost",
+            title: "one container reaches another over 127.0.0.1",
+            proves: &["PT101", "PT112"],
+            finds: &[],
+        },
         play: |play| Box::pin(localhost(play)),
     },
-    Scenario {
-        name: "late-join",
-        title: "a container's entrypoint leaves the pod's uts namespace for one of its own",
-        proves: &[],
-        finds: &["PT108"],
+    Script {
+        scenario: Scenario {
+            name: "late-join",
+            title: "a container's entrypoint leaves the pod's uts namespace for one of its own",
+            proves: &[],
+            finds: &["PT108"],
+        },
         play: |play| Box::pin(late_join(play)),
     },
 ];
@@ -104,8 +124,8 @@ async fn own_users(play: &Play<'_>) -> Result<String, PlayError> {
     });
     if is_asked_for != Some(true) {
         let runtime = &play.runtime().name;
-        return Err(PlayError::Lacking(format!(
-            "{runtime} ignores that a pod asks for a user namespace of its own"
+        return Err(PlayError::Impossible(format!(
+            "not supported by this runtime: {runtime} ignores that a pod asks for a user namespace of its own"
         )));
     }
     pod.exec(&app, &["true"]).await?;

@@ -4,53 +4,67 @@ use std::time::{Duration, Instant};
 
 use crate::{
     conformance::{
-        scenario::Scenario,
-        stage::{GRACE, Play, PlayError},
+        scenario::Script,
+        stage::{GRACE, Play},
     },
+    playing::PlayError,
     reference::stage::PodKind,
+    scenario::Scenario,
 };
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "stop-handled",
-        title: "a container that handles SIGTERM exits 0 within its grace",
-        proves: &["PT301", "PT302", "PT303"],
-        finds: &[],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "stop-handled",
+            title: "a container that handles SIGTERM exits 0 within its grace",
+            proves: &["PT301", "PT302", "PT303"],
+            finds: &[],
+        },
         play: |play| Box::pin(stopped(play, &["serve"], GRACE)),
     },
-    Scenario {
-        name: "stop-forwarded",
-        title: "an init passes SIGTERM on to its child, and ends as that does",
-        proves: &["PT301", "PT302"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "stop-forwarded",
+            title: "an init passes SIGTERM on to its child, and ends as that does",
+            proves: &["PT301", "PT302"],
+            finds: &[],
+        },
         play: |play| Box::pin(stopped(play, &["shell", "/workload", "serve"], GRACE)),
     },
-    Scenario {
-        name: "stop-at-once",
-        title: "with a grace of 0 a container is killed at once, as was asked for",
-        proves: &["PT303"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "stop-at-once",
+            title: "with a grace of 0 a container is killed at once, as was asked for",
+            proves: &["PT303"],
+            finds: &[],
+        },
         play: |play| Box::pin(stopped(play, &["serve"], Duration::ZERO)),
     },
-    Scenario {
-        name: "stop-ignored",
-        title: "pid 1 with the default disposition never sees SIGTERM and has to be killed",
-        proves: &[],
-        finds: &["PT301", "PT302"],
+    Script {
+        scenario: Scenario {
+            name: "stop-ignored",
+            title: "pid 1 with the default disposition never sees SIGTERM and has to be killed",
+            proves: &[],
+            finds: &["PT301", "PT302"],
+        },
         play: |play| Box::pin(stopped(play, &["ignore-term"], SHORT)),
     },
-    Scenario {
-        name: "stop-blocked",
-        title: "a container that blocks SIGTERM keeps it pending and has to be killed",
-        proves: &[],
-        finds: &["PT308", "PT302"],
+    Script {
+        scenario: Scenario {
+            name: "stop-blocked",
+            title: "a container that blocks SIGTERM keeps it pending and has to be killed",
+            proves: &[],
+            finds: &["PT308", "PT302"],
+        },
         play: |play| Box::pin(stopped(play, &["block-term"], LONG)),
     },
-    Scenario {
-        name: "stop-not-forwarded",
-        title: "a shell as pid 1 keeps SIGTERM to itself, and its child is killed with it",
-        proves: &[],
-        finds: &["PT304", "PT302"],
+    Script {
+        scenario: Scenario {
+            name: "stop-not-forwarded",
+            title: "a shell as pid 1 keeps SIGTERM to itself, and its child is killed with it",
+            proves: &[],
+            finds: &["PT304", "PT302"],
+        },
         play: |play| Box::pin(stopped(play, &["no-forward", "/workload", "serve"], SHORT)),
     },
 ];

@@ -1,40 +1,47 @@
 //! What ends is reaped: by pause where the pid namespace is shared, else by the container's init, if it is one.
 
 use crate::{
-    conformance::{
-        scenario::Scenario,
-        stage::{Play, PlayError},
-    },
+    conformance::{scenario::Script, stage::Play},
+    playing::PlayError,
     reference::stage::PodKind,
+    scenario::Scenario,
 };
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "orphans-of-session",
-        title: "shareProcessNamespace: what kubectl exec left behind is reaped by pause",
-        proves: &["PT402"],
-        finds: &[],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "orphans-of-session",
+            title: "shareProcessNamespace: what kubectl exec left behind is reaped by pause",
+            proves: &["PT402"],
+            finds: &[],
+        },
         play: |play| Box::pin(orphans(play, PodKind::SharedPid)),
     },
-    Scenario {
-        name: "orphans-own-pid",
-        title: "with a pid namespace of its own, a container's init reaps its sessions' orphans",
-        proves: &["PT404"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "orphans-own-pid",
+            title: "with a pid namespace of its own, a container's init reaps its sessions' orphans",
+            proves: &["PT404"],
+            finds: &[],
+        },
         play: |play| Box::pin(orphans(play, PodKind::Plain)),
     },
-    Scenario {
-        name: "parent-does-not-reap",
-        title: "a process that does not wait for its children leaves zombies",
-        proves: &[],
-        finds: &["PT401"],
+    Script {
+        scenario: Scenario {
+            name: "parent-does-not-reap",
+            title: "a process that does not wait for its children leaves zombies",
+            proves: &[],
+            finds: &["PT401"],
+        },
         play: |play| Box::pin(no_reap(play)),
     },
-    Scenario {
-        name: "orphans-not-reaped",
-        title: "what kubectl exec left behind stays a zombie where pid 1 does not reap",
-        proves: &[],
-        finds: &["PT404"],
+    Script {
+        scenario: Scenario {
+            name: "orphans-not-reaped",
+            title: "what kubectl exec left behind stays a zombie where pid 1 does not reap",
+            proves: &[],
+            finds: &["PT404"],
+        },
         play: |play| Box::pin(orphans_not_reaped(play)),
     },
 ];

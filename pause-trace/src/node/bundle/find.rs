@@ -1,4 +1,5 @@
-//! Where a container's bundle is: its shim's or conmon's word, else the usual places.
+//! Finds the bundle of a container: through its shim or conmon, otherwise in the default
+//! directories.
 
 use std::{
     ffi::OsStr,
@@ -17,21 +18,22 @@ use crate::{
     runtimes::{self, DOCKER_NAMESPACE, Leads},
 };
 
-/// How far above a container's process its shim is looked for.
-const MOST_ANCESTORS: usize = 64;
+/// Ancestors of a container's process among which its shim is searched.
+const MAX_ANCESTORS: usize = 64;
 
-/// How much of a file in `/proc` is read.
-const LONGEST_FILE: u64 = 64 << 10;
+/// Bytes of a file in `/proc` that are read.
+const MAX_FILE_BYTES: u64 = 64 << 10;
 
-/// Finds the bundle of a container, of which the first of `pids` is a process, and the others were above it. `proc` and
-/// `root` are `/proc` and `/`.
+/// Finds the bundle of a container. The first of `pids` is a process of the container, the others
+/// were its ancestors. `proc` and `root` are `/proc` and `/`.
 ///
-/// The shim or conmon is an ancestor of each of the container's processes, but for those that `runc exec` left behind. One
-/// shim serves a whole pod, and the bundles of its containers are beside each other. Only an ancestor outside the
-/// container is believed; what is inside can call itself a shim.
+/// The shim or conmon is an ancestor of every process of the container, except for those that `runc
+/// exec` left behind. One shim serves a whole pod, and the bundles of its containers are in one
+/// directory. Only an ancestor outside the container is trusted, because a process inside can use
+/// the name of a shim.
 ///
 /// # Errors
-/// When there is no such ancestor, nor a bundle in one of the usual places.
+/// Fails when there is neither such an ancestor nor a bundle in a default directory.
 pub(crate) fn find(
     identity: &Identity,
     pids: &[u32],
@@ -39,12 +41,12 @@ pub(crate) fn find(
     root: &Path,
 ) -> Result<Location, BundleError> {
     let id = &*identity.container;
-    // One that has ended has none above it any more; who was above it has.
+    // A process that has ended has no ancestors; its former ancestors, the rest of `pids`, do.
     pids.iter()
-        .flat_map(|pid| line(*pid, proc))
+        .flat_map(|pid| lineage(*pid, proc))
         .filter(|ancestor| is_outside(&proc.join(ancestor.to_string()), identity))
         .find_map(|ancestor| of_ancestor(&proc.join(ancestor.to_string()), id))
-        .or_else(|| usual(id, root))
+        .or_else(|| in_default_directories(id, root))
         .ok_or_else(|| BundleError::NotFound {
             container: identity.container.clone(),
             pid: pids.first().copied().unwrap_or_default(),
@@ -52,10 +54,10 @@ pub(crate) fn find(
 }
 
 impl Location {
-    /// The bundle of another container of the same runtime: a container's sandbox' also when there is no process of it, be
-    /// it that pause has died or that CRI-O runs none.
+    /// The bundle of another container of the same runtime. This finds the bundle of a sandbox that
+    /// has no process, because its pause has died or CRI-O runs none.
     pub(crate) fn beside(&self, id: &ContainerId) -> Option<Self> {
-        // What comes from an annotation must not lead elsewhere.
+        // The id may come from an annotation and must not lead to another directory.
         let is_name = id.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let (up, last) = match self.manager {
             Manager::Containerd | Manager::Docker => ("..", ""),
@@ -76,21 +78,22 @@ impl Location {
     }
 }
 
-/// The process itself and those above it, nearest first.
-fn line(pid: u32, proc: &Path) -> impl Iterator<Item = u32> {
+/// The process and its ancestors, nearest first.
+fn lineage(pid: u32, proc: &Path) -> impl Iterator<Item = u32> {
     let parent = move |pid: &u32| {
-        let stat = file::read(&proc.join(pid.to_string()).join("stat"), LONGEST_FILE).ok()?;
-        // Counted from behind the name, which may hold anything: state, ppid.
+        let stat = file::read(&proc.join(pid.to_string()).join("stat"), MAX_FILE_BYTES).ok()?;
+        // Fields are counted after the name, which may contain any bytes: state, ppid.
         let behind = stat.iter().rposition(|byte| *byte == b')')? + 1;
         let mut fields = str::from_utf8(&stat[behind..]).ok()?.split_whitespace();
         fields.nth(1)?.parse().ok().filter(|parent| *parent > 0)
     };
-    std::iter::successors(Some(pid), parent).take(MOST_ANCESTORS)
+    std::iter::successors(Some(pid), parent).take(MAX_ANCESTORS)
 }
 
-/// Whether a process belongs to the node, or to the container that plays it, as far as each hierarchy shows.
+/// Whether a process is outside all containers, except for the one that acts as the node, in every
+/// hierarchy.
 fn is_outside(process: &Path, identity: &Identity) -> bool {
-    let Ok(memberships) = file::read(&process.join("cgroup"), LONGEST_FILE) else {
+    let Ok(memberships) = file::read(&process.join("cgroup"), MAX_FILE_BYTES) else {
         return false;
     };
     memberships.split(|byte| *byte == b'\n').all(|line| {
@@ -101,9 +104,9 @@ fn is_outside(process: &Path, identity: &Identity) -> bool {
     })
 }
 
-/// The bundle that an ancestor keeps for this container, if it is a shim or conmon.
+/// The bundle of this container, if the process is its shim or conmon.
 fn of_ancestor(process: &Path, id: &str) -> Option<Location> {
-    let command = file::read(&process.join("cmdline"), LONGEST_FILE).ok()?;
+    let command = file::read(&process.join("cmdline"), MAX_FILE_BYTES).ok()?;
     let args: Vec<&OsStr> = command
         .split(|byte| *byte == 0)
         .map(OsStr::from_bytes)
@@ -117,7 +120,7 @@ fn of_ancestor(process: &Path, id: &str) -> Option<Location> {
     holds_bundle(&location.reach).then_some(location)
 }
 
-/// A shim runs in the bundle of the first container that it was started for.
+/// The working directory of a shim is the bundle of its first container.
 fn of_shim(process: &Path, args: &[&OsStr], id: &str) -> Option<Location> {
     let cwd = process.join("cwd");
     let directory = fs::read_link(&cwd).ok()?.parent()?.join(id);
@@ -129,14 +132,15 @@ fn of_shim(process: &Path, args: &[&OsStr], id: &str) -> Option<Location> {
     Some(Location {
         manager,
         directory,
-        // Through the shim's directory itself, for a path may mean something else in our mount namespace.
+        // Through the shim's working directory, because the path may lead elsewhere in our mount
+        // namespace.
         reach: cwd.join("..").join(id),
         pid_file: None,
         socket: value(args, &["-address", "--address"]).map(PathBuf::from),
     })
 }
 
-/// conmon is given everything ([conmon(8)]).
+/// conmon's arguments contain everything ([conmon(8)]).
 ///
 /// [conmon(8)]: https://github.com/containers/conmon/blob/main/docs/conmon.8.md
 fn of_conmon(process: &Path, args: &[&OsStr], id: &str) -> Option<Location> {
@@ -170,7 +174,7 @@ fn value<'a>(args: &[&'a OsStr], names: &[&str]) -> Option<&'a OsStr> {
     })
 }
 
-fn usual(id: &str, root: &Path) -> Option<Location> {
+fn in_default_directories(id: &str, root: &Path) -> Option<Location> {
     runtimes::bundles().find_map(|place| {
         let directory = Path::new("/")
             .join(place.state)

@@ -1,4 +1,4 @@
-//! The parts of an OCI configuration that are looked at, and how annotations are understood.
+//! The parts of an OCI configuration that are used, and how annotations are interpreted.
 
 use std::path::PathBuf;
 
@@ -6,11 +6,11 @@ use nix::sys::signal::Signal;
 use serde::Deserialize;
 
 use super::{
-    Asked, Bundle, Entry, Kind, LONGEST_NAME, Location, MOST_ARGS, Manager, PodNames, Requested,
+    Bundle, CriModes, Entry, Kind, Location, MAX_ARGS, MAX_NAME_BYTES, Manager, PodNames, Requested,
 };
 use crate::event::{ContainerId, NamespaceKind, Text};
 
-/// `config.json` ([OCI runtime specification], 1.x). What is not named here is skipped while it is read.
+/// `config.json` ([OCI runtime specification], 1.x). Other fields are skipped.
 ///
 /// [OCI runtime specification]: https://github.com/opencontainers/runtime-spec/blob/v1.2.0/config.md
 #[derive(Deserialize)]
@@ -54,8 +54,8 @@ struct Namespace {
     path: String,
 }
 
-/// The annotations of all runtimes. A pod may set any of them under a runtime whose own they are not (CRI-O copies a pod's
-/// annotations into its bundles), so the manager decides which are looked at.
+/// The annotations of all runtimes. A pod may set those of another runtime (CRI-O copies a pod's
+/// annotations into its bundles), so the manager decides which ones are used.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Annotations {
@@ -73,7 +73,7 @@ struct Annotations {
     containerd_name: Option<String>,
     #[serde(rename = "io.kubernetes.cri.image-name")]
     containerd_image: Option<String>,
-    // Of a sandbox, since containerd 2.0.
+    // On a sandbox, since containerd 2.0.
     #[serde(rename = "io.kubernetes.cri.podsandbox.image-name")]
     containerd_sandbox_image: Option<String>,
 
@@ -88,7 +88,7 @@ struct Annotations {
     #[serde(rename = "io.kubernetes.cri-o.ImageName")]
     crio_image: Option<String>,
     #[serde(rename = "io.kubernetes.cri-o.Image")]
-    crio_image_asked: Option<String>,
+    crio_image_requested: Option<String>,
     // Kubelet's labels, which CRI-O copies.
     #[serde(rename = "io.kubernetes.pod.uid")]
     pod_uid: Option<String>,
@@ -103,7 +103,7 @@ struct Annotations {
     stop_signal: Option<String>,
 }
 
-/// CRI-O's `Metadata`: JSON within JSON. Older versions wrote the names of Go's fields.
+/// CRI-O's `Metadata`, JSON in a string. Older versions wrote the names of the Go fields.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Metadata {
@@ -115,7 +115,7 @@ struct Metadata {
     namespace: Option<String>,
 }
 
-/// What annotations say, whichever runtime's they are.
+/// The contents of the annotations, independent of the runtime.
 #[derive(Default)]
 struct Names {
     kind: Option<Kind>,
@@ -123,7 +123,7 @@ struct Names {
     pod: PodNames,
     name: Option<Text>,
     image: Option<Text>,
-    asked: Option<Asked>,
+    cri_modes: Option<CriModes>,
 }
 
 impl Spec {
@@ -140,7 +140,7 @@ impl Spec {
         }
         let stop_signal = self.annotations.stop_signal.as_deref().and_then(signal);
         let names = self.annotations.names(location.manager);
-        let args = self.process.args.iter().take(MOST_ARGS);
+        let args = self.process.args.iter().take(MAX_ARGS);
         Bundle {
             manager: location.manager,
             directory: location.directory.clone(),
@@ -151,7 +151,7 @@ impl Spec {
             image: names.image,
             hostname: self.hostname.as_deref().and_then(text),
             namespaces,
-            asked: names.asked,
+            cri_modes: names.cri_modes,
             cgroups_path: self.linux.cgroups_path.as_deref().and_then(text),
             args: args.map(|arg| Text::new(bounded(arg))).collect(),
             stop_signal,
@@ -185,14 +185,15 @@ impl Annotations {
             },
             name: self.containerd_name.as_deref().and_then(text),
             image: image.as_deref().and_then(text),
-            asked: None,
+            cri_modes: None,
         }
     }
 
     fn of_conmon(self) -> Names {
         let kind = self.crio_type.as_deref().and_then(kind);
         let metadata: Metadata = json(self.crio_metadata.as_deref()).unwrap_or_default();
-        // What CRI-O wrote itself comes first: of a sandbox these are the pod's names, of a container its own.
+        // What CRI-O wrote itself takes precedence. On a sandbox it names the pod, on a container
+        // the container.
         let (pod, own) = match kind {
             Some(Kind::Sandbox) => (metadata, Metadata::default()),
             _ => (Metadata::default(), metadata),
@@ -204,7 +205,7 @@ impl Annotations {
             Some(Kind::Container) => own.name.or(self.container_name),
             _ => None,
         };
-        let image = [self.crio_image, self.crio_image_asked];
+        let image = [self.crio_image, self.crio_image_requested];
         Names {
             kind,
             sandbox: self.crio_sandbox.as_deref().and_then(id),
@@ -215,7 +216,7 @@ impl Annotations {
             },
             name: container.as_deref().and_then(text),
             image: image.iter().flatten().find_map(|image| text(image)),
-            asked: json(self.crio_namespace_options.as_deref()),
+            cri_modes: json(self.crio_namespace_options.as_deref()),
         }
     }
 }
@@ -232,7 +233,7 @@ fn kind(text: &str) -> Option<Kind> {
     }
 }
 
-/// As the OCI names them.
+/// The names that the OCI specification uses.
 fn namespace_kind(name: &str) -> Option<NamespaceKind> {
     Some(match name {
         "mount" => NamespaceKind::Mnt,
@@ -242,12 +243,12 @@ fn namespace_kind(name: &str) -> Option<NamespaceKind> {
         "pid" => NamespaceKind::Pid,
         "user" => NamespaceKind::User,
         "cgroup" => NamespaceKind::Cgroup,
-        // `time`, which no runtime asks for by itself.
+        // `time`, which no runtime requests on its own.
         _ => return None,
     })
 }
 
-/// A uid or an id, which go into lists and outputs unescaped: plain, or none.
+/// A uid or an id. They are written unescaped, so only plain characters are accepted.
 fn id(text: &str) -> Option<ContainerId> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let fits = (1..=128).contains(&text.len()) && text.bytes().all(is_plain);
@@ -259,10 +260,11 @@ fn text(text: &str) -> Option<Text> {
 }
 
 fn bounded(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST_NAME)]
+    &text[..text.floor_char_boundary(MAX_NAME_BYTES)]
 }
 
-/// `15`, `SIGTERM`, `TERM` or `SIGRTMIN+3`. Engines count real-time signals from 34, as the C library does.
+/// `15`, `SIGTERM`, `TERM` or `SIGRTMIN+3`. Real-time signals are numbered from 34, as in the C
+/// library.
 fn signal(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
         return (1..=64).contains(&number).then_some(number);
@@ -293,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_are_read_as_engines_write_them() {
+    fn signal_names_and_numbers_are_parsed() {
         for (text, number) in [
             ("15", Some(15)),
             ("SIGQUIT", Some(3)),
@@ -313,14 +315,14 @@ mod tests {
     }
 
     #[test]
-    fn names_are_cut_between_characters() {
-        let long = format!("{}é", "a".repeat(LONGEST_NAME - 1));
-        assert_eq!(bounded(&long).len(), LONGEST_NAME - 1);
+    fn names_are_truncated_at_a_character_boundary() {
+        let long = format!("{}é", "a".repeat(MAX_NAME_BYTES - 1));
+        assert_eq!(bounded(&long).len(), MAX_NAME_BYTES - 1);
         assert_eq!(bounded("short"), "short");
     }
 
     #[test]
-    fn ids_are_plain() {
+    fn ids_with_special_characters_are_refused() {
         assert_eq!(id("6a1c-2f").as_deref(), Some("6a1c-2f"));
         for hostile in ["", "a\nb", "a b", "\u{202e}", &"a".repeat(129)] {
             assert_eq!(id(hostile), None, "{hostile:?}");

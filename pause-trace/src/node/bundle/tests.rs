@@ -6,7 +6,7 @@ use crate::node::identity::{Identity, identify};
 const ID: &str = "8852eac251d8a963b28d3accf45d9d1173c668558fcd8049345e9d4589599bc9";
 const OTHER: &str = "14e3592df8861a1c754907322eb5829d4e8ba9b03772f70f3f365f15a790b7da";
 
-/// A directory that is gone after the test.
+/// A directory that is removed after the test.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -24,7 +24,7 @@ impl Scratch {
         path
     }
 
-    /// A process, as `/proc` shows one.
+    /// Writes the files of a process in `/proc`.
     fn process(&self, pid: u32, parent: u32, cgroup: &str, args: &[&str]) {
         self.write(
             &format!("proc/{pid}/stat"),
@@ -75,7 +75,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Only a directory of ours, and the next run has another name.
+        // A leftover is harmless: the next run uses another name.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -85,7 +85,7 @@ fn cgroup(id: &str) -> String {
 }
 
 #[test]
-fn a_containers_bundle_is_beside_its_shims() {
+fn the_bundle_of_a_container_is_next_to_that_of_its_shim() {
     let scratch = Scratch::new("sibling");
     scratch.write(&format!("state/{ID}/config.json"), "{}");
     scratch.write(&format!("state/{OTHER}/config.json"), "{}");
@@ -102,7 +102,7 @@ fn a_containers_bundle_is_beside_its_shims() {
 }
 
 #[test]
-fn a_process_that_has_ended_is_found_by_those_that_were_above_it() {
+fn the_bundle_of_an_ended_process_is_found_through_its_former_ancestors() {
     let scratch = Scratch::new("ended");
     scratch.write(&format!("state/{ID}/config.json"), "{}");
     scratch.shim(10, &format!("state/{ID}"));
@@ -115,7 +115,7 @@ fn a_process_that_has_ended_is_found_by_those_that_were_above_it() {
 }
 
 #[test]
-fn a_shim_inside_the_container_is_not_believed() {
+fn a_shim_inside_the_container_is_not_trusted() {
     let scratch = Scratch::new("forged");
     scratch.write(&format!("state/{ID}/config.json"), "{}");
     scratch.write(&format!("forged/{ID}/config.json"), "{}");
@@ -131,7 +131,7 @@ fn a_shim_inside_the_container_is_not_believed() {
 }
 
 #[test]
-fn a_shim_in_the_container_that_plays_the_node_is_believed() {
+fn a_shim_in_the_container_that_acts_as_the_node_is_trusted() {
     let scratch = Scratch::new("kind");
     scratch.write(&format!("state/{ID}/config.json"), "{}");
     scratch.shim(10, &format!("state/{ID}"));
@@ -144,7 +144,7 @@ fn a_shim_in_the_container_that_plays_the_node_is_believed() {
 }
 
 #[test]
-fn conmon_says_where_bundle_and_pid_are() {
+fn the_arguments_of_conmon_lead_to_bundle_and_pid() {
     let scratch = Scratch::new("conmon");
     scratch.write("mounts/containers/userdata/config.json", "{}");
     scratch.write("mounts/run/pidfile", "20\n");
@@ -171,7 +171,7 @@ fn conmon_says_where_bundle_and_pid_are() {
     assert_eq!(found.directory, Path::new("/containers/userdata"));
     assert_eq!(read(&found).expect("it is a bundle").init, Some(20));
 
-    // Another container's conmon: nothing.
+    // The conmon of another container is not used.
     let path = format!("/machine.slice/libpod-{OTHER}.scope");
     let (identity, _) = identify(path.as_bytes()).expect("it is a container's");
     let error = scratch.find(&identity, 20).expect_err("it is another's");
@@ -179,7 +179,7 @@ fn conmon_says_where_bundle_and_pid_are() {
 }
 
 #[test]
-fn a_sandbox_without_a_process_is_found_beside_its_containers() {
+fn the_bundle_of_a_sandbox_without_a_process_is_next_to_its_containers() {
     let scratch = Scratch::new("beside");
     scratch.write(&format!("tasks/{ID}/config.json"), "{}");
     scratch.write(&format!("containers/{ID}/userdata/config.json"), "{}");
@@ -205,7 +205,7 @@ fn a_sandbox_without_a_process_is_found_beside_its_containers() {
 }
 
 #[test]
-fn without_a_shim_the_usual_places_are_looked_at() {
+fn without_a_shim_the_default_directories_are_searched() {
     let scratch = Scratch::new("usual");
     let k3s = "run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io";
     scratch.write(&format!("root/{k3s}/{ID}/config.json"), "{}");
@@ -227,7 +227,7 @@ fn a_loop_of_parents_ends() {
 }
 
 #[test]
-fn what_is_no_bundle_is_refused_without_waiting() {
+fn what_is_not_a_bundle_is_refused_without_blocking() {
     let scratch = Scratch::new("odd");
     let refused = |directory: &str| {
         read(&scratch.at(directory))
@@ -275,7 +275,7 @@ fn a_bundle_of_fifty_megabytes_is_refused_unread() {
 }
 
 #[test]
-fn garbage_is_said_to_be_garbage() {
+fn malformed_bundles_are_errors() {
     let scratch = Scratch::new("garbage");
     let plain = include_str!("../fixtures/bundles/containerd-plain-app.json");
     for (name, text) in [
@@ -300,7 +300,7 @@ fn shown(text: Option<&Text>) -> String {
 }
 
 #[test]
-fn containerds_annotations_are_understood() {
+fn containerd_annotations_are_interpreted() {
     let sandbox = include_str!("../fixtures/bundles/containerd-plain-sandbox.json");
     let sandbox = bundle(Manager::Containerd, sandbox);
     assert_eq!(sandbox.kind, Some(Kind::Sandbox));
@@ -331,14 +331,16 @@ fn containerds_annotations_are_understood() {
 }
 
 #[test]
-fn crios_annotations_win_over_what_its_pod_pretends() {
+fn cri_o_annotations_take_precedence_over_those_of_the_pod() {
     let sandbox = include_str!("../fixtures/bundles/crio-sandbox.json");
     let sandbox = bundle(Manager::Conmon, sandbox);
     assert_eq!(sandbox.kind, Some(Kind::Sandbox));
     assert_eq!(shown(sandbox.pod.name.as_ref()), "web");
     assert_eq!(shown(sandbox.pod.namespace.as_ref()), "shop");
     assert_eq!(
-        sandbox.asked.map(|asked| (asked.network, asked.pid)),
+        sandbox
+            .cri_modes
+            .map(|cri_modes| (cri_modes.network, cri_modes.pid)),
         Some((0, 1))
     );
 
@@ -356,7 +358,7 @@ fn crios_annotations_win_over_what_its_pod_pretends() {
 }
 
 #[test]
-fn podmans_members_name_their_infra_container() {
+fn podman_members_name_their_infra_container() {
     let infra = include_str!("../fixtures/bundles/podman-infra.json");
     let infra = bundle(Manager::Conmon, infra);
     assert_eq!((infra.kind, infra.sandbox), (None, None));
@@ -370,7 +372,7 @@ fn podmans_members_name_their_infra_container() {
 }
 
 #[test]
-fn docker_keeps_names_to_itself() {
+fn docker_bundles_have_no_names() {
     let joined = include_str!("../fixtures/bundles/docker-joined.json");
     let joined = bundle(Manager::Docker, joined);
     assert_eq!((joined.kind, joined.name.as_ref()), (None, None));
@@ -378,7 +380,7 @@ fn docker_keeps_names_to_itself() {
 }
 
 #[test]
-fn hostile_names_stay_bounded_and_are_shown_escaped() {
+fn hostile_names_are_bounded_and_escaped() {
     let name = "x".repeat(100_000);
     let config = serde_json::json!({
         "process": { "args": vec!["\u{1b}[2J"; 1000] },
@@ -390,9 +392,9 @@ fn hostile_names_stay_bounded_and_are_shown_escaped() {
         },
     });
     let bundle = bundle(Manager::Containerd, &config.to_string());
-    assert_eq!(shown(bundle.pod.name.as_ref()).len(), LONGEST_NAME);
+    assert_eq!(shown(bundle.pod.name.as_ref()).len(), MAX_NAME_BYTES);
     assert_eq!((bundle.pod.uid, bundle.kind), (None, None));
     assert_eq!(shown(bundle.image.as_ref()), "pause");
-    assert_eq!(bundle.args.len(), MOST_ARGS);
+    assert_eq!(bundle.args.len(), MAX_ARGS);
     assert_eq!(bundle.args[0].to_string(), "\\u{1b}[2J");
 }

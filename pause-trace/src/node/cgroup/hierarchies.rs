@@ -1,4 +1,5 @@
-//! The node's hierarchies for who only reads them: other than [`super::Layout`], nothing has to be writable.
+//! The node's hierarchies for callers that only read them: unlike [`super::Layout`], none has to be
+//! writable.
 
 use std::fs;
 
@@ -7,7 +8,7 @@ use anyhow::{Result, bail};
 use super::{Hierarchy, parse, read};
 use crate::event::Text;
 
-/// The hierarchies that are mounted.
+/// The mounted hierarchies, the watched one first.
 #[derive(Clone, Debug)]
 pub(crate) struct Hierarchies(Vec<Hierarchy>);
 
@@ -15,27 +16,28 @@ impl Hierarchies {
     /// Reads them from /proc.
     ///
     /// # Errors
-    /// When none is mounted by which containers could be known.
+    /// Fails when no hierarchy that identifies containers is mounted.
     pub(crate) fn discover() -> Result<Self> {
         let mounts = read("/proc/self/mountinfo")?;
         let memberships = read("/proc/self/cgroup")?;
         let mut found = parse(&mounts, &memberships);
         let Some(first) = found.iter().filter_map(rank).min() else {
             bail!(
-                "find a cgroup hierarchy: none is mounted that runtimes use; mount cgroup2 at /sys/fs/cgroup"
+                "find a cgroup hierarchy: no hierarchy that runtimes use is mounted; mount cgroup2 at /sys/fs/cgroup"
             );
         };
         found.sort_by_key(|hierarchy| rank(hierarchy) != Some(first));
         Ok(Self(found))
     }
 
-    /// The hierarchy by which containers are known: the one that [`super::Layout::watched`] takes where all can be written.
+    /// The hierarchy that identifies containers: the same as [`super::Layout::watched`] if all are
+    /// writable.
     pub(crate) fn watched(&self) -> &Hierarchy {
         &self.0[0]
     }
 
-    /// How much memory a cgroup is charged with, what is below it included, in bytes. Runtimes use the same path in every
-    /// hierarchy. Nothing where the memory controller is not on for it.
+    /// The memory that a cgroup and its descendants are charged with, in bytes. Runtimes use the
+    /// same path in every hierarchy. `None` if the memory controller is not enabled for the cgroup.
     pub(crate) fn memory(&self, path: &Text) -> Option<u64> {
         let path = str::from_utf8(&path.0).ok()?;
         self.0.iter().find_map(|hierarchy| {
@@ -49,7 +51,7 @@ impl Hierarchies {
     }
 }
 
-/// The less, the better are containers known by it.
+/// The rank of a hierarchy for identifying containers; the lowest is the best.
 fn rank(hierarchy: &Hierarchy) -> Option<usize> {
     if hierarchy.is_unified() {
         return Some(0);
@@ -66,14 +68,14 @@ mod tests {
     use crate::node::cgroup::Layout;
 
     #[test]
-    fn who_reads_and_who_writes_know_containers_by_the_same_hierarchy() {
+    fn layout_and_hierarchies_watch_the_same_hierarchy() {
         let layout = Layout::discover().expect("there is a hierarchy to write to");
         let hierarchies = Hierarchies::discover().expect("there is a hierarchy");
         assert_eq!(hierarchies.watched(), layout.watched());
     }
 
     #[test]
-    fn memory_is_read_where_its_controller_is() {
+    fn memory_is_read_if_the_controller_is_enabled() {
         let layout = Layout::discover().expect("there is a hierarchy to write to");
         let name = Layout::unique_name().expect("/proc is mounted");
         let mut group = layout.cgroup(&name);

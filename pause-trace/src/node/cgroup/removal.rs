@@ -1,4 +1,4 @@
-//! Emptying and removing cgroups, of our own only.
+//! Empties and removes cgroups that this program created.
 
 use std::fs;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -13,22 +13,23 @@ use nix::unistd::Pid;
 
 use crate::sys;
 
-/// The first component of every cgroup that this program makes. Nothing else is ever killed in or removed.
+/// The prefix of every cgroup that this program creates. Other cgroups are never emptied or
+/// removed.
 pub(super) const PREFIX: &str = "pause-trace-";
 
-/// How long a killed cgroup may take to empty.
-const EMPTYING: Duration = Duration::from_secs(5);
+/// How long the killed processes of a cgroup may take to exit.
+const EMPTY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Kills everything in a cgroup of ours and below it, and removes it.
+/// Kills the processes in a cgroup of this program and its descendants, and removes them.
 ///
 /// # Errors
-/// When it is not one of ours, or has not emptied within five seconds.
+/// Fails when the cgroup was not created by this program, or is not empty within five seconds.
 pub(crate) fn remove(directory: &Path) -> io::Result<()> {
     if !is_ours(directory) {
-        let text = format!("{} was not made by this program", directory.display());
+        let text = format!("{} was not created by this program", directory.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
-    let until = Instant::now() + EMPTYING;
+    let until = Instant::now() + EMPTY_TIMEOUT;
     loop {
         match fs::remove_dir(directory) {
             Err(error)
@@ -36,7 +37,7 @@ pub(crate) fn remove(directory: &Path) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => return other,
         }
-        // What a pod's process made below its own cgroup.
+        // A process of a pod may have created cgroups below its own.
         for child in children(directory) {
             remove(&child)?;
         }
@@ -64,12 +65,13 @@ pub(super) fn children(directory: &Path) -> Vec<PathBuf> {
 
 pub(super) fn processes(directory: &Path) -> io::Result<Vec<Pid>> {
     let text = fs::read_to_string(directory.join("cgroup.procs"))?;
-    // 0 stands for a process that this pid namespace cannot see.
+    // 0 stands for a process outside this pid namespace.
     let pids = text.lines().filter_map(|line| line.parse().ok());
     Ok(pids.filter(|pid| *pid > 0).map(Pid::from_raw).collect())
 }
 
-/// Kills everything in a cgroup of ours and below it, without waiting for its end. No error when it is gone.
+/// Kills the processes in a cgroup of this program and its descendants, without waiting for their
+/// end. No error if the cgroup does not exist.
 pub(crate) fn kill(directory: &Path) -> io::Result<()> {
     for child in children(directory) {
         kill(&child)?;
@@ -80,10 +82,11 @@ pub(crate) fn kill(directory: &Path) -> io::Result<()> {
     send_kill(directory).map(drop)
 }
 
-/// Sends SIGKILL to what is in the cgroup now; returns what that was.
+/// Sends SIGKILL to the processes in the cgroup; returns their pidfds.
 fn send_kill(directory: &Path) -> io::Result<Vec<OwnedFd>> {
-    // A pidfd may be opened only after a pid has been used again: so the list is read once more, and only who is in both
-    // is killed. Whoever is listed then is in our cgroup.
+    // A pid may be reused between reading the list and opening the pidfd. The list is therefore
+    // read again, and only processes in both lists are killed: a pid that is listed again while its
+    // pidfd is open is in the cgroup.
     let listed = processes(directory)?;
     let mut open: Vec<(Pid, OwnedFd)> = listed
         .into_iter()
@@ -92,17 +95,17 @@ fn send_kill(directory: &Path) -> io::Result<Vec<OwnedFd>> {
     let still = processes(directory)?;
     open.retain(|(pid, _)| still.contains(pid));
 
-    // Since 5.14, cgroup2: takes also what forks meanwhile.
+    // cgroup2 since 5.14: also kills processes that are forked meanwhile.
     if fs::write(directory.join("cgroup.kill"), "1").is_err() {
         for (_, pidfd) in &open {
-            // ESRCH: it has ended by itself.
+            // ESRCH: it has already ended.
             let _ = sys::pidfd_send_signal(pidfd.as_fd(), Signal::SIGKILL as i32);
         }
     }
     Ok(open.into_iter().map(|(_, pidfd)| pidfd).collect())
 }
 
-/// Kills what is in the cgroup now and waits for its end.
+/// Kills the processes in the cgroup and waits for their end.
 fn empty(directory: &Path, until: Instant) -> io::Result<()> {
     let killed = send_kill(directory)?;
     match fs::File::open(directory.join("cgroup.events")) {
@@ -111,7 +114,7 @@ fn empty(directory: &Path, until: Instant) -> io::Result<()> {
     }
 }
 
-/// cgroup2 says when the last process has left.
+/// Waits until cgroup2 reports that the last process has left.
 fn wait_unpopulated(mut events: fs::File, until: Instant) -> io::Result<()> {
     let mut text = String::new();
     loop {
@@ -128,7 +131,7 @@ fn wait_unpopulated(mut events: fs::File, until: Instant) -> io::Result<()> {
     }
 }
 
-/// Version 1 says nothing, but the processes do.
+/// Waits for the end of each process, because version 1 does not notify.
 fn wait_ended(processes: &[OwnedFd], until: Instant) -> io::Result<()> {
     for pidfd in processes {
         let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];

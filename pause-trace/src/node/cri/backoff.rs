@@ -1,12 +1,13 @@
-//! How long to leave a socket alone that failed.
+//! Exponential backoff for a socket that failed.
 
 use std::time::{Duration, Instant};
 
-/// After the first failure.
+/// The wait after the first failure.
 pub(super) const FIRST: Duration = Duration::from_millis(250);
-const LONGEST: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// Doubles with each failure in a row. No jitter: the socket is this node's own, and we are its only such client.
+/// The wait doubles with each consecutive failure. No jitter is needed: the socket is local, and
+/// this program is its only client with this backoff.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failed: Option<Failed>,
@@ -20,19 +21,19 @@ struct Failed {
 }
 
 impl Backoff {
-    /// Why and for how long nothing is to be tried.
+    /// The reason of the last failure and the remaining wait, if it has not passed.
     pub(super) fn wait(&self, now: Instant) -> Option<(&str, Duration)> {
         let failed = self.failed.as_ref()?;
         let left = (failed.at + failed.wait).saturating_duration_since(now);
         (!left.is_zero()).then_some((&failed.reason, left))
     }
 
-    /// What was begun at `begun` has failed; gives how long to wait. Of several that were under way at the same time the
-    /// first counts.
+    /// Records that a query that began at `begun` has failed, and returns the wait. Of several
+    /// concurrent failures only the first counts.
     pub(super) fn failed(&mut self, begun: Instant, now: Instant, reason: &str) -> Duration {
         let wait = match &self.failed {
             Some(before) if before.at > begun => before.wait,
-            Some(before) => (before.wait * 2).min(LONGEST),
+            Some(before) => (before.wait * 2).min(MAX_WAIT),
             None => FIRST,
         };
         self.failed = Some(Failed {

@@ -1,4 +1,4 @@
-//! What a runtime's answers mean: which pod and which container, and the namespaces they were asked to have. Pure.
+//! Interprets a runtime's answers: pod, container, and the requested namespace modes. Pure.
 
 use std::str::FromStr as _;
 
@@ -13,13 +13,14 @@ use pause_trace_cri::{
 
 use crate::event::{ContainerFact, ContainerId, ContainerKind, Mode, Modes, PodFact, Source, Text};
 
-/// How long a name is taken: that of a Kubernetes object has at most 253 characters.
+/// Names are truncated to this length: the name of a Kubernetes object has at most 253 characters.
 const MAX_NAME: usize = 253;
 
-/// How long an id is taken: runtimes use 64 characters, Kubernetes 36.
+/// Longer ids are refused: runtimes use 64 characters, Kubernetes 36.
 const MAX_ID: usize = 128;
 
-/// Where OCI puts the stop signal of an image when it is made a specification (image-spec, conversion.md).
+/// The annotation for the stop signal of an image when the image is converted to a specification
+/// (image-spec, conversion.md).
 const STOP_SIGNAL: &str = "org.opencontainers.image.stopSignal";
 
 /// The first real-time signal, and the last (signal(7), as the C library counts them).
@@ -31,36 +32,39 @@ pub(crate) struct Sandbox {
     /// Its id.
     pub(crate) id: ContainerId,
     pub(crate) pod: PodFact,
-    /// Its pause; `None` where the runtime holds the namespaces without one, as CRI-O does.
+    /// Its pause; `None` if the runtime keeps the namespaces without a pause, as CRI-O does.
     pub(crate) pause: Option<ContainerFact>,
     /// The pause's pid while it runs.
     pub(crate) pid: Option<u32>,
 }
 
-/// An answer that says too little, or what we do not know. Fits "failed to …".
+/// An answer that lacks something or contains an unknown value. The text completes "failed to …".
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unclear {
-    #[error("understand the runtime's answer: {0} is missing")]
+    #[error("interpret the runtime's answer: {0} is missing")]
     Missing(&'static str),
-    #[error("understand the runtime's answer: {0} is not an id")]
+    #[error("interpret the runtime's answer: {0} is not valid")]
     NoId(&'static str),
     #[error(
-        "understand the runtime's answer: the mode {mode} of the {namespace} namespace is not known"
+        "interpret the runtime's answer: the mode {mode} of the {namespace} namespace is not known"
     )]
     Mode { namespace: &'static str, mode: i32 },
-    #[error("tell whose pid namespace the container joins: the runtime names {0} alone")]
+    #[error(
+        "determine which pid namespace the container joins: the runtime reports only the path {0}"
+    )]
     Joins(Text),
     #[error(transparent)]
     Details(#[from] BadInfo),
 }
 
-/// Whether it may be the id of a pod or container: nothing that would have to be escaped, and not long.
+/// Whether a text may be the id of a pod or container: short, and without characters that need
+/// escaping.
 pub(crate) fn is_id(id: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (1..=MAX_ID).contains(&id.len()) && id.bytes().all(plain)
 }
 
-/// What a verbose answer says of a sandbox.
+/// Interprets a verbose answer about a sandbox.
 pub(crate) fn sandbox(answer: &PodSandboxStatusResponse) -> Result<Sandbox, Unclear> {
     let status = answer
         .status
@@ -69,11 +73,11 @@ pub(crate) fn sandbox(answer: &PodSandboxStatusResponse) -> Result<Sandbox, Uncl
     let metadata = status
         .metadata
         .as_ref()
-        .ok_or(Unclear::Missing("the sandbox' metadata"))?;
+        .ok_or(Unclear::Missing("the sandbox's metadata"))?;
     if !is_id(&status.id) {
-        return Err(Unclear::NoId("the sandbox'"));
+        return Err(Unclear::NoId("the sandbox's id"));
     }
-    // CRI does not ask for a uid; who makes pods by hand may give none.
+    // CRI does not require a uid; a pod created by hand may have none.
     let uid = if metadata.uid.is_empty() {
         &status.id
     } else {
@@ -114,7 +118,8 @@ pub(crate) fn sandbox(answer: &PodSandboxStatusResponse) -> Result<Sandbox, Uncl
     })
 }
 
-/// What a verbose answer says of a container of that pod. `image`: the details of its image, for its stop signal.
+/// Interprets a verbose answer about a container of that pod. `image` contains the details of its
+/// image, for the stop signal.
 pub(crate) fn container(
     pod: &PodFact,
     answer: &ContainerStatusResponse,
@@ -125,7 +130,7 @@ pub(crate) fn container(
         .as_ref()
         .ok_or(Unclear::Missing("the status"))?;
     if !is_id(&status.id) {
-        return Err(Unclear::NoId("the container's"));
+        return Err(Unclear::NoId("the container's id"));
     }
     let info = answer.info()?;
     let pid = container_pids(pod, info.as_ref())?;
@@ -140,8 +145,9 @@ pub(crate) fn container(
         },
         sandbox: None,
         cgroup: 0,
-        // Of these a container has what its sandbox has, whatever it asks for: runtimes join them unread (containerd:
-        // `WithPodNamespaces`), and the kubelet asks for the same.
+        // Except for the pid namespace, a container has the modes of its sandbox, whatever its
+        // request says: runtimes ignore the request (containerd: `WithPodNamespaces`), and the
+        // kubelet requests the same modes.
         modes: Modes {
             pid,
             ..pod.modes.clone()
@@ -154,7 +160,7 @@ pub(crate) fn container(
     })
 }
 
-/// The stop signal of a container, where its own answer says it: then the image need not be asked for.
+/// The stop signal of a container, if its own answer contains it. The image is then not needed.
 pub(crate) fn declared_stop_signal(
     answer: &ContainerStatusResponse,
     info: Option<&Info>,
@@ -165,8 +171,8 @@ pub(crate) fn declared_stop_signal(
     })
 }
 
-/// The sandbox' modes. What was asked for, which containerd repeats, comes before the status, from which containerd 1.6
-/// leaves out user namespaces.
+/// The modes of a sandbox. The request, which containerd repeats in `info`, takes precedence over
+/// the status, in which containerd 1.6 leaves out user namespaces.
 fn sandbox_modes(answer: &PodSandboxStatusResponse, info: Option<&Info>) -> Result<Modes, Unclear> {
     let reported = || {
         let linux = answer.status.as_ref()?.linux.as_ref()?;
@@ -175,10 +181,11 @@ fn sandbox_modes(answer: &PodSandboxStatusResponse, info: Option<&Info>) -> Resu
     let options = info
         .and_then(Info::namespace_options)
         .or_else(reported)
-        .ok_or(Unclear::Missing("the sandbox' namespace options"))?;
+        .ok_or(Unclear::Missing("the sandbox's namespace options"))?;
     let net = mode("network", options.network, &options)?;
     Ok(Modes {
-        // It has no option of its own: a pod in the node's network has the node's host name.
+        // The uts namespace has no option of its own: a pod in the node's network has the node's
+        // host name.
         uts: match net {
             Mode::Node => Mode::Node,
             _ => Mode::Pod,
@@ -188,7 +195,8 @@ fn sandbox_modes(answer: &PodSandboxStatusResponse, info: Option<&Info>) -> Resu
         pid: mode("pid", options.pid, &options)?,
         user: match &options.userns_options {
             Some(users) => mode("user", users.mode, &options)?,
-            // api.proto has it mean the pod's; runtimes give the node's, unless an annotation makes CRI-O give more.
+            // According to api.proto this means the pod's namespace, but runtimes use the node's,
+            // unless an annotation makes CRI-O create one.
             None if has_users(info) => Mode::Pod,
             None => Mode::Node,
         },
@@ -201,7 +209,8 @@ fn has_users(info: Option<&Info>) -> bool {
         .is_some_and(|namespaces| namespaces.contains_key("user"))
 }
 
-/// Whose pids a container is to see: as it was asked for where the runtime repeats it, else by its specification.
+/// The pid mode of a container: from the request if the runtime repeats it, otherwise from the
+/// specification.
 fn container_pids(pod: &PodFact, info: Option<&Info>) -> Result<Mode, Unclear> {
     let info = info.ok_or(Unclear::Missing("the container's verbose part"))?;
     if let Some(options) = info.namespace_options() {
@@ -226,19 +235,19 @@ fn mode(namespace: &'static str, mode: i32, options: &NamespaceOption) -> Result
         Ok(NamespaceMode::Target) if is_id(&options.target_id) => {
             Ok(Mode::Target(options.target_id.as_str().into()))
         }
-        Ok(NamespaceMode::Target) => Err(Unclear::NoId("the target's")),
+        Ok(NamespaceMode::Target) => Err(Unclear::NoId("the target's id")),
         Err(_) => Err(Unclear::Mode { namespace, mode }),
     }
 }
 
-/// The file that the first process is to execute.
+/// The file that the first process executes.
 fn file(info: &Info) -> Option<Text> {
     let file = *info.args().first()?;
-    // What is longer than the kernel reports of a file name cannot be compared with it.
+    // The kernel program truncates file names, so a longer one cannot be compared.
     (!file.is_empty() && file.len() < MAX_NAME).then(|| Text::new(file))
 }
 
-/// A signal as images name it: `SIGQUIT`, `quit`, `3`, `RTMIN+3`.
+/// Parses a signal as images write it: `SIGQUIT`, `quit`, `3`, `RTMIN+3`.
 fn parse_signal(name: &str) -> Option<i32> {
     let (first, last) = REAL_TIME;
     if let Ok(number) = name.parse::<i32>() {
@@ -262,7 +271,8 @@ fn parse_signal(name: &str) -> Option<i32> {
     known.ok().map(|signal| signal as i32)
 }
 
-/// A name, which may be anything: cut where it is too long to be one, and escaped wherever it is shown.
+/// A name, truncated if it is too long. It may contain any characters, and is escaped wherever it
+/// is shown.
 fn text(name: &str) -> Text {
     Text::new(&name[..name.floor_char_boundary(MAX_NAME)])
 }

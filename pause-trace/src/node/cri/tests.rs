@@ -1,4 +1,5 @@
-//! The asker against a runtime that says what containerd 1.6.20 said (see `fixtures/README.md`).
+//! Tests the client against a runtime that answers as containerd 1.6.20 did (see
+//! `fixtures/README.md`).
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process};
 
@@ -21,7 +22,7 @@ const SANDBOX: &str = "7e14bb639424af23f130a34206889a98413a9a09a835812947e842e0a
 const CONTAINER: &str = "315af542c5eda27c6d61a80e096568000f4f88cfee566ddc890094d96213d1c8";
 const NOT_FOUND: &str = "5";
 
-/// A socket's place, and removes what is there in the end.
+/// The path of a socket, which is removed on drop.
 struct Place(PathBuf);
 
 impl Place {
@@ -55,25 +56,25 @@ impl Drop for Place {
     }
 }
 
-/// Serves gRPC, one connection: a message, or an error's code.
+/// Serves one gRPC connection; each answer is a message or an error code.
 async fn serve(stream: UnixStream, answer: fn(&str, &[u8]) -> Result<Vec<u8>, &'static str>) {
     let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
     while let Some(Ok((request, mut respond))) = connection.accept().await {
         let path = request.uri().path().to_owned();
         let name = path.rsplit('/').next().unwrap_or_default().to_owned();
         let mut body = request.into_body();
-        // The connection has to be driven for the request's body to come in.
-        let mut asked = Vec::new();
+        // The connection has to be polled to receive the body of the request.
+        let mut request = Vec::new();
         let reading = async {
             while let Some(Ok(part)) = body.data().await {
-                asked.extend(part);
+                request.extend(part);
             }
         };
         tokio::select! {
             () = reading => {}
             _ = std::future::poll_fn(|context| connection.poll_closed(context)) => return,
         }
-        let answer = answer(&name, asked.get(5..).unwrap_or_default());
+        let answer = answer(&name, request.get(5..).unwrap_or_default());
         let mut trailers = HeaderMap::new();
         let code = answer.as_ref().err().copied().unwrap_or("0");
         trailers.insert("grpc-status", code.parse().expect("a header"));
@@ -91,12 +92,12 @@ async fn serve(stream: UnixStream, answer: fn(&str, &[u8]) -> Result<Vec<u8>, &'
     }
 }
 
-/// A pod with one container, whose image wants SIGQUIT. Ids are found by their beginning, as runtimes do.
-fn containerd(call: &str, asked: &[u8]) -> Result<Vec<u8>, &'static str> {
+/// A pod with one container, whose image declares SIGQUIT. Ids match by prefix, as in runtimes.
+fn containerd(call: &str, request: &[u8]) -> Result<Vec<u8>, &'static str> {
     // Field 1 of each request: the id, or an image's name.
-    let id = asked
+    let id = request
         .get(1)
-        .and_then(|length| asked.get(2..2 + usize::from(*length)))
+        .and_then(|length| request.get(2..2 + usize::from(*length)))
         .unwrap_or_default();
     let is = |known: &str| known.as_bytes().starts_with(id);
     let info = |json: &str| BTreeMap::from([("info".to_owned(), json.to_owned())]);
@@ -139,7 +140,7 @@ fn containerd(call: &str, asked: &[u8]) -> Result<Vec<u8>, &'static str> {
 }
 
 #[tokio::test]
-async fn a_container_is_found_with_its_pod_and_its_images_stop_signal() {
+async fn a_container_is_found_with_its_pod_and_the_stop_signal_of_its_image() {
     let place = Place::new("container");
     place.listen(containerd);
     let Answer::Known(known) = place.names().ask(CONTAINER).await else {
@@ -167,7 +168,7 @@ async fn a_sandbox_is_found_by_its_own_id() {
 }
 
 #[tokio::test]
-async fn other_ids_are_unknown_also_where_they_begin_like_one() {
+async fn unknown_ids_and_prefixes_of_ids_are_unknown() {
     let place = Place::new("unknown");
     place.listen(containerd);
     let names = place.names();
@@ -177,11 +178,11 @@ async fn other_ids_are_unknown_also_where_they_begin_like_one() {
 }
 
 #[tokio::test]
-async fn a_runtime_that_fails_over_one_container_is_asked_about_the_next() {
+async fn an_error_for_one_container_does_not_delay_the_next_query() {
     let place = Place::new("refused");
-    place.listen(|call, asked| match call {
-        "ContainerStatus" if asked.ends_with(b"broken\x10\x01") => Err("2"),
-        _ => containerd(call, asked),
+    place.listen(|call, request| match call {
+        "ContainerStatus" if request.ends_with(b"broken\x10\x01") => Err("2"),
+        _ => containerd(call, request),
     });
     let names = place.names();
     let answer = names.ask("broken").await;
@@ -191,20 +192,20 @@ async fn a_runtime_that_fails_over_one_container_is_asked_about_the_next() {
 }
 
 #[tokio::test]
-async fn a_socket_that_failed_is_left_alone_for_a_while() {
+async fn a_socket_that_failed_is_not_tried_again_before_the_backoff() {
     let place = Place::new("gone");
     let names = place.names();
     let begun = Instant::now();
     let Answer::Unavailable { reason, again } = names.ask_at(begun, CONTAINER).await else {
-        panic!("nobody is there");
+        panic!("no runtime listens");
     };
     assert!(reason.contains("there is no socket"), "{reason}");
     assert_eq!(again, backoff::FIRST);
-    // Somebody is there now, and is not asked yet.
+    // A runtime listens now, but is not queried yet.
     place.listen(containerd);
     let answer = names.ask_at(begun, CONTAINER).await;
     let Answer::Unavailable { again: left, .. } = answer else {
-        panic!("it was asked: {answer:?}");
+        panic!("it was queried: {answer:?}");
     };
     let answer = names.ask_at(begun + left, CONTAINER).await;
     assert!(matches!(answer, Answer::Known(_)), "{answer:?}");

@@ -31,11 +31,11 @@ fn shown(intent: &Intent) -> String {
     [net, ipc, uts, pid, user].map(letter).iter().collect()
 }
 
-fn nobody(_pid: u32) -> Holder {
-    Holder::Nobody
+fn no_process(_pid: u32) -> Holder {
+    Holder::Gone
 }
 
-/// Whose the pid is: a container of the pod of `SANDBOX`.
+/// The pid belongs to a container of the pod of `SANDBOX`.
 fn held_by(id: &'static str) -> impl Fn(u32) -> Holder {
     move |_| Holder::Container {
         id: id.into(),
@@ -43,19 +43,19 @@ fn held_by(id: &'static str) -> impl Fn(u32) -> Holder {
     }
 }
 
-/// The modes of a container and of its sandbox, whose process has `pid`.
+/// Checks the modes of a container and of its sandbox, whose pause has `pid`.
 fn check(sandbox: &Bundle, pid: u32, container: &Bundle, expected: [&str; 2]) {
     let sandbox = Bundle {
         init: Some(pid),
         ..sandbox.clone()
     };
     let id = SANDBOX.into();
-    let container = of_container(container, Some((&id, &sandbox)), nobody);
+    let container = of_container(container, Some((&id, &sandbox)), no_process);
     assert_eq!([shown(&container), shown(&of_sandbox(&sandbox))], expected);
 }
 
 #[test]
-fn pods_of_containerd_are_understood() {
+fn modes_of_containerd_pods_are_derived() {
     let sandbox = fixture!(Containerd, "containerd-plain-sandbox");
     let app = fixture!(Containerd, "containerd-plain-app");
     check(&sandbox, 11999, &app, ["PPPCN", "PPP?N"]);
@@ -64,7 +64,7 @@ fn pods_of_containerd_are_understood() {
     let app = fixture!(Containerd, "containerd-shared-app");
     check(&sandbox, 12191, &app, ["PPPPN", "PPP?N"]);
 
-    // The container's paths look like any other's.
+    // The container's paths look like those of any other container.
     let sandbox = fixture!(Containerd, "containerd-hostnet-sandbox");
     let app = fixture!(Containerd, "containerd-hostnet-app");
     check(&sandbox, 12101, &app, ["NPNCN", "NPN?N"]);
@@ -75,7 +75,7 @@ fn pods_of_containerd_are_understood() {
 }
 
 #[test]
-fn a_debuggers_target_is_told_from_its_sandbox() {
+fn the_target_of_a_debugger_differs_from_its_sandbox() {
     let mut sandbox = fixture!(Containerd, "containerd-plain-sandbox");
     sandbox.init = Some(11999);
     let mut debugger = fixture!(Containerd, "containerd-plain-debugger");
@@ -84,11 +84,11 @@ fn a_debuggers_target_is_told_from_its_sandbox() {
     let of =
         |holder: &dyn Fn(u32) -> Holder| of_container(&debugger, Some((&id, &sandbox)), holder).pid;
     assert_eq!(of(&held_by("app")), Ok(Mode::Target("app".into())));
-    // Kubernetes once sent debuggers into pause' namespace.
+    // Older versions of Kubernetes put debuggers into the pid namespace of the pause.
     assert_eq!(of(&held_by(SANDBOX)), Ok(Mode::Pod));
     assert_eq!(
-        of(&nobody).map_err(|unknown| unknown.why),
-        Err(Why::Nobody { pid: 12031 })
+        of(&no_process).map_err(|unknown| unknown.why),
+        Err(Why::Ended { pid: 12031 })
     );
     let stranger = |_| Holder::Container {
         id: "stranger".into(),
@@ -102,29 +102,29 @@ fn a_debuggers_target_is_told_from_its_sandbox() {
 }
 
 #[test]
-fn a_pid_that_was_used_again_does_not_make_a_target_of_a_network() {
+fn a_reused_pid_does_not_change_the_network_mode() {
     let sandbox = fixture!(Containerd, "containerd-plain-sandbox");
     let app = fixture!(Containerd, "containerd-plain-app");
     let id = SANDBOX.into();
-    // Pause has been replaced, and its pid is another container's by now.
+    // The pause has been replaced, and its pid now belongs to another container.
     let intent = of_container(&app, Some((&id, &sandbox)), held_by("another"));
     assert_eq!(shown(&intent), "PPPCN");
 }
 
 #[test]
-fn without_its_sandbox_little_is_known() {
+fn without_its_sandbox_a_container_has_unknown_modes() {
     let app = fixture!(Containerd, "containerd-shared-app");
-    let intent = of_container(&app, None, nobody);
+    let intent = of_container(&app, None, no_process);
     assert_eq!(shown(&intent), "????N");
     let error = intent.net.expect_err("it is the sandbox'").to_string();
     assert_eq!(
         error,
-        "tell the net mode: there is no bundle of its sandbox"
+        "determine the net mode: the bundle of its sandbox was not found"
     );
 }
 
 #[test]
-fn crio_joins_by_pinned_paths_and_says_what_was_asked() {
+fn cri_o_joins_by_pinned_paths_and_records_the_requested_modes() {
     let sandbox = fixture!(Conmon, "crio-sandbox");
     let app = fixture!(Conmon, "crio-app");
     check(&sandbox, 1, &app, ["PPPCN", "PPPCN"]);
@@ -132,8 +132,9 @@ fn crio_joins_by_pinned_paths_and_says_what_was_asked() {
     let mut other = app.clone();
     other.namespaces = fixture!(Containerd, "containerd-plain-sandbox").namespaces;
     let id = SANDBOX.into();
-    // Another pin than its sandbox': what was asked for is the pod's all the same, and what it gets is a fault.
-    let intent = of_container(&other, Some((&id, &sandbox)), nobody);
+    // The pinned path differs from its sandbox's: the requested mode is still the pod's, and the
+    // actual namespace is a violation.
+    let intent = of_container(&other, Some((&id, &sandbox)), no_process);
     assert_eq!(intent.net, Ok(Mode::Pod));
 }
 
@@ -142,31 +143,31 @@ fn podmans_infra_container_is_a_sandbox() {
     let infra = fixture!(Conmon, "podman-infra");
     let member = fixture!(Conmon, "podman-member");
     check(&infra, 15443, &member, ["PPPPN", "PPP?N"]);
-    // In the node's network, with a host name of its own.
+    // In the node's network namespace, with a host name of its own.
     let infra = fixture!(Conmon, "podman-host-infra");
     let member = fixture!(Conmon, "podman-host-member");
     check(&infra, 17169, &member, ["NPPCN", "NPP?N"]);
 }
 
 #[test]
-fn dockers_joins_make_a_pod_of_the_container_that_is_joined() {
+fn a_container_that_docker_joins_has_the_role_of_a_sandbox() {
     let alone = fixture!(Docker, "docker-alone");
     let member = fixture!(Docker, "docker-joined");
     assert_eq!(joined(&member, held_by("alone")).as_deref(), Some("alone"));
     assert_eq!(joined(&alone, held_by("alone")), None);
     check(&alone, 15935, &member, ["PPCPN", "PPP?N"]);
-    // Two containers that are no pod: what is joined is another's.
+    // Two containers outside any pod: the joined namespace belongs to another container.
     let intent = of_container(&member, None, held_by("alone"));
     assert_eq!(shown(&intent), "TTCTN");
     let intent = of_container(&member, None, |_| Holder::Node);
     assert_eq!(shown(&intent), "NNCNN");
-    // A path, and yet the node's.
+    // A path that leads to the node's namespace.
     let host = fixture!(Docker, "docker-host");
-    assert_eq!(shown(&of_container(&host, None, nobody)), "NNNNN");
+    assert_eq!(shown(&of_container(&host, None, no_process)), "NNNNN");
 }
 
 #[test]
-fn a_users_namespace_makes_a_pod_with_users_of_its_own() {
+fn a_user_namespace_is_the_pods() {
     for path in ["", "/run/containerd/sandboxes/x/pinned-namespaces/user"] {
         let config =
             serde_json::json!({ "linux": { "namespaces": [{ "type": "user", "path": path }] } });
@@ -176,7 +177,7 @@ fn a_users_namespace_makes_a_pod_with_users_of_its_own() {
 }
 
 #[test]
-fn only_a_process_own_namespace_is_read_as_a_pid() {
+fn only_proc_pid_ns_paths_have_a_pid() {
     let of = |path: &str| joined_pid(Path::new(path), NamespaceKind::Net);
     assert_eq!(of("/proc/42/ns/net"), Some(42));
     for path in [

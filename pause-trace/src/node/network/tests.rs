@@ -18,7 +18,7 @@ fn addresses(found: impl Iterator<Item = IpAddr>) -> BTreeSet<String> {
 }
 
 #[test]
-fn interfaces_that_are_up_are_told_from_others() {
+fn interfaces_that_are_up_are_recognised() {
     let names: Vec<String> = interfaces(fixture!("dev"))
         .iter()
         .map(|name| String::from_utf8_lossy(name).into_owned())
@@ -29,7 +29,7 @@ fn interfaces_that_are_up_are_told_from_others() {
     assert!(!up("veth1") && !up("down0") && !up("") && !up("eth"));
     let long = b"2\ta-long-name1234: 1 V3\n\t\t\t\t010000E0 1 0:00000000 0\n";
     assert!(is_up(long, b"a-long-name1234"));
-    // In another group only, as an interface that is down can be.
+    // An interface that is down can still be a member of other groups.
     assert!(!is_up(
         b"2\teth0      : 1 V3\n\t\t\t\tFB0000E0 1\n",
         b"eth0"
@@ -37,7 +37,7 @@ fn interfaces_that_are_up_are_told_from_others() {
 }
 
 #[test]
-fn addresses_are_those_of_the_namespace_itself() {
+fn only_local_addresses_are_read() {
     assert_eq!(
         addresses(local_v4(fixture!("fib_trie"))),
         ["10.9.8.7", "10.99.0.1", "127.0.0.1"]
@@ -51,26 +51,28 @@ fn addresses_are_those_of_the_namespace_itself() {
 }
 
 #[test]
-fn the_ways_out_are_the_default_routes() {
-    let shown = |way: WayOut| {
+fn default_routes_are_read() {
+    let shown = |way: DefaultRoute| {
         let gateway = way.gateway.map(|gateway| gateway.to_string());
         (way.interface.to_string(), gateway.unwrap_or_default())
     };
-    let v4: Vec<_> = ways_out_v4(fixture!("route")).map(shown).collect();
+    let v4: Vec<_> = default_routes_v4(fixture!("route")).map(shown).collect();
     assert_eq!(v4, [("eth0".to_owned(), "10.9.8.1".to_owned())]);
-    let v6: Vec<_> = ways_out_v6(fixture!("ipv6_route")).map(shown).collect();
+    let v6: Vec<_> = default_routes_v6(fixture!("ipv6_route"))
+        .map(shown)
+        .collect();
     assert_eq!(v6, [("eth0".to_owned(), "fd00:1::1".to_owned())]);
-    // A default route without gateway, and one that refuses.
+    // A default route without a gateway, and a reject route.
     let heading = "Iface Destination …\n";
     let direct = format!("{heading}tun0 00000000 00000000 0001 0 0 0 00000000 0 0 0\n");
-    let direct: Vec<_> = ways_out_v4(direct.as_bytes()).map(shown).collect();
+    let direct: Vec<_> = default_routes_v4(direct.as_bytes()).map(shown).collect();
     assert_eq!(direct, [("tun0".to_owned(), String::new())]);
     let refused = format!("{heading}* 00000000 00000000 0201 0 0 0 00000000 0 0 0\n");
-    assert_eq!(ways_out_v4(refused.as_bytes()).count(), 0);
+    assert_eq!(default_routes_v4(refused.as_bytes()).count(), 0);
 }
 
 #[test]
-fn listening_ports_are_told_from_connections() {
+fn connections_are_not_listening_ports() {
     let shown = |text: &[u8], protocol| {
         listening(text, protocol)
             .map(|found| format!("{} {}", found.address, found.port))
@@ -84,7 +86,7 @@ fn listening_ports_are_told_from_connections() {
 }
 
 #[test]
-fn garbage_and_cut_text_is_passed_over() {
+fn malformed_and_truncated_files_are_skipped() {
     for text in [
         fixture!("dev").as_slice(),
         fixture!("fib_trie"),
@@ -98,7 +100,7 @@ fn garbage_and_cut_text_is_passed_over() {
             interfaces(cut);
             is_up(cut, b"lo");
             let _ = local_v4(cut).chain(local_v6(cut)).count();
-            let _ = ways_out_v4(cut).chain(ways_out_v6(cut)).count();
+            let _ = default_routes_v4(cut).chain(default_routes_v6(cut)).count();
             for protocol in [Protocol::Tcp, Protocol::Udp] {
                 let _ = listening(cut, protocol).count();
             }
@@ -106,7 +108,7 @@ fn garbage_and_cut_text_is_passed_over() {
     }
 }
 
-/// A network that has these interfaces and addresses.
+/// A network with these interfaces and addresses.
 fn network(interfaces: &[(&str, bool)], addresses: &[&str]) -> Network {
     Network {
         interfaces: interfaces
@@ -125,7 +127,7 @@ fn network(interfaces: &[(&str, bool)], addresses: &[&str]) -> Network {
 }
 
 #[test]
-fn ready_is_loopback_and_an_address_that_others_can_reach() {
+fn a_ready_network_has_loopback_and_an_outer_address() {
     let lo = &[("lo", true)];
     assert!(network(lo, &["127.0.0.1", "10.0.0.2"]).is_ready());
     assert!(network(lo, &["::1", "fd00::2"]).is_ready());
@@ -137,28 +139,29 @@ fn ready_is_loopback_and_an_address_that_others_can_reach() {
 }
 
 #[test]
-fn a_real_namespace_is_seen_from_outside() {
-    // Of its own thread: a network namespace is a thread's, and what the thread spawns inherits it.
-    let seen = std::thread::spawn(|| {
+fn a_real_namespace_is_read_from_outside() {
+    // On a thread of its own: unshare changes the namespace of the calling thread only, and the
+    // child inherits it.
+    let reader = std::thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("as root, a namespace can be made");
         let mut child = Command::new("sleep")
             .arg("1000")
             .stdin(Stdio::null())
             .spawn()
             .expect("sleep(1) is installed");
-        let before = look(child.id());
+        let before = read(child.id());
         crate::sys::interface_up("lo").expect("it is our namespace");
         let address = Ipv4Addr::new(10, 9, 8, 7);
         crate::sys::interface_address("lo:1", address).expect("it is our namespace");
         let listener = TcpListener::bind((address, 4711)).expect("the port is free");
-        let after = look(child.id());
+        let after = read(child.id());
         drop(listener);
         child.kill().expect("it is our child");
         child.wait().expect("it is our child");
-        let gone = look(child.id());
+        let gone = read(child.id());
         (before, after, gone)
     });
-    let (before, after, gone) = seen.join().expect("the thread has not panicked");
+    let (before, after, gone) = reader.join().expect("the thread has not panicked");
 
     let before = before.expect("the child was alive");
     assert!(!before.is_loopback_up() && !before.is_ready(), "{before:?}");

@@ -1,4 +1,4 @@
-//! One process, as its directory in `/proc` shows it.
+//! Reads one process from its directory in `/proc`.
 
 use std::{
     io,
@@ -16,22 +16,22 @@ use crate::{
     node::file::{fields, fill, lines, number},
 };
 
-/// How much of a file is read: a table of connections is the longest.
-const LONGEST_FILE: u64 = 4 << 20;
+/// Bytes of a file that are read. Tables of connections are the longest files.
+const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
-    /// When it started, in clock ticks since boot: with its pid, who it is.
+    /// Start time in clock ticks since boot; pid and start time together identify a process.
     pub(crate) start_ticks: u64,
     pub(crate) parent: u32,
     pub(crate) comm: Comm,
     /// As in proc_pid_stat(5): `S`, `R`, `Z` …
     pub(crate) state: u8,
-    /// Its cgroup; 0 when that has been removed, which a zombie does not prevent.
+    /// Its cgroup; 0 if that has been removed, which a zombie does not prevent.
     pub(crate) cgroup: CgroupId,
-    /// Its pid in its own pid namespace, and how deep that lies below ours.
+    /// Its pid in its own pid namespace, and the depth of that namespace below ours.
     pub(crate) ns_pid: u32,
     pub(crate) pid_level: u32,
     namespaces: [Link; NamespaceKind::ALL.len()],
@@ -40,11 +40,11 @@ pub(crate) struct Process {
 /// A link in `/proc/PID/ns`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
-    /// The namespace' inode number.
+    /// The inode number of the namespace.
     Inode(u32),
-    /// None any more: a zombie keeps its pid and user namespaces only.
+    /// The link is gone: a zombie keeps only its pid and user namespaces.
     Gone,
-    /// This program is not allowed to look.
+    /// This program may not read the link.
     Unknown,
 }
 
@@ -59,10 +59,10 @@ impl Process {
     }
 }
 
-/// `/proc/PID`, opened: what is read through it is the same process' also when the pid has been used again.
+/// An open `/proc/PID`: reads through it reach the same process even after its pid has been reused.
 pub(in crate::node) struct Directory(OwnedFd);
 
-/// What is looked at of `/proc/PID/stat`.
+/// The fields of `/proc/PID/stat` that are used.
 pub(super) struct Stat {
     pid: u32,
     comm: Comm,
@@ -77,8 +77,8 @@ impl Stat {
     }
 }
 
-/// Looks at one process, without its cgroup; nothing when it has ended.
-pub(crate) fn look(pid: u32) -> Option<Process> {
+/// Reads one process, without its cgroup; `None` when it has ended.
+pub(crate) fn read(pid: u32) -> Option<Process> {
     let mut buffer = Vec::new();
     let directory = Directory::open(pid).ok()?;
     let stat = directory.stat(&mut buffer)?;
@@ -95,19 +95,19 @@ impl Directory {
         open(format!("/proc/{pid}").as_str(), flags, Mode::empty()).map(Self)
     }
 
-    /// Reads the beginning of a file of the directory into `buffer`.
+    /// Reads a file of the directory into `buffer`, up to `MAX_FILE_BYTES`.
     ///
     /// # Errors
-    /// When the process has ended, for one.
+    /// Fails when the process has ended, among other reasons.
     pub(in crate::node) fn file(&self, name: &str, buffer: &mut Vec<u8>) -> io::Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let file = openat(&self.0, name, flags, Mode::empty())?;
-        fill(file.into(), LONGEST_FILE, buffer)
+        fill(file.into(), MAX_FILE_BYTES, buffer)
     }
 
     pub(super) fn stat(&self, buffer: &mut Vec<u8>) -> Option<Stat> {
         self.file("stat", buffer).ok()?;
-        // The name may hold anything, brackets too.
+        // The name may contain any bytes, parentheses included.
         let opening = buffer.iter().position(|byte| *byte == b'(')?;
         let closing = buffer.iter().rposition(|byte| *byte == b')')?;
         let mut comm = Comm::default();
@@ -115,7 +115,8 @@ impl Directory {
         for (to, from) in comm.0.iter_mut().take(15).zip(name) {
             *to = *from;
         }
-        // The first field behind the name is the third of proc_pid_stat(5): state, ppid; the 22nd is the start.
+        // The first field after the name is field 3 of proc_pid_stat(5): state, then ppid; field 22
+        // is the start time.
         let mut fields = fields(&buffer[closing + 1..]);
         Some(Stat {
             pid: number(buffer.get(..opening)?.trim_ascii())?,
@@ -126,7 +127,7 @@ impl Directory {
         })
     }
 
-    /// The cgroup it is in, in one hierarchy.
+    /// The path of its cgroup in one hierarchy.
     pub(super) fn cgroup(&self, hierarchy: u32, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
         self.file("cgroup", buffer).ok()?;
         lines(buffer).find_map(|line| {
@@ -136,7 +137,7 @@ impl Directory {
         })
     }
 
-    /// The rest of what there is to know; nothing when the process has ended.
+    /// Reads the remaining fields; `None` when the process has ended.
     pub(super) fn process(
         &self,
         stat: Stat,
@@ -144,7 +145,7 @@ impl Directory {
         buffer: &mut Vec<u8>,
     ) -> Option<Process> {
         let namespaces = NamespaceKind::ALL.map(|kind| self.link(kind));
-        // Last: as long as this can be read, the links were a process'.
+        // Read last: if this succeeds, the process existed while the links were read.
         self.file("status", buffer).ok()?;
         let (ns_pid, pid_level) = ns_pids(buffer).unwrap_or((stat.pid, 0));
         let Stat {
@@ -176,7 +177,8 @@ impl Directory {
     }
 }
 
-/// The last number in the line `NSpid:` of proc_pid_status(5), which is the innermost, and how many are in front of it.
+/// The last number of the line `NSpid:` (proc_pid_status(5)), which is the pid in the innermost
+/// namespace, and how many numbers precede it.
 fn ns_pids(status: &[u8]) -> Option<(u32, u32)> {
     let lines = status.split(|byte| *byte == b'\n');
     let pids = lines
@@ -195,7 +197,7 @@ fn inode(link: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 impl Process {
-    /// One with these namespaces, in the order of [`NamespaceKind::ALL`].
+    /// A process with these namespaces, in the order of [`NamespaceKind::ALL`].
     pub(crate) fn made_up(pid: u32, parent: u32, state: u8, namespaces: [Link; 7]) -> Self {
         Self {
             pid,
@@ -216,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_innermost_pid_and_its_depth() {
+    fn the_innermost_pid_and_its_depth_are_read() {
         let of = |line: &str| ns_pids(format!("Name:\tx\n{line}\nNSpgid:\t9\n").as_bytes());
         assert_eq!(of("NSpid:\t4711"), Some((4711, 0)));
         assert_eq!(of("NSpid:\t4711\t5\t1"), Some((1, 2)));
@@ -225,7 +227,7 @@ mod tests {
 
     #[test]
     fn this_process_is_read() {
-        let process = look(std::process::id()).expect("we are alive");
+        let process = read(std::process::id()).expect("we are alive");
         assert_eq!(process.pid, std::process::id());
         assert_eq!(process.parent, std::os::unix::process::parent_id());
         assert!(process.start_ticks > 0 && !process.is_zombie());
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pid_that_nobody_has_is_no_error() {
-        assert_eq!(look(u32::MAX), None);
+    fn an_unused_pid_is_none() {
+        assert_eq!(read(u32::MAX), None);
     }
 }

@@ -27,7 +27,7 @@ fn identity(id: &str, pod: Option<&str>) -> Identity {
     }
 }
 
-/// A bundle as containerd writes it, of that container and sandbox.
+/// A containerd bundle of this container and sandbox.
 fn of(id: &str, sandbox: &str, template: Bundle) -> (Identity, Bundle) {
     let bundle = Bundle {
         sandbox: Some(sandbox.into()),
@@ -36,7 +36,7 @@ fn of(id: &str, sandbox: &str, template: Bundle) -> (Identity, Bundle) {
     (identity(id, Some("uid")), bundle)
 }
 
-fn nobody(_: u32) -> Option<Option<ContainerId>> {
+fn no_process(_: u32) -> Option<Option<ContainerId>> {
     None
 }
 
@@ -48,8 +48,8 @@ fn plain_app() -> Bundle {
     fixture!(Containerd, "containerd-plain-app")
 }
 
-/// What was declared or removed, in words.
-fn told(facts: impl IntoIterator<Item = Fact>) -> Vec<String> {
+/// Facts as text.
+fn described(facts: impl IntoIterator<Item = Fact>) -> Vec<String> {
     let letter = |mode: &Mode| match mode {
         Mode::Pod => 'P',
         Mode::Container => 'C',
@@ -94,7 +94,7 @@ fn told(facts: impl IntoIterator<Item = Fact>) -> Vec<String> {
 
 impl Roster {
     fn enter(&mut self, cgroup: CgroupId, (identity, bundle): (Identity, Bundle)) -> Vec<String> {
-        told(self.bundle(cgroup, &identity, bundle, nobody))
+        described(self.bundle(cgroup, &identity, bundle, no_process))
     }
 }
 
@@ -113,7 +113,7 @@ fn a_pod_is_declared_before_its_sandbox_and_containers() {
 }
 
 #[test]
-fn the_first_container_says_whether_the_pod_shares_its_pids() {
+fn the_first_container_shows_whether_the_pod_shares_its_pid_namespace() {
     let mut roster = Roster::default();
     let shared = fixture!(Containerd, "containerd-shared-sandbox");
     let shared = Bundle {
@@ -129,7 +129,7 @@ fn the_first_container_says_whether_the_pod_shares_its_pids() {
 }
 
 #[test]
-fn a_container_that_is_known_first_waits_for_its_sandbox() {
+fn a_container_described_before_its_sandbox_waits_for_it() {
     let mut roster = Roster::default();
     assert_eq!(roster.enter(2, of("a", "s", plain_app())), [""; 0]);
     let facts = roster.enter(1, of("s", "s", plain_sandbox()));
@@ -138,7 +138,7 @@ fn a_container_that_is_known_first_waits_for_its_sandbox() {
 }
 
 #[test]
-fn a_container_that_goes_while_it_waits_is_not_declared() {
+fn a_container_removed_while_it_waits_is_not_declared() {
     let mut roster = Roster::default();
     roster.enter(2, of("a", "s", plain_app()));
     assert_eq!(roster.removed(2), None);
@@ -146,34 +146,34 @@ fn a_container_that_goes_while_it_waits_is_not_declared() {
 }
 
 #[test]
-fn a_restarted_container_does_not_end_its_pod_and_the_last_cgroup_does() {
+fn a_pod_ends_with_its_last_cgroup_and_not_with_a_restart() {
     let mut roster = Roster::default();
     roster.enter(1, of("s", "s", plain_sandbox()));
     roster.enter(2, of("a", "s", plain_app()));
     assert_eq!(roster.removed(2), None);
     roster.enter(3, of("b", "s", plain_app()));
     assert_eq!(roster.removed(1), None);
-    assert_eq!(told(roster.removed(3)), ["removed"]);
+    assert_eq!(described(roster.removed(3)), ["removed"]);
 }
 
 #[test]
-fn a_pod_whose_sandbox_is_replaced_before_the_last_container_goes_lives_on() {
+fn a_pod_survives_the_replacement_of_its_sandbox() {
     let mut roster = Roster::default();
     roster.enter(1, of("s", "s", plain_sandbox()));
     roster.enter(2, of("a", "s", plain_app()));
     assert_eq!(roster.removed(1), None);
     roster.enter(4, of("t", "t", plain_sandbox()));
     assert_eq!(roster.removed(2), None);
-    assert_eq!(told(roster.removed(4)), ["removed"]);
+    assert_eq!(described(roster.removed(4)), ["removed"]);
 }
 
 #[test]
-fn a_cgroup_that_nobody_described_is_nobodys() {
+fn the_removal_of_an_unknown_cgroup_removes_no_pod() {
     assert_eq!(Roster::default().removed(7), None);
 }
 
 #[test]
-fn what_the_runtime_says_counts_more_than_a_bundle() {
+fn the_runtime_takes_precedence_over_a_bundle() {
     let mut roster = Roster::default();
     roster.enter(1, of("s", "s", plain_sandbox()));
     roster.enter(2, of("a", "s", plain_app()));
@@ -211,13 +211,13 @@ fn what_the_runtime_says_counts_more_than_a_bundle() {
         pid: None,
     };
     let facts = roster.asked(2, &"a".into(), known.clone());
-    assert_eq!(told(facts), ["a (server) App in 2 PPPPN"]);
-    // And without any bundle.
+    assert_eq!(described(facts), ["a (server) App in 2 PPPPN"]);
+    // The same without a bundle.
     let mut roster = Roster::default();
     assert_eq!(
-        told(roster.asked(2, &"a".into(), known)),
+        described(roster.asked(2, &"a".into(), known)),
         [""; 0],
-        "its sandbox is to come"
+        "its sandbox is not known yet"
     );
 }
 
@@ -226,10 +226,10 @@ fn docker_containers_are_a_pod_once_one_joins_another() {
     let mut roster = Roster::default();
     let alone = fixture!(Docker, "docker-alone");
     let joined = fixture!(Docker, "docker-joined");
-    let facts = roster.bundle(1, &identity("alone", None), alone, nobody);
+    let facts = roster.bundle(1, &identity("alone", None), alone, no_process);
     assert_eq!(facts, [Fact::NotInPod { cgroup: 1 }]);
     let who = |_| Some(Some("alone".into()));
-    let facts = told(roster.bundle(2, &identity("joined", None), joined, who));
+    let facts = described(roster.bundle(2, &identity("joined", None), joined, who));
     assert_eq!(facts.len(), 4, "{facts:?}");
     assert!(
         facts[1].starts_with("alone (pause) Sandbox in 1"),
@@ -242,22 +242,22 @@ fn docker_containers_are_a_pod_once_one_joins_another() {
 }
 
 #[test]
-fn a_sandbox_without_a_pause_is_what_files_keep() {
+fn a_sandbox_without_a_pause_has_pinned_namespaces() {
     let mut roster = Roster::default();
     let (app, id) = (fixture!(Conmon, "crio-app"), identity("a", Some("uid")));
     let sandbox = app.sandbox.clone().expect("CRI-O names it");
-    assert_eq!(told(roster.bundle(2, &id, app, nobody)), [""; 0]);
+    assert_eq!(described(roster.bundle(2, &id, app, no_process)), [""; 0]);
     let bundle = fixture!(Conmon, "crio-sandbox");
     let namespaces = Namespaces {
         net: 70,
         ..Namespaces::default()
     };
-    let facts = told(roster.pinned(9, &sandbox, None, bundle, namespaces));
+    let facts = described(roster.pinned(9, &sandbox, None, bundle, namespaces));
     assert_eq!(facts.len(), 4, "{facts:?}");
     assert!(facts[1].contains("Sandbox in 0 "), "{facts:?}");
     assert!(facts[2].contains("App in 2 PPPCN"), "{facts:?}");
     assert!(facts[3].ends_with("pins net 70"), "{facts:?}");
-    // A container that crashes does not end the pod: the pod's own cgroup does.
+    // The removal of a container's cgroup does not end the pod; the removal of the pod's does.
     assert_eq!(roster.removed(2), None);
-    assert_eq!(told(roster.removed(9)), ["removed"]);
+    assert_eq!(described(roster.removed(9)), ["removed"]);
 }

@@ -4,11 +4,12 @@ use crate::{
     node::bundle::{Manager, testing::bundle},
     pods::{
         read::Pinned,
-        testing::{host, id, links, pods, surveyed, told},
+        testing::{answer, host, id, links, pods, surveyed},
     },
 };
 
-/// `net ipc uts pid` of a container: whose they are, with a mark where that was not asked for.
+/// The owners of `net ipc uts pid` of a container, with `!` if they differ from the request and `?`
+/// if that is unknown.
 fn shown(pod: &PodView, begin: &str) -> String {
     let container = pod.containers.iter().find(|one| one.id.starts_with(begin));
     let namespaces = &container.expect("it is there").namespaces;
@@ -24,7 +25,7 @@ fn shown(pod: &PodView, begin: &str) -> String {
 }
 
 #[test]
-fn namespaces_are_compared_with_the_pauses_and_the_hosts() {
+fn namespaces_are_compared_with_those_of_pause_and_host() {
     let pods = pods();
     let [db, hostile, web] = &pods[..] else {
         panic!("{pods:#?}");
@@ -34,12 +35,12 @@ fn namespaces_are_compared_with_the_pauses_and_the_hosts() {
     assert_eq!(shown(web, "a2"), "own! same same own");
     assert_eq!(shown(db, "b0"), "host own host own");
     assert_eq!(shown(db, "b1"), "host same host own");
-    // With whom it was to share, nobody knows any more; its own pids it has.
+    // Its pause is gone, so only its pid namespace can be compared.
     assert_eq!(shown(hostile, "c1"), "own? own? own? own");
 }
 
 #[test]
-fn who_came_first_owns_a_namespace_and_who_joined_it_has_anothers() {
+fn the_oldest_container_in_a_namespace_owns_it() {
     let target = |modes: Modes| Modes {
         pid: Mode::Target(id("a1").into()),
         ..modes
@@ -63,26 +64,26 @@ fn who_came_first_owns_a_namespace_and_who_joined_it_has_anothers() {
     ];
     let mut described = Described::default();
     for (cgroup, known) in [
-        (1, told(web, &plain, "a0", "a0", "pause")),
-        (2, told(web, &plain, "a0", "a1", "app")),
-        (3, told(web, &target(plain.clone()), "a0", "a2", "debug")),
+        (1, answer(web, &plain, "a0", "a0", "pause")),
+        (2, answer(web, &plain, "a0", "a1", "app")),
+        (3, answer(web, &target(plain.clone()), "a0", "a2", "debug")),
     ] {
         let its = known
             .container
             .as_ref()
             .map_or(id("a0").into(), |fact| fact.container.clone());
-        described.asked(cgroup, &its, known);
+        described.answered(cgroup, &its, known);
     }
     let survey = Survey {
         containers,
-        unseen: 0,
+        hidden: 0,
     };
     let pods = views(survey, &described, Some(&host()));
     let ids: Vec<_> = pods[0].containers.iter().map(|one| &one.id[..2]).collect();
     assert_eq!(
         ids,
         ["a0", "a1", "a2"],
-        "the sandbox, and then as they started"
+        "the sandbox first, then by start time"
     );
     assert_eq!(shown(&pods[0], "a1"), "same same same own");
     assert_eq!(shown(&pods[0], "a2"), "same same same other");
@@ -91,18 +92,18 @@ fn who_came_first_owns_a_namespace_and_who_joined_it_has_anothers() {
 }
 
 #[test]
-fn what_may_not_be_looked_at_is_unknown_and_nothing_fits() {
+fn namespaces_that_cannot_be_read_are_unknown() {
     let hidden = Process::made_up(100, 1, b'S', [Link::Unknown; 7]);
     let mut described = Described::default();
-    let known = told(("uid-web", "web"), &Modes::plain(), "a0", "a0", "pause");
-    described.asked(1, &id("a0").into(), known);
+    let known = answer(("uid-web", "web"), &Modes::plain(), "a0", "a0", "pause");
+    described.answered(1, &id("a0").into(), known);
     for (process, host) in [
         (hidden, Some(host())),
         (Process::made_up(100, 1, b'S', links([1; 7])), None),
     ] {
         let survey = Survey {
             containers: vec![surveyed("uid-web", "a0", vec![process])],
-            unseen: 0,
+            hidden: 0,
         };
         let pods = views(survey, &described, host.as_ref());
         assert_eq!(shown(&pods[0], "a0"), "unknown? unknown? unknown? unknown?");
@@ -110,13 +111,13 @@ fn what_may_not_be_looked_at_is_unknown_and_nothing_fits() {
 }
 
 #[test]
-fn a_pod_that_nobody_describes_is_known_by_its_cgroup_and_no_pods_container_is_left_out() {
+fn a_pod_without_a_description_is_listed_and_a_container_without_a_pod_is_not() {
     let mut loose = surveyed("", "d0", Vec::new());
     loose.identity.pod = None;
     let alone = Process::made_up(100, 1, b'S', links([11, 12, 13, 14, 15, 6, 7]));
     let survey = Survey {
         containers: vec![surveyed("uid-x", "e0", vec![alone]), loose],
-        unseen: 0,
+        hidden: 0,
     };
     let pods = views(survey, &Described::default(), Some(&host()));
     assert_eq!(pods.len(), 1);
@@ -136,8 +137,8 @@ fn a_pod_with_two_sandboxes_has_two_pauses() {
             .into_iter()
             .enumerate()
     {
-        let known = told(web, &Modes::plain(), sandbox, container, "x");
-        described.asked(cgroup as u64 + 1, &id(container).into(), known);
+        let known = answer(web, &Modes::plain(), sandbox, container, "x");
+        described.answered(cgroup as u64 + 1, &id(container).into(), known);
         let namespaces = links([pid, pid + 1, pid + 2, pid + 3, pid + 4, 6, 7]);
         containers.push(surveyed(
             "uid-web",
@@ -147,7 +148,7 @@ fn a_pod_with_two_sandboxes_has_two_pauses() {
     }
     let survey = Survey {
         containers,
-        unseen: 0,
+        hidden: 0,
     };
     let pods = views(survey, &described, Some(&host()));
     let members: Vec<_> = pods[0]
@@ -181,7 +182,7 @@ fn processes_are_a_tree_and_a_loop_in_it_ends() {
 }
 
 #[test]
-fn where_files_keep_a_sandbox_namespaces_its_containers_are_compared_with_those() {
+fn containers_are_compared_with_pinned_namespaces_of_their_sandbox() {
     let sandbox = bundle(
         Manager::Conmon,
         include_str!("../../node/fixtures/bundles/crio-sandbox.json"),
@@ -218,7 +219,7 @@ fn where_files_keep_a_sandbox_namespaces_its_containers_are_compared_with_those(
     described.bundle(1, &container.identity, app, |_| None);
     let survey = Survey {
         containers: vec![container],
-        unseen: 0,
+        hidden: 0,
     };
     let pods = views(survey, &described, Some(&host()));
     assert_eq!(shown(&pods[0], "a1"), "same same own! own");

@@ -1,96 +1,118 @@
-//! Pauses that die, sandboxes that are replaced, and what is left of a pod.
+//! Faults of pauses that die, sandboxes that are replaced, and processes that outlive a pod.
 
 use nix::{libc::SIGKILL, sys::signal::Signal};
 
 use super::{Pinned, built_as, leave, namespace, pod_with_app};
 use crate::{
     event::NamespaceKind,
+    playing::PlayError,
     reference::{
         broken_pause::{Broken, CUE},
         protocol::{Join, Request},
-        scenario::Scenario,
-        stage::{Play, PodKind, StageError},
+        scenario::Script,
+        stage::{Play, PodKind},
     },
+    scenario::Scenario,
     verdict::Duration,
 };
 
-/// More than a pause needs, and little for a machine.
-const LITTLE: u64 = 32 << 20;
+/// A memory limit above the needs of a pause.
+const MEMORY_LIMIT: u64 = 32 << 20;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "before-sandbox",
-        title: "a container runs before its sandbox holds the pod's namespaces",
-        proves: &[],
-        finds: &["PT201"],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "before-sandbox",
+            title: "a container runs before its sandbox has the pod's namespaces",
+            proves: &[],
+            finds: &["PT201"],
+        },
         play: |play| Box::pin(before_sandbox(play)),
     },
-    Scenario {
-        name: "pause-killed",
-        title: "hostPID: a container kills pause while it runs itself",
-        proves: &[],
-        finds: &["PT202"],
+    Script {
+        scenario: Scenario {
+            name: "pause-killed",
+            title: "hostPID: a container kills pause while the container runs",
+            proves: &[],
+            finds: &["PT202"],
+        },
         play: |play| Box::pin(pause_killed(play)),
     },
-    Scenario {
-        name: "pause-oom",
-        title: "the OOM killer takes pause while a container runs",
-        proves: &[],
-        finds: &["PT202"],
+    Script {
+        scenario: Scenario {
+            name: "pause-oom",
+            title: "the OOM killer kills pause while a container runs",
+            proves: &[],
+            finds: &["PT202"],
+        },
         play: |play| Box::pin(pause_oom(play)),
     },
-    Scenario {
-        name: "pause-crash",
-        title: "pause dies of a segmentation fault while a container runs",
-        proves: &[],
-        finds: &["PT202"],
+    Script {
+        scenario: Scenario {
+            name: "pause-crash",
+            title: "pause dies of a segmentation fault while a container runs",
+            proves: &[],
+            finds: &["PT202"],
+        },
         play: |play| Box::pin(pause_crash(play)),
     },
-    Scenario {
-        name: "stale-sandbox",
-        title: "a sandbox is replaced while a container lives in the former one",
-        proves: &[],
-        finds: &["PT203"],
+    Script {
+        scenario: Scenario {
+            name: "stale-sandbox",
+            title: "a sandbox is replaced while a container lives in the former one",
+            proves: &[],
+            finds: &["PT203"],
+        },
         play: |play| Box::pin(stale_sandbox(play)),
     },
-    Scenario {
-        name: "dead-sandbox",
-        title: "a container is started in the pinned namespaces of a sandbox whose pause is dead",
-        proves: &[],
-        finds: &["PT203"],
+    Script {
+        scenario: Scenario {
+            name: "dead-sandbox",
+            title: "a container is started in the pinned namespaces of a sandbox whose pause is dead",
+            proves: &[],
+            finds: &["PT203"],
+        },
         play: |play| Box::pin(dead_sandbox(play)),
     },
-    Scenario {
-        name: "leftovers",
-        title: "an exec session outlives its pod",
-        proves: &[],
-        finds: &["PT205"],
+    Script {
+        scenario: Scenario {
+            name: "leftovers",
+            title: "an exec session outlives its pod",
+            proves: &[],
+            finds: &["PT205"],
+        },
         play: |play| Box::pin(leftovers(play)),
     },
-    Scenario {
-        name: "pause-leaked",
-        title: "pause outlives its pod",
-        proves: &[],
-        finds: &["PT205"],
+    Script {
+        scenario: Scenario {
+            name: "pause-leaked",
+            title: "pause outlives its pod",
+            proves: &[],
+            finds: &["PT205"],
+        },
         play: |play| Box::pin(pause_leaked(play)),
     },
-    Scenario {
-        name: "init-stuck",
-        title: "a container is created and joined, and never started",
-        proves: &[],
-        finds: &["PT207"],
+    Script {
+        scenario: Scenario {
+            name: "init-stuck",
+            title: "a container is created and joins its namespaces, but is never started",
+            proves: &[],
+            finds: &["PT207"],
+        },
         play: |play| Box::pin(init_stuck(play)),
     },
-    Scenario {
-        name: "teardown-stalled",
-        title: "a container can't end, as the runtime does not reap an exec session in it",
-        proves: &[],
-        finds: &["PT208"],
+    Script {
+        scenario: Scenario {
+            name: "teardown-stalled",
+            title: "a container cannot end, because the runtime does not reap an exec session in it",
+            proves: &[],
+            finds: &["PT208"],
+        },
         play: |play| Box::pin(teardown_stalled(play)),
     },
 ];
 
-async fn before_sandbox(play: &Play<'_>) -> Result<String, StageError> {
+async fn before_sandbox(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.prepare(PodKind::Plain).await?;
     let app = built_as(&mut pod, "app", |mut plan| {
         for join in [&mut plan.plan.net, &mut plan.plan.ipc, &mut plan.plan.uts] {
@@ -109,7 +131,7 @@ async fn before_sandbox(play: &Play<'_>) -> Result<String, StageError> {
     Ok(format!("{} before pause", Duration(early.unwrap_or(0))))
 }
 
-async fn pause_killed(play: &Play<'_>) -> Result<String, StageError> {
+async fn pause_killed(play: &Play<'_>) -> Result<String, PlayError> {
     let (mut pod, app) = pod_with_app(play, PodKind::HostPid, |plan| plan).await?;
     let pause = pod.pause()?;
     play.blame(pause);
@@ -123,50 +145,50 @@ async fn pause_killed(play: &Play<'_>) -> Result<String, StageError> {
     Ok(format!("{status:?} by pid {}, a container's", app.pid()))
 }
 
-async fn pause_oom(play: &Play<'_>) -> Result<String, StageError> {
+async fn pause_oom(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod_with(PodKind::Plain, Broken::Hungry).await?;
     let id = pod.inner().cgroup_id();
     let limited = pod
         .inner()
         .cgroup(id)
-        .map(|cgroup| cgroup.limit_memory(LITTLE));
+        .map(|cgroup| cgroup.limit_memory(MEMORY_LIMIT));
     match limited {
         Some(Err(error)) if error.kind() == std::io::ErrorKind::Unsupported => {
-            return Err(StageError::Lacking(
-                "a memory controller for cgroups".to_owned(),
+            return Err(PlayError::Impossible(
+                "this machine lacks a memory controller for cgroups".to_owned(),
             ));
         }
         Some(Err(source)) => {
-            return Err(StageError::Io {
-                what: "limit the memory of a sandbox".to_owned(),
+            return Err(PlayError::io(
+                "limit the memory of a sandbox".to_owned(),
                 source,
-            });
+            ));
         }
         Some(Ok(())) | None => {}
     }
     let status = ends_on_cue(&mut pod).await?;
     pod.finish().await?;
-    Ok(format!("{status} at {} MiB", LITTLE >> 20))
+    Ok(format!("{status} at {} MiB", MEMORY_LIMIT >> 20))
 }
 
-async fn pause_crash(play: &Play<'_>) -> Result<String, StageError> {
+async fn pause_crash(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod_with(PodKind::Plain, Broken::Crashes).await?;
     let status = ends_on_cue(&mut pod).await?;
     pod.finish().await?;
     Ok(status)
 }
 
-/// Lets a pause do its worst while a container runs; gives how it ended.
+/// Sends a pause its cue while a container runs; returns how the pause ended.
 async fn ends_on_cue(
     pod: &mut crate::reference::stage::ReferencePod<'_>,
-) -> Result<String, StageError> {
+) -> Result<String, PlayError> {
     let _app = pod.container("app").await?;
     let pause = pod.pause()?.pid as i32;
     pod.inner().signal(pause, CUE).await?;
     Ok(format!("{:?}", pod.inner().exited(pause).await?))
 }
 
-async fn stale_sandbox(play: &Play<'_>) -> Result<String, StageError> {
+async fn stale_sandbox(play: &Play<'_>) -> Result<String, PlayError> {
     let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
     let former = pod.pause()?;
     let pause = pod.replace_sandbox().await?;
@@ -183,7 +205,7 @@ async fn stale_sandbox(play: &Play<'_>) -> Result<String, StageError> {
     Ok(format!("net {its}, the new sandbox has net {now}"))
 }
 
-async fn dead_sandbox(play: &Play<'_>) -> Result<String, StageError> {
+async fn dead_sandbox(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let pause = pod.pause()?;
     let [net, ipc, uts] = [NamespaceKind::Net, NamespaceKind::Ipc, NamespaceKind::Uts]
@@ -204,8 +226,8 @@ async fn dead_sandbox(play: &Play<'_>) -> Result<String, StageError> {
     Ok(format!("net {its}, which pause, pid {}, held", pause.pid))
 }
 
-async fn leftovers(play: &Play<'_>) -> Result<String, StageError> {
-    // Elsewhere the kernel would end the session with its pid namespace.
+async fn leftovers(play: &Play<'_>) -> Result<String, PlayError> {
+    // In other pods the kernel would end the session with its pid namespace.
     let (mut pod, app) = pod_with_app(play, PodKind::HostPid, |plan| plan).await?;
     let session = pod.exec(&app, |plan| plan).await?;
     play.blame(session.process);
@@ -225,7 +247,7 @@ async fn leftovers(play: &Play<'_>) -> Result<String, StageError> {
     ))
 }
 
-async fn pause_leaked(play: &Play<'_>) -> Result<String, StageError> {
+async fn pause_leaked(play: &Play<'_>) -> Result<String, PlayError> {
     let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
     let pause = pod.pause()?;
     play.blame(pause);
@@ -241,7 +263,7 @@ async fn pause_leaked(play: &Play<'_>) -> Result<String, StageError> {
     ))
 }
 
-async fn init_stuck(play: &Play<'_>) -> Result<String, StageError> {
+async fn init_stuck(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let modes = pod.modes.clone();
     let hold = |mut plan: crate::reference::pod::ContainerPlan| {
@@ -260,14 +282,14 @@ async fn init_stuck(play: &Play<'_>) -> Result<String, StageError> {
         .await?;
     play.blame(process);
     let finding = play.found("PT207").await?;
-    // So that it can end in order.
+    // So that the pod can be stopped in order.
     pod.inner().release(&container).await?;
     let waited = finding.time.saturating_sub(process.start);
     pod.finish().await?;
     Ok(format!("no exec within {}", Duration(waited)))
 }
 
-async fn teardown_stalled(play: &Play<'_>) -> Result<String, StageError> {
+async fn teardown_stalled(play: &Play<'_>) -> Result<String, PlayError> {
     let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
     let session = pod.exec(&app, |plan| plan).await?;
     pod.inner().leave_unreaped(session.pid(), true).await?;

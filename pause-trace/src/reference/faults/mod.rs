@@ -1,7 +1,7 @@
-//! Pods broken on purpose, one promise each.
+//! Faults: pods that each break one promise on purpose.
 //!
-//! Each is declared to the verifier as a healthy pod and built otherwise. It passes when the rule it is named for has found
-//! it and named the process that is at fault, and no other rule has called anything an error.
+//! Each pod is declared to the verifier as healthy and built differently. A fault passes if its
+//! rule reports a violation that names the process at fault, and no other rule reports an error.
 
 mod lifecycle;
 mod namespaces;
@@ -16,57 +16,58 @@ use std::{fs::File, os::fd::AsRawFd, path::PathBuf, time::Duration};
 use super::{
     pod::ContainerPlan,
     protocol::{Join, Request},
-    scenario::Scenario,
-    stage::{Play, PodKind, ReferencePod, StageError, Started},
+    scenario::Script,
+    stage::{Play, PodKind, ReferencePod, Started},
 };
 use crate::event::{ContainerKind, NamespaceKind, ProcessId};
+use crate::playing::PlayError;
 
-/// A grace period that is long enough for whoever acts on a stop signal at all.
+/// A grace period that is long enough for a process that handles its stop signal.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// One that is longer than the limit after which a stop signal counts as without effect.
+/// A grace period longer than the limit after which a stop signal counts as ignored.
 const LONG: Duration = Duration::from_millis(1300);
 
-/// By theme.
-const THEMES: [&[Scenario]; 7] = [
-    namespaces::SCENARIOS,
-    sandboxes::SCENARIOS,
-    sessions::SCENARIOS,
-    lifecycle::SCENARIOS,
-    signals::SCENARIOS,
-    zombies::SCENARIOS,
-    pauses::SCENARIOS,
+/// The faults by theme.
+const THEMES: [&[Script]; 7] = [
+    namespaces::SCRIPTS,
+    sandboxes::SCRIPTS,
+    sessions::SCRIPTS,
+    lifecycle::SCRIPTS,
+    signals::SCRIPTS,
+    zombies::SCRIPTS,
+    pauses::SCRIPTS,
 ];
 
-/// Every fault, in the order they are played and reported.
-pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> + Clone {
+/// Every fault, in the order in which they are run and reported.
+pub(crate) fn all() -> impl Iterator<Item = &'static Script> + Clone {
     THEMES.into_iter().flatten()
 }
 
-/// A container that is declared as its pod has it, and built as `edit` says.
+/// A container that is declared with its pod's modes, and built from the plan that `edit` returns.
 pub(super) async fn built_as(
     pod: &mut ReferencePod<'_>,
     name: &str,
     edit: impl FnOnce(ContainerPlan) -> ContainerPlan,
-) -> Result<Started, StageError> {
+) -> Result<Started, PlayError> {
     let modes = pod.modes.clone();
     pod.container_as(name, ContainerKind::App, modes, edit)
         .await
 }
 
-/// A pod with one container, which is the one to blame.
+/// A pod with one container, which is at fault.
 async fn pod_with_app<'a>(
     play: &Play<'a>,
     kind: PodKind,
     edit: impl FnOnce(ContainerPlan) -> ContainerPlan,
-) -> Result<(ReferencePod<'a>, Started), StageError> {
+) -> Result<(ReferencePod<'a>, Started), PlayError> {
     let mut pod = play.pod(kind).await?;
     let app = built_as(&mut pod, "app", edit).await?;
     play.blame(app.process);
     Ok((pod, app))
 }
 
-/// A process' namespace, as the kernel reported it.
+/// A namespace of a process, as the kernel reported it.
 fn namespace(pod: &ReferencePod<'_>, process: ProcessId, kind: NamespaceKind) -> u32 {
     pod.live().look(|core| {
         core.state
@@ -76,21 +77,18 @@ fn namespace(pod: &ReferencePod<'_>, process: ProcessId, kind: NamespaceKind) ->
     })
 }
 
-/// A namespace that is kept by an open file, as a bind mount in `/run/netns` keeps it.
+/// A namespace that an open file keeps alive, like a bind mount in `/run/netns`.
 struct Pinned(File);
 
 impl Pinned {
-    fn of(process: ProcessId, kind: NamespaceKind) -> Result<Self, StageError> {
+    fn of(process: ProcessId, kind: NamespaceKind) -> Result<Self, PlayError> {
         let path = format!("/proc/{}/ns/{}", process.pid, kind.name());
         File::open(&path)
             .map(Self)
-            .map_err(|source| StageError::Io {
-                what: format!("open {path}"),
-                source,
-            })
+            .map_err(|source| PlayError::io(format!("open {path}"), source))
     }
 
-    /// By which path another process finds it.
+    /// The path by which another process can open it.
     fn path(&self) -> PathBuf {
         PathBuf::from(format!(
             "/proc/{}/fd/{}",
@@ -104,9 +102,9 @@ impl Pinned {
     }
 }
 
-/// Lets a workload end by itself, and waits for that.
-pub(super) async fn leave(pod: &ReferencePod<'_>, workload: &Started) -> Result<(), StageError> {
-    // It ends instead of answering.
+/// Makes a workload exit, and waits for its end.
+pub(super) async fn leave(pod: &ReferencePod<'_>, workload: &Started) -> Result<(), PlayError> {
+    // It exits without answering.
     workload.container.ask(Request::Exit { code: 0 }).await.ok();
     pod.ended(workload.process).await
 }
@@ -118,18 +116,19 @@ mod tests {
     use crate::{reference, rules};
 
     #[test]
-    fn scenarios_and_faults_have_names_of_their_own_and_know_their_rules() {
+    fn scenarios_and_faults_have_unique_names_and_existing_rules() {
         let mut names = HashSet::new();
-        for scenario in reference::scenarios::all().chain(super::all()) {
+        for script in reference::scenarios::all().chain(super::all()) {
+            let scenario = &script.scenario;
             assert!(
                 names.insert(scenario.name),
-                "{} is there twice",
+                "{} exists twice",
                 scenario.name
             );
             for rule in scenario.finds.iter().chain(scenario.proves) {
                 assert!(
                     rules::find(rule).is_some(),
-                    "{} is about {rule}, which is no rule",
+                    "{} refers to {rule}, which does not exist",
                     scenario.name
                 );
             }
@@ -139,6 +138,7 @@ mod tests {
     #[test]
     fn every_fault_is_found_by_one_rule() {
         for fault in super::all() {
+            let fault = &fault.scenario;
             assert_eq!(fault.finds.len(), 1, "{}", fault.name);
         }
     }

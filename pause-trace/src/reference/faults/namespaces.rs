@@ -1,24 +1,28 @@
-//! Containers that are built in the wrong namespaces.
+//! Faults of containers in the wrong namespaces.
 
 use nix::errno::Errno;
 
 use super::{Pinned, built_as, namespace, pod_with_app};
 use crate::{
     event::{ContainerKind, Mode, Modes, NamespaceKind},
+    playing::PlayError,
     reference::{
-        pod::{ContainerPlan, PodError},
+        pod::ContainerPlan,
         protocol::{Join, Program},
-        scenario::Scenario,
-        stage::{Play, PodKind, StageError, join_of},
+        scenario::Script,
+        stage::{Play, PodKind, join_of},
     },
+    scenario::Scenario,
 };
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "own-net",
-        title: "a container has a network of its own instead of the pod's",
-        proves: &[],
-        finds: &["PT101"],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "own-net",
+            title: "a container has a network of its own instead of the pod's",
+            proves: &[],
+            finds: &["PT101"],
+        },
         play: |play| {
             Box::pin(misplaced(
                 play,
@@ -28,11 +32,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             ))
         },
     },
-    Scenario {
-        name: "host-net",
-        title: "a container sits in the node's network, which its pod did not ask for",
-        proves: &[],
-        finds: &["PT101"],
+    Script {
+        scenario: Scenario {
+            name: "host-net",
+            title: "a container is in the node's network namespace, which its pod did not request",
+            proves: &[],
+            finds: &["PT101"],
+        },
         play: |play| {
             Box::pin(misplaced(
                 play,
@@ -42,25 +48,31 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             ))
         },
     },
-    Scenario {
-        name: "stale-net",
-        title: "a container joins by a path that still leads to the network of a sandbox that is gone",
-        proves: &[],
-        finds: &["PT101"],
+    Script {
+        scenario: Scenario {
+            name: "stale-net",
+            title: "a container joins by a path that still leads to the network namespace of a former sandbox",
+            proves: &[],
+            finds: &["PT101"],
+        },
         play: |play| Box::pin(stale_net(play)),
     },
-    Scenario {
-        name: "neighbours-net",
-        title: "a container joins by a path that now leads to the network of another pod",
-        proves: &[],
-        finds: &["PT101"],
+    Script {
+        scenario: Scenario {
+            name: "neighbours-net",
+            title: "a container joins by a path that now leads to the network namespace of another pod",
+            proves: &[],
+            finds: &["PT101"],
+        },
         play: |play| Box::pin(neighbours_net(play)),
     },
-    Scenario {
-        name: "own-ipc",
-        title: "a container has an ipc namespace of its own instead of the pod's",
-        proves: &[],
-        finds: &["PT102"],
+    Script {
+        scenario: Scenario {
+            name: "own-ipc",
+            title: "a container has an ipc namespace of its own instead of the pod's",
+            proves: &[],
+            finds: &["PT102"],
+        },
         play: |play| {
             Box::pin(misplaced(
                 play,
@@ -70,11 +82,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             ))
         },
     },
-    Scenario {
-        name: "host-ipc",
-        title: "a container sits in the node's ipc namespace, which its pod did not ask for",
-        proves: &[],
-        finds: &["PT102"],
+    Script {
+        scenario: Scenario {
+            name: "host-ipc",
+            title: "a container is in the node's ipc namespace, which its pod did not request",
+            proves: &[],
+            finds: &["PT102"],
+        },
         play: |play| {
             Box::pin(misplaced(
                 play,
@@ -84,11 +98,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             ))
         },
     },
-    Scenario {
-        name: "own-uts",
-        title: "a container has a host name of its own instead of the pod's",
-        proves: &[],
-        finds: &["PT103"],
+    Script {
+        scenario: Scenario {
+            name: "own-uts",
+            title: "a container has a host name of its own instead of the pod's",
+            proves: &[],
+            finds: &["PT103"],
+        },
         play: |play| {
             Box::pin(misplaced(
                 play,
@@ -98,11 +114,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             ))
         },
     },
-    Scenario {
-        name: "host-uts",
-        title: "a container has the node's host name instead of the pod's",
-        proves: &[],
-        finds: &["PT103"],
+    Script {
+        scenario: Scenario {
+            name: "host-uts",
+            title: "a container has the node's host name instead of the pod's",
+            proves: &[],
+            finds: &["PT103"],
+        },
         play: |play| {
             Box::pin(misplaced(
                 play,
@@ -112,11 +130,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             ))
         },
     },
-    Scenario {
-        name: "own-pid-in-shared",
-        title: "shareProcessNamespace: a container has pids of its own all the same",
-        proves: &[],
-        finds: &["PT104"],
+    Script {
+        scenario: Scenario {
+            name: "own-pid-in-shared",
+            title: "shareProcessNamespace: a container has a pid namespace of its own nevertheless",
+            proves: &[],
+            finds: &["PT104"],
+        },
         play: |play| {
             Box::pin(misplaced(
                 play,
@@ -126,11 +146,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             ))
         },
     },
-    Scenario {
-        name: "host-pid",
-        title: "a container sees the node's processes, which its pod did not ask for",
-        proves: &[],
-        finds: &["PT104"],
+    Script {
+        scenario: Scenario {
+            name: "host-pid",
+            title: "a container is in the node's pid namespace, which its pod did not request",
+            proves: &[],
+            finds: &["PT104"],
+        },
         play: |play| {
             Box::pin(misplaced(
                 play,
@@ -140,18 +162,22 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             ))
         },
     },
-    Scenario {
-        name: "target-joined-pause",
-        title: "an ephemeral container joins the pid namespace of pause instead of its target's",
-        proves: &[],
-        finds: &["PT104"],
+    Script {
+        scenario: Scenario {
+            name: "target-joined-pause",
+            title: "an ephemeral container joins the pid namespace of pause instead of its target's",
+            proves: &[],
+            finds: &["PT104"],
+        },
         play: |play| Box::pin(target_joined_pause(play)),
     },
-    Scenario {
-        name: "host-users",
-        title: "hostUsers: false: the root of a container is the node's root all the same",
-        proves: &[],
-        finds: &["PT106"],
+    Script {
+        scenario: Scenario {
+            name: "host-users",
+            title: "hostUsers: false: the root of a container is the node's root nevertheless",
+            proves: &[],
+            finds: &["PT106"],
+        },
         play: |play| {
             Box::pin(misplaced(
                 play,
@@ -161,36 +187,42 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             ))
         },
     },
-    Scenario {
-        name: "shared-mount",
-        title: "a container sits in the mount namespace of another",
-        proves: &[],
-        finds: &["PT107"],
+    Script {
+        scenario: Scenario {
+            name: "shared-mount",
+            title: "a container is in the mount namespace of another",
+            proves: &[],
+            finds: &["PT107"],
+        },
         play: |play| Box::pin(shared_mount(play)),
     },
-    Scenario {
-        name: "host-mount",
-        title: "a container sits in the node's mount namespace, with all its files",
-        proves: &[],
-        finds: &["PT107"],
+    Script {
+        scenario: Scenario {
+            name: "host-mount",
+            title: "a container is in the node's mount namespace, with all its files",
+            proves: &[],
+            finds: &["PT107"],
+        },
         play: |play| Box::pin(host_mount(play)),
     },
-    Scenario {
-        name: "join-failed",
-        title: "the path of a container's network is no network namespace: setns is refused",
-        proves: &[],
-        finds: &["PT111"],
+    Script {
+        scenario: Scenario {
+            name: "join-failed",
+            title: "the path of a container's network namespace leads to another kind of namespace: setns fails",
+            proves: &[],
+            finds: &["PT111"],
+        },
         play: |play| Box::pin(join_failed(play)),
     },
 ];
 
-/// One container in another namespace than the one its pod asks for.
+/// A container in a namespace other than its pod requests.
 async fn misplaced(
     play: &Play<'_>,
     pod: PodKind,
     kind: NamespaceKind,
     to: Join,
-) -> Result<String, StageError> {
+) -> Result<String, PlayError> {
     let (pod, app) = pod_with_app(play, pod, |plan| with(plan, kind, to)).await?;
     let name = kind.name();
     let (its, pauses) = (
@@ -215,7 +247,7 @@ fn with(mut plan: ContainerPlan, kind: NamespaceKind, join: Join) -> ContainerPl
     plan
 }
 
-async fn stale_net(play: &Play<'_>) -> Result<String, StageError> {
+async fn stale_net(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let former = pod.pause()?;
     let (inode, stale) = (
@@ -239,7 +271,7 @@ async fn stale_net(play: &Play<'_>) -> Result<String, StageError> {
     ))
 }
 
-async fn neighbours_net(play: &Play<'_>) -> Result<String, StageError> {
+async fn neighbours_net(play: &Play<'_>) -> Result<String, PlayError> {
     let neighbour = play.pod(PodKind::Plain).await?;
     let theirs = neighbour.pause()?;
     let (pod, app) = pod_with_app(play, PodKind::Plain, |plan| {
@@ -254,7 +286,7 @@ async fn neighbours_net(play: &Play<'_>) -> Result<String, StageError> {
     Ok(format!("net {its} of another pod, its own is net {pauses}"))
 }
 
-async fn target_joined_pause(play: &Play<'_>) -> Result<String, StageError> {
+async fn target_joined_pause(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = pod.container("app").await?;
     let pause = pod.pause()?;
@@ -277,7 +309,7 @@ async fn target_joined_pause(play: &Play<'_>) -> Result<String, StageError> {
     ))
 }
 
-async fn shared_mount(play: &Play<'_>) -> Result<String, StageError> {
+async fn shared_mount(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = pod.container("app").await?;
     let edit = |plan| with(plan, NamespaceKind::Mnt, join_of(app.process, "mnt"));
@@ -288,13 +320,11 @@ async fn shared_mount(play: &Play<'_>) -> Result<String, StageError> {
     Ok(format!("mnt {mnt} of 2 containers"))
 }
 
-async fn host_mount(play: &Play<'_>) -> Result<String, StageError> {
-    let program = std::env::current_exe().map_err(|source| StageError::Io {
-        what: "find this executable".to_owned(),
-        source,
-    })?;
+async fn host_mount(play: &Play<'_>) -> Result<String, PlayError> {
+    let program = std::env::current_exe()
+        .map_err(|source| PlayError::io("find this executable".to_owned(), source))?;
     let edit = |mut plan: ContainerPlan| {
-        // By a path, as what is executed through a descriptor might be the runtime itself once more.
+        // By path: executed through a descriptor, the program would look like the runtime itself.
         plan.plan.program = Program::Path(program);
         with(plan, NamespaceKind::Mnt, Join::Host)
     };
@@ -304,7 +334,7 @@ async fn host_mount(play: &Play<'_>) -> Result<String, StageError> {
     Ok(format!("mnt {mnt} is the node's"))
 }
 
-async fn join_failed(play: &Play<'_>) -> Result<String, StageError> {
+async fn join_failed(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let pause = pod.pause()?;
     let refused = built_as(&mut pod, "app", |plan| {
@@ -312,14 +342,14 @@ async fn join_failed(play: &Play<'_>) -> Result<String, StageError> {
     })
     .await;
     let errno = match &refused {
-        Err(StageError::Pod(error @ PodError::Refused(_))) => error.errno(),
+        Err(PlayError::Refused { errno, .. }) => Some(*errno),
         _ => None,
     };
     if errno != Some(Errno::EINVAL) {
-        let what = "the kernel took an ipc namespace for a net namespace";
+        let what = "the kernel accepted an ipc namespace as a net namespace";
         return Err(refused
             .err()
-            .unwrap_or_else(|| StageError::Unexpected(what.to_owned())));
+            .unwrap_or_else(|| PlayError::Unexpected(what.to_owned())));
     }
     let finding = play.found("PT111").await?;
     if !finding
@@ -327,7 +357,7 @@ async fn join_failed(play: &Play<'_>) -> Result<String, StageError> {
         .message
         .contains("setns(net) was refused with EINVAL")
     {
-        return Err(StageError::Unexpected(format!(
+        return Err(PlayError::Unexpected(format!(
             "PT111 says {}",
             finding.details.message
         )));

@@ -1,78 +1,96 @@
-//! Pauses that are not what a pause is to be.
+//! Faults of pauses that signal handling, resources or privileges reveal.
 
 use nix::sys::signal::Signal;
 
 use super::LONG;
 use crate::{
+    playing::PlayError,
     reference::{
         broken_pause::Broken,
         protocol::Request,
-        scenario::Scenario,
-        stage::{Play, PodKind, StageError},
+        scenario::Script,
+        stage::{Play, PodKind},
     },
+    scenario::Scenario,
     verdict::Verdict,
 };
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "pause-blocks-term",
-        title: "pause has SIGTERM blocked and must be killed",
-        proves: &[],
-        finds: &["PT306"],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "pause-blocks-term",
+            title: "pause blocks SIGTERM and must be killed",
+            proves: &[],
+            finds: &["PT306"],
+        },
         play: |play| Box::pin(stopped(play, Broken::BlocksTerm)),
     },
-    Scenario {
-        name: "pause-exits-1",
-        title: "pause ends with 1 on SIGTERM, as if it had failed",
-        proves: &[],
-        finds: &["PT306"],
+    Script {
+        scenario: Scenario {
+            name: "pause-exits-1",
+            title: "pause exits with 1 on SIGTERM, as if it had failed",
+            proves: &[],
+            finds: &["PT306"],
+        },
         play: |play| Box::pin(stopped(play, Broken::ExitsOne)),
     },
-    Scenario {
-        name: "pause-first-signal",
-        title: "shareProcessNamespace: pause ends on the SIGCHLD of an orphan, and the pod with it",
-        proves: &[],
-        finds: &["PT307"],
+    Script {
+        scenario: Scenario {
+            name: "pause-first-signal",
+            title: "shareProcessNamespace: pause ends on the SIGCHLD of an orphan, and the pod with it",
+            proves: &[],
+            finds: &["PT307"],
+        },
         play: |play| Box::pin(first_signal(play)),
     },
-    Scenario {
-        name: "pause-forks",
-        title: "pause has children of its own",
-        proves: &[],
-        finds: &["PT501"],
+    Script {
+        scenario: Scenario {
+            name: "pause-forks",
+            title: "pause has children of its own",
+            proves: &[],
+            finds: &["PT501"],
+        },
         play: |play| Box::pin(excessive(play, Broken::ForksHelpers, "children")),
     },
-    Scenario {
-        name: "pause-sockets",
-        title: "pause listens on ports that its pod's containers share",
-        proves: &[],
-        finds: &["PT501"],
+    Script {
+        scenario: Scenario {
+            name: "pause-sockets",
+            title: "pause listens on ports that its pod's containers share",
+            proves: &[],
+            finds: &["PT501"],
+        },
         play: |play| Box::pin(excessive(play, Broken::OpensSockets, "sockets")),
     },
-    Scenario {
-        name: "pause-big",
-        title: "pause takes 64 MiB of memory",
-        proves: &[],
-        finds: &["PT501"],
+    Script {
+        scenario: Scenario {
+            name: "pause-big",
+            title: "pause allocates 64 MiB of memory",
+            proves: &[],
+            finds: &["PT501"],
+        },
         play: |play| Box::pin(excessive(play, Broken::BigMemory, "memory")),
     },
-    Scenario {
-        name: "pause-re-exec",
-        title: "pause executes another file",
-        proves: &[],
-        finds: &["PT502"],
+    Script {
+        scenario: Scenario {
+            name: "pause-re-exec",
+            title: "pause executes another file",
+            proves: &[],
+            finds: &["PT502"],
+        },
         play: |play| Box::pin(executed_again(play)),
     },
-    Scenario {
-        name: "pause-root",
-        title: "pause runs as root with every capability",
-        proves: &[],
-        finds: &["PT503"],
+    Script {
+        scenario: Scenario {
+            name: "pause-root",
+            title: "pause runs as root with every capability",
+            proves: &[],
+            finds: &["PT503"],
+        },
         play: |play| Box::pin(as_root(play)),
     },
 ];
 
-async fn stopped(play: &Play<'_>, broken: Broken) -> Result<String, StageError> {
+async fn stopped(play: &Play<'_>, broken: Broken) -> Result<String, PlayError> {
     let mut pod = play.pod_with(PodKind::Plain, broken).await?;
     let _app = pod.container("app").await?;
     let pause = pod.pause()?;
@@ -88,16 +106,16 @@ async fn stopped(play: &Play<'_>, broken: Broken) -> Result<String, StageError> 
             if how.killed { ", killed" } else { "" }
         )
     })
-    .ok_or_else(|| StageError::Unexpected("pause was not stopped".to_owned()))
+    .ok_or_else(|| PlayError::Unexpected("pause was not stopped".to_owned()))
 }
 
-async fn first_signal(play: &Play<'_>) -> Result<String, StageError> {
+async fn first_signal(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play
         .pod_with(PodKind::SharedPid, Broken::FirstSignal)
         .await?;
     let app = pod.container("app").await?;
     let pause = pod.pause()?;
-    // It may be dead before it can answer.
+    // The container may end before it answers.
     app.ask(Request::Orphans { count: 1 }).await.ok();
     pod.ended(pause).await?;
     let status = pod.inner().exited(app.pid()).await?;
@@ -105,12 +123,12 @@ async fn first_signal(play: &Play<'_>) -> Result<String, StageError> {
     Ok(format!("{}, and the container {status:?}", Signal::SIGCHLD))
 }
 
-/// A pause that has more of something than it needs.
+/// A pause that uses more of something than it needs.
 async fn excessive(
     play: &Play<'_>,
     broken: Broken,
     what: &'static str,
-) -> Result<String, StageError> {
+) -> Result<String, PlayError> {
     let pod = play.pod_with(PodKind::Plain, broken).await?;
     pod.look_at_pause()?;
     let finding = play.found("PT501").await?;
@@ -118,28 +136,28 @@ async fn excessive(
     observed(&finding, what).map(|value| format!("{value} {what}"))
 }
 
-fn observed(finding: &Verdict, what: &str) -> Result<String, StageError> {
+fn observed(finding: &Verdict, what: &str) -> Result<String, PlayError> {
     let value = finding
         .details
         .observed
         .iter()
         .find(|(name, _)| *name == what);
     value.map(|(_, value)| value.to_string()).ok_or_else(|| {
-        StageError::Unexpected(format!(
-            "{} does not say {what}: {}",
+        PlayError::Unexpected(format!(
+            "{} does not report {what}: {}",
             finding.rule.id, finding.details.message
         ))
     })
 }
 
-async fn executed_again(play: &Play<'_>) -> Result<String, StageError> {
+async fn executed_again(play: &Play<'_>) -> Result<String, PlayError> {
     let pod = play.pod_with(PodKind::Plain, Broken::ReExec).await?;
     let execs = observed(&play.found("PT502").await?, "execs")?;
     pod.finish().await?;
     Ok(format!("{execs} execs"))
 }
 
-async fn as_root(play: &Play<'_>) -> Result<String, StageError> {
+async fn as_root(play: &Play<'_>) -> Result<String, PlayError> {
     let mut plan = PodKind::Plain.plan(play.stage.pause.clone());
     (plan.sandbox.credentials, plan.sandbox.no_new_privs) = (None, false);
     let mut pod = play.prepare_as(PodKind::Plain, plan).await?;

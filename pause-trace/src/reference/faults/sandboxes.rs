@@ -1,48 +1,58 @@
-//! Sandboxes that hold the wrong namespaces, or hold them unready.
+//! Faults of sandboxes with the wrong namespaces, or with a network that is not set up.
 
 use super::namespace;
 use crate::{
     event::{NamespaceKind, Observed},
+    playing::PlayError,
     reference::{
         bystander::Bystander,
         protocol::{Answer, Join, Request},
-        scenario::Scenario,
-        stage::{Play, PodKind, StageError},
+        scenario::Script,
+        stage::{Play, PodKind},
     },
+    scenario::Scenario,
 };
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "sandbox-host-net",
-        title: "a sandbox sits in the node's network, and its containers with it",
-        proves: &[],
-        finds: &["PT105"],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "sandbox-host-net",
+            title: "a sandbox and its containers are in the node's network namespace",
+            proves: &[],
+            finds: &["PT105"],
+        },
         play: |play| Box::pin(leaking_sandbox(play, NamespaceKind::Net)),
     },
-    Scenario {
-        name: "sandbox-host-ipc",
-        title: "a sandbox sits in the node's ipc namespace, and its containers with it",
-        proves: &[],
-        finds: &["PT105"],
+    Script {
+        scenario: Scenario {
+            name: "sandbox-host-ipc",
+            title: "a sandbox and its containers are in the node's ipc namespace",
+            proves: &[],
+            finds: &["PT105"],
+        },
         play: |play| Box::pin(leaking_sandbox(play, NamespaceKind::Ipc)),
     },
-    Scenario {
-        name: "net-not-owned",
-        title: "hostUsers: false: the network was made before the user namespace, and is the node's",
-        proves: &[],
-        finds: &["PT106"],
+    Script {
+        scenario: Scenario {
+            name: "net-not-owned",
+            title: "hostUsers: false: the network namespace was created before the user namespace, and is owned by the node's",
+            proves: &[],
+            finds: &["PT106"],
+        },
         play: |play| Box::pin(net_not_owned(play)),
     },
-    Scenario {
-        name: "no-network",
-        title: "a container runs before its pod's network is up",
-        proves: &[],
-        finds: &["PT113"],
+    Script {
+        scenario: Scenario {
+            name: "no-network",
+            title: "a container runs before its pod's network is up",
+            proves: &[],
+            finds: &["PT113"],
+        },
         play: |play| Box::pin(no_network(play)),
     },
 ];
 
-async fn leaking_sandbox(play: &Play<'_>, kind: NamespaceKind) -> Result<String, StageError> {
+async fn leaking_sandbox(play: &Play<'_>, kind: NamespaceKind) -> Result<String, PlayError> {
     let mut plan = PodKind::Plain.plan(play.stage.pause.clone());
     *if kind == NamespaceKind::Net {
         &mut plan.sandbox.net
@@ -58,15 +68,15 @@ async fn leaking_sandbox(play: &Play<'_>, kind: NamespaceKind) -> Result<String,
     Ok(format!("{} {its} is the node's", kind.name()))
 }
 
-async fn net_not_owned(play: &Play<'_>) -> Result<String, StageError> {
-    // As a runtime does that sets the network up first.
-    let maker = Bystander::asked(play, &["make", "net"]).await?;
+async fn net_not_owned(play: &Play<'_>) -> Result<String, PlayError> {
+    // Like a runtime that sets up the network first.
+    let maker = Bystander::start(play, &["make", "net"]).await?;
     let mut plan = PodKind::OwnUsers.plan(play.stage.pause.clone());
     plan.sandbox.net = Join::Path(maker.namespace("net"));
     let mut pod = play.prepare_as(PodKind::OwnUsers, plan).await?;
     let pause = pod.start_sandbox().await?;
     play.blame(pause);
-    let seen = pod
+    let namespaces = pod
         .live()
         .look(|core| {
             core.state
@@ -78,19 +88,19 @@ async fn net_not_owned(play: &Play<'_>) -> Result<String, StageError> {
     pod.finish().await?;
     Ok(format!(
         "net {} is owned by user {}, the pod's is user {}",
-        seen.net, seen.net_owner, seen.user
+        namespaces.net, namespaces.net_owner, namespaces.user
     ))
 }
 
-async fn no_network(play: &Play<'_>) -> Result<String, StageError> {
+async fn no_network(play: &Play<'_>) -> Result<String, PlayError> {
     let mut plan = PodKind::Plain.plan(play.stage.pause.clone());
     plan.sandbox.address = None;
     let mut pod = play.prepare_as(PodKind::Plain, plan).await?;
     pod.start_sandbox().await?;
     let app = pod.container("app").await?;
     let Answer::Addresses(addresses) = app.ask(Request::Addresses).await? else {
-        return Err(StageError::Unexpected(
-            "the container did not say its addresses".to_owned(),
+        return Err(PlayError::Unexpected(
+            "the container did not report its addresses".to_owned(),
         ));
     };
     let count = addresses.len();

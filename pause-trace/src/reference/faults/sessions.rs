@@ -1,50 +1,60 @@
-//! Processes that go into other namespaces when their container runs already.
+//! Faults of processes that enter other namespaces while their container runs.
 
 use std::path::PathBuf;
 
 use super::{namespace, pod_with_app};
 use crate::{
     event::NamespaceKind,
+    playing::PlayError,
     reference::{
         bystander::Bystander,
         protocol::{Join, Request},
-        scenario::Scenario,
-        stage::{Play, PodKind, StageError},
+        scenario::Script,
+        stage::{Play, PodKind},
     },
+    scenario::Scenario,
 };
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "late-join",
-        title: "a container's entrypoint leaves the pod's network for one of its own",
-        proves: &[],
-        finds: &["PT108"],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "late-join",
+            title: "a container's entrypoint leaves the pod's network for one of its own",
+            proves: &[],
+            finds: &["PT108"],
+        },
         play: |play| Box::pin(late_join(play)),
     },
-    Scenario {
-        name: "escape",
-        title: "a container's process finds its way into the node's network",
-        proves: &[],
-        finds: &["PT109"],
+    Script {
+        scenario: Scenario {
+            name: "escape",
+            title: "a container's process enters the node's network namespace",
+            proves: &[],
+            finds: &["PT109"],
+        },
         play: |play| Box::pin(escape(play)),
     },
-    Scenario {
-        name: "foreign-join",
-        title: "somebody on the node enters a pod's network",
-        proves: &[],
-        finds: &["PT110"],
+    Script {
+        scenario: Scenario {
+            name: "foreign-join",
+            title: "a process of the node enters a pod's network namespace",
+            proves: &[],
+            finds: &["PT110"],
+        },
         play: |play| Box::pin(foreign_join(play)),
     },
-    Scenario {
-        name: "exec-in-host",
-        title: "kubectl exec lands in the node's namespaces instead of the container's",
-        proves: &[],
-        finds: &["PT112"],
+    Script {
+        scenario: Scenario {
+            name: "exec-in-host",
+            title: "kubectl exec runs in the node's namespaces instead of the container's",
+            proves: &[],
+            finds: &["PT112"],
+        },
         play: |play| Box::pin(exec_in_host(play)),
     },
 ];
 
-async fn late_join(play: &Play<'_>) -> Result<String, StageError> {
+async fn late_join(play: &Play<'_>) -> Result<String, PlayError> {
     let (pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
     let before = namespace(&pod, app.process, NamespaceKind::Net);
     app.ask(Request::Unshare {
@@ -57,10 +67,10 @@ async fn late_join(play: &Play<'_>) -> Result<String, StageError> {
     Ok(format!("net {before}, then net {after}"))
 }
 
-async fn escape(play: &Play<'_>) -> Result<String, StageError> {
+async fn escape(play: &Play<'_>) -> Result<String, PlayError> {
     let (pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
     let before = namespace(&pod, app.process, NamespaceKind::Net);
-    // Beneath the container's own /proc is the node's: what a volume of it would be.
+    // Below the container's own /proc is the node's, as if the container had it as a volume.
     app.ask(Request::Unmount {
         path: PathBuf::from("/proc"),
     })
@@ -75,10 +85,10 @@ async fn escape(play: &Play<'_>) -> Result<String, StageError> {
     Ok(format!("net {before}, then net {after}, the node's"))
 }
 
-async fn foreign_join(play: &Play<'_>) -> Result<String, StageError> {
+async fn foreign_join(play: &Play<'_>) -> Result<String, PlayError> {
     let (pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
     let net = namespace(&pod, app.process, NamespaceKind::Net);
-    let visitor = Bystander::asked(play, &["join", &app.pid().to_string(), "net"]).await?;
+    let visitor = Bystander::start(play, &["join", &app.pid().to_string(), "net"]).await?;
     play.blame(visitor.id);
     play.found("PT110").await?;
     pod.finish().await?;
@@ -88,7 +98,7 @@ async fn foreign_join(play: &Play<'_>) -> Result<String, StageError> {
     ))
 }
 
-async fn exec_in_host(play: &Play<'_>) -> Result<String, StageError> {
+async fn exec_in_host(play: &Play<'_>) -> Result<String, PlayError> {
     let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
     let session = pod
         .exec(&app, |mut plan| {

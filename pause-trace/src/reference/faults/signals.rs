@@ -1,77 +1,93 @@
-//! Stops that go wrong: ignored, too late, too often, by the wrong hand, in the wrong order.
+//! Faults in stopping: ignored, missing, repeated or foreign signals, and the wrong order.
 
 use nix::{libc::SIGKILL, sys::signal::Signal};
 
 use super::{LONG, SHORT, leave, pod_with_app};
 use crate::{
     event::Fact,
+    playing::PlayError,
     reference::{
         bystander::Bystander,
         protocol::{OnTerm, Request},
-        scenario::Scenario,
-        stage::{Play, PodKind, ReferencePod, StageError},
+        scenario::Script,
+        stage::{Play, PodKind, ReferencePod},
     },
+    scenario::Scenario,
     verdict::Duration,
 };
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "ignores-term",
-        title: "pid 1 of a container has no handler for SIGTERM, so the kernel drops it",
-        proves: &[],
-        finds: &["PT301"],
-        play: |play| Box::pin(stopped_in_vain(play, OnTerm::Default, SHORT)),
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "ignores-term",
+            title: "pid 1 of a container has no handler for SIGTERM, so the kernel drops it",
+            proves: &[],
+            finds: &["PT301"],
+        },
+        play: |play| Box::pin(stopped_without_effect(play, OnTerm::Default, SHORT)),
     },
-    Scenario {
-        name: "killed-without-stop",
-        title: "the runtime kills a container that never got its stop signal",
-        proves: &[],
-        finds: &["PT303"],
+    Script {
+        scenario: Scenario {
+            name: "killed-without-stop",
+            title: "the runtime kills a container that never got its stop signal",
+            proves: &[],
+            finds: &["PT303"],
+        },
         play: |play| Box::pin(killed_without_stop(play)),
     },
-    Scenario {
-        name: "not-forwarded",
-        title: "a container's init takes the stop signal and does not pass it on to its child",
-        proves: &[],
-        finds: &["PT304"],
+    Script {
+        scenario: Scenario {
+            name: "not-forwarded",
+            title: "a container's init handles the stop signal and does not forward it to its child",
+            proves: &[],
+            finds: &["PT304"],
+        },
         play: |play| Box::pin(not_forwarded(play)),
     },
-    Scenario {
-        name: "stop-twice",
-        title: "a container gets its stop signal from the runtime and from somebody else on the node",
-        proves: &[],
-        finds: &["PT305"],
+    Script {
+        scenario: Scenario {
+            name: "stop-twice",
+            title: "a container gets its stop signal from the runtime and from another process of the node",
+            proves: &[],
+            finds: &["PT305"],
+        },
         play: |play| Box::pin(stop_twice(play)),
     },
-    Scenario {
-        name: "blocks-term",
-        title: "a container's init has SIGTERM blocked: it stays pending until the end",
-        proves: &[],
-        finds: &["PT308"],
-        play: |play| Box::pin(stopped_in_vain(play, OnTerm::Block, LONG)),
+    Script {
+        scenario: Scenario {
+            name: "blocks-term",
+            title: "a container's init blocks SIGTERM, which stays pending until the end",
+            proves: &[],
+            finds: &["PT308"],
+        },
+        play: |play| Box::pin(stopped_without_effect(play, OnTerm::Block, LONG)),
     },
-    Scenario {
-        name: "stop-out-of-order",
-        title: "a pod's stop ends pause before its container",
-        proves: &[],
-        finds: &["PT309"],
+    Script {
+        scenario: Scenario {
+            name: "stop-out-of-order",
+            title: "stopping a pod ends pause before its container",
+            proves: &[],
+            finds: &["PT309"],
+        },
         play: |play| Box::pin(stop_order(play)),
     },
-    Scenario {
-        name: "foreign-kill",
-        title: "somebody on the node kills a container's process",
-        proves: &[],
-        finds: &["PT310"],
+    Script {
+        scenario: Scenario {
+            name: "foreign-kill",
+            title: "a process of the node kills a container's process",
+            proves: &[],
+            finds: &["PT310"],
+        },
         play: |play| Box::pin(foreign_kill(play)),
     },
 ];
 
-/// A container that has to be killed.
-async fn stopped_in_vain(
+/// Stops a container that has to be killed.
+async fn stopped_without_effect(
     play: &Play<'_>,
     term: OnTerm,
     grace: std::time::Duration,
-) -> Result<String, StageError> {
+) -> Result<String, PlayError> {
     let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan.on_term(term)).await?;
     let (status, was_killed) = pod.stop_container(&app, grace).await?;
     pod.finish().await?;
@@ -84,7 +100,7 @@ async fn stopped_in_vain(
     Ok(format!("{how} after {} ms, {status:?}", grace.as_millis()))
 }
 
-async fn killed_without_stop(play: &Play<'_>) -> Result<String, StageError> {
+async fn killed_without_stop(play: &Play<'_>) -> Result<String, PlayError> {
     let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
     declare_stop(&pod);
     pod.inner().signal(app.pid(), Signal::SIGKILL).await?;
@@ -105,7 +121,7 @@ async fn killed_without_stop(play: &Play<'_>) -> Result<String, StageError> {
     Ok(format!("{stops} stop signals before SIGKILL"))
 }
 
-async fn not_forwarded(play: &Play<'_>) -> Result<String, StageError> {
+async fn not_forwarded(play: &Play<'_>) -> Result<String, PlayError> {
     let (mut pod, app) =
         pod_with_app(play, PodKind::Plain, |plan| plan.on_term(OnTerm::Swallow)).await?;
     app.ask(Request::Child {
@@ -122,15 +138,15 @@ async fn not_forwarded(play: &Play<'_>) -> Result<String, StageError> {
     let child = play.await_("the fork of a child", children).await?;
     pod.stop_container(&app, SHORT).await?;
     pod.finish().await?;
-    Ok(format!("pid {} got nothing but SIGKILL", child.pid))
+    Ok(format!("pid {} received only SIGKILL", child.pid))
 }
 
-async fn stop_twice(play: &Play<'_>) -> Result<String, StageError> {
+async fn stop_twice(play: &Play<'_>) -> Result<String, PlayError> {
     let (mut pod, app) =
         pod_with_app(play, PodKind::Plain, |plan| plan.on_term(OnTerm::Swallow)).await?;
     declare_stop(&pod);
     pod.inner().signal(app.pid(), Signal::SIGTERM).await?;
-    let stranger = Bystander::asked(play, &["kill", &app.pid().to_string(), "15"]).await?;
+    let stranger = Bystander::start(play, &["kill", &app.pid().to_string(), "15"]).await?;
     let finding = play.found("PT305").await?;
     let between = pod.live().look(|core| {
         let signals = &core.state.processes.get(app.process)?.signals;
@@ -141,7 +157,7 @@ async fn stop_twice(play: &Play<'_>) -> Result<String, StageError> {
         .message
         .contains(&format!("pid {}", stranger.id.pid))
     {
-        return Err(StageError::Unexpected(format!(
+        return Err(PlayError::Unexpected(format!(
             "PT305 says {}",
             finding.details.message
         )));
@@ -155,7 +171,7 @@ async fn stop_twice(play: &Play<'_>) -> Result<String, StageError> {
     ))
 }
 
-async fn stop_order(play: &Play<'_>) -> Result<String, StageError> {
+async fn stop_order(play: &Play<'_>) -> Result<String, PlayError> {
     let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
     let pause = pod.pause()?;
     play.blame(pause);
@@ -176,15 +192,15 @@ async fn stop_order(play: &Play<'_>) -> Result<String, StageError> {
     ))
 }
 
-async fn foreign_kill(play: &Play<'_>) -> Result<String, StageError> {
+async fn foreign_kill(play: &Play<'_>) -> Result<String, PlayError> {
     let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
-    let killer = Bystander::asked(play, &["kill", &app.pid().to_string(), "9"]).await?;
+    let killer = Bystander::start(play, &["kill", &app.pid().to_string(), "9"]).await?;
     let status = pod.inner().exited(app.pid()).await?;
     pod.finish().await?;
     Ok(format!("{status:?} from pid {}", killer.id.pid))
 }
 
-/// Says that the pod is being stopped in an orderly way, which then goes wrong.
+/// Declares that the pod is being stopped, before the stop goes wrong.
 fn declare_stop(pod: &ReferencePod<'_>) {
     let grace = std::time::Duration::from_secs(30).as_nanos() as u64;
     pod.live().inject(Fact::PodStopping {

@@ -1,4 +1,4 @@
-//! What an image is called.
+//! The name of an image.
 
 use std::{fmt, str::FromStr};
 
@@ -6,33 +6,34 @@ use clap::ValueEnum;
 
 use super::Pause;
 
-/// A name that every runtime understands the same way: `REGISTRY/PATH:TAG`. Where the registry is left out one program adds
-/// `docker.io`, another `localhost`, a third nothing.
+/// A name that every runtime interprets in the same way: `REGISTRY/PATH:TAG`. Without a registry,
+/// programs add `docker.io`, `localhost` or nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
     whole: String,
     tag: String,
 }
 
-/// Why a name is none.
+/// Why a name is invalid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum BadName {
-    #[error("it names no registry, such as localhost/")]
+    #[error("it has no registry, such as localhost/")]
     NoRegistry,
     #[error("it has no tag, such as :1")]
     NoTag,
     #[error("it has an empty part, or a character other than a-z, 0-9, '.', '_' and '-' in a part")]
     Characters,
-    #[error("it is longer than {LONGEST} bytes")]
+    #[error("it is longer than {MAX_BYTES} bytes")]
     Long,
 }
 
-const LONGEST: usize = 255;
+const MAX_BYTES: usize = 255;
 
 impl FromStr for Name {
     type Err = BadName;
 
-    /// Takes what the [grammar of references] takes, but for digests, upper-case hosts and IPv6 addresses.
+    /// Accepts the [grammar of references], except for digests, upper-case hosts and IPv6
+    /// addresses.
     ///
     /// [grammar of references]: https://github.com/distribution/reference/blob/v0.6.0/reference.go
     fn from_str(text: &str) -> Result<Self, BadName> {
@@ -51,7 +52,7 @@ impl FromStr for Name {
         if !(is_port && is_tag && are_parts) {
             return Err(BadName::Characters);
         }
-        if text.len() > LONGEST {
+        if text.len() > MAX_BYTES {
             return Err(BadName::Long);
         }
         Ok(Self {
@@ -61,7 +62,7 @@ impl FromStr for Name {
     }
 }
 
-/// Is this a part of a host or of a path: words with separators between them?
+/// Whether a text is a component of a host or path: words with separators between them.
 fn is_part(part: &str) -> bool {
     let in_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let separates =
@@ -78,7 +79,7 @@ impl Name {
         &self.tag
     }
 
-    /// What an image is called that nobody gave a name.
+    /// The default name of an image.
     pub(crate) fn of(pause: Pause) -> Self {
         let version = env!("CARGO_PKG_VERSION");
         let tag = match pause.to_possible_value() {
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_runtimes_would_read_differently_is_refused() {
+    fn ambiguous_and_invalid_names_are_refused() {
         let error = |name: &str| name.parse::<Name>().expect_err(name);
         for name in ["pause:1", "pause-trace/pause:1", "a/b"] {
             assert_eq!(error(name), BadName::NoRegistry, "{name}");
@@ -132,7 +133,7 @@ mod tests {
         ] {
             assert_eq!(error(name), BadName::Characters, "{name}");
         }
-        let long = format!("localhost/{}:1", "a".repeat(LONGEST));
+        let long = format!("localhost/{}:1", "a".repeat(MAX_BYTES));
         assert_eq!(error(&long), BadName::Long);
         for name in [
             "localhost/a:1",

@@ -16,30 +16,30 @@ use crate::reference::patience::Patience;
 use crate::reference::protocol::{self, Answer, Call, Owned, Reply, Request, ToRuntime};
 use crate::sys;
 
-/// How long an agent may take. Ten thousand orphans take about two seconds on a slow machine.
+/// The time limit for an answer. Ten thousand orphans take about two seconds on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long it may take to say that it is ready.
-const START: Duration = Duration::from_secs(60);
+/// The time limit until an agent is ready.
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
-/// A workload that answers.
+/// The connection to a workload's agent.
 #[derive(Debug)]
 pub(crate) struct Agent {
     name: String,
     socket: AsyncFd<OwnedFd>,
-    /// The number of the last request; also who may ask now.
+    /// The number of the last request. The lock serialises requests.
     last: Mutex<u64>,
-    /// The runtime that removes what outlives the agent.
+    /// The runtime, which removes ipc objects that outlive the agent.
     remover: Option<Arc<Handle>>,
     patience: Patience,
 }
 
 impl Agent {
-    /// Both ends of a new socket: ours, and the workload's.
+    /// Creates a socket pair: the loader's end and the workload's.
     pub(super) fn pair() -> Result<(OwnedFd, OwnedFd), PodError> {
         let flags = SockFlag::SOCK_CLOEXEC;
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
-            .map_err(|error| PodError::io("make a socket for the workload", error))
+            .map_err(|error| PodError::io("create a socket for the workload", error))
     }
 
     pub(super) fn new(
@@ -59,9 +59,9 @@ impl Agent {
         })
     }
 
-    /// Waits until it has said so.
+    /// Waits until the agent is ready.
     pub(super) async fn ready(&self) -> Result<(), PodError> {
-        self.answer(0, self.patience.of(START), "await the start of")
+        self.answer(0, self.patience.of(START_DEADLINE), "await the start of")
             .await
             .map(drop)
     }
@@ -91,14 +91,15 @@ impl Agent {
         );
         sent.map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => PodError::WorkloadGone {
-                what: format!("ask {}", self.name),
+                what: format!("send a request to {}", self.name),
             },
-            _ => PodError::io(format!("ask {}", self.name), error),
+            _ => PodError::io(format!("send a request to {}", self.name), error),
         })?;
-        self.answer(*last, self.patience.of(DEADLINE), "ask").await
+        self.answer(*last, self.patience.of(DEADLINE), "await an answer of")
+            .await
     }
 
-    /// Passes over answers to questions that nobody waits for any more.
+    /// Waits for the answer to a request. Answers to requests that were given up are skipped.
     async fn answer(&self, seq: u64, deadline: Duration, verb: &str) -> Result<Answer, PodError> {
         let what = || format!("{verb} {}", self.name);
         let receive = async {

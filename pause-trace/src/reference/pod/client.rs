@@ -1,4 +1,4 @@
-//! The loader's end of the socket to the runtime, and the runtime's life.
+//! The loader's connection to the runtime, and the lifetime of the runtime process.
 
 use std::collections::HashMap;
 use std::io;
@@ -27,12 +27,13 @@ use crate::reference::protocol::{
 use crate::reference::runtime::discard;
 use crate::sys;
 
-/// How long the runtime may take to answer; it gives a spawn a minute itself. To put a process into a cgroup the kernel waits until
-/// no fork is under way anywhere: on a busy machine that is seconds, for each of many pods.
-const ANSWER: Duration = Duration::from_secs(70);
+/// The time limit for an answer. The runtime itself allows a minute for a spawn. Before it moves a
+/// process to a cgroup, the kernel waits for all forks in progress: on a busy machine this takes
+/// seconds, for each of many pods.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(70);
 
-/// How long it may take to end; it gives each cgroup a minute to empty.
-const END: Duration = Duration::from_secs(70);
+/// The time limit for its end. The runtime allows a minute for the pod's processes to end.
+const END_TIMEOUT: Duration = Duration::from_secs(70);
 
 /// A runtime process and the connection to it.
 #[derive(Debug)]
@@ -44,22 +45,23 @@ pub(super) struct Client {
     ended: bool,
 }
 
-/// What may ask the runtime.
+/// The connection to the runtime, for sending requests.
 #[derive(Debug)]
 pub(super) struct Handle {
     socket: AsyncFd<OwnedFd>,
     patience: Patience,
     last: AtomicU64,
-    heard: Mutex<Heard>,
+    received: Mutex<Received>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Heard {
+struct Received {
     answers: HashMap<u64, Result<Done, Failure>>,
-    /// The last end of each pid, until the pid is used again.
+    /// The last exit status of each pid, until the pid is reused.
     exits: HashMap<i32, Status>,
-    /// What the runtime removes, and we when it was killed. The cgroups are the pod's.
+    /// Objects that the runtime removes, or the loader if the runtime was killed. `Pod` owns the
+    /// cgroups.
     owned: Vec<Owned>,
     closed: bool,
 }
@@ -79,14 +81,14 @@ impl Client {
             .stdout(Stdio::null())
             .spawn()
             .map_err(|error| PodError::io(what, error))?;
-        // Nobody else reaps our children, so the pid is still the process's.
+        // Only this process reaps its children, so the pid cannot have been reused.
         let pidfd = sys::pidfd_open(Pid::from_raw(process.id().cast_signed()))
             .map_err(|error| PodError::io(what, error))?;
         let handle = Arc::new(Handle {
             socket: sys::watched(ours).map_err(|error| PodError::io(what, error))?,
             patience,
             last: AtomicU64::new(0),
-            heard: Mutex::default(),
+            received: Mutex::default(),
             changed: Notify::new(),
         });
         let reader = tokio::spawn(Arc::clone(&handle).read());
@@ -123,7 +125,7 @@ impl Client {
         self.call(ToRuntime::Spawn(Box::new(plan)), fds).await
     }
 
-    /// Lets the runtime clean up and end.
+    /// Closes the connection and waits until the runtime has cleaned up and exited.
     pub(super) async fn end(&mut self) -> Result<(), PodError> {
         let what = || "end the reference pod's runtime".to_owned();
         self.hang_up();
@@ -132,7 +134,7 @@ impl Client {
             .try_clone()
             .and_then(sys::watched)
             .map_err(|error| PodError::io(what(), error))?;
-        let limit = self.handle.patience.of(END);
+        let limit = self.handle.patience.of(END_TIMEOUT);
         let readable = timeout(limit, pidfd.readable()).await;
         let ended = matches!(readable, Ok(Ok(_)));
         drop(readable);
@@ -147,14 +149,15 @@ impl Client {
         }
     }
 
-    /// The same without waiting for others: for `Drop`.
+    /// The same with a blocking wait, for `Drop`.
     pub(super) fn end_now(&mut self) {
         if self.ended {
             return;
         }
         self.hang_up();
         let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
-        let limit = PollTimeout::try_from(self.handle.patience.of(END)).unwrap_or(PollTimeout::MAX);
+        let limit =
+            PollTimeout::try_from(self.handle.patience.of(END_TIMEOUT)).unwrap_or(PollTimeout::MAX);
         let ended = loop {
             match poll(&mut fds, limit) {
                 Err(nix::errno::Errno::EINTR) => {}
@@ -166,7 +169,8 @@ impl Client {
 
     fn hang_up(&self) {
         self.reader.abort();
-        // The runtime reads the end, whoever else still holds this socket.
+        // After the shutdown the runtime reads the end of the stream, even if another process has a
+        // copy of this socket.
         let _ = shutdown(
             std::os::fd::AsRawFd::as_raw_fd(self.handle.socket.get_ref()),
             Shutdown::Both,
@@ -177,11 +181,12 @@ impl Client {
     fn finish(&mut self, ended: bool) {
         self.ended = true;
         if !ended {
-            // Its processes follow by their parent-death signal, its cgroups with the `Cgroup`s of the pod.
+            // Its processes are killed by their parent-death signal, and the `Cgroup`s of the pod
+            // remove its cgroups.
             let _ = self.process.kill();
         }
         let _ = self.process.wait();
-        for owned in self.handle.heard().owned.drain(..) {
+        for owned in self.handle.received().owned.drain(..) {
             if let Err(error) = discard(&owned) {
                 eprintln!("pause-trace: failed to remove {owned:?}: {error}");
             }
@@ -205,12 +210,13 @@ impl Handle {
             let ours = owned
                 .iter()
                 .filter(|owned| !matches!(owned, Owned::Cgroup(_)));
-            self.heard().owned.extend(ours.cloned());
+            self.received().owned.extend(ours.cloned());
         }
         let seq = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let what = format!("{request:.60?}");
         let call = Call { seq, request };
-        // The runtime reads each request before the next comes, so a full socket means that it hangs.
+        // The runtime reads each request before the next is sent, so a full socket means that it
+        // hangs.
         let sent = protocol::send(
             self.socket.get_ref().as_fd(),
             &call,
@@ -222,8 +228,8 @@ impl Handle {
             _ => PodError::io(&what, error),
         })?;
         let result = self
-            .until(&what, self.patience.of(ANSWER), |heard| {
-                heard.answers.remove(&seq)
+            .until(&what, self.patience.of(ANSWER_TIMEOUT), |received| {
+                received.answers.remove(&seq)
             })
             .await
             .map_err(|error| match error {
@@ -235,27 +241,29 @@ impl Handle {
 
     pub(super) async fn exited(&self, pid: i32, deadline: Duration) -> Result<Status, PodError> {
         let what = format!("await the end of pid {pid}");
-        self.until(&what, deadline, |heard| heard.exits.get(&pid).copied())
-            .await
+        self.until(&what, deadline, |received| {
+            received.exits.get(&pid).copied()
+        })
+        .await
     }
 
     async fn until<T>(
         &self,
         what: &str,
         deadline: Duration,
-        mut pick: impl FnMut(&mut Heard) -> Option<T>,
+        mut pick: impl FnMut(&mut Received) -> Option<T>,
     ) -> Result<T, PodError> {
         let wait = async {
             loop {
-                // Registered before looking: what comes in between wakes it.
+                // Registered before the check, so that no message in between is missed.
                 let mut changed = std::pin::pin!(self.changed.notified());
                 changed.as_mut().enable();
                 {
-                    let mut heard = self.heard();
-                    if let Some(picked) = pick(&mut heard) {
+                    let mut received = self.received();
+                    if let Some(picked) = pick(&mut received) {
                         return Ok(picked);
                     }
-                    if heard.closed {
+                    if received.closed {
                         return Err(PodError::RuntimeGone {
                             what: what.to_owned(),
                         });
@@ -272,7 +280,8 @@ impl Handle {
         })
     }
 
-    /// Takes in all that the runtime says. A task of its own: the runtime must not wait for a loader that is busy.
+    /// Reads all messages of the runtime, in a separate task: the runtime must not wait for a busy
+    /// loader.
     async fn read(self: Arc<Self>) {
         while let Ok(mut ready) = self.socket.readable().await {
             let read = |socket: &AsyncFd<OwnedFd>| {
@@ -288,31 +297,31 @@ impl Handle {
     }
 
     fn take(&self, message: FromRuntime) {
-        let mut heard = self.heard();
+        let mut received = self.received();
         match message {
             FromRuntime::Answer { seq, result } => {
                 if let Ok(done) = &result {
-                    // A new process: what is known of this pid is about an older one.
-                    heard.exits.remove(&done.pid);
+                    // A new process: a known exit status belongs to an older process with this pid.
+                    received.exits.remove(&done.pid);
                 }
-                heard.answers.insert(seq, result);
+                received.answers.insert(seq, result);
             }
             FromRuntime::Exited(exits) => {
-                heard
+                received
                     .exits
                     .extend(exits.into_iter().map(|exit| (exit.pid, exit.status)));
             }
         }
-        drop(heard);
+        drop(received);
         self.changed.notify_waiters();
     }
 
     fn close(&self) {
-        self.heard().closed = true;
+        self.received().closed = true;
         self.changed.notify_waiters();
     }
 
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn received(&self) -> MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! What pods and containers to make. Plans are data: a fault is a plan with one thing changed.
+//! Plans of pods and containers. Plans are data: a fault is a plan with one change.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -7,24 +7,25 @@ use std::rc::Rc;
 use crate::reference::broken_pause::Broken;
 use crate::reference::protocol::{IdMap, Join, OnTerm, Plan};
 
-/// Every pod's address, out of what CNI's examples use. Each sits on the loopback of its own net namespace: they never meet.
+/// The address of every pod, from the range of CNI's examples. Each pod has it on the loopback of
+/// its own network namespace, so pods do not conflict.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 2);
 
-/// The pause to hold the pod with.
+/// The pause of a pod.
 #[derive(Clone, Debug)]
 pub(crate) enum Pause {
-    /// An executable's bytes.
+    /// The bytes of an executable.
     Image(&'static [u8]),
     /// A file on this machine.
     File(PathBuf),
-    /// The bytes of a file on this machine that only root may reach, and the name it has: other users run a copy, as they would out
-    /// of an image.
+    /// The name and bytes of a file on this machine that only root can access: other users run a
+    /// copy, as they would from an image.
     Copy(String, Rc<[u8]>),
-    /// This executable, as one that breaks a promise.
+    /// This executable as a broken pause.
     Broken(Broken),
 }
 
-/// What kind of pod. `sandbox` may be changed before use: that is how a fault is planted.
+/// The plan of a pod. `sandbox` may be changed before use, to plant a fault.
 #[derive(Clone, Debug)]
 pub(crate) struct PodPlan {
     pub(crate) name: String,
@@ -33,7 +34,7 @@ pub(crate) struct PodPlan {
 }
 
 impl PodPlan {
-    /// A pod as most are: namespaces of its own, pid namespaces per container.
+    /// A default pod: namespaces of its own, and a pid namespace for each container.
     pub(crate) fn new(name: impl Into<String>, pause: Pause) -> Self {
         let name = name.into();
         let sandbox = Plan {
@@ -44,7 +45,7 @@ impl PodPlan {
             mount: Join::New,
             hostname: Some(name.clone()),
             address: Some(ADDRESS),
-            // As kubelet and containerd want it of a sandbox.
+            // As kubelet and containerd configure a sandbox.
             credentials: Some((65535, 65535)),
             no_new_privs: true,
             oom_score_adj: Some(-998),
@@ -60,7 +61,7 @@ impl PodPlan {
         }
     }
 
-    /// `hostNetwork: true`; the host's name comes with it.
+    /// `hostNetwork: true`, which includes the host's uts namespace.
     pub(crate) fn host_network(mut self) -> Self {
         self.sandbox.net = Join::Host;
         self.sandbox.uts = Join::Host;
@@ -87,17 +88,17 @@ impl PodPlan {
     }
 }
 
-/// Which pid namespace a container gets, in the CRI's words.
+/// The pid namespace of a container, in CRI's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PidMode {
     Container,
     Pod,
     Node,
-    /// That of another container's init (an ephemeral container).
+    /// That of another container's init, for an ephemeral container.
     Target(i32),
 }
 
-/// What to run in a container or an exec session. `plan` may be changed before use.
+/// The plan of a container or an exec session. `plan` may be changed before use.
 #[derive(Clone, Debug)]
 pub(crate) struct ContainerPlan {
     pub(crate) name: String,
@@ -112,19 +113,19 @@ impl ContainerPlan {
         self
     }
 
-    /// What the agent does about SIGTERM.
+    /// Sets what the agent does on SIGTERM.
     pub(crate) fn on_term(mut self, term: OnTerm) -> Self {
         self.term = term;
         self
     }
 
-    /// Whether the agent reaps.
+    /// Sets whether the agent reaps.
     pub(crate) fn reaps(mut self, reaps: bool) -> Self {
         self.reaps = reaps;
         self
     }
 
-    /// The plan as the runtime gets it.
+    /// The plan to send to the runtime.
     pub(super) fn finished(mut self) -> Plan {
         if self.plan.agent {
             let term = serde_json::to_string(&self.term).unwrap_or_default();

@@ -1,26 +1,30 @@
 //! What a pause costs a node, after it has worked.
 
 use crate::{
+    playing::PlayError,
     reference::{
         protocol::Request,
-        scenario::Scenario,
-        stage::{Play, PodKind, StageError},
+        scenario::Script,
+        stage::{Play, PodKind},
     },
+    scenario::Scenario,
     verdict::Duration,
 };
 
 /// Orphans that the pause has reaped by the time it is looked at.
 const WORK: u32 = 256;
 
-pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
-    name: "pause-cost",
-    title: "pause takes next to no memory and CPU time, and holds no privilege",
-    proves: &["PT501", "PT502", "PT503"],
-    finds: &[],
+pub(super) const SCRIPTS: &[Script] = &[Script {
+    scenario: Scenario {
+        name: "pause-cost",
+        title: "pause takes next to no memory and CPU time, and holds no privilege",
+        proves: &["PT501", "PT502", "PT503"],
+        finds: &[],
+    },
     play: |play| Box::pin(cost(play)),
 }];
 
-async fn cost(play: &Play<'_>) -> Result<String, StageError> {
+async fn cost(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::SharedPid).await?;
     let app = pod.container("app").await?;
     app.ask(Request::Orphans { count: WORK }).await?;

@@ -16,23 +16,27 @@ use nix::{
 use crate::{
     event::{Fact, NamespaceKind, Namespaces, WaitStatus},
     node::holders,
+    playing::PlayError,
     reference::{
         protocol::{Answer, Request},
-        scenario::Scenario,
-        stage::{Play, PodKind, ReferencePod, StageError, Started},
+        scenario::Script,
+        stage::{Play, PodKind, ReferencePod, Started},
     },
+    scenario::Scenario,
     verdict::Duration,
 };
 
 /// What a pod's containers have in common, whatever became of those before them.
 const SHARED: [NamespaceKind; 3] = [NamespaceKind::Net, NamespaceKind::Ipc, NamespaceKind::Uts];
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "container-restart",
-        title: "a container that exited is restarted into the same namespaces",
-        proves: &["PT101", "PT202", "PT203"],
-        finds: &[],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "container-restart",
+            title: "a container that exited is restarted into the same namespaces",
+            proves: &["PT101", "PT202", "PT203"],
+            finds: &[],
+        },
         play: |play| {
             Box::pin(restarted(
                 play,
@@ -41,32 +45,40 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             ))
         },
     },
-    Scenario {
-        name: "container-crash",
-        title: "a container that crashed is restarted into the same namespaces",
-        proves: &["PT101", "PT202", "PT203"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "container-crash",
+            title: "a container that crashed is restarted into the same namespaces",
+            proves: &["PT101", "PT202", "PT203"],
+            finds: &[],
+        },
         play: |play| Box::pin(restarted(play, Request::Crash, WaitStatus::killed(SIGSEGV))),
     },
-    Scenario {
-        name: "pause-outlives",
-        title: "pause alone holds the namespaces while no container runs",
-        proves: &["PT202", "PT203"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pause-outlives",
+            title: "pause alone holds the namespaces while no container runs",
+            proves: &["PT202", "PT203"],
+            finds: &[],
+        },
         play: |play| Box::pin(outlives(play)),
     },
-    Scenario {
-        name: "nothing-remains",
-        title: "when a pod has ended no process, cgroup or namespace of it is left",
-        proves: &["PT205", "PT208"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "nothing-remains",
+            title: "when a pod has ended no process, cgroup or namespace of it is left",
+            proves: &["PT205", "PT208"],
+            finds: &[],
+        },
         play: |play| Box::pin(nothing_remains(play)),
     },
-    Scenario {
-        name: "pause-kill-takes-all",
-        title: "shareProcessNamespace: SIGKILL to pause ends every process of the pod",
-        proves: &["PT208"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pause-kill-takes-all",
+            title: "shareProcessNamespace: SIGKILL to pause ends every process of the pod",
+            proves: &["PT208"],
+            finds: &[],
+        },
         play: |play| Box::pin(takes_all(play)),
     },
 ];
@@ -75,7 +87,7 @@ async fn restarted(
     play: &Play<'_>,
     end: Request,
     expected: WaitStatus,
-) -> Result<String, StageError> {
+) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let first = pod.container("app").await?;
     let before = namespaces(&pod, &first)?;
@@ -102,13 +114,13 @@ async fn restarted(
         .look(|core| core.state.containers.get(&second.id)?.started);
     pod.finish().await?;
     let Some((ended, started)) = ended.filter(|ended| ended.status == expected).zip(started) else {
-        return Err(StageError::Unexpected(format!(
+        return Err(PlayError::Unexpected(format!(
             "the container ended: {ended:?}"
         )));
     };
     let same = same(&before, &after)?;
     if found != Answer::Bytes(bytes) {
-        return Err(StageError::Unexpected(
+        return Err(PlayError::Unexpected(
             "the shared memory of before the restart is gone".to_owned(),
         ));
     }
@@ -116,7 +128,7 @@ async fn restarted(
     Ok(format!("{}, back after {down} in {same}", ended.status))
 }
 
-async fn outlives(play: &Play<'_>) -> Result<String, StageError> {
+async fn outlives(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let pause = pod.pause()?;
     let first = pod.container("app").await?;
@@ -146,14 +158,14 @@ async fn outlives(play: &Play<'_>) -> Result<String, StageError> {
     pod.finish().await?;
     let same = same(&before, &after)?;
     if alone != [pause] {
-        return Err(StageError::Unexpected(format!(
+        return Err(PlayError::Unexpected(format!(
             "the pod's network was held by {alone:?}"
         )));
     }
     Ok(format!("pause, pid {}, alone held {same}", pause.pid))
 }
 
-async fn nothing_remains(play: &Play<'_>) -> Result<String, StageError> {
+async fn nothing_remains(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::SharedPid).await?;
     let app = pod.container("app").await?;
     let sidecar = pod.container("sidecar").await?;
@@ -165,7 +177,7 @@ async fn nothing_remains(play: &Play<'_>) -> Result<String, StageError> {
     pod.finish().await?;
     let inodes: HashSet<u64> = pinned.keys().copied().collect();
     let what = "look for what the pod left".to_owned();
-    let scan = holders::of(&inodes, &id).map_err(|source| StageError::Io { what, source })?;
+    let scan = holders::of(&inodes, &id).map_err(|source| PlayError::io(what, source))?;
     let mut left = scan.found;
     left.extend(
         cgroups
@@ -174,7 +186,7 @@ async fn nothing_remains(play: &Play<'_>) -> Result<String, StageError> {
             .map(|path| path.display().to_string()),
     );
     if !left.is_empty() {
-        return Err(StageError::Unexpected(format!(
+        return Err(PlayError::Unexpected(format!(
             "left of the pod: {}",
             left.join(", ")
         )));
@@ -186,7 +198,7 @@ async fn nothing_remains(play: &Play<'_>) -> Result<String, StageError> {
     ))
 }
 
-async fn takes_all(play: &Play<'_>) -> Result<String, StageError> {
+async fn takes_all(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::SharedPid).await?;
     let pause = pod.pause()?;
     let containers = [pod.container("app").await?, pod.container("sidecar").await?];
@@ -212,10 +224,10 @@ async fn takes_all(play: &Play<'_>) -> Result<String, StageError> {
                 Some((killed.sender.is_none(), process.ended?))
             })
             .ok_or_else(|| {
-                StageError::Unexpected(format!("{} was not killed", container.container.name))
+                PlayError::Unexpected(format!("{} was not killed", container.container.name))
             })?;
         if !by_kernel || ended.status != WaitStatus::killed(SIGKILL) {
-            return Err(StageError::Unexpected(format!(
+            return Err(PlayError::Unexpected(format!(
                 "{} ended: {}",
                 container.container.name, ended.status
             )));
@@ -233,7 +245,7 @@ async fn takes_all(play: &Play<'_>) -> Result<String, StageError> {
     pod.ended(pause).await?;
     pod.remove().await?;
     let killed =
-        killed.ok_or_else(|| StageError::Unexpected("the pause got no SIGKILL".to_owned()))?;
+        killed.ok_or_else(|| PlayError::Unexpected("the pause got no SIGKILL".to_owned()))?;
     let took = Duration(last.saturating_sub(killed));
     Ok(format!(
         "{} containers killed by the kernel within {took}",
@@ -242,12 +254,12 @@ async fn takes_all(play: &Play<'_>) -> Result<String, StageError> {
 }
 
 /// The namespaces that a container executed in.
-fn namespaces(pod: &ReferencePod<'_>, container: &Started) -> Result<Namespaces, StageError> {
+fn namespaces(pod: &ReferencePod<'_>, container: &Started) -> Result<Namespaces, PlayError> {
     let seen = pod
         .live()
         .look(|core| core.state.containers.get(&container.id)?.namespaces);
     seen.ok_or_else(|| {
-        StageError::Unexpected(format!(
+        PlayError::Unexpected(format!(
             "{} was not seen to execute",
             container.container.name
         ))
@@ -255,14 +267,14 @@ fn namespaces(pod: &ReferencePod<'_>, container: &Started) -> Result<Namespaces,
 }
 
 /// The inode numbers, if both have the same.
-fn same(before: &Namespaces, after: &Namespaces) -> Result<String, StageError> {
+fn same(before: &Namespaces, after: &Namespaces) -> Result<String, PlayError> {
     let words = SHARED.map(|kind| format!("{} {}", kind.name(), before.get(kind)));
     match SHARED
         .iter()
         .all(|kind| before.get(*kind) == after.get(*kind))
     {
         true => Ok(words.join(" ")),
-        false => Err(StageError::Unexpected(format!(
+        false => Err(PlayError::Unexpected(format!(
             "{} before, {after:?} after",
             words.join(" ")
         ))),
@@ -270,7 +282,7 @@ fn same(before: &Namespaces, after: &Namespaces) -> Result<String, StageError> {
 }
 
 /// Holds every namespace of the pod: its number is given to no other as long as the file is open.
-fn pin(pod: &ReferencePod<'_>, containers: &[&Started]) -> Result<BTreeMap<u64, File>, StageError> {
+fn pin(pod: &ReferencePod<'_>, containers: &[&Started]) -> Result<BTreeMap<u64, File>, PlayError> {
     let host = pod.live().look(|core| core.state.host);
     let mut pinned = BTreeMap::new();
     let processes = containers
@@ -284,10 +296,8 @@ fn pin(pod: &ReferencePod<'_>, containers: &[&Started]) -> Result<BTreeMap<u64, 
                 let file = File::open(&path)?;
                 Ok((file.metadata()?.ino(), file))
             };
-            let (inode, file) = open().map_err(|source| StageError::Io {
-                what: format!("open {path}"),
-                source,
-            })?;
+            let (inode, file) =
+                open().map_err(|source| PlayError::io(format!("open {path}"), source))?;
             if inode != u64::from(host.get(kind)) {
                 pinned.insert(inode, file);
             }

@@ -7,19 +7,19 @@ mod signals;
 mod uses;
 mod zombies;
 
-use super::scenario::Scenario;
+use super::scenario::Script;
 
 /// By theme.
-const THEMES: [&[Scenario]; 6] = [
-    namespaces::SCENARIOS,
-    uses::SCENARIOS,
-    lifetime::SCENARIOS,
-    signals::SCENARIOS,
-    zombies::SCENARIOS,
-    cost::SCENARIOS,
+const THEMES: [&[Script]; 6] = [
+    namespaces::SCRIPTS,
+    uses::SCRIPTS,
+    lifetime::SCRIPTS,
+    signals::SCRIPTS,
+    zombies::SCRIPTS,
+    cost::SCRIPTS,
 ];
 
 /// Every scenario, in the order they are played and reported.
-pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> + Clone {
+pub(crate) fn all() -> impl Iterator<Item = &'static Script> + Clone {
     THEMES.into_iter().flatten()
 }

@@ -2,11 +2,13 @@
 
 use crate::{
     event::{ContainerKind, Mode, Modes, NamespaceKind, Observed},
+    playing::PlayError,
     reference::{
         protocol::{Answer, Request},
-        scenario::Scenario,
-        stage::{Play, PodKind, ReferencePod, StageError, Started},
+        scenario::Script,
+        stage::{Play, PodKind, ReferencePod, Started},
     },
+    scenario::Scenario,
 };
 
 /// The rules that any pod's containers are held to.
@@ -14,63 +16,77 @@ const MEMBERSHIP: &[&str] = &[
     "PT101", "PT102", "PT103", "PT104", "PT107", "PT112", "PT113", "PT201",
 ];
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "pod-plain",
-        title: "containers join net, ipc and uts of the pause; each has its own pids",
-        proves: MEMBERSHIP,
-        finds: &[],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "pod-plain",
+            title: "containers join net, ipc and uts of the pause; each has its own pids",
+            proves: MEMBERSHIP,
+            finds: &[],
+        },
         play: |play| Box::pin(full_pod(play, PodKind::Plain)),
     },
-    Scenario {
-        name: "pod-shared-pid",
-        title: "shareProcessNamespace: containers join the pid namespace that pause is init of",
-        proves: MEMBERSHIP,
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pod-shared-pid",
+            title: "shareProcessNamespace: containers join the pid namespace that pause is init of",
+            proves: MEMBERSHIP,
+            finds: &[],
+        },
         play: |play| Box::pin(full_pod(play, PodKind::SharedPid)),
     },
-    Scenario {
-        name: "pod-host-pid",
-        title: "hostPID: containers see the node's processes, and share the rest with pause",
-        proves: MEMBERSHIP,
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pod-host-pid",
+            title: "hostPID: containers see the node's processes, and share the rest with pause",
+            proves: MEMBERSHIP,
+            finds: &[],
+        },
         play: |play| Box::pin(full_pod(play, PodKind::HostPid)),
     },
-    Scenario {
-        name: "pod-host-network",
-        title: "hostNetwork: containers are in the node's net and uts, ipc is the pod's",
-        proves: &["PT101", "PT102", "PT103", "PT104", "PT107", "PT112"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pod-host-network",
+            title: "hostNetwork: containers are in the node's net and uts, ipc is the pod's",
+            proves: &["PT101", "PT102", "PT103", "PT104", "PT107", "PT112"],
+            finds: &[],
+        },
         play: |play| Box::pin(full_pod(play, PodKind::HostNetwork)),
     },
-    Scenario {
-        name: "pod-host-ipc",
-        title: "hostIPC: containers are in the node's ipc, net and uts are the pod's",
-        proves: MEMBERSHIP,
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pod-host-ipc",
+            title: "hostIPC: containers are in the node's ipc, net and uts are the pod's",
+            proves: MEMBERSHIP,
+            finds: &[],
+        },
         play: |play| Box::pin(full_pod(play, PodKind::HostIpc)),
     },
-    Scenario {
-        name: "pod-own-users",
-        title: "hostUsers: false: containers join the pod's user namespace, which owns its network",
-        proves: &[
-            "PT101", "PT102", "PT103", "PT104", "PT106", "PT107", "PT112", "PT113",
-        ],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pod-own-users",
+            title: "hostUsers: false: containers join the pod's user namespace, which owns its network",
+            proves: &[
+                "PT101", "PT102", "PT103", "PT104", "PT106", "PT107", "PT112", "PT113",
+            ],
+            finds: &[],
+        },
         play: |play| Box::pin(full_pod(play, PodKind::OwnUsers)),
     },
-    Scenario {
-        name: "pod-target",
-        title: "an ephemeral container joins the pid namespace of its target, not pause's",
-        proves: &["PT104"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pod-target",
+            title: "an ephemeral container joins the pid namespace of its target, not pause's",
+            proves: &["PT104"],
+            finds: &[],
+        },
         play: |play| Box::pin(target(play)),
     },
 ];
 
 /// A pod with everything that may run in one: an init container, two containers, an exec session in one and a probe in
 /// the other, an ephemeral container.
-async fn full_pod(play: &Play<'_>, kind: PodKind) -> Result<String, StageError> {
+async fn full_pod(play: &Play<'_>, kind: PodKind) -> Result<String, PlayError> {
     let mut pod = play.pod(kind).await?;
     let modes = pod.modes.clone();
     let init = pod
@@ -99,7 +115,7 @@ async fn full_pod(play: &Play<'_>, kind: PodKind) -> Result<String, StageError> 
     Ok(format!("{proof} · 4 containers, 2 sessions"))
 }
 
-async fn target(play: &Play<'_>) -> Result<String, StageError> {
+async fn target(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = pod.container("app").await?;
     let modes = Modes {
@@ -121,16 +137,16 @@ async fn target(play: &Play<'_>) -> Result<String, StageError> {
     pod.finish().await?;
     match seen {
         (Some(app), Some(debugger)) if app == debugger => Ok(format!("pid {app} of the target")),
-        other => Err(StageError::Unexpected(format!(
+        other => Err(PlayError::Unexpected(format!(
             "target and debugger are in pid namespaces {other:?}"
         ))),
     }
 }
 
 /// Asks a container for its addresses, which have to be there before it is useful.
-async fn network_ready(pod: &ReferencePod<'_>, container: &Started) -> Result<(), StageError> {
+async fn network_ready(pod: &ReferencePod<'_>, container: &Started) -> Result<(), PlayError> {
     let Answer::Addresses(addresses) = container.ask(Request::Addresses).await? else {
-        return Err(StageError::Unexpected(
+        return Err(PlayError::Unexpected(
             "the container did not say its addresses".to_owned(),
         ));
     };
@@ -146,12 +162,12 @@ async fn network_ready(pod: &ReferencePod<'_>, container: &Started) -> Result<()
 }
 
 /// The inode numbers that a container was seen in.
-fn proof(pod: &ReferencePod<'_>, container: &Started) -> Result<String, StageError> {
+fn proof(pod: &ReferencePod<'_>, container: &Started) -> Result<String, PlayError> {
     let namespaces = pod
         .live()
         .look(|core| core.state.containers.get(&container.id)?.namespaces);
     let namespaces = namespaces.ok_or_else(|| {
-        StageError::Unexpected(format!(
+        PlayError::Unexpected(format!(
             "{} was not seen to execute",
             container.container.name
         ))

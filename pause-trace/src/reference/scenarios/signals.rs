@@ -9,12 +9,14 @@ use nix::{
 
 use crate::{
     event::{ContainerKind, Ktime, ProcessId, WaitStatus, signal_name},
+    playing::PlayError,
     reference::{
         pod::ContainerPlan,
         protocol::{Answer, OnTerm, Request, Sender},
-        scenario::Scenario,
-        stage::{Play, PodKind, ReferencePod, StageError, Started},
+        scenario::Script,
+        stage::{Play, PodKind, ReferencePod, Started},
     },
+    scenario::Scenario,
     state::{Ended, Limits, Process, Received},
     verdict::Duration,
 };
@@ -28,26 +30,32 @@ const PENDING_GRACE: Time = Time::from_nanos(Limits::REFERENCE.stop + 100_000_00
 /// For containers that end by themselves.
 const GRACE: Time = Time::from_secs(5);
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "pause-sigterm",
-        title: "SIGTERM ends pause with exit code 0, as pid 1 and as any other",
-        proves: &["PT306"],
-        finds: &[],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "pause-sigterm",
+            title: "SIGTERM ends pause with exit code 0, as pid 1 and as any other",
+            proves: &["PT306"],
+            finds: &[],
+        },
         play: |play| Box::pin(pause_ends(play, Signal::SIGTERM, WaitStatus::exited(0))),
     },
-    Scenario {
-        name: "pause-sigint",
-        title: "SIGINT ends pause with exit code 0, as pid 1 and as any other",
-        proves: &["PT306"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pause-sigint",
+            title: "SIGINT ends pause with exit code 0, as pid 1 and as any other",
+            proves: &["PT306"],
+            finds: &[],
+        },
         play: |play| Box::pin(pause_ends(play, Signal::SIGINT, WaitStatus::exited(0))),
     },
-    Scenario {
-        name: "pause-sigkill",
-        title: "SIGKILL ends pause at once",
-        proves: &["PT202"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pause-sigkill",
+            title: "SIGKILL ends pause at once",
+            proves: &["PT202"],
+            finds: &[],
+        },
         play: |play| {
             Box::pin(pause_ends(
                 play,
@@ -56,53 +64,67 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             ))
         },
     },
-    Scenario {
-        name: "pause-sturdy",
-        title: "no other signal ends pause, and it reaps as before",
-        proves: &["PT307", "PT402"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "pause-sturdy",
+            title: "no other signal ends pause, and it reaps as before",
+            proves: &["PT307", "PT402"],
+            finds: &[],
+        },
         play: |play| Box::pin(sturdy(play)),
     },
-    Scenario {
-        name: "stop-handled",
-        title: "a container that handles SIGTERM exits 0 within its grace",
-        proves: &["PT301", "PT302", "PT308"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "stop-handled",
+            title: "a container that handles SIGTERM exits 0 within its grace",
+            proves: &["PT301", "PT302", "PT308"],
+            finds: &[],
+        },
         play: |play| Box::pin(handled(play)),
     },
-    Scenario {
-        name: "stop-order",
-        title: "an orderly stop ends the containers before pause",
-        proves: &["PT309", "PT202"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "stop-order",
+            title: "an orderly stop ends the containers before pause",
+            proves: &["PT309", "PT202"],
+            finds: &[],
+        },
         play: |play| Box::pin(in_order(play)),
     },
-    Scenario {
-        name: "stop-ignored",
-        title: "pid 1 with the default disposition never sees SIGTERM and has to be killed",
-        proves: &[],
-        finds: &["PT301", "PT302"],
+    Script {
+        scenario: Scenario {
+            name: "stop-ignored",
+            title: "pid 1 with the default disposition never sees SIGTERM and has to be killed",
+            proves: &[],
+            finds: &["PT301", "PT302"],
+        },
         play: |play| Box::pin(overstayed(play, OnTerm::Default, SHORT_GRACE)),
     },
-    Scenario {
-        name: "stop-blocked",
-        title: "a container that blocks SIGTERM keeps it pending and has to be killed",
-        proves: &[],
-        finds: &["PT308", "PT302"],
+    Script {
+        scenario: Scenario {
+            name: "stop-blocked",
+            title: "a container that blocks SIGTERM keeps it pending and has to be killed",
+            proves: &[],
+            finds: &["PT308", "PT302"],
+        },
         play: |play| Box::pin(overstayed(play, OnTerm::Block, PENDING_GRACE)),
     },
-    Scenario {
-        name: "stop-not-forwarded",
-        title: "a shell as pid 1 keeps SIGTERM to itself, and its child is killed with it",
-        proves: &[],
-        finds: &["PT304", "PT302"],
+    Script {
+        scenario: Scenario {
+            name: "stop-not-forwarded",
+            title: "a shell as pid 1 keeps SIGTERM to itself, and its child is killed with it",
+            proves: &[],
+            finds: &["PT304", "PT302"],
+        },
         play: |play| Box::pin(not_forwarded(play)),
     },
-    Scenario {
-        name: "killed-after-grace",
-        title: "a container whose SIGTERM handler does not end it is killed after its grace",
-        proves: &["PT301"],
-        finds: &["PT302"],
+    Script {
+        scenario: Scenario {
+            name: "killed-after-grace",
+            title: "a container whose SIGTERM handler does not end it is killed after its grace",
+            proves: &["PT301"],
+            finds: &["PT302"],
+        },
         play: |play| Box::pin(overstayed(play, OnTerm::Swallow, SHORT_GRACE)),
     },
 ];
@@ -111,7 +133,7 @@ async fn pause_ends(
     play: &Play<'_>,
     signal: Signal,
     expected: WaitStatus,
-) -> Result<String, StageError> {
+) -> Result<String, PlayError> {
     let mut pods = [
         play.pod(PodKind::Plain).await?,
         play.pod(PodKind::HostPid).await?,
@@ -123,7 +145,7 @@ async fn pause_ends(
         pod.ended(pause).await?;
         let (asked, ended) = story(pod, pause, signal as i32)?;
         if ended.status != expected {
-            return Err(StageError::Unexpected(format!(
+            return Err(PlayError::Unexpected(format!(
                 "{signal} ended pause with {}",
                 ended.status
             )));
@@ -135,7 +157,7 @@ async fn pause_ends(
     Ok(format!("{expected} after {}", words.join(" and ")))
 }
 
-async fn sturdy(play: &Play<'_>) -> Result<String, StageError> {
+async fn sturdy(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::SharedPid).await?;
     let pause = pod.pause()?;
     let app = pod.container("app").await?;
@@ -181,14 +203,14 @@ async fn sturdy(play: &Play<'_>) -> Result<String, StageError> {
         None => Ok(format!(
             "{sent} signals, and pause lives and reaped 8 orphans"
         )),
-        Some(ended) => Err(StageError::Unexpected(format!(
+        Some(ended) => Err(PlayError::Unexpected(format!(
             "pause ended: {}",
             ended.status
         ))),
     }
 }
 
-async fn handled(play: &Play<'_>) -> Result<String, StageError> {
+async fn handled(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = pod.container("app").await?;
     let (_, killed) = pod.stop_container(&app, GRACE).await?;
@@ -196,7 +218,7 @@ async fn handled(play: &Play<'_>) -> Result<String, StageError> {
     let (asked, ended) = story(&pod, app.process, SIGTERM)?;
     pod.finish().await?;
     if killed || ended.status != WaitStatus::exited(0) {
-        return Err(StageError::Unexpected(format!(
+        return Err(PlayError::Unexpected(format!(
             "the container ended with {}",
             ended.status
         )));
@@ -208,7 +230,7 @@ async fn handled(play: &Play<'_>) -> Result<String, StageError> {
     ))
 }
 
-async fn in_order(play: &Play<'_>) -> Result<String, StageError> {
+async fn in_order(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::SharedPid).await?;
     let pause = pod.pause()?;
     let containers = [pod.container("app").await?, pod.container("sidecar").await?];
@@ -225,14 +247,14 @@ async fn in_order(play: &Play<'_>) -> Result<String, StageError> {
             "2 containers ended, pause {} later",
             Duration(later)
         )),
-        None => Err(StageError::Unexpected(
+        None => Err(PlayError::Unexpected(
             "pause ended before its containers".to_owned(),
         )),
     }
 }
 
 /// A container that does not end on SIGTERM.
-async fn overstayed(play: &Play<'_>, term: OnTerm, grace: Time) -> Result<String, StageError> {
+async fn overstayed(play: &Play<'_>, term: OnTerm, grace: Time) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = stubborn(play, &mut pod, term).await?;
     pod.stop_container(&app, grace).await?;
@@ -242,7 +264,7 @@ async fn overstayed(play: &Play<'_>, term: OnTerm, grace: Time) -> Result<String
     Ok(proof)
 }
 
-async fn not_forwarded(play: &Play<'_>) -> Result<String, StageError> {
+async fn not_forwarded(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = stubborn(play, &mut pod, OnTerm::Swallow).await?;
     app.ask(Request::Child {
@@ -269,9 +291,7 @@ async fn not_forwarded(play: &Play<'_>) -> Result<String, StageError> {
         Answer::Children(notes) if notes.iter().all(|child| !child.got_term) => {
             Ok(format!("{} child got no SIGTERM, {proof}", notes.len()))
         }
-        other => Err(StageError::Unexpected(format!(
-            "the children are {other:?}"
-        ))),
+        other => Err(PlayError::Unexpected(format!("the children are {other:?}"))),
     }
 }
 
@@ -280,7 +300,7 @@ async fn stubborn(
     play: &Play<'_>,
     pod: &mut ReferencePod<'_>,
     term: OnTerm,
-) -> Result<Started, StageError> {
+) -> Result<Started, PlayError> {
     let modes = pod.modes.clone();
     let edit = |plan: ContainerPlan| plan.on_term(term);
     let app = pod
@@ -295,7 +315,7 @@ fn story(
     pod: &ReferencePod<'_>,
     process: ProcessId,
     signal: i32,
-) -> Result<(Received, Ended), StageError> {
+) -> Result<(Received, Ended), PlayError> {
     let story = pod.live().look(|core| {
         let process = core.state.processes.get(process)?;
         let received = process
@@ -306,7 +326,7 @@ fn story(
     });
     story.ok_or_else(|| {
         let signal = signal_name(signal);
-        StageError::Unexpected(format!(
+        PlayError::Unexpected(format!(
             "the kernel did not report {signal} to pid {} and its end",
             process.pid
         ))
@@ -318,13 +338,13 @@ fn killed(
     pod: &ReferencePod<'_>,
     process: ProcessId,
     asked_for: Time,
-) -> Result<String, StageError> {
+) -> Result<String, PlayError> {
     let (asked, _) = story(pod, process, SIGTERM)?;
     let (forced, ended) = story(pod, process, SIGKILL)?;
     let grace = forced.time.saturating_sub(asked.time);
     let wanted = pod.patience.of(asked_for).as_nanos() as Ktime;
     if ended.status != WaitStatus::killed(SIGKILL) || grace < wanted {
-        return Err(StageError::Unexpected(format!(
+        return Err(PlayError::Unexpected(format!(
             "{} {} after SIGTERM",
             ended.status,
             Duration(grace)

@@ -6,55 +6,69 @@ use nix::errno::Errno;
 
 use crate::{
     event::Observed,
+    playing::PlayError,
     reference::{
         pod::PodError,
         protocol::{Answer, Request},
-        scenario::Scenario,
-        stage::{Play, PodKind, ReferencePod, StageError, Started},
+        scenario::Script,
+        stage::{Play, PodKind, ReferencePod, Started},
     },
+    scenario::Scenario,
 };
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "localhost",
-        title: "one container reaches another over 127.0.0.1",
-        proves: &["PT101"],
-        finds: &[],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "localhost",
+            title: "one container reaches another over 127.0.0.1",
+            proves: &["PT101"],
+            finds: &[],
+        },
         play: |play| Box::pin(localhost(play)),
     },
-    Scenario {
-        name: "port-space",
-        title: "a port is taken once for the whole pod, and free in the next pod",
-        proves: &["PT101"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "port-space",
+            title: "a port is taken once for the whole pod, and free in the next pod",
+            proves: &["PT101"],
+            finds: &[],
+        },
         play: |play| Box::pin(port_space(play)),
     },
-    Scenario {
-        name: "addresses",
-        title: "all containers have the pod's addresses",
-        proves: &["PT101"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "addresses",
+            title: "all containers have the pod's addresses",
+            proves: &["PT101"],
+            finds: &[],
+        },
         play: |play| Box::pin(addresses(play)),
     },
-    Scenario {
-        name: "shared-memory",
-        title: "System V shared memory of one container is read by another, and not by the next pod",
-        proves: &["PT102"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "shared-memory",
+            title: "System V shared memory of one container is read by another, and not by the next pod",
+            proves: &["PT102"],
+            finds: &[],
+        },
         play: |play| Box::pin(shared_memory(play)),
     },
-    Scenario {
-        name: "message-queue",
-        title: "a POSIX message queue of one container is read by another, and not by the next pod",
-        proves: &["PT102"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "message-queue",
+            title: "a POSIX message queue of one container is read by another, and not by the next pod",
+            proves: &["PT102"],
+            finds: &[],
+        },
         play: |play| Box::pin(message_queue(play)),
     },
-    Scenario {
-        name: "hostname",
-        title: "all containers have the pod's name as host name",
-        proves: &["PT103"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "hostname",
+            title: "all containers have the pod's name as host name",
+            proves: &["PT103"],
+            finds: &[],
+        },
         play: |play| Box::pin(hostname(play)),
     },
 ];
@@ -62,7 +76,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 /// What came of a trial: a few words if it came out as promised, and if not.
 type Trial = Result<String, String>;
 
-async fn localhost(play: &Play<'_>) -> Result<String, StageError> {
+async fn localhost(play: &Play<'_>) -> Result<String, PlayError> {
     let (pod, app, sidecar) = pair(play).await?;
     let port = listen(&app, 0).await?;
     let nonce = pod.id.to_string();
@@ -80,7 +94,7 @@ async fn localhost(play: &Play<'_>) -> Result<String, StageError> {
     proven(pod, &sidecar, Observed::Localhost, trial).await
 }
 
-async fn port_space(play: &Play<'_>) -> Result<String, StageError> {
+async fn port_space(play: &Play<'_>) -> Result<String, PlayError> {
     let (pod, app, sidecar) = pair(play).await?;
     let port = listen(&app, 0).await?;
     let request = Request::Listen {
@@ -107,7 +121,7 @@ async fn port_space(play: &Play<'_>) -> Result<String, StageError> {
     .await
 }
 
-async fn addresses(play: &Play<'_>) -> Result<String, StageError> {
+async fn addresses(play: &Play<'_>) -> Result<String, PlayError> {
     let (pod, app, sidecar) = pair(play).await?;
     let trial = match (addresses_of(&app).await, addresses_of(&sidecar).await) {
         (Ok(first), Ok(second))
@@ -124,7 +138,7 @@ async fn addresses(play: &Play<'_>) -> Result<String, StageError> {
     proven(pod, &sidecar, Observed::Addresses, trial).await
 }
 
-async fn shared_memory(play: &Play<'_>) -> Result<String, StageError> {
+async fn shared_memory(play: &Play<'_>) -> Result<String, PlayError> {
     let (pod, app, sidecar) = pair(play).await?;
     let key = play.unique as i32;
     let bytes = pod.id.as_bytes().to_vec();
@@ -148,7 +162,7 @@ async fn shared_memory(play: &Play<'_>) -> Result<String, StageError> {
     .await
 }
 
-async fn message_queue(play: &Play<'_>) -> Result<String, StageError> {
+async fn message_queue(play: &Play<'_>) -> Result<String, PlayError> {
     let (pod, app, sidecar) = pair(play).await?;
     let name = format!("/pause-trace-{}", play.unique);
     let bytes = pod.id.as_bytes().to_vec();
@@ -176,7 +190,7 @@ async fn message_queue(play: &Play<'_>) -> Result<String, StageError> {
     .await
 }
 
-async fn hostname(play: &Play<'_>) -> Result<String, StageError> {
+async fn hostname(play: &Play<'_>) -> Result<String, PlayError> {
     let (mut pod, app, sidecar) = pair(play).await?;
     let expected = pod.inner().name().to_owned();
     let mut trial = Ok(format!("{expected} in both"));
@@ -192,14 +206,14 @@ async fn hostname(play: &Play<'_>) -> Result<String, StageError> {
 }
 
 /// A pod with two containers.
-async fn pair<'a>(play: &Play<'a>) -> Result<(ReferencePod<'a>, Started, Started), StageError> {
+async fn pair<'a>(play: &Play<'a>) -> Result<(ReferencePod<'a>, Started, Started), PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = pod.container("app").await?;
     let sidecar = pod.container("sidecar").await?;
     Ok((pod, app, sidecar))
 }
 
-async fn listen(container: &Started, port: u16) -> Result<u16, StageError> {
+async fn listen(container: &Started, port: u16) -> Result<u16, PlayError> {
     match container
         .ask(Request::Listen {
             address: Ipv4Addr::UNSPECIFIED,
@@ -208,7 +222,7 @@ async fn listen(container: &Started, port: u16) -> Result<u16, StageError> {
         .await?
     {
         Answer::Port(port) => Ok(port),
-        other => Err(StageError::Unexpected(format!("listening gave {other:?}"))),
+        other => Err(PlayError::Unexpected(format!("listening gave {other:?}"))),
     }
 }
 
@@ -234,7 +248,7 @@ fn same_bytes(found: Result<Answer, PodError>, put: &[u8], words: String) -> Tri
 async fn absent_in_next<'a>(
     play: &Play<'a>,
     request: Request,
-) -> Result<(ReferencePod<'a>, Result<&'static str, String>), StageError> {
+) -> Result<(ReferencePod<'a>, Result<&'static str, String>), PlayError> {
     let mut next = play.pod(PodKind::Plain).await?;
     let stranger = next.container("app").await?;
     let absent = match stranger.container.ask(request).await {
@@ -257,22 +271,22 @@ async fn proven(
     container: &Started,
     what: Observed,
     trial: Trial,
-) -> Result<String, StageError> {
+) -> Result<String, PlayError> {
     let (Ok(detail) | Err(detail)) = &trial;
     pod.observe(container, what, trial.is_ok(), detail);
     pod.finish().await?;
-    trial.map_err(StageError::Unexpected)
+    trial.map_err(PlayError::Unexpected)
 }
 
 /// Ends the next pod too, which must have shown that it shares nothing with the first.
 async fn separate(
     next: ReferencePod<'_>,
     separation: Result<&'static str, String>,
-    first: impl Future<Output = Result<String, StageError>>,
-) -> Result<String, StageError> {
+    first: impl Future<Output = Result<String, PlayError>>,
+) -> Result<String, PlayError> {
     let (proof, ()) = tokio::try_join!(first, next.finish())?;
     let separation = separation.map_err(|told| {
-        StageError::Unexpected(format!("the next pod is not apart from it: {told}"))
+        PlayError::Unexpected(format!("the next pod is not apart from it: {told}"))
     })?;
     Ok(format!("{proof}, {separation}"))
 }

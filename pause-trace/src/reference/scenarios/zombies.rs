@@ -4,12 +4,14 @@ use nix::sys::signal::Signal;
 
 use crate::{
     event::{ContainerId, Ktime, ProcessId},
+    playing::PlayError,
     reference::{
         faults::{built_as, leave},
         protocol::{Answer, Join, Request},
-        scenario::Scenario,
-        stage::{Play, PodKind, ReferencePod, StageError, Started},
+        scenario::Script,
+        stage::{Play, PodKind, ReferencePod, Started},
     },
+    scenario::Scenario,
     state::{Container, Reaps},
     verdict::Duration,
 };
@@ -23,68 +25,84 @@ const STORM: u32 = 10_000;
 /// More zombies than a pod may have at once.
 const MANY: u32 = 70;
 
-pub(super) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "orphans-of-container",
-        title: "shareProcessNamespace: orphans of a container are reaped by pause",
-        proves: &["PT402"],
-        finds: &[],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "orphans-of-container",
+            title: "shareProcessNamespace: orphans of a container are reaped by pause",
+            proves: &["PT402"],
+            finds: &[],
+        },
         play: |play| Box::pin(of_container(play)),
     },
-    Scenario {
-        name: "orphans-of-session",
-        title: "shareProcessNamespace: what kubectl exec left behind is reaped by pause",
-        proves: &["PT402"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "orphans-of-session",
+            title: "shareProcessNamespace: what kubectl exec left behind is reaped by pause",
+            proves: &["PT402"],
+            finds: &[],
+        },
         play: |play| Box::pin(of_session(play)),
     },
-    Scenario {
-        name: "orphans-of-probe",
-        title: "shareProcessNamespace: the children of a probe that timed out are reaped by pause",
-        proves: &["PT402"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "orphans-of-probe",
+            title: "shareProcessNamespace: the children of a probe that timed out are reaped by pause",
+            proves: &["PT402"],
+            finds: &[],
+        },
         play: |play| Box::pin(of_probe(play)),
     },
-    Scenario {
-        name: "orphans-own-pid",
-        title: "with a pid namespace of its own, a container's init reaps its orphans and its sessions', not pause",
-        proves: &["PT401", "PT404"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "orphans-own-pid",
+            title: "with a pid namespace of its own, a container's init reaps its orphans and its sessions', not pause",
+            proves: &["PT401", "PT404"],
+            finds: &[],
+        },
         play: |play| Box::pin(own_pid(play)),
     },
-    Scenario {
-        name: "zombie-storm",
-        title: "pause reaps ten thousand orphans and leaves none",
-        proves: &["PT402", "PT403"],
-        finds: &[],
+    Script {
+        scenario: Scenario {
+            name: "zombie-storm",
+            title: "pause reaps ten thousand orphans and leaves none",
+            proves: &["PT402", "PT403"],
+            finds: &[],
+        },
         play: |play| Box::pin(storm(play)),
     },
-    Scenario {
-        name: "parent-does-not-reap",
-        title: "a process that does not wait for its children leaves a zombie",
-        proves: &[],
-        finds: &["PT401"],
+    Script {
+        scenario: Scenario {
+            name: "parent-does-not-reap",
+            title: "a process that does not wait for its children leaves a zombie",
+            proves: &[],
+            finds: &["PT401"],
+        },
         play: |play| Box::pin(does_not_reap(play)),
     },
-    Scenario {
-        name: "zombies-growing",
-        title: "a container's zombies grow towards the pod's pid limit",
-        proves: &[],
-        // Who does not reap is the other's to say.
-        finds: &["PT403", "PT401"],
+    Script {
+        scenario: Scenario {
+            name: "zombies-growing",
+            title: "a container's zombies grow towards the pod's pid limit",
+            proves: &[],
+            // Who does not reap is the other's to say.
+            finds: &["PT403", "PT401"],
+        },
         play: |play| Box::pin(zombies_growing(play)),
     },
-    Scenario {
-        name: "adopted-outside",
-        title: "an orphan of an exec session that runs in the node's pid namespace falls to the runtime",
-        proves: &[],
-        // In a session that is where it should be, it can't happen.
-        finds: &["PT405", "PT112"],
+    Script {
+        scenario: Scenario {
+            name: "adopted-outside",
+            title: "an orphan of an exec session that runs in the node's pid namespace falls to the runtime",
+            proves: &[],
+            // In a session that is where it should be, it can't happen.
+            finds: &["PT405", "PT112"],
+        },
         play: |play| Box::pin(adopted_outside(play)),
     },
 ];
 
-async fn of_container(play: &Play<'_>) -> Result<String, StageError> {
+async fn of_container(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::SharedPid).await?;
     let app = pod.container("app").await?;
     let pause = sandbox(&pod)?;
@@ -94,7 +112,7 @@ async fn of_container(play: &Play<'_>) -> Result<String, StageError> {
     Ok(told(FEW, "pause", reaps))
 }
 
-async fn of_session(play: &Play<'_>) -> Result<String, StageError> {
+async fn of_session(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::SharedPid).await?;
     let app = pod.container("app").await?;
     let pause = sandbox(&pod)?;
@@ -107,7 +125,7 @@ async fn of_session(play: &Play<'_>) -> Result<String, StageError> {
     Ok(told(FEW, "pause", reaps))
 }
 
-async fn of_probe(play: &Play<'_>) -> Result<String, StageError> {
+async fn of_probe(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::SharedPid).await?;
     let app = pod.container("app").await?;
     let pause = sandbox(&pod)?;
@@ -123,7 +141,7 @@ async fn of_probe(play: &Play<'_>) -> Result<String, StageError> {
     Ok(told(FEW, "pause", reaps))
 }
 
-async fn own_pid(play: &Play<'_>) -> Result<String, StageError> {
+async fn own_pid(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = pod.container("app").await?;
     let pause = sandbox(&pod)?;
@@ -150,13 +168,13 @@ async fn own_pid(play: &Play<'_>) -> Result<String, StageError> {
             "{}, 0 by pause",
             told(2 * FEW, "the container's pid 1", slowest)
         )),
-        count => Err(StageError::Unexpected(format!(
+        count => Err(PlayError::Unexpected(format!(
             "pause reaped {count} of another pid namespace"
         ))),
     }
 }
 
-async fn storm(play: &Play<'_>) -> Result<String, StageError> {
+async fn storm(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::SharedPid).await?;
     let app = pod.container("app").await?;
     let pause = sandbox(&pod)?;
@@ -169,7 +187,7 @@ async fn storm(play: &Play<'_>) -> Result<String, StageError> {
     Ok(format!("{}, {left} left", told(STORM, "pause", reaps)))
 }
 
-async fn does_not_reap(play: &Play<'_>) -> Result<String, StageError> {
+async fn does_not_reap(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = built_as(&mut pod, "app", |plan| plan.reaps(false)).await?;
     play.blame(app.process);
@@ -179,7 +197,7 @@ async fn does_not_reap(play: &Play<'_>) -> Result<String, StageError> {
     Ok(format!("not reaped for {}", Duration(waited)))
 }
 
-async fn zombies_growing(play: &Play<'_>) -> Result<String, StageError> {
+async fn zombies_growing(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = built_as(&mut pod, "app", |plan| plan.reaps(false)).await?;
     for _ in 0..MANY {
@@ -193,7 +211,7 @@ async fn zombies_growing(play: &Play<'_>) -> Result<String, StageError> {
     Ok(format!("{zombies} zombies"))
 }
 
-async fn adopted_outside(play: &Play<'_>) -> Result<String, StageError> {
+async fn adopted_outside(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = pod.container("app").await?;
     let session = pod
@@ -203,7 +221,7 @@ async fn adopted_outside(play: &Play<'_>) -> Result<String, StageError> {
         })
         .await?;
     let Answer::Pid(orphan) = session.ask(Request::Orphan).await? else {
-        return Err(StageError::Unexpected(
+        return Err(PlayError::Unexpected(
             "the session did not say its orphan's pid".to_owned(),
         ));
     };
@@ -227,11 +245,11 @@ async fn adopted_outside(play: &Play<'_>) -> Result<String, StageError> {
     ))
 }
 
-fn sandbox(pod: &ReferencePod<'_>) -> Result<ContainerId, StageError> {
+fn sandbox(pod: &ReferencePod<'_>) -> Result<ContainerId, PlayError> {
     let sandbox = pod
         .live()
         .look(|core| core.state.pods.get(&pod.id)?.sandbox().cloned());
-    sandbox.ok_or_else(|| StageError::Unexpected("the pod has no sandbox".to_owned()))
+    sandbox.ok_or_else(|| PlayError::Unexpected("the pod has no sandbox".to_owned()))
 }
 
 /// Waits until the kernel has said that a container reaped so many; gives what it needed for all of them.
@@ -240,7 +258,7 @@ async fn reaped(
     container: &ContainerId,
     count: u32,
     reaps: impl Fn(&Container) -> Reaps,
-) -> Result<Reaps, StageError> {
+) -> Result<Reaps, PlayError> {
     play.await_(&format!("the reaping of {count} orphans"), |core| {
         let reaps = reaps(core.state.containers.get(container)?);
         (reaps.count >= u64::from(count)).then_some(reaps)
@@ -260,7 +278,7 @@ async fn overdue(
     play: &Play<'_>,
     pod: &ReferencePod<'_>,
     parent: &Started,
-) -> Result<Ktime, StageError> {
+) -> Result<Ktime, PlayError> {
     let limit = pod.live().look(|core| core.state.limits.zombie);
     play.await_("a zombie that is overdue", |core| {
         let zombie = core

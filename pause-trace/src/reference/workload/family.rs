@@ -16,24 +16,24 @@ use super::numbers;
 use crate::reference::protocol::{ChildNote, Failure, Step};
 use crate::sys;
 
-/// How many orphans live at one time. A pid limit in the thousands must not be met, and the more there are the longer each
-/// fork takes.
+/// Orphans that live at one time. The number stays below pid limits in the thousands, and forks
+/// become slower with more processes.
 const BATCH: u32 = 256;
 
-/// What the agent has made.
+/// The processes that the agent has created.
 pub(super) struct Family {
     /// Whether a handler reaps.
     reaps: bool,
     children: Vec<Child>,
-    /// The lifelines of orphans; closing one ends its orphan.
+    /// The lifelines of orphans; closing a lifeline ends its orphan.
     orphans: Vec<OwnedFd>,
 }
 
 struct Child {
     pid: Pid,
-    /// Closed when the child shall end.
+    /// Closed to end the child.
     lifeline: Option<OwnedFd>,
-    /// Where it notes a SIGTERM.
+    /// The pipe to which it notes a SIGTERM.
     notes: OwnedFd,
     got_term: bool,
 }
@@ -47,7 +47,7 @@ impl Family {
         }
     }
 
-    /// Real orphans: alive when their parent dies, so that somebody adopts them.
+    /// Creates real orphans: they are alive when their parent dies, so that they are reparented.
     pub(super) fn orphans(&self, count: u32) -> Result<u32, Failure> {
         let mut made = 0;
         while made < count {
@@ -59,7 +59,7 @@ impl Family {
     }
 
     fn batch(&self, count: u32) -> Result<(), Failure> {
-        // Each orphan holds the write end: the read end's end means that all have exited.
+        // Each orphan holds the write end, so the end of the stream means that all have exited.
         let (ends, alive) = pipe()?;
         let Some(parent) = sys::fork().step("fork the parent of orphans")? else {
             sys::close_all_but(&numbers([&alive]));
@@ -72,7 +72,7 @@ impl Family {
         made.step(format!("fork {count} orphans"))
     }
 
-    /// One orphan that stays.
+    /// Creates an orphan that lives until it is released.
     pub(super) fn orphan(&mut self) -> Result<i32, Failure> {
         let (held, lifeline) = pipe()?;
         let (answer, tell) = pipe()?;
@@ -100,7 +100,7 @@ impl Family {
         Ok(i32::from_ne_bytes(pid))
     }
 
-    /// Lets all that live on end.
+    /// Ends all orphans and children.
     pub(super) fn release(&mut self) {
         self.orphans.clear();
         for child in &mut self.children {
@@ -112,7 +112,7 @@ impl Family {
         let Some(child) = sys::fork().step("fork")? else {
             sys::exit(0)
         };
-        // Until it has exited, and leaving it as it is.
+        // Waits until it has exited, without reaping it.
         match waitid(Id::Pid(child), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
             // Reaped by the handler.
             Err(Errno::ECHILD) if self.reaps => {}
@@ -125,11 +125,11 @@ impl Family {
         std::iter::from_fn(|| sys::reap(None).ok()?).fold(0, |count, _| count + 1)
     }
 
-    /// A child that stays, and does one of two things about SIGTERM.
+    /// Creates a child that lives until it is released, or receives SIGTERM and does not ignore it.
     pub(super) fn child(&mut self, ignores_term: bool) -> Result<i32, Failure> {
         let (held, lifeline) = pipe()?;
         let (notes, write) = pipe()?;
-        // Ready when its own disposition is set: it says so by one byte.
+        // The child closes its end when it has set its disposition.
         let (ready, say_ready) = pipe()?;
         let Some(pid) = sys::fork().step("fork a child")? else {
             sys::close_all_but(&numbers([&held, &write, &say_ready]));
@@ -170,7 +170,7 @@ impl Family {
         loop {
             return match waitpid(pid, None) {
                 Err(Errno::EINTR) => continue,
-                // The handler was faster.
+                // The SIGCHLD handler has reaped it.
                 Err(Errno::ECHILD) if self.reaps => Ok(()),
                 Err(errno) => Err(errno),
                 Ok(WaitStatus::Exited(_, 0)) => Ok(()),
@@ -185,18 +185,19 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
     pipe2(OFlag::O_CLOEXEC).step("make a pipe")
 }
 
-/// Reads until nobody holds the write end.
+/// Reads until the write end is closed everywhere.
 fn wait_for_end(read: OwnedFd) {
     let mut nothing = Vec::new();
     // Interrupted reads are repeated by the library.
     let _ = fs::File::from(read).read_to_end(&mut nothing);
 }
 
-/// Runs in the parent that is about to die. Its children poll *its* pidfd, which becomes readable only after they have been
-/// given to their new parent (`exit_notify`: first `forget_original_parent`, then the notification). A pipe's end would come
-/// too early, when the dying process closes its files.
+/// Runs in the parent that is about to die. Its children poll *its* pidfd, which becomes readable
+/// only after they have been reparented (`exit_notify`: first `forget_original_parent`, then the
+/// notification). The end of a pipe would come too early, when the exiting process closes its
+/// files.
 fn parent_of_orphans(count: u32) -> nix::Result<()> {
-    // It needs no handler any more: a signal must not make the orphans' poll return.
+    // Without a handler, a SIGCHLD does not interrupt the orphans' poll.
     sys::on_signal(Signal::SIGCHLD, SigHandler::SigDfl)?;
     let own = sys::pidfd_open(getpid())?;
     for _ in 0..count {
@@ -209,7 +210,7 @@ fn parent_of_orphans(count: u32) -> nix::Result<()> {
     Ok(())
 }
 
-/// Where [`live`]'s handler writes.
+/// The descriptor to which the handler of [`live`] writes.
 static NOTES: AtomicI32 = AtomicI32::new(-1);
 
 fn live(ignores_term: bool, held: OwnedFd, notes: &OwnedFd, say_ready: OwnedFd) -> ! {
@@ -226,7 +227,7 @@ fn live(ignores_term: bool, held: OwnedFd, notes: &OwnedFd, say_ready: OwnedFd) 
     if sys::on_signal(Signal::SIGTERM, handler).is_err() {
         sys::exit(1);
     }
-    // An agent that blocks SIGTERM has given that to its child.
+    // The child inherited a blocked SIGTERM if the agent blocks it.
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
     drop(say_ready);
     wait_for_end(held);

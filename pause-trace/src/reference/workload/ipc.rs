@@ -1,4 +1,4 @@
-//! POSIX message queues. They live in the ipc namespace; no /dev/mqueue has to be mounted.
+//! POSIX message queues. They belong to the ipc namespace and do not need a mounted /dev/mqueue.
 
 use nix::mqueue::{
     MQ_OFlag, MqAttr, MqdT, mq_close, mq_getattr, mq_open, mq_receive, mq_send, mq_unlink,
@@ -6,15 +6,15 @@ use nix::mqueue::{
 use nix::sys::stat::Mode;
 
 /// The longest message, in bytes.
-const LONGEST: i64 = 256;
+const MAX_MESSAGE: i64 = 256;
 
-/// How many messages a queue holds.
-const DEPTH: i64 = 8;
+/// The capacity of a queue, in messages.
+const MAX_MESSAGES: i64 = 8;
 
-/// Puts a message into the queue, which is made when it is not there and stays until [`remove`].
+/// Sends a message to the queue, which is created if necessary and exists until [`remove`].
 pub(super) fn put(name: &str, bytes: &[u8]) -> nix::Result<()> {
     let flags = MQ_OFlag::O_WRONLY | MQ_OFlag::O_CREAT | MQ_OFlag::O_NONBLOCK;
-    let attributes = MqAttr::new(0, DEPTH, LONGEST, 0);
+    let attributes = MqAttr::new(0, MAX_MESSAGES, MAX_MESSAGE, 0);
     let queue = mq_open(
         name,
         flags,
@@ -24,7 +24,7 @@ pub(super) fn put(name: &str, bytes: &[u8]) -> nix::Result<()> {
     closing(queue, |queue| mq_send(queue, bytes, 0))
 }
 
-/// Takes the first message.
+/// Receives the first message.
 pub(super) fn get(name: &str) -> nix::Result<Vec<u8>> {
     let queue = mq_open(
         name,
@@ -45,7 +45,7 @@ pub(super) fn remove(name: &str) -> nix::Result<()> {
     mq_unlink(name)
 }
 
-/// An `MqdT` does not close itself.
+/// Runs `body` and closes the queue, because `MqdT` does not close itself.
 fn closing<T>(queue: MqdT, body: impl FnOnce(&MqdT) -> nix::Result<T>) -> nix::Result<T> {
     let result = body(&queue);
     mq_close(queue)?;

@@ -1,4 +1,4 @@
-//! What runtimes answered (see `fixtures/README.md`), and what it means.
+//! Tests with answers of real runtimes (see `fixtures/README.md`).
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ fn info(json: &str) -> BTreeMap<String, String> {
     BTreeMap::from([("info".to_owned(), json.to_owned())])
 }
 
-/// A sandbox' answer with these details, and with the options that the status itself reports.
+/// An answer about a sandbox with these details, and with these options in the status.
 fn answer(json: &str, options: Option<NamespaceOption>) -> PodSandboxStatusResponse {
     PodSandboxStatusResponse {
         status: Some(PodSandboxStatus {
@@ -62,7 +62,7 @@ fn pod(json: &str) -> PodFact {
     sandbox(&answer(json, None)).expect("it is clear").pod
 }
 
-/// What CRI-O's status reports: it is the request that the kubelet made.
+/// The options in CRI-O's status, which repeats the kubelet's request.
 fn plain_options() -> NamespaceOption {
     NamespaceOption {
         pid: NamespaceMode::Container.into(),
@@ -131,7 +131,7 @@ fn a_pod_in_the_nodes_network_has_the_nodes_host_name() {
 }
 
 #[test]
-fn an_ephemeral_container_is_known_by_its_target() {
+fn an_ephemeral_container_has_a_target() {
     for (json, target) in [
         (fixture!("containerd-1.6-target-container"), CONTAINER),
         (
@@ -155,8 +155,9 @@ fn a_shared_pid_namespace_is_the_pods() {
 }
 
 #[test]
-fn user_namespaces_are_as_they_were_asked_for_also_where_the_runtime_gave_none() {
-    // containerd 1.6 takes the request and ignores it: its specification has no user namespace, its status no word.
+fn the_requested_user_mode_is_kept_if_the_runtime_ignored_it() {
+    // containerd 1.6 accepts the request and ignores it: neither its specification nor its status
+    // has a user namespace.
     let pod = pod(fixture!("containerd-1.6-users-sandbox"));
     assert_eq!(pod.modes.user, Mode::Pod);
     let answer = container_answer(fixture!("containerd-1.6-users-container"));
@@ -165,7 +166,7 @@ fn user_namespaces_are_as_they_were_asked_for_also_where_the_runtime_gave_none()
 }
 
 #[test]
-fn a_status_that_names_the_nodes_users_is_believed() {
+fn a_status_with_the_user_namespace_of_the_node_is_used() {
     for (mode, expected) in [
         (NamespaceMode::Node, Mode::Node),
         (NamespaceMode::Pod, Mode::Pod),
@@ -192,7 +193,7 @@ fn a_pod_of_cri_o_has_no_pause() {
 }
 
 #[test]
-fn a_container_of_cri_o_is_known_by_its_specification() {
+fn a_container_of_cri_o_is_interpreted_by_its_specification() {
     let sandbox = sandbox(&answer(fixture!("cri-o-sandbox"), Some(plain_options())));
     let pod = sandbox.expect("it is clear").pod;
     let json = fixture!("cri-o-container");
@@ -206,11 +207,9 @@ fn a_container_of_cri_o_is_known_by_its_specification() {
     assert_eq!(found.modes.pid, Mode::Node);
 
     let joins = json.replace(own, r#"{"type": "pid", "path": "/proc/2398/ns/pid"},"#);
-    let error = container(&pod, &container_answer(&joins), None).expect_err("of whom?");
-    assert!(
-        error.to_string().ends_with("/proc/2398/ns/pid alone"),
-        "{error}"
-    );
+    let error = container(&pod, &container_answer(&joins), None)
+        .expect_err("a path does not identify the owner");
+    assert!(error.to_string().ends_with("/proc/2398/ns/pid"), "{error}");
     let mut shared = pod;
     shared.modes.pid = Mode::Pod;
     let found = container(&shared, &container_answer(&joins), None).expect("it is clear");
@@ -218,7 +217,7 @@ fn a_container_of_cri_o_is_known_by_its_specification() {
 }
 
 #[test]
-fn the_stop_signal_is_the_pods_before_the_images() {
+fn the_stop_signal_of_the_pod_takes_precedence_over_that_of_the_image() {
     let pod = pod(fixture!("containerd-1.6-plain-sandbox"));
     let mut answer = container_answer(fixture!("containerd-1.6-plain-container"));
     let image = Info {
@@ -234,7 +233,7 @@ fn the_stop_signal_is_the_pods_before_the_images() {
 }
 
 #[test]
-fn stop_signals_are_read_as_images_write_them() {
+fn stop_signals_of_images_are_parsed() {
     for (name, signal) in [
         ("SIGTERM", Some(15)),
         ("QUIT", Some(3)),
@@ -259,7 +258,7 @@ fn stop_signals_are_read_as_images_write_them() {
 }
 
 #[test]
-fn hostile_names_are_cut_and_hostile_ids_refused() {
+fn hostile_names_are_truncated_and_hostile_ids_refused() {
     let json = fixture!("containerd-1.6-plain-sandbox");
     let mut answer = answer(json, None);
     let status = answer.status.as_mut().expect("a status");
@@ -279,12 +278,12 @@ fn hostile_names_are_cut_and_hostile_ids_refused() {
     let found = sandbox(&answer).expect("it is clear");
     assert_eq!(
         &*found.pod.pod, SANDBOX,
-        "who has no uid is told by the sandbox"
+        "a pod without a uid is identified by its sandbox"
     );
 }
 
 #[test]
-fn what_is_missing_or_unknown_is_said_to_be() {
+fn missing_fields_and_unknown_modes_are_errors() {
     let missing = sandbox(&answer("{}", None)).expect_err("no options");
     assert!(
         missing.to_string().contains("namespace options"),

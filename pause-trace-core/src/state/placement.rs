@@ -1,10 +1,12 @@
-//! Containers that become known only after their processes: a runtime's answer takes longer than a runtime's exec.
+//! Containers that are declared after their processes started: the answer of a runtime takes longer
+//! than the exec of the container's entrypoint.
 
 use super::{Change, Role, State};
 use crate::event::{ContainerId, ProcessId};
 
 impl State {
-    /// Notes of a child whether it comes of the user's code in a cgroup that nobody has told us of yet.
+    /// Notes whether a child was forked by the user's code in a cgroup without a declared
+    /// container.
     pub(super) fn note_unplaced(&mut self, parent: ProcessId, child: ProcessId) {
         let Some(parent) = self.processes.get(parent) else {
             return;
@@ -18,8 +20,9 @@ impl State {
         }
     }
 
-    /// Gives a container the processes that are in its cgroup already, as if they had come after it was declared.
-    pub(super) fn adopt(&mut self, container: &ContainerId, changes: &mut Vec<Change>) {
+    /// Assigns the processes that are already in a container's cgroup to the container, as if they
+    /// had started after its declaration.
+    pub(super) fn place_early(&mut self, container: &ContainerId, changes: &mut Vec<Change>) {
         let is_early = |process: &&super::Process| {
             process.container.is_none() && self.cgroups.container(process.cgroup) == Some(container)
         };
@@ -35,7 +38,7 @@ impl State {
         }
     }
 
-    /// Gives a container one process that is in its cgroup.
+    /// Assigns one process in a container's cgroup to the container.
     pub(super) fn place(
         &mut self,
         container: &ContainerId,
@@ -63,9 +66,10 @@ impl State {
         };
         let is_new = process.container.replace(container.clone()).is_none();
         process.pod = Some(pod);
-        // Of what was there before us, the first is the entrypoint; an orphan of it has another parent by now.
+        // Of the processes that were found, the first is the entrypoint. A child of it that was
+        // orphaned has another parent by now.
         let is_orphan = process.found && has_init && !comes_from_runtime;
-        // Whoever was forked elsewhere and moved here since is not.
+        // A process that was forked elsewhere and moved here later is not a member.
         if process.unplaced_member == Some(process.cgroup) || is_orphan {
             (process.role, process.session) = (Role::Member, session);
         }
@@ -80,11 +84,11 @@ impl State {
         if let Some((_, time)) = executed {
             self.executed_inside(time, id, changes);
         }
-        self.adopt_ended(id);
+        self.place_ended(id);
     }
 
-    /// What [`State::exited`] would have noted, had the container been known.
-    fn adopt_ended(&mut self, id: ProcessId) {
+    /// Notes what [`State::exited`] would have noted if the container had been known.
+    fn place_ended(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get(id) else {
             return;
         };

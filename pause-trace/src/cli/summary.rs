@@ -1,4 +1,4 @@
-//! What every run that loads the program into the kernel shares: how it starts, what stops it, and what it says at the end.
+//! What a report says of the run itself: who made it, what was lost, how it all came out.
 
 use std::collections::BTreeMap;
 
@@ -7,71 +7,18 @@ use nix::{
     sys::utsname::{UtsName, uname},
     time::{ClockId, clock_gettime},
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Console, Global};
+use super::Console;
 use crate::{
     event::{Kind, Ktime},
     live::Live,
-    node::cgroup::Layout,
     pipeline::Pipeline,
-    probe::{self, Options},
+    probe,
     record::{self, Opening},
     report::{Clock, Hello, Loss, Summary},
     rules::Counts,
     sink::Failed,
 };
-
-/// Runs to the end on one thread.
-pub(super) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("failed to start the event loop")?;
-    let result = runtime.block_on(future);
-    // Nothing is left to wait for: what was made is gone when it is dropped.
-    runtime.shutdown_background();
-    result
-}
-
-/// Ctrl-C, and what a service manager or a closed terminal sends.
-pub(super) struct Interrupt([Signal; 3]);
-
-impl Interrupt {
-    /// From now on these signals end no process by themselves.
-    pub(super) fn catch() -> Result<Self> {
-        let catch = |kind, name| signal(kind).with_context(|| format!("failed to handle {name}"));
-        Ok(Self([
-            catch(SignalKind::interrupt(), "SIGINT")?,
-            catch(SignalKind::terminate(), "SIGTERM")?,
-            catch(SignalKind::hangup(), "SIGHUP")?,
-        ]))
-    }
-
-    pub(super) async fn received(&mut self) {
-        let [interrupt, terminate, hang_up] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hang_up.recv() => {}
-        }
-    }
-}
-
-/// What the probe is told: which cgroup hierarchy to watch, and how.
-pub(super) fn options(layout: &Layout, global: &Global) -> Options {
-    let watched = layout.watched();
-    let controller = watched
-        .controllers
-        .iter()
-        .find(|name| !name.starts_with("name="));
-    let hierarchy = controller.map(|name| (name.clone(), watched.id));
-    Options {
-        hierarchy,
-        namespace_hook: global.namespace_hook,
-        kernel_log: global.kernel_log,
-    }
-}
 
 /// The time of day for reports.
 pub(super) fn clock() -> Result<Clock> {
@@ -129,7 +76,7 @@ impl Losses {
         pipeline: &Pipeline,
         console: &mut Console,
     ) -> Result<(), Failed> {
-        for (kind, lost) in pipeline.look(|core| core.lost.clone()) {
+        for (kind, lost) in pipeline.look(|core| core.records.lost.clone()) {
             let told = self.0.entry(kind).or_default();
             if lost.count > *told {
                 console.loss(&Loss {
@@ -174,8 +121,8 @@ pub(super) fn summary(
     };
     pipeline.look(|core| {
         let rules: Vec<_> = core.ledger.counts().iter().map(told).collect();
-        let events = core.events_by_kind.iter();
-        let lost = core.lost.iter();
+        let events = core.records.by_kind.iter();
+        let lost = core.records.lost.iter();
         Summary {
             time: until,
             verdicts: rules.iter().map(|(_, counts)| *counts).sum(),

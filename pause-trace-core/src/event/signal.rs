@@ -1,0 +1,61 @@
+//! Signals: sender, target and result.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{CgroupId, Comm, ProcessId};
+
+/// The name of a signal: `SIGTERM`, or `signal 40` for one without a name.
+pub fn signal_name(signal: i32) -> String {
+    match crate::signal::name(signal) {
+        Some(name) => name.to_owned(),
+        None => format!("signal {signal}"),
+    }
+}
+
+/// The result of generating a signal (`TRACE_SIGNAL_*`, include/trace/events/signal.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SignalResult {
+    /// The signal was queued for the target.
+    Delivered,
+    /// The target ignores it, or is protected from it as pid 1 of its namespace.
+    Ignored,
+    /// A signal of that number was already pending.
+    AlreadyPending,
+    /// The queue was full.
+    OverflowFail,
+    /// The signal was queued, but its `siginfo` was lost.
+    LoseInfo,
+    /// A result that this program does not know.
+    Unknown,
+}
+
+/// A generated signal, with its sender and target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signal {
+    /// The process that was running. It is the sender only if [`Signal::is_from_process`] is true.
+    pub sender: ProcessId,
+    /// The sender's name.
+    pub sender_comm: Comm,
+    /// The process that the signal was generated for.
+    pub target: ProcessId,
+    /// The target's name.
+    pub target_comm: Comm,
+    /// The target's cgroup.
+    pub cgroup: CgroupId,
+    /// The signal's number.
+    pub signal: i32,
+    /// `si_code`.
+    pub code: i32,
+    /// Its result.
+    pub result: SignalResult,
+}
+
+impl Signal {
+    /// Whether a process sent it rather than the kernel. kill, tkill, sigqueue and
+    /// pidfd_send_signal set an `si_code` ≤ 0; timers do so too, and do not count.
+    pub fn is_from_process(&self) -> bool {
+        matches!(self.code, 0 | -1 | -6)
+    }
+}

@@ -1,0 +1,207 @@
+//! A pod's containers, and the processes of the runtime that created them.
+//!
+//! The first process that executes in a container's cgroup is its entrypoint. The ancestors of the
+//! entrypoint, up to the daemon, created the container. Those that outlive the creation are a shim
+//! or a monitor. All their descendants are attributed to the pod, too.
+
+use super::{
+    build::{Builder, Owned},
+    journal::{Exec, ProcessHistory},
+    model::{Evidence, What},
+};
+use crate::{
+    event::{Comm, ContainerFact, ContainerId, ProcessId},
+    runtimes,
+};
+
+/// Most generations between a daemon and an entrypoint.
+const MAX_ANCESTORS: usize = 32;
+
+impl<'a> Builder<'a> {
+    pub(super) fn container(&mut self, container: &ContainerFact) {
+        let (id, cgroup) = (Some(container.container.clone()), container.cgroup);
+        let within = Evidence::Cgroup(cgroup);
+        let inside = self.executed.get(&cgroup).cloned().unwrap_or_default();
+        if let Some((exec, init)) = inside.first().copied() {
+            let builders = self.ancestors(exec, init, id.clone());
+            let begins = builders.last().copied().unwrap_or(init).forked;
+            if let Some(begins) = begins {
+                self.span(
+                    begins,
+                    Some(exec.time),
+                    What::Create,
+                    id.clone(),
+                    init,
+                    within.clone(),
+                );
+            }
+            self.own(init, id.clone(), within.clone());
+            let run = What::Run {
+                file: exec.file.clone(),
+            };
+            self.span(
+                exec.time,
+                init.ended.map(|(end, _)| end),
+                run,
+                id.clone(),
+                init,
+                within.clone(),
+            );
+            self.ended(init, id.clone(), &within);
+        }
+        let is_inside = |parent: ProcessId| inside.iter().any(|(_, past)| past.id == parent);
+        for (exec, past) in inside
+            .iter()
+            .skip(1)
+            .filter(|(_, past)| !is_inside(past.parent))
+        {
+            self.own(past, id.clone(), within.clone());
+            let begins = past.entered(cgroup).or(past.forked).unwrap_or(exec.time);
+            let session = What::Session {
+                file: exec.file.clone(),
+            };
+            self.span(
+                begins,
+                past.ended.map(|(end, _)| end),
+                session,
+                id.clone(),
+                past,
+                within.clone(),
+            );
+            self.ended(past, id.clone(), &within);
+        }
+        if inside.is_empty() {
+            return;
+        }
+        let entered = self
+            .journal
+            .processes
+            .values()
+            .filter_map(|past| Some((past.entered(cgroup)?, past)));
+        if let Some((time, past)) = entered.min_by_key(|(time, past)| (*time, past.id)) {
+            self.moment(
+                time,
+                What::CgroupEntered,
+                id.clone(),
+                Some(past),
+                within.clone(),
+            );
+        }
+        if let Some(made) = self.journal.cgroups.get(&cgroup) {
+            let path = made.path.clone();
+            self.moment(
+                made.made,
+                What::CgroupMade { path },
+                id.clone(),
+                None,
+                within.clone(),
+            );
+            if let Some(removed) = made.removed {
+                self.moment(removed, What::CgroupRemoved, id, None, within);
+            }
+        }
+    }
+
+    pub(super) fn ended(
+        &mut self,
+        past: &ProcessHistory,
+        container: Option<ContainerId>,
+        evidence: &Evidence,
+    ) {
+        let Some((ended, status)) = past.ended else {
+            return;
+        };
+        self.moment(
+            ended,
+            What::Exited { status },
+            container.clone(),
+            Some(past),
+            evidence.clone(),
+        );
+        if let Some(reaped) = past.reaped {
+            let what = What::Reaped {
+                after: reaped.saturating_sub(ended),
+            };
+            self.moment(reaped, what, container, Some(past), evidence.clone());
+        }
+    }
+
+    /// Attributes the ancestors of an entrypoint to the pod, with all their descendants. Returns
+    /// those that only created this container, the nearest first: they have exited when the
+    /// entrypoint executes.
+    fn ancestors(
+        &mut self,
+        exec: &Exec,
+        init: &'a ProcessHistory,
+        container: Option<ContainerId>,
+    ) -> Vec<&'a ProcessHistory> {
+        let evidence = Evidence::AncestorOf(init.id.pid);
+        let mut builders = Vec::new();
+        let mut is_building = true;
+        let mut next = init.parent;
+        for _ in 0..MAX_ANCESTORS {
+            let Some(past) = self.journal.processes.get(&next) else {
+                break;
+            };
+            if self.is_daemon(past) {
+                break;
+            }
+            is_building &= past.ended.is_some_and(|(ended, _)| ended <= exec.time);
+            if is_building {
+                builders.push(past);
+                self.own(past, container.clone(), evidence.clone());
+            } else {
+                self.own(past, None, evidence.clone());
+                self.descendants(past);
+            }
+            next = past.parent;
+        }
+        builders
+    }
+
+    /// Attributes the descendants of one of the pod's processes to the pod.
+    fn descendants(&mut self, above: &'a ProcessHistory) {
+        let mut open = vec![above];
+        while let Some(past) = open.pop() {
+            for child in self.children.get(&past.id).cloned().unwrap_or_default() {
+                if self.is_daemon(child) {
+                    continue;
+                }
+                let container = self.container_of_subtree(child);
+                self.own(child, container, Evidence::DescendsFrom(above.id.pid));
+                open.push(child);
+            }
+        }
+    }
+
+    /// The container whose cgroup a process or one of its descendants was in.
+    fn container_of_subtree(&self, past: &'a ProcessHistory) -> Option<ContainerId> {
+        let mut open = vec![past];
+        while let Some(past) = open.pop() {
+            let moved = past.moves.iter().map(|(_, cgroup)| *cgroup);
+            let mut cgroups = moved
+                .chain([past.cgroup])
+                .chain(past.execs.iter().map(|exec| exec.cgroup));
+            if let Some(container) = cgroups.find_map(|cgroup| self.journal.container_at(cgroup)) {
+                return Some(container.clone());
+            }
+            open.extend(self.children.get(&past.id).into_iter().flatten());
+        }
+        None
+    }
+
+    fn own(&mut self, past: &ProcessHistory, container: Option<ContainerId>, evidence: Evidence) {
+        self.owned.entry(past.id).or_insert(Owned {
+            container,
+            evidence,
+        });
+    }
+
+    pub(super) fn is_daemon(&self, past: &ProcessHistory) -> bool {
+        // A daemon serves all pods, so descending from it does not attribute a process to one. A
+        // child of a daemon has the daemon's name until it executes.
+        let is_itself = past.forked.is_none() || !past.execs.is_empty();
+        let is_named = || runtimes::daemons().any(|name| Comm::new(name) == past.comm);
+        self.journal.declared_runtimes.contains(&past.id) || is_itself && is_named()
+    }
+}

@@ -1,0 +1,160 @@
+//! The programs that the runtime executed for a pod, and the namespaces they created and joined.
+
+use super::{
+    build::{Builder, Owned},
+    journal::{Call, ProcessHistory},
+    model::{CreatedBy, Evidence, Owner, What},
+};
+use crate::event::{ContainerId, Ktime, NamespaceCall, NamespaceKind, Namespaces};
+
+impl Builder<'_> {
+    /// Adds what the attributed processes executed, and their calls of setns and unshare.
+    pub(super) fn programs(&mut self) {
+        let mut owned: Vec<_> = self
+            .owned
+            .iter()
+            .map(|(id, owned)| (*id, owned.clone()))
+            .collect();
+        owned.sort_unstable_by_key(|(id, _)| *id);
+        for (
+            id,
+            Owned {
+                container,
+                evidence,
+            },
+        ) in owned
+        {
+            let Some(past) = self.journal.processes.get(&id) else {
+                continue;
+            };
+            let inside = past.execs.iter().find(|exec| {
+                !exec.is_self_exec && self.journal.container_at(exec.cgroup).is_some()
+            });
+            if let (None, Some(forked), Some(file)) = (inside, past.forked, past.file()) {
+                let what = What::Program { file: file.clone() };
+                let end = past.ended.map(|(end, _)| end);
+                self.span(forked, end, what, container.clone(), past, evidence.clone());
+            }
+            let until = inside.map_or(Ktime::MAX, |exec| exec.time);
+            self.cloned(past, &container, &evidence);
+            for (index, call) in past
+                .calls
+                .iter()
+                .enumerate()
+                .filter(|(_, call)| call.time < until)
+            {
+                let before = before(past, index);
+                for what in self.of_call(call, &before) {
+                    self.moment(
+                        call.time,
+                        what,
+                        container.clone(),
+                        Some(past),
+                        evidence.clone(),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Adds the namespaces that a process was cloned into.
+    fn cloned(
+        &mut self,
+        past: &ProcessHistory,
+        container: &Option<ContainerId>,
+        evidence: &Evidence,
+    ) {
+        let (Some(forked), Some(parent)) = (past.forked, self.journal.processes.get(&past.parent))
+        else {
+            return;
+        };
+        let calls = parent.calls.iter().take_while(|call| call.time <= forked);
+        // A child gets the namespaces of the thread that forks it, so the namespaces that any
+        // thread of the parent had by then are not new.
+        let known: Vec<_> = calls
+            .map(|call| call.after)
+            .chain([parent.namespaces])
+            .collect();
+        let is_new = |kind: &NamespaceKind| {
+            let own = past.namespaces.get(*kind);
+            own != 0
+                && known
+                    .iter()
+                    .all(|known| known.of_children(*kind) != own && known.get(*kind) != own)
+        };
+        let namespaces: Vec<_> = NamespaceKind::ALL.into_iter().filter(is_new).collect();
+        if !namespaces.is_empty() {
+            let namespaces = namespaces
+                .into_iter()
+                .map(|kind| (kind, past.namespaces.get(kind)))
+                .collect();
+            let what = What::Made {
+                namespaces,
+                how: CreatedBy::Clone,
+            };
+            self.moment(
+                forked,
+                what,
+                container.clone(),
+                Some(past),
+                evidence.clone(),
+            );
+        }
+    }
+
+    /// What a setns or unshare did, in the order of namespace kinds.
+    fn of_call(&self, call: &Call, before: &Namespaces) -> Vec<What> {
+        let is_requested = |kind: &NamespaceKind| call.flags & kind.flag() != 0;
+        let changed =
+            |kind: &NamespaceKind| call.after.of_children(*kind) != before.of_children(*kind);
+        let kinds: Vec<_> = match call.flags {
+            0 => NamespaceKind::ALL.into_iter().filter(changed).collect(),
+            _ => NamespaceKind::ALL
+                .into_iter()
+                .filter(is_requested)
+                .collect(),
+        };
+        match (call.call, call.errno) {
+            (NamespaceCall::Setns, 0) => kinds
+                .into_iter()
+                .map(|kind| {
+                    let inode = call.after.of_children(kind);
+                    What::Joined {
+                        kind,
+                        inode,
+                        owner: self.owner(kind, inode),
+                    }
+                })
+                .collect(),
+            (NamespaceCall::Setns, errno) => vec![What::Refused { kinds, errno }],
+            (NamespaceCall::Unshare, 0) if !kinds.is_empty() => {
+                let made = |kind: NamespaceKind| (kind, call.after.of_children(kind));
+                vec![What::Made {
+                    namespaces: kinds.into_iter().map(made).collect(),
+                    how: CreatedBy::Unshare,
+                }]
+            }
+            (NamespaceCall::Unshare, _) => Vec::new(),
+        }
+    }
+
+    fn owner(&self, kind: NamespaceKind, inode: u32) -> Owner {
+        if self.journal.host.get(kind) == inode {
+            Owner::Host
+        } else if self.shared.is_some_and(|shared| shared.get(kind) == inode) {
+            Owner::Pod
+        } else {
+            Owner::Other
+        }
+    }
+}
+
+/// The namespaces of the calling thread before the call.
+fn before(past: &ProcessHistory, index: usize) -> Namespaces {
+    let tid = past.calls[index].tid;
+    let earlier = past.calls.iter().take(index).rev();
+    earlier
+        .clone()
+        .find(|call| call.tid == tid)
+        .map_or(past.namespaces, |call| call.after)
+}
