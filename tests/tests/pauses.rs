@@ -76,7 +76,8 @@ fn a_pause_that_only_root_may_reach_passes() {
     let pause = directory.join("my-pause");
     fs::copy(pause_binary(), &pause).expect("there is room");
     for path in [&directory, &pause] {
-        fs::set_permissions(path, Permissions::from_mode(0o700)).expect("it is ours");
+        fs::set_permissions(path, Permissions::from_mode(0o700))
+            .expect("this process owns the file");
     }
     let scenarios = ["pod-plain", "pod-own-users", "pause-sigterm"];
     assert_violates_in(&scenarios, &pause, &[]);

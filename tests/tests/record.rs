@@ -35,14 +35,16 @@ impl Place {
         let name = thread.name().unwrap_or("main").replace("::", "-");
         let path = env::temp_dir().join(format!("pause-trace-{}-{name}", process::id()));
         fs::create_dir_all(&path).expect("it can be made");
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("it is ours");
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755))
+            .expect("this process owns the file");
         Self(path)
     }
 
     fn copy(&self, file: &Path, mode: u32) -> PathBuf {
         let copy = self.0.join(file.file_name().expect("a file has a name"));
         fs::copy(file, &copy).expect("it can be copied");
-        fs::set_permissions(&copy, PermissionsExt::from_mode(mode)).expect("it is ours");
+        fs::set_permissions(&copy, PermissionsExt::from_mode(mode))
+            .expect("this process owns the file");
         copy
     }
 }

@@ -172,7 +172,7 @@ fn serve_accepts_connections_and_connect_checks_it() {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
     let port = port.expect("no port is free").port();
     let connect = || code(Place::Ordinary, &["connect", &port.to_string()]);
-    assert_eq!(connect(), Some(1), "nobody listens");
+    assert_eq!(connect(), Some(1), "no process listens");
     let server = start(
         Place::Ordinary,
         &["serve", "--port", &port.to_string()],

@@ -9,10 +9,12 @@
 //! assert_ne!(app.pid(), pod.pause_pid());
 //! ```
 //!
-//! A node ([`Node`]) is a mount and a network namespace, a cgroup and a directory. What a runtime writes to `/run`,
-//! `/var/lib` and `/var/log` is below that directory, its bridges and addresses are in that network namespace, and its processes and
-//! pods are in that cgroup. The machine is not changed, nodes can run at the same time, and a node ends when the processes in its
-//! cgroup are killed. The pid namespace is the machine's, because the kernel program reports pids of that namespace.
+//! A node ([`Node`]) is a mount and a network namespace, a cgroup and a directory. What a runtime
+//! writes to `/run`, `/var/lib` and `/var/log` is below that directory, its bridges and addresses
+//! are in that network namespace, and its processes and pods are in that cgroup. The machine is not
+//! changed, nodes can run at the same time, and a node ends when the processes in its cgroup are
+//! killed. The pid namespace is the machine's, because the kernel program reports pids of that
+//! namespace.
 //!
 //! `cargo xtask runtimes` unpacks the programs.
 
