@@ -1,4 +1,4 @@
-/* Forks and reaps as often as it is told to, so that every pid of the machine is used and used again. */
+/* Forks and reaps as often as its argument says, so that every pid of the machine is used again. */
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -7,8 +7,8 @@ const PT_GNU_STACK: u32 = 0x6474_e551;
 const EXECUTE: u32 = 1;
 const WRITE: u32 = 2;
 
-/// Asserts that the file of a 64-bit little-endian program has at most `most` bytes, is static, and has no segment that is both
-/// writable and executable.
+/// Asserts that the file of a 64-bit little-endian program has at most `most` bytes, is static, and
+/// has no segment that is both writable and executable.
 ///
 /// # Panics
 /// When the assertion fails.

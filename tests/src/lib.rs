@@ -1,4 +1,5 @@
-//! Shared code of the live tests: paths of programs, ways to run them, real runtimes, and checks for leftovers.
+//! Shared code of the live tests: paths of programs, ways to run them, real runtimes, and checks
+//! for leftovers.
 
 pub mod chromium;
 pub mod elf;
@@ -98,7 +99,8 @@ pub fn workload_binary() -> PathBuf {
         .clone()
 }
 
-/// Writes the container image of pause-trace with this name and this kind of pause: `good`, or one that breaks a promise.
+/// Writes the container image of pause-trace with this name and this kind of pause: `good`, or one
+/// that breaks a promise.
 ///
 /// # Panics
 /// When pause-trace fails.

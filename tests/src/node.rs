@@ -35,8 +35,8 @@ impl Traces {
         }
     }
 
-    /// Waits until nothing is left that was not there before. The kernel frees eBPF programs and namespaces a moment after their last
-    /// user ends.
+    /// Waits until nothing is left that was not there before. The kernel frees eBPF programs and
+    /// namespaces a moment after their last user ends.
     ///
     /// # Panics
     /// When something is left after a minute.

@@ -1,8 +1,8 @@
 //! Processes that a test runs without a runtime, as pid 1 of a pid namespace or not.
 //!
-//! A test never polls after a sleep. It waits on a pidfd until a process ends, or until the process has handled all signals and is
-//! about to block in a given system call: [`Process::settle`] follows it there with ptrace. After that, what `/proc` shows of the
-//! process does not change.
+//! A test never polls after a sleep. It waits on a pidfd until a process ends, or until the process
+//! has handled all signals and is about to block in a given system call: [`Process::settle`]
+//! follows it there with ptrace. After that, what `/proc` shows of the process does not change.
 
 use std::{
     collections::HashSet,
@@ -39,7 +39,8 @@ pub enum Place {
     Ordinary,
     /// A new pid namespace, of which it is the first process.
     Pid1,
-    /// The pid namespace of this process, with a parent outside, as in an exec session of a runtime.
+    /// The pid namespace of this process, with a parent outside, as in an exec session of a
+    /// runtime.
     Beside(u32),
 }
 
@@ -59,8 +60,8 @@ impl Place {
         [Self::Ordinary, Self::Pid1].into_iter().filter(allowed)
     }
 
-    /// Makes the next child of the calling thread start there. A pid namespace accepts no process after its first one has ended, so
-    /// each call needs a thread of its own.
+    /// Makes the next child of the calling thread start there. A pid namespace accepts no process
+    /// after its first one has ended, so each call needs a thread of its own.
     fn enter(self) -> io::Result<()> {
         match self {
             Self::Ordinary => Ok(()),
@@ -73,7 +74,8 @@ impl Place {
     }
 }
 
-/// A command whose process inherits no files from the test harness. Its stdin, stdout and stderr are /dev/null.
+/// A command whose process inherits no files from the test harness. Its stdin, stdout and stderr
+/// are /dev/null.
 #[must_use]
 pub fn command(program: &std::path::Path) -> Command {
     let mut command = Command::new(program);
@@ -85,8 +87,8 @@ pub fn command(program: &std::path::Path) -> Command {
     command
 }
 
-/// Runs `act` in the forked child, before exec. The test process has threads, so `act` may only make system calls and must not
-/// allocate.
+/// Runs `act` in the forked child, before exec. The test process has threads, so `act` may only
+/// make system calls and must not allocate.
 pub fn before_exec(
     command: &mut Command,
     act: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
@@ -100,7 +102,8 @@ pub fn before_exec(
 /// # Errors
 /// Those of close_range(2).
 pub fn close_from(first: u32, flags: u32) -> io::Result<()> {
-    // SAFETY: closes files (or marks them close-on-exec) in a forked child, which has a table of files of its own.
+    // SAFETY: closes files (or marks them close-on-exec) in a forked child, which has a table of
+    // files of its own.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
     if result == 0 {
         Ok(())
@@ -159,7 +162,8 @@ impl Process {
         self.child.id()
     }
 
-    /// Waits until it has handled every pending signal that it can handle, and is about to block in its system call.
+    /// Waits until it has handled every pending signal that it can handle, and is about to block in
+    /// its system call.
     ///
     /// # Panics
     /// When it ends or is stopped instead, or never makes the system call.
@@ -172,7 +176,8 @@ impl Process {
     /// # Panics
     /// When the kernel refuses.
     pub fn signal(&self, signal: i32) {
-        // SAFETY: only sends a signal; the process is a child that was not reaped, so the pid is still its own.
+        // SAFETY: only sends a signal; the process is a child that was not reaped, so the pid is
+        // still its own.
         let result = unsafe { libc::kill(self.pid().cast_signed(), signal) };
         assert_eq!(
             result,
@@ -204,7 +209,8 @@ impl Process {
         }
     }
 
-    /// Waits until each child ends, and checks that the process has reaped none when it blocks again.
+    /// Waits until each child ends, and checks that the process has reaped none when it blocks
+    /// again.
     ///
     /// # Panics
     /// When a child does not end, or was reaped.
@@ -223,7 +229,8 @@ impl Process {
 
     fn child_ends(&self, child: u32) {
         let handle = handle(child);
-        // The child is reaped already, or was before the pidfd was opened. In that case the pidfd may be that of another process.
+        // The child is reaped already, or was before the pidfd was opened. In that case the pidfd
+        // may be that of another process.
         let Some(handle) = handle.filter(|_| self.children().contains(&child)) else {
             return;
         };
@@ -271,10 +278,12 @@ impl Process {
     }
 }
 
-/// Waits until a process has handled every pending signal that it can handle, and is about to block in the system call `rest`.
+/// Waits until a process has handled every pending signal that it can handle, and is about to block
+/// in the system call `rest`.
 ///
-/// The process is traced with ptrace. If it is in the system call already, the interruption makes it call again. When a process
-/// enters a system call, it has handled all pending signals that are not blocked.
+/// The process is traced with ptrace. If it is in the system call already, the interruption makes
+/// it call again. When a process enters a system call, it has handled all pending signals that are
+/// not blocked.
 ///
 /// # Panics
 /// When it ends or is stopped instead, or never makes the system call.

@@ -9,11 +9,13 @@ use crate::{
     watch::Watch,
 };
 
-/// The rules that the recorded pod breaks: one of its two containers ignores SIGTERM and is killed after a second.
+/// The rules that the recorded pod breaks: one of its two containers ignores SIGTERM and is killed
+/// after a second.
 pub const BROKEN: [&str; 2] = ["PT301", "PT302"];
 
-/// Runs a pod of containerd with two containers and an exec session while `pause-trace watch` records it to `path`. Returns the
-/// output, which also covers other pods of the machine, and the pod's uid.
+/// Runs a pod of containerd with two containers and an exec session while `pause-trace watch`
+/// records it to `path`. Returns the output, which also covers other pods of the machine, and the
+/// pod's uid.
 ///
 /// # Panics
 /// When the pod breaks other rules.

@@ -22,8 +22,8 @@ use serde_json::Value;
 
 use crate::{lab::Node, pause_trace, wire};
 
-/// How long a line may take. The program itself waits at most two minutes, for the network of a removed pod. The rest is for a busy
-/// machine.
+/// How long a line may take. The program itself waits at most two minutes, for the network of a
+/// removed pod. The rest is for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(210);
 
 /// The exit code after Ctrl-C.
@@ -31,7 +31,8 @@ const INTERRUPTED: i32 = 130;
 
 /// A `pause-trace watch --format json`. Dropping it kills it.
 ///
-/// It reports all pods of the machine, including those of other tests. Select the lines of a pod by its uid.
+/// It reports all pods of the machine, including those of other tests. Select the lines of a pod by
+/// its uid.
 #[derive(Debug)]
 pub struct Watch {
     child: Child,
@@ -57,7 +58,8 @@ struct State {
 }
 
 impl Watch {
-    /// Starts it on a node, whose network is the host network for it, and waits until it has attached.
+    /// Starts it on a node, whose network is the host network for it, and waits until it has
+    /// attached.
     ///
     /// # Panics
     /// When it does not start.
@@ -366,7 +368,8 @@ impl Outcome {
         assert_eq!(self.verdicts["inconclusive"], 0, "{self}");
     }
 
-    /// Asserts that no rule was broken, no verdict is inconclusive, and each of these containers is in the right namespaces.
+    /// Asserts that no rule was broken, no verdict is inconclusive, and each of these containers is
+    /// in the right namespaces.
     ///
     /// # Panics
     /// When the assertion fails.

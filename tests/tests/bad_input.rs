@@ -1,4 +1,5 @@
-//! What a node says that can't be trusted: sockets that are no runtime's, half a bundle, names that command a terminal.
+//! Untrusted input from a node: sockets without a runtime, a truncated bundle, names with terminal
+//! escapes.
 
 use std::{
     fs,
@@ -15,31 +16,31 @@ use pause_trace_tests::{
     pause_trace, scratch,
 };
 
-/// Clears a terminal, turns the reading direction around, ends a string, a line and an element.
+/// Clears a terminal, reverses the text direction, and ends a string, a line and an element.
 const HOSTILE: &str = "a\u{1b}[2J\u{202e}\"\n</b>";
 
 #[test]
-fn what_a_node_says_is_doubted() {
+fn hostile_input_of_a_node_does_no_harm() {
     let lab = Containerd::start(Version::V1);
     lab.import(&image::workload());
     let pod = lab.pod(HOSTILE).namespace(HOSTILE).run();
     let app = pod.serve("app");
 
-    // Of a pod that runs: by the runtime, and by its bundles alone where the socket is none.
-    let asked = once(lab.node(), &["--format", "json"]);
-    names_are_escaped(&asked);
-    assert_eq!(asked.code, Some(0), "{asked:?}");
+    // With the runtime, and with the bundles alone if the socket is not a runtime's.
+    let answered = once(lab.node(), &["--format", "json"]);
+    names_are_escaped(&answered);
+    assert_eq!(answered.code, Some(0), "{answered:?}");
     names_are_escaped(&once(lab.node(), &["--format", "text"]));
-    for (name, play) in [
+    for (name, serve) in [
         ("hangs-up", hang_up as fn(UnixListener)),
-        ("says-garbage", say_garbage),
-        ("says-nothing", say_nothing),
+        ("sends-garbage", send_garbage),
+        ("sends-nothing", send_nothing),
     ] {
         let socket = scratch("sockets").join(name);
-        // Of an earlier run.
+        // Left by an earlier run.
         let _ = fs::remove_file(&socket);
-        let listener = UnixListener::bind(&socket).expect("the directory is ours");
-        thread::spawn(move || play(listener));
+        let listener = UnixListener::bind(&socket).expect("a socket can be made");
+        thread::spawn(move || serve(listener));
         let run = once_with(lab.node(), &socket);
         names_are_escaped(&run);
         assert_eq!(started(&run), 2, "{name}: {run:?}");
@@ -47,12 +48,12 @@ fn what_a_node_says_is_doubted() {
 
     let config = app.bundle().join("config.json");
     let whole = fs::read(&config).expect("it runs");
-    fs::write(&config, &whole[..whole.len() / 2]).expect("it is ours");
+    fs::write(&config, &whole[..whole.len() / 2]).expect("this process owns the file");
     let run = once(lab.node(), &["--format", "json"]);
     assert_eq!(
         (run.code, started(&run)),
         (Some(0), 2),
-        "the runtime knows: {run:?}"
+        "the runtime has the configuration, too: {run:?}"
     );
     app.end();
     pod.remove();
@@ -64,7 +65,7 @@ fn once(node: &Node, args: &[&str]) -> Run {
     node.output(&mut command).into()
 }
 
-/// Without a runtime to ask, things may stay unproven, and nothing is wrong.
+/// Without a runtime, verdicts may be inconclusive, but none may fail.
 fn once_with(node: &Node, socket: &Path) -> Run {
     let socket = socket.to_string_lossy();
     let run = once(node, &["--format", "json", "--cri", &socket]);
@@ -72,7 +73,7 @@ fn once_with(node: &Node, socket: &Path) -> Run {
     run
 }
 
-/// How many containers of the one pod are known by name.
+/// The number of containers that started in the pod with the hostile name.
 fn started(run: &Run) -> usize {
     let of_it = |line: &serde_json::Value| {
         let name = line["pod"]["name"].as_str();
@@ -92,7 +93,7 @@ fn names_are_escaped(run: &Run) {
     assert_eq!(harm, None, "{run:?}");
     assert!(
         run.stdout.contains("u{1b}[2J"),
-        "the pod is told of: {run:?}"
+        "the pod is missing: {run:?}"
     );
 }
 
@@ -102,15 +103,15 @@ fn hang_up(listener: UnixListener) {
     }
 }
 
-fn say_garbage(listener: UnixListener) {
+fn send_garbage(listener: UnixListener) {
     for stream in listener.incoming().flatten() {
         let mut stream = stream;
-        // The peer may have left: that is its right.
+        // The peer may have closed the connection.
         let _ = stream.write_all(&[0xa5; 1 << 16]);
     }
 }
 
-fn say_nothing(listener: UnixListener) {
+fn send_nothing(listener: UnixListener) {
     for stream in listener.incoming().flatten() {
         let mut stream = stream;
         // Holds the connection until the peer gives up.

@@ -1,4 +1,4 @@
-//! Many pods that come and go, and pods that were there before `pause-trace watch`.
+//! Many short-lived pods, and pods that started before `pause-trace watch`.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -10,17 +10,17 @@ use pause_trace_tests::{
     watch::Watch,
 };
 
-/// Pods that run before the watch comes.
+/// The number of pods that start before the watch.
 const EARLY: usize = 20;
 
-/// Pods that come and go while it watches.
+/// The number of short-lived pods.
 const CHURNED: usize = 100;
 
-/// How many come and go at a time.
+/// How many of them run at a time.
 const AT_ONCE: usize = 4;
 
 #[test]
-fn a_hundred_pods_come_and_go_beside_twenty_that_were_there() {
+fn a_hundred_short_lived_pods_and_twenty_earlier_ones_are_verified() {
     let lab = Containerd::start(Version::V2);
     lab.import(&image::workload());
     let pods: Vec<_> = (0..EARLY)
@@ -69,7 +69,7 @@ fn a_hundred_pods_come_and_go_beside_twenty_that_were_there() {
     assert_eq!(verified.count(), EARLY + CHURNED);
 }
 
-/// Makes and removes pods as fast as it goes; gives their uids.
+/// Makes and removes pods as fast as possible. Returns their uids.
 fn churn(lab: &Containerd) -> Vec<String> {
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -88,7 +88,7 @@ fn churn(lab: &Containerd) -> Vec<String> {
             })
             .collect();
         let done = workers.into_iter();
-        done.flat_map(|worker| worker.join().expect("a pod comes and goes"))
+        done.flat_map(|worker| worker.join().expect("a worker does not panic"))
             .collect()
     })
 }

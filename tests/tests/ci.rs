@@ -1,11 +1,11 @@
-//! What docs/ci.md tells other projects to run, run as it is written there.
+//! Runs the script of docs/ci.md as other projects would.
 
 use std::{fs, path::Path, process::Command};
 
 use pause_trace_tests::{pause_trace, scratch, wire};
 use serde_json::Value;
 
-/// The blocks of a page that are in a language.
+/// The code blocks of a page in a language.
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
     let starts = page.split(&fence).skip(1);
@@ -45,14 +45,14 @@ fn run_script(name: &str, program: &Path) -> (Option<i32>, String, std::path::Pa
         .env("PAUSE_TRACE", program)
         .output()
         .expect("sh runs");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code(), said, directory.join("results"))
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), stderr, directory.join("results"))
 }
 
 #[test]
 fn the_script_passes_and_leaves_its_results() {
-    let (code, said, results) = run_script("ci", &pause_trace());
-    assert_eq!(code, Some(0), "{said}");
+    let (code, stderr, results) = run_script("ci", &pause_trace());
+    assert_eq!(code, Some(0), "{stderr}");
     let doctor = fs::read_to_string(results.join("doctor.json")).expect("it was written");
     for check in wire::objects(&doctor) {
         assert_ne!(check["state"], "missing", "{check:#}");
@@ -63,15 +63,15 @@ fn the_script_passes_and_leaves_its_results() {
     let fault = sarif(&results.join("fault.sarif"));
     let is_planted = |result: &Value| result["ruleId"] == "PT101" && result["level"] == "error";
     assert!(fault.iter().any(is_planted), "{fault:#?}");
-    // Other tests may have pods on this machine now, broken ones too: only that it is a report.
+    // Other tests may have broken pods on this machine now, so only the format is checked.
     sarif(&results.join("pods.sarif"));
 }
 
 #[test]
-fn the_script_ends_as_its_worst_step_did() {
+fn the_script_has_the_exit_code_of_its_worst_step() {
     let directory = scratch("ci-broken");
     let stub = directory.join("stub");
-    // What each of the four steps ends with, in turn; the third is to find a fault.
+    // The exit codes of the four steps; the third must find a fault.
     for (codes, expected) in [
         ("0 0 1 0", 0),
         ("0 0 1 3", 3),
@@ -88,14 +88,14 @@ fn the_script_ends_as_its_worst_step_did() {
         );
         fs::write(&stub, text).expect("it can be written");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&stub, mode).expect("it is ours");
-        let (code, said, _) = run_script("ci-broken", &stub);
-        assert_eq!(code, Some(expected), "{codes}: {said}");
+        fs::set_permissions(&stub, mode).expect("this process owns the file");
+        let (code, stderr, _) = run_script("ci-broken", &stub);
+        assert_eq!(code, Some(expected), "{codes}: {stderr}");
     }
 }
 
 #[test]
-fn the_workflow_runs_that_script_and_takes_up_what_it_writes() {
+fn the_workflow_runs_the_script_and_uploads_its_results() {
     let page = page();
     let [workflow] = &blocks(&page, "yaml")[..] else {
         panic!("the page has one workflow");

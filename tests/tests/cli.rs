@@ -1,4 +1,4 @@
-//! The contract of the command line: what is wrong is said, with the right exit code.
+//! The contract of the command line: error messages and exit codes.
 
 use std::{
     io::Read as _,
@@ -41,7 +41,7 @@ fn patience_is_a_small_whole_number() {
 }
 
 #[test]
-fn a_pause_that_is_no_program_is_refused_before_anything_runs() {
+fn a_pause_that_is_not_a_program_is_refused_before_anything_runs() {
     assert_refused(
         &["check", "--pause", "/nonexistent"],
         2,
@@ -52,7 +52,7 @@ fn a_pause_that_is_no_program_is_refused_before_anything_runs() {
     let empty = scratch("empty").join("empty");
     std::fs::write(&empty, "").expect("it can be written");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(&empty, mode).expect("it is ours");
+    std::fs::set_permissions(&empty, mode).expect("this process owns the file");
     assert_refused(
         &["check", "--pause", &empty.to_string_lossy()],
         2,
@@ -82,7 +82,7 @@ fn output_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
-fn an_image_is_refused_where_it_would_replace_something_or_have_no_name() {
+fn an_image_that_would_replace_a_file_or_has_a_bad_name_is_refused() {
     let path = scratch("image").join("image.tar");
     let path = path.to_string_lossy();
     let written = run(["image", "--force", "--out", &path]);
@@ -109,9 +109,9 @@ fn an_image_is_refused_where_it_would_replace_something_or_have_no_name() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_keeps_no_half_of_an_image() {
+fn a_full_disk_is_reported_and_no_partial_image_stays() {
     let disk = scratch("full-disk");
-    // The mount goes with the mount namespace, so with the shell.
+    // The mount is removed with the mount namespace when the shell ends.
     let script = "mount -t tmpfs -o size=8k none \"$1\" && cd \"$1\" && \"$0\" image -o image.tar; code=$?; ls -A; exit $code";
     let run: Run = Command::new("unshare")
         .args(["--mount", "sh", "-c", script])
@@ -125,7 +125,7 @@ fn a_full_disk_is_told_and_keeps_no_half_of_an_image() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_crash() {
+fn a_closed_stdout_is_not_a_crash() {
     let mut child = Command::new(pause_trace())
         .args(["check", "--scenario", "pod-plain", "--format", "json"])
         .stdin(Stdio::null())
@@ -134,7 +134,7 @@ fn a_reader_that_leaves_is_no_crash() {
         .spawn()
         .expect("it starts");
     let mut stdout = child.stdout.take().expect("a pipe");
-    stdout.read_exact(&mut [0; 1]).expect("it says something");
+    stdout.read_exact(&mut [0; 1]).expect("it writes something");
     drop(stdout);
     let output = child.wait_with_output().expect("it ends");
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -145,12 +145,12 @@ fn a_reader_that_leaves_is_no_crash() {
     assert_eq!(
         output.status.code(),
         Some(3),
-        "a run cut short never passes: {stderr}"
+        "an incomplete run never passes: {stderr}"
     );
 }
 
 #[test]
-fn without_privileges_it_says_how_to_run() {
+fn without_privileges_the_error_says_how_to_run_it() {
     let program = scratch_copy();
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
@@ -158,7 +158,8 @@ fn without_privileges_it_says_how_to_run() {
         .args(["check", "--scenario", "pod-plain"])
         .output()
         .expect("setpriv runs");
-    std::fs::remove_dir_all(program.parent().expect("a directory")).expect("it is ours");
+    std::fs::remove_dir_all(program.parent().expect("a directory"))
+        .expect("this process owns the file");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{stderr}");
     assert!(
@@ -167,7 +168,7 @@ fn without_privileges_it_says_how_to_run() {
     );
 }
 
-/// The program where a user without privileges can reach it.
+/// A copy of pause-trace that a user without privileges can execute.
 fn scratch_copy() -> std::path::PathBuf {
     let directory = std::env::temp_dir().join(format!("pause-trace-cli-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a temporary directory");
@@ -177,7 +178,7 @@ fn scratch_copy() -> std::path::PathBuf {
 }
 
 #[test]
-fn junit_and_sarif_are_documents() {
+fn junit_and_sarif_are_well_formed() {
     let run_as = |format| {
         let run = run(["check", "--scenario", "pod-plain", "--format", format]);
         assert_eq!(run.code, Some(0), "{run:#?}");
@@ -208,7 +209,7 @@ fn rules_are_listed_and_explained() {
 }
 
 #[test]
-fn the_page_of_rules_is_that_of_the_program() {
+fn the_page_of_rules_is_up_to_date() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/rules.md");
     let written = std::fs::read_to_string(page).expect("docs/rules.md can be read");
     let generated = run(["rules", "--format", "markdown"]).stdout;
@@ -219,7 +220,7 @@ fn the_page_of_rules_is_that_of_the_program() {
 }
 
 #[test]
-fn doctor_finds_this_machine_fit() {
+fn doctor_accepts_this_machine() {
     let run = run(["doctor", "--format", "json"]);
     assert_eq!(run.code, Some(0), "{run:#?}");
     assert!(
@@ -231,29 +232,29 @@ fn doctor_finds_this_machine_fit() {
 }
 
 #[test]
-fn doctor_says_what_programs_cost_and_that_all_ways_agree() {
+fn doctor_reports_the_cost_of_programs_and_that_all_hooks_agree() {
     let run = run(["doctor", "--thorough", "--format", "json"]);
     assert_eq!(run.code, Some(0), "{run:#?}");
     let checks = run.objects();
     let find = |name: &str| {
         let found = checks.iter().find(|check| check["name"] == name);
-        found.unwrap_or_else(|| panic!("nothing is said of {name}: {run:#?}"))
+        found.unwrap_or_else(|| panic!("the check {name} is missing: {run:#?}"))
     };
     assert_eq!(find("ways agree")["state"], "ok", "{run:#?}");
     let verifier = find("verifier");
     assert_eq!(verifier["state"], "ok", "{verifier:#}");
-    // At least one way there is, and its programs are among those that were measured.
-    let is_seen = |program: &str| verifier["numbers"][program].as_u64() > Some(0);
+    // At least one kind of hook works, and its programs were measured.
+    let is_measured = |program: &str| verifier["numbers"][program].as_u64() > Some(0);
     let ways = ["setns_fexit", "setns_kprobe", "setns_exit"];
     assert!(
-        is_seen("fork") && ways.into_iter().any(is_seen),
+        is_measured("fork") && ways.into_iter().any(is_measured),
         "{verifier:#}"
     );
     assert!(find("BTF")["numbers"]["task_struct.pid"].is_u64());
 }
 
 #[test]
-fn without_the_kernels_types_it_says_so() {
+fn missing_btf_is_an_error() {
     let hide = "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" check --scenario pod-plain";
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", hide])

@@ -1,6 +1,6 @@
-//! `check --cri` on a real containerd: its pods are verified, and nothing of them is left.
+//! `check --cri` on a real containerd: it verifies the pods and leaves nothing of them.
 //!
-//! One test at a time: each looks at the whole machine before and after.
+//! The tests run one at a time, because each compares the whole machine before and after.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -21,7 +21,7 @@ use pause_trace_tests::{
 };
 use serde_json::Value;
 
-/// Where containerd listens, as its node calls it.
+/// The socket of containerd on its node.
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
 static ALONE: Mutex<()> = Mutex::new(());
@@ -30,7 +30,7 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The image that the checked containers run, as the program hands it out.
+/// The image of the checked containers, written by `pause-trace image`.
 fn image() -> PathBuf {
     let path = scratch("conformance").join("image.tar");
     let written = run(["image", "--force", "--out", &path.to_string_lossy()]);
@@ -45,7 +45,7 @@ fn lab(version: Version) -> Containerd {
     lab
 }
 
-/// The command, to be run on the node: the node's network is what a pod with `hostNetwork` is to have.
+/// The command, which must run on the node: a pod with `hostNetwork` has the network of the node.
 fn check(more: &[&str]) -> Command {
     let mut command = Command::new(pause_trace());
     command
@@ -89,7 +89,7 @@ fn the_pods_of_containerd_1_keep_every_promise_and_leave_nothing() {
         .iter()
         .map(|scenario| scenario["name"].clone())
         .collect();
-    // As far as the runtime can: this one has never heard of user namespaces.
+    // This version does not support user namespaces, so the scenario is left out.
     assert!(
         names.len() > 20 && !names.contains(&"pod-own-users".into()),
         "{names:?}"
@@ -97,7 +97,8 @@ fn the_pods_of_containerd_1_keep_every_promise_and_leave_nothing() {
     assert_no_pods(&lab);
     before.assert_restored();
 
-    // Asked for all the same it takes no notice, which a kubelet could not see, but the kernel's word shows.
+    // If a pod requests one nevertheless, containerd ignores it. A kubelet could not detect that,
+    // but the kernel's reports show it.
     let run = checked(&lab, &["--scenario", "pod-own-users"]);
     assert_eq!(run.code, Some(1), "{run:?}");
     let found: Vec<_> = run
@@ -135,7 +136,10 @@ fn under_way(lab: &Containerd) -> Child {
         .expect("containerd answers")
         .is_empty()
     {
-        assert_eq!(child.try_wait().expect("it is our child"), None);
+        assert_eq!(
+            child.try_wait().expect("it is a child of this process"),
+            None
+        );
     }
     child
 }
@@ -147,20 +151,20 @@ fn ctrl_c_removes_the_pods() {
     let before = Traces::now();
     let mut child = under_way(&lab);
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).expect("it runs");
-    let status = child.wait().expect("it is our child");
+    let status = child.wait().expect("it is a child of this process");
     assert_eq!(status.code(), Some(130));
     assert_no_pods(&lab);
     before.assert_restored();
 }
 
 #[test]
-fn what_a_killed_check_has_left_is_removed_by_the_next() {
+fn leftovers_of_a_killed_check_are_removed_by_the_next() {
     let _alone = alone();
     let lab = lab(Version::V1);
     let before = Traces::now();
     let mut child = under_way(&lab);
-    child.kill().expect("it is our child");
-    child.wait().expect("it is our child");
+    child.kill().expect("it is a child of this process");
+    child.wait().expect("it is a child of this process");
     let run = checked(&lab, &["--scenario", "pod-plain"]);
     assert_all_pass(&run);
     assert!(
@@ -172,7 +176,7 @@ fn what_a_killed_check_has_left_is_removed_by_the_next() {
 }
 
 #[test]
-fn a_runtime_without_the_image_or_without_answers_is_told_of() {
+fn a_missing_image_and_a_runtime_without_answers_are_reported() {
     let _alone = alone();
     let lab = Containerd::start(Version::V1);
     let run = checked(&lab, &[]);

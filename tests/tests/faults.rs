@@ -1,15 +1,16 @@
-//! Every fault that can be planted is found: by its rule, in the right process, with evidence, and nothing else is
-//! reported as an error.
+//! The rules find every planted fault: its own rule reports the right process with evidence, and no
+//! other rule reports an error.
 
 use std::{collections::BTreeSet, sync::Mutex, thread};
 
 use pause_trace_tests::run;
 use serde_json::Value;
 
-/// Runs at once: each mostly waits for a deadline of its own.
+/// How many checks run at once. Each mostly waits for its own deadline.
 const AT_ONCE: usize = 4;
 
-/// Names with the rules that are to find them, the one it is named for first, as a list of scenarios shows them.
+/// The names of a list of scenarios, each with the rules that must find it. The first rule is the
+/// one that the fault is planted for.
 fn listed(args: &[&str]) -> Vec<(String, Vec<String>)> {
     let list = run(args);
     assert_eq!(list.code, Some(0), "{list:?}");
@@ -34,7 +35,7 @@ fn faults() -> Vec<(String, Vec<String>)> {
     listed(&["check", "--inject", "help"])
 }
 
-/// What is wrong with how a fault was found.
+/// Checks how a fault was found.
 fn check(fault: &str, rule: &str) -> Result<(), String> {
     let run = run(["check", "--format", "json", "--inject", fault]);
     let fail = |what: &str| Err(format!("{fault} ({rule}): {what}; {run:#?}"));
@@ -49,7 +50,7 @@ fn check(fault: &str, rule: &str) -> Result<(), String> {
     if named.is_empty() {
         return fail("its rule did not find it");
     }
-    let is_told = |finding: &&&Value| {
+    let has_evidence = |finding: &&&Value| {
         finding["message"]
             .as_str()
             .is_some_and(|message| !message.is_empty())
@@ -58,7 +59,7 @@ fn check(fault: &str, rule: &str) -> Result<(), String> {
                 .is_some_and(|evidence| !evidence.is_empty())
             && finding["pod"]["uid"].is_string()
     };
-    if named.iter().find(is_told).is_none() {
+    if named.iter().find(has_evidence).is_none() {
         return fail("a finding has no evidence");
     }
     let mut others = findings
@@ -104,8 +105,8 @@ fn each_fault_is_found_by_its_rule_and_by_no_other() {
     );
 }
 
-/// Rules about what the reference pod cannot bring about: what only a real runtime leaks, which `lifecycle.rs` and
-/// `daemons.rs` break, and the evidence itself, which unit tests cover with events.
+/// Rules that the reference pod cannot break: leaks of a real runtime, which `lifecycle.rs` and
+/// `daemons.rs` test, and missing evidence, which unit tests cover with events.
 const NOT_PLANTED: [&str; 5] = ["PT204", "PT206", "PT901", "PT902", "PT903"];
 
 #[test]
@@ -126,7 +127,7 @@ fn every_rule_has_a_fault_that_it_finds() {
 }
 
 #[test]
-fn a_fault_that_no_rule_looks_for_is_not_called_found() {
+fn a_fault_whose_rule_is_ignored_is_not_found() {
     let run = run([
         "check", "--format", "json", "--inject", "own-net", "--ignore", "PT101",
     ]);

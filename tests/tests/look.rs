@@ -1,4 +1,4 @@
-//! What `pause-trace ls` and `pause-trace inspect` show of pods of a real containerd, with and without eBPF.
+//! `pause-trace ls` and `pause-trace inspect` on pods of a real containerd, with and without eBPF.
 
 use std::process::{Command, Stdio};
 
@@ -28,7 +28,7 @@ fn of<'a>(lines: &'a [Value], uid: &str) -> &'a Value {
 }
 
 #[test]
-fn pods_are_listed_and_inspected_as_they_are() {
+fn pods_are_listed_and_inspected() {
     let lab = Containerd::start(Version::V1);
     lab.import(&image::workload());
     let web = lab.pod("web").run();
@@ -48,7 +48,7 @@ fn pods_are_listed_and_inspected_as_they_are() {
         assert_eq!(line["sandbox"], web.id(), "{line}");
         assert_eq!(line["pause"]["pid"], web.pause_pid(), "{line}");
         assert_eq!(line["containers"], 2, "{line}");
-        // Each entrypoint; one of them has two zombies.
+        // The entrypoints, one of which has two zombies.
         assert_eq!(
             (&line["members"], &line["zombies"]),
             (&json!(2), &json!(2)),
@@ -66,16 +66,16 @@ fn pods_are_listed_and_inspected_as_they_are() {
         let line = of(&listed, odd.uid());
         assert_eq!(line["containers"], 0, "{line}");
 
-        let seen = look(
+        let inspected = look(
             &lab,
             &[&["inspect", "default/web", "--format", "json"], more].concat(),
         );
-        let seen = &seen.objects()[0];
-        let containers = seen["containers"].as_array().expect("a list");
+        let inspected = &inspected.objects()[0];
+        let containers = inspected["containers"].as_array().expect("a list");
         let app = containers
             .iter()
             .find(|container| container["name"] == "app");
-        let app = app.unwrap_or_else(|| panic!("no app: {seen}"));
+        let app = app.unwrap_or_else(|| panic!("no app: {inspected}"));
         for (kind, is) in [
             ("net", "same"),
             ("ipc", "same"),
@@ -86,26 +86,26 @@ fn pods_are_listed_and_inspected_as_they_are() {
             assert_eq!(
                 (&namespace["is"], &namespace["fits"]),
                 (&json!(is), &json!(true)),
-                "{seen}"
+                "{inspected}"
             );
         }
-        let listening = &seen["networks"][0]["listening"];
+        let listening = &inspected["networks"][0]["listening"];
         let ports: Vec<_> = listening
             .as_array()
             .into_iter()
             .flatten()
             .map(|on| &on["port"])
             .collect();
-        assert_eq!(ports, [8080], "{seen}");
+        assert_eq!(ports, [8080], "{inspected}");
         let states: Vec<_> = containers
             .iter()
             .filter(|container| container["name"] == "side")
             .flat_map(|side| side["processes"].as_array().into_iter().flatten())
             .filter(|process| process["state"] == "Z")
             .collect();
-        assert_eq!(states.len(), 2, "{seen}");
+        assert_eq!(states.len(), 2, "{inspected}");
 
-        // What people read says the same.
+        // The text format shows the same.
         let text = look(&lab, &[&["ls"], more].concat()).stdout;
         assert!(
             text.contains("default/web") && text.contains("default/host"),

@@ -1,6 +1,7 @@
-//! Bad luck: interrupted in every phase, killed, run twice at once, pids that wrap. Nothing is left on the node.
+//! Adverse events: a run is interrupted in every phase or killed, two runs overlap, pids wrap.
+//! Nothing is left on the machine.
 //!
-//! One test at a time: each looks at the whole node before and after.
+//! The tests run one at a time, because each compares the whole machine before and after.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -31,8 +32,7 @@ fn start(args: &[&str]) -> Child {
 }
 
 fn send(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(child.id().cast_signed()), signal)
-        .expect("the child is ours and not reaped");
+    kill(Pid::from_raw(child.id().cast_signed()), signal).expect("the child is not reaped");
 }
 
 /// Waits for the first line of this type.
@@ -46,11 +46,12 @@ fn await_line(lines: &mut impl Iterator<Item = std::io::Result<String>>, kind: &
 }
 
 #[test]
-fn interrupted_before_during_and_after_the_first_scenario_it_cleans_up() {
+fn an_interrupted_check_cleans_up_in_every_phase() {
     let _alone = alone();
     let before = Traces::now();
     for phase in ["", "hello", "scenario"] {
-        // Whoever runs the tests may ignore SIGINT, as a shell's background jobs do, and then it does until it has handlers.
+        // The tests may run with SIGINT ignored, like a background job of a shell. The child
+        // inherits that until it sets handlers.
         let signals = match phase {
             "" => &[Signal::SIGTERM][..],
             _ => &[Signal::SIGINT, Signal::SIGTERM],
@@ -65,7 +66,7 @@ fn interrupted_before_during_and_after_the_first_scenario_it_cleans_up() {
             let rest: Vec<_> = lines.map_while(Result::ok).collect();
             let status = child.wait().expect("it ends");
             if phase.is_empty() {
-                // It may not have come as far as its handlers.
+                // It may not have set its handlers yet.
                 assert!(status.code().is_none_or(|code| code == 130), "{status}");
             } else {
                 assert_eq!(status.code(), Some(130), "{phase} {signal}");
@@ -81,7 +82,7 @@ fn interrupted_before_during_and_after_the_first_scenario_it_cleans_up() {
 }
 
 #[test]
-fn killed_it_leaves_nothing() {
+fn a_killed_check_leaves_nothing() {
     let _alone = alone();
     let before = Traces::now();
     for phase in ["hello", "scenario"] {
@@ -95,7 +96,7 @@ fn killed_it_leaves_nothing() {
 }
 
 #[test]
-fn two_runs_at_once_do_not_see_each_other() {
+fn two_runs_at_once_do_not_affect_each_other() {
     let _alone = alone();
     let before = Traces::now();
     let scenarios = "pod-plain,pod-shared-pid,pod-host-ipc,stop-order";
@@ -113,7 +114,8 @@ fn a_wrap_of_all_pids_confuses_nothing() {
     let _alone = alone();
     let before = Traces::now();
     let child = start(&["check", "--format", "json"]);
-    // Every pid is used once while the check runs: 32,768 by default. Where more were allowed, they do not wrap in time.
+    // The loop uses every pid once while the check runs: 32,768 by default. With a larger pid_max,
+    // pids do not wrap in time.
     let status = Command::new(c_program("fork_loop"))
         .arg("40000")
         .status()

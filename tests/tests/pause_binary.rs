@@ -1,5 +1,6 @@
-//! The reference pause keeps the promises of its crate documentation, seen from outside: signals, reaping, and how little
-//! of it there is. As pid 1 of a pid namespace (which needs root) and as an ordinary process.
+//! Tests from outside that the reference pause keeps the promises of its crate documentation:
+//! signals, reaping, size. It runs as pid 1 of a pid namespace (which needs root) and as an
+//! ordinary process.
 
 use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read};
@@ -14,7 +15,7 @@ use pause_trace_tests::{
 
 const ORPHANS: usize = 1000;
 
-/// What a pause rests in.
+/// The system call that an idle pause blocks in.
 const REST: libc::c_long = libc::SYS_rt_sigsuspend;
 
 #[test]
@@ -35,8 +36,8 @@ fn no_other_signal_ends_or_stops_it() {
         let others = (1..=libc::SIGRTMAX()).filter(|signal| {
             ![libc::SIGTERM, libc::SIGINT, libc::SIGKILL, libc::SIGSTOP].contains(signal)
         });
-        // A fatal signal settles the exit status while it is sent, and a stopped process would not take SIGTERM: the
-        // status below tells of either.
+        // A fatal signal sets the exit status when it is sent, and a stopped process does not
+        // handle SIGTERM. The status below detects both.
         others.for_each(|signal| pause.signal(signal));
         pause.settle();
         for pending in ["SigPnd", "ShdPnd"] {
@@ -58,7 +59,11 @@ fn a_thousand_orphans_that_die_at_once_are_all_reaped() {
         let mut pause = start(place, |command| {
             before_exec(command, move || leave_orphans(&wait));
         });
-        assert_eq!(pause.children().len(), ORPHANS, "fell to it");
+        assert_eq!(
+            pause.children().len(),
+            ORPHANS,
+            "the orphans are reparented to the pause"
+        );
         drop::<PipeWriter>(release);
         pause.reaps_all();
         pause.signal(libc::SIGTERM);
@@ -78,7 +83,7 @@ fn children_from_before_its_exec_are_reaped() {
                 child(exit_signal, || sleep_until_closed(alive)).map(drop)
             });
         });
-        assert_eq!(pause.children().len(), 1, "the one that had died is reaped");
+        assert_eq!(pause.children().len(), 1, "the dead child is reaped");
         drop(release);
         pause.reaps_all();
     }
@@ -125,13 +130,17 @@ fn dash_v_prints_the_version() {
     assert_eq!(version(Stdio::piped()), (Some(0), expected.to_owned()));
 
     let full = fs::File::create("/dev/full").expect("failed to open /dev/full");
-    assert_eq!(version(full.into()).0, Some(1), "a version nobody got");
+    assert_eq!(
+        version(full.into()).0,
+        Some(1),
+        "a version that was not written"
+    );
 }
 
 #[test]
-fn it_says_so_when_it_is_not_pid_1_and_stays() {
+fn it_warns_when_it_is_not_pid_1_and_stays() {
     for place in Place::each() {
-        let stderr = said(place, |_| ());
+        let stderr = stderr_of(place, |_| ());
         let warned = stderr.contains("not pid 1") && stderr.lines().count() == 1;
         assert_eq!(warned, place == Place::Ordinary, "{stderr:?}");
         assert_eq!(stderr.is_empty(), place == Place::Pid1, "{stderr:?}");
@@ -139,9 +148,9 @@ fn it_says_so_when_it_is_not_pid_1_and_stays() {
 }
 
 #[test]
-fn it_says_so_when_it_does_not_know_an_argument_and_stays() {
+fn it_warns_of_an_unknown_argument_and_stays() {
     for arguments in [&["--version"][..], &["-vv"], &["", "x"]] {
-        let stderr = said(Place::Ordinary, |command| {
+        let stderr = stderr_of(Place::Ordinary, |command| {
             command.args(arguments);
         });
         let warnings = stderr
@@ -166,7 +175,7 @@ fn its_file_is_small_static_and_has_no_writable_code() {
     elf::assert_small_static_and_without_writable_code(&pause_binary(), 2 << 10);
 }
 
-/// Starts a pause and waits until it rests.
+/// Starts a pause and waits until it is idle.
 fn start(place: Place, adjust: impl FnOnce(&mut Command)) -> Process {
     let mut command = command(&pause_binary());
     adjust(&mut command);
@@ -176,8 +185,8 @@ fn start(place: Place, adjust: impl FnOnce(&mut Command)) -> Process {
     pause
 }
 
-/// What a pause had written to stderr when it slept, and that it was still there to end with 0.
-fn said(place: Place, adjust: impl FnOnce(&mut Command)) -> String {
+/// The stderr of an idle pause. Asserts that it still runs and then ends with 0.
+fn stderr_of(place: Place, adjust: impl FnOnce(&mut Command)) -> String {
     let mut pause = start(place, |command| {
         command.stderr(Stdio::piped());
         adjust(command);
@@ -187,7 +196,7 @@ fn said(place: Place, adjust: impl FnOnce(&mut Command)) -> String {
     text_of(pause.child.stderr.take())
 }
 
-/// What an ended process had written to a pipe.
+/// The output of an ended process in a pipe.
 fn text_of(pipe: Option<impl Read>) -> String {
     let mut text = String::new();
     if let Some(mut pipe) = pipe {
@@ -197,10 +206,11 @@ fn text_of(pipe: Option<impl Read>) -> String {
     text
 }
 
-// What follows runs in the forked child of a test process with threads: system calls only, no allocation.
+// What follows runs in the forked child of a test process with threads: system calls only, no
+// allocation.
 
-/// Leaves `ORPHANS` processes behind that fall to the calling process and live until the other end of `wait` is closed;
-/// their parent is dead, and has yet to be reaped.
+/// Leaves `ORPHANS` processes that are reparented to the calling process and live until the other
+/// end of `wait` is closed. Their former parent is a zombie.
 fn leave_orphans(wait: &PipeReader) -> io::Result<()> {
     let wait = wait.as_raw_fd();
     nix::sys::prctl::set_child_subreaper(true)?;
@@ -214,7 +224,8 @@ fn leave_orphans(wait: &PipeReader) -> io::Result<()> {
     await_death(parent)
 }
 
-/// Forks a child that runs `act` and exits; its death is told to the parent by `exit_signal`, or not at all.
+/// Forks a child that runs `act` and exits. The parent gets `exit_signal` when it dies, or no
+/// signal if that is 0.
 fn child(exit_signal: i32, act: impl FnOnce()) -> io::Result<i32> {
     // SAFETY: no flags besides the exit signal, so this is a fork.
     let pid =
@@ -223,7 +234,7 @@ fn child(exit_signal: i32, act: impl FnOnce()) -> io::Result<i32> {
         -1 => Err(io::Error::last_os_error()),
         0 => {
             act();
-            // SAFETY: ends the child without running anything of the parent's.
+            // SAFETY: ends the child without running the parent's exit handlers.
             unsafe { libc::_exit(0) }
         }
         pid => Ok(pid as i32),
@@ -232,7 +243,7 @@ fn child(exit_signal: i32, act: impl FnOnce()) -> io::Result<i32> {
 
 /// Waits until `pid` is a zombie, and leaves it one.
 fn await_death(pid: i32) -> io::Result<()> {
-    // SAFETY: the kernel fills in a siginfo_t of ours.
+    // SAFETY: the kernel fills in a local siginfo_t.
     let result = unsafe {
         let mut info = std::mem::zeroed();
         libc::waitid(
@@ -249,9 +260,10 @@ fn await_death(pid: i32) -> io::Result<()> {
     }
 }
 
-/// Keeps no file but `pipe`, so that nobody waits for this process, then sleeps until the pipe's writers are gone.
+/// Closes all files except `pipe`, so that nothing waits for this process, then blocks until the
+/// pipe's writers are gone.
 fn sleep_until_closed(pipe: RawFd) {
-    // SAFETY: replaces stdin of a process that has no use for it.
+    // SAFETY: replaces stdin, which this process does not use.
     unsafe { libc::dup2(pipe, 0) };
     if close_from(1, 0).is_ok() {
         let mut byte = 0_u8;
@@ -261,7 +273,7 @@ fn sleep_until_closed(pipe: RawFd) {
 }
 
 fn block_all_signals() {
-    // SAFETY: fills a set of ours, then reads it.
+    // SAFETY: fills and reads a local set.
     unsafe {
         let mut all = std::mem::zeroed();
         libc::sigfillset(&mut all);

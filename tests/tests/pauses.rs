@@ -1,4 +1,4 @@
-//! Other people's pauses: each is judged by what it does, right or wrong.
+//! Judges other pauses, correct and faulty ones, by what they do.
 
 use std::{
     collections::BTreeSet,
@@ -9,8 +9,8 @@ use std::{
 
 use pause_trace_tests::{c_pause, lab::catatonit, pause_binary, run, scratch};
 
-/// Scenarios that try the pause itself, for pauses that make each pod wait until it is killed: with every scenario that is two
-/// minutes.
+/// Scenarios that test the pause itself. They are used for pauses that only SIGKILL ends: with
+/// every scenario, such a check takes two minutes.
 const TRYING: [&str; 11] = [
     "pod-plain",
     "pod-shared-pid",
@@ -25,11 +25,13 @@ const TRYING: [&str; 11] = [
     "pause-cost",
 ];
 
-/// The error-level rules that a pause violates, with the exit code. `scenarios`: every one if none is named.
+/// The exit code, and the rules of level `error` that a pause breaks. An empty `scenarios` runs
+/// all.
 fn judge(pause: &Path, args: &[&str], scenarios: &[&str]) -> (Option<i32>, BTreeSet<String>) {
     let mut command = vec!["check".to_owned(), "--format".to_owned(), "json".to_owned()];
     command.extend(["--pause".to_owned(), pause.to_string_lossy().into_owned()]);
-    // Several of these run at once. None of these pauses is only slow: a busy machine may be.
+    // Several tests run at once, so the machine may be slow. Longer limits are safe: no pause here
+    // is faulty only by being slow.
     command.extend(["--patience", "2"].map(str::to_owned));
     command.extend(args.iter().map(|arg| format!("--pause-arg={arg}")));
     for scenario in scenarios {
@@ -74,7 +76,8 @@ fn a_pause_that_only_root_may_reach_passes() {
     let pause = directory.join("my-pause");
     fs::copy(pause_binary(), &pause).expect("there is room");
     for path in [&directory, &pause] {
-        fs::set_permissions(path, Permissions::from_mode(0o700)).expect("it is ours");
+        fs::set_permissions(path, Permissions::from_mode(0o700))
+            .expect("this process owns the file");
     }
     let scenarios = ["pod-plain", "pod-own-users", "pause-sigterm"];
     assert_violates_in(&scenarios, &pause, &[]);

@@ -1,4 +1,4 @@
-//! Recordings: what is replayed is what was told, and what is missing is said.
+//! Recordings: a replay writes what the live run wrote, and reports what is missing.
 
 use std::{
     env, fs,
@@ -11,7 +11,7 @@ use pause_trace_tests::{Run, pause_trace, recording, run, scratch};
 
 const NOBODY: u32 = 65_534;
 
-/// Runs `pause-trace replay` as somebody who may do nothing else here.
+/// Runs `pause-trace replay` as a user without privileges.
 fn replay(recording: &Path) -> Run {
     let place = Place::new();
     let program = place.copy(&pause_trace(), 0o755);
@@ -26,7 +26,7 @@ fn replay(recording: &Path) -> Run {
         .into()
 }
 
-/// A directory that everybody may look into; it is gone when the test is.
+/// A directory that every user can read. Dropping it removes it.
 struct Place(PathBuf);
 
 impl Place {
@@ -35,14 +35,16 @@ impl Place {
         let name = thread.name().unwrap_or("main").replace("::", "-");
         let path = env::temp_dir().join(format!("pause-trace-{}-{name}", process::id()));
         fs::create_dir_all(&path).expect("it can be made");
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("it is ours");
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755))
+            .expect("this process owns the file");
         Self(path)
     }
 
     fn copy(&self, file: &Path, mode: u32) -> PathBuf {
         let copy = self.0.join(file.file_name().expect("a file has a name"));
         fs::copy(file, &copy).expect("it can be copied");
-        fs::set_permissions(&copy, PermissionsExt::from_mode(mode)).expect("it is ours");
+        fs::set_permissions(&copy, PermissionsExt::from_mode(mode))
+            .expect("this process owns the file");
         copy
     }
 }
@@ -76,18 +78,22 @@ fn a_replay_of_the_reference_check_writes_the_same_bytes_without_root() {
     assert_same(&live.stdout, &replayed.stdout);
     assert_eq!(replayed.code, live.code, "{}", replayed.stderr);
 
-    // Half of it is as good as it goes: the same lines up to there, and no summary that could be taken for the whole.
+    // Half of a recording gives the same lines up to its end, and no summary that could be mistaken
+    // for that of the whole.
     let bytes = fs::read(&path).expect("it was written");
     let half = scratch("record").join("half.ptrec");
     fs::write(&half, &bytes[..bytes.len() / 2]).expect("there is room");
     let cut = replay(&half);
     assert!(cut.stderr.contains("the recording is cut after"), "{cut:?}");
     assert_ne!(cut.code, Some(0), "{cut:?}");
-    let told = cut.of_type("scenario").len();
-    assert!(told > 0 && told < live.of_type("scenario").len(), "{told}");
+    let replayed = cut.of_type("scenario").len();
+    assert!(
+        replayed > 0 && replayed < live.of_type("scenario").len(),
+        "{replayed}"
+    );
     let mut lines = cut.stdout.lines().zip(live.stdout.lines());
     let same = lines.by_ref().take_while(|(cut, live)| cut == live).count();
-    assert!(same >= told, "{same} lines are the same");
+    assert!(same >= replayed, "{same} lines are the same");
 }
 
 #[test]
@@ -108,7 +114,7 @@ fn a_replay_of_a_real_pod_writes_the_same_bytes_without_root() {
     assert!(findings.iter().all(|finding| finding["pod"]["uid"] == *uid));
 }
 
-/// The recording of each version of the format can be replayed for ever.
+/// Recordings of every version of the format must stay replayable.
 #[test]
 fn a_recording_of_format_1_is_replayed() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/containerd-pod-v1.ptrec");
@@ -149,7 +155,7 @@ fn a_recording_of_format_1_is_replayed() {
 #[test]
 fn a_full_disk_ends_the_recording_and_not_the_check() {
     let disk = scratch("full-recording");
-    // The mount goes with the mount namespace, so with the shell.
+    // The mount is removed with the mount namespace when the shell ends.
     let script = "mount -t tmpfs -o size=4k none \"$1\" && cd \"$1\" && \
                   \"$0\" check --scenario pod-plain,localhost --format json --record full.ptrec; code=$?; \
                   \"$0\" replay full.ptrec >/dev/null 2>replay.log; exit $code";
@@ -178,7 +184,7 @@ fn assert_refused(name: &str, content: &[u8], message: &str) {
 }
 
 #[test]
-fn what_is_no_recording_is_refused() {
+fn a_file_that_is_not_a_recording_is_refused() {
     assert_refused("empty", b"", "the file is empty");
     assert_refused("text", b"{\"schema\":1}\n", "not a pause-trace recording");
     assert_refused("newer", b"\x89PTREC\r\n\xff\xff", "newer pause-trace");

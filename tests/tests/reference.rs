@@ -1,4 +1,5 @@
-//! The reference check on this machine's kernel: every scenario passes, with nothing lost and nothing in doubt.
+//! The reference check on this machine's kernel: every scenario passes, no record is lost, no
+//! verdict is inconclusive.
 
 use pause_trace_tests::run;
 
@@ -45,7 +46,7 @@ fn patience_stretches_limits_and_graces() {
 }
 
 #[test]
-fn the_main_job_proves_itself_with_planted_faults() {
+fn run_plants_faults_and_finds_them() {
     let run = run(["run", "--once", "--format", "json"]);
     assert_eq!(run.code, Some(0), "{run:#?}");
     let scenarios = run.of_type("scenario");

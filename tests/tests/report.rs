@@ -24,21 +24,22 @@ fn page(name: &str) -> (PathBuf, Run) {
     (path, run)
 }
 
-/// The page's data, and what is before and after it.
+/// The data of the page, and the text before and after it.
 fn parts(page: &str) -> (&str, Value, &str) {
     let (before, rest) = page.split_once("id=\"data\">").expect("it carries data");
     let (data, after) = rest.split_once("</script>").expect("the data ends");
     (before, serde_json::from_str(data).expect("JSON"), after)
 }
 
-/// The page with other data; escaped as the program does it.
+/// The page with other data, which is escaped as pause-trace escapes it.
 fn with_data(name: &str, change: impl FnOnce(&mut Value)) -> PathBuf {
     let (path, _) = page(name);
     let whole = fs::read_to_string(&path).expect("it was written");
     let (before, mut data, after) = parts(&whole);
     change(&mut data);
     let data = data.to_string().replace('<', "\\u003c");
-    fs::write(&path, format!("{before}id=\"data\">{data}</script>{after}")).expect("it is ours");
+    fs::write(&path, format!("{before}id=\"data\">{data}</script>{after}"))
+        .expect("this process owns the file");
     path
 }
 
@@ -64,7 +65,7 @@ fn a_recorded_pod_is_shown_with_its_findings() {
 }
 
 #[test]
-fn what_pods_can_name_stays_text() {
+fn names_from_pods_stay_text() {
     const HOSTILE: &str = "</script><img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>";
     let path = with_data("hostile.html", |data| {
         let pods = data["pods"].as_array_mut().expect("a list");
@@ -118,14 +119,14 @@ fn a_thousand_pods_are_a_thousand_lines_until_one_is_opened() {
 }
 
 #[test]
-fn what_cannot_be_read_or_written_is_said() {
+fn unreadable_input_and_unwritable_output_are_reported() {
     let refused = |args: &[&str], code: i32, message: &str| {
         let run = run(args);
         assert_eq!(run.code, Some(code), "{args:?}: {run:?}");
         assert!(run.stderr.contains(message), "{args:?}: {run:?}");
     };
     let recording = recording();
-    let recording = recording.to_str().expect("our paths are text");
+    let recording = recording.to_str().expect("the path is UTF-8");
     refused(
         &["report", "/nonexistent", "--html", "/dev/null"],
         2,

@@ -1,4 +1,5 @@
-//! The real runtimes that other tests use: each starts, runs pods of every kind, and leaves nothing on the machine.
+//! Tests the runtimes that other tests use: each starts, runs pods of every kind, and leaves
+//! nothing on the machine.
 
 use std::{
     collections::BTreeSet,
@@ -20,11 +21,11 @@ use pause_trace_tests::{
 };
 use serde_json::{Value, json};
 
-/// Ends what runs on a node, and demands that the machine has nothing of it then.
+/// Removes a node, and asserts that nothing of it is left on the machine.
 #[track_caller]
 fn end<R>(runtime: R, node: impl FnOnce(&R) -> &Node) {
     let name = node(&runtime).name().to_owned();
-    assert!(!traces(&name).is_empty(), "a node in use is seen");
+    assert!(!traces(&name).is_empty(), "a node in use has traces");
     drop(runtime);
     assert_eq!(traces(&name), BTreeSet::new());
 }
@@ -45,7 +46,7 @@ fn node_namespace(node: &Node, kind: &str) -> String {
     })
 }
 
-/// The kinds of namespace that every one of these processes shares with a pause.
+/// The kinds of namespaces that all of these processes share with a pause.
 fn shared(pause: i32, containers: [i32; 2]) -> Vec<&'static str> {
     let is_shared = |kind: &&str| {
         let of_pause = namespace(pause, kind);
@@ -57,7 +58,7 @@ fn shared(pause: i32, containers: [i32; 2]) -> Vec<&'static str> {
     kinds.into_iter().filter(is_shared).collect()
 }
 
-/// Has two containers in a pod, and says which namespaces both share with its pause.
+/// Runs two containers in a pod. Returns the kinds of namespaces that both share with its pause.
 fn try_out(pod: &Pod<'_>) -> Vec<&'static str> {
     let containers = ["one", "two"].map(|name| {
         let spec = pod.container(name).command(["sleep", "1000"]);
@@ -66,10 +67,10 @@ fn try_out(pod: &Pod<'_>) -> Vec<&'static str> {
     let shared = shared(pod.pause_pid(), containers.each_ref().map(Container::pid));
     for container in containers {
         assert!(container.bundle().join("config.json").exists());
-        let echo = container.exec(["sh", "-c", "echo heard; exit 7"]);
+        let echo = container.exec(["sh", "-c", "echo hello; exit 7"]);
         assert_eq!(
             (echo.stdout.as_slice(), echo.exit_code),
-            (&b"heard\n"[..], 7)
+            (&b"hello\n"[..], 7)
         );
         container.stop(Duration::ZERO);
         assert_eq!(container.exit_code(), Some(KILLED));
@@ -78,7 +79,7 @@ fn try_out(pod: &Pod<'_>) -> Vec<&'static str> {
     shared
 }
 
-/// Like [`try_out`] for a pod of an engine.
+/// The same for a pod of an engine.
 fn try_out_engine(pod: &EnginePod<'_>) -> Vec<&'static str> {
     let containers = [(); 2].map(|()| pod.container(&["sh", "-c", "trap '' TERM; sleep 1000"]));
     let shared = shared(
@@ -86,8 +87,8 @@ fn try_out_engine(pod: &EnginePod<'_>) -> Vec<&'static str> {
         containers.each_ref().map(EngineContainer::pid),
     );
     let [container, _] = containers;
-    let echo = container.exec(&["sh", "-c", "echo heard; exit 7"]);
-    assert_eq!(echo.stdout, b"heard\n", "{echo:?}");
+    let echo = container.exec(&["sh", "-c", "echo hello; exit 7"]);
+    assert_eq!(echo.stdout, b"hello\n", "{echo:?}");
     assert_eq!(echo.status.code(), Some(7));
     container.stop(Duration::ZERO);
     assert_eq!(container.exit_code(), KILLED);
@@ -95,7 +96,7 @@ fn try_out_engine(pod: &EnginePod<'_>) -> Vec<&'static str> {
     shared
 }
 
-/// The exit code that a runtime gives for SIGKILL.
+/// The exit code that a runtime reports after SIGKILL.
 const KILLED: i32 = 128 + 9;
 
 fn runs_every_kind_of_pod(version: Version) {
@@ -137,7 +138,7 @@ fn containerd_2_runs_every_kind_of_pod_and_leaves_nothing() {
 #[test]
 fn docker_runs_every_kind_of_pod_and_leaves_nothing() {
     let engine = Engine::docker();
-    // docker shares no uts namespace.
+    // Docker cannot share the uts namespace.
     for (sharing, expected) in [
         (Sharing::Plain, &["net", "ipc"][..]),
         (Sharing::HostNetwork, &["net", "ipc"]),
@@ -228,7 +229,7 @@ fn pods_outlive_their_runtime() {
     lab.restart();
     assert_eq!([pod.pause_pid(), container.pid(), pod.shim_pid()], pids);
 
-    // Pods that were not removed go with the node.
+    // Pods that were not removed end with the node.
     end(lab, Containerd::node);
 }
 
@@ -246,7 +247,7 @@ fn a_test_that_fails_leaves_nothing() {
 }
 
 #[test]
-fn two_nodes_at_once_do_not_see_each_other() {
+fn two_nodes_at_once_do_not_affect_each_other() {
     let labs = [Version::V1, Version::V2].map(Containerd::start);
     let pods = labs.each_ref().map(|lab| lab.pod("twin").run());
     for lab in &labs {
@@ -261,7 +262,7 @@ fn two_nodes_at_once_do_not_see_each_other() {
 }
 
 #[test]
-fn what_a_killed_test_has_left_is_removed_by_the_next() {
+fn leftovers_of_a_killed_test_are_removed_by_the_next() {
     let mut killed = Command::new(env!("CARGO_BIN_EXE_lab"))
         .arg("containerd-1")
         .stdin(Stdio::piped())
@@ -274,10 +275,10 @@ fn what_a_killed_test_has_left_is_removed_by_the_next() {
         let (name, _) = line.strip_prefix("cgroups: ")?.split_once(';')?;
         Some(name.to_owned())
     });
-    let name = name.expect("it says its name when it is ready");
+    let name = name.expect("it prints its name when it is ready");
     assert!(!traces(&name).is_empty());
-    killed.kill().expect("it is our child");
-    killed.wait().expect("it is our child");
+    killed.kill().expect("it is a child of this process");
+    killed.wait().expect("it is a child of this process");
 
     drop(Node::start());
     assert_eq!(traces(&name), BTreeSet::new());

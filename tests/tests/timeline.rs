@@ -1,4 +1,4 @@
-//! The start of a real pod as `pause-trace timeline` tells it.
+//! `pause-trace timeline` on the start of a real pod.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -14,10 +14,11 @@ use pause_trace_tests::{
 };
 use serde_json::Value;
 
-/// Longer than any container here takes to end.
+/// A grace period longer than any container here takes.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// Starts it on a node, and waits until it says that it waits for the pod. It ends by itself when nothing comes.
+/// Starts it on a node, and waits until it prints that it is waiting for the pod. It ends by itself
+/// if no pod starts.
 fn start(node: &Node, pod: &str, more: &[&str]) -> Child {
     let mut child = node.spawn(
         Command::new(pause_trace())
@@ -28,31 +29,34 @@ fn start(node: &Node, pod: &str, more: &[&str]) -> Child {
             .stderr(Stdio::piped()),
     );
     let mut errors = BufReader::new(child.stderr.take().expect("it is a pipe"));
-    let mut said = String::new();
-    while !said.contains("waiting for") {
-        let count = errors.read_line(&mut said).expect("it is text");
-        assert_ne!(count, 0, "it ended before it waited: {said}");
+    let mut stderr = String::new();
+    while !stderr.contains("waiting for") {
+        let count = errors.read_line(&mut stderr).expect("it is text");
+        assert_ne!(count, 0, "it ended before it waited: {stderr}");
     }
     child.stderr = Some(errors.into_inner());
     child
 }
 
-/// What it wrote, and its exit code.
+/// Its exit code and its stdout.
 fn end(mut child: Child) -> (Option<i32>, String) {
     let mut text = String::new();
     let output = child.stdout.as_mut().expect("it is a pipe");
     output.read_to_string(&mut text).expect("it is text");
-    (child.wait().expect("it is our child").code(), text)
+    (
+        child.wait().expect("it is a child of this process").code(),
+        text,
+    )
 }
 
-/// When the first of these happened.
+/// The time of the first object that matches.
 #[track_caller]
 fn at(objects: &[Value], what: &str, is_it: impl Fn(&Value) -> bool) -> u64 {
     let found = objects
         .iter()
         .filter(|object| object["what"] == what && is_it(object));
     let first = found.filter_map(|object| object["ktime_ns"].as_u64()).min();
-    first.unwrap_or_else(|| panic!("nothing of the kind was told: {what}\n{objects:#?}"))
+    first.unwrap_or_else(|| panic!("no object matches: {what}\n{objects:#?}"))
 }
 
 fn of(name: &str) -> impl Fn(&Value) -> bool {
@@ -60,7 +64,7 @@ fn of(name: &str) -> impl Fn(&Value) -> bool {
 }
 
 #[test]
-fn a_pod_of_containerd_is_told_from_its_first_namespace_to_its_last_exit() {
+fn the_timeline_of_a_containerd_pod_is_complete() {
     let lab = Containerd::start(Version::V1);
     lab.import(&image::workload());
     let child = start(
@@ -127,7 +131,7 @@ fn a_pod_of_containerd_is_told_from_its_first_namespace_to_its_last_exit() {
     ];
     assert!(order.is_sorted_by_key(|(_, time)| *time), "{order:#?}");
 
-    // The kernel joins in the order that runc asks in: ipc, uts, net; the three are the pause's.
+    // The container joins the pause's namespaces in the order of runc's setns calls: ipc, uts, net.
     let joins = objects
         .iter()
         .filter(|object| object["what"] == "joined" && of("one")(object));
@@ -144,7 +148,7 @@ fn a_pod_of_containerd_is_told_from_its_first_namespace_to_its_last_exit() {
         .collect();
     assert_eq!(kinds, ["ipc", "uts", "net"]);
 
-    // One bridge and one loopback made this network, though two pods started.
+    // This network was made by one call of bridge and one of loopback, although two pods started.
     let plugins = objects
         .iter()
         .filter(|object| object["what"] == "cni" && object["delegated"] == false);
@@ -212,7 +216,7 @@ fn a_trace_is_written_when_the_pod_is_up() {
 }
 
 #[test]
-fn what_is_wrong_is_said_before_anything_is_waited_for() {
+fn wrong_arguments_are_refused_before_it_waits() {
     for (args, message) in [
         (&["timeline"][..], "POD"),
         (&["timeline", ""], "a pod has a name"),
@@ -241,7 +245,7 @@ fn what_is_wrong_is_said_before_anything_is_waited_for() {
 }
 
 #[test]
-fn a_pod_that_never_starts_is_no_success() {
+fn a_pod_that_never_starts_is_a_failure() {
     let run = run(["timeline", "nowhere/no-such-pod", "--for", "1s"]);
     assert_eq!(run.code, Some(3), "{run:#?}");
     assert!(

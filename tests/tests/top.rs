@@ -1,4 +1,4 @@
-//! `pause-trace top` in a terminal of its own: what it shows, and that it gives the terminal back.
+//! `pause-trace top` in a terminal of its own: what it shows, and that it restores the terminal.
 
 use std::{
     fs::File,
@@ -23,9 +23,9 @@ use pause_trace_tests::{
     pause_trace, run,
 };
 
-/// How long anything may take on a machine that is busy.
+/// The time limit of every wait, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// "Use the other screen" and "use the usual one" (xterm's control sequences, DECSET 1049).
+/// The control sequences for the alternate and for the normal screen (xterm, DECSET 1049).
 const ENTER: &str = "\x1b[?1049h";
 const LEAVE: &str = "\x1b[?1049l";
 
@@ -33,10 +33,10 @@ const LEAVE: &str = "\x1b[?1049l";
 struct Top {
     child: Child,
     terminal: File,
-    /// The other end stays open, to be asked what mode it is in.
+    /// The other end, kept open to read the mode of the terminal.
     slave: OwnedFd,
     written: Receiver<Vec<u8>>,
-    seen: String,
+    output: String,
 }
 
 impl Top {
@@ -74,23 +74,23 @@ impl Top {
             terminal,
             slave,
             written,
-            seen: String::new(),
+            output: String::new(),
         }
     }
 
-    /// Waits until this has been written since the last call.
+    /// Waits until this text is written after that of the last call.
     #[track_caller]
     fn until(&mut self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(at) = self.seen.find(text) {
-                self.seen.drain(..at + text.len());
+            if let Some(at) = self.output.find(text) {
+                self.output.drain(..at + text.len());
                 return;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.written.recv_timeout(left) {
-                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(_) => panic!("it did not write {text:?}: {:?}", self.seen),
+                Ok(bytes) => self.output.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(_) => panic!("it did not write {text:?}: {:?}", self.output),
             }
         }
     }
@@ -112,11 +112,11 @@ impl Top {
             .contains(LocalFlags::ICANON | LocalFlags::ECHO)
     }
 
-    /// Waits until it has left the terminal as it was, and gives its exit code.
+    /// Waits until it has restored the terminal and ended. Returns its exit code.
     #[track_caller]
     fn left(mut self) -> Option<i32> {
         self.until(LEAVE);
-        let status = self.child.wait().expect("it is our child");
+        let status = self.child.wait().expect("it is a child of this process");
         assert!(!self.is_raw(), "the terminal is as it was");
         status.code()
     }
@@ -124,33 +124,33 @@ impl Top {
 
 impl Drop for Top {
     fn drop(&mut self) {
-        // An error: it has ended.
+        // An error means that it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 #[test]
-fn a_pod_appears_is_inspected_and_the_terminal_is_given_back() {
+fn a_pod_is_listed_and_inspected_and_the_terminal_is_restored() {
     let lab = Containerd::start(Version::V1);
     let mut top = Top::start(&[("LC_ALL", "C.UTF-8")]);
     top.until(ENTER);
     top.until("pause-trace top");
     assert!(top.is_raw());
-    // Other tests' pods may be there: this one is found by its name.
+    // Pods of other tests may be listed, so the pod is found by its name.
     top.press("/on-top");
     let pod = lab.pod("on-top").run();
     let _app = pod.container("app").command(["sleep", "1000000"]).start();
     top.until("default/on-top");
     top.press("\r\r");
     top.until("Namespaces");
-    // Back, and out.
+    // Back to the list, then quit.
     top.press("qq");
     assert_eq!(top.left(), Some(0));
 }
 
 #[test]
-fn it_gives_the_terminal_back_however_it_ends() {
+fn the_terminal_is_restored_however_it_ends() {
     let mut top = Top::start(&[("LC_ALL", "C"), ("NO_COLOR", "1")]);
     top.until("pause-trace top");
     top.press("q");
@@ -168,7 +168,7 @@ fn it_gives_the_terminal_back_however_it_ends() {
 }
 
 #[test]
-fn what_is_no_terminal_is_refused() {
+fn output_that_is_not_a_terminal_is_refused() {
     let run = run(["top"]);
     assert_eq!(run.code, Some(2), "{run:#?}");
     assert!(run.stderr.contains("top needs a terminal"), "{run:#?}");

@@ -1,5 +1,5 @@
-//! The image's workload does what its help says, seen from outside and without a runtime: as pid 1 of a pid namespace (which
-//! needs root) and as an ordinary process.
+//! Tests from outside and without a runtime that the workload does what its help says: as pid 1 of
+//! a pid namespace (which needs root) and as an ordinary process.
 
 use std::{
     fs,
@@ -19,9 +19,9 @@ use pause_trace_tests::{
     scratch, workload_binary,
 };
 
-/// What a behaviour that lives on rests in, if nothing else is said.
+/// The system call that most long-running behaviours block in.
 const SLEEP: libc::c_long = libc::SYS_ppoll;
-/// What one rests in that waits for its signals.
+/// The system call that a behaviour blocks in while it waits for signals.
 const TAKE: libc::c_long = libc::SYS_rt_sigtimedwait;
 const WAIT: libc::c_long = libc::SYS_wait4;
 const ACCEPT: libc::c_long = libc::SYS_accept4;
@@ -32,7 +32,7 @@ fn workload(arguments: &[&str]) -> Command {
     command
 }
 
-/// Starts it and waits until it rests.
+/// Starts it and waits until it is idle.
 fn start(place: Place, arguments: &[&str], rest: libc::c_long) -> Process {
     Process::start(place, workload(arguments), rest)
 }
@@ -44,7 +44,7 @@ fn code(place: Place, arguments: &[&str]) -> Option<i32> {
         .code()
 }
 
-/// The same with a workload as the command that it runs.
+/// A behaviour that runs another workload as its command.
 fn with_command<'a>(own: &'a str, program: &'a str, command: &[&'a str]) -> Vec<&'a str> {
     [own, program]
         .into_iter()
@@ -58,7 +58,7 @@ fn stopped_by(mut process: Process, signal: i32) -> Option<i32> {
 }
 
 #[test]
-fn what_lives_on_ends_with_0_when_it_is_told_to() {
+fn long_running_behaviours_end_with_0_on_a_stop_signal() {
     let behaviours: [(&[&str], _); 5] = [
         (&["serve"], SLEEP),
         (&["no-reap"], SLEEP),
@@ -77,7 +77,7 @@ fn what_lives_on_ends_with_0_when_it_is_told_to() {
 }
 
 #[test]
-fn it_says_what_it_can_do_and_ends_with_2_when_it_is_told_something_else() {
+fn it_prints_its_help_and_ends_with_2_on_wrong_arguments() {
     let run = |arguments: &[&str]| -> Run {
         let output = Command::new(workload_binary()).args(arguments).output();
         output.expect("failed to run the workload").into()
@@ -127,7 +127,7 @@ fn it_says_what_it_can_do_and_ends_with_2_when_it_is_told_something_else() {
 }
 
 #[test]
-fn it_ends_as_it_is_told_to() {
+fn it_ends_as_its_arguments_say() {
     for place in Place::each() {
         assert_eq!(code(place, &["true"]), Some(0));
         assert_eq!(code(place, &["exit", "7"]), Some(7));
@@ -145,7 +145,8 @@ fn it_ends_as_it_is_told_to() {
 #[test]
 fn it_needs_nothing_of_its_root_file_system() {
     let root = scratch("workload-root");
-    // By another process: what another test forks meanwhile would have the file open for writing, and nobody could execute it.
+    // Another process copies the file. If this process did, a child that another test forks
+    // meanwhile would inherit the open file, and executing it would fail with ETXTBSY.
     let copied = Command::new("cp")
         .args([workload_binary(), root.join("workload")])
         .status();
@@ -167,11 +168,11 @@ fn its_file_is_small_static_and_has_no_writable_code() {
 }
 
 #[test]
-fn serve_takes_connections_and_connect_finds_out() {
+fn serve_accepts_connections_and_connect_checks_it() {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
     let port = port.expect("no port is free").port();
     let connect = || code(Place::Ordinary, &["connect", &port.to_string()]);
-    assert_eq!(connect(), Some(1), "nobody listens");
+    assert_eq!(connect(), Some(1), "no process listens");
     let server = start(
         Place::Ordinary,
         &["serve", "--port", &port.to_string()],
@@ -196,7 +197,7 @@ fn serve_takes_connections_and_connect_finds_out() {
 }
 
 #[test]
-fn orphans_of_a_session_fall_to_pid_1_which_reaps_them_or_does_not() {
+fn orphans_of_a_session_are_reparented_to_pid_1_which_reaps_them_or_not() {
     let session = |init: &Process| code(Place::Beside(init.pid()), &["orphan", "5"]);
     let good = [
         (&["serve"][..], SLEEP),
@@ -354,7 +355,7 @@ fn zombies_are_made_at_once_or_at_a_pace() {
 }
 
 #[test]
-fn an_endless_fork_loop_ends_when_it_is_told_to() {
+fn an_endless_fork_loop_ends_on_a_stop_signal() {
     for place in Place::each() {
         assert_eq!(
             stopped_by(start(place, &["fork-loop"], WAIT), SIGTERM),
@@ -364,7 +365,7 @@ fn an_endless_fork_loop_ends_when_it_is_told_to() {
 }
 
 #[test]
-fn eaten_memory_is_really_taken() {
+fn eaten_memory_is_resident() {
     let process = start(Place::Ordinary, &["eat-memory", "20"], SLEEP);
     let resident = process.status("VmRSS");
     let kibibytes = resident.trim().trim_end_matches(" kB").parse::<u64>();

@@ -1,7 +1,9 @@
-//! `cargo xtask bare`: a task on a bare Debian. What the machine has installed can't hide a step that is missing.
+//! `cargo xtask bare`: runs a task on a bare Debian, so that no package of the machine hides a
+//! missing step.
 //!
-//! The bare machine is a root directory made of packages that anybody has who builds this: git, gcc, Python, apt. rustup's
-//! toolchain, the crates that cargo has downloaded and the checkout are those of the machine.
+//! The bare Debian is a root directory with the packages that every developer has: git, gcc,
+//! Python, apt. It shares rustup's toolchain, the crates that cargo has downloaded and the checkout
+//! with the machine.
 
 use std::{
     env, fs,
@@ -12,28 +14,30 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
+use vmlab::Arch;
+use xtask_support::{
     bundle::{self, Bundle, Extent},
-    cache::cache_dir,
-    cargo,
-    debian::Origin,
+    cache_dir, cargo,
+    debian::{Origin, Suite},
     exit::{CannotRun, is_root},
-    runtimes, toolchain,
-    vm::Arch,
 };
+
+use crate::{runtimes, toolchain};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Begin with an empty cache, which takes the network and some minutes; the directory is kept for `--cache`
+    /// Start with an empty cache, which needs the network and some minutes; the directory is kept
+    /// for `--cache`
     #[arg(long)]
     fresh: bool,
-    /// Take this `XDG_CACHE_HOME` instead of the machine's own
+    /// Use this `XDG_CACHE_HOME` instead of the machine's own
     #[arg(long, value_name = "DIR", conflicts_with = "fresh")]
     cache: Option<PathBuf>,
-    /// Let apt believe that newer packages are installed, and held, which rule out those of the distribution
+    /// Pretend to apt that newer packages are installed and held, which conflict with those of the
+    /// distribution
     #[arg(long)]
     conflicts: bool,
-    /// Without the network
+    /// Run without the network
     #[arg(long)]
     offline: bool,
     /// The task and its arguments
@@ -41,7 +45,7 @@ pub(crate) struct Args {
     task: Vec<String>,
 }
 
-/// What every machine has that this is built on.
+/// The packages of the bare Debian.
 const ROOT: Bundle = Bundle {
     name: "bare",
     origin: Origin::main("bookworm"),
@@ -76,8 +80,8 @@ const ROOT: Bundle = Bundle {
     build: Some(prepare),
 };
 
-/// What is done with the packages' files that their installation would do.
-fn prepare(_: &crate::debian::Suite, work: &Path, finished: &Path) -> Result<()> {
+/// Does what the installation of the packages would do.
+fn prepare(_: &Suite, work: &Path, finished: &Path) -> Result<()> {
     let context = || format!("failed to prepare {}", finished.display());
     fs::remove_dir(finished)
         .and_then(|()| fs::rename(work.join("packages"), finished))
@@ -99,7 +103,8 @@ fn prepare(_: &crate::debian::Suite, work: &Path, finished: &Path) -> Result<()>
     symlink("gcc", finished.join("usr/bin/cc")).with_context(context)
 }
 
-/// Packages as apt would find them on a machine that took newer ones from elsewhere: none of the distribution's goes with them.
+/// A dpkg status as on a machine with newer packages from elsewhere, which conflict with those of
+/// the distribution.
 const CONFLICTS: &str = "\
 Package: qemu-utils
 Status: hold ok installed
@@ -119,7 +124,7 @@ Description: stands in the way, too
 
 ";
 
-/// Gets everything that building and testing need, and runs each of the programs once.
+/// Gets everything that building and testing need, and runs each program once.
 pub(crate) fn get() -> Result<()> {
     println!("{}", toolchain::ensure()?);
     runtimes::ensure()?;
@@ -132,10 +137,10 @@ pub(crate) fn get() -> Result<()> {
     Ok(())
 }
 
-/// Does a task in the bare root, and ends as it ended.
+/// Runs a task in the bare root, and returns its exit code.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if !is_root() {
-        bail!(CannotRun("mounting a root directory takes root".into()));
+        bail!(CannotRun("mounting a root directory needs root".into()));
     }
     let cache = match (&args.cache, args.fresh) {
         (Some(cache), _) => cache.clone(),
@@ -148,7 +153,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             cache
         }
         (None, false) => {
-            // The machine may have a compiler of its own, which the bare one lacks.
+            // Even if the machine has a compiler: the bare Debian has none.
             toolchain::ensure_unpacked()?;
             runtimes::ensure()?;
             Arch::X86_64.ensure_emulator()?;
@@ -159,7 +164,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let whole = cache.join("pause-trace");
     fs::create_dir_all(&whole).with_context(|| format!("failed to make {}", whole.display()))?;
     eprintln!("the cache is {}", whole.display());
-    bundle::ensure(&[&ROOT], "a bare Debian to try things on")?;
+    bundle::ensure(&[&ROOT], "the task runs on a bare Debian")?;
     let status = command(args, &cache)?
         .status()
         .context("failed to start unshare")?;
@@ -169,7 +174,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// The same as a step of the tests: with the machine's cache, without the network.
+/// The step of `cargo xtask test`: `get` with the machine's cache, without the network.
 pub(crate) fn test() -> Result<()> {
     let args = Args {
         fresh: false,
@@ -179,13 +184,14 @@ pub(crate) fn test() -> Result<()> {
         task: vec!["get".into()],
     };
     if run(&args)? != ExitCode::SUCCESS {
-        bail!("what the cache holds does not do on a bare Debian");
+        bail!("the content of the cache is not enough on a bare Debian");
     }
     Ok(())
 }
 
-/// Mounts a root that is thrown away afterwards, and starts this program in it. `$1` is the root, `$2` is empty or what dpkg is to
-/// believe; what follows up to `--` is shown at its own place, and after it stands the program with its arguments.
+/// Mounts a temporary root and starts this program in it. `$1` is the root, `$2` is a dpkg status
+/// or empty. The paths up to `--` are mounted at the same place in the root, and the program and
+/// its arguments follow.
 const SCRIPT: &str = r#"
 root=$1 status=$2
 shift 2
@@ -233,7 +239,7 @@ fn command(args: &Args, cache: &Path) -> Result<Command> {
         .arg("--")
         .arg(cargo::own_program())
         .args(&args.task)
-        // At its own place: programs in it know where their libraries are.
+        // At the same path, because programs in it contain the paths of their libraries.
         .env("XDG_CACHE_HOME", cache)
         .env("CARGO_HOME", &cargo_home)
         .env("RUSTUP_HOME", &rustup_home)

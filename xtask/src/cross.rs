@@ -1,8 +1,9 @@
 //! Builds for aarch64 on another processor.
 //!
-//! A compiler of rustup's may have the library of that target (`rustup target add`). Debian's has it in the same package of the
-//! other architecture, which is unpacked beside; the linker and the C library for it are packages of this one. What is built is
-//! static, so that it runs where nothing else is.
+//! A compiler of rustup may have the standard library of that target (`rustup target add`). For
+//! Debian's compiler, that library is in the arm64 version of a package, which is unpacked into the
+//! cache. The linker and the C library are packages of this architecture. The programs are static,
+//! so that they run in an initramfs without libraries.
 
 use std::{
     env::consts,
@@ -14,18 +15,19 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
-    bundle::{self, Bundle, Extent, places},
-    cache::cache_dir,
-    cargo,
+use xtask_support::{
+    bundle::{self, Bundle, Extent},
+    cache_dir, cargo,
     debian::{self, Origin, Suite},
     exit::CannotRun,
-    progress, toolchain,
+    places, progress,
 };
+
+use crate::toolchain;
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 
-/// The linker, and the C library that it links with.
+/// The linker and the C library.
 const LINKERS: Bundle = Bundle {
     name: "gcc-aarch64",
     origin: Origin::main("bookworm"),
@@ -38,9 +40,9 @@ const LINKERS: Bundle = Bundle {
 
 /// Builds packages of the workspace, and returns the directory that their programs are in.
 pub(crate) fn build(packages: &[&str]) -> Result<PathBuf> {
-    bundle::ensure(&[&LINKERS], "building for aarch64 takes a linker for it")?;
+    bundle::ensure(&[&LINKERS], "building for aarch64 needs a linker for it")?;
     let rustc = compiler()?;
-    // Of its own, since what runs on this machine is built by another compiler there than usually.
+    // A directory of its own, because build scripts are compiled by another compiler than usual.
     let target_dir = cargo::target_dir()?.join("cross");
     let mut build = cargo::cargo();
     build
@@ -59,7 +61,8 @@ pub(crate) fn build(packages: &[&str]) -> Result<PathBuf> {
     Ok(target_dir.join(TARGET).join("release"))
 }
 
-/// The linker, which is told where the libraries are that came with it: cargo passes its own on to whatever it starts.
+/// A script that runs the linker with the libraries of its bundle, because cargo sets
+/// `LD_LIBRARY_PATH` to others.
 fn linker() -> Result<PathBuf> {
     let directory = LINKERS.directory();
     let script = directory.join("linker");
@@ -74,7 +77,8 @@ fn linker() -> Result<PathBuf> {
     Ok(script)
 }
 
-/// A compiler that has the target's library: the usual one, or the kernel program's with that library beside it.
+/// A compiler that has the target's library: the usual one, else that of the kernel program with
+/// the library added.
 fn compiler() -> Result<PathBuf> {
     let usual = PathBuf::from(std::env::var_os("RUSTC").unwrap_or("rustc".into()));
     let mut libdir = Command::new(&usual);
@@ -93,12 +97,12 @@ fn compiler() -> Result<PathBuf> {
     let library = Library::of(&sysroot)?;
     let place = cache_dir().join("cross").join(&library.version);
     if !place.exists() {
-        library.bring(&sysroot, &place)?;
+        library.add(&sysroot, &place)?;
     }
     Ok(place.join("rustc"))
 }
 
-/// The package with a compiler's library, of this machine's architecture.
+/// The package of a compiler's library, for this machine's architecture.
 #[derive(Debug, PartialEq, Eq)]
 struct Library {
     package: String,
@@ -106,7 +110,7 @@ struct Library {
 }
 
 impl Library {
-    /// The one that the compiler below `sysroot` has its own library from.
+    /// The package that the compiler below `sysroot` has its own library from.
     fn of(sysroot: &Path) -> Result<Self> {
         if sysroot == toolchain::COMPILER.directory().join("usr") {
             return library(&toolchain::COMPILER.list()?)
@@ -124,34 +128,35 @@ impl Library {
                 .env("LC_ALL", "C")
                 .output()
                 .ok()?;
-            let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            output.status.success().then_some(said)
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            output.status.success().then_some(text)
         };
         let package = query(&["--search"], &own)
-            .and_then(|said| owner(&said))
+            .and_then(|text| owner(&text))
             .with_context(|| {
                 CannotRun(format!(
-                    "{} has no library for aarch64, and is no package of Debian's\nwith rustup: `rustup target add {TARGET}`",
+                    "{} has no library for aarch64, and is not from a Debian package\nwith rustup: `rustup target add {TARGET}`",
                     sysroot.display()
                 ))
             })?;
         let version = query(&["--show", "--showformat=${Version}"], Path::new(&package))
-            .with_context(|| format!("failed to learn the version of {package}"))?;
+            .with_context(|| format!("failed to find the version of {package}"))?;
         Ok(Self { package, version })
     }
 
-    /// Makes `place`: the other architecture's library, the compiler's own, and a compiler that takes both from there.
-    fn bring(&self, sysroot: &Path, place: &Path) -> Result<()> {
+    /// Makes `place`: the library for aarch64, the compiler's own library, and a script that runs
+    /// the compiler with both.
+    fn add(&self, sysroot: &Path, place: &Path) -> Result<()> {
         let Self { package, version } = self;
         eprintln!(
-            "building for aarch64 takes the compiler's library for it: {package} {version} of arm64 is unpacked below {}, and \
-             not installed\nby hand: with rustup's compiler, `rustup target add {TARGET}`",
+            "building for aarch64 needs the compiler's library for it: {package} {version} of arm64 is unpacked below {}, and \
+             not installed\nby hand, with rustup's compiler: `rustup target add {TARGET}`",
             place.display()
         );
         let root = cache_dir().join("cross");
         let _alone = debian::lock(&root)?;
         if place.exists() {
-            return Ok(()); // another checkout brought it while this one waited
+            return Ok(()); // another checkout made it while this one waited for the lock
         }
         let unfinished = root.join("unfinished");
         let suite = Suite::open(
@@ -190,13 +195,13 @@ impl Library {
             .and_then(|()| fs::remove_dir_all(&unfinished))
             .with_context(context)?;
         if !place.join("lib/rustlib").join(TARGET).exists() {
-            bail!("{package} of arm64 holds no library for {TARGET}");
+            bail!("{package} of arm64 has no library for {TARGET}");
         }
         Ok(())
     }
 }
 
-/// The package with the library, in a list of packages and versions.
+/// Finds the package of the library in a list of packages and versions.
 fn library(list: &str) -> Option<Library> {
     let mut lines = list.lines().filter_map(|line| line.split_once(' '));
     let is_library = |name: &str| name.starts_with("libstd-rust-") && name.ends_with("-dev");
@@ -207,9 +212,10 @@ fn library(list: &str) -> Option<Library> {
     })
 }
 
-/// The first of the packages that `dpkg-query --search` names: `libstd-rust-dev:amd64, other: /usr/lib/…`.
-fn owner(said: &str) -> Option<String> {
-    let (names, _) = said.lines().next()?.split_once(": ")?;
+/// The first of the packages that `dpkg-query --search` names:
+/// `libstd-rust-dev:amd64, other: /usr/lib/…`.
+fn owner(text: &str) -> Option<String> {
+    let (names, _) = text.lines().next()?.split_once(": ")?;
     let names = names.split(", ");
     let mut names = names.filter_map(|name| name.split(':').next());
     names.find(|name| name.ends_with("-dev")).map(str::to_owned)
@@ -229,9 +235,9 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_the_package_that_brings_the_library() {
-        let said = "libstd-rust-web-1.96:amd64, libstd-rust-web-dev:amd64: /usr/lib/rustlib/x86_64-unknown-linux-gnu/lib\n";
-        assert_eq!(owner(said).as_deref(), Some("libstd-rust-web-dev"));
+    fn the_owner_of_a_file_is_the_package_of_the_library() {
+        let text = "libstd-rust-web-1.96:amd64, libstd-rust-web-dev:amd64: /usr/lib/rustlib/x86_64-unknown-linux-gnu/lib\n";
+        assert_eq!(owner(text).as_deref(), Some("libstd-rust-web-dev"));
         assert_eq!(owner("dpkg-query: no path found\n"), None);
         assert_eq!(owner(""), None);
     }

@@ -1,14 +1,14 @@
-//! `cargo deny`: licences, sources and duplicates of what we depend on.
+//! `cargo deny`: licences, sources and duplicates of the dependencies.
 
 use std::{env, fs, path::Path, process::Command};
 
 use anyhow::Result;
 
-use crate::cargo;
+use xtask_support::cargo;
 
 const VERSION: &str = "0.20.2";
 
-/// Checks what can be checked without the network, and returns a remark on what cannot.
+/// Checks what can be checked without the network, and returns a remark about the rest.
 pub(crate) fn check() -> Result<&'static str> {
     let deny = cargo::tool("cargo-deny", VERSION)?;
     let command = |global: &[&str], checks: &[&str]| {
@@ -22,16 +22,16 @@ pub(crate) fn check() -> Result<&'static str> {
             .args(checks);
         command
     };
-    // Not `--offline`: the first time, this is what fetches the crates that only other targets use.
+    // Not `--offline`: the first run downloads the crates that only other targets use.
     cargo::passes(&mut command(&[], &["licenses", "bans", "sources"]))?;
-    // The advisories live in a git repository of their own: without a copy of it there is nothing to check against.
+    // The advisories are in a git repository of their own, of which a copy is needed.
     if !has_advisories() {
         return Ok(
-            "advisories not checked: no copy of their database here (`cargo deny fetch` gets it)",
+            "advisories not checked: their database is missing (`cargo deny fetch` gets it)",
         );
     }
     cargo::passes(&mut command(&["--offline"], &["advisories"]))?;
-    Ok("with advisories, as of the copy of their database here")
+    Ok("with the advisories of the local database")
 }
 
 fn has_advisories() -> bool {

@@ -1,22 +1,12 @@
-//! `cargo xtask TASK`: everything about this workspace that is more than one cargo command.
+//! `cargo xtask TASK`: the tasks of this workspace that take more than one cargo command.
 
 mod bare;
-mod bundle;
-#[path = "../../pause-trace/build/cache.rs"]
-#[expect(
-    clippy::duplicate_mod,
-    reason = "the build script's file for the toolchain includes it, too"
-)]
-mod cache;
-mod cargo;
+mod counts;
 mod cross;
-mod debian;
 mod deny;
-mod exit;
-mod libtest;
 mod pressure;
-mod progress;
 mod run;
+mod runner;
 mod runtimes;
 mod test;
 mod toolchain;
@@ -26,6 +16,7 @@ mod vm;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use xtask_support::exit;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about, version)]
@@ -36,22 +27,25 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Build pause-trace and do its main job on this node: the reference check, every pod, then live
+    /// Build pause-trace and run `pause-trace run` on this node: the reference check, every pod,
+    /// then live
     Run(run::Args),
-    /// Check everything that CI checks
+    /// Run everything that CI runs
     Test(test::Args),
-    /// Get what building the kernel program needs, and say what it is
+    /// Find or get what builds the kernel program, and print where it is
     Toolchain,
-    /// Get the container runtimes, the browser and the pause that the tests start, and say where they are
+    /// Get the container runtimes, the browser and the pause that the tests start, and print where
+    /// they are
     Runtimes,
-    /// Get everything that building and testing need, and try each of the programs
+    /// Get everything that building and testing need, and run each program once
     Get,
-    /// Do a task on a bare Debian, in a root directory of its own: what this machine has installed can't hide what is missing
+    /// Run a task on a bare Debian, in a root directory of its own, so that no package of this
+    /// machine hides a missing step
     Bare(bare::Args),
-    /// Keep the machine busy until killed
+    /// Keep the machine busy until it is killed
     #[command(hide = true)]
     Load { file: PathBuf },
-    /// Check pause-trace on kernels of distributions, in virtual machines
+    /// Test pause-trace on the kernels of distributions, in virtual machines
     Vm(vm::Args),
 }
 

@@ -1,15 +1,16 @@
-//! How long processes had to wait for the machine: its pressure stall information (Documentation/accounting/psi.rst).
+//! The share of time in which processes waited for a resource: pressure stall information
+//! (Documentation/accounting/psi.rst).
 
 use std::{fmt, fs, time::Instant};
 
-/// What is scarce, as the files are called.
+/// The resources, by the names of their files.
 const RESOURCES: [&str; 3] = ["cpu", "memory", "io"];
 
 /// The totals at one time.
 #[derive(Debug)]
 pub(crate) struct Pressure {
     at: Instant,
-    /// In µs since the machine came up; `None` where the kernel does not tell.
+    /// In µs since boot; `None` if the kernel does not report it.
     some: [Option<u64>; 3],
 }
 
@@ -25,7 +26,7 @@ impl Pressure {
         }
     }
 
-    /// For which share of the time since then some process had to wait.
+    /// The share of the time since then in which at least one process waited.
     pub(crate) fn since(&self) -> Stalls {
         let now = Self::now();
         let took = now.at.duration_since(self.at).as_micros().max(1);
@@ -37,7 +38,7 @@ impl Pressure {
     }
 }
 
-/// Percentages of a time, a resource each.
+/// A percentage of time for each resource.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Stalls([Option<u128>; 3]);
 
@@ -53,7 +54,7 @@ impl fmt::Display for Stalls {
     }
 }
 
-/// The total of the line `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`.
+/// Parses the total of the line `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`.
 fn total(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("some "))?;
     let mut fields = line.split_whitespace();
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_total_is_that_of_the_first_line() {
+    fn the_total_is_that_of_the_line_some() {
         let text = "some avg10=3.82 avg60=22.07 avg300=29.80 total=331301947\n\
                     full avg10=0.00 avg60=0.00 avg300=0.00 total=7\n";
         assert_eq!(total(text), Some(331_301_947));
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_does_not_tell_is_left_out() {
+    fn unknown_resources_are_left_out() {
         assert_eq!(
             Stalls([Some(12), None, Some(0)]).to_string(),
             "cpu 12 %, io 0 %"

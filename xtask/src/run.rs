@@ -1,4 +1,4 @@
-//! `cargo xtask run`: the main job, from a fresh checkout, in one command.
+//! `cargo xtask run`: builds and runs pause-trace from a fresh checkout.
 
 use std::{
     os::unix::process::CommandExt,
@@ -7,11 +7,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
+use xtask_support::{
     cargo,
     exit::{CannotRun, is_root},
-    toolchain,
 };
+
+use crate::toolchain;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -20,13 +21,14 @@ pub(crate) struct Args {
     args: Vec<String>,
 }
 
-/// Builds pause-trace and becomes it: its exit code is ours, and signals reach it directly.
+/// Builds pause-trace and executes it in place of this process, so that its exit code and signals
+/// pass through.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if !is_root() {
         bail!(CannotRun(
-            "pause-trace loads programs into the kernel: that takes root\n  \
+            "pause-trace loads programs into the kernel, which needs root\n  \
              sudo -E env \"PATH=$PATH\" cargo xtask run\n\
-             or build as you are and run the program as root:\n  \
+             or build as this user and run the program as root:\n  \
              cargo xtask toolchain && cargo build --release -p pause-trace && sudo target/release/pause-trace run"
                 .into()
         ));

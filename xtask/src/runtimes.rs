@@ -1,19 +1,22 @@
-//! `cargo xtask runtimes`: what the tests start beside our own programs, real ones: container runtimes, a pause that others
-//! wrote, a browser, and the definition of the interface (CRI) that the tests hold our messages against. They are unpacked beside the machine's own.
+//! `cargo xtask runtimes`: the real programs that the tests start: container runtimes, Podman's
+//! pause, a browser. It also gets the published definition of CRI, against which the tests check
+//! the CRI messages.
 //!
-//! Nothing is installed: no daemon is enabled, no user made, no file of the machine replaced.
+//! All of them are unpacked into the cache. Nothing is installed: no daemon is enabled, no user is
+//! added, no file of the machine is replaced.
 
 mod kubelet;
 
 use anyhow::Result;
 
-use crate::{
-    bundle::{self, Bundle, Extent, places},
+use xtask_support::{
+    bundle::{self, Bundle, Extent},
     debian::Origin,
+    places,
 };
 
-/// runc of bookworm serves every runtime: a newer one wants a newer C library, and crun refuses hybrid cgroups. The programs
-/// of newer suites that are listed here need no newer one.
+/// Every runtime uses runc of bookworm: a newer runc needs a newer C library, and crun refuses
+/// hybrid cgroups. The programs of newer suites in this list work with the C library of bookworm.
 pub(crate) const BUNDLES: [Bundle; 11] = [
     Bundle {
         name: places::OCI,
@@ -109,7 +112,7 @@ pub(crate) const BUNDLES: [Bundle; 11] = [
     },
     Bundle {
         name: places::CRI_V1,
-        // The stable releases have a definition without stop signals.
+        // The definition in the stable releases has no stop signals.
         origin: Origin::main("sid"),
         packages: &["golang-k8s-cri-api-dev"],
         extent: Extent::Listed,
@@ -128,7 +131,7 @@ pub(crate) const BUNDLES: [Bundle; 11] = [
     },
 ];
 
-/// Says where each of them is, after getting those that are missing.
+/// Gets those that are missing, and prints the directory and the packages of each.
 pub(crate) fn run() -> Result<()> {
     ensure()?;
     for bundle in &BUNDLES {
@@ -138,7 +141,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Gets those that are missing. Where none is, no network is needed.
+/// Gets those that are missing. If none is, no network is needed.
 pub(crate) fn ensure() -> Result<()> {
     let all: Vec<_> = BUNDLES.iter().collect();
     bundle::ensure(

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: everything that CI checks, in the order in which it fails fastest, and one table at the end.
+//! `cargo xtask test`: everything that CI runs, the fastest steps first, with a table of results at
+//! the end.
 
 use std::{
     fs,
@@ -9,11 +10,18 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
-    bare, cargo, deny,
+use xtask_support::{
+    cargo,
     exit::{self, is_root},
-    libtest::{self, Counts},
+    text::count,
+};
+
+use crate::{
+    bare,
+    counts::Counts,
+    deny,
     pressure::Pressure,
+    runner::{Failed, Runner, Selection},
     runtimes, toolchain,
     trouble::{Leftovers, Load},
     vm,
@@ -21,14 +29,15 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Run only the tests whose names contain one of these, and no other checks. `core` runs those of pause-trace-core, as anybody
-    /// and without a BPF compiler
+    /// Run only the tests whose names contain one of these, and no other checks. `core` runs those
+    /// of pause-trace-core, which need neither root nor a BPF compiler
     filters: Vec<String>,
-    /// Run the tests on the real kernel that many times on a busy machine, and no other checks: beside four busy loops, a loop that
-    /// forks and one that writes to the disk
+    /// Run the tests on the real kernel this many times on a busy machine, and no other checks:
+    /// beside four busy loops, a loop that forks and one that writes to the disk
     #[arg(long, value_name = "TIMES", num_args = 0..=1, require_equals = true, default_missing_value = "10")]
     stress: Option<u32>,
-    /// Run the tests on a machine with what others left and run: a network namespace, cgroups, a containerd and a dockerd with pods
+    /// Run the tests on a machine with leftovers of other programs: a network namespace, cgroups, a
+    /// containerd and a dockerd with pods
     #[arg(long)]
     dirty: bool,
     /// Arguments for the test programs, such as `--nocapture`
@@ -39,9 +48,9 @@ pub(crate) struct Args {
 /// One line of the table.
 struct Step {
     name: &'static str,
-    /// The steps without which this one says nothing.
+    /// The steps that must pass before this one runs.
     needs: &'static [&'static str],
-    /// Is it skipped when only some tests are wanted?
+    /// Whether it is skipped when only some tests are selected.
     lint: bool,
     run: fn(&Args) -> Result<Done>,
 }
@@ -112,11 +121,11 @@ const STEPS: [Step; 10] = [
 /// The package of the tests on the real kernel.
 const LIVE: &str = "--package=pause-trace-tests";
 
-/// What a step that ran has to say.
+/// The result of a step that passed.
 #[derive(Default)]
 struct Done {
     remark: String,
-    /// The counts of steps that are tests; any other step counts as one.
+    /// The counts of a step that runs tests. Any other step counts as one test.
     tests: Option<Counts>,
 }
 
@@ -126,12 +135,15 @@ enum Outcome {
     NotRun(&'static str),
 }
 
-/// Runs every step, also after one that failed.
+/// Runs every step, even after a failure.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.filters == ["core"] {
-        let mut core = cargo::cargo();
-        core.args(["test", "--package=pause-trace-core", "--"]);
-        cargo::passes(core.args(&args.arguments))?;
+        let core = Selection {
+            packages: "--package=pause-trace-core",
+            filters: &[],
+            arguments: &args.arguments,
+        };
+        Runner::choose(&core).run(&core)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut table: Vec<(&Step, Outcome, Duration)> = Vec::new();
@@ -158,7 +170,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     report(&table, &pressure)
 }
 
-/// Prints the table, what failed once more, and the one line that sums it up.
+/// Prints the table, the names of the failed tests, and the summary.
 fn report(table: &[(&Step, Outcome, Duration)], pressure: &Pressure) -> Result<ExitCode> {
     println!();
     let mut sum = Counts::default();
@@ -175,7 +187,7 @@ fn report(table: &[(&Step, Outcome, Duration)], pressure: &Pressure) -> Result<E
             }
             Outcome::Failed(error) => {
                 let counts = error
-                    .downcast_ref::<libtest::Failed>()
+                    .downcast_ref::<Failed>()
                     .map(|failed| failed.0.clone());
                 sum.add(counts.unwrap_or(Counts {
                     failed: 1,
@@ -198,11 +210,11 @@ fn report(table: &[(&Step, Outcome, Duration)], pressure: &Pressure) -> Result<E
         println!("failed: {name}");
     }
     if sum.failed > 0 {
-        if !sum.said.is_empty() {
+        if !sum.output.is_empty() {
             let file = cargo::target_dir()?.join("failed-tests.log");
-            fs::write(&file, &sum.said)
+            fs::write(&file, &sum.output)
                 .with_context(|| format!("failed to write {}", file.display()))?;
-            println!("what they said is in {}", file.display());
+            println!("the output of the failed tests is in {}", file.display());
         }
         println!(
             "share of the time in which processes waited: {}",
@@ -252,7 +264,8 @@ fn build(_: &Args) -> Result<Done> {
     passes(cargo::cargo().args(["build", "--workspace"]))
 }
 
-/// The live tests run the program as its users do: a debug build takes seconds to read the kernel's types.
+/// The live tests run the release build, because a debug build takes seconds to parse the kernel's
+/// BTF.
 fn program(_: &Args) -> Result<Done> {
     passes(cargo::cargo().args(["build", "--release", "--package", "pause-trace"]))
 }
@@ -262,7 +275,7 @@ fn runtimes(_: &Args) -> Result<Done> {
     Ok(Done::default())
 }
 
-/// The install steps on a machine that has nothing else installed, out of the cache and without the network.
+/// The install steps on a bare Debian, with the cache and without the network.
 fn bare(_: &Args) -> Result<Done> {
     bare::test()?;
     Ok(Done::default())
@@ -270,54 +283,55 @@ fn bare(_: &Args) -> Result<Done> {
 
 fn test(args: &Args) -> Result<Done> {
     if !is_root() {
-        eprintln!("not root: the tests that load programs into the kernel will fail");
+        eprintln!("not root: tests that load programs into the kernel will fail");
     }
     let mut leftovers = args.dirty.then(Leftovers::make).transpose()?;
+    let runner = Runner::choose(&args.selection("--workspace"));
     let counts = match args.stress {
-        None => libtest::run(&mut tests(args, "--workspace"))?,
-        Some(times) => stressed(args, times)?,
+        None => runner.run(&args.selection("--workspace"))?,
+        Some(times) => stressed(args, runner, times)?,
     };
     if let Some(leftovers) = &mut leftovers {
         leftovers.check()?;
     }
-    if counts.ignored > 0 {
+    if counts.skipped > 0 {
         bail!(
-            "{} tests are marked #[ignore]: a test runs, or it is not there",
-            counts.ignored
+            "{} marked #[ignore]: a test runs or does not exist",
+            count(counts.skipped, "test is", "tests are")
         );
     }
-    let remark = format!("{} passed, {} ignored", counts.passed, counts.ignored);
     Ok(Done {
-        remark,
+        remark: format!("{} passed ({})", counts.passed, runner.name()),
         tests: Some(counts),
     })
 }
 
-/// The tests of some packages.
-fn tests(args: &Args, packages: &str) -> Command {
-    let mut command = cargo::cargo();
-    command.args(["test", packages, "--no-fail-fast", "--"]);
-    command.args(&args.filters).args(&args.arguments);
-    command
+impl Args {
+    /// The tests of some packages.
+    fn selection<'a>(&'a self, packages: &'a str) -> Selection<'a> {
+        Selection {
+            packages,
+            filters: &self.filters,
+            arguments: &self.arguments,
+        }
+    }
 }
 
-/// The tests on the real kernel, again and again on a busy machine; all rounds are played, whatever fails in one.
-fn stressed(args: &Args, times: u32) -> Result<Counts> {
+/// Runs the tests on the real kernel several times on a busy machine. A failure does not end the
+/// rounds.
+fn stressed(args: &Args, runner: Runner, times: u32) -> Result<Counts> {
     cargo::passes(cargo::cargo().args(["test", LIVE, "--no-run"]))?;
     let _load = Load::start()?;
     let mut sum = Counts::default();
     for round in 1..=times {
         eprintln!("── round {round} of {times}");
-        match libtest::run(&mut tests(args, LIVE)) {
+        match runner.run(&args.selection(LIVE)) {
             Ok(counts) => sum.add(counts),
-            Err(error) => match error.downcast::<libtest::Failed>() {
-                Ok(libtest::Failed(counts)) => sum.add(counts),
-                Err(error) => return Err(error),
-            },
+            Err(error) => sum.add(error.downcast::<Failed>()?.0),
         }
     }
     if sum.failed > 0 {
-        bail!(libtest::Failed(sum));
+        bail!(Failed(sum));
     }
     Ok(sum)
 }
@@ -326,7 +340,7 @@ fn stressed(args: &Args, times: u32) -> Result<Counts> {
 fn vm(_: &Args) -> Result<Done> {
     let counts = vm::test()?;
     if counts.failed > 0 {
-        bail!(libtest::Failed(counts));
+        bail!(Failed(counts));
     }
     let remark = format!("{} passed", counts.passed);
     Ok(Done {

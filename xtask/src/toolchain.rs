@@ -1,4 +1,4 @@
-//! Makes sure that a toolchain for BPF is there: finds it, or installs what is missing.
+//! Finds a toolchain for BPF, and unpacks or builds what is missing.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
+use xtask_support::{
     bundle::{self, Bundle, Extent},
     cargo,
     debian::Origin,
@@ -21,8 +21,8 @@ mod find;
 use find::{Compiler, LINKER_VARIABLE, LINKER_VERSION, Missing, SYSROOT_VARIABLE};
 pub(crate) use find::{OLDEST_RUSTC, Toolchain, libraries};
 
-/// Debian's newest compiler with its sources: in the security suite, where it is kept for building browsers. The LLVM
-/// that it depends on is the one `bpf-linker` is then linked with.
+/// Debian's newest compiler, with its sources. It is in the security suite, because browsers are
+/// built with it. `bpf-linker` is linked with the LLVM that it depends on.
 pub(crate) const COMPILER: Bundle = Bundle {
     name: find::COMPILER_BUNDLE,
     origin: Origin::with_security("bookworm"),
@@ -33,7 +33,7 @@ pub(crate) const COMPILER: Bundle = Bundle {
     build: None,
 };
 
-/// Finds a toolchain, installing what is missing.
+/// Finds a toolchain, and unpacks or builds what is missing.
 pub(crate) fn ensure() -> Result<Toolchain> {
     let missing = match find::find() {
         Ok(toolchain) => return Ok(toolchain),
@@ -44,7 +44,7 @@ pub(crate) fn ensure() -> Result<Toolchain> {
         Missing::Compiler(_) => {
             eprintln!("{missing}");
             let what_for = format!(
-                "building the kernel program takes rustc and cargo {OLDEST_RUSTC} or newer with the library sources\n\
+                "building the kernel program needs rustc and cargo {OLDEST_RUSTC} or newer with the library sources\n\
                  with rustup: `rustup component add rust-src`, nothing more; \
                  or name an installation in {SYSROOT_VARIABLE}\nelse"
             );
@@ -60,14 +60,14 @@ pub(crate) fn ensure() -> Result<Toolchain> {
     Ok(find::find()?)
 }
 
-/// The same with the compiler of the cache, whichever else is there.
+/// The same with the compiler of the cache, even if another one is installed.
 pub(crate) fn ensure_unpacked() -> Result<()> {
     bundle::ensure(
         &[&COMPILER],
         "a bare Debian has no compiler with library sources",
     )?;
     let compiler = find::inspect(&COMPILER.directory().join("usr"))
-        .context("the unpacked compiler is not whole")?
+        .context("the unpacked compiler is incomplete")?
         .map_err(|why| Missing::Compiler(vec![(COMPILER.directory(), why)]))?;
     match find::find_linker(&compiler) {
         Some(_) => Ok(()),
@@ -75,7 +75,7 @@ pub(crate) fn ensure_unpacked() -> Result<()> {
     }
 }
 
-/// Builds `bpf-linker` against the very LLVM that the compiler uses: no other reads its bitcode for certain.
+/// Builds `bpf-linker` with the same LLVM as the compiler: another LLVM may not read its bitcode.
 fn build_linker(compiler: &Compiler) -> Result<()> {
     let Some(llvm) = shared_llvm(compiler) else {
         bail!(CannotRun(format!(
@@ -102,7 +102,7 @@ fn build_linker(compiler: &Compiler) -> Result<()> {
             install
                 .args(["--no-default-features", "--features", &feature])
                 .env("LLVM_PREFIX", &prefix);
-            // The linker of the machine looks there for what that LLVM needs.
+            // The machine's linker searches there for the libraries of that LLVM.
             if let Some(libraries) = libraries(&compiler.sysroot) {
                 install.env("LD_LIBRARY_PATH", libraries);
             }
@@ -110,7 +110,8 @@ fn build_linker(compiler: &Compiler) -> Result<()> {
     )
 }
 
-/// The compiler's LLVM as a shared library: rustup keeps it beside the compiler, distributions among the libraries.
+/// The compiler's LLVM as a shared library: rustup has it next to the compiler, distributions in
+/// the library directories.
 fn shared_llvm(compiler: &Compiler) -> Option<PathBuf> {
     let name = format!("libLLVM.so.{}", compiler.llvm);
     let arch = std::env::consts::ARCH;
@@ -136,8 +137,9 @@ fn shared_llvm(compiler: &Compiler) -> Option<PathBuf> {
         })
 }
 
-/// Makes the directory that stands in for LLVM's development files, of which only `libLLVM.so` is ever used. That saves
-/// a download of 100 MB. The second name is the one that the finished linker asks for.
+/// Makes a directory that replaces LLVM's development files, of which the build only uses
+/// `libLLVM.so`. This saves a download of 100 MB. The second link has the name that the linker
+/// loads at run time.
 fn link_llvm(library: &Path, directory: &Path) -> std::io::Result<()> {
     fs::create_dir_all(directory)?;
     for old in fs::read_dir(directory)? {

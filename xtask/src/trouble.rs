@@ -1,4 +1,4 @@
-//! Trouble for the tests: a machine that is busy, and one on which other programs left things.
+//! Difficult conditions for the tests: a busy machine, and one with leftovers of other programs.
 
 use std::{
     fs::{self, File},
@@ -10,12 +10,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::cargo;
+use xtask_support::cargo;
 
-/// How many threads do nothing but run.
+/// The number of threads that only use the CPU.
 const BUSY_LOOPS: usize = 4;
 
-/// What the disk writer writes, syncs and truncates again, in bytes.
+/// The size of the file that the disk writer writes, syncs and truncates, in bytes.
 const FILE_SIZE: usize = 64 << 20;
 
 /// A process that keeps the machine busy. Dropping it ends it.
@@ -27,7 +27,7 @@ pub(crate) struct Load {
 impl Load {
     pub(crate) fn start() -> Result<Self> {
         let file = cargo::target_dir()?.join("load");
-        // It must end with this process, however that ends.
+        // The kernel kills it when this process ends, even if that is killed.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .arg(cargo::own_program())
@@ -41,14 +41,15 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_file(&self.file);
     }
 }
 
-/// Keeps the machine busy until killed: busy loops, a loop that forks and executes, a loop that writes to the disk.
+/// Keeps the machine busy until killed: busy loops, a loop that forks and executes, a loop that
+/// writes to the disk.
 pub(crate) fn load(file: &Path) -> Result<ExitCode> {
     for _ in 0..BUSY_LOOPS {
         thread::spawn(|| {
@@ -72,8 +73,9 @@ pub(crate) fn load(file: &Path) -> Result<ExitCode> {
     }
 }
 
-/// What other programs left or run: a pinned network namespace, cgroups of pods without a process, tracefs where people mount it, a
-/// containerd and a dockerd with a running pod each. Dropping it takes away what it made.
+/// Leftovers and processes of other programs: a pinned network namespace, empty cgroups of pods, a
+/// mounted tracefs, and a containerd and a dockerd with one running pod each. Dropping it removes
+/// what it made.
 pub(crate) struct Leftovers {
     namespace: PathBuf,
     cgroups: Vec<PathBuf>,
@@ -81,7 +83,7 @@ pub(crate) struct Leftovers {
     runtimes: Vec<(&'static str, Child)>,
 }
 
-/// Where a hierarchy of cgroups may be mounted, of either version.
+/// The places where cgroup hierarchies of either version may be mounted.
 const HIERARCHIES: [&str; 5] = [
     "/sys/fs/cgroup",
     "/sys/fs/cgroup/unified",
@@ -90,7 +92,7 @@ const HIERARCHIES: [&str; 5] = [
     "/sys/fs/cgroup/pids",
 ];
 
-/// The innermost first.
+/// Cgroups of pods, the innermost first.
 const CGROUPS: [&str; 3] = [
     "kubepods/besteffort/pod6e1f0000-0000-4000-8000-00000000d127",
     "kubepods/besteffort",
@@ -98,7 +100,7 @@ const CGROUPS: [&str; 3] = [
 ];
 
 impl Leftovers {
-    /// Makes them; takes the test programs to be built.
+    /// Makes them. The test programs must be built.
     pub(crate) fn make() -> Result<Self> {
         let mut made = Self {
             namespace: "/run/netns/cni-00000000-0000-4000-8000-00000000d127".into(),
@@ -138,15 +140,18 @@ impl Leftovers {
         Ok(made)
     }
 
-    /// Whether all of it is as it was made.
+    /// Checks that everything still exists and runs.
     pub(crate) fn check(&mut self) -> Result<()> {
         let mut places = self.cgroups.iter().chain([&self.namespace]);
         if let Some(gone) = places.find(|place| !place.exists()) {
-            bail!("{} is gone, and was not the tests'", gone.display());
+            bail!(
+                "{} is gone; a test removed what it had not made",
+                gone.display()
+            );
         }
         for (runtime, child) in &mut self.runtimes {
             if let Some(status) = child.try_wait()? {
-                bail!("{runtime} ended ({status}), and was not the tests'");
+                bail!("{runtime} ended ({status}); a test stopped what it had not started");
             }
         }
         Ok(())
@@ -155,7 +160,7 @@ impl Leftovers {
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
-        // Each may be gone; what stays is said by `check`.
+        // Errors are ignored: each may be gone already, which `check` has reported.
         for (_, child) in &mut self.runtimes {
             drop(child.stdin.take());
             let _ = child.wait();
@@ -171,7 +176,7 @@ impl Drop for Leftovers {
     }
 }
 
-/// Starts a runtime with a pod, which ends at the end of its input.
+/// Starts a runtime with a pod. It ends when its stdin is closed.
 fn start(runtime: &str) -> Result<Child> {
     let mut child = cargo::cargo()
         .args(["run", "--quiet", "--package", "pause-trace-tests"])

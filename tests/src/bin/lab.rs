@@ -1,4 +1,5 @@
-//! Starts a node with a real runtime and a pod, for experiments by hand: `cargo run -p pause-trace-tests --bin lab`.
+//! Starts a node with a real runtime and a pod, for experiments by hand:
+//! `cargo run -p pause-trace-tests --bin lab`.
 
 use std::{env, io, process::ExitCode};
 

@@ -1,7 +1,9 @@
-//! Makes the recording that is the fixture for a version of the format: `cargo run -p pause-trace-tests --bin recording`.
+//! Makes the recording that is the fixture for a version of the format:
+//! `cargo run -p pause-trace-tests --bin recording`.
 //!
-//! Run it as root when the format has a new version, after `cargo xtask test` has built the program and got the runtimes. Never make
-//! the recording of an older version again: the tests check that it can still be replayed.
+//! Run it as root when the format has a new version, after `cargo xtask test` has built the program
+//! and got the runtimes. Never make the recording of an older version again: the tests check that
+//! it can still be replayed.
 
 use std::path::Path;
 

@@ -1,5 +1,6 @@
-//! Makes the screenshots of the report in `docs/` from the fixture of the tests: `cargo run -p pause-trace-tests --bin
-//! screenshots`, after `cargo xtask test` has built the program and got the browser.
+//! Makes the screenshots of the report in `docs/` from the fixture of the tests:
+//! `cargo run -p pause-trace-tests --bin screenshots`, after `cargo xtask test` has built the
+//! program and got the browser.
 
 use std::path::Path;
 

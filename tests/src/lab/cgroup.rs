@@ -43,8 +43,8 @@ impl Cgroup {
         self.directories.iter().try_for_each(fs::create_dir)
     }
 
-    /// Makes a cgroup below this one for processes that belong to no pod. Returns its `cgroup.procs`. One hierarchy is enough to find
-    /// the processes again.
+    /// Makes a cgroup below this one for processes that belong to no pod. Returns its
+    /// `cgroup.procs`. One hierarchy is enough to find the processes again.
     pub(super) fn create_for_daemons(&self) -> io::Result<PathBuf> {
         let first = self.directories.first().ok_or(io::ErrorKind::Unsupported)?;
         let directory = first.join("daemons");
@@ -77,7 +77,8 @@ impl Cgroup {
             .try_for_each(|directory| remove_tree(directory, until))
     }
 
-    /// Removes the cgroups below a path, which have no processes any more, as the kubelet does when a pod has ended.
+    /// Removes the cgroups below a path, which have no processes any more, as the kubelet does when
+    /// a pod has ended.
     pub(super) fn remove_below(&self, path: &str) -> io::Result<()> {
         let until = Instant::now() + EMPTYING;
         self.directories

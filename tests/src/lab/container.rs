@@ -22,13 +22,13 @@ use crate::process;
 /// How long a command in a container may take.
 const EXEC_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a container may take to end that does so by itself.
+/// How long a container that exits by itself may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Longer than any workload takes to end that wants to.
+/// A grace period longer than any workload takes that handles its stop signal.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A container to be.
+/// The specification of a container.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ContainerSpec<'pod> {
@@ -36,7 +36,7 @@ pub struct ContainerSpec<'pod> {
     config: ContainerConfig,
 }
 
-/// A container that was made.
+/// A created container.
 #[derive(Debug)]
 pub struct Container<'pod> {
     pod: &'pod Pod<'pod>,
@@ -70,7 +70,7 @@ impl<'pod> ContainerSpec<'pod> {
             .attempt(0)
     }
 
-    /// Of another image than [`image::BUSYBOX`].
+    /// Uses another image than [`image::BUSYBOX`].
     pub fn image(mut self, image: &str) -> Self {
         self.config.image = Some(ImageSpec {
             image: image.to_owned(),
@@ -78,19 +78,19 @@ impl<'pod> ContainerSpec<'pod> {
         self
     }
 
-    /// Of the program's own image, with this behaviour: `/workload --help` lists them.
+    /// Uses the image of pause-trace with this behaviour. `/workload --help` lists the behaviours.
     pub fn workload<'a>(self, behaviour: impl IntoIterator<Item = &'a str>) -> Self {
         self.image(image::WORKLOAD)
             .command(["/workload"].into_iter().chain(behaviour))
     }
 
-    /// Instead of the image's entry point and command.
+    /// Replaces the entry point and command of the image.
     pub fn command<'a>(mut self, command: impl IntoIterator<Item = &'a str>) -> Self {
         self.config.command = command.into_iter().map(str::to_owned).collect();
         self
     }
 
-    /// How often it was started before in this pod.
+    /// Sets how often it was started before in this pod.
     pub fn attempt(mut self, attempt: u32) -> Self {
         if let Some(metadata) = &mut self.config.metadata {
             metadata.attempt = attempt;
@@ -99,7 +99,7 @@ impl<'pod> ContainerSpec<'pod> {
         self
     }
 
-    /// `kubectl debug --target`: in the pid namespace of another container.
+    /// Requests the pid namespace of another container, as `kubectl debug --target` does.
     pub fn target(self, target: &Container<'_>) -> Self {
         let id = target.id.clone();
         self.namespaces(|namespaces| {
@@ -108,25 +108,25 @@ impl<'pod> ContainerSpec<'pod> {
         })
     }
 
-    /// Asked for other namespaces than its pod.
+    /// Requests other namespaces than those of its pod.
     pub fn namespaces(self, change: impl FnOnce(&mut NamespaceOption)) -> Self {
         self.security(|security| change(security.namespace_options.get_or_insert_default()))
     }
 
-    /// With other privileges.
+    /// Changes its security context.
     pub fn security(mut self, change: impl FnOnce(&mut LinuxContainerSecurityContext)) -> Self {
         let linux: &mut LinuxContainerConfig = self.config.linux.get_or_insert_default();
         change(linux.security_context.get_or_insert_default());
         self
     }
 
-    /// Changed in any other way.
+    /// Changes its configuration in any other way.
     pub fn configure(mut self, change: impl FnOnce(&mut ContainerConfig)) -> Self {
         change(&mut self.config);
         self
     }
 
-    /// Makes and starts it.
+    /// Creates and starts it.
     ///
     /// # Panics
     /// When the runtime refuses.
@@ -138,7 +138,7 @@ impl<'pod> ContainerSpec<'pod> {
         container
     }
 
-    /// Makes it, and does not start it.
+    /// Creates it without starting it.
     ///
     /// # Panics
     /// When the runtime refuses.
@@ -185,11 +185,11 @@ impl Container<'_> {
         self.pod.lab.container_pid(&self.id)
     }
 
-    /// Waits until its first process rests in that system call (for most workloads `ppoll`), and so has the dispositions of
-    /// signals that it is to have. Before that pid 1 ignores what should end it.
+    /// Waits until its first process blocks in that system call (`ppoll` for most workloads), and
+    /// so has set its signal handlers. Before that, pid 1 ignores the signals that should end it.
     ///
     /// # Panics
-    /// When it does not rest.
+    /// When it never makes the system call.
     #[must_use]
     #[track_caller]
     pub fn settled_in(self, call: c_long) -> Self {
@@ -197,10 +197,10 @@ impl Container<'_> {
         self
     }
 
-    /// What the runtime says of it.
+    /// Its status from the runtime.
     ///
     /// # Panics
-    /// When it says nothing.
+    /// When the runtime does not answer.
     #[must_use]
     #[track_caller]
     pub fn status(&self) -> ContainerStatus {
@@ -209,7 +209,7 @@ impl Container<'_> {
         status.status.expect("an answer has a status")
     }
 
-    /// Its exit code; `None` while it has not ended.
+    /// Its exit code; `None` until it ends.
     #[must_use]
     #[track_caller]
     pub fn exit_code(&self) -> Option<i32> {
@@ -217,10 +217,11 @@ impl Container<'_> {
         (status.state() == ContainerState::Exited).then_some(status.exit_code)
     }
 
-    /// Waits until the runtime knows that it has ended, which is a while after it has; returns its exit code.
+    /// Waits until the runtime reports its end, which is a while after the end itself. Returns its
+    /// exit code.
     ///
     /// # Panics
-    /// When it lives on.
+    /// When it does not end.
     #[track_caller]
     pub fn await_end(&self) -> i32 {
         let until = Instant::now() + PATIENCE;
@@ -228,21 +229,21 @@ impl Container<'_> {
             if let Some(code) = self.exit_code() {
                 return code;
             }
-            assert!(Instant::now() < until, "{} lives on", self.id);
+            assert!(Instant::now() < until, "{} does not end", self.id);
             thread::yield_now();
         }
     }
 
-    /// The directory of its bundle, as the machine calls it.
+    /// The path of its bundle on the machine.
     #[must_use]
     pub fn bundle(&self) -> PathBuf {
         self.pod.lab.bundle(&self.id)
     }
 
-    /// What it has printed, as the runtime logs it: each line with a time, a stream and a tag.
+    /// Its log from the runtime: each line has a time, a stream and a tag.
     #[must_use]
     pub fn log(&self) -> String {
-        // Absent until there is something in it.
+        // The file is missing until there is output.
         fs::read_to_string(self.pod.lab.node().path(&self.log)).unwrap_or_default()
     }
 
@@ -257,7 +258,7 @@ impl Container<'_> {
         lab.must(lab.client().exec(&self.id, &command, EXEC_LIMIT))
     }
 
-    /// Asks it to end, and kills it when it has not after the grace period, which is whole seconds.
+    /// Stops it: the runtime kills it after the grace period, in whole seconds.
     ///
     /// # Panics
     /// When the runtime refuses.
@@ -265,14 +266,14 @@ impl Container<'_> {
     pub fn stop(&self, grace: Duration) {
         let lab = self.pod.lab;
         let stop = || lab.client().stop_container(&self.id, grace);
-        // A container that ends in this very moment takes its shim with it, and containerd 1.6 then says "ttrpc: closed". A
-        // kubelet asks again, too.
+        // If the container ends at this moment, its shim ends, too, and containerd 1.6 fails with
+        // "ttrpc: closed". A kubelet also retries.
         if lab.call(stop()).is_err() {
             lab.must(stop());
         }
     }
 
-    /// Stops and removes it as a kubelet does, which gives it half a minute.
+    /// Stops it with a grace period of half a minute, and removes it, as a kubelet does.
     ///
     /// # Panics
     /// When the runtime refuses.
@@ -283,7 +284,7 @@ impl Container<'_> {
         self.remove();
     }
 
-    /// Removes it, with its files.
+    /// Removes it and its files.
     ///
     /// # Panics
     /// When the runtime refuses.

@@ -1,4 +1,4 @@
-//! docker and podman: two engines with the same command line, and without CRI.
+//! Docker and Podman: two engines with the same command line and without CRI.
 
 use std::{
     ffi::OsString,
@@ -17,15 +17,15 @@ use super::{
 };
 use crate::{pause_binary, process};
 
-/// An engine on a node of its own. Dropping it ends all its containers.
+/// An engine on a node of its own. Dropping it kills all its containers.
 #[derive(Debug)]
 pub struct Engine {
     kind: Kind,
     program: PathBuf,
-    /// How the program is to be called.
+    /// The environment of its commands.
     environment: Vec<(&'static str, OsString)>,
     daemon: Option<Daemon>,
-    /// Last: it takes with it what the others leave.
+    /// The last field, because dropping it removes what the others leave.
     node: Node,
 }
 
@@ -35,7 +35,7 @@ enum Kind {
     Podman,
 }
 
-/// What a pod of an engine shares beside ipc, and with whom.
+/// Which namespaces a pod of an engine shares in addition to ipc, and with whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
     /// A network of its own.
@@ -46,14 +46,15 @@ pub enum Sharing {
     Pid,
 }
 
-/// What an engine has for a pod: podman's pods, and for docker, which has none, a pause and containers that join it.
+/// A pod of an engine: a pod of Podman, or for Docker, which has no pods, a pause and containers
+/// that join its namespaces.
 #[derive(Debug)]
 pub struct EnginePod<'engine> {
-    /// Its pause, which podman calls "infra".
+    /// Its pause, which Podman calls "infra".
     pub pause: EngineContainer<'engine>,
     /// The options of a container of this pod.
     join: Vec<String>,
-    /// What ends it.
+    /// The command that removes it.
     remove: Vec<String>,
 }
 
@@ -65,7 +66,8 @@ pub struct EngineContainer<'engine> {
 }
 
 impl Engine {
-    /// dockerd 20.10 with a containerd of its own, without networks but `none` and `host`.
+    /// Starts dockerd 20.10 with a containerd of its own. It has only the networks `none` and
+    /// `host`.
     ///
     /// # Panics
     /// When it does not start.
@@ -79,12 +81,12 @@ impl Engine {
             "dockerd",
             &node,
             node.daemon(docker.join("usr/sbin/dockerd"))
-                // Instead of the machine's own configuration.
+                // Not the machine's own configuration.
                 .args(["--config-file", node.write("/run/docker.json", "{}")])
                 .args(["--host", DOCKER_HOST])
                 .args(["--exec-opt", "native.cgroupdriver=cgroupfs"])
                 .args(["--bridge", "none", "--iptables=false", "--ip6tables=false"])
-                // It may not lower it everywhere.
+                // Not every machine permits to lower it.
                 .args(["--oom-score-adjust", "0"])
                 .env("PATH", path_with(&[&containerd, &runc]))
                 .env("LD_LIBRARY_PATH", places::libraries(&docker)),
@@ -104,7 +106,7 @@ impl Engine {
         engine
     }
 
-    /// podman 4.3, which has no daemon.
+    /// Podman 4.3, which has no daemon.
     #[must_use]
     pub fn podman() -> Self {
         let node = Node::start();
@@ -132,13 +134,13 @@ impl Engine {
         &self.node
     }
 
-    /// The pid of dockerd; podman has no daemon.
+    /// The pid of dockerd; `None` for Podman, which has no daemon.
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
         self.daemon.as_ref().map(Daemon::pid)
     }
 
-    /// Runs a command of the engine, which must succeed; returns what it printed.
+    /// Runs a command of the engine, which must succeed. Returns its stdout.
     ///
     /// # Panics
     /// When it fails.
@@ -156,15 +158,15 @@ impl Engine {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Gives it the images of an archive.
+    /// Imports the images of an archive.
     ///
     /// # Panics
-    /// When it does not take them.
+    /// When the import fails.
     #[track_caller]
     pub fn import(&self, archive: &Path) {
         let policy = r#"{"default": [{"type": "insecureAcceptAnything"}]}"#;
         let policy = self.node.write("/run/policy.json", policy);
-        // A bare machine has no policy, and without one podman takes no image.
+        // Podman imports no image without a policy, which a bare machine lacks.
         let policy = match self.kind {
             Kind::Docker => &[][..],
             Kind::Podman => &["--signature-policy", policy],
@@ -221,7 +223,7 @@ impl Engine {
         }
     }
 
-    /// Starts a container: with options of the engine's `run`, and a command instead of the image's.
+    /// Starts a container with options of the engine's `run`, and a command instead of the image's.
     ///
     /// # Panics
     /// When the engine refuses.
@@ -229,7 +231,7 @@ impl Engine {
     #[track_caller]
     pub fn run(&self, image: &str, options: &[&str], command: &[&str]) -> EngineContainer<'_> {
         let parent = self.cgroup_parent();
-        // The containers of podman's pods are in the pod's.
+        // The containers of Podman's pods are in the cgroup of the pod.
         let in_pod = options.iter().any(|option| option.starts_with("--pod"));
         let cgroup = ["--cgroup-parent", &parent];
         let cgroup = if in_pod { &[][..] } else { &cgroup };
@@ -237,7 +239,7 @@ impl Engine {
         self.container(&self.command(&args))
     }
 
-    /// Where its containers' cgroups are, as the kernel calls it.
+    /// The parent cgroup of its containers.
     #[must_use]
     pub fn cgroup_parent(&self) -> String {
         match self.kind {
@@ -246,7 +248,7 @@ impl Engine {
         }
     }
 
-    /// A container that the engine has made by itself, such as a pod's pause.
+    /// A container that the engine has made itself, such as the pause of a pod.
     #[must_use]
     pub fn container(&self, id: &str) -> EngineContainer<'_> {
         EngineContainer {
@@ -256,7 +258,8 @@ impl Engine {
     }
 
     fn output(&self, args: &[&str]) -> Output {
-        // podman leaves a conmon behind for each container.
+        // Podman leaves a conmon running for each container, which must be in the cgroup of the
+        // node.
         let mut command = self.node.daemon(&self.program);
         command.args(args).envs(self.environment.iter().cloned());
         self.node.output(&mut command)
@@ -283,7 +286,8 @@ impl<'engine> EnginePod<'engine> {
         self.pause.engine.run(image::BUSYBOX, &options, command)
     }
 
-    /// Starts a container of the program's own image in it, with this behaviour. The image was imported before.
+    /// Starts a container of the image of pause-trace in it, with this behaviour. The image must be
+    /// imported.
     ///
     /// # Panics
     /// When the engine refuses.
@@ -295,7 +299,7 @@ impl<'engine> EnginePod<'engine> {
         self.pause.engine.run(image::WORKLOAD, &options, behaviour)
     }
 
-    /// Removes it. With podman its containers go with it, with docker they stay.
+    /// Removes it. Podman also removes its containers, Docker does not.
     #[track_caller]
     pub fn remove(self) {
         let words: Vec<&str> = self.remove.iter().map(String::as_str).collect();
@@ -313,7 +317,7 @@ impl EngineContainer<'_> {
     /// The pid of its first process; 0 when it has ended.
     ///
     /// # Panics
-    /// When the engine does not say it.
+    /// When the engine does not report it.
     #[must_use]
     #[track_caller]
     pub fn pid(&self) -> i32 {
@@ -322,10 +326,11 @@ impl EngineContainer<'_> {
             .expect("a pid is a number")
     }
 
-    /// Waits until its first process rests in that system call, and so has the dispositions of signals that it is to have.
+    /// Waits until its first process blocks in that system call, and so has set its signal
+    /// handlers.
     ///
     /// # Panics
-    /// When it does not rest.
+    /// When it never makes the system call.
     #[must_use]
     #[track_caller]
     pub fn settled_in(self, call: c_long) -> Self {
@@ -336,7 +341,7 @@ impl EngineContainer<'_> {
     /// Its exit code.
     ///
     /// # Panics
-    /// When the engine does not say it.
+    /// When the engine does not report it.
     #[must_use]
     #[track_caller]
     pub fn exit_code(&self) -> i32 {
@@ -344,7 +349,7 @@ impl EngineContainer<'_> {
         code.parse().expect("an exit code is a number")
     }
 
-    /// What the engine knows, by a Go template.
+    /// Inspects it with a Go template.
     #[must_use]
     #[track_caller]
     pub fn inspect(&self, template: &str) -> String {
@@ -358,24 +363,25 @@ impl EngineContainer<'_> {
         self.engine.output(&args)
     }
 
-    /// Asks it to end, and kills it when it has not after the grace period, which is whole seconds.
+    /// Stops it: the engine kills it after the grace period, in whole seconds.
     #[track_caller]
     pub fn stop(&self, grace: Duration) {
         let seconds = grace.as_secs().to_string();
         self.engine.command(&["stop", "--time", &seconds, &self.id]);
     }
 
-    /// Removes it, killing it if it runs.
+    /// Removes it, and kills it if it runs.
     #[track_caller]
     pub fn remove(self) {
         self.engine.command(&["rm", "--force", &self.id]);
     }
 }
 
-/// Where dockerd listens, as the node calls it.
+/// The socket of dockerd on the node.
 const DOCKER_HOST: &str = "unix:///run/docker.sock";
 
-/// Instead of the machine's own configuration and of what is compiled in, which would look for its parts in `/usr`.
+/// The configuration of Podman. The machine's own and the built-in one would use the programs in
+/// `/usr`.
 fn podman_settings(podman: &Path, oci: &Path) -> String {
     let conmon = podman.join("usr/bin/conmon");
     let (runc, plugins) = (oci.join("usr/sbin/runc"), oci.join("usr/lib/cni"));

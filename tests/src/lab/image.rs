@@ -1,4 +1,5 @@
-//! Images without a registry: archives that `ctr images import`, `docker load` and `podman load` accept.
+//! Images without a registry: archives that `ctr images import`, `docker load` and `podman load`
+//! accept.
 
 use std::{
     fs,
@@ -18,7 +19,8 @@ pub const PAUSE: &str = "localhost/pause-trace/pause:lab";
 /// An image with a shell and the usual tools.
 pub const BUSYBOX: &str = "localhost/pause-trace/busybox:lab";
 
-/// The image of pause-trace: `/workload BEHAVIOUR` for containers. The archive of [`workload`] must be imported first.
+/// The image of pause-trace: `/workload BEHAVIOUR` for containers. The archive of [`workload`] must
+/// be imported first.
 pub const WORKLOAD: &str = "localhost/pause-trace/workload:lab";
 
 /// Writes the archive of [`WORKLOAD`].
@@ -74,7 +76,8 @@ fn install(program: &Path, place: &Path) {
         .unwrap_or_else(|error| panic!("failed to copy {}: {error}", program.display()));
 }
 
-/// Packs the files below `root` as an OCI image layout with one layer, and adds the manifest that docker needs.
+/// Packs the files below `root` as an OCI image layout with one layer, and adds the manifest that
+/// docker needs.
 fn archive(directory: &Path, name: &str, root: &Path, config: serde_json::Value) -> PathBuf {
     let layout = root.with_extension("layout");
     let blobs = layout.join("blobs/sha256");

@@ -1,4 +1,4 @@
-//! A kubelet without an API server: it runs the pods whose manifests lie in a directory.
+//! A kubelet without an API server: it runs the pods of the manifests in a directory.
 
 use std::{
     fs,
@@ -14,25 +14,26 @@ use serde_json::{Value, json};
 
 use super::{Containerd, Node, containerd::installed, daemon::Daemon, image, places};
 
-/// Its own name; a static pod's ends with it.
+/// The name of its node, which is the suffix of the names of static pods.
 const NAME: &str = "node";
 
-/// An address for it: it takes none of loopback's.
+/// The address of its node. It accepts no loopback address.
 const ADDRESS: &str = "192.0.2.2";
 
-/// Where it finds manifests, as the node calls it.
+/// The directory of manifests on the node.
 const MANIFESTS: &str = "/run/kubelet/manifests";
 
-/// Where it says what it runs, on the node's network.
+/// The address of its read-only API, on the node's network.
 const READ_ONLY_API: (&str, u16) = ("127.0.0.1", 10255);
 
-/// How long it may take to do what it was told. Its own loops take some seconds each.
+/// How long it may take to reach a state. Each of its own loops takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How long its log may be silent before it is asked again: not everything that it does is logged.
+/// How long its log may be silent before a condition is checked again. It does not log everything.
 const SILENCE: Duration = Duration::from_millis(200);
 
-/// A kubelet that runs beside a containerd. Dropping it ends it; its pods go with the node, or stay for the next kubelet.
+/// A kubelet that uses a containerd. Dropping it kills it. Its pods stay for the next kubelet, and
+/// end with the node.
 #[derive(Debug)]
 pub struct Kubelet<'lab> {
     lab: &'lab Containerd,
@@ -48,7 +49,7 @@ pub struct StaticPod<'kubelet> {
 }
 
 impl<'lab> Kubelet<'lab> {
-    /// Starts kubelet 1.20, which speaks the v1alpha2 of CRI and so takes no containerd 2.
+    /// Starts kubelet 1.20, which uses CRI v1alpha2 and so does not work with containerd 2.
     ///
     /// # Panics
     /// When it does not start.
@@ -95,14 +96,14 @@ impl<'lab> Kubelet<'lab> {
         self.daemon.pid()
     }
 
-    /// Gives it the manifest of a pod, and waits until all its containers run.
+    /// Adds the manifest of a pod, and waits until all its containers run.
     ///
     /// # Panics
-    /// When they do not.
+    /// When they do not run in time.
     #[must_use]
     #[track_caller]
     pub fn run(&self, manifest: &Value) -> StaticPod<'_> {
-        let pod = self.take(manifest);
+        let pod = self.add(manifest);
         let wanted = manifest["spec"]["containers"].as_array();
         let wanted = wanted.expect("a pod has containers").len();
         self.until(&format!("runs {}", pod.name), || {
@@ -116,17 +117,17 @@ impl<'lab> Kubelet<'lab> {
         pod
     }
 
-    /// Gives it the manifest of a pod, and waits until it knows it.
+    /// Adds the manifest of a pod, and waits until the kubelet lists the pod.
     ///
     /// # Panics
-    /// When it does not take it.
+    /// When the kubelet does not list it in time.
     #[must_use]
     #[track_caller]
-    pub fn take(&self, manifest: &Value) -> StaticPod<'_> {
+    pub fn add(&self, manifest: &Value) -> StaticPod<'_> {
         let name = manifest["metadata"]["name"].as_str();
         let name = name.expect("a pod has a name").to_owned();
         let directory = self.lab.node().path(MANIFESTS);
-        // It must never read half a manifest, and it passes over hidden files.
+        // The rename keeps the kubelet from reading half a manifest. It ignores hidden files.
         let hidden = directory.join(format!(".{name}"));
         fs::write(&hidden, manifest.to_string())
             .and_then(|()| fs::rename(&hidden, directory.join(format!("{name}.json"))))
@@ -134,15 +135,15 @@ impl<'lab> Kubelet<'lab> {
         self.known(&name)
     }
 
-    /// Waits until it knows a pod of this name, which an earlier kubelet was given, and which it is not given again: what is
-    /// written anew counts as another pod.
+    /// Waits until it lists a pod of this name, whose manifest was added to an earlier kubelet. A
+    /// manifest that is written again would be another pod.
     ///
     /// # Panics
-    /// When it does not.
+    /// When the kubelet does not list it in time.
     #[must_use]
     #[track_caller]
     pub fn known(&self, name: &str) -> StaticPod<'_> {
-        let pod = self.until(&format!("knows {name}"), || self.pod(name));
+        let pod = self.until(&format!("lists {name}"), || self.pod(name));
         let uid = pod["metadata"]["uid"].as_str().expect("a pod has a uid");
         StaticPod {
             kubelet: self,
@@ -151,7 +152,7 @@ impl<'lab> Kubelet<'lab> {
         }
     }
 
-    /// What it says of its pods, as the API server would be told.
+    /// Its pods, as it would report them to the API server.
     ///
     /// # Panics
     /// When it does not answer.
@@ -162,7 +163,7 @@ impl<'lab> Kubelet<'lab> {
             .unwrap_or_else(|| panic!("the kubelet does not answer: {}", self.daemon))
     }
 
-    /// Waits until a question about it has an answer.
+    /// Waits until `ask` returns a value.
     ///
     /// # Panics
     /// When that takes longer than two minutes.
@@ -176,7 +177,7 @@ impl<'lab> Kubelet<'lab> {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(
                 !left.is_zero(),
-                "not seen: the kubelet {what}; {}",
+                "timed out: the kubelet {what}; {}",
                 self.daemon
             );
             self.daemon.await_news(SILENCE.min(left));
@@ -194,7 +195,7 @@ impl<'lab> Kubelet<'lab> {
         let mut answer: Value = serde_json::from_str(&body).ok()?;
         match answer["items"].take() {
             Value::Array(pods) => Some(pods),
-            // Go writes an empty list so.
+            // Go encodes an empty list as null.
             Value::Null => Some(Vec::new()),
             _ => None,
         }
@@ -202,33 +203,33 @@ impl<'lab> Kubelet<'lab> {
 }
 
 impl StaticPod<'_> {
-    /// The pod's name, as the manifest has it.
+    /// The pod's name in the manifest.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The pod's uid: of a static pod a hash without dashes.
+    /// The pod's uid. For a static pod it is a hash without dashes.
     #[must_use]
     pub fn uid(&self) -> &str {
         &self.uid
     }
 
-    /// What the kubelet says of it.
+    /// Its object in the kubelet's list.
     ///
     /// # Panics
-    /// When it says nothing.
+    /// When the kubelet does not list it.
     #[must_use]
     #[track_caller]
     pub fn value(&self) -> Value {
         let pod = self.kubelet.pod(&self.name);
-        pod.unwrap_or_else(|| panic!("the kubelet knows no {}", self.name))
+        pod.unwrap_or_else(|| panic!("the kubelet does not list {}", self.name))
     }
 
     /// The id of its sandbox.
     ///
     /// # Panics
-    /// When it has none that is ready.
+    /// When no sandbox is ready.
     #[must_use]
     #[track_caller]
     pub fn sandbox(&self) -> String {
@@ -246,7 +247,7 @@ impl StaticPod<'_> {
         self.kubelet.lab.sandbox_pid(&self.sandbox())
     }
 
-    /// The id of a container, as the kubelet knows it now.
+    /// The current id of a container.
     ///
     /// # Panics
     /// When it was not started.
@@ -291,12 +292,14 @@ impl StaticPod<'_> {
         self.kubelet.lab.container_pid(&self.container(container))
     }
 
-    /// Takes its manifest away, and waits until nothing of it runs and its containers' cgroups are gone.
+    /// Removes its manifest, and waits until none of its processes runs and the cgroups of its
+    /// containers are gone.
     ///
-    /// The pod's own cgroup is not waited for: where both versions are mounted, this kubelet leaves that of cgroup2.
+    /// It does not wait for the pod's own cgroup: if both versions of cgroups are mounted, this
+    /// kubelet leaves that of cgroup2.
     ///
     /// # Panics
-    /// When that does not come.
+    /// When that takes too long.
     #[track_caller]
     pub fn remove(self) {
         let node = self.kubelet.lab.node();
@@ -324,7 +327,7 @@ impl StaticPod<'_> {
     }
 }
 
-/// What it is told. The rest are its defaults, as on a node whose operator has changed nothing.
+/// Its configuration. Everything else has its default value.
 fn settings(node: &Node) -> Value {
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
@@ -333,7 +336,7 @@ fn settings(node: &Node) -> Value {
         "authorization": {"mode": "AlwaysAllow"},
         "staticPodPath": MANIFESTS,
         "cgroupDriver": "cgroupfs", "cgroupRoot": format!("/{}", node.name()),
-        // What a machine that is used for other things may not fulfil.
+        // Requirements that a machine in other use may not meet.
         "failSwapOn": false, "makeIPTablesUtilChains": false, "oomScoreAdj": 0,
         "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%"},
         "imageGCHighThresholdPercent": 100,
@@ -342,7 +345,7 @@ fn settings(node: &Node) -> Value {
     })
 }
 
-/// Puts files in the place of the kernel's settings that it would change, on the node only.
+/// Hides the sysctls that it would change behind files, on the node only.
 fn hide_settings(node: &Node) {
     for (setting, value) in [
         ("vm/overcommit_memory", "1"),
@@ -361,7 +364,7 @@ fn hide_settings(node: &Node) {
     }
 }
 
-/// What the read-only API answers; `None` when it does not, or refuses.
+/// The answer of the read-only API; `None` if it does not answer or refuses.
 fn get(path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(READ_ONLY_API).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;

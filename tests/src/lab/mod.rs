@@ -9,15 +9,15 @@
 //! assert_ne!(app.pid(), pod.pause_pid());
 //! ```
 //!
-//! A node ([`Node`]) is a mount and a network namespace, a cgroup and a directory. What a runtime writes to `/run`,
-//! `/var/lib` and `/var/log` is below that directory, its bridges and addresses are in that network namespace, and its processes and
-//! pods are in that cgroup. The machine is not changed, nodes can run at the same time, and a node ends when the processes in its
-//! cgroup are killed. The pid namespace is the machine's, because the kernel program reports pids of that namespace.
+//! A node ([`Node`]) is a mount and a network namespace, a cgroup and a directory. What a runtime
+//! writes to `/run`, `/var/lib` and `/var/log` is below that directory, its bridges and addresses
+//! are in that network namespace, and its processes and pods are in that cgroup. The machine is not
+//! changed, nodes can run at the same time, and a node ends when the processes in its cgroup are
+//! killed. The pid namespace is the machine's, because the kernel program reports pids of that
+//! namespace.
 //!
 //! `cargo xtask runtimes` unpacks the programs.
 
-#[path = "../../../pause-trace/build/cache.rs"]
-mod cache;
 mod cgroup;
 mod container;
 mod containerd;
@@ -26,15 +26,11 @@ mod engine;
 pub mod image;
 mod kubelet;
 mod node;
-#[expect(dead_code, reason = "no node starts the definition of CRI")]
-#[path = "../../../xtask/src/bundle/places.rs"]
-pub(crate) mod places;
 mod pod;
 mod traces;
 
 use std::path::PathBuf;
 
-use cache::cache_dir;
 pub use container::{Container, ContainerSpec};
 pub(crate) use containerd::installed;
 pub use containerd::{Containerd, Version};
@@ -43,6 +39,7 @@ pub use kubelet::{Kubelet, StaticPod};
 pub use node::Node;
 pub use pod::{Pod, PodSpec};
 pub use traces::traces;
+pub(crate) use xtask_support::places;
 
 /// catatonit, the pause of Podman.
 ///

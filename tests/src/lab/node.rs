@@ -20,13 +20,16 @@ use nix::{
 
 use super::{cgroup::Cgroup, places};
 
-/// The prefix of the names of all nodes, which are also the names of their temporary directories and cgroups.
+/// The prefix of the names of all nodes, which are also the names of their temporary directories
+/// and cgroups.
 const PREFIX: &str = "pause-trace-lab-";
 
-/// The directories that a node has for itself: the path on the node, and the name below the directory of the node.
+/// The directories that a node has for itself: the path on the node, and the name below the
+/// directory of the node.
 const OWN: [(&str, &str); 3] = [("/run", "run"), ("/var/lib", "lib"), ("/var/log", "log")];
 
-/// An isolated environment for a runtime and its pods. Dropping it kills its processes and removes its files and cgroups.
+/// An isolated environment for a runtime and its pods. Dropping it kills its processes and removes
+/// its files and cgroups.
 #[derive(Debug)]
 pub struct Node {
     name: String,
@@ -108,7 +111,8 @@ impl Node {
     /// Runs `f` on a thread in the namespaces of the node.
     pub fn enter<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         on_a_thread(|| {
-            // A thread that shares its root and working directory with others may not enter a mount namespace.
+            // A thread that shares its root and working directory with others may not enter a mount
+            // namespace.
             unshare(CloneFlags::CLONE_FS)
                 .and_then(|()| setns(&self.mounts, CloneFlags::CLONE_NEWNS))
                 .and_then(|()| setns(&self.network, CloneFlags::CLONE_NEWNET))
@@ -161,12 +165,14 @@ impl Node {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// A command that runs `program` in the cgroup of the node, so that it and its descendants are killed when the node ends.
+    /// A command that runs `program` in the cgroup of the node, so that it and its descendants are
+    /// killed when the node ends.
     pub(super) fn daemon(&self, program: impl AsRef<OsStr>) -> Command {
         let members = Cgroup::named(&self.name)
             .create_for_daemons()
             .unwrap_or_else(|error| panic!("failed to make a cgroup below {}: {error}", self.name));
-        // The program must be in the cgroup before it can fork: a shell moves itself there and executes the program.
+        // The program must be in the cgroup before it can fork: a shell moves itself there and
+        // executes the program.
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", "echo 0 > \"$0\" && exec \"$@\""])
@@ -191,7 +197,8 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         if let Err(error) = clear(&self.name, &self.directory) {
-            // A second panic would abort the test program, and its other nodes would not be removed.
+            // A second panic would abort the test program, and its other nodes would not be
+            // removed.
             if thread::panicking() {
                 eprintln!("failed to remove {}: {error}", self.name);
             } else {
@@ -205,8 +212,8 @@ impl Drop for Node {
 fn isolate(directory: &Path) -> io::Result<(File, File)> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)?;
     let change = |place: &str, flags| mount(None::<&str>, place, None::<&str>, flags, None::<&str>);
-    // Mounts do not propagate to the machine, but within the node, as systemd sets it up on a real node: a volume that is
-    // mounted later then propagates to the containers that request it.
+    // Mounts do not propagate to the machine, but within the node, as systemd sets it up on a real
+    // node: a volume that is mounted later then propagates to the containers that request it.
     change("/", MsFlags::MS_REC | MsFlags::MS_PRIVATE)?;
     change("/", MsFlags::MS_REC | MsFlags::MS_SHARED)?;
     for (place, own) in OWN {
@@ -261,13 +268,14 @@ fn owner(name: &str) -> Option<(u32, String)> {
 /// The start time of a process in clock ticks since boot. Pid and start time identify a process.
 fn start_time(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may contain spaces and parentheses. The start time is the 20th field after it.
+    // The name, in parentheses, may contain spaces and parentheses. The start time is the 20th
+    // field after it.
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_whitespace().nth(19).map(str::to_owned)
 }
 
-/// Removes a node. The kernel removes its mounts and interfaces with the last process in its namespaces. The directory is removed
-/// last, so that an interrupted removal is found again.
+/// Removes a node. The kernel removes its mounts and interfaces with the last process in its
+/// namespaces. The directory is removed last, so that an interrupted removal is found again.
 fn clear(name: &str, directory: &Path) -> io::Result<()> {
     Cgroup::named(name).remove()?;
     match fs::remove_dir_all(directory) {

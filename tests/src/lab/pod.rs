@@ -1,4 +1,4 @@
-//! Pods that a CRI runtime makes, as a kubelet would ask for them.
+//! Pods that a CRI runtime makes, requested as by a kubelet.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use pause_trace_cri::messages::{
 use super::{Container, ContainerSpec, Containerd};
 use crate::process;
 
-/// A pod to be.
+/// The specification of a pod.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct PodSpec<'lab> {
@@ -30,11 +30,11 @@ pub struct PodSpec<'lab> {
     uid: String,
 }
 
-/// A pod that runs.
+/// A running pod.
 #[derive(Debug)]
 pub struct Pod<'lab> {
     pub(super) lab: &'lab Containerd,
-    /// What the sandbox was made of: containers are made of it as well.
+    /// The configuration of the sandbox, which is also needed to create containers.
     pub(super) config: PodSandboxConfig,
     pub(super) namespaces: NamespaceOption,
     id: String,
@@ -54,18 +54,18 @@ impl<'lab> PodSpec<'lab> {
                 ..NamespaceOption::default()
             },
             attempt: 0,
-            // Laid out as Kubernetes' are.
+            // The format of Kubernetes.
             uid: format!("{process:08x}-0000-4000-8000-{count:012x}"),
         }
     }
 
-    /// In another Kubernetes namespace.
+    /// Sets another Kubernetes namespace.
     pub fn namespace(mut self, namespace: &str) -> Self {
         namespace.clone_into(&mut self.namespace);
         self
     }
 
-    /// With an annotation.
+    /// Adds an annotation.
     pub fn annotation(mut self, key: &str, value: &str) -> Self {
         self.annotations.insert(key.to_owned(), value.to_owned());
         self
@@ -95,7 +95,7 @@ impl<'lab> PodSpec<'lab> {
         self
     }
 
-    /// Asked for any other namespaces, such as users of its own.
+    /// Requests other namespaces, such as a user namespace.
     pub fn namespaces(mut self, change: impl FnOnce(&mut NamespaceOption)) -> Self {
         change(&mut self.namespaces);
         self
@@ -109,7 +109,7 @@ impl<'lab> PodSpec<'lab> {
         self
     }
 
-    /// Makes its sandbox.
+    /// Runs its sandbox.
     ///
     /// # Panics
     /// When the runtime refuses.
@@ -165,7 +165,7 @@ impl<'lab> PodSpec<'lab> {
 }
 
 impl<'lab> Pod<'lab> {
-    /// The sandbox' id.
+    /// The id of the sandbox.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -187,7 +187,7 @@ impl<'lab> Pod<'lab> {
         self.lab.sandbox_pid(&self.id)
     }
 
-    /// The pid of its shim, the parent of its pause and of all its containers' first processes.
+    /// The pid of its shim, the parent of its pause and of the first processes of its containers.
     ///
     /// # Panics
     /// When the pause does not run.
@@ -201,7 +201,7 @@ impl<'lab> Pod<'lab> {
         parent.expect("every process has a parent")
     }
 
-    /// Lets the sandbox run out of memory, so that the kernel kills the pause.
+    /// Makes the sandbox run out of memory, so that the kernel kills the pause.
     ///
     /// # Panics
     /// When the machine has no memory controller for cgroups.
@@ -214,7 +214,8 @@ impl<'lab> Pod<'lab> {
             fs::write(file, text).unwrap_or_else(|error| panic!("failed to write {file}: {error}"));
         };
         write(&format!("{directory}/{limit}"), "8388608");
-        // Rather than whoever fills the memory, which is not its own, but a file's.
+        // Makes the OOM killer choose the pause. The process that fills the memory writes a file,
+        // so it has little memory itself.
         write(&format!("/proc/{pause}/oom_score_adj"), "1000");
         let file = format!("/dev/shm/pause-trace-{}", self.uid());
         let script = "echo 0 > \"$0/cgroup.procs\" && exec head -c 64M /dev/zero > \"$1\"";
@@ -223,25 +224,25 @@ impl<'lab> Pod<'lab> {
             .spawn()
             .expect("sh runs");
         let ended = process::ends(&handle);
-        // It may have been next.
+        // The OOM killer may have killed it, too.
         let _ = writer.kill();
-        writer.wait().expect("it is our child");
+        writer.wait().expect("it is a child of this process");
         let _ = fs::remove_file(&file);
-        assert!(ended, "the pause outlives its memory");
+        assert!(ended, "the OOM killer did not kill the pause");
     }
 
-    /// The directory of the sandbox' bundle, as the machine calls it.
+    /// The path of the sandbox's bundle on the machine.
     #[must_use]
     pub fn bundle(&self) -> PathBuf {
         self.lab.bundle(&self.id)
     }
 
-    /// A container to be.
+    /// The specification of a container in it.
     pub fn container(&self, name: &str) -> ContainerSpec<'_> {
         ContainerSpec::new(self, name)
     }
 
-    /// A container that does all that it should, and is ready to.
+    /// Starts a container that serves and handles its stop signal, and waits until it is ready.
     ///
     /// # Panics
     /// When the runtime refuses.
@@ -252,7 +253,7 @@ impl<'lab> Pod<'lab> {
         container.settled_in(SYS_ppoll)
     }
 
-    /// Stops its containers, at once, and its pause; then removes all of it.
+    /// Stops it and removes it. Its containers get no grace period.
     ///
     /// # Panics
     /// When the runtime refuses.
@@ -263,7 +264,7 @@ impl<'lab> Pod<'lab> {
         self.lab.node().remove_cgroup(&cgroup(self.uid()));
     }
 
-    /// Stops it, and lets it be seen.
+    /// Stops its sandbox without removing it.
     ///
     /// # Panics
     /// When the runtime refuses.
@@ -278,12 +279,12 @@ impl<'lab> Pod<'lab> {
     }
 }
 
-/// Where a pod's containers are below the node's cgroup: as a kubelet has it that was given that as its root.
+/// The cgroup of a pod below the node's, as a kubelet names it.
 fn cgroup(uid: &str) -> String {
     format!("kubepods/besteffort/pod{uid}")
 }
 
-/// The directory of a process' cgroup where memory is limited, and the file for that.
+/// The memory cgroup of a process, and the name of the file that limits it.
 fn memory_cgroup(pid: i32) -> (String, &'static str) {
     let file = format!("/proc/{pid}/cgroup");
     let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));

@@ -4,10 +4,12 @@ use std::{collections::BTreeSet, env, fs, path::Path};
 
 use super::cgroup::Cgroup;
 
-/// The bridge of a node's pods. It is in the node's network namespace and must never be on the machine.
+/// The bridge of a node's pods. It is in the node's network namespace and must never be on the
+/// machine.
 pub(super) const BRIDGE: &str = "pause-trace0";
 
-/// Everything of the node of this name that is on the machine: processes, cgroups, mounts, bridges and files.
+/// Everything of the node of this name that is on the machine: processes, cgroups, mounts, bridges
+/// and files.
 ///
 /// # Panics
 /// When `/proc` can't be read.

@@ -1,4 +1,4 @@
-//! Pods of every kind on real containerds, and what `pause-trace watch` says of them.
+//! `pause-trace watch` on pods of every kind, made by real containerds.
 
 use std::{thread, time::Duration};
 
@@ -8,7 +8,7 @@ use pause_trace_tests::{
     watch::Watch,
 };
 
-/// Longer than any container here takes to end.
+/// A grace period longer than any container here takes.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// A kind of pod.
@@ -23,7 +23,8 @@ const KINDS: [(&str, Kind); 6] = [
     ("host-all", |pod| pod.host_network().host_pid().host_ipc()),
 ];
 
-/// Two containers, one of them with a session, a third one that debugs the first, and an orderly end.
+/// Runs and removes a pod with two containers, one of them with an exec session, and a third one
+/// that debugs the first.
 fn live_and_die(lab: &Containerd, watch: &Watch, name: &str, kind: Kind) {
     let pod = kind(lab.pod(name)).run();
     let [one, two] = ["one", "two"].map(|name| pod.serve(name));
@@ -65,8 +66,9 @@ fn pods_of_containerd_2_are_verified_whatever_they_share() {
     verifies_every_kind_of_pod(Version::V2);
 }
 
-/// What puts a container's first process into its cgroup has ended long before anybody looks, and this containerd listens
-/// where only its shim says.
+/// The process that put the first process of a container into its cgroup has ended before
+/// pause-trace can read `/proc`, and the path of this containerd's socket is only known from its
+/// shim.
 #[test]
 fn a_pod_that_starts_while_its_verifier_is_held_up_is_verified() {
     let lab = Containerd::start(Version::V1);
@@ -74,7 +76,7 @@ fn a_pod_that_starts_while_its_verifier_is_held_up_is_verified() {
     let watch = Watch::start_outside();
     let pod = watch.held_up(|| lab.pod("held-up").run());
     let app = watch.held_up(|| pod.serve("app"));
-    // It reads what it is told of a container in its bundle, which goes with it.
+    // pause-trace reads the bundle of a container, which is removed with the container.
     watch.await_container(app.id(), "started");
     app.stop(GRACE);
     app.remove();

@@ -1,4 +1,4 @@
-//! What `pause-trace watch` says of pods whose containerd, shim or network plugin fails under them.
+//! `pause-trace watch` on pods whose containerd, shim or network plugin fails.
 
 use std::fs;
 
@@ -37,7 +37,7 @@ fn pods_are_followed_through_the_failures_of_their_runtime() {
     of_lucky.end();
     let lucky = remove(lucky);
 
-    // containerd sees that its shim has gone, and has runc kill what was the shim's.
+    // containerd detects that the shim has ended, and makes runc kill the shim's processes.
     kill(Pid::from_raw(unlucky.shim_pid()), Signal::SIGKILL).expect("it runs");
     of_unlucky.await_end();
     of_unlucky.remove();
@@ -51,7 +51,7 @@ fn pods_are_followed_through_the_failures_of_their_runtime() {
     watch.verified(&lucky).assert_healthy(["app"]);
     watch.verified(&late).assert_healthy(["app"]);
     let unlucky = watch.verified(&unlucky);
-    // It kills the pause and the container at once.
+    // runc kills the pause and the container at the same time.
     let order = unlucky.ended().first().is_some_and(|name| *name == "pause");
     unlucky.assert_broken(["PT303"].into_iter().chain(order.then_some("PT309")));
     assert!(unlucky.passed("PT101", "app"), "{unlucky}");
@@ -68,7 +68,7 @@ fn pods_are_followed_through_the_failures_of_their_runtime() {
     assert!(of_it.all(|finding| finding["rule"] == "PT204"), "{lines:?}");
 }
 
-/// Removes a pod; returns its uid.
+/// Removes a pod. Returns its uid.
 #[track_caller]
 fn remove(pod: Pod<'_>) -> String {
     let uid = pod.uid().to_owned();
@@ -76,7 +76,7 @@ fn remove(pod: Pod<'_>) -> String {
     uid
 }
 
-/// Removes what containerd knows of its containers. Their shims go on.
+/// Removes containerd's records of its containers. Their shims keep running.
 fn forget_all(lab: &Containerd) {
     let known = "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db";
     fs::remove_file(lab.node().path(known)).expect("containerd has run");

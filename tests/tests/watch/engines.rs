@@ -1,4 +1,4 @@
-//! Pods of docker and podman, which have no CRI, and what `pause-trace watch` says of them.
+//! `pause-trace watch` on pods of Docker and Podman, which have no CRI.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn pods_are_verified(engine: &Engine) {
         let outcome = watch.verified(uid);
         outcome.assert_broken([]);
         for id in ids {
-            // docker shares no uts namespace.
+            // Docker cannot share the uts namespace.
             for rule in ["PT101", "PT102", "PT104"] {
                 assert!(outcome.passed(rule, id), "no {rule} passed: {outcome}");
             }
@@ -70,7 +70,7 @@ fn serve<'engine>(pod: &EnginePod<'engine>) -> EngineContainer<'engine> {
     pod.workload(&["serve"]).settled_in(libc::SYS_ppoll)
 }
 
-/// What the pod of a container is called, once it is known.
+/// The uid of the pod of a container, when it is reported.
 fn uid(watch: &Watch, container: &str) -> String {
     let started = watch.await_container(container, "started");
     let uid = started["pod"]["uid"].as_str();

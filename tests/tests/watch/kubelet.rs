@@ -1,4 +1,4 @@
-//! Static pods of a real kubelet, and what `pause-trace watch` says of them.
+//! `pause-trace watch` on static pods of a real kubelet.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +8,14 @@ use pause_trace_tests::{
 };
 use serde_json::{Value, json};
 
-/// Which of the pods shares its pids.
+/// The pod that shares its pid namespace.
 const SHARED: usize = 3;
 
-/// Which of them has a container that crashes.
+/// The pod with a container that crashes.
 const CRASHING: usize = 5;
 
 #[test]
-fn what_a_kubelet_does_is_not_held_against_its_pods() {
+fn actions_of_a_kubelet_are_no_findings_about_its_pods() {
     let lab = Containerd::start(Version::V1);
     lab.import(&image::workload());
     let watch = Watch::start(lab.node());
@@ -35,7 +35,7 @@ fn what_a_kubelet_does_is_not_held_against_its_pods() {
     });
 
     let mut unwell = pod("probe-fails", &[("app", &serve)]);
-    // It is not to be in the middle of a restart when it is removed.
+    // The pod must not be in the middle of a restart when it is removed.
     unwell["spec"]["restartPolicy"] = json!("Never");
     unwell["spec"]["containers"][0]["livenessProbe"] = json!({
         "exec": {"command": ["/workload", "exit", "1"]}, "periodSeconds": 1, "failureThreshold": 1,
@@ -64,13 +64,13 @@ fn what_a_kubelet_does_is_not_held_against_its_pods() {
         names.push(pod.name().to_owned());
         uids.push(pod.uid().to_owned());
     }
-    let pod = kubelet.take(&crashing);
+    let pod = kubelet.add(&crashing);
     kubelet.until("restarts what crashes", || {
         (pod.restarts("crash") >= 2).then_some(())
     });
     names.push(pod.name().to_owned());
     uids.push(pod.uid().to_owned());
-    let pod = kubelet.take(&unwell);
+    let pod = kubelet.add(&unwell);
     kubelet.until("stops what fails its liveness probe", || {
         let state = &pod.value()["status"]["containerStatuses"][0]["state"];
         state["terminated"].is_object().then_some(())
@@ -78,7 +78,7 @@ fn what_a_kubelet_does_is_not_held_against_its_pods() {
     names.push(pod.name().to_owned());
     uids.push(pod.uid().to_owned());
 
-    // It is killed, and the next one finds its pods as they are.
+    // The kubelet is killed, and the next one finds its pods running.
     drop(kubelet);
     let kubelet = Kubelet::start(&lab);
     let pods: Vec<_> = names.iter().map(|name| kubelet.known(name)).collect();
@@ -91,12 +91,14 @@ fn what_a_kubelet_does_is_not_held_against_its_pods() {
         let outcome = watch.verified(uid);
         let starts = outcome.lines().iter();
         let starts = starts.filter(|line| line["event"] == "started" && line["pause"] == true);
-        // Kubelets before 1.22 may start a pod again that they are removing. They kill all of that at once, without asking.
+        // Kubelets before 1.22 may start a pod again while they remove it. They kill its processes
+        // at once, without a stop signal.
         let may_be_broken = match starts.count() {
             1 => &[][..],
             _ => &["PT303", "PT309"],
         };
-        // Nor does containerd ask a container that is being restarted while its sandbox is stopped: that is for information.
+        // containerd also sends no stop signal to a container that is restarted while its sandbox
+        // is stopped. The finding has severity `info`.
         let accused = outcome.accused();
         assert!(
             accused.iter().all(|rule| may_be_broken.contains(rule)),

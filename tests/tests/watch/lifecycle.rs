@@ -1,4 +1,5 @@
-//! Pods of a real containerd that something goes wrong with, and what `pause-trace watch` says of it: that, and nothing else.
+//! Faults in pods of a real containerd. `pause-trace watch` must report each fault and nothing
+//! else.
 
 use std::{thread, time::Duration};
 
@@ -12,23 +13,23 @@ use pause_trace_tests::{
     watch::{Outcome, Watch},
 };
 
-/// Where they run, and who watches.
+/// The runtime and the watch that the scenarios share.
 struct Scene {
     lab: Containerd,
     watch: Watch,
 }
 
-/// What happens to a pod.
+/// A scenario, which gets a pod.
 type Scenario = fn(&Scene, Pod<'_>);
 
-/// Longer than a container here takes to end that wants to.
+/// A grace period longer than a container takes that handles its stop signal.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// What one gets that does not want to.
+/// The grace period of a container that ignores its stop signal.
 const SHORT: Duration = Duration::from_secs(2);
 
 #[test]
-fn what_goes_wrong_with_a_pod_is_found() {
+fn faults_in_the_life_of_a_pod_are_found() {
     let lab = Containerd::start(Version::V1);
     lab.import(&image::workload());
     own_namespaces(&lab);
@@ -42,7 +43,10 @@ fn what_goes_wrong_with_a_pod_is_found() {
                 "keeps_the_stop_from_its_child",
                 keeps_the_stop_from_its_child,
             ),
-            ("is_told_to_stop_by_two", is_told_to_stop_by_two),
+            (
+                "gets_stop_signals_from_two_senders",
+                gets_stop_signals_from_two_senders,
+            ),
             ("leaves_zombies_to_pid_1", leaves_zombies_to_pid_1),
             ("leaves_orphans_to_the_pause", leaves_orphans_to_the_pause),
             ("crashes_and_is_restarted", crashes_and_is_restarted),
@@ -83,7 +87,7 @@ fn a_broken_pause_is_found() {
     scene.watch.stop();
 }
 
-/// An orphan dies, which is what the pause is there for; the rest of what a pause does wrong shows by itself.
+/// An orphan dies, which the pause must reap. Other faults of a pause need no trigger.
 fn has_a_broken_pause(scene: &Scene, pod: Pod<'_>, broken: &[&str]) {
     let app = pod.serve("app");
     assert_eq!(app.exec(["/workload", "orphan", "1"]).exit_code, 0);
@@ -94,7 +98,7 @@ fn has_a_broken_pause(scene: &Scene, pod: Pod<'_>, broken: &[&str]) {
     end(scene, pod).assert_broken(broken.iter().copied());
 }
 
-/// Runs them all at the same time: most of what they take is waiting.
+/// Runs all of them at the same time, because they mostly wait.
 fn at_once(scene: &Scene, scenarios: &[(&str, Scenario)]) {
     thread::scope(|scope| {
         for (name, scenario) in scenarios {
@@ -113,7 +117,7 @@ fn at_once(scene: &Scene, scenarios: &[(&str, Scenario)]) {
     });
 }
 
-/// Removes a pod, and waits for what is said of it.
+/// Removes a pod, and waits for its verification.
 #[track_caller]
 fn end(scene: &Scene, pod: Pod<'_>) -> Outcome {
     let uid = pod.uid().to_owned();
@@ -148,7 +152,7 @@ fn keeps_the_stop_from_its_child(scene: &Scene, pod: Pod<'_>) {
     end(scene, pod).assert_broken(["PT302", "PT304"]);
 }
 
-fn is_told_to_stop_by_two(scene: &Scene, pod: Pod<'_>) {
+fn gets_stop_signals_from_two_senders(scene: &Scene, pod: Pod<'_>) {
     let script = "trap 'n=$n.; [ $n = .. ] && exit 0' TERM
         sleep 1000 & while :; do wait; done";
     let container = pod.container("app").command(["sh", "-c", script]);
@@ -237,7 +241,7 @@ fn outlives_its_sandbox(scene: &Scene, pod: Pod<'_>) {
     assert!(outcome.passed("PT101", "fresh"), "{outcome}");
 }
 
-/// What the runtime on this node gets wrong, by the name of the container.
+/// A faulty runtime gives the container `own-KIND` a namespace of its own.
 fn gets_a_namespace_of_its_own(scene: &Scene, pod: Pod<'_>) {
     let containers = ["own-network", "own-ipc", "own-uts", "fine"].map(|name| pod.serve(name));
     containers.into_iter().for_each(Container::end);
@@ -250,12 +254,13 @@ fn gets_a_namespace_of_its_own(scene: &Scene, pod: Pod<'_>) {
     ] {
         let mut findings = outcome.lines().iter();
         let finding = findings.find(|line| line["type"] == "finding" && line["rule"] == rule);
-        let finding = finding.expect("it was just seen");
+        let finding = finding.expect("it was reported before");
         assert_eq!(finding["container"]["name"], name, "{finding}");
     }
 }
 
-/// Puts a runc in the place of the node's that gives containers called `own-…` that namespace anew, instead of the pod's.
+/// Replaces the node's runc by one that gives a container called `own-…` a new namespace of that
+/// kind instead of the pod's.
 fn own_namespaces(lab: &Containerd) {
     lab.replace_runc(
         r#"

@@ -1,6 +1,7 @@
-//! What `pause-trace watch` says of pods that real runtimes make.
+//! `pause-trace watch` on pods of real runtimes.
 //!
-//! One program, for the tests run beside each other: some do little but wait.
+//! The tests are in one program, so that they run beside each other: some of them do little but
+//! wait.
 
 mod containerd;
 mod daemons;

@@ -1,7 +1,8 @@
-//! A kubelet built from Debian's source package of Kubernetes, the last one that was whole.
+//! Builds a kubelet from the last source package of Kubernetes in Debian that was complete.
 //!
-//! Its dependencies are in the source, the compiler is a Debian package: no other download is needed. Debian's patches are left
-//! out: they change how kubectl and a library of the tests print. So is the API's description, which only the API server has.
+//! The source contains its dependencies, and the compiler is a Debian package, so nothing else is
+//! downloaded. Debian's patches are not applied: they change what kubectl and a test library print.
+//! The description of the API is left out, because only the API server uses it.
 
 use std::{
     fs,
@@ -11,24 +12,25 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{
+use xtask_support::{
     debian::{Suite, files},
     progress,
 };
 
-/// A compiler and its library, and the version of a dependency that this compiler can build: the source has reflect2 1.0.1,
-/// which calls the runtime's iterators as they were before Go 1.18.
+/// The compiler, its library, and a newer version of a dependency: the source has reflect2 1.0.1,
+/// which uses the map iterators of Go before 1.18 and does not build with this compiler.
 pub(super) const PACKAGES: [&str; 3] = [
     "golang-1.19-go",
     "golang-1.19-src",
     "golang-github-modern-go-reflect2-dev",
 ];
 
-/// Where the source must lie below `GOPATH`. Its module files do not fit its vendored dependencies, so it is built as before
-/// there were modules.
+/// The directory of the source below `GOPATH`. Its module files do not match its vendored
+/// dependencies, so it is built without modules.
 const IMPORT_PATH: &str = "k8s.io/kubernetes";
 
-/// Builds the kubelet with the packages that are unpacked below `work/packages`; puts it into `finished`.
+/// Builds the kubelet with the packages that are unpacked below `work/packages`, and writes it to
+/// `finished`.
 pub(super) fn build(suite: &Suite, work: &Path, finished: &Path) -> Result<()> {
     let source = work.join("go/src").join(IMPORT_PATH);
     unpack_source(suite, &work.join("source"), &source)?;
@@ -45,13 +47,13 @@ pub(super) fn build(suite: &Suite, work: &Path, finished: &Path) -> Result<()> {
     command
         .current_dir(&source)
         .args(["build", "-v", "-trimpath"])
-        // Without cloud providers, and without the client of dockerd: it asks a CRI runtime only.
+        // Without cloud providers and the client of dockerd: this kubelet uses a CRI runtime.
         .args(["-tags", "providerless dockerless"])
         .args(["-ldflags", &linker_flags()])
         .arg("-o")
         .arg(finished.join("kubelet"))
         .arg(format!("{IMPORT_PATH}/cmd/kubelet"))
-        // An own environment: the user's Go settings are for other programs.
+        // A clean environment: the user's Go settings must not apply.
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", work)
@@ -65,7 +67,7 @@ pub(super) fn build(suite: &Suite, work: &Path, finished: &Path) -> Result<()> {
     progress::run("building kubelet 1.20.2", "kubelet", &mut command)
 }
 
-/// What the kubelet says its version is, and no debug information.
+/// Sets the version that the kubelet reports, and omits debug information.
 fn linker_flags() -> String {
     let mut flags = "-s -w".to_owned();
     for package in ["component-base/version", "client-go/pkg/version"] {
@@ -97,7 +99,7 @@ fn unpack_source(suite: &Suite, downloads: &Path, source: &Path) -> Result<()> {
     progress::run("unpacking the source of Kubernetes", "tar", &mut tar)
 }
 
-/// Puts the source files of `newer` in the place of those of `vendored`.
+/// Replaces the source files of `vendored` by those of `newer`.
 fn replace_reflect2(newer: &Path, vendored: &Path) -> Result<()> {
     let context = || {
         format!(

@@ -6,19 +6,9 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MapKey,
     MessageDescriptor, Value,
 };
+use xtask_support::places;
 
 use crate::channel::Api;
-
-#[path = "../../../../pause-trace/build/cache.rs"]
-mod cache;
-#[expect(
-    dead_code,
-    reason = "these tests read the definition and start no runtime"
-)]
-#[path = "../../../../xtask/src/bundle/places.rs"]
-mod places;
-
-use cache::cache_dir;
 
 /// All messages and enumerations of one version of the interface.
 pub(super) struct Definition {

@@ -1,14 +1,14 @@
-//! What containerd and its network plugins are told.
+//! The configuration of containerd and its network plugins.
 
 use serde_json::{Value, json};
 
 use super::Version;
 use crate::lab::{image, places, traces::BRIDGE};
 
-/// The file for containerd, as the version that it is for wants it.
+/// The configuration file of containerd, in the format of its version.
 ///
-/// Kept apart from its defaults is only what the machine may not have: AppArmor, systemd, and the right to lower
-/// `oom_score_adj`, which runc would otherwise fail for.
+/// It differs from the defaults only where the machine may lack something: AppArmor, systemd, and
+/// the right to lower `oom_score_adj`, without which runc would fail.
 pub(super) fn containerd(version: Version, networks: &str) -> String {
     let oci = places::directory(places::OCI);
     let (runc, plugins) = (oci.join("usr/sbin/runc"), oci.join("usr/lib/cni"));
@@ -61,7 +61,7 @@ oom_score = 0
     }
 }
 
-/// A network that joins the node's pods: a bridge, and addresses that are handed out by a file.
+/// The network of the node's pods: a bridge, with addresses that host-local allocates.
 pub(super) fn network() -> Value {
     json!({
         "cniVersion": "0.4.0", "name": "lab",

@@ -20,27 +20,27 @@ use pause_trace_cri::{BadInfo, Client, CriError, Detail, Info, Socket, Timeouts}
 use super::{Node, PodSpec, daemon::Daemon, image, places};
 use crate::{image_archive, pause_binary};
 
-/// Where it listens, as the node calls it: where runtimes are looked for.
+/// Its socket on the node, at the default path.
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
-/// Its configuration, as the node calls it.
+/// Its configuration file on the node.
 const CONFIG: &str = "/run/containerd.toml";
 
-/// Where it finds networks, as the node calls it.
+/// Its directory of networks on the node.
 const NETWORKS: &str = "/run/cni/net.d";
 
-/// Generous: the machine may be busy with other tests. What is slow is no failure of the runtime.
+/// Long time-outs, because other tests may keep the machine busy.
 const TIMEOUTS: Timeouts = Timeouts {
     query: Duration::from_secs(60),
     change: Duration::from_secs(120),
 };
 
-/// Which containerd.
+/// A version of containerd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// 1.6: CRI v1 and v1alpha2.
     V1,
-    /// 2: CRI v1, and another layout of its configuration.
+    /// 2: CRI v1, and another format of its configuration.
     V2,
 }
 
@@ -51,7 +51,7 @@ pub struct Containerd {
     daemon: Mutex<Option<Daemon>>,
     client: Client,
     runtime: tokio::runtime::Runtime,
-    /// Last: it takes with it what the others leave.
+    /// The last field, because dropping it removes what the others leave.
     node: Node,
 }
 
@@ -65,7 +65,7 @@ impl Containerd {
         Self::start_with_pause(version, &pause_binary())
     }
 
-    /// Starts it, with pods whose pause is `program`, which is linked statically.
+    /// Starts it, with the static `program` as the pause of its pods.
     ///
     /// # Panics
     /// When it does not start.
@@ -92,7 +92,7 @@ impl Containerd {
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
-                .expect("an event loop can be made"),
+                .expect("a runtime of tokio can be made"),
             node,
         };
         containerd.restart();
@@ -108,7 +108,8 @@ impl Containerd {
         &self.node
     }
 
-    /// Its CRI socket, as the machine calls it; the node calls it `/run/containerd/containerd.sock`.
+    /// The path of its CRI socket on the machine. On the node it is
+    /// `/run/containerd/containerd.sock`.
     #[must_use]
     pub fn socket(&self) -> &Path {
         self.client.socket().path()
@@ -117,28 +118,28 @@ impl Containerd {
     /// The pid of the daemon.
     ///
     /// # Panics
-    /// When it was ended.
+    /// When it does not run.
     #[must_use]
     pub fn pid(&self) -> i32 {
         let daemon = self.daemon();
         daemon.as_ref().expect("containerd runs").pid()
     }
 
-    /// Ends the daemon; its pods go on. `restart` starts it again.
+    /// Stops the daemon. Its pods keep running. `restart` starts it again.
     pub fn stop(&self) {
         if let Some(daemon) = self.daemon().take() {
             daemon.stop();
         }
     }
 
-    /// Kills the daemon; its pods go on. `restart` starts it again.
+    /// Kills the daemon. Its pods keep running. `restart` starts it again.
     pub fn kill(&self) {
         if let Some(daemon) = self.daemon().take() {
             daemon.kill();
         }
     }
 
-    /// Starts the daemon again, after ending it if it runs.
+    /// Stops the daemon if it runs, and starts it again.
     ///
     /// # Panics
     /// When it does not start.
@@ -154,8 +155,9 @@ impl Containerd {
         self.await_answers();
     }
 
-    /// Waits until CRI has found the pods of an earlier containerd. Until then it refuses every call ("server is not
-    /// initialized yet"), which is after containerd has said that it has booted, and after the last word of CRI itself.
+    /// Waits until the CRI plugin has found the pods of an earlier containerd. Until then it
+    /// refuses every call ("server is not initialized yet"), even after containerd has logged that
+    /// it has booted. The plugin logs nothing when it is ready.
     #[track_caller]
     fn await_answers(&self) {
         let until = Instant::now() + TIMEOUTS.query;
@@ -165,10 +167,10 @@ impl Containerd {
         self.must(self.client.sandboxes());
     }
 
-    /// Gives it the images of an archive.
+    /// Imports the images of an archive.
     ///
     /// # Panics
-    /// When it does not take them.
+    /// When the import fails.
     pub fn import(&self, archive: &Path) {
         self.node.run(
             Command::new(self.programs.join("ctr"))
@@ -178,10 +180,10 @@ impl Containerd {
         );
     }
 
-    /// Makes the pods to come have a pause of this kind, another than before: see [`image_archive`].
+    /// Changes the pause of new pods to one of another kind: see [`image_archive`].
     ///
     /// # Panics
-    /// When the runtime does not take it.
+    /// When the import fails.
     #[track_caller]
     pub fn use_pause(&self, kind: &str) {
         let known = || {
@@ -190,7 +192,7 @@ impl Containerd {
         };
         let before = known();
         self.import(&image_archive(image::PAUSE, kind));
-        // CRI hears of it from the rest of containerd, in its own time.
+        // The CRI plugin is notified of the new image a moment later.
         let until = Instant::now() + TIMEOUTS.query;
         while known() == before {
             assert!(Instant::now() < until, "CRI does not see the pause {kind}");
@@ -198,14 +200,15 @@ impl Containerd {
         }
     }
 
-    /// Makes runc begin with a shell script, in a container's bundle: a runtime with a fault. On this node only.
+    /// Makes runc run a shell script first, in the bundle of the container, to simulate a faulty
+    /// runtime. On this node only.
     ///
     /// # Panics
     /// When the node can't be changed.
     pub fn replace_runc(&self, script: &str) {
         let runc = installed(places::OCI).join("usr/sbin/runc");
         let real = "/run/real/runc";
-        // In the order of containerd's call: runc --root … create --bundle PATH …
+        // The arguments have the order of containerd's call: runc --root … create --bundle PATH …
         let text = format!(
             r#"#!/bin/sh
 for word; do
@@ -221,11 +224,12 @@ exec {real} "$@"
         fs::copy(&runc, &copy).expect("the node's directory can be written to");
         let wrapper = node.path(node.write("/run/runc", &text));
         let executable = fs::Permissions::from_mode(0o755);
-        fs::set_permissions(&wrapper, executable).expect("it is ours");
+        fs::set_permissions(&wrapper, executable).expect("this process owns the file");
         self.hide(&runc, &wrapper);
     }
 
-    /// Makes all calls of the network plugin fail, those that take a network down too. On this node only.
+    /// Makes all calls of the network plugin fail, including those that remove a network. On this
+    /// node only.
     ///
     /// # Panics
     /// When the node can't be changed.
@@ -234,7 +238,7 @@ exec {real} "$@"
         self.hide(&plugin, Path::new("/bin/false"));
     }
 
-    /// Puts another program in the place of one, on this node only.
+    /// Replaces a program by another one, on this node only.
     fn hide(&self, program: &Path, other: &Path) {
         let none = None::<&str>;
         self.node
@@ -242,7 +246,7 @@ exec {real} "$@"
             .unwrap_or_else(|error| panic!("failed to hide {}: {error}", program.display()));
     }
 
-    /// A pod to be, in the Kubernetes namespace `default`.
+    /// The specification of a pod in the Kubernetes namespace `default`.
     pub fn pod(&self, name: &str) -> PodSpec<'_> {
         PodSpec::new(self, name)
     }
@@ -256,7 +260,7 @@ exec {real} "$@"
     /// Waits for the answer to a call of the client.
     ///
     /// # Errors
-    /// The call's.
+    /// The error of the call.
     pub fn call<T>(
         &self,
         answer: impl Future<Output = Result<T, CriError>>,
@@ -264,7 +268,7 @@ exec {real} "$@"
         self.runtime.block_on(answer)
     }
 
-    /// The pid of a sandbox' pause.
+    /// The pid of the pause of a sandbox.
     ///
     /// # Panics
     /// When it does not run.
@@ -290,12 +294,12 @@ exec {real} "$@"
     #[track_caller]
     pub(super) fn must<T>(&self, answer: impl Future<Output = Result<T, CriError>>) -> T {
         self.call(answer).unwrap_or_else(|error| {
-            let said = self.daemon().as_ref().map(ToString::to_string);
-            panic!("failed to {error}; {}", said.unwrap_or_default())
+            let output = self.daemon().as_ref().map(ToString::to_string);
+            panic!("failed to {error}; {}", output.unwrap_or_default())
         })
     }
 
-    /// The directory of a sandbox' or container's bundle, as the machine calls it.
+    /// The path on the machine of the bundle of a sandbox or container.
     pub(super) fn bundle(&self, id: &str) -> PathBuf {
         let bundles = "/run/containerd/io.containerd.runtime.v2.task/k8s.io";
         self.node.path(Path::new(bundles).join(id))
@@ -314,7 +318,7 @@ fn running_pid(info: Result<Option<Info>, BadInfo>, id: &str) -> i32 {
         .cast_signed()
 }
 
-/// The directory of what `cargo xtask runtimes` has got.
+/// The directory of a bundle that `cargo xtask runtimes` has unpacked.
 pub(crate) fn installed(name: &str) -> PathBuf {
     let directory = places::directory(name);
     assert!(
@@ -325,7 +329,7 @@ pub(crate) fn installed(name: &str) -> PathBuf {
     directory
 }
 
-/// A `PATH` where programs of these directories come first: runtimes find each other by it.
+/// A `PATH` that starts with these directories. Runtimes find each other's programs in it.
 pub(super) fn path_with(directories: &[&Path]) -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
     let all = directories.iter().map(|directory| directory.to_path_buf());

@@ -1,15 +1,15 @@
-//! What differs between the processors that machines have.
+//! The processors of the machines, and what differs between them.
 
 use std::{env::consts, process::Command};
 
 use anyhow::Result;
 
-use crate::{
+use xtask_support::{
     bundle::{self, Bundle, Extent},
     debian::Origin,
 };
 
-/// The same emulator on every machine, whichever else is installed there.
+/// The emulators are unpacked, so that every host uses the same version, whatever it has installed.
 const EMULATORS: [Bundle; 2] = [
     Bundle {
         name: "qemu-x86",
@@ -33,14 +33,17 @@ const EMULATORS: [Bundle; 2] = [
 
 /// A processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Arch {
+pub enum Arch {
+    /// Debian's amd64.
     X86_64,
+    /// Debian's arm64.
     Aarch64,
 }
 
 impl Arch {
-    /// Whether this machine has it.
-    pub(crate) fn is_native(self) -> bool {
+    /// Whether this host has it.
+    #[must_use]
+    pub fn is_native(self) -> bool {
         let name = match self {
             Self::X86_64 => "x86_64",
             Self::Aarch64 => "aarch64",
@@ -48,7 +51,7 @@ impl Arch {
         consts::ARCH == name
     }
 
-    /// What Debian calls it.
+    /// Debian's name for it.
     pub(crate) fn debian(self) -> &'static str {
         match self {
             Self::X86_64 => "amd64",
@@ -56,7 +59,8 @@ impl Arch {
         }
     }
 
-    /// The package that depends on a suite's kernel for virtual machines: few drivers, and the same kernel otherwise.
+    /// The package that depends on a suite's kernel for virtual machines. That kernel has fewer
+    /// drivers and is otherwise the usual one.
     pub(crate) fn kernel_package(self) -> &'static str {
         match self {
             Self::X86_64 => "linux-image-cloud-amd64",
@@ -64,41 +68,46 @@ impl Arch {
         }
     }
 
-    /// The package that emulates a whole machine, and what it needs.
-    pub(crate) fn emulator_bundle(self) -> &'static Bundle {
+    /// The package of the emulator, with its dependencies.
+    #[must_use]
+    pub fn emulator_bundle(self) -> &'static Bundle {
         match self {
             Self::X86_64 => &EMULATORS[0],
             Self::Aarch64 => &EMULATORS[1],
         }
     }
 
-    /// The program that emulates a whole machine.
+    /// The command of the emulator, without arguments.
     pub(crate) fn emulator(self) -> Command {
         let bundle = self.emulator_bundle();
         bundle.command(bundle.programs[0].0)
     }
 
-    /// Makes sure that it is there.
-    pub(crate) fn ensure_emulator(self) -> Result<()> {
+    /// Unpacks the emulator, if it is missing.
+    ///
+    /// # Errors
+    /// When its packages cannot be fetched.
+    pub fn ensure_emulator(self) -> Result<()> {
         bundle::ensure(
             &[self.emulator_bundle()],
-            "booting kernels takes an emulator of a whole machine",
+            "booting kernels needs a machine emulator",
         )
     }
 
-    /// The emulator's arguments for a machine with this processor where that is emulated: the first serial port is for people, the
-    /// second one, of which the guest knows the name (guest/src/main.rs), for results.
+    /// The emulator's arguments for the processor, if it is emulated.
     pub(crate) fn emulated(self) -> &'static [&'static str] {
         match self {
-            // Without cmpxchg16b, which the allocator uses where it is there: under QEMU 7.2 one left the flags in disorder, and
-            // Linux 6.12 died of a double fault in `__kmalloc_noprof` now and then, before its first process.
+            // Without cmpxchg16b, which the kernel's allocator uses if the processor has it: QEMU
+            // 7.2 emulates its flags wrongly, and Linux 6.12 sometimes had a double fault in
+            // `__kmalloc_noprof` before its first process.
             Self::X86_64 => &["-cpu", "max,-cx16"],
-            // Of the newest one, emulating the signing of pointers takes most of the time.
+            // Not `max`: it has pointer authentication, and emulating that takes most of the time.
             Self::Aarch64 => &["-cpu", "cortex-a72"],
         }
     }
 
-    /// The machine around it.
+    /// The emulator's arguments for the rest of the machine. The first serial port is the console.
+    /// The second one is for results; the guest knows its name (guest/src/main.rs).
     pub(crate) fn board(self) -> &'static [&'static str] {
         match self {
             Self::X86_64 => &["-serial", "file:/dev/stderr", "-serial", "stdio"],
@@ -115,7 +124,7 @@ impl Arch {
         }
     }
 
-    /// What the kernel calls the first serial port.
+    /// The kernel's name for the first serial port.
     pub(crate) fn console(self) -> &'static str {
         match self {
             Self::X86_64 => "ttyS0",

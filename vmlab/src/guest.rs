@@ -1,10 +1,11 @@
-//! What a machine says on its second serial port: what programs print there, an object a line, in the frame that the `guest`
-//! crate puts around it.
+//! Parses what a machine prints on its second serial port: the output of its programs, one JSON
+//! object per line, between the lines that the `guest` crate adds.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use xtask_support::text::count;
 
-/// Everything that one machine said.
+/// The state of parsing the results of one machine.
 #[derive(Debug, Default)]
 pub(crate) struct Transcript {
     running: Option<Ran>,
@@ -15,11 +16,11 @@ pub(crate) struct Transcript {
 /// A program that ran in the machine.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ran {
-    /// As the plan called it.
+    /// Its name in the plan.
     pub(crate) name: String,
-    /// Its exit code, or 128 and the signal.
+    /// Its exit code, or 128 plus the signal.
     pub(crate) code: i64,
-    /// What it printed.
+    /// The objects that it printed.
     pub(crate) objects: Vec<Value>,
 }
 
@@ -31,13 +32,13 @@ impl Ran {
 }
 
 impl Transcript {
-    /// Takes a line; gives the program that ended with it.
-    pub(crate) fn hear(&mut self, line: &str) -> Result<Option<Ran>> {
+    /// Reads a line. Returns the program that ended with it, if any.
+    pub(crate) fn read(&mut self, line: &str) -> Result<Option<Ran>> {
         let value: Value = serde_json::from_str(line)
-            .with_context(|| format!("failed to read a result: `{line}`"))?;
+            .with_context(|| format!("failed to parse a result: `{line}`"))?;
         let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
         if self.closed {
-            bail!("the machine went on after its last line: `{line}`");
+            bail!("the machine printed a line after its last line: `{line}`");
         }
         match (&*text("type"), self.running.take()) {
             ("started", None) => {
@@ -56,16 +57,18 @@ impl Transcript {
                 ran.objects.push(value);
                 self.running = Some(ran);
             }
-            (_, None) => bail!("a result comes out of turn: `{line}`"),
+            (_, None) => {
+                bail!("the machine printed a result while no program was running: `{line}`")
+            }
         }
         Ok(None)
     }
 
-    /// That the machine has said its last line.
+    /// Checks that the machine printed its last line.
     pub(crate) fn finish(self) -> Result<()> {
         if !self.closed {
-            let count = self.ended;
-            bail!("the machine stopped before its last line, after {count} programs had ended");
+            let programs = count(self.ended, "program", "programs");
+            bail!("the machine stopped before its last line, after {programs}");
         }
         Ok(())
     }
@@ -80,18 +83,18 @@ mod tests {
     const ENDED: &str = r#"{"type":"ended","check":"0","code":0}"#;
     const CLOSED: &str = r#"{"type":"closed","checks":1}"#;
 
-    fn heard(lines: &[&str]) -> Result<Vec<Ran>> {
+    fn parse(lines: &[&str]) -> Result<Vec<Ran>> {
         let mut transcript = Transcript::default();
         let mut ran = Vec::new();
         for line in lines {
-            ran.extend(transcript.hear(line)?);
+            ran.extend(transcript.read(line)?);
         }
         transcript.finish().map(|()| ran)
     }
 
     #[test]
-    fn a_program_is_what_came_between_its_lines() {
-        let ran = heard(&[STARTED, HELLO, ENDED, CLOSED]).expect("it is whole");
+    fn the_objects_between_two_lines_are_of_one_program() {
+        let ran = parse(&[STARTED, HELLO, ENDED, CLOSED]).expect("the transcript is complete");
         assert_eq!((&*ran[0].name, ran[0].code), ("0", 0));
         assert_eq!(ran[0].of_type("hello").len(), 1);
     }
@@ -99,21 +102,21 @@ mod tests {
     #[test]
     fn a_machine_that_stops_early_fails() {
         for lines in [&[][..], &[STARTED, HELLO], &[STARTED, HELLO, ENDED]] {
-            assert!(heard(lines).is_err(), "{lines:?}");
+            assert!(parse(lines).is_err(), "{lines:?}");
         }
     }
 
     #[test]
-    fn there_is_one_last_line() {
-        assert!(heard(&[STARTED, ENDED, CLOSED, CLOSED]).is_err());
+    fn a_second_last_line_or_a_wrong_count_fails() {
+        assert!(parse(&[STARTED, ENDED, CLOSED, CLOSED]).is_err());
         let of_two = r#"{"type":"closed","checks":2}"#;
-        assert!(heard(&[STARTED, ENDED, of_two]).is_err());
+        assert!(parse(&[STARTED, ENDED, of_two]).is_err());
     }
 
     #[test]
-    fn a_line_out_of_turn_fails() {
-        assert!(heard(&[HELLO]).is_err());
-        assert!(heard(&[STARTED, ENDED, ENDED, CLOSED]).is_err());
-        assert!(heard(&[STARTED, "Oops", ENDED, CLOSED]).is_err());
+    fn a_line_out_of_order_fails() {
+        assert!(parse(&[HELLO]).is_err());
+        assert!(parse(&[STARTED, ENDED, ENDED, CLOSED]).is_err());
+        assert!(parse(&[STARTED, "Oops", ENDED, CLOSED]).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The host's side of a machine: what it brings, and what it hears.
+//! The host's side of a machine: builds the initramfs, boots, and reads the results.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,8 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use xtask_support::cargo;
 
-use super::{
+use crate::{
+    Supplies,
     arch::Arch,
     containerd,
     guest::{Ran, Transcript},
@@ -18,56 +20,51 @@ use super::{
     plan::PROGRAM,
     qemu::{self, Acceleration, Machine, Patience},
 };
-use crate::{cargo, cross, progress};
 
-/// A kernel that works shows that acceleration does; where it does not, a machine hangs.
+/// The time limits of the boot that shows whether KVM works. If it does not, the machine hangs.
 const PROBE: Patience = Patience {
     whole: Duration::from_secs(5),
     silence: Duration::from_secs(5),
 };
 
-/// What a machine without a container runtime has; in MiB.
+/// The memory of a machine without a container runtime, in MiB.
 const MEMORY: u32 = 1024;
 
-/// What a machine looks like from outside.
+/// The hardware of a machine, and its time limits.
 pub(crate) struct Shape<'a> {
     pub(crate) name: &'a str,
     pub(crate) cpus: u32,
     /// Kernel parameters.
     pub(crate) parameters: &'a str,
-    /// Is there a container runtime in it?
+    /// Whether it runs a container runtime.
     pub(crate) containerd: bool,
     pub(crate) patience: Patience,
 }
 
-/// What the host brings into each machine.
+/// What the host provides to each machine.
 pub(crate) struct Host {
-    /// The first process and the program, by what they run on.
+    /// The first process and pause-trace, for each processor.
     programs: BTreeMap<Arch, [PathBuf; 2]>,
-    /// For archives and logs.
+    /// The directory of archives and logs.
     directory: PathBuf,
-    /// Of machines with this one's processor.
+    /// The acceleration of machines with the host's processor.
     acceleration: Acceleration,
 }
 
-/// What machines run.
+/// The packages that machines run.
 const PACKAGES: [&str; 2] = ["guest", "pause-trace"];
 
 impl Host {
-    /// Builds what machines run, and tries on one of `kernels` how they are run.
-    pub(crate) fn prepare(kernels: &[&Kernel]) -> Result<Self> {
-        let target = cargo::target_dir()?;
-        let directory = target.join("vm");
+    /// Builds what machines run, and boots one of `kernels` to learn whether KVM works.
+    pub(crate) fn prepare(kernels: &[&Kernel], supplies: &dyn Supplies) -> Result<Self> {
+        let directory = cargo::target_dir()?.join("vm");
         fs::create_dir_all(&directory)
             .with_context(|| format!("failed to make {}", directory.display()))?;
         let archs: BTreeSet<_> = kernels.iter().map(|kernel| kernel.arch).collect();
         let mut programs = BTreeMap::new();
         for arch in archs {
             arch.ensure_emulator()?;
-            let built = match arch.is_native() {
-                true => build(&target)?,
-                false => cross::build(&PACKAGES)?,
-            };
+            let built = supplies.programs(arch, &PACKAGES)?;
             programs.insert(arch, PACKAGES.map(|name| built.join(name)));
         }
         let mut host = Self {
@@ -83,17 +80,17 @@ impl Host {
         Ok(host)
     }
 
-    /// How machines that boot this kernel are run, with a container runtime or without.
+    /// The acceleration of machines that boot this kernel, with a container runtime or without.
     pub(crate) fn acceleration(&self, kernel: &Kernel, containerd: bool) -> Acceleration {
         match self.acceleration {
             Acceleration::Kvm if kernel.arch.is_native() => Acceleration::Kvm,
-            // A slow one's shims and runtimes give each other up after seconds.
+            // In a slow machine, shims and runtimes give up waiting for each other after seconds.
             _ if kernel.is_preemptible || containerd => Acceleration::Counting,
             _ => Acceleration::Emulation,
         }
     }
 
-    /// Whether the processor itself boots a machine: that the device is there says little.
+    /// Whether a machine boots with KVM. That `/dev/kvm` exists does not prove it.
     fn has_kvm(&mut self, kernel: &Kernel) -> bool {
         let device = File::options().read(true).write(true).open("/dev/kvm");
         if device.is_err() {
@@ -112,21 +109,23 @@ impl Host {
         if let Err(error) = &probed {
             let error = error.to_string();
             let why = error.lines().next().unwrap_or_default();
-            eprintln!("emulating the processor: with /dev/kvm, {why}");
+            eprintln!(
+                "emulating the processor, because a machine does not boot with /dev/kvm: {why}"
+            );
         }
         probed.is_ok()
     }
 
-    /// Boots one machine; `told` hears of each program when it has ended.
+    /// Boots one machine, and calls `ended` with each program that ended.
     ///
     /// # Errors
-    /// When the machine is lost, and when it does not say that it is done, once.
+    /// When the machine is lost, or does not print its last line exactly once.
     pub(crate) fn boot(
         &self,
         kernel: &Kernel,
         shape: &Shape<'_>,
         plan: &str,
-        mut told: impl FnMut(Ran) -> Result<()>,
+        mut ended: impl FnMut(Ran) -> Result<()>,
     ) -> Result<()> {
         let name = format!("{}-{}", kernel.name, shape.name);
         let machine = Machine {
@@ -145,8 +144,8 @@ impl Host {
         };
         let mut transcript = Transcript::default();
         qemu::run(&machine, shape.patience, |line| {
-            match transcript.hear(line)? {
-                Some(ran) => told(ran),
+            match transcript.read(line)? {
+                Some(ran) => ended(ran),
                 None => Ok(()),
             }
         })?;
@@ -174,15 +173,4 @@ impl Host {
             .with_context(|| format!("failed to write {}", file.display()))?;
         Ok(file)
     }
-}
-
-/// Builds what machines with this one's processor run. One at a time: together they would share their dependencies' features, and
-/// the program would be built anew with more than it needs.
-fn build(target: &Path) -> Result<PathBuf> {
-    for package in PACKAGES {
-        let mut build = cargo::cargo();
-        build.args(["build", "--release", "--package", package]);
-        progress::run(&format!("building {package}"), "vm-build", &mut build)?;
-    }
-    Ok(target.join("release"))
 }

@@ -1,4 +1,5 @@
-//! Runs long commands: one live line on a terminal, plain lines elsewhere, and everything they say in a log file.
+//! Runs long commands: shows one progress line on a terminal, or plain lines elsewhere, and writes
+//! all output to a log file.
 
 use std::{
     fs::{self, File},
@@ -11,13 +12,16 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::cache::cache_dir;
+use crate::cache_dir;
 
 /// How many of the last lines are shown when a command fails.
 const LINES_SHOWN: usize = 20;
 
-/// Runs `command` under a title; its output goes to a log file named `log`.
-pub(crate) fn run(title: &str, log: &str, command: &mut Command) -> Result<()> {
+/// Runs `command` and shows its progress under a title. Its output goes to a log file named `log`.
+///
+/// # Errors
+/// When the command fails.
+pub fn run(title: &str, log: &str, command: &mut Command) -> Result<()> {
     let log = cache_dir().join("log").join(log).with_extension("log");
     let mut file = log
         .parent()
@@ -38,24 +42,24 @@ pub(crate) fn run(title: &str, log: &str, command: &mut Command) -> Result<()> {
     read_lines(child.stderr.take(), sender);
 
     let mut display = Display::new(title);
-    let mut seen = Vec::new();
+    let mut output = Vec::new();
     loop {
         match lines.recv_timeout(display.interval()) {
             Ok(line) => {
                 writeln!(file, "{line}")?;
                 if !line.trim().is_empty() {
-                    seen.push(line);
+                    output.push(line);
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        display.show(seen.last().map_or("", String::as_str));
+        display.show(output.last().map_or("", String::as_str));
     }
     let status = child.wait()?;
     display.finish(status.success());
     if !status.success() {
-        let last = seen[seen.len().saturating_sub(LINES_SHOWN)..].join("\n  ");
+        let last = output[output.len().saturating_sub(LINES_SHOWN)..].join("\n  ");
         bail!(
             "{title}: {} failed ({status})\n  {last}\nthe whole log is in {}",
             program.display(),
@@ -65,7 +69,7 @@ pub(crate) fn run(title: &str, log: &str, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Sends each line of a pipe from a thread of its own, until the pipe is closed.
+/// Starts a thread that sends each line of a pipe until the pipe is closed.
 fn read_lines(pipe: Option<impl Read + Send + 'static>, sender: Sender<String>) {
     let Some(pipe) = pipe else { return };
     thread::spawn(move || {
@@ -78,7 +82,7 @@ fn read_lines(pipe: Option<impl Read + Send + 'static>, sender: Sender<String>) 
     });
 }
 
-/// The line a waiting person looks at.
+/// The progress line.
 struct Display<'a> {
     title: &'a str,
     started: Instant,
@@ -101,7 +105,8 @@ impl<'a> Display<'a> {
         }
     }
 
-    /// How often the line is worth renewing: a log file needs a sign of life, a person needs to see it move.
+    /// How often the line is renewed. On a terminal it must move; in a log, a line every 15 seconds
+    /// is enough.
     fn interval(&self) -> Duration {
         if self.terminal {
             Duration::from_millis(100)
@@ -119,7 +124,8 @@ impl<'a> Display<'a> {
         if self.terminal {
             const FRAMES: [char; 4] = ['⠋', '⠙', '⠴', '⠦'];
             let frame = FRAMES[(self.started.elapsed().as_millis() / 100 % 4) as usize];
-            // `?7l` keeps the terminal from wrapping, so a long line needs no measuring; `?7h` gives that back.
+            // `?7l` disables wrapping, so that a long line does not have to be cut; `?7h` enables
+            // it again.
             eprint!("\r\x1b[K\x1b[?7l{frame} {title}, {seconds} s: {last}\x1b[?7h");
         } else {
             eprintln!("  {seconds} s: {last}");

@@ -1,23 +1,24 @@
-//! A containerd for a machine: the one that the tests start, unpacked in the cache, with runc, a bridge for pods, and the kernel's
-//! modules for those.
+//! A containerd for a machine: the one that the live tests start, from the cache, with runc, the
+//! CNI plugins for a bridge, and the kernel modules that these need.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{initramfs::Initramfs, kernels::Kernel};
-use crate::bundle::places;
+use xtask_support::places;
 
-/// Where the guest finds it listening.
+use crate::{initramfs::Initramfs, kernels::Kernel};
+
+/// The path of its socket in the guest.
 pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
 
-/// The line of a plan that starts it.
+/// The line of a plan that makes the guest start it.
 pub(crate) const START: &str = "+containerd";
 
-/// What the machine has to hold: the programs come to 100 MiB, and containers run from its memory.
+/// The machine's memory in MiB. The programs take 100 MiB, and containers run from memory.
 pub(crate) const MEMORY: u32 = 2048;
 
-/// Of containers and pods: the cgroup driver is cgroupfs, as nobody runs systemd there.
+/// The cgroup driver is cgroupfs, because the guest runs no systemd.
 const CONFIG: &str = "\
 version = 3
 oom_score = 0
@@ -49,7 +50,7 @@ const NETWORK: &str = r#"{
 }
 "#;
 
-/// Puts all of it into a machine's archive. The runtimes are there already.
+/// Adds it to a machine's archive. The runtimes must be unpacked already.
 pub(crate) fn add_to(archive: &mut Initramfs, kernel: &Kernel) -> Result<()> {
     let containerd = places::directory(places::CONTAINERD_2);
     for program in ["containerd", "containerd-shim-runc-v2", "ctr"] {
@@ -76,7 +77,7 @@ pub(crate) fn add_to(archive: &mut Initramfs, kernel: &Kernel) -> Result<()> {
         archive.add_file(&Path::new("/modules").join(&*name), &content);
         order += &format!("{name}\n");
     }
-    // Programs are of this workspace's version, as this one is.
+    // All crates of the workspace have the same version, so this is the version of the image, too.
     let config = CONFIG.replace("VERSION", env!("CARGO_PKG_VERSION"));
     for (path, text) in [
         ("/modules/order", &*order),

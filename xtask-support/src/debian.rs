@@ -1,6 +1,8 @@
-//! Debian packages, without installing them: from any suite, by an apt whose whole state is a directory of ours.
+//! Downloads and unpacks Debian packages of any suite without installing them, with an apt that
+//! keeps all its state in one directory.
 //!
-//! The machine's own lists, sources and packages are neither read nor changed; its apt settings, such as a proxy, apply.
+//! The machine's package lists and packages are neither read nor changed. Its mirrors and apt
+//! settings, such as a proxy, are used.
 
 use std::{
     fs::{self, File},
@@ -12,9 +14,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::{exit::CannotRun, progress};
 
-/// Holds back other checkouts that unpack packages below `root`, and clears what one that was killed has left in
-/// `root/unfinished`.
-pub(crate) fn lock(root: &Path) -> Result<File> {
+/// Locks out other checkouts that unpack packages below `root`, and removes `root/unfinished`,
+/// which a killed one left.
+///
+/// # Errors
+/// When `root` cannot be written.
+pub fn lock(root: &Path) -> Result<File> {
     let unfinished = root.join("unfinished");
     let context = || format!("failed to prepare {}", unfinished.display());
     fs::create_dir_all(root).with_context(context)?;
@@ -26,35 +31,40 @@ pub(crate) fn lock(root: &Path) -> Result<File> {
     Ok(lock)
 }
 
-/// What Debian signs its suites with; the package `debian-archive-keyring` brings it, and every Debian has that.
+/// The keys that sign Debian's suites. The package `debian-archive-keyring` has them, and every
+/// Debian has that package.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// A suite of Debian's archive, with its lists as they are now. Dropping it removes them.
-pub(crate) struct Suite {
-    /// What people are told.
+/// A suite of Debian's archive, with its current package lists. Dropping it removes the lists.
+pub struct Suite {
+    /// The name in messages.
     name: String,
     directory: PathBuf,
-    /// Instead of this machine's.
+    /// The architecture, if it is not this machine's.
     architecture: Option<&'static str>,
 }
 
-/// Which packages there are to choose from.
+/// The suite that packages are from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Origin {
-    pub(crate) suite: &'static str,
-    /// Also what its security updates bring, such as browsers and the compiler that these need.
+pub struct Origin {
+    /// The name of the suite, such as `bookworm`.
+    pub suite: &'static str,
+    /// Whether its security updates are included. They have browsers, and the compiler that
+    /// browsers need.
     security: bool,
 }
 
 impl Origin {
-    pub(crate) const fn main(suite: &'static str) -> Self {
+    /// A suite without its security updates.
+    pub const fn main(suite: &'static str) -> Self {
         Self {
             suite,
             security: false,
         }
     }
 
-    pub(crate) const fn with_security(suite: &'static str) -> Self {
+    /// A suite with its security updates.
+    pub const fn with_security(suite: &'static str) -> Self {
         Self {
             suite,
             security: true,
@@ -63,9 +73,12 @@ impl Origin {
 }
 
 impl Suite {
-    /// Fetches the lists of a suite into `directory`, which is made; of another architecture than this machine's where one is
-    /// named.
-    pub(crate) fn open(
+    /// Downloads the package lists of a suite into `directory`, which is made. The architecture is
+    /// this machine's unless one is given.
+    ///
+    /// # Errors
+    /// When this machine has no apt or names no mirror, and when the download fails.
+    pub fn open(
         origin: Origin,
         architecture: Option<&'static str>,
         directory: PathBuf,
@@ -90,7 +103,7 @@ impl Suite {
             lists += &list(&sources.security, &format!("{}-security", origin.suite));
         }
         fs::write(suite.directory.join("sources.list"), lists).with_context(|| suite.not_made())?;
-        // Without this apt takes a list that cannot be fetched for no reason to fail.
+        // Without this option apt succeeds even if it cannot fetch a list.
         suite.update(&["-o", "APT::Update::Error-Mode=any"])?;
         Ok(suite)
     }
@@ -103,19 +116,21 @@ impl Suite {
         progress::run(&title, &log, &mut update).map_err(unreachable)
     }
 
-    /// Downloads packages into `directory`, which is made, and unpacks them below `root`; returns their versions.
-    pub(crate) fn unpack(
-        &self,
-        packages: &[&str],
-        directory: &Path,
-        root: &Path,
-    ) -> Result<Vec<Version>> {
+    /// Downloads packages into `directory`, which is made, and unpacks them below `root`. Returns
+    /// their versions.
+    ///
+    /// # Errors
+    /// When a package cannot be downloaded or unpacked.
+    pub fn unpack(&self, packages: &[&str], directory: &Path, root: &Path) -> Result<Vec<Version>> {
         self.download("download", packages, directory)?;
         extract(&files(directory, ".deb")?, root)
     }
 
-    /// The same with everything that they depend on, but for the packages in `without`.
-    pub(crate) fn unpack_with_dependencies(
+    /// The same, with all dependencies except the packages in `without`.
+    ///
+    /// # Errors
+    /// When a package cannot be downloaded or unpacked.
+    pub fn unpack_with_dependencies(
         &self,
         packages: &[&str],
         without: &[&str],
@@ -140,12 +155,18 @@ impl Suite {
     }
 
     /// Downloads the files of a source package into `directory`, which is made.
-    pub(crate) fn download_source(&self, package: &str, directory: &Path) -> Result<()> {
+    ///
+    /// # Errors
+    /// When a file cannot be downloaded.
+    pub fn download_source(&self, package: &str, directory: &Path) -> Result<()> {
         self.download("source", &["--download-only", package], directory)
     }
 
-    /// The packages that `package` depends on, in the order in which it names them.
-    pub(crate) fn dependencies(&self, package: &str) -> Result<Vec<String>> {
+    /// The packages that `package` depends on, in its own order.
+    ///
+    /// # Errors
+    /// When the suite has no such package.
+    pub fn dependencies(&self, package: &str) -> Result<Vec<String>> {
         let output = self
             .apt("apt-cache")
             .args(["depends", package])
@@ -177,7 +198,8 @@ impl Suite {
         progress::run(&title, &log, apt_get).map_err(unreachable)
     }
 
-    /// A program of apt's that sees this suite and nothing of the machine's.
+    /// The command of a program of apt, which uses this suite and not the machine's lists and
+    /// packages.
     fn apt(&self, program: &str) -> Command {
         let mut apt = Command::new(program);
         let at = |part: &str| self.directory.join(part).display().to_string();
@@ -194,11 +216,11 @@ impl Suite {
             ("Dir::State::Lists", at("lists")),
             ("Dir::State::Status", "/dev/null".into()),
             ("Dir::Cache", at("cache")),
-            // Nothing of the machine's is written: there is nothing to lock, and no need to be root.
+            // Nothing of the machine is written, so neither locks nor root are needed.
             ("Debug::NoLocking", "true".into()),
             ("Acquire::Languages", "none".into()),
             ("Acquire::Retries", "3".into()),
-            // apt's own user may not enter a home directory.
+            // apt's own user may not read a home directory.
             ("APT::Sandbox::User", "root".into()),
         ] {
             apt.arg("-o").arg(format!("{option}={value}"));
@@ -214,12 +236,12 @@ impl Suite {
 
 impl Drop for Suite {
     fn drop(&mut self) {
-        // Tens of megabytes that are soon out of date; what stays is in the way of nothing.
+        // The lists are large and soon out of date. If they cannot be removed, they do no harm.
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
-/// Unpacks packages below `root`; returns their versions.
+/// Unpacks packages below `root`. Returns their versions.
 fn extract(packages: &[PathBuf], root: &Path) -> Result<Vec<Version>> {
     let mut versions = Vec::new();
     for file in packages {
@@ -229,8 +251,8 @@ fn extract(packages: &[PathBuf], root: &Path) -> Result<Vec<Version>> {
             .output()
             .context("failed to start dpkg-deb")?;
         if !unpacked.status.success() {
-            let said = String::from_utf8_lossy(&unpacked.stderr);
-            bail!("failed to unpack {}: {}", file.display(), said.trim());
+            let errors = String::from_utf8_lossy(&unpacked.stderr);
+            bail!("failed to unpack {}: {}", file.display(), errors.trim());
         }
         versions.push(Version::of_file(file)?);
     }
@@ -241,28 +263,30 @@ fn require_apt() -> Result<()> {
     for program in ["/usr/bin/apt-get", "/usr/bin/dpkg-deb", KEYRING] {
         if !Path::new(program).exists() {
             bail!(CannotRun(format!(
-                "this takes Debian's packages, and {program} is not here"
+                "this needs Debian packages, but {program} is missing"
             )));
         }
     }
     Ok(())
 }
 
-/// A download that fails says nothing about our code.
+/// A download that fails is no fault of the code under test.
 fn unreachable(error: anyhow::Error) -> anyhow::Error {
-    let text = "this takes the network once; what was got is kept";
+    let text = "the network is needed once; what was downloaded is kept";
     anyhow::Error::new(CannotRun(format!("{error:#}\n{text}")))
 }
 
 /// A package and its version.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Version {
-    pub(crate) package: String,
-    pub(crate) version: String,
+pub struct Version {
+    /// The name of the package.
+    pub package: String,
+    /// Its version.
+    pub version: String,
 }
 
 impl Version {
-    /// From the name that apt gives a file: `NAME_VERSION_ARCHITECTURE.deb`, where `%3a` stands for a colon.
+    /// Parses a file name of apt: `NAME_VERSION_ARCHITECTURE.deb`, where `%3a` stands for a colon.
     fn of_file(file: &Path) -> Result<Self> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let mut parts = name.split('_');
@@ -271,13 +295,16 @@ impl Version {
                 package: package.to_owned(),
                 version: version.replace("%3a", ":"),
             }),
-            _ => bail!("{} is not named as a package is", file.display()),
+            _ => bail!("the name of {} is not that of a package", file.display()),
         }
     }
 }
 
-/// The files of a directory whose names end like this, in order.
-pub(crate) fn files(directory: &Path, end: &str) -> Result<Vec<PathBuf>> {
+/// The files of a directory whose names end with `end`, sorted.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn files(directory: &Path, end: &str) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(directory)
         .with_context(|| format!("failed to read {}", directory.display()))?;
     let mut files: Vec<PathBuf> = entries
@@ -288,7 +315,7 @@ pub(crate) fn files(directory: &Path, end: &str) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What `apt-cache depends` lists; a name in angle brackets is one that no package of the suite has.
+/// Parses the output of `apt-cache depends`. A name in angle brackets is a virtual package.
 fn dependencies(text: &str) -> Vec<String> {
     let names = text
         .lines()
@@ -299,7 +326,7 @@ fn dependencies(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The mirrors that this machine already uses.
+/// The mirrors that this machine uses.
 struct Sources {
     main: String,
     security: String,
@@ -307,7 +334,7 @@ struct Sources {
 
 impl Sources {
     fn read() -> Result<Self> {
-        // The installer writes one of the first two; an image may do otherwise.
+        // The installer writes one of the first two files. Images may use other files.
         let mut places: Vec<PathBuf> = ["sources.list.d/debian.sources", "sources.list"]
             .map(|file| Path::new("/etc/apt").join(file))
             .to_vec();
@@ -317,15 +344,17 @@ impl Sources {
             .filter_map(|place| fs::read_to_string(place).ok());
         let mirrors: Vec<String> = texts.flat_map(|text| mirrors(&text)).collect();
         Self::choose(&mirrors).ok_or_else(|| {
-            let text = "this takes Debian's packages, and /etc/apt names no mirror";
+            let text = "this needs Debian packages, but /etc/apt names no mirror";
             anyhow::Error::new(CannotRun(text.into()))
         })
     }
 
-    /// A machine that names no mirror of the security updates gets them where Debian's own mirrors have them.
+    /// If the machine names no mirror of the security updates, the path is that of Debian's own
+    /// mirrors.
     fn choose(mirrors: &[String]) -> Option<Self> {
         let is_security = |mirror: &&String| mirror.contains("security");
-        // Other people's repositories are called otherwise; a mirror of Debian may be, too, where it is the only one.
+        // The path of a Debian mirror ends with /debian, that of another repository does not. A
+        // single mirror may have any path.
         let is_debian = |mirror: &&String| mirror.ends_with("/debian");
         let mut others = mirrors.iter().filter(|mirror| !is_security(mirror));
         let main = others.clone().find(is_debian).or_else(|| others.next())?;
@@ -337,7 +366,7 @@ impl Sources {
     }
 }
 
-/// The mirrors that a file of sources names, in either of the two formats.
+/// The mirrors in a file of sources, in either of its two formats.
 fn mirrors(text: &str) -> Vec<String> {
     let mirrors = text.lines().filter_map(|line| {
         let line = line.trim();
@@ -359,7 +388,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mirrors_are_found_in_either_format() {
+    fn mirrors_are_parsed_in_both_formats() {
         let deb822 = "Types: deb\n# a comment\nURIs: http://mirror.example/debian/ http://b.example/debian\nSuites: x\n";
         assert_eq!(mirrors(deb822), ["http://mirror.example/debian"]);
         let one_line = "# deb http://old.example x main\n\
@@ -384,14 +413,14 @@ mod tests {
     }
 
     #[test]
-    fn dependencies_are_those_that_must_be_there() {
+    fn dependencies_are_neither_virtual_nor_suggested() {
         let text = "linux-image-cloud-amd64\n  PreDepends: linux-base\n |Depends: <dracut>\n  \
                     Depends: linux-image-7.3.4-cloud-amd64\n  Suggests: linux-doc\n";
         assert_eq!(dependencies(text), ["linux-image-7.3.4-cloud-amd64"]);
     }
 
     #[test]
-    fn a_file_name_tells_the_version() {
+    fn a_file_name_contains_the_version() {
         let version = Version::of_file(Path::new("/x/libdevmapper1.02.1_2%3a1.02.185-2_amd64.deb"));
         assert_eq!(
             version.expect("it is a package's name"),

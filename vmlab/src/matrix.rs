@@ -1,10 +1,15 @@
 //! The table of kernels and what was checked on them, on a terminal and in `docs/kernels.md`.
+//!
+//! The prose of the document is in the document. Only the tables between its markers are written
+//! here.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::judge::Cell;
+use anyhow::{Context, Result};
 
-/// A kernel and what was checked on it.
+use crate::judge::Cell;
+
+/// A kernel and its results.
 #[derive(Debug)]
 struct Row {
     kernel: String,
@@ -13,13 +18,13 @@ struct Row {
     cells: Vec<(String, Cell)>,
 }
 
-/// Rows in the order in which they came.
+/// The results of all kernels, in the order of the calls of `begin`.
 #[derive(Debug, Default)]
-pub(crate) struct Matrix {
+pub struct Matrix {
     rows: Vec<Row>,
 }
 
-/// Offsets that differ between kernels for a reason that a reader may know.
+/// The offsets that the document shows: of fields that a reader may know.
 const OFFSETS: [&str; 6] = [
     "task_struct.pid",
     "task_struct.start_boottime",
@@ -30,7 +35,7 @@ const OFFSETS: [&str; 6] = [
 ];
 
 impl Matrix {
-    /// The next row is this kernel's.
+    /// Adds a row for a kernel.
     pub(crate) fn begin(&mut self, kernel: &str, package: String) {
         self.rows.push(Row {
             kernel: kernel.into(),
@@ -53,13 +58,17 @@ impl Matrix {
         self.rows.iter().all(|row| row.cells.is_empty())
     }
 
-    pub(crate) fn is_good(&self) -> bool {
+    /// Whether everything passed, and there was something to pass.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
         let mut cells = self.rows.iter().flat_map(|row| &row.cells);
         !self.is_empty() && cells.all(|(_, cell)| cell.is_good())
     }
 
-    /// A table, below it what the verifier had to do, and what did not pass.
-    pub(crate) fn text(&self) -> String {
+    /// The table, and below it the most instructions that the verifier processed and what did not
+    /// pass.
+    #[must_use]
+    pub fn text(&self) -> String {
         let columns = self.columns();
         let width = |name: &str| name.chars().count().max(9) + 2;
         let line = |title: &str, cells: Vec<String>| {
@@ -93,14 +102,26 @@ impl Matrix {
         text
     }
 
-    /// The document. `command` is what it was made with where that left something out.
-    pub(crate) fn markdown(&self, command: Option<&str>) -> String {
+    /// `document` with new tables between its markers. `command` is the task that was run, if it
+    /// left something out.
+    ///
+    /// # Errors
+    /// When the document lacks a marker.
+    pub fn document(&self, document: &str, command: Option<&str>) -> Result<String> {
+        let document = replace(document, "matrix", &self.markdown(command))?;
+        let document = replace(&document, "verifier", &self.numbers("verifier", |_| true))?;
+        let offsets = self.numbers("BTF", |name| OFFSETS.contains(&name));
+        replace(&document, "offsets", &offsets)
+    }
+
+    /// The table of the document, and below it what did not pass.
+    fn markdown(&self, command: Option<&str>) -> String {
         let columns = self.columns();
-        let mut text = HEAD.to_owned();
+        let mut text = String::new();
         if let Some(command) = command {
             let _ = writeln!(
                 text,
-                "This is not everything, but what `cargo xtask {command}` did.\n"
+                "This table is incomplete: it shows what `cargo xtask {command}` ran.\n"
             );
         }
         let _ = writeln!(text, "| kernel | package | {} |", columns.join(" | "));
@@ -131,12 +152,12 @@ impl Matrix {
                 first.replace('`', "'")
             );
         }
-        text + &self.numbers("verifier", VERIFIER, |_| true)
-            + &self.numbers("BTF", BTF, |name| OFFSETS.contains(&name))
+        text
     }
 
-    /// A table of what `doctor` measured under one of its checks: a line a number, a column a kernel.
-    fn numbers(&self, check: &str, head: &str, is_shown: impl Fn(&str) -> bool) -> String {
+    /// A table of what `doctor` measured in one of its checks: one line for each number, one column
+    /// for each kernel.
+    fn numbers(&self, check: &str, is_shown: impl Fn(&str) -> bool) -> String {
         let of = |row: &'_ Row| -> Option<BTreeMap<String, u64>> {
             let (_, cell) = row
                 .cells
@@ -157,10 +178,10 @@ impl Matrix {
         names.dedup();
         names.retain(|name| is_shown(name));
         if names.is_empty() {
-            return String::new();
+            return "Not measured.\n".to_owned();
         }
         let kernels: Vec<_> = rows.iter().map(|(row, _)| row.title()).collect();
-        let mut text = format!("{head}| | {} |\n", kernels.join(" | "));
+        let mut text = format!("| | {} |\n", kernels.join(" | "));
         let _ = writeln!(text, "|---|{}", "---|".repeat(kernels.len()));
         for name in names {
             let numbers: Vec<_> = rows
@@ -172,7 +193,7 @@ impl Matrix {
         text
     }
 
-    /// Each column's name, as they came.
+    /// The names of the columns, in the order of the first results.
     fn columns(&self) -> Vec<&str> {
         let mut columns: Vec<&str> = Vec::new();
         for (name, _) in self.rows.iter().flat_map(|row| &row.cells) {
@@ -193,41 +214,19 @@ impl Matrix {
     }
 }
 
-const HEAD: &str = "\
-# Kernels
-
-The same program, the same object, on kernels as Debian ships them: `cargo xtask vm` boots each in a virtual machine with nothing
-but an initramfs, and writes this file. A cell says how many things came out as they should:
-
-- *doctor*: what `pause-trace doctor --thorough` looks at. It makes one process call setns and unshare in a known order, sees that
-  by fentry, by kprobe and by tracepoint, and demands the same events from each.
-- *cgroup v2*, *cgroup v1*: the reference check with the one version and nothing of the other, on 2 CPUs; with v2 every scenario on
-  the oldest kernel and on aarch64, and some elsewhere. (Of every scenario an emulated 7.3 passes 33 of 37: in a storm of 10,000
-  orphans two programs of one hook are preempted at once, exits go by unseen, and verdicts are inconclusive.)
-- *kprobe*, *tracepoint*: some of the scenarios, with setns and unshare seen that way instead of by fentry.
-- *faults*: faults that are planted and must be found: a foreign network namespace, a stop signal ignored, a zombie.
-- *1 CPU*, *4 CPUs, lockdown*: some of the scenarios on such a machine; the kernel of the second is locked down
-  (`lockdown=integrity`).
-- *containerd*: the promises on pods that containerd 2 makes with runc (`pause-trace check --cri`), on pure cgroup v2.
-- *lost*: machines that are lost on purpose, by a panic, by silence and otherwise, which has to be noticed.
-
-";
-
-const VERIFIER: &str = "
-## What the verifier has to do
-
-How many instructions the kernel's verifier goes through for each program, over all paths. More than 20,000 fails the run, a
-fiftieth of the million at which the kernel gives up. Kernels before 5.16 do not tell.
-
-";
-
-const BTF: &str = "
-## Where kernels keep things
-
-Some of the offsets, in bytes, that are resolved from the kernel's own BTF when the program is loaded (`pause-trace doctor -v`
-shows all).
-
-";
+/// Replaces what is between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+fn replace(document: &str, name: &str, table: &str) -> Result<String> {
+    let markers = ["begin", "end"].map(|word| format!("<!-- {word} {name} -->"));
+    let parts = document
+        .split_once(&markers[0])
+        .and_then(|(before, rest)| Some((before, rest.split_once(&markers[1])?.1)));
+    let (before, after) =
+        parts.with_context(|| format!("no `{}` is followed by a `{}`", markers[0], markers[1]))?;
+    Ok(format!(
+        "{before}{}\n\n{table}\n{}{after}",
+        markers[0], markers[1]
+    ))
+}
 
 fn short(cell: &Cell) -> String {
     if cell.is_good() {
@@ -238,7 +237,7 @@ fn short(cell: &Cell) -> String {
 }
 
 impl Row {
-    /// As the kernel calls itself, if it came to that.
+    /// The kernel's own release, or the name in the table if it did not boot.
     fn title(&self) -> &str {
         let mut releases = self.cells.iter().map(|(_, cell)| &*cell.release);
         releases
@@ -251,7 +250,7 @@ impl Row {
         found.map(|(_, cell)| cell)
     }
 
-    /// The program that the verifier had most to do with.
+    /// The program for which the verifier processed the most instructions.
     fn largest(&self) -> Option<(&str, u64)> {
         let numbers = self
             .cells
@@ -292,7 +291,7 @@ mod tests {
         matrix.add(
             0,
             "lockdown",
-            Cell::lost("the machine has said nothing\nline | `x`"),
+            Cell::lost("the machine printed nothing\nline | `x`"),
         );
         matrix.begin("6.1", "linux-image-6.1 6.1.176-1".into());
         let verifier = [("exec".to_owned(), 5_000), ("fork".to_owned(), 800)];
@@ -301,53 +300,63 @@ mod tests {
             ..cell(9, 9, &[])
         };
         matrix.add(1, "doctor", doctor);
-        matrix.add(1, "faults", cell(2, 3, &["PT401 has found nothing"]));
+        matrix.add(1, "faults", cell(2, 3, &["PT401 found nothing"]));
         matrix
     }
 
     #[test]
-    fn each_kernel_has_a_line_and_each_column_its_place() {
+    fn each_kernel_has_a_line_and_each_result_its_column() {
         let expected = "\
 kernel                      faults     lockdown   doctor
 5.10.0-32                   ✓ 2        ✗ 0/1      -
 6.1.0-50                    ✗ 2/3      -          ✓ 9
 6.1.0-50                    at most 5000 instructions to verify (exec)
-5.10 lockdown: the machine has said nothing
+5.10 lockdown: the machine printed nothing
 line | `x`
-6.1 faults: PT401 has found nothing
+6.1 faults: PT401 found nothing
 ";
         assert_eq!(matrix().text(), expected);
         assert!(!matrix().is_good());
     }
 
     #[test]
-    fn the_document_has_the_packages_and_what_failed() {
+    fn the_table_has_the_packages_and_what_failed() {
         let text = matrix().markdown(None);
         let row = "| 5.10.0-32 | linux-image-5.10 5.10.223-1 | ✓ 2 | ✗ 0/1 | – |\n";
         assert!(text.contains(row), "{text}");
-        let failed = "- 5.10.0-32, lockdown: `the machine has said nothing`\n\
-                      - 6.1.0-50, faults: `PT401 has found nothing`\n";
-        assert!(text.contains(failed), "{text}");
+        let failed = "- 5.10.0-32, lockdown: `the machine printed nothing`\n\
+                      - 6.1.0-50, faults: `PT401 found nothing`\n";
+        assert!(text.ends_with(failed), "{text}");
     }
 
     #[test]
-    fn the_document_has_what_each_program_cost() {
-        let text = matrix().markdown(None);
+    fn instructions_are_listed_by_program() {
+        let text = matrix().numbers("verifier", |_| true);
         let table = "| | 6.1.0-50 |\n|---|---|\n| `exec` | 5000 |\n| `fork` | 800 |\n";
-        assert!(text.ends_with(table), "{text}");
+        assert_eq!(text, table);
     }
 
     #[test]
-    fn a_document_of_a_part_says_of_which() {
+    fn a_partial_table_names_the_command_that_made_it() {
         let text = matrix().markdown(Some("vm --kernel 6.1"));
-        assert!(
-            text.contains("what `cargo xtask vm --kernel 6.1` did"),
-            "{text}"
-        );
+        assert!(text.contains("`cargo xtask vm --kernel 6.1`"), "{text}");
     }
 
     #[test]
-    fn nothing_at_all_is_not_good() {
+    fn the_document_has_a_place_for_each_table() {
+        let document = include_str!("../../docs/kernels.md");
+        let once = matrix()
+            .document(document, None)
+            .expect("it has all markers");
+        assert!(once.contains("| `exec` | 5000 |"), "{once}");
+        assert!(once.starts_with("# Kernels\n"), "{once}");
+        let twice = matrix().document(&once, None).expect("the markers stay");
+        assert_eq!(once, twice);
+        assert!(matrix().document("# Kernels\n", None).is_err());
+    }
+
+    #[test]
+    fn an_empty_matrix_is_not_good() {
         assert!(!Matrix::default().is_good() && Matrix::default().is_empty());
     }
 }

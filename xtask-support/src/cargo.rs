@@ -1,4 +1,5 @@
-//! Calling cargo: where the workspace is, where it builds to, and tools installed beside it.
+//! Calls of cargo, the directories of the workspace and of its builds, and tools that cargo
+//! installs into the cache.
 
 use std::{
     env,
@@ -8,56 +9,66 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cache::cache_dir, progress};
+use crate::{cache_dir, progress};
 
 /// The directory of the workspace.
-pub(crate) fn workspace() -> PathBuf {
-    // cargo states it anew for each run: a tree that was moved is still found.
+pub fn workspace() -> PathBuf {
+    // cargo sets it for each run, so that it is right after the tree has been moved.
     let xtask = env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
     Path::new(&xtask)
         .parent()
         .map_or(PathBuf::new(), Path::to_owned)
 }
 
-/// Where cargo puts what it builds: this program is there itself, at `debug/xtask`.
-pub(crate) fn target_dir() -> Result<PathBuf> {
-    let own = env::current_exe().context("failed to learn where xtask itself is")?;
+/// The target directory of cargo. This program itself is in it, as `debug/xtask`.
+///
+/// # Errors
+/// When this program is elsewhere.
+pub fn target_dir() -> Result<PathBuf> {
+    let own = env::current_exe().context("failed to find the path of xtask")?;
     let target = own.ancestors().nth(2);
     Ok(target
-        .with_context(|| format!("{} is in no target directory", own.display()))?
+        .with_context(|| format!("{} is not in a target directory", own.display()))?
         .to_owned())
 }
 
-/// This program, also after cargo has built it anew in its place.
-pub(crate) fn own_program() -> PathBuf {
+/// This program, even after cargo has replaced its file.
+pub fn own_program() -> PathBuf {
     PathBuf::from(format!("/proc/{}/exe", std::process::id()))
 }
 
-/// The cargo that runs this task, in the workspace.
-pub(crate) fn cargo() -> Command {
+/// A command of the cargo that runs this task, in the directory of the workspace.
+pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-    // `cargo run` put the libraries of its toolchain there for this process, not for those that it starts.
+    // `cargo run` sets it to the libraries of its toolchain, which the child must not use.
     cargo.current_dir(workspace()).env_remove("LD_LIBRARY_PATH");
     cargo
 }
 
-/// Runs a command whose output is for the reader, and demands that it passes.
-pub(crate) fn passes(command: &mut Command) -> Result<()> {
+/// Runs a command with the terminal of this process.
+///
+/// # Errors
+/// When the command fails.
+pub fn passes(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_owned();
     let status = command
         .status()
         .with_context(|| format!("failed to start {}", program.display()))?;
     if !status.success() {
-        bail!("see above ({status})");
+        bail!("{} failed, see above ({status})", program.display());
     }
     Ok(())
 }
 
-/// The pinned version of a tool: the one on `PATH` if it is that, else one in our cache, which is built if need be.
-pub(crate) fn tool(name: &str, version: &str) -> Result<PathBuf> {
+/// A tool of exactly this version: from `PATH`, else from the cache, where it is built if it is
+/// missing.
+///
+/// # Errors
+/// When it does not build.
+pub fn tool(name: &str, version: &str) -> Result<PathBuf> {
     let output = Command::new(name).arg("--version").output();
-    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    if said.is_ok_and(|said| said.trim() == format!("{name} {version}")) {
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    if text.is_ok_and(|text| text.trim() == format!("{name} {version}")) {
         return Ok(name.into());
     }
     let root = cache_dir().join(format!("{name}-{version}"));
@@ -68,26 +79,29 @@ pub(crate) fn tool(name: &str, version: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Builds a tool from the registry and puts it below `root`.
-pub(crate) fn install(
+/// Builds a tool from the registry and installs it below `root`.
+///
+/// # Errors
+/// When it does not build.
+pub fn install(
     name: &str,
     version: &str,
     root: &Path,
     configure: impl FnOnce(&mut Command),
 ) -> Result<()> {
     eprintln!(
-        "installing {name} {version} into {} (by `cargo install`, from source; nothing else is touched)",
+        "installing {name} {version} into {} (`cargo install` builds it from source; nothing else is changed)",
         root.display()
     );
     let mut install = cargo();
-    // Outside the workspace, so that its configuration and toolchain override play no part.
+    // Outside the workspace, so that its cargo configuration and toolchain override do not apply.
     install
         .current_dir("/")
         .args(["install", name, "--locked", "--version"])
         .arg(format!("={version}"))
         .arg("--root")
         .arg(root)
-        // These tools run for a second and are compiled for a minute: that is where time is saved.
+        // These tools run for a second and take a minute to compile: no optimisation saves time.
         .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");

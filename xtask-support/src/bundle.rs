@@ -1,8 +1,8 @@
-//! Programs of Debian's packages, unpacked into the cache: the machine's own packages are neither asked nor changed.
+//! Programs of Debian packages, unpacked into the cache. The packages that the machine has
+//! installed are neither read nor changed.
 //!
-//! What a machine has installed, holds back or takes from another suite therefore plays no part, and nobody needs to be root.
-
-pub(crate) mod places;
+//! What a machine has installed, holds back or takes from another suite therefore makes no
+//! difference, and root is not needed.
 
 use std::{
     fs,
@@ -13,72 +13,85 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    cache::cache_dir,
+    cache_dir,
     debian::{self, Origin, Suite},
     exit::CannotRun,
+    places,
 };
 
-/// What one directory of the cache holds.
-pub(crate) struct Bundle {
-    pub(crate) name: &'static str,
-    pub(crate) origin: Origin,
-    /// The packages that are unpacked into it, the one it is for first.
-    pub(crate) packages: &'static [&'static str],
-    pub(crate) extent: Extent,
-    /// What the version of the first package begins with.
-    pub(crate) version: &'static str,
-    /// Programs that must run here, with the argument that makes them say something and end.
-    pub(crate) programs: &'static [(&'static str, &'static str)],
-    /// What else there is to do, with the packages unpacked below the first path, to fill the second.
-    pub(crate) build: Option<Build>,
+/// The content of one directory of the cache.
+pub struct Bundle {
+    /// The name of the directory.
+    pub name: &'static str,
+    /// Where the packages are from.
+    pub origin: Origin,
+    /// The packages that are unpacked into it. The first one is the main one.
+    pub packages: &'static [&'static str],
+    /// What is unpacked besides these packages.
+    pub extent: Extent,
+    /// The beginning of the version that the first package must have.
+    pub version: &'static str,
+    /// Programs that must run on this machine, each with an argument that makes it exit at once.
+    pub programs: &'static [(&'static str, &'static str)],
+    /// Builds the content from the packages; `None` if their files are the content.
+    pub build: Option<Build>,
 }
 
-/// What is unpacked beside the packages that a bundle names.
+/// Which packages are unpacked in addition to those that a bundle names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
-    /// Nothing.
+pub enum Extent {
+    /// None.
     Listed,
-    /// All that they depend on, but for the C library: its loader, which starts programs, is the machine's.
+    /// All dependencies except the C library: programs are started by the machine's loader, which
+    /// needs its own C library.
     Dependencies,
-    /// All that they depend on: a directory to change the root to.
+    /// All dependencies: the directory can be a root directory.
     Root,
 }
 
-pub(crate) type Build = fn(&Suite, &Path, &Path) -> Result<()>;
+/// Fills the second directory from the packages that are unpacked below the first.
+pub type Build = fn(&Suite, &Path, &Path) -> Result<()>;
 
 impl Bundle {
-    /// Where it is, or will be.
-    pub(crate) fn directory(&self) -> PathBuf {
+    /// Its directory, which may not exist yet.
+    pub fn directory(&self) -> PathBuf {
         places::directory(self.name)
     }
 
-    /// One of its programs, with the libraries that came with it.
-    pub(crate) fn command(&self, program: &str) -> Command {
+    /// A command of one of its programs, which uses the libraries of the bundle.
+    pub fn command(&self, program: &str) -> Command {
         let directory = self.directory();
         let mut command = Command::new(directory.join(program));
         command.env("LD_LIBRARY_PATH", places::libraries(&directory));
         command
     }
 
-    /// Lines of `NAME VERSION` for the packages that it was made of.
-    pub(crate) fn list(&self) -> Result<String> {
+    /// Its packages: lines of `NAME VERSION`.
+    ///
+    /// # Errors
+    /// When the bundle is not in the cache.
+    pub fn list(&self) -> Result<String> {
         let file = self.directory().join(PACKAGES);
         fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))
     }
 }
 
-/// Names and versions of the packages that a directory was made of.
+/// The file with the names and versions of the packages of a directory.
 const PACKAGES: &str = "packages";
 
-/// Gets the bundles that are missing. Where none is, no network is needed. `what_for` completes "…, and nothing is installed".
-pub(crate) fn ensure(bundles: &[&Bundle], what_for: &str) -> Result<()> {
+/// Downloads and unpacks the bundles that are missing. If none is, no network is needed. `what_for`
+/// is why they are needed.
+///
+/// # Errors
+/// When a package cannot be downloaded, or a program of it does not run.
+pub fn ensure(bundles: &[&Bundle], what_for: &str) -> Result<()> {
     let is_missing = |bundle: &&&Bundle| !bundle.directory().exists();
     if !bundles.iter().any(|bundle| is_missing(&bundle)) {
         return Ok(());
     }
     let root = cache_dir().join("debian");
     let _alone = debian::lock(&root)?;
-    // Another checkout may have brought some while this one waited.
+    // Another checkout may have made some while this one waited for the lock.
     let missing: Vec<&Bundle> = bundles.iter().filter(is_missing).copied().collect();
     announce(&missing, what_for, &root);
 
@@ -88,14 +101,17 @@ pub(crate) fn ensure(bundles: &[&Bundle], what_for: &str) -> Result<()> {
     for origin in origins {
         let suite = Suite::open(origin, None, root.join("unfinished/apt"))?;
         for bundle in missing.iter().filter(|bundle| bundle.origin == origin) {
-            bring(bundle, &suite, &root.join("unfinished").join(bundle.name))?;
+            make(bundle, &suite, &root.join("unfinished").join(bundle.name))?;
         }
     }
     fs::remove_dir_all(root.join("unfinished")).context("failed to clean up")
 }
 
-/// Runs each program of a bundle that is there.
-pub(crate) fn try_again(bundle: &Bundle) -> Result<()> {
+/// Runs each program of a bundle that is in the cache.
+///
+/// # Errors
+/// When a program does not run.
+pub fn try_again(bundle: &Bundle) -> Result<()> {
     let mut programs = bundle.programs.iter();
     programs.try_for_each(|(program, argument)| try_out(&bundle.directory(), program, argument))
 }
@@ -119,7 +135,7 @@ fn announce(missing: &[&Bundle], what_for: &str, root: &Path) {
             Extent::Dependencies | Extent::Root => " with dependencies",
         };
         let built = if build.is_some() {
-            ", to build it with"
+            ", which build it"
         } else {
             ""
         };
@@ -130,19 +146,20 @@ fn announce(missing: &[&Bundle], what_for: &str, root: &Path) {
         );
     }
     eprintln!(
-        "by hand: `apt-get download PACKAGE` from that suite, and `dpkg-deb --extract PACKAGE.deb` each there"
+        "by hand: `apt-get download PACKAGE` from that suite, and `dpkg-deb --extract PACKAGE.deb` each package there"
     );
 }
 
-/// Makes the directory of a bundle: beside its place first, so that what is in its place is whole.
-fn bring(bundle: &Bundle, suite: &Suite, unfinished: &Path) -> Result<()> {
-    let made = |part: &str| -> Result<PathBuf> {
+/// Makes the directory of a bundle. It is made elsewhere and renamed, so that it is complete or
+/// missing.
+fn make(bundle: &Bundle, suite: &Suite, unfinished: &Path) -> Result<()> {
+    let create = |part: &str| -> Result<PathBuf> {
         let directory = unfinished.join(part);
         fs::create_dir_all(&directory)
             .with_context(|| format!("failed to make {}", directory.display()))?;
         Ok(directory)
     };
-    let (downloads, packages) = (made("downloads")?, made("packages")?);
+    let (downloads, packages) = (create("downloads")?, create("packages")?);
     let versions = match bundle.extent {
         Extent::Listed => suite.unpack(bundle.packages, &downloads, &packages)?,
         Extent::Dependencies => {
@@ -158,14 +175,14 @@ fn bring(bundle: &Bundle, suite: &Suite, unfinished: &Path) -> Result<()> {
     let version = own.map_or("", |own| own.version.as_str());
     if !version.starts_with(bundle.version) {
         bail!(CannotRun(format!(
-            "the tests of {} are written for {} {}…, and Debian {} has {version}",
+            "the tests of {} need {} {}…, but Debian {} has {version}",
             bundle.name, bundle.packages[0], bundle.version, bundle.origin.suite
         )));
     }
     let finished = match bundle.build {
         None => packages,
         Some(build) => {
-            let finished = made("finished")?;
+            let finished = create("finished")?;
             build(suite, unfinished, &finished)?;
             finished
         }
@@ -184,7 +201,7 @@ fn bring(bundle: &Bundle, suite: &Suite, unfinished: &Path) -> Result<()> {
         .with_context(|| format!("failed to put {} in its place", place.display()))
 }
 
-/// Does a program run here, with the libraries that came with it?
+/// Checks that a program runs on this machine with the libraries of its bundle.
 fn try_out(directory: &Path, program: &str, argument: &str) -> Result<()> {
     let path = directory.join(program);
     let output = Command::new(&path)
@@ -193,11 +210,11 @@ fn try_out(directory: &Path, program: &str, argument: &str) -> Result<()> {
         .output()
         .with_context(|| format!("failed to start {}", path.display()))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
+        let errors = String::from_utf8_lossy(&output.stderr);
         bail!(CannotRun(format!(
             "{} does not run on this machine: {}",
             path.display(),
-            said.trim()
+            errors.trim()
         )));
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! One boot of one kernel: starts the emulator, listens to both serial ports, and knows a machine that is lost.
+//! One boot of one kernel: starts the emulator, reads both serial ports, and detects a machine that
+//! is lost.
 
 use std::{
     collections::VecDeque,
@@ -14,21 +15,21 @@ use std::{
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 
-use super::arch::Arch;
+use crate::arch::Arch;
 
 /// How the guest's instructions are executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acceleration {
-    /// By the processor.
+    /// By the processor, with KVM.
     Kvm,
-    /// One by one, in software: some ten times slower, and everywhere the same.
+    /// In software: about ten times slower, and the same on every host.
     Emulation,
-    /// In software, and the machine's clock counts them: a nanosecond each, and what nobody computes in passes at once. However long
-    /// it takes, nothing in the machine is slow, as it sees itself.
+    /// In software, and the machine's clock counts instructions: one nanosecond each, and idle time
+    /// passes at once. However slow the host is, nothing is slow by the machine's own clock.
     Counting,
 }
 
-/// What is booted.
+/// A machine to boot.
 pub(crate) struct Machine<'a> {
     pub(crate) arch: Arch,
     pub(crate) kernel: &'a Path,
@@ -36,25 +37,26 @@ pub(crate) struct Machine<'a> {
     /// In MiB.
     pub(crate) memory: u32,
     pub(crate) cpus: u32,
-    /// Kernel parameters beside those that every machine has.
+    /// Kernel parameters in addition to those of every machine.
     pub(crate) parameters: &'a str,
     pub(crate) acceleration: Acceleration,
-    /// Where what the console says is kept.
+    /// The file for the output of the console.
     pub(crate) log: PathBuf,
-    /// Where the results are kept.
+    /// The file for the results.
     pub(crate) results: PathBuf,
 }
 
-/// How long a machine may run, and how long it may say nothing.
+/// How long a machine may run, and how long it may print nothing.
 #[derive(Clone, Copy)]
 pub(crate) struct Patience {
     pub(crate) whole: Duration,
     pub(crate) silence: Duration,
 }
 
-/// What a kernel says when something is wrong with it. A machine that says so has failed, however its checks came out.
+/// What a kernel prints when it detects an error of its own. A machine that prints one of these
+/// fails, even if its checks pass.
 const TROUBLE: [&str; 10] = [
-    // Before each warning of a kernel's about itself, however it is worded.
+    // Precedes every warning that the kernel prints about itself.
     "[ cut here ]",
     "Kernel panic",
     "Oops:",
@@ -70,14 +72,16 @@ const TROUBLE: [&str; 10] = [
 /// How many of the console's last lines are shown with a failure.
 const LINES_SHOWN: usize = 25;
 
-/// Boots a machine and hands each line of its second serial port to `hear`, until it powers off.
+/// Boots a machine and passes each line of its second serial port to `read`, until the machine
+/// powers off.
 ///
 /// # Errors
-/// When it cannot be started, when the kernel reports trouble with itself, when patience ends, and when `hear` fails.
+/// When the machine cannot be started or exceeds a time limit, when the kernel reports an error of
+/// its own, and when `read` fails.
 pub(crate) fn run(
     machine: &Machine<'_>,
     patience: Patience,
-    mut hear: impl FnMut(&str) -> Result<()>,
+    mut read: impl FnMut(&str) -> Result<()>,
 ) -> Result<()> {
     let create = |path: &Path| {
         File::create(path).with_context(|| format!("failed to create {}", path.display()))
@@ -93,26 +97,28 @@ pub(crate) fn run(
     read_lines(child.stdout.take(), sender, Line::Result);
 
     let mut console = Console::default();
-    let heard = listen(&lines, patience, |line| match line {
+    let result = read_all(&lines, patience, |line| match line {
         Line::Result(line) => {
             writeln!(results, "{line}")?;
-            hear(&line)
+            read(&line)
         }
         Line::Console(line) => {
             writeln!(log, "{line}")?;
-            console.hear(line);
+            console.push(line);
             Ok(())
         }
     });
-    end(&mut child, &program, heard.is_err())?;
-    // What killing it left in the pipe.
+    end(&mut child, &program, result.is_err())?;
+    // Lines that were in the pipe when the emulator was killed.
     for line in lines.try_iter() {
         if let Line::Console(line) = line {
-            console.hear(line);
+            console.push(line);
         }
     }
-    match (console.trouble.take(), heard) {
-        (Some(trouble), _) => Err(console.explain(&format!("the kernel is in trouble: {trouble}"))),
+    match (console.trouble.take(), result) {
+        (Some(trouble), _) => {
+            Err(console.explain(&format!("the kernel reports an error: {trouble}")))
+        }
         (None, Err(error)) => Err(console.explain(&format!("{error:#}"))),
         (None, Ok(())) => Ok(()),
     }
@@ -135,13 +141,13 @@ fn command(machine: &Machine<'_>) -> Command {
         .args(cpu)
         .args(clock)
         .args(["-accel", accelerator, "-smp", &machine.cpus.to_string()])
-        // The console comes out with the emulator's own complaints, the results come out alone.
+        // stderr has the console and the emulator's own errors; stdout has the results only.
         .args(arch.board())
         .arg("-kernel")
         .arg(machine.kernel)
         .arg("-initrd")
         .arg(machine.initramfs)
-        // Warnings are shown: a kernel that warns of itself has failed.
+        // The log level shows warnings: a kernel that warns about itself fails.
         .arg("-append")
         .arg(format!(
             "console={} loglevel=5 panic=-1 oops=panic {}",
@@ -159,7 +165,7 @@ enum Line {
     Result(String),
 }
 
-/// Sends each line of a pipe from a thread of its own, until the pipe is closed.
+/// Starts a thread that sends each line of a pipe until the pipe is closed.
 fn read_lines(
     pipe: Option<impl Read + Send + 'static>,
     sender: Sender<Line>,
@@ -176,31 +182,31 @@ fn read_lines(
     });
 }
 
-/// Hears lines until both ports are closed.
-fn listen(
+/// Passes lines to `read` until both ports are closed.
+fn read_all(
     lines: &Receiver<Line>,
     patience: Patience,
-    mut hear: impl FnMut(Line) -> Result<()>,
+    mut read: impl FnMut(Line) -> Result<()>,
 ) -> Result<()> {
     let until = Instant::now() + patience.whole;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         match lines.recv_timeout(left.min(patience.silence)) {
-            Ok(line) => hear(line)?,
+            Ok(line) => read(line)?,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Err(RecvTimeoutError::Timeout) if left <= patience.silence => bail!(
-                "the machine was not done after {} s",
+                "the machine did not end within {} s",
                 patience.whole.as_secs()
             ),
             Err(RecvTimeoutError::Timeout) => bail!(
-                "the machine has said nothing for {} s",
+                "the machine printed nothing for {} s",
                 patience.silence.as_secs()
             ),
         }
     }
 }
 
-/// Ends the emulator, or sees that it has ended well.
+/// Kills the emulator if the machine is lost, else checks that it exited with success.
 fn end(child: &mut Child, program: &str, lost: bool) -> Result<()> {
     if lost {
         child
@@ -216,7 +222,7 @@ fn end(child: &mut Child, program: &str, lost: bool) -> Result<()> {
     Ok(())
 }
 
-/// What the console has said last, and what of it was bad.
+/// The last lines of the console, and the first error of the kernel in it.
 #[derive(Default)]
 struct Console {
     last: VecDeque<String>,
@@ -224,7 +230,7 @@ struct Console {
 }
 
 impl Console {
-    fn hear(&mut self, line: String) {
+    fn push(&mut self, line: String) {
         if self.trouble.is_none() && TROUBLE.iter().any(|word| line.contains(word)) {
             self.trouble = Some(line.clone());
         }
@@ -253,14 +259,14 @@ mod tests {
     };
 
     #[test]
-    fn trouble_is_what_the_kernel_said_first() {
+    fn the_first_error_of_the_kernel_counts() {
         let mut console = Console::default();
         for line in [
             "random: crng init done",
             "[   12.3] Oops: 0002 [#1] SMP NOPTI",
             "[   12.4] Kernel panic - not syncing: Fatal exception",
         ] {
-            console.hear(line.into());
+            console.push(line.into());
         }
         let trouble = console.trouble.as_deref();
         assert_eq!(trouble, Some("[   12.3] Oops: 0002 [#1] SMP NOPTI"));
@@ -269,29 +275,31 @@ mod tests {
     #[test]
     fn a_failure_shows_the_last_lines_only() {
         let mut console = Console::default();
-        (0..100).for_each(|number| console.hear(format!("line {number}")));
+        (0..100).for_each(|number| console.push(format!("line {number}")));
         let text = console.explain(&"lost").to_string();
         assert!(text.starts_with("lost\n") && text.ends_with("line 99"));
         assert!(!text.contains("line 74\n") && text.contains("line 75\n"));
     }
 
     #[test]
-    fn a_silent_machine_is_given_up() {
+    fn a_silent_machine_is_lost() {
         let (_open, lines) = mpsc::channel();
-        let error = listen(&lines, SHORT, |_| Ok(())).expect_err("nobody says anything");
-        assert!(error.to_string().contains("said nothing"), "{error}");
+        let error = read_all(&lines, SHORT, |_| Ok(())).expect_err("no line arrives");
+        assert!(error.to_string().contains("printed nothing"), "{error}");
     }
 
     #[test]
-    fn a_machine_that_is_done_is_not_waited_for() {
+    fn a_machine_that_ended_is_not_waited_for() {
         let (sender, lines) = mpsc::channel();
-        sender.send(Line::Result("{}".into())).expect("it is open");
+        sender
+            .send(Line::Result("{}".into()))
+            .expect("the channel is open");
         drop(sender);
-        let mut heard = 0;
-        let result = listen(&lines, SHORT, |_| {
-            heard += 1;
+        let mut count = 0;
+        let result = read_all(&lines, SHORT, |_| {
+            count += 1;
             Ok(())
         });
-        assert!(result.is_ok() && heard == 1);
+        assert!(result.is_ok() && count == 1);
     }
 }

@@ -1,34 +1,37 @@
-//! What a job in a machine came to.
+//! Judges what a job in a machine printed.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use xtask_support::text::count;
 
-use super::guest::Ran;
+use crate::guest::Ran;
 
 /// One cell of the matrix, or a part of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cell {
-    /// Scenarios, faults or looks that came out as they should, of how many.
+    /// The number of scenarios, faults or checks that passed.
     pub(crate) passed: u64,
+    /// The number of all of them.
     pub(crate) all: u64,
-    /// What did not, a line each.
+    /// What went wrong, one line each.
     pub(crate) troubles: Vec<String>,
-    /// The kernel's release, where it was told.
+    /// The kernel's release; empty if it was not reported.
     pub(crate) release: String,
-    /// What `doctor` measured, by the check's name: instructions of each program, offsets.
+    /// The numbers that `doctor` measured, by the name of the check: instructions of each program,
+    /// offsets.
     pub(crate) numbers: BTreeMap<String, BTreeMap<String, u64>>,
-    /// How long it took in the machine.
+    /// The duration in the machine's own time.
     pub(crate) seconds: u64,
 }
 
 impl Cell {
-    /// Did everything come out as it should, and was there something?
+    /// Whether everything passed, and there was something to pass.
     pub(crate) fn is_good(&self) -> bool {
         self.troubles.is_empty() && self.all > 0 && self.passed == self.all
     }
 
-    /// A job that the machine did not come to, or was lost in.
+    /// A job that did not end, because the machine was lost.
     pub(crate) fn lost(why: &str) -> Self {
         Self {
             all: 1,
@@ -37,7 +40,7 @@ impl Cell {
         }
     }
 
-    /// With what another job of the same column came to.
+    /// Adds the result of another job of the same column.
     pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.all += other.all;
@@ -54,24 +57,26 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-/// What every run of the reference check has: one summary, and nothing lost.
+/// Judges what every run of the reference check must have: one summary, and no lost records.
+/// Returns the summary, too.
 fn of_check(ran: &Ran) -> (Cell, Value) {
     let mut cell = Cell::default();
     let summaries = ran.of_type("summary");
     if let [summary] = summaries[..] {
         cell.seconds = summary["duration_ns"].as_u64().unwrap_or_default() / 1_000_000_000;
     } else {
-        let count = summaries.len();
-        let trouble = format!("ended with code {} and {count} summaries", ran.code);
+        let summaries = count(summaries.len(), "summary", "summaries");
+        let trouble = format!("ended with code {} and {summaries}", ran.code);
         cell.troubles.push(trouble);
     }
     for hello in ran.of_type("hello") {
         text(hello, "kernel").clone_into(&mut cell.release);
     }
     for loss in ran.of_type("loss") {
-        let (kind, lost) = (text(loss, "kind"), &loss["lost"]);
+        let lost = loss["lost"].as_u64().unwrap_or_default();
+        let records = count(lost, "record", "records");
         cell.troubles
-            .push(format!("{lost} records of {kind} were lost"));
+            .push(format!("lost {records} of {}", text(loss, "kind")));
     }
     let summary = summaries
         .first()
@@ -79,7 +84,8 @@ fn of_check(ran: &Ran) -> (Cell, Value) {
     (cell, summary)
 }
 
-/// The reference check, which has to pass in every scenario, with setns and unshare seen in the way that was asked for.
+/// Judges the reference check: every scenario must pass, with setns and unshare observed by the
+/// hook `way`, if it is given.
 pub(crate) fn check(ran: &Ran, way: Option<&str>) -> Cell {
     let (mut cell, summary) = of_check(ran);
     let counts = |name: &str| summary["scenarios"][name].as_u64().unwrap_or_default();
@@ -101,7 +107,8 @@ pub(crate) fn check(ran: &Ran, way: Option<&str>) -> Cell {
     if let Some(way) = way
         && !hooks.any(|hook| hook["hook"] == "setns, unshare" && hook["how"] == way)
     {
-        cell.troubles.push(format!("was not seen by {way}"));
+        cell.troubles
+            .push(format!("setns and unshare were not observed by {way}"));
     }
     if ran.code != 0 && cell.troubles.is_empty() {
         cell.troubles.push(format!("ended with code {}", ran.code));
@@ -109,7 +116,7 @@ pub(crate) fn check(ran: &Ran, way: Option<&str>) -> Cell {
     cell
 }
 
-/// A planted fault, which has to be found as a violation, by its rule and by no other that calls it an error.
+/// Judges a planted fault: its rule must find it, and no other rule may report an error.
 pub(crate) fn fault(ran: &Ran, rule: &str) -> Cell {
     let (mut cell, _) = of_check(ran);
     cell.all = 1;
@@ -119,7 +126,7 @@ pub(crate) fn fault(ran: &Ran, rule: &str) -> Cell {
     }
     let findings = ran.of_type("finding");
     if !findings.iter().any(|finding| text(finding, "rule") == rule) {
-        cell.troubles.push(format!("{rule} has found nothing"));
+        cell.troubles.push(format!("{rule} found nothing"));
     }
     for finding in findings {
         let (other, message) = (text(finding, "rule"), text(finding, "message"));
@@ -131,8 +138,8 @@ pub(crate) fn fault(ran: &Ran, rule: &str) -> Cell {
     cell
 }
 
-/// What doctor looked at. Of the ways to see setns and unshare each has to be there, but for one that the kernel `lacks`, and all have to
-/// agree.
+/// Judges the checks of `doctor`. Every way to observe setns and unshare must work, except for one
+/// that the kernel `lacks`, and all must report the same events.
 pub(crate) fn doctor(ran: &Ran, lacks: Option<&str>) -> Cell {
     let mut cell = Cell::default();
     const WANTED: [&str; 6] = [
@@ -164,7 +171,7 @@ pub(crate) fn doctor(ran: &Ran, lacks: Option<&str>) -> Cell {
     }
     for name in WANTED {
         if !ran.objects.iter().any(|check| check["name"] == name) {
-            cell.troubles.push(format!("nothing was said of {name}"));
+            cell.troubles.push(format!("the check {name} is missing"));
         }
     }
     if ran.code != 0 && cell.troubles.is_empty() {
@@ -211,20 +218,20 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_pass_is_named() {
+    fn failures_are_named() {
         let scenario = json!({"type": "scenario", "name": "localhost", "verdict": "fail", "reason": "refused"});
         let loss = json!({"type": "loss", "kind": "exec", "lost": 3});
-        let said = [
+        let objects = [
             hello("fentry"),
             finding("PT101"),
             scenario,
             loss,
             summary(1, 1),
         ];
-        let cell = check(&ran(1, &said), None);
+        let cell = check(&ran(1, &objects), None);
         assert!(!cell.is_good());
         let expected = [
-            "3 records of exec were lost",
+            "lost 3 records of exec",
             "localhost: fail: refused",
             "PT101: another net",
         ];
@@ -232,13 +239,13 @@ mod tests {
     }
 
     #[test]
-    fn another_way_than_was_asked_for_is_trouble() {
-        let said = [hello("fentry"), summary(2, 0)];
-        assert!(!check(&ran(0, &said), Some("tracepoint")).is_good());
+    fn a_check_with_another_hook_than_requested_fails() {
+        let objects = [hello("fentry"), summary(2, 0)];
+        assert!(!check(&ran(0, &objects), Some("tracepoint")).is_good());
     }
 
     #[test]
-    fn an_exit_code_outweighs_what_was_said() {
+    fn an_exit_code_or_a_missing_summary_fails_the_check() {
         assert!(!check(&ran(139, &[hello("fentry"), summary(2, 0)]), None).is_good());
         assert!(
             !check(&ran(0, &[hello("fentry")]), None).is_good(),
@@ -249,38 +256,41 @@ mod tests {
 
     #[test]
     fn a_fault_is_found_by_its_rule_with_exit_code_1() {
-        let said = [hello("fentry"), finding("PT101"), summary(0, 1)];
-        assert!(fault(&ran(1, &said), "PT101").is_good());
-        assert!(!fault(&ran(0, &said), "PT101").is_good(), "the code");
-        assert!(!fault(&ran(1, &said), "PT301").is_good(), "the rule");
+        let objects = [hello("fentry"), finding("PT101"), summary(0, 1)];
+        assert!(fault(&ran(1, &objects), "PT101").is_good());
+        assert!(!fault(&ran(0, &objects), "PT101").is_good(), "the code");
+        assert!(!fault(&ran(1, &objects), "PT301").is_good(), "the rule");
         let more = [finding("PT101"), finding("PT301"), summary(0, 1)];
         assert!(!fault(&ran(1, &more), "PT101").is_good(), "another rule");
     }
 
     #[test]
-    fn doctor_has_to_say_that_all_ways_agree() {
-        let look = |name: &str, state: &str| json!({"name": name, "state": state, "detail": "x"});
-        let mut said: Vec<_> = [
+    fn doctor_must_report_every_required_check() {
+        let check = |name: &str, state: &str| json!({"name": name, "state": state, "detail": "x"});
+        let mut objects: Vec<_> = [
             "BTF",
             "by fentry",
             "by kprobe",
             "by tracepoint",
             "ways agree",
         ]
-        .map(|name| look(name, "ok"))
+        .map(|name| check(name, "ok"))
         .to_vec();
         let verifier = json!({"name": "verifier", "state": "ok", "numbers": {"fork": 800}});
         assert!(
-            !doctor(&ran(0, &said), None).is_good(),
+            !doctor(&ran(0, &objects), None).is_good(),
             "the verifier is missing"
         );
-        said.push(verifier);
-        let cell = doctor(&ran(0, &said), None);
+        objects.push(verifier);
+        let cell = doctor(&ran(0, &objects), None);
         assert!(cell.is_good(), "{cell:?}");
         assert_eq!(cell.numbers["verifier"]["fork"], 800);
-        said[2] = look("by kprobe", "degraded");
-        assert!(!doctor(&ran(0, &said), None).is_good(), "a way is missing");
-        assert!(doctor(&ran(0, &said), Some("by kprobe")).is_good());
-        assert!(!doctor(&ran(0, &said), Some("by fentry")).is_good());
+        objects[2] = check("by kprobe", "degraded");
+        assert!(
+            !doctor(&ran(0, &objects), None).is_good(),
+            "a way is missing"
+        );
+        assert!(doctor(&ran(0, &objects), Some("by kprobe")).is_good());
+        assert!(!doctor(&ran(0, &objects), Some("by fentry")).is_good());
     }
 }

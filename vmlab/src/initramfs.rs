@@ -1,7 +1,8 @@
-//! What a kernel finds as its root: a cpio archive in the "newc" format, written here, so that no tool of the host is needed.
+//! Writes an initramfs: a cpio archive in the "newc" format. No tool of the host is needed for it.
 //!
-//! The format is [the kernel's](https://docs.kernel.org/driver-api/early-userspace/buffer-format.html). Programs are taken as
-//! they are, with the libraries that the host's loader finds for them.
+//! The format is [the
+//! kernel's](https://docs.kernel.org/driver-api/early-userspace/buffer-format.html). Programs are
+//! copied from the host, with the libraries that the host's loader finds for them.
 
 use std::{
     collections::BTreeSet,
@@ -19,12 +20,12 @@ const PROGRAM: u32 = 0o100_755;
 #[derive(Default)]
 pub(crate) struct Initramfs {
     bytes: Vec<u8>,
-    /// What is in it. A directory has to come before what is in it.
+    /// The paths in it. A directory must come before its files.
     paths: BTreeSet<PathBuf>,
 }
 
 impl Initramfs {
-    /// Puts a program of the host to `path`, and each library that it needs to where the host has it.
+    /// Adds a program of the host as `path`, and its libraries under their paths on the host.
     pub(crate) fn add_program(&mut self, path: &str, program: &Path) -> Result<()> {
         let read = |file: &Path| {
             fs::read(file).with_context(|| format!("failed to read {}", file.display()))
@@ -38,7 +39,7 @@ impl Initramfs {
         Ok(())
     }
 
-    /// Puts a file to an absolute path.
+    /// Adds a file under an absolute path.
     pub(crate) fn add_file(&mut self, path: &Path, content: &[u8]) {
         let parents: Vec<_> = path.ancestors().skip(1).map(Path::to_owned).collect();
         for parent in parents.into_iter().rev().skip(1) {
@@ -56,7 +57,8 @@ impl Initramfs {
         self.bytes
     }
 
-    /// A header of fourteen fields in hexadecimal, the name and the content, each padded to four bytes.
+    /// Adds a header of fourteen hexadecimal fields, the name and the content, each padded to four
+    /// bytes.
     fn add_entry(&mut self, path: &Path, mode: u32, content: &[u8]) {
         let name = path.strip_prefix("/").unwrap_or(path).as_os_str();
         let name = name.as_encoded_bytes();
@@ -83,7 +85,7 @@ impl Initramfs {
     }
 }
 
-/// The libraries that the loader of this machine maps for a program, and that loader itself.
+/// The libraries that the host's loader maps for a program, and the loader itself.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     let output = Command::new("ldd")
         .arg(program)
@@ -91,30 +93,31 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
         .env_remove("LD_LIBRARY_PATH")
         .output()
         .context("failed to start ldd, which comes with the C library")?;
-    let (said, complaint) = (
+    let (text, errors) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
-    if complaint.contains("not a dynamic executable") {
+    if errors.contains("not a dynamic executable") {
         return Ok(Vec::new());
     }
     if !output.status.success() {
         bail!(
-            "failed to learn what {} needs: {}",
+            "failed to list the libraries of {}: {}",
             program.display(),
-            complaint.trim()
+            errors.trim()
         );
     }
-    parse_libraries(&said)
-        .with_context(|| format!("failed to find what {} needs", program.display()))
+    parse_libraries(&text)
+        .with_context(|| format!("failed to find the libraries of {}", program.display()))
 }
 
-/// Lines are `NAME => PATH (ADDRESS)`, `PATH (ADDRESS)` for the loader and `NAME (ADDRESS)` for what the kernel brings.
-fn parse_libraries(said: &str) -> Result<Vec<PathBuf>> {
+/// Parses the output of ldd: `NAME => PATH (ADDRESS)`, `PATH (ADDRESS)` for the loader,
+/// `NAME (ADDRESS)` for the vDSO.
+fn parse_libraries(text: &str) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for line in said.lines() {
+    for line in text.lines() {
         if line.contains("=> not found") {
-            bail!("the host has no {}", line.trim());
+            bail!("the host lacks a library: {}", line.trim());
         }
         let rest = line.split_once("=> ").map_or(line, |(_, rest)| rest);
         let path = rest.split_whitespace().next().unwrap_or_default();
@@ -149,12 +152,12 @@ mod tests {
     }
 
     #[test]
-    fn the_header_says_how_long_name_and_content_are() {
+    fn the_header_has_the_sizes_of_name_and_content() {
         let mut archive = Initramfs::default();
         archive.add_file(Path::new("/init"), b"abc");
         let bytes = archive.finish();
         let field = |at: usize| &bytes[6 + 8 * at..14 + 8 * at];
-        assert_eq!(field(1), b"000081ed", "a regular file that may be executed");
+        assert_eq!(field(1), b"000081ed", "a regular, executable file");
         assert_eq!(field(6), b"00000003", "three bytes of content");
         assert_eq!(field(11), b"00000005", "a name of four and a zero");
         assert_eq!(
@@ -166,10 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn libraries_are_where_the_host_has_them() {
-        let said = "\tlinux-vdso.so.1 (0x1)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x2)\n\
+    fn libraries_have_the_paths_of_the_host() {
+        let text = "\tlinux-vdso.so.1 (0x1)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x2)\n\
                     \t/lib64/ld-linux-x86-64.so.2 (0x3)\n";
-        let paths = parse_libraries(said).expect("each is there");
+        let paths = parse_libraries(text).expect("no library is missing");
         let expected = [
             "/lib/x86_64-linux-gnu/libc.so.6",
             "/lib64/ld-linux-x86-64.so.2",

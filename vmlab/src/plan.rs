@@ -1,31 +1,32 @@
-//! Which machines are booted, and what is done in each.
+//! The machines to boot, and the jobs of each.
 
-use super::{
+use crate::{
     containerd,
     guest::Ran,
     judge::{self, Cell},
 };
 
-/// Where the guest finds the program under test.
+/// The path of pause-trace in the guest.
 pub(crate) const PROGRAM: &str = "/usr/bin/pause-trace";
 
-/// One boot: what the machine looks like, and what is done in it.
+/// One boot: the machine and its jobs.
 pub(crate) struct Boot {
-    /// Names its log.
+    /// The name of its log.
     pub(crate) name: &'static str,
-    /// The kernels it is done with; none for every kernel of this machine's processor.
+    /// The kernels to boot; empty for every kernel of the host's processor.
     pub(crate) kernels: &'static [&'static str],
-    /// Of cgroups: `v1` or `v2`, and nothing of the other.
+    /// The only version of cgroups that is mounted: `v1` or `v2`.
     pub(crate) layout: &'static str,
     pub(crate) cpus: u32,
     /// Kernel parameters.
     pub(crate) parameters: &'static str,
-    /// Is there a container runtime in it?
+    /// Whether it runs a container runtime.
     pub(crate) containerd: bool,
     pub(crate) jobs: &'static [Job],
 }
 
-/// Something that is done in a machine: a column of the matrix, which it may share with others.
+/// A program that the guest runs, and the column of the matrix for its result. Jobs may share a
+/// column.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Job {
     pub(crate) column: &'static str,
@@ -34,25 +35,25 @@ pub(crate) struct Job {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum What {
-    /// The reference check passes: these scenarios, or all.
+    /// The reference check passes: these scenarios, or all if the list is empty.
     Check {
         scenarios: &'static [&'static str],
-        /// How setns and unshare are seen; the best way where that is none.
+        /// The kind of hook that observes setns and unshare; `None` for the best one.
         way: Option<&'static str>,
     },
     /// The pods of the machine's own runtime keep the same promises.
     Conformance,
-    /// A fault that is planted is found, by this rule and no other.
+    /// This rule and no other finds the planted fault.
     Fault {
         name: &'static str,
         rule: &'static str,
     },
-    /// Each way to see setns and unshare reports the same, but for one that this kernel does not have, and the verifier has little
-    /// to do.
+    /// Every kind of hook for setns and unshare works, except for one that this kernel lacks, and
+    /// reports the same events; and the verifier processes few instructions.
     Doctor { lacks: Option<&'static str> },
 }
 
-/// Of each promise something.
+/// At least one scenario of each promise.
 const SOME: &[&str] = &[
     "pod-plain",
     "pod-shared-pid",
@@ -93,7 +94,7 @@ const DOCTOR: Job = Job {
     what: What::Doctor { lacks: None },
 };
 
-/// BPF trampolines came to aarch64 with Linux 6.4.
+/// aarch64 has BPF trampolines, which fentry needs, since Linux 6.4.
 const DOCTOR_WITHOUT_FENTRY: Job = Job {
     column: "doctor",
     what: What::Doctor {
@@ -101,7 +102,7 @@ const DOCTOR_WITHOUT_FENTRY: Job = Job {
     },
 };
 
-/// The oldest and the newest.
+/// The oldest and the newest kernel.
 const ENDS: &[&str] = &["5.10", "newest"];
 
 const PLAIN: Boot = Boot {
@@ -114,7 +115,7 @@ const PLAIN: Boot = Boot {
     jobs: &[DOCTOR, check("cgroup v2", ALL)],
 };
 
-/// Everything: `cargo xtask vm`. What takes longest comes first, as several machines run at a time.
+/// The boots of `cargo xtask vm`. The longest come first, because several machines run at a time.
 pub(crate) const WHOLE: &[Boot] = &[
     PLAIN,
     Boot {
@@ -183,7 +184,7 @@ pub(crate) const WHOLE: &[Boot] = &[
     },
 ];
 
-/// What a change can be held up by: `cargo xtask vm --fast`, and a step of `cargo xtask test`.
+/// The boots of `cargo xtask vm --fast`, which is a step of `cargo xtask test`.
 pub(crate) const FAST: &[Boot] = &[Boot {
     name: "fast",
     kernels: &["5.10", "6.1", "newest"],
@@ -192,10 +193,10 @@ pub(crate) const FAST: &[Boot] = &[Boot {
 }];
 
 impl Job {
-    /// What the guest does, as it reads it: the job's name, the program and its arguments, with tabs between them.
+    /// The line of the plan: the job's name, the program and its arguments, separated by tabs.
     ///
-    /// `patience` says how many times longer than on hardware the check waits.
-    pub(crate) fn line(&self, number: usize, asked_for: &[String], patience: u32) -> String {
+    /// `patience` is how many times longer than on hardware the check waits.
+    pub(crate) fn line(&self, number: usize, selected: &[String], patience: u32) -> String {
         let (number, patience) = (number.to_string(), patience.to_string());
         let mut words = vec![&*number, PROGRAM];
         let names;
@@ -205,9 +206,9 @@ impl Job {
                 if let Some(way) = way {
                     words.extend(["--namespace-hook", way]);
                 }
-                names = match asked_for {
+                names = match selected {
                     [] => scenarios.join(","),
-                    _ => asked_for.join(","),
+                    _ => selected.join(","),
                 };
                 if !names.is_empty() {
                     words.extend(["--scenario", &names]);
@@ -216,7 +217,7 @@ impl Job {
             What::Conformance => {
                 words.extend(["check", "--format", "json", "--patience", &patience]);
                 words.extend(["--cri", containerd::SOCKET]);
-                names = asked_for.join(",");
+                names = selected.join(",");
                 if !names.is_empty() {
                     words.extend(["--scenario", &names]);
                 }
@@ -230,7 +231,7 @@ impl Job {
         words.join("\t")
     }
 
-    /// What a test of it is called.
+    /// Its name in the list of results.
     pub(crate) fn name(&self) -> String {
         match self.what {
             What::Fault { name, .. } => format!("{}: {name}", self.column),
@@ -238,7 +239,7 @@ impl Job {
         }
     }
 
-    /// What came of it.
+    /// Judges what it printed.
     pub(crate) fn judge(&self, ran: &Ran) -> Cell {
         match self.what {
             What::Check { way, .. } => judge::check(ran, way),
@@ -252,10 +253,10 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vm::kernels::KERNELS;
+    use crate::kernels::KERNELS;
 
     #[test]
-    fn a_job_is_what_the_guest_reads() {
+    fn a_job_is_a_line_of_the_plan() {
         let line = by("kprobe").line(3, &["pod-plain".into(), "localhost".into()], 5);
         let expected = "3\t/usr/bin/pause-trace\tcheck\t--format\tjson\t--patience\t5\t--namespace-hook\tkprobe\t\
                         --scenario\tpod-plain,localhost";
@@ -265,13 +266,13 @@ mod tests {
     }
 
     #[test]
-    fn every_scenario_is_asked_for_by_naming_none() {
+    fn a_job_with_every_scenario_names_none() {
         let line = check("cgroup v1", ALL).line(0, &[], 1);
         assert!(!line.contains("--scenario"), "{line}");
     }
 
     #[test]
-    fn boots_name_kernels_that_there_are() {
+    fn boots_name_known_kernels() {
         for boot in WHOLE.iter().chain(FAST) {
             for name in boot.kernels {
                 assert!(KERNELS.iter().any(|kernel| kernel.name == *name), "{name}");

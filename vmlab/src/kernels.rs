@@ -1,4 +1,5 @@
-//! Kernels as Debian ships them, without installing them: of each package only the image is kept, and a few modules.
+//! Kernels as Debian ships them. They are not installed: only the image and a few modules of each
+//! package are kept.
 
 use std::{
     fs, io,
@@ -7,29 +8,32 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::arch::Arch;
-use crate::{
-    cache::cache_dir,
+use xtask_support::{
+    cache_dir,
     debian::{self, Origin, Suite, files},
 };
 
-/// A kernel that is checked.
+use crate::arch::Arch;
+
+/// A kernel to check pause-trace on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Kernel {
-    /// What it is called on the command line.
+    /// Its name on the command line.
     pub(crate) name: &'static str,
-    /// The suite of Debian that it is taken from.
+    /// The Debian suite that it is from.
     suite: &'static str,
     pub(crate) arch: Arch,
-    /// Whether it preempts eBPF programs at tracepoints, and runs none of them twice on a CPU then. With the host's clock an emulated
-    /// one takes a third of the time between two ticks for a program, and leaves out many.
+    /// Whether it preempts eBPF programs at tracepoints. While a program is preempted, the kernel
+    /// does not run it again on that CPU, and records are missing. An emulated machine with the
+    /// host's clock needs a third of a tick for one program, so this is frequent.
     pub(crate) is_preemptible: bool,
-    /// What a container runtime needs of it that is not built in, in the order in which it is loaded: files below its
-    /// modules.
+    /// The modules that a container runtime needs, in the order in which they are loaded: paths
+    /// below the directory of modules.
     modules: &'static [&'static str],
 }
 
-/// From the oldest that pause-trace supports to the newest that Debian builds for a stable release.
+/// From the oldest kernel that pause-trace supports to the newest one that Debian builds for a
+/// stable release.
 pub(crate) const KERNELS: [Kernel; 5] = [
     Kernel {
         name: "5.10",
@@ -75,18 +79,18 @@ pub(crate) const KERNELS: [Kernel; 5] = [
 ];
 
 impl Kernel {
-    /// What can be booted.
+    /// The image to boot.
     pub(crate) fn image(&self) -> PathBuf {
         self.directory().join("vmlinuz")
     }
 
-    /// The package it was taken from, and its version.
+    /// The package that it is from, and the version of that package.
     pub(crate) fn package(&self) -> Result<String> {
         let file = self.directory().join("package");
         fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))
     }
 
-    /// The modules that were kept of it, in the order in which they are loaded.
+    /// The files of its modules, in the order in which they are loaded.
     pub(crate) fn modules(&self) -> impl Iterator<Item = PathBuf> {
         let directory = self.directory().join("modules");
         let names = self
@@ -96,7 +100,8 @@ impl Kernel {
         names.map(move |name| directory.join(name))
     }
 
-    /// Whether what is wanted of it is there: an older checkout may have kept less.
+    /// Whether the image, and the modules if they are needed, are in the cache. An older checkout
+    /// may have kept fewer modules.
     fn is_there(&self, modules: bool) -> bool {
         self.image().exists() && (!modules || self.modules().all(|module| module.exists()))
     }
@@ -110,7 +115,8 @@ fn root() -> PathBuf {
     cache_dir().join("kernels")
 }
 
-/// Gets those of `kernels` that are missing, or miss their `modules` where these are wanted. Where none is, no network is needed.
+/// Downloads those of `kernels` that are missing, or whose modules are missing if `modules` is set.
+/// If none is, no network is needed.
 pub(crate) fn ensure(kernels: &[&Kernel], modules: bool) -> Result<()> {
     let is_missing = |kernel: &&&Kernel| !kernel.is_there(modules);
     if !kernels.iter().any(|kernel| is_missing(&kernel)) {
@@ -118,10 +124,10 @@ pub(crate) fn ensure(kernels: &[&Kernel], modules: bool) -> Result<()> {
     }
     let root = root();
     let _alone = debian::lock(&root)?;
-    // Another checkout may have brought some while this one waited.
+    // Another checkout may have downloaded some while this one waited for the lock.
     let missing: Vec<_> = kernels.iter().filter(is_missing).collect();
     eprintln!(
-        "virtual machines boot Debian's kernels: these are unpacked below {}, and nothing is installed",
+        "virtual machines boot Debian's kernels; these are unpacked below {}, and nothing is installed",
         root.display()
     );
     for kernel in &missing {
@@ -129,16 +135,17 @@ pub(crate) fn ensure(kernels: &[&Kernel], modules: bool) -> Result<()> {
         eprintln!("  {}: {package} of Debian {}", kernel.name, kernel.suite);
     }
     eprintln!(
-        "by hand: `apt-get download` what such a package depends on, and put its vmlinuz there"
+        "by hand: `apt-get download` the kernel that such a package depends on, and put its vmlinuz there"
     );
     for kernel in missing {
-        bring(kernel, &root.join("unfinished"))?;
+        fetch(kernel, &root.join("unfinished"))?;
     }
     Ok(())
 }
 
-/// Makes the directory of a kernel: beside its place first, so that what is in its place is whole.
-fn bring(kernel: &Kernel, unfinished: &Path) -> Result<()> {
+/// Makes the directory of a kernel. It is made elsewhere and renamed, so that it is complete or
+/// missing.
+fn fetch(kernel: &Kernel, unfinished: &Path) -> Result<()> {
     let architecture = Some(kernel.arch.debian());
     let suite = Suite::open(
         Origin::main(kernel.suite),
@@ -171,7 +178,7 @@ fn bring(kernel: &Kernel, unfinished: &Path) -> Result<()> {
         })
 }
 
-/// Keeps the wanted ones of the modules that were unpacked below `root`.
+/// Moves the kernel's modules from the packages that are unpacked below `root` to `place`.
 fn keep_modules(kernel: &Kernel, root: &Path, place: &Path) -> io::Result<()> {
     for module in kernel.modules {
         let mut releases = fs::read_dir(root.join("lib/modules"))?;
@@ -182,7 +189,8 @@ fn keep_modules(kernel: &Kernel, root: &Path, place: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The one image below `root`: `boot/vmlinuz-RELEASE`, since 7.1 `usr/lib/modules/RELEASE/vmlinuz`.
+/// The only image below `root`: `boot/vmlinuz-RELEASE`, or `usr/lib/modules/RELEASE/vmlinuz` since
+/// 7.1.
 fn find_image(root: &Path) -> Result<PathBuf> {
     let mut images = files(&root.join("boot"), "").unwrap_or_default();
     images.retain(|file| file.to_string_lossy().contains("/boot/vmlinuz-"));
@@ -191,14 +199,14 @@ fn find_image(root: &Path) -> Result<PathBuf> {
     images.retain(|file| file.is_file());
     match images.len() {
         1 => Ok(images.remove(0)),
-        count => bail!(
-            "there are {count} kernels below {}, and not one",
+        number => bail!(
+            "found {number} kernels instead of one below {}",
             root.display()
         ),
     }
 }
 
-/// The package that holds the image: since 7.1 no longer the one that the others depend on.
+/// The package that holds the image. Since 7.1, linux-image only depends on that package.
 fn package_of(suite: &Suite, all: &str) -> Result<String> {
     let depends = |package: &str, on: &str| -> Result<Option<String>> {
         let names = suite.dependencies(package)?;

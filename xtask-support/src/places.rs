@@ -1,0 +1,45 @@
+//! The directories of the Debian packages that `xtask` unpacks and the tests use.
+
+use std::path::{Path, PathBuf};
+
+use crate::cache_dir;
+
+/// containerd 1.6, with its shim and `ctr`.
+pub const CONTAINERD_1: &str = "containerd-1.6";
+/// containerd 2, with its shim and `ctr`.
+pub const CONTAINERD_2: &str = "containerd-2";
+/// runc and the CNI plugins, which every runtime here uses.
+pub const OCI: &str = "oci";
+/// dockerd and its client.
+pub const DOCKER: &str = "docker-20.10";
+/// podman and conmon.
+pub const PODMAN: &str = "podman-4.3";
+/// A static busybox, for images with a shell.
+pub const BUSYBOX: &str = "busybox";
+/// A kubelet, built from source.
+pub const KUBELET: &str = "kubelet-1.20.2";
+/// The definition of CRI v1: `api.proto`.
+pub const CRI_V1: &str = "cri-api-v1";
+/// The definition of CRI v1alpha2, which Kubernetes removed in 1.26. containerd 1.7 still has a
+/// copy.
+pub const CRI_V1ALPHA2: &str = "cri-api-v1alpha2";
+
+/// catatonit, the pause of Podman.
+pub const CATATONIT: &str = "catatonit";
+/// A headless browser.
+pub const CHROMIUM: &str = "chromium";
+
+/// The directory of a bundle. It contains what its packages install below `/`.
+pub fn directory(name: &str) -> PathBuf {
+    cache_dir().join("debian").join(name)
+}
+
+/// The `LD_LIBRARY_PATH` for the programs of a bundle, which makes them use its libraries.
+pub fn libraries(directory: &Path) -> String {
+    let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
+    // The last directory has a library that another library loads by an absolute path.
+    let of = |lib: &str| directory.join(lib.replace('@', &triplet));
+    ["usr/lib/@", "lib/@", "usr/lib/@/pulseaudio"]
+        .map(|lib| of(lib).display().to_string())
+        .join(":")
+}
