@@ -215,7 +215,7 @@ fn a_trace_is_written_when_the_pod_is_up() {
 fn what_is_wrong_is_said_before_anything_is_waited_for() {
     for (args, message) in [
         (&["timeline"][..], "POD"),
-        (&["timeline", ""], "a pod has a name"),
+        (&["timeline", ""], "POD is empty"),
         (
             &["timeline", "x", "--perfetto", "/proc/nowhere/x"],
             "there is no directory /proc/nowhere",
@@ -232,7 +232,7 @@ fn what_is_wrong_is_said_before_anything_is_waited_for() {
             &["timeline", "x", "--recording", "/dev/null"],
             "the file is empty",
         ),
-        (&["timeline", "x", "--for", "5 s"], "no unit of time"),
+        (&["timeline", "x", "--for", "5 s"], "is not a unit of time"),
     ] {
         let run = run(args);
         assert_eq!(run.code, Some(2), "{args:?}: {run:#?}");
@@ -246,7 +246,7 @@ fn a_pod_that_never_starts_is_no_success() {
     assert_eq!(run.code, Some(3), "{run:#?}");
     assert!(
         run.stderr
-            .contains("no pod \"nowhere/no-such-pod\" started meanwhile"),
+            .contains("no pod \"nowhere/no-such-pod\" started in this time"),
         "{run:#?}"
     );
 }

@@ -1,5 +1,5 @@
-//! Where a scenario plays: it tells the verifier what each pod and container is meant to be *before* it runs, waits for what
-//! the kernel says of it.
+//! The pods and containers of a scenario: it declares to the verifier what each one should be
+//! *before* it runs, and waits for the kernel's events.
 
 use std::{ops::Deref, time::Duration};
 
@@ -23,15 +23,16 @@ use crate::{
     scenario::SortedVerdicts,
 };
 
-/// How long the kernel's word is waited for. It comes within milliseconds; an emulated machine takes longer.
+/// How long to wait for an event of the kernel. It arrives within milliseconds; an emulated machine
+/// takes longer.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What all scenarios of a run share.
+/// The parts that all scenarios of a run share.
 pub(crate) struct Stage {
     pub(crate) live: Live,
     pub(crate) layout: Layout,
     pub(crate) pause: Pause,
-    /// What the pause is started with, beside its name.
+    /// The arguments of the pause.
     pub(crate) pause_args: Vec<String>,
     pub(crate) patience: Patience,
     pub(crate) verdicts: SortedVerdicts,
@@ -55,10 +56,10 @@ impl Stage {
     }
 }
 
-/// One scenario being played.
+/// A running scenario.
 pub(crate) struct Play<'a> {
     pub(crate) stage: &'a Stage,
-    /// Unique on this machine, for what has a name in the host's namespaces.
+    /// Unique on this machine, for names in the host's namespaces.
     pub(crate) unique: u32,
     scene: Scene<'a>,
 }
@@ -71,7 +72,7 @@ impl<'a> Deref for Play<'a> {
     }
 }
 
-/// Waits until `find` finds in what is known that the kernel has reported something.
+/// Waits until `find` returns a value for the current state.
 async fn reported<T>(
     live: &Live,
     patience: Patience,
@@ -79,7 +80,7 @@ async fn reported<T>(
     find: impl FnMut(&Core) -> Option<T>,
 ) -> Result<T, PlayError> {
     let found = tokio::time::timeout(patience.of(DEADLINE), live.until(find)).await;
-    found.map_err(|_| PlayError::Missed(format!("{what}: the kernel reported nothing of it")))
+    found.map_err(|_| PlayError::Missed(format!("the kernel did not report {what}")))
 }
 
 impl<'a> Play<'a> {
@@ -101,7 +102,8 @@ impl<'a> Play<'a> {
         reported(self.live, self.stage.patience, what, find).await
     }
 
-    /// A pod whose pause breaks a promise, with its sandbox up. Its pause is ready, and the one to blame.
+    /// Creates a pod whose pause breaks a promise, and starts its sandbox. The expected findings
+    /// name the pause. Waits until the pause is ready.
     pub(crate) async fn pod_with(
         &self,
         kind: PodKind,
@@ -112,7 +114,7 @@ impl<'a> Play<'a> {
             .await?;
         let pause = pod.start_sandbox().await?;
         self.blame(pause);
-        self.await_("the broken pause to be ready", |core| {
+        self.await_("the signal of the broken pause that it is ready", |core| {
             let signals = &core.state.processes.get(pause)?.others;
             signals
                 .iter()
@@ -123,14 +125,14 @@ impl<'a> Play<'a> {
         Ok(pod)
     }
 
-    /// A pod with its sandbox up.
+    /// Creates a pod and starts its sandbox.
     pub(crate) async fn pod(&self, kind: PodKind) -> Result<ReferencePod<'a>, PlayError> {
         let mut pod = self.prepare(kind).await?;
         pod.start_sandbox().await?;
         Ok(pod)
     }
 
-    /// A declared pod of which nothing runs yet.
+    /// Creates and declares a pod without starting its sandbox.
     pub(crate) async fn prepare(&self, kind: PodKind) -> Result<ReferencePod<'a>, PlayError> {
         let mut plan = kind.plan(self.stage.pause.clone());
         plan.sandbox
@@ -139,7 +141,7 @@ impl<'a> Play<'a> {
         self.prepare_as(kind, plan).await
     }
 
-    /// The same with a plan that may differ from what is declared: a fault.
+    /// Like [`Play::prepare`], with a plan that may differ from the declaration, to plant a fault.
     pub(crate) async fn prepare_as(
         &self,
         kind: PodKind,
@@ -189,7 +191,7 @@ impl<'a> Play<'a> {
 /// The kinds of pod that Kubernetes knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PodKind {
-    /// Its own net, ipc and uts; a pid namespace for each container.
+    /// Its own net, ipc and uts namespaces; a pid namespace for each container.
     Plain,
     /// `shareProcessNamespace: true`.
     SharedPid,
@@ -204,7 +206,7 @@ pub(crate) enum PodKind {
 }
 
 impl PodKind {
-    /// What Kubernetes would ask for.
+    /// The modes that Kubernetes requests for it.
     pub(crate) fn modes(self) -> Modes {
         let plain = Modes::plain();
         match self {
@@ -233,7 +235,7 @@ impl PodKind {
         }
     }
 
-    /// How it is built.
+    /// How the reference runtime builds it.
     pub(crate) fn plan(self, pause: Pause) -> PodPlan {
         use super::protocol::IdMap;
         let plan = PodPlan::new("reference", pause);
@@ -250,20 +252,21 @@ impl PodKind {
     }
 }
 
-/// Waits until a pause has come to rest: a signal that comes before it has set its handlers is not its fault. No event
-/// tells of that, and on a busy machine it takes longer than the first signal does.
+/// Waits until a pause sleeps. A signal that arrives before the pause has set up its handlers is
+/// not its fault. No event reports the setup, and on a busy machine the first signal may arrive
+/// before it.
 async fn at_rest(pause: ProcessId, patience: Patience) {
-    const LONGEST: Duration = Duration::from_secs(10);
+    const MAX_WAIT: Duration = Duration::from_secs(10);
     let rests = async {
         while !procfs::is_at_rest(pause.pid) {
             tokio::time::sleep(Duration::from_micros(200)).await;
         }
     };
-    // One that never rests is judged as it is.
-    let _ = tokio::time::timeout(patience.of(LONGEST), rests).await;
+    // A pause that never sleeps is judged as it is.
+    let _ = tokio::time::timeout(patience.of(MAX_WAIT), rests).await;
 }
 
-/// A pod that the verifier knows of.
+/// A pod that was declared to the verifier.
 pub(crate) struct ReferencePod<'a> {
     live: &'a Live,
     pub(crate) patience: Patience,
@@ -275,7 +278,7 @@ pub(crate) struct ReferencePod<'a> {
     pub(crate) runtime: ProcessId,
 }
 
-/// A container (or session) that the verifier has seen execute.
+/// A container or exec session whose exec the kernel has reported.
 pub(crate) struct Started {
     pub(crate) container: pod::Container,
     pub(crate) id: ContainerId,
@@ -293,7 +296,7 @@ impl Started {
 }
 
 impl ReferencePod<'_> {
-    /// The pod's own side, for what has no declaration.
+    /// The pod itself, for actions that need no declaration.
     pub(crate) fn inner(&mut self) -> &mut pod::Pod {
         self.pod
             .as_mut()
@@ -353,7 +356,8 @@ impl ReferencePod<'_> {
         }));
     }
 
-    /// Runs the declared sandbox' pause; gives the pause when the kernel has reported its exec.
+    /// Runs the pause of the declared sandbox. Returns the pause when the kernel has reported its
+    /// exec.
     pub(crate) async fn start_sandbox(&mut self) -> Result<ProcessId, PlayError> {
         self.inner().start_sandbox().await?;
         let sandbox: ContainerId = self.inner_ref().sandbox().id.as_str().into();
@@ -366,14 +370,14 @@ impl ReferencePod<'_> {
         Ok(pause)
     }
 
-    /// A new sandbox for the same pod, running.
+    /// Starts a new sandbox for the same pod.
     pub(crate) async fn replace_sandbox(&mut self) -> Result<ProcessId, PlayError> {
         self.inner().prepare_sandbox().await?;
         self.declare_sandbox();
         self.start_sandbox().await
     }
 
-    /// The pause of the sandbox that counts now.
+    /// The pause of the current sandbox.
     pub(crate) fn pause(&self) -> Result<ProcessId, PlayError> {
         let sandbox: ContainerId = self.inner_ref().sandbox().id.as_str().into();
         self.live
@@ -381,14 +385,14 @@ impl ReferencePod<'_> {
             .ok_or_else(|| PlayError::Unexpected("the sandbox has no pause".to_owned()))
     }
 
-    /// The mode of a container's pid namespace, as the runtime is told.
+    /// The mode of a container's pid namespace for the reference runtime.
     fn pid_mode(&self, modes: &Modes) -> Result<pod::PidMode, PlayError> {
         Ok(match &modes.pid {
             Mode::Pod => pod::PidMode::Pod,
             Mode::Container => pod::PidMode::Container,
             Mode::Node => pod::PidMode::Node,
             Mode::Unknown => {
-                let why = "a reference container says what it wants".to_owned();
+                let why = "a reference container has no pid mode".to_owned();
                 return Err(PlayError::Unexpected(why));
             }
             Mode::Target(target) => {
@@ -402,13 +406,14 @@ impl ReferencePod<'_> {
         })
     }
 
-    /// A container as the pod's own modes have it.
+    /// Starts a container with the pod's modes.
     pub(crate) async fn container(&mut self, name: &str) -> Result<Started, PlayError> {
         self.container_as(name, ContainerKind::App, self.modes.clone(), |plan| plan)
             .await
     }
 
-    /// A container that is declared with these modes, and whose plan `edit` may make differ.
+    /// Starts a container that is declared with these modes. `edit` may change its plan, to plant a
+    /// fault.
     pub(crate) async fn container_as(
         &mut self,
         name: &str,
@@ -420,7 +425,7 @@ impl ReferencePod<'_> {
         self.launch(prepared).await
     }
 
-    /// Declares a container that does not run yet.
+    /// Creates and declares a container without starting it.
     pub(crate) async fn prepare_container(
         &mut self,
         name: &str,
@@ -438,11 +443,11 @@ impl ReferencePod<'_> {
     /// Runs a declared container.
     pub(crate) async fn launch(&mut self, prepared: Prepared) -> Result<Started, PlayError> {
         let container = self.inner().launch(prepared).await?;
-        self.seen(container).await
+        self.executed(container).await
     }
 
     /// Waits until the kernel has reported a container's exec.
-    async fn seen(&self, container: pod::Container) -> Result<Started, PlayError> {
+    async fn executed(&self, container: pod::Container) -> Result<Started, PlayError> {
         let id: ContainerId = container.id.as_str().into();
         let pid = container.pid as u32;
         let what = format!("the exec of {}", container.name);
@@ -460,7 +465,7 @@ impl ReferencePod<'_> {
         })
     }
 
-    /// An exec session or probe.
+    /// Starts an exec session or probe.
     pub(crate) async fn exec(
         &mut self,
         container: &Started,
@@ -468,10 +473,10 @@ impl ReferencePod<'_> {
     ) -> Result<Started, PlayError> {
         let plan = edit(self.inner().session(&container.container));
         let session = self.inner().exec(&container.container, plan).await?;
-        self.seen(session).await
+        self.executed(session).await
     }
 
-    /// Tells the verifier what was tried inside a container.
+    /// Reports to the verifier the result of an experiment inside a container.
     pub(crate) fn observe(&self, container: &Started, what: Observed, holds: bool, detail: &str) {
         self.live.inject(Fact::Observed(Observation {
             pod: self.id.clone(),
@@ -482,7 +487,7 @@ impl ReferencePod<'_> {
         }));
     }
 
-    /// Tells the verifier how the pause is; gives what it was told.
+    /// Reads the state of the pause, reports it to the verifier, and returns it.
     pub(crate) fn look_at_pause(&self) -> Result<PauseStatus, PlayError> {
         let pause = self.pause()?;
         let status = procfs::pause_status(&self.id, pause).map_err(|source| {
@@ -492,7 +497,7 @@ impl ReferencePod<'_> {
         Ok(status)
     }
 
-    /// Waits until a process has ended and the kernel has said so.
+    /// Waits until the kernel has reported the end of a process.
     pub(crate) async fn ended(&self, process: ProcessId) -> Result<(), PlayError> {
         self.await_(&format!("the end of pid {}", process.pid), |core| {
             core.state
@@ -504,7 +509,7 @@ impl ReferencePod<'_> {
         .await
     }
 
-    /// Waits until every process of the pod has been reaped, as the kernel says.
+    /// Waits until the kernel has reported that every process of the pod was reaped.
     pub(crate) async fn quiet(&self) -> Result<(), PlayError> {
         let id = self.id.clone();
         self.await_("the reaping of the pod's processes", |core| {
@@ -517,8 +522,8 @@ impl ReferencePod<'_> {
         .await
     }
 
-    /// An orderly stop of the whole pod: SIGTERM to the containers, SIGKILL after the grace (as long as this machine makes it),
-    /// then the pause.
+    /// Stops the whole pod: SIGTERM to the containers, SIGKILL after the grace period (stretched by
+    /// the patience), then the pause.
     pub(crate) async fn stop(&mut self, grace: Duration) -> Result<Vec<pod::Stopped>, PlayError> {
         let grace = self.patience.of(grace);
         let grace_ns = grace.as_nanos() as u64;
@@ -530,8 +535,8 @@ impl ReferencePod<'_> {
         Ok(stopped)
     }
 
-    /// Stops one container as a runtime does, with a grace as long as this machine makes it; gives how it ended and whether it
-    /// had to be killed.
+    /// Stops one container as a runtime does, with a grace period that is stretched by the
+    /// patience. Returns its exit status and whether it had to be killed.
     pub(crate) async fn stop_container(
         &mut self,
         container: &Started,
@@ -555,14 +560,14 @@ impl ReferencePod<'_> {
         }
     }
 
-    /// Says that the owner is done with the pod, without touching it.
+    /// Declares the pod as removed, without changing it.
     pub(crate) fn declare_removed(&self) {
         self.live.inject(Fact::PodRemoved {
             pod: self.id.clone(),
         });
     }
 
-    /// Ends and removes what is left of the pod, and waits for the last verdicts on it.
+    /// Removes what is left of the pod, and waits for the last verdicts on it.
     pub(crate) async fn remove(mut self) -> Result<(), PlayError> {
         if let Some(pod) = self.pod.take() {
             pod.remove().await?;
@@ -577,20 +582,20 @@ impl ReferencePod<'_> {
             self.quiet().await?;
             self.declare_removed();
         }
-        self.await_("the end of the pod's watch", |core| {
+        self.await_("the end of the pod", |core| {
             (!core.state.pods.contains_key(&id)).then_some(())
         })
         .await
     }
 
-    /// An orderly stop, and removal.
+    /// Stops and removes the pod.
     pub(crate) async fn finish(mut self) -> Result<(), PlayError> {
         self.stop(Duration::from_secs(5)).await?;
         self.remove().await
     }
 }
 
-/// The modes of a plan's joins must not be guessed by who plants a fault: this names the namespaces of another process.
+/// A join of another process' namespace, to plant a fault.
 pub(crate) fn join_of(process: ProcessId, kind: &str) -> Join {
     Join::of(process.pid as i32, kind)
 }

@@ -1,4 +1,4 @@
-//! What a pause costs a node, after it has worked.
+//! The memory, CPU time and privileges of a pause after it has reaped.
 
 use crate::{
     playing::PlayError,
@@ -11,7 +11,7 @@ use crate::{
     verdict::Duration,
 };
 
-/// Orphans that the pause has reaped by the time it is looked at.
+/// The orphans that the pause reaps before it is measured.
 const WORK: u32 = 256;
 
 pub(super) const SCRIPTS: &[Script] = &[Script {
