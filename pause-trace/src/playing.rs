@@ -46,9 +46,9 @@ pub(crate) enum PlayError {
 }
 
 impl PlayError {
-    /// An I/O error on a file or process of the scenario.
+    /// An I/O error on a file or process of the scenario. `what` completes "failed to …".
     pub(crate) fn io(what: impl Display, source: io::Error) -> Self {
-        Self::Unexpected(format!("{what}: {source}"))
+        Self::Unexpected(format!("failed to {what}: {source}"))
     }
 
     /// How the error decides the scenario.

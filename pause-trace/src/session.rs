@@ -8,7 +8,8 @@ mod interrupt;
 
 use std::{future, rc::Rc, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::unistd::Uid;
 
 pub(crate) use self::interrupt::{Interrupt, block_on};
 use crate::{
@@ -80,13 +81,22 @@ pub(crate) struct Session {
 impl Session {
     /// Loads the eBPF program. Events are queued from now on until [`drive`] reads them.
     pub(crate) async fn start(setup: Setup<'_>) -> Result<Self> {
-        let layout = Layout::discover()?;
+        let layout = Layout::discover().map_err(no_layout)?;
         let pipeline = Pipeline::new(setup.limits, setup.selected).recorded(setup.recorder);
         for observer in setup.observers {
             pipeline.observe(observer);
         }
         let live = Live::start(&setup.probe.options(&layout), setup.run, pipeline).await?;
         Ok(Self { live, layout })
+    }
+}
+
+/// The error of a session without cgroups. An ordinary user cannot write to any hierarchy, so the
+/// message names the missing privilege first.
+fn no_layout(error: anyhow::Error) -> anyhow::Error {
+    match Uid::effective().is_root() {
+        true => anyhow!("failed to {error:#}"),
+        false => anyhow!("this command needs root: failed to {error:#}"),
     }
 }
 

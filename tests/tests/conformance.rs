@@ -164,7 +164,7 @@ fn what_a_killed_check_has_left_is_removed_by_the_next() {
     let run = checked(&lab, &["--scenario", "pod-plain"]);
     assert_all_pass(&run);
     assert!(
-        run.stderr.contains("that an earlier run has left"),
+        run.stderr.contains("that an earlier run left behind"),
         "{run:?}"
     );
     assert_no_pods(&lab);

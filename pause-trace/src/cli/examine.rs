@@ -31,7 +31,7 @@ pub(super) async fn examine(global: &Global, thorough: bool) -> Vec<Check> {
         ),
         Err(error) => missing(
             "cgroups",
-            &format!("{error:#}"),
+            &format!("failed to {error:#}"),
             "containers cannot be told apart",
             "mount cgroup2 on /sys/fs/cgroup",
             true,

@@ -15,7 +15,7 @@ use clap::ValueEnum;
 
 use super::{
     Exit, Global, Usage, file,
-    output::{Format, Shown},
+    output::{Format, Shown, counted},
     print, summary,
     watch::{Runtime, parse_duration},
 };
@@ -188,7 +188,11 @@ impl Args {
                     .into_iter()
                     .filter(|(uid, ..)| called.contains(uid))
                     .collect();
-                format!("\"{wanted}\" matches {count} pods: {}", names(meant))
+                format!(
+                    "\"{wanted}\" matches {}: {}",
+                    counted(count, "pod"),
+                    names(meant)
+                )
             }
         }))
     }

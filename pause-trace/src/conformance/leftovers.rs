@@ -33,10 +33,11 @@ pub(super) async fn of_dead_runs(client: &Client) -> Result<()> {
     let pods = pods(client, |mark| !mark.is_alive()).await?;
     remove_pods(client, &pods).await?;
     if !pods.is_empty() {
-        eprintln!(
-            "pause-trace: removed {} pods that an earlier run has left",
-            pods.len()
-        );
+        let count = match pods.len() {
+            1 => "1 pod".to_owned(),
+            count => format!("{count} pods"),
+        };
+        eprintln!("pause-trace: removed {count} that an earlier run left behind");
     }
     let of_dead = |name: &str| name.parse().is_ok_and(|mark: Mark| !mark.is_alive());
     remove_cgroups(of_dead)?;

@@ -83,7 +83,7 @@ impl Runtime {
         if let Some(kubelet) = kubelet_of(client.socket()).await {
             bail!(
                 "the kubelet (pid {kubelet}) removes pods that it did not create within seconds: stop it for the minute that \
-                 this check takes (systemctl stop kubelet), and start it again; the node's pods keep running"
+                 this check takes (systemctl stop kubelet), and start it again afterwards; the node's pods keep running"
             );
         }
         // Before the check of the image, so that leftovers are removed in any case.

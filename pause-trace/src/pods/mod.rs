@@ -285,7 +285,8 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Asks about every container again: a runtime that was restarted may answer now.
+    /// Asks about every container again: a runtime that was restarted may no longer know the
+    /// containers that it created.
     fn ask_all(&mut self) {
         let questions: Vec<_> = self.roster.questions().collect();
         for question in questions {
@@ -368,7 +369,7 @@ impl<'a> Follower<'a> {
         let is_there = self.present.contains(&question.cgroup);
         match again {
             Some(after) if is_there => self.ask(question.next(), after),
-            // Its own runtime was asked until the retries ended.
+            // Its own runtime was asked until the retries ended, and does not know it.
             None if is_there
                 && question.is_of_its_runtime()
                 && self.roster.is_sandbox(&question.container) =>

@@ -13,7 +13,11 @@ use super::{
     finding::Finding,
     rows::{Row, Standing},
 };
-use crate::{cli::pods::age, text, verdict::Severity};
+use crate::{
+    cli::{output::counted, pods::age},
+    text,
+    verdict::Severity,
+};
 
 /// The lines of the list of findings.
 const FINDINGS: u16 = 6;
@@ -82,7 +86,7 @@ fn good(app: &App) -> Style {
 fn title(app: &App) -> Line<'static> {
     let mut parts = vec![
         "pause-trace top".to_owned(),
-        format!("{} pods", app.pods),
+        counted(app.pods, "pod"),
         format!("{} in violation", app.failing),
         format!("by {}", app.sort.name()),
     ];
@@ -94,7 +98,10 @@ fn title(app: &App) -> Line<'static> {
         Style::new().add_modifier(Modifier::BOLD),
     )];
     if app.lost > 0 {
-        let lost = format!(" · {} events lost: verdicts may be inconclusive", app.lost);
+        let lost = format!(
+            " · {} lost: verdicts may be inconclusive",
+            counted(app.lost as usize, "event")
+        );
         spans.push(Span::styled(shown(app, &lost), doubtful(app)));
     }
     spans.into()
