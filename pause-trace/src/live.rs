@@ -164,7 +164,7 @@ impl Live {
 
     /// Takes in the path of a cgroup whose creation was not observed and that a process entered. If
     /// it is a container's cgroup, it is watched from now on.
-    pub(crate) fn take_up(&self, cgroup: CgroupId, path: &Text) -> anyhow::Result<()> {
+    pub(crate) fn discover_cgroup(&self, cgroup: CgroupId, path: &Text) -> anyhow::Result<()> {
         if identity::of_container(&path.0).is_some() {
             self.watch_cgroup(cgroup)?;
         }

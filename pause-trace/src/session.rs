@@ -96,7 +96,7 @@ impl Session {
 fn no_layout(error: anyhow::Error) -> anyhow::Error {
     match Uid::effective().is_root() {
         true => anyhow!("failed to {error:#}"),
-        false => anyhow!("this command needs root: failed to {error:#}"),
+        false => anyhow!("root is needed: failed to {error:#}"),
     }
 }
 

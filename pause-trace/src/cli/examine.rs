@@ -33,7 +33,7 @@ pub(super) async fn examine(global: &Global, thorough: bool) -> Vec<Check> {
             "cgroups",
             &format!("failed to {error:#}"),
             "containers cannot be told apart",
-            "mount cgroup2 on /sys/fs/cgroup",
+            "run it as root, with cgroup2 mounted on /sys/fs/cgroup",
             true,
         ),
     });
@@ -201,7 +201,7 @@ async fn hooks(global: &Global) -> (Vec<Check>, Option<Vec<Verified>>) {
                 "eBPF",
                 &format!("{error:#}"),
                 "nothing can be observed",
-                "see the message",
+                "follow the message above",
                 true,
             );
             return (vec![refused], None);
@@ -216,11 +216,11 @@ async fn hooks(global: &Global) -> (Vec<Check>, Option<Vec<Verified>>) {
                 consequence: "every system call of this machine takes the slower entry path while pause-trace runs \
                               (about 10 to 15 ns each)"
                     .to_owned(),
-                fix: "nothing, or a kernel that allows fentry or kprobes".to_owned(),
+                fix: "nothing, or boot a kernel that allows fentry or kprobes".to_owned(),
                 ..ok(hook.name, "system call tracepoints")
             },
             Ok(how) => ok(hook.name, how),
-            Err(reason) => missing(hook.name, reason, &unproven(hook.kind), "a kernel that has the hook", false),
+            Err(reason) => missing(hook.name, reason, &unproven(hook.kind), "boot a kernel that has the hook", false),
         })
         .collect();
     checks.push(ok(

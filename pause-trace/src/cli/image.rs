@@ -16,7 +16,7 @@ use crate::reference::image::{self, Name, Pause};
 /// `/workload --help` lists them.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
-    /// Where to write it; "-" is standard output
+    /// The file to write; "-" is standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// The name of the image [default: localhost/pause-trace:VERSION, and -KIND with --pause]

@@ -36,7 +36,7 @@ pub(crate) struct Args {
 
 const AFTER_HELP: &str = "\
 Columns:
-  NAMESPACES  shared by all containers and the pause, then the host's, then those that differ from the request
+  NAMESPACES  those shared with the pause, the host's, and those that differ from the request
   MEMBERS     processes in the pod's containers, without the pause
   PAUSE       memory of the pause alone (PSS); MEMORY is the memory charged to the pod's cgroups
   VERDICT     the worst verdict of all rules; ? if the eBPF program is not loaded

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{
     Global,
@@ -70,7 +70,7 @@ impl SnapshotArgs {
 
     async fn take_uninterrupted(&self, global: &Global) -> Result<NodeSnapshot> {
         let hierarchies =
-            Hierarchies::discover().map_err(|error| error.context("failed to look for pods"))?;
+            Hierarchies::discover().map_err(|error| anyhow!("failed to {error:#}"))?;
         // The eBPF program first: the state shown beside its verdicts is then as recent as
         // possible.
         let judged = match self.no_ebpf {

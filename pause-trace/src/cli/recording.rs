@@ -13,7 +13,7 @@ use crate::{
 /// The smallest recording that is useful.
 const MIN_SIZE: u64 = 64 << 10;
 
-/// Where to record to.
+/// The `--record` option.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Record {
     /// Record the events to a file, for `pause-trace replay`; a full disk ends the recording, not

@@ -91,8 +91,7 @@ Examples:
   pause-trace timeline web --perfetto web.json                open web.json in Perfetto
   pause-trace timeline web --recording node.ptrec             a recorded start
 
-Exit codes: 0 the timeline is complete · 2 wrong usage · 3 --for ended first · 4 cannot run; the message says what to do ·
-130 Ctrl-C; the part so far is shown";
+Exit codes: 0 the timeline is complete · 2 wrong usage · 3 --for ended first · 4 cannot run; the message says what to do · 130 Ctrl-C; the part so far is shown";
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {

@@ -99,7 +99,7 @@ impl<'a> Play<'a> {
         let limit = self.patience(DEADLINE);
         let found = tokio::time::timeout(limit, self.stage.live.until(find)).await;
         found.map_err(|_| {
-            let silence = format!("the kernel did not report {what} within {limit:?}");
+            let silence = format!("{what} was not reported within {limit:?}");
             PlayError::Impossible(silence)
         })
     }

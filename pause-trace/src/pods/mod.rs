@@ -219,7 +219,7 @@ impl<'a> Follower<'a> {
         let Some(path) = tree::path_of_cgroup(self.hierarchy, cgroup, pid) else {
             return Ok(None);
         };
-        self.live.take_up(cgroup, &path)?;
+        self.live.discover_cgroup(cgroup, &path)?;
         Ok(Some(path))
     }
 

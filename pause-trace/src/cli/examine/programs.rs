@@ -81,7 +81,7 @@ pub(super) async fn ways(
             Err(error) => checks.push(Check {
                 state: State::Degraded,
                 consequence: "none, if another way works".to_owned(),
-                fix: "nothing, or a kernel that allows it".to_owned(),
+                fix: "nothing, or boot a kernel that allows it".to_owned(),
                 ..ok(&name, &error)
             }),
         }
@@ -97,7 +97,7 @@ fn agreement(observed: &[(NamespaceHook, Vec<Call>)]) -> Check {
             NAME,
             "no way works",
             "setns and unshare are not observed",
-            "a kernel with fentry, kprobes or system call tracepoints",
+            "boot a kernel with fentry, kprobes or system call tracepoints",
             false,
         );
     };

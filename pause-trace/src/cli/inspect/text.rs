@@ -196,7 +196,7 @@ impl Block {
                 let sentence = format!(
                     "{} should have {}, but has {}",
                     container.title(),
-                    wish(found, container.is_sandbox()),
+                    requested(found, container.is_sandbox()),
                     got(found, pod)
                 );
                 self.sentence(BAD, &sentence);
@@ -444,7 +444,7 @@ fn whose(owner: &crate::event::ContainerId, pod: &PodView) -> String {
 }
 
 /// The requested namespace: `the pause's net namespace`.
-fn wish(found: &Compared, is_sandbox: bool) -> String {
+fn requested(found: &Compared, is_sandbox: bool) -> String {
     let kind = found.kind.name();
     match &found.asked {
         Mode::Pod if is_sandbox => format!("a {kind} namespace for the pod"),

@@ -25,8 +25,8 @@ const MAX_FILTER: usize = 64;
 
 /// An action that a key requests of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
-    Leave,
+pub(super) enum Action {
+    Quit,
     Interrupt,
     Inspect(PodId),
 }
@@ -154,12 +154,12 @@ impl App {
         }
     }
 
-    pub(super) fn key(&mut self, key: KeyEvent) -> Option<Wish> {
+    pub(super) fn key(&mut self, key: KeyEvent) -> Option<Action> {
         if key.kind == KeyEventKind::Release {
             return None;
         }
         if key.modifiers.contains(KeyModifiers::CONTROL) {
-            return matches!(key.code, KeyCode::Char('c')).then_some(Wish::Interrupt);
+            return matches!(key.code, KeyCode::Char('c')).then_some(Action::Interrupt);
         }
         match self.view {
             View::Pods if self.is_editing => {
@@ -191,10 +191,10 @@ impl App {
         self.arrange();
     }
 
-    fn key_in_pods(&mut self, code: KeyCode) -> Option<Wish> {
+    fn key_in_pods(&mut self, code: KeyCode) -> Option<Action> {
         match code {
-            KeyCode::Char('q') => return Some(Wish::Leave),
-            KeyCode::Esc if self.filter.is_empty() => return Some(Wish::Leave),
+            KeyCode::Char('q') => return Some(Action::Quit),
+            KeyCode::Esc if self.filter.is_empty() => return Some(Action::Quit),
             KeyCode::Esc => {
                 self.filter.clear();
                 self.arrange();
@@ -215,7 +215,7 @@ impl App {
         None
     }
 
-    fn key_in_pod(&mut self, code: KeyCode) -> Option<Wish> {
+    fn key_in_pod(&mut self, code: KeyCode) -> Option<Action> {
         let View::Pod { pod, lines, top } = &mut self.view else {
             return None;
         };
@@ -234,13 +234,13 @@ impl App {
         None
     }
 
-    fn inspect(&mut self, pod: PodId) -> Wish {
+    fn inspect(&mut self, pod: PodId) -> Action {
         self.view = View::Pod {
             pod: pod.clone(),
             lines: None,
             top: 0,
         };
-        Wish::Inspect(pod)
+        Action::Inspect(pod)
     }
 }
 

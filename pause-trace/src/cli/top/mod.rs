@@ -18,13 +18,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use crossterm::event::{Event as Input, EventStream};
 use futures::StreamExt as _;
 use tokio::time::Instant;
 
 use self::{
-    app::{App, Wish},
+    app::{Action, App},
     rates::Rates,
     screen::Screen,
 };
@@ -134,7 +134,7 @@ impl Top<'_> {
                 true => None,
                 false => Some(drawn + rates::WINDOW),
             };
-            let wish = tokio::select! {
+            let action = tokio::select! {
                 biased;
                 input = keys.next() => match input {
                     Some(Ok(Input::Key(key))) => app.key(key),
@@ -151,10 +151,10 @@ impl Top<'_> {
                 () = async { changed.await; tokio::time::sleep_until(drawn + PERIOD).await } => None,
                 () = until(rates_fade) => None,
             };
-            match wish {
-                Some(Wish::Leave) => return Ok(Exit::Pass),
-                Some(Wish::Interrupt) => return Ok(Exit::Interrupted),
-                Some(Wish::Inspect(pod)) => {
+            match action {
+                Some(Action::Quit) => return Ok(Exit::Pass),
+                Some(Action::Interrupt) => return Ok(Exit::Interrupted),
+                Some(Action::Inspect(pod)) => {
                     let verdicts = app.verdicts().to_vec();
                     inspection = Some(Box::pin(self.inspect(pod, verdicts, screen.width())));
                 }
@@ -180,7 +180,7 @@ impl Top<'_> {
     /// The current output of `inspect` for a pod.
     async fn inspect(&self, pod: PodId, verdicts: Vec<Verdict>, width: usize) -> Result<String> {
         let hierarchies =
-            Hierarchies::discover().map_err(|error| error.context("failed to look for pods"))?;
+            Hierarchies::discover().map_err(|error| anyhow!("failed to {error:#}"))?;
         let snapshot = pods::collect(&hierarchies, self.args.runtime.cri.clone()).await?;
         let judged = Judged::now(self.live, verdicts, false);
         let node = NodeSnapshot {

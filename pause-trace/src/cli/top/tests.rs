@@ -2,7 +2,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::{
-    app::{App, View, Wish},
+    app::{Action, App, View},
     draw::draw,
     rows::{Row, Sort, Standing},
 };
@@ -57,12 +57,12 @@ fn screen(app: &mut App, width: u16, height: u16) -> String {
     terminal.backend().to_string()
 }
 
-fn press(app: &mut App, keys: impl IntoIterator<Item = KeyCode>) -> Option<Wish> {
-    let mut wish = None;
+fn press(app: &mut App, keys: impl IntoIterator<Item = KeyCode>) -> Option<Action> {
+    let mut action = None;
     for code in keys {
-        wish = app.key(KeyEvent::new(code, KeyModifiers::NONE));
+        action = app.key(KeyEvent::new(code, KeyModifiers::NONE));
     }
-    wish
+    action
 }
 
 fn type_in(app: &mut App, text: &str) {
@@ -182,7 +182,7 @@ fn a_filter_narrows_as_it_is_typed() {
         "Esc clears the filter first"
     );
     assert_eq!(titles(&app).len(), 4);
-    assert_eq!(press(&mut app, [KeyCode::Esc]), Some(Wish::Leave));
+    assert_eq!(press(&mut app, [KeyCode::Esc]), Some(Action::Quit));
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn a_pod_can_be_selected_inspected_and_left() {
     );
     assert_eq!(
         press(&mut app, [KeyCode::Enter]),
-        Some(Wish::Inspect("c".into()))
+        Some(Action::Inspect("c".into()))
     );
     assert!(screen(&mut app, 80, 24).contains("inspecting"));
     app.inspected(Ok((1..=100)
@@ -221,7 +221,7 @@ fn a_pod_can_be_selected_inspected_and_left() {
     );
     assert_eq!(
         press(&mut app, [KeyCode::Char('r')]),
-        Some(Wish::Inspect("c".into()))
+        Some(Action::Inspect("c".into()))
     );
     assert_eq!(press(&mut app, [KeyCode::Char('q')]), None);
     assert_eq!(app.view, View::Pods);
@@ -256,6 +256,6 @@ fn ctrl_c_is_a_key_in_raw_mode() {
         let mut app = app(Look::PLAIN);
         type_in(&mut app, keys);
         let ctrl_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        assert_eq!(app.key(ctrl_c), Some(Wish::Interrupt));
+        assert_eq!(app.key(ctrl_c), Some(Action::Interrupt));
     }
 }

@@ -32,8 +32,12 @@ async fn cost(play: &Play<'_>) -> Result<String, PlayError> {
     let status = pod.look_at_pause()?;
     pod.finish().await?;
     let (kib, cpu) = (status.pss_bytes / 1024, Duration(status.cpu_ns));
-    let (threads, descriptors) = (status.threads, status.descriptors);
+    let descriptors = status.descriptors;
+    let threads = match status.threads {
+        1 => "1 thread".to_owned(),
+        threads => format!("{threads} threads"),
+    };
     Ok(format!(
-        "PSS {kib} KiB, {threads} thread, {descriptors} descriptors, CPU {cpu} for {WORK} orphans"
+        "PSS {kib} KiB, {threads}, {descriptors} descriptors, CPU {cpu} for {WORK} orphans"
     ))
 }
