@@ -1,4 +1,4 @@
-//! What happens to the node's pods, apart from whether it is right: they come, run and go.
+//! News: what happens to the node's pods, without a judgement: starts, ends, removals.
 
 use std::collections::HashSet;
 
@@ -25,13 +25,13 @@ pub struct News {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Happened {
-    /// A container's entrypoint (a sandbox' pause) runs.
+    /// A container's entrypoint (the pause of a sandbox) has started.
     Started {
         /// The entrypoint.
         process: ProcessRef,
         /// Whether the container is a sandbox.
         is_pause: bool,
-        /// It ran before we came.
+        /// Whether it ran before pause-trace started.
         found: bool,
         /// The namespaces that it runs in.
         namespaces: Namespaces,
@@ -48,15 +48,15 @@ pub enum Happened {
         is_pause: bool,
         /// How it ended.
         status: WaitStatus,
-        /// In ns, since it started.
+        /// The time since it started, in ns.
         lived: Ktime,
     },
     /// The pod was removed.
     Removed {
-        /// In ns, since it became known.
+        /// The time since the pod became known, in ns.
         lived: Ktime,
     },
-    /// All that can be said of a removed pod has been said.
+    /// The last verdict on a removed pod has been given.
     Verified {
         /// The verdicts on it.
         verdicts: Counts,
@@ -64,7 +64,7 @@ pub enum Happened {
 }
 
 impl Happened {
-    /// As machines call it.
+    /// The name in JSON.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Started { .. } => "started",
@@ -75,11 +75,11 @@ impl Happened {
     }
 }
 
-/// Makes news of what changes, and keeps it until it is fetched.
+/// Turns changes into news, and keeps the news until it is taken.
 #[derive(Debug, Default)]
 pub(crate) struct NewsFeed {
     fresh: Vec<News>,
-    /// Containers that run, as the news have it.
+    /// The containers whose start was reported, and whose end was not.
     started: HashSet<ContainerId>,
 }
 
@@ -89,7 +89,8 @@ impl NewsFeed {
         std::mem::take(&mut self.fresh)
     }
 
-    /// Whether this is news. A container that is described again is judged again, and yet has started once.
+    /// Whether this was not reported yet. A container that is declared again is judged again, but
+    /// has started only once.
     fn is_news(&mut self, news: &News) -> bool {
         let Some(container) = &news.container else {
             return true;
@@ -112,7 +113,7 @@ impl Observer for NewsFeed {
     }
 }
 
-/// The namespaces that a container's news are about.
+/// The namespaces that the news of a container lists.
 pub const TOLD: [NamespaceKind; 5] = [
     NamespaceKind::Net,
     NamespaceKind::Ipc,
@@ -122,7 +123,7 @@ pub const TOLD: [NamespaceKind; 5] = [
 ];
 
 impl News {
-    /// What a change says of a pod. `counts` gives what stands of a pod's verdicts.
+    /// The news that a change is, if any. `counts` returns the verdict counts of a pod.
     fn of(
         time: Ktime,
         change: &Change,
@@ -175,8 +176,8 @@ impl News {
 }
 
 impl News {
-    /// Whether a verdict of this time is told before this. What happened comes before what was judged of it, but the last
-    /// word on a pod comes last.
+    /// Whether a verdict of this time is reported before this news. An event is reported before the
+    /// verdicts on it, but `Verified` is reported after all verdicts on the pod.
     pub fn follows(&self, verdict: Ktime) -> bool {
         match self.what {
             Happened::Verified { .. } => verdict <= self.time,
@@ -200,7 +201,7 @@ fn reference(process: &Process) -> ProcessRef {
     }
 }
 
-/// Which namespaces of a process are the pause's, and which the host's.
+/// The namespaces that a process shares with the pause, and with the host.
 fn compare(state: &State, process: &Process) -> (Vec<NamespaceKind>, Vec<NamespaceKind>) {
     let pause = state
         .pod_of(process)
@@ -235,14 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn what_happened_is_told_before_what_was_judged_of_it() {
+    fn news_is_reported_before_the_verdicts_on_it() {
         let removed = news(Happened::Removed { lived: 1 });
         assert!(removed.follows(4));
         assert!(!removed.follows(5));
     }
 
     #[test]
-    fn the_last_word_on_a_pod_comes_last() {
+    fn verified_is_reported_after_the_last_verdict() {
         let verdicts = Counts::default();
         let verified = news(Happened::Verified { verdicts });
         assert!(verified.follows(5));

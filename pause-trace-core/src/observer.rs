@@ -1,4 +1,5 @@
-//! Who follows a pipeline: names, counts, news, journals, whatever else is made of the same events.
+//! Observers of a pipeline: names, counts, news, journals, and anything else that is derived from
+//! its events.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -8,21 +9,21 @@ use crate::{
     state::{Change, State},
 };
 
-/// Follows events and what they change. An observer keeps what is its own and changes nothing that others see; it must not
-/// call the pipeline that calls it.
+/// Receives events and the changes that follow from them. An observer changes only its own data,
+/// and must not call the pipeline that calls it.
 pub trait Observer {
-    /// An event is about to be judged. `state` is what was known before it.
+    /// Called before an event is judged. `state` is the state before it.
     fn event(&mut self, event: &Event, state: &State) {
         let _ = (event, state);
     }
 
-    /// The event had this consequence, and the rules have judged it. `state` and `ledger` are as they are then.
+    /// Called after the rules have judged a change. `state` and `ledger` include the change.
     fn change(&mut self, time: Ktime, change: &Change, state: &State, ledger: &Ledger) {
         let _ = (time, change, state, ledger);
     }
 }
 
-/// An observer that its owner and the pipeline share.
+/// An observer that the pipeline shares with its owner.
 impl<O: Observer + ?Sized> Observer for Rc<RefCell<O>> {
     fn event(&mut self, event: &Event, state: &State) {
         self.borrow_mut().event(event, state);

@@ -1,7 +1,7 @@
-//! From events to verdicts and news, wherever the events come from: the kernel, now, or a recording.
+//! Turns events into verdicts and news. The events come from the kernel or from a recording.
 //!
-//! What comes out is a matter of the events and their order alone. That is why a recording needs nothing else, and why it
-//! is made here: whatever is about to be judged has been written down before.
+//! The output depends only on the events and their order. A recording therefore needs nothing else.
+//! It is written here, because every event passes here before it is judged.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
@@ -16,15 +16,15 @@ use crate::{
     verdict::Verdict,
 };
 
-/// The pipeline: events go in, and what followed from them is read from it.
+/// The pipeline takes in events, and holds the state, verdicts and news that follow from them.
 pub struct Pipeline {
     core: RefCell<Core>,
-    /// Apart from the core: an observer may hold what its owner looks at the core with.
+    /// Outside the core, so that an observer and its owner, which reads the core, can share data.
     observers: RefCell<Vec<Box<dyn Observer>>>,
     recorder: Option<Rc<dyn Recorder>>,
 }
 
-/// What is known, and what was decided.
+/// The current state and verdicts.
 pub struct Core {
     /// Processes, containers and pods.
     pub state: State,
@@ -32,27 +32,27 @@ pub struct Core {
     pub ledger: Ledger,
     /// The names of pods and containers.
     pub names: Names,
-    /// How many of the kernel's records came in, and how many did not.
+    /// The counts of the kernel's records, received and lost.
     pub records: Records,
-    /// What happens to the node's pods, once they are followed.
+    /// What happens to the node's pods; `None` until they are followed.
     news: Option<NewsFeed>,
-    /// Hooks that the kernel lacks.
+    /// The missing hooks, as facts.
     missing: Vec<Fact>,
-    /// How the recording began, where one is made.
+    /// The beginning of the recording, if there is one.
     begin: Option<Begin>,
 }
 
-/// The kernel's records, counted.
+/// Counts of the kernel's records.
 #[derive(Debug, Default)]
 pub struct Records {
-    /// Those that came in.
+    /// The received records.
     pub by_kind: BTreeMap<Kind, u64>,
-    /// Those that found no room.
+    /// The records that were lost because a ring was full.
     pub lost: BTreeMap<Kind, Losses>,
 }
 
 impl Records {
-    /// How many found no room, of all kinds.
+    /// The number of lost records of all kinds.
     pub fn lost_in_all(&self) -> u64 {
         self.lost.values().map(|lost| lost.count).sum()
     }
@@ -71,17 +71,17 @@ impl Observer for Records {
     }
 }
 
-/// Records of a kind that found no room.
+/// The lost records of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// How many.
     pub count: u64,
-    /// When that was noticed last.
+    /// When the last loss was noticed.
     pub last: Ktime,
 }
 
 impl Pipeline {
-    /// One that knows nothing yet and asks the rules that `selected` takes.
+    /// Creates an empty pipeline that runs the rules that `selected` accepts.
     pub fn new(limits: Limits, selected: impl Fn(&Rule) -> bool) -> Self {
         Self {
             core: RefCell::new(Core {
@@ -98,12 +98,12 @@ impl Pipeline {
         }
     }
 
-    /// The same, and what goes in is recorded.
+    /// Records the events with `recorder`.
     pub fn recorded(self, recorder: Option<Rc<dyn Recorder>>) -> Self {
         Self { recorder, ..self }
     }
 
-    /// Before the first event: says in the recording what is to be known of the run.
+    /// Writes the parameters of the run to the recording. Called before the first event.
     pub fn begin(&self, begin: impl FnOnce(Limits) -> Begin) {
         if let Some(recorder) = &self.recorder {
             let mut core = self.core.borrow_mut();
@@ -113,25 +113,26 @@ impl Pipeline {
         }
     }
 
-    /// From now on `observer` follows the events, after those that follow already.
+    /// Adds an observer. It is called after those that were added before.
     pub fn observe(&self, observer: Box<dyn Observer>) {
         self.observers.borrow_mut().push(observer);
     }
 
-    /// From now on, what happens to pods is news.
+    /// Starts to produce news of the pods.
     pub fn follow(&self) {
         self.core.borrow_mut().news.get_or_insert_default();
         self.mark(|| Mark::Followed);
     }
 
-    /// Says in the recording that something was told, or judged, at this point between the events.
+    /// Marks in the recording that the program reported or judged something at this point between
+    /// the events.
     pub fn mark(&self, mark: impl FnOnce() -> Mark) {
         if let Some(recorder) = &self.recorder {
             recorder.write(&Entry::Mark(mark()));
         }
     }
 
-    /// Records an event, lets the rules judge it, and shows it to the observers.
+    /// Records an event, judges it by the rules, and passes it to the observers.
     pub fn take_in(&self, event: &Event) {
         if let Some(recorder) = &self.recorder {
             recorder.write(&Entry::Event(event));
@@ -140,7 +141,8 @@ impl Pipeline {
         core.take_in(event, &mut self.observers.borrow_mut());
     }
 
-    /// A batch of events has been taken in: a recording that has grown too large begins anew, with what is known.
+    /// Called after a batch of events: if the recording has reached its maximum size, a new segment
+    /// begins with a snapshot of the state.
     pub fn settle(&self, now: Ktime) {
         if let Some(recorder) = &self.recorder
             && recorder.is_due()
@@ -152,29 +154,29 @@ impl Pipeline {
         }
     }
 
-    /// The last event has been taken in.
+    /// Ends the recording. Called after the last event.
     pub fn end(&self, end: End) {
         if let Some(recorder) = &self.recorder {
             recorder.write(&Entry::End(end));
         }
     }
 
-    /// Why what is seen is recorded no more; once.
-    pub fn take_unrecorded(&self) -> Option<String> {
+    /// Why the recording failed; returned once.
+    pub fn take_recording_failure(&self) -> Option<String> {
         self.recorder.as_ref()?.take_complaint()
     }
 
-    /// Looks at what is known now.
+    /// Calls `look` with the current state.
     pub fn look<T>(&self, look: impl FnOnce(&Core) -> T) -> T {
         look(&self.core.borrow())
     }
 
-    /// When something is due next.
+    /// The time of the next deadline.
     pub fn next_deadline(&self) -> Option<Ktime> {
         self.core.borrow().state.next_deadline()
     }
 
-    /// What happened to the node's pods since the last call.
+    /// The news of the node's pods since the last call.
     pub fn news(&self) -> Vec<News> {
         let mut core = self.core.borrow_mut();
         core.news.as_mut().map(NewsFeed::take).unwrap_or_default()
@@ -215,7 +217,7 @@ impl Core {
         });
     }
 
-    /// What is known, as facts of this time.
+    /// The current state as facts of this time.
     fn snapshot(&self, now: Ktime) -> Vec<Event> {
         let missing = self.missing.iter().cloned();
         let missing = missing.map(|fact| Event { time: now, fact });

@@ -1,7 +1,7 @@
-//! The pipeline, running: rings → events → state → rules → verdicts.
+//! The live pipeline: rings → events → state → rules → verdicts.
 //!
-//! One thread. The rings are read when the kernel says that there is something, and a tick is made when the state says
-//! that something is due; at rest nothing runs.
+//! It runs on one thread. The rings are read when the kernel signals that they have records, and a
+//! tick is made when the state has a deadline. At rest nothing runs.
 
 mod arrivals;
 
@@ -20,26 +20,26 @@ use crate::{
     report, sys,
 };
 
-/// How often the counts of a flood of signals are asked for while it lasts.
+/// How often the counts of a flood of signals are read while it lasts.
 const FLOOD_PERIOD: Duration = Duration::from_millis(100);
 
-/// How much later than a reaping its record may be, in ns: an RCU grace period on a busy machine.
+/// How long after a reaping its record may arrive, in ns: an RCU grace period on a busy machine.
 const GRACE_PERIOD: Ktime = 500_000_000;
 
-/// What is running.
+/// A loaded eBPF program and the pipeline behind it.
 pub(crate) struct Live {
     kernel: RefCell<Kernel>,
     pub(crate) pipeline: Pipeline,
     readiness: Readiness,
-    /// An observer of the pipeline, once the node's pods are followed.
+    /// Observes the pipeline once the node's pods are followed.
     arrivals: Rc<RefCell<Arrivals>>,
-    /// Something was taken in.
+    /// Notified when events have been taken in.
     changed: Notify,
     pub(crate) hooks: Vec<Hook>,
     pub(crate) started: Ktime,
 }
 
-/// Where the events come from.
+/// The source of the events.
 struct Kernel {
     /// Dropping it detaches the hooks.
     loaded: Loaded,
@@ -49,7 +49,8 @@ struct Kernel {
 }
 
 impl Live {
-    /// Loads the program, proves that it reads this kernel rightly, and starts to watch this process' descendants.
+    /// Loads the eBPF program, verifies that it reads this kernel's structures correctly, and
+    /// starts to watch the descendants of this process.
     pub(crate) async fn start(
         options: &Options,
         run: Run,
@@ -85,22 +86,22 @@ impl Live {
             run,
             started: live.started,
             limits,
-            hooks: live.told_hooks(),
+            hooks: live.reported_hooks(),
         });
-        live.tell_of(host);
+        live.inject_environment(host);
         Ok(live)
     }
 
-    /// The hooks as reports name them.
-    pub(crate) fn told_hooks(&self) -> Vec<report::Hook> {
-        let told = |hook: &Hook| report::Hook {
+    /// The hooks as reports list them.
+    pub(crate) fn reported_hooks(&self) -> Vec<report::Hook> {
+        let reported = |hook: &Hook| report::Hook {
             hook: hook.name.to_owned(),
             how: hook.how.as_ref().map_or("missing", |how| how).into(),
         };
-        self.hooks.iter().map(told).collect()
+        self.hooks.iter().map(reported).collect()
     }
 
-    fn tell_of(&self, host: Namespaces) {
+    fn inject_environment(&self, host: Namespaces) {
         self.inject(Fact::Host { namespaces: host });
         for hook in &self.hooks {
             if let Err(reason) = &hook.how {
@@ -112,18 +113,20 @@ impl Live {
         }
     }
 
-    /// Watches the node's runtimes by their names, the cgroups that `walk` finds, and all that is in them; from now
-    /// on [`Live::arrivals`] tells of cgroups that come and go.
+    /// Watches the node's runtimes by their names, the cgroups that `walk` finds, and all processes
+    /// in them. From now on [`Live::arrivals`] reports containers' cgroups.
     ///
-    /// The hooks are attached already: what begins meanwhile is reported by them, and what began before is found now.
+    /// The hooks are attached already: they report what starts from now on, and the iterator finds
+    /// what started before.
     pub(crate) fn follow(
         &self,
         names: &[Comm],
         walk: impl Fn() -> anyhow::Result<Vec<(CgroupId, Text)>>,
     ) -> anyhow::Result<()> {
-        /// Children whose pid is lower than their parent's are found by the next reading. A chain of more than a few of
-        /// them, each between two wraps of the pids, is no runtime's.
-        const READINGS: u32 = 4;
+        /// The iterator visits processes by pid, so a child whose pid is lower than its parent's is
+        /// found only by the next reading. No runtime has a chain of more than a few such children,
+        /// each between two wraps of the pids.
+        const MAX_READINGS: u32 = 4;
         let mut kernel = self.kernel.borrow_mut();
         self.pipeline.observe(Box::new(Rc::clone(&self.arrivals)));
         self.pipeline.follow();
@@ -133,8 +136,9 @@ impl Live {
         kernel.take_in(Some(Fact::RuntimeNames { names }), &self.pipeline)?;
         let count = |core: &Core| core.records.by_kind.get(&Kind::Found).copied().unwrap_or(0);
         let mut found = 0;
-        for _ in 0..READINGS {
-            // A runtime's cgroups are reported from when it is found: those it made since the last walk are seen by the next.
+        for _ in 0..MAX_READINGS {
+            // A runtime's cgroups are reported once the runtime is found. The next walk finds those
+            // that it created since the last walk.
             for (cgroup, path) in walk()? {
                 if self.look(|core| core.state.cgroup_path(cgroup).is_none()) {
                     kernel.loaded.watch_cgroup(cgroup)?;
@@ -153,14 +157,14 @@ impl Live {
         Ok(())
     }
 
-    /// Watches one more cgroup.
+    /// Watches another cgroup.
     pub(crate) fn watch_cgroup(&self, cgroup: CgroupId) -> anyhow::Result<()> {
         self.kernel.borrow_mut().loaded.watch_cgroup(cgroup)
     }
 
-    /// Takes in the path of a cgroup that nobody was seen to make, and into which somebody was put. One that is a container's
-    /// is watched from now on.
-    pub(crate) fn take_up(&self, cgroup: CgroupId, path: &Text) -> anyhow::Result<()> {
+    /// Takes in the path of a cgroup whose creation was not observed and that a process entered. If
+    /// it is a container's cgroup, it is watched from now on.
+    pub(crate) fn discover_cgroup(&self, cgroup: CgroupId, path: &Text) -> anyhow::Result<()> {
         if identity::of_container(&path.0).is_some() {
             self.watch_cgroup(cgroup)?;
         }
@@ -170,12 +174,12 @@ impl Live {
         Ok(())
     }
 
-    /// What happened to containers' cgroups since the last call.
+    /// Returns what happened to containers' cgroups since the last call.
     pub(crate) fn take_arrivals(&self) -> Vec<Arrival> {
         self.arrivals.borrow_mut().take()
     }
 
-    /// The same, once something has.
+    /// Waits until something happens to a container's cgroup, and returns it.
     pub(crate) async fn arrivals(&self) -> Vec<Arrival> {
         loop {
             let changed = self.changed.notified();
@@ -187,7 +191,8 @@ impl Live {
         }
     }
 
-    /// Reads and judges until the rings fail. Dropping the future stops it; nothing is lost by that.
+    /// Reads events and judges them until the rings fail. Dropping the future stops this without
+    /// losing events.
     pub(crate) async fn pump(&self) -> anyhow::Result<()> {
         loop {
             let (next, is_flooded, has_held) = {
@@ -220,7 +225,7 @@ impl Live {
                     ready = self.readiness.wait() => ready?,
                     () = due => {}
                     () = flood => {}
-                    // What was injected may have armed a deadline.
+                    // An injected fact may have armed a deadline.
                     () = self.changed.notified() => continue,
                 }
             }
@@ -229,7 +234,7 @@ impl Live {
         }
     }
 
-    /// Takes a fact in that is not the kernel's, after all that happened before it.
+    /// Injects a fact that does not come from the kernel, after all events that happened before it.
     pub(crate) fn inject(&self, fact: Fact) {
         let mut kernel = self.kernel.borrow_mut();
         if let Err(error) = kernel.take_in(Some(fact), &self.pipeline) {
@@ -239,17 +244,17 @@ impl Live {
         self.changed.notify_waiters();
     }
 
-    /// The programs, and what they cost the kernel's verifier.
+    /// The loaded programs, and what they cost the kernel's verifier.
     pub(crate) fn verified(&self) -> Vec<probe::Verified> {
         probe::verified(&self.kernel.borrow().loaded)
     }
 
-    /// Looks at what is known now.
+    /// Calls `look` with the current state.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Core) -> T) -> T {
         self.pipeline.look(look)
     }
 
-    /// Waits until `look` finds what it looks for.
+    /// Waits until `look` returns a value.
     pub(crate) async fn until<T>(&self, mut look: impl FnMut(&Core) -> Option<T>) -> T {
         loop {
             let changed = self.changed.notified();
@@ -260,14 +265,14 @@ impl Live {
         }
     }
 
-    /// Resolves when something has been taken in after this call.
+    /// Resolves when events have been taken in after this call.
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
 }
 
 impl Kernel {
-    /// Everything up to now, and then `fact`.
+    /// Takes in all events up to now, then `fact`.
     fn take_in(&mut self, fact: Option<Fact>, pipeline: &Pipeline) -> anyhow::Result<()> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
@@ -276,8 +281,8 @@ impl Kernel {
         self.read(fact.unwrap_or(Fact::Tick), &mut events)?;
         let mut next = 0;
         while let Some(time) = events.get(next).map(|event| event.time) {
-            if let Some((due, asked)) = pipeline.look(|core| core.state.in_question(time)) {
-                for process in self.gone((due, asked), next, &mut events)? {
+            if let Some((due, pending)) = pipeline.look(|core| core.state.in_question(time)) {
+                for process in self.gone((due, pending), next, &mut events)? {
                     let fact = Fact::Reaped { process };
                     let time = due.saturating_sub(1);
                     self.judge(&Event { time, fact }, pipeline)?;
@@ -300,37 +305,40 @@ impl Kernel {
         if self.rings.is_flooded() {
             self.rings.drain_floods(events)?;
         }
-        // Not a later time: what happened while the rings were drained is not known yet, and must not come due.
+        // Not a later time: events that happened while the rings were drained are still unknown, so
+        // no deadline after the drain may pass.
         events.push(Event { time, fact });
         Ok(())
     }
 
-    /// Those of `asked` that have left `/proc` although no event from `next` on reports their end: the kernel's record was
-    /// lost, or comes late.
+    /// Returns those of `pending` that have left `/proc` although no event from `next` on reports
+    /// their end: the kernel's record was lost or is late.
     fn gone(
         &mut self,
-        (due, asked): (Ktime, Vec<ProcessId>),
+        (due, pending): (Ktime, Vec<ProcessId>),
         next: usize,
         events: &mut Vec<Event>,
     ) -> anyhow::Result<Vec<ProcessId>> {
-        let mut gone = asked;
+        let mut gone = pending;
         gone.retain(|process| {
             !reports_the_end(&events[next..], *process, due) && procfs::is_gone(*process)
         });
         if gone.is_empty() {
             return Ok(gone);
         }
-        // A process that ended since the rings were read was there when it should not have been.
+        // A process that ended after the rings were read was still there at the deadline, so it was
+        // late.
         let later = events.len();
         self.read(Fact::Tick, events)?;
         gone.retain(|process| !reports_the_end(&events[later..], *process, due));
         Ok(gone)
     }
 
-    /// Lets an event be judged.
+    /// Passes an event to the pipeline.
     fn judge(&mut self, event: &Event, pipeline: &Pipeline) -> anyhow::Result<()> {
         if let Fact::PodRemoved { pod } = &event.fact {
-            // The kernel gives inode numbers away again: who gets them next is no visitor of this pod.
+            // The kernel reuses inode numbers: the next process in a namespace of the same number
+            // has not joined this pod.
             let namespaces = pipeline.look(|core| core.state.namespaces_of(pod));
             self.loaded.forget_namespaces(&namespaces)?;
         }
@@ -339,10 +347,11 @@ impl Kernel {
     }
 }
 
-/// Whether one of these events says when a process that should have been gone by `due` ended after all.
+/// Whether one of these events reports the late end of a process that should have been gone by
+/// `due`.
 ///
-/// The record of a reaping comes an RCU grace period after it. One that comes that soon after `due` says nothing of who was
-/// late.
+/// The record of a reaping arrives an RCU grace period after it. A record that arrives within a
+/// grace period after `due` does not prove that the reaping was late.
 fn reports_the_end(events: &[Event], process: ProcessId, due: Ktime) -> bool {
     events.iter().any(|event| match &event.fact {
         Fact::Exit { task, .. } => task.process == process,
@@ -366,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_a_reaping_that_comes_within_a_grace_period_accuses_nobody() {
+    fn a_reaping_record_within_a_grace_period_of_the_deadline_is_not_late() {
         let reaped = |time| event(time, Fact::Reaped { process: LATE });
         assert!(!reports_the_end(&reaped(DUE + GRACE_PERIOD), LATE, DUE));
         assert!(reports_the_end(&reaped(DUE + GRACE_PERIOD + 1), LATE, DUE));
@@ -374,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_after_the_deadline_is_late_and_another_process_is_not_it() {
+    fn an_exit_after_the_deadline_is_late_for_its_own_process_only() {
         let exit = |process| {
             let task = TaskInfo {
                 process,

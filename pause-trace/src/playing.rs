@@ -1,4 +1,4 @@
-//! Scenarios being played, whoever makes their pods: the reference pod's own runtime, or a real one.
+//! Runs scenarios. Their pods are created by the reference runtime or by a real one.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,40 +22,40 @@ use crate::{
     verdict::Verdict,
 };
 
-/// A scenario, and the function that plays it.
+/// A scenario, and the function that runs it.
 pub(crate) struct Script<F: 'static> {
     pub(crate) scenario: Scenario,
     pub(crate) play: F,
 }
 
-/// Why a scenario could not be played to its end.
+/// Why a scenario could not be completed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlayError {
-    /// The machine or the runtime can't do it: that proves nothing.
+    /// The machine or the runtime cannot do it. This proves nothing.
     #[error("{0}")]
     Impossible(String),
     /// Something was not reported or not found in time.
     #[error("{0}")]
     Missed(String),
-    /// The kernel said no. A scenario may have wanted just that.
+    /// The kernel refused a call. Some scenarios expect that.
     #[error("{why}")]
     Refused { why: String, errno: Errno },
-    /// Something else happened than was to happen.
+    /// Something unexpected happened.
     #[error("{0}")]
     Unexpected(String),
 }
 
 impl PlayError {
-    /// A file or process of the scenario could not be used.
+    /// An I/O error on a file or process of the scenario. `what` completes "failed to …".
     pub(crate) fn io(what: impl Display, source: io::Error) -> Self {
-        Self::Unexpected(format!("{what}: {source}"))
+        Self::Unexpected(format!("failed to {what}: {source}"))
     }
 
-    /// What it says of the scenario that it ended.
+    /// How the error decides the scenario.
     fn said(self, has_lost: bool) -> Said {
         match self {
             Self::Impossible(why) => Said::Impossible(why),
-            // It may be among what was lost.
+            // The missing record may be among the lost ones.
             Self::Missed(why) if has_lost => {
                 Said::Impossible(format!("{why}, and records were lost"))
             }
@@ -66,11 +66,11 @@ impl PlayError {
     }
 }
 
-/// The pods of one scenario, and what the verifier reports of them.
+/// The pods of one scenario, and the verifier's findings on them.
 pub(crate) struct Scene<'a> {
     pub(crate) live: &'a Live,
     verdicts: &'a SortedVerdicts,
-    /// How long a report is waited for.
+    /// How long to wait for a finding.
     limit: Duration,
     began: Ktime,
     pods: RefCell<Vec<PodId>>,
@@ -89,27 +89,27 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// The pods that were made.
+    /// The pods that were created.
     pub(crate) fn pods(&self) -> Vec<PodId> {
         self.pods.borrow().clone()
     }
 
-    /// A pod is about to be made.
+    /// Registers a pod before it is created.
     pub(crate) fn add_pod(&self, pod: PodId) {
         self.pods.borrow_mut().push(pod);
     }
 
-    /// Says which process the expected finding must name.
+    /// Sets the process that the expected finding must name.
     pub(crate) fn blame(&self, process: ProcessId) {
         self.culprit.set(Some(process));
     }
 
-    /// Waits until a rule has found what is wrong with one of the pods.
+    /// Waits until a rule has reported a violation by one of the pods.
     pub(crate) async fn found(&self, rule: &str) -> Result<Verdict, PlayError> {
         let pipeline = &self.live.pipeline;
         let wait = async {
             loop {
-                // Before the search: what comes in between wakes it.
+                // Before the search, so that events during the search wake this up.
                 let changed = self.live.changed();
                 if let Some(finding) = self.verdicts.finding(pipeline, rule, &self.pods.borrow()) {
                     return finding;
@@ -119,10 +119,10 @@ impl<'a> Scene<'a> {
         };
         let waited = tokio::time::timeout(self.limit, wait).await;
         let limit = self.limit;
-        waited.map_err(|_| PlayError::Missed(format!("{rule} has found nothing within {limit:?}")))
+        waited.map_err(|_| PlayError::Missed(format!("{rule} reported nothing within {limit:?}")))
     }
 
-    /// Judges the scenario that was played here by the verdicts that `counts` takes, and says so in the recording.
+    /// Judges the scenario by the verdicts that `counts` accepts, and marks it in the recording.
     pub(crate) fn judge(
         &self,
         scenario: &'static Scenario,
@@ -149,14 +149,14 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// What is reported of scenarios while they are played.
+/// The progress of the scenarios.
 pub(crate) enum Progress {
     Started(&'static Scenario),
     Played(Box<Played>),
 }
 
-/// Plays scenarios, `at_once` at a time, and sends each that was played in the order given, until nobody receives them.
-/// `play_one` gets a script and its number, from 1.
+/// Runs scenarios, `at_once` at a time, and sends each result in the given order. Stops when the
+/// receiver is gone. `play_one` gets a script and its number, from 1.
 pub(crate) async fn play_all<F, P>(
     at_once: usize,
     scripts: &[&'static Script<F>],
@@ -169,7 +169,7 @@ pub(crate) async fn play_all<F, P>(
     let mut waiting: VecDeque<&'static Script<F>> = scripts.iter().copied().collect();
     let (play_one, number, sender) = (&play_one, &number, &sender);
     let playing = std::iter::from_fn(move || waiting.pop_front()).map(|script| async move {
-        // That nobody receives it any more shows at the end of the scenario.
+        // A receiver that is gone is noticed at the end of the scenario.
         let _ = sender.send(Progress::Started(&script.scenario));
         number.set(number.get() + 1);
         play_one(script, number.get()).await
@@ -187,12 +187,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_reported_is_no_failure_where_records_were_lost() {
-        let missed = || PlayError::Missed("PT403 has found nothing".to_owned());
+    fn a_missing_report_is_inconclusive_if_records_were_lost() {
+        let missed = || PlayError::Missed("PT403 reported nothing".to_owned());
         assert!(matches!(missed().said(false), Said::Broken(_)));
         assert!(matches!(missed().said(true), Said::Impossible(_)));
-        let seen = PlayError::Unexpected("it said no".to_owned());
-        assert!(matches!(seen.said(true), Said::Broken(_)));
+        let unexpected = PlayError::Unexpected("it said no".to_owned());
+        assert!(matches!(unexpected.said(true), Said::Broken(_)));
         let unable = PlayError::Impossible("no user namespaces".to_owned());
         assert!(matches!(unable.said(false), Said::Impossible(_)));
     }

@@ -1,13 +1,15 @@
-//! A session of the live pipeline: how it starts, what runs beside it, and what ends it.
+//! A session of the live pipeline: its start, the tasks that run beside it, and its end.
 //!
-//! Every command that loads the program into the kernel starts one with [`Session::start`]. Those that wait for events
-//! [`drive`] it: they say what they do with what comes, and nothing of how it comes.
+//! Every command that loads the eBPF program starts a session with [`Session::start`]. Commands
+//! that wait for events [`drive`] it: they provide a future that handles the events, and the
+//! session reads them.
 
 mod interrupt;
 
 use std::{future, rc::Rc, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
+use nix::unistd::Uid;
 
 pub(crate) use self::interrupt::{Interrupt, block_on};
 use crate::{
@@ -22,19 +24,19 @@ use crate::{
     state::Limits,
 };
 
-/// What is observed, and by which rules it is judged.
+/// What is observed, and which rules judge it.
 pub(crate) struct Setup<'a> {
     pub(crate) probe: Probe,
     pub(crate) run: Run,
     pub(crate) limits: Limits,
     pub(crate) selected: &'a dyn Fn(&Rule) -> bool,
     pub(crate) recorder: Option<Rc<dyn Recorder>>,
-    /// Who follows the events from the first one on.
+    /// Observers of all events, from the first one on.
     pub(crate) observers: Vec<Box<dyn Observer>>,
 }
 
 impl Setup<'_> {
-    /// The node's pods, judged by every rule and not recorded.
+    /// Observes the node's pods, with every rule and without a recording.
     pub(crate) fn of_node(probe: Probe) -> Self {
         Self {
             probe,
@@ -47,17 +49,17 @@ impl Setup<'_> {
     }
 }
 
-/// What a user chooses of the program in the kernel.
+/// The user's options of the eBPF program.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Probe {
-    /// `None` for the best way that the kernel allows.
+    /// `None` for the best hook that the kernel allows.
     pub(crate) namespace_hook: Option<NamespaceHook>,
-    /// Whether the log of the eBPF program goes to stderr.
+    /// Whether the log of the eBPF program is printed on stderr.
     pub(crate) kernel_log: bool,
 }
 
 impl Probe {
-    /// The same, with the cgroup hierarchy that is watched.
+    /// These options, with the watched cgroup hierarchy.
     pub(crate) fn options(self, layout: &Layout) -> Options {
         let watched = layout.watched();
         let mut controllers = watched.controllers.iter();
@@ -70,16 +72,16 @@ impl Probe {
     }
 }
 
-/// The program in the kernel, the pipeline behind it, and the cgroups of the machine.
+/// The eBPF program, the pipeline behind it, and the cgroups of the machine.
 pub(crate) struct Session {
     pub(crate) live: Live,
     pub(crate) layout: Layout,
 }
 
 impl Session {
-    /// Loads the program into the kernel. What happens from now on waits for [`drive`].
+    /// Loads the eBPF program. Events are queued from now on until [`drive`] reads them.
     pub(crate) async fn start(setup: Setup<'_>) -> Result<Self> {
-        let layout = Layout::discover()?;
+        let layout = Layout::discover().map_err(no_layout)?;
         let pipeline = Pipeline::new(setup.limits, setup.selected).recorded(setup.recorder);
         for observer in setup.observers {
             pipeline.observe(observer);
@@ -89,27 +91,37 @@ impl Session {
     }
 }
 
-/// What ends a session beside its own end.
+/// The error of a session without cgroups. An ordinary user cannot write to any hierarchy, so the
+/// message names the missing privilege first.
+fn no_layout(error: anyhow::Error) -> anyhow::Error {
+    match Uid::effective().is_root() {
+        true => anyhow!("failed to {error:#}"),
+        false => anyhow!("root is needed: failed to {error:#}"),
+    }
+}
+
+/// What ends a session before the command is done.
 #[derive(Default)]
 pub(crate) struct Stop<'a> {
-    /// Ctrl-C, and what a service manager sends.
+    /// Ctrl-C, and the signals of service managers and terminals.
     pub(crate) interrupt: Option<&'a mut Interrupt>,
-    /// The time that the user gave.
+    /// The time limit that the user gave.
     pub(crate) duration: Option<Duration>,
 }
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended<T> {
-    /// The command has what it wanted.
+    /// The command is done.
     Done(T),
     TimeIsUp,
     Interrupted,
 }
 
-/// Reads the kernel's events and follows the node's pods while `command` does with them what it is for.
+/// Reads the kernel's events and follows the node's pods while `command` runs.
 ///
-/// One thread does all of it: `command` runs between two batches of events, and sees each batch whole.
+/// Everything runs on one thread: `command` runs between two batches of events, so it observes
+/// complete batches only.
 pub(crate) async fn drive<T>(
     live: &Live,
     follower: Option<&mut Follower<'_>>,
@@ -139,11 +151,11 @@ pub(crate) async fn drive<T>(
         () = interrupted => Ok(Ended::Interrupted),
         result = live.pump() => {
             result.context("failed to read the kernel's events")?;
-            bail!("failed to read the kernel's events: they ended");
+            bail!("failed to read the kernel's events: the stream ended");
         }
         result = following => {
             result.context("failed to follow the node's pods")?;
-            bail!("failed to follow the node's pods: they ended");
+            bail!("failed to follow the node's pods: the follower ended");
         }
         () = time_is_up => Ok(Ended::TimeIsUp),
         result = command => Ok(Ended::Done(result?)),

@@ -168,7 +168,7 @@ fn leftovers_of_a_killed_check_are_removed_by_the_next() {
     let run = checked(&lab, &["--scenario", "pod-plain"]);
     assert_all_pass(&run);
     assert!(
-        run.stderr.contains("that an earlier run has left"),
+        run.stderr.contains("that an earlier run left behind"),
         "{run:?}"
     );
     assert_no_pods(&lab);

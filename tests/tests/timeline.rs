@@ -219,7 +219,7 @@ fn a_trace_is_written_when_the_pod_is_up() {
 fn wrong_arguments_are_refused_before_it_waits() {
     for (args, message) in [
         (&["timeline"][..], "POD"),
-        (&["timeline", ""], "a pod has a name"),
+        (&["timeline", ""], "POD is empty"),
         (
             &["timeline", "x", "--perfetto", "/proc/nowhere/x"],
             "there is no directory /proc/nowhere",
@@ -236,7 +236,7 @@ fn wrong_arguments_are_refused_before_it_waits() {
             &["timeline", "x", "--recording", "/dev/null"],
             "the file is empty",
         ),
-        (&["timeline", "x", "--for", "5 s"], "no unit of time"),
+        (&["timeline", "x", "--for", "5 s"], "is not a unit of time"),
     ] {
         let run = run(args);
         assert_eq!(run.code, Some(2), "{args:?}: {run:#?}");
@@ -250,7 +250,7 @@ fn a_pod_that_never_starts_is_a_failure() {
     assert_eq!(run.code, Some(3), "{run:#?}");
     assert!(
         run.stderr
-            .contains("no pod \"nowhere/no-such-pod\" started meanwhile"),
+            .contains("no pod \"nowhere/no-such-pod\" started in this time"),
         "{run:#?}"
     );
 }

@@ -1,6 +1,7 @@
-//! What a scenario is, and what its pods' verdicts say of it: whoever makes the pods.
+//! Scenarios, and how the verdicts on their pods decide them. This does not depend on the runtime
+//! that creates the pods.
 //!
-//! `sorted` keeps the verdicts of their pods apart.
+//! `sorted` groups the verdicts by pod.
 
 mod sorted;
 
@@ -14,30 +15,30 @@ use crate::{
     verdict::{Outcome, Severity, Verdict},
 };
 
-/// A pod's life that is played and verified.
+/// A sequence of actions on pods, with the verdicts that it must produce.
 #[derive(Debug)]
 pub struct Scenario {
-    /// Kebab-case.
+    /// The name, in kebab-case.
     pub name: &'static str,
-    /// What is promised, or what is broken, in one line.
+    /// The promise that it proves or breaks, in one line.
     pub title: &'static str,
-    /// Rules that must have said Pass about its pods.
+    /// Rules that must pass on its pods.
     pub proves: &'static [&'static str],
-    /// Rules that must have said Fail: what is broken on purpose. Empty for a healthy pod.
+    /// Rules that must fail, because the scenario breaks them on purpose. Empty for a healthy pod.
     pub finds: &'static [&'static str],
 }
 
-/// How a scenario came out.
+/// The outcome of a scenario.
 #[derive(Debug)]
 pub struct Judgement {
     /// Whether it passed.
     pub outcome: Outcome,
-    /// What proves it, or why it did not pass.
+    /// The proof, or why it did not pass.
     pub words: String,
 }
 
 impl Scenario {
-    /// The family of rules it is about.
+    /// The family of the rules that it is about.
     pub fn family(&self) -> &'static str {
         self.finds
             .iter()
@@ -51,15 +52,15 @@ impl Scenario {
         !self.finds.is_empty()
     }
 
-    /// Whether a failed verdict is what the scenario is about, or comes with it.
+    /// Whether the scenario expects a failed verdict, or tolerates it as a side effect.
     pub fn expects(&self, verdict: &Verdict) -> bool {
         verdict.outcome == Outcome::Fail
             && self.is_fault()
             && (self.finds.contains(&verdict.rule.id) || verdict.severity() < Severity::Error)
     }
 
-    /// Judges it by what it says itself and by the verdicts on its pods. The finding that it is named for has to name the
-    /// culprit. `selected` leaves rules out that were not asked.
+    /// Judges the scenario by its own result and by the verdicts on its pods. The findings of its
+    /// first rule must name the culprit. `selected` excludes rules that did not run.
     pub(crate) fn judge(
         &self,
         over: &Over,
@@ -88,7 +89,8 @@ impl Scenario {
         let proof = match &over.said {
             Said::Proof(proof) => proof.clone(),
             Said::Impossible(why) => return inconclusive(why.clone()),
-            // A fault too is played to its end: one that keeps a pod from being built expects just that.
+            // A fault has to complete too: one that prevents a pod from being built expects the
+            // refusal.
             Said::Broken(why) => return fail(why.clone()),
         };
         for rule in self.finds.iter().filter(|rule| selected(rule)) {
@@ -100,7 +102,7 @@ impl Scenario {
             if found.is_empty() {
                 return fail(format!("{rule} {name} did not find it; {proof}"));
             }
-            // The first is the one that the fault is named for.
+            // The first rule is the one that the fault is about.
             if let Some(culprit) = over.culprit.filter(|_| Some(rule) == self.finds.first())
                 && !found.iter().any(|verdict| names(verdict, culprit))
             {
@@ -124,7 +126,7 @@ impl Scenario {
                 .iter()
                 .any(|verdict| verdict.rule.id == *rule && verdict.outcome == Outcome::Pass)
             {
-                return inconclusive(format!("{rule} had nothing to say"));
+                return inconclusive(format!("{rule} gave no verdict"));
             }
         }
         Judgement {
@@ -134,21 +136,21 @@ impl Scenario {
     }
 }
 
-/// A scenario that was played.
+/// A scenario that was run and judged.
 #[derive(Debug)]
 pub struct Played {
     /// The scenario.
     pub scenario: &'static Scenario,
-    /// How it came out.
+    /// The outcome.
     pub judgement: Judgement,
     /// The verdicts on its pods, oldest first.
     pub verdicts: Vec<Verdict>,
-    /// In ns.
+    /// The duration in ns.
     pub duration: u64,
 }
 
 impl Played {
-    /// Judges a scenario by what its pods' verdicts are by now; by those of them that `counts` takes.
+    /// Judges a scenario by the verdicts on its pods so far that `counts` accepts.
     pub fn judge(
         scenario: &'static Scenario,
         over: &Over,
@@ -167,7 +169,7 @@ impl Played {
     }
 }
 
-/// Whether a verdict is about a process, or lists it where it is about a pod as a whole.
+/// Whether a verdict is about a process, or mentions it if it is about a whole pod.
 fn names(verdict: &Verdict, culprit: ProcessId) -> bool {
     let pid = format!("pid {}", culprit.pid);
     let is_listed = |text: &str| {

@@ -1,4 +1,5 @@
-//! Verdicts, apart by pod: several scenarios are played at once, and each is judged by its own.
+//! Verdicts grouped by pod. Several scenarios run at once, and each is judged by the verdicts on
+//! its own pods.
 
 use std::{cell::RefCell, collections::HashMap};
 
@@ -8,12 +9,12 @@ use crate::{
     verdict::{Outcome, Verdict},
 };
 
-/// The verdicts that nobody has asked for yet.
+/// The verdicts that were not taken yet.
 #[derive(Default)]
 pub struct SortedVerdicts(RefCell<HashMap<Option<PodId>, Vec<Verdict>>>);
 
 impl SortedVerdicts {
-    /// Sorts new verdicts by pod.
+    /// Groups new verdicts by pod.
     fn collect(&self, pipeline: &Pipeline) {
         let mut sorted = self.0.borrow_mut();
         for verdict in pipeline.verdicts() {
@@ -24,7 +25,7 @@ impl SortedVerdicts {
         }
     }
 
-    /// What a rule has found so far.
+    /// The first violation of a rule by these pods so far.
     pub fn finding(&self, pipeline: &Pipeline, rule: &str, pods: &[PodId]) -> Option<Verdict> {
         self.collect(pipeline);
         let sorted = self.0.borrow();
@@ -37,7 +38,7 @@ impl SortedVerdicts {
             .cloned()
     }
 
-    /// The verdicts on these pods so far. They are not asked for again.
+    /// Takes the verdicts on these pods so far.
     pub fn take(&self, pipeline: &Pipeline, pods: &[PodId]) -> Vec<Verdict> {
         self.collect(pipeline);
         let mut sorted = self.0.borrow_mut();
@@ -46,13 +47,13 @@ impl SortedVerdicts {
             .collect()
     }
 
-    /// The verdicts on no pod since the last call: what is wrong with the evidence itself.
+    /// Takes the verdicts on no pod since the last call, such as lost evidence.
     pub fn take_of_none(&self, pipeline: &Pipeline) -> Vec<Verdict> {
         self.collect(pipeline);
         self.0.borrow_mut().remove(&None).unwrap_or_default()
     }
 
-    /// The verdicts that nobody has asked for, and nobody will: on pods that are no scenario's.
+    /// Takes all remaining verdicts: those on pods that belong to no scenario.
     pub fn take_rest(&self, pipeline: &Pipeline) -> Vec<Verdict> {
         self.collect(pipeline);
         self.0.take().into_values().flatten().collect()

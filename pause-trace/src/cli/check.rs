@@ -1,4 +1,4 @@
-//! `check`: the reference check alone.
+//! `check`: the reference check alone, or with `--cri` the check of a container runtime.
 
 use std::{
     fs::{self, File},
@@ -29,7 +29,7 @@ use crate::{
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Play only these scenarios; --list prints them
+    /// Run only these scenarios; --list prints them
     #[arg(long = "scenario", value_name = "NAME", value_delimiter = ',')]
     pub(crate) scenarios: Vec<String>,
     /// Print the scenarios and exit
@@ -52,12 +52,12 @@ pub(crate) struct Args {
     /// Let the runtime at this CRI socket create the pods
     #[arg(long, value_name = "SOCKET", conflicts_with_all = ["inject", "pause"])]
     pub(crate) cri: Option<Socket>,
-    /// The image that its containers run [default: what `pause-trace image` calls it]
+    /// The image that the containers run [default: the name that `pause-trace image` gives it]
     #[arg(long, value_name = "REF", requires = "cri")]
     pub(crate) image: Option<String>,
-    /// Wait N times as long for everything, as an emulated machine needs: about 10
+    /// Wait N times as long for everything; an emulated machine needs about 10
     ///
-    /// Limits, grace periods and waits are all stretched, so that what is judged stays the same.
+    /// Limits, grace periods and waits are all multiplied, so the rules judge the same behaviour.
     #[arg(long, value_name = "N", default_value_t)]
     pub(crate) patience: Patience,
     #[command(flatten)]
@@ -70,13 +70,13 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  pause-trace check                                    every scenario, for people
+  pause-trace check                                    every scenario, as text
   pause-trace check --format junit --output check.xml  for a CI server
   pause-trace check --scenario localhost -v            one scenario, with each verdict
   pause-trace check --pause ./pause                    your own pause binary
   pause-trace check --inject help                      the faults it can find
   pause-trace check --cri /run/containerd/containerd.sock
-                                                       pods that the node's runtime makes";
+                                                       pods that the node's runtime creates";
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
@@ -139,7 +139,7 @@ impl Args {
     }
 }
 
-/// The scenarios of these names.
+/// Finds the scenarios by their names.
 fn named<F>(
     names: &[String],
     known: impl Iterator<Item = &'static Script<F>> + Clone,
@@ -163,7 +163,8 @@ fn find<F>(
         .ok_or_else(|| unknown(what, name, known.map(|script| script.scenario.name), list))
 }
 
-/// A program that can be executed, as an absolute path: the pause starts in another directory.
+/// Checks that a file is an executable program. The path becomes absolute, because the pause starts
+/// in another directory.
 fn program(path: &Path) -> Result<Pause, Usage> {
     let wrong = |what: &str| Usage(format!("--pause {}: {what}", path.display()));
     let absolute = fs::canonicalize(path).map_err(|error| wrong(&error.to_string()))?;
@@ -181,7 +182,7 @@ fn program(path: &Path) -> Result<Pause, Usage> {
     if !is_program {
         return Err(wrong("neither an ELF program nor a script"));
     }
-    // A pause runs as another user than root, in some pods of another user namespace.
+    // A pause does not run as root, and in some pods it runs in another user namespace.
     let is_reachable = absolute.ancestors().all(|part| {
         fs::metadata(part).is_ok_and(|metadata| metadata.permissions().mode() & 0o001 != 0)
     });
@@ -190,7 +191,7 @@ fn program(path: &Path) -> Result<Pause, Usage> {
     }
     if magic.starts_with(b"#!") {
         return Err(wrong(
-            "a script that only root may reach; put it where every user may execute it",
+            "a script that only root can reach; put it where every user may execute it",
         ));
     }
     let bytes = fs::read(&absolute).map_err(|error| wrong(&error.to_string()))?;

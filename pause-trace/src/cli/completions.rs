@@ -1,4 +1,4 @@
-//! `completions`: for the shell.
+//! `completions`: completions for a shell.
 
 use clap::CommandFactory;
 use clap_complete::Shell;

@@ -1,4 +1,4 @@
-//! `check --cri`: the scenarios of a real runtime's pods, from the first hook to what is left of them.
+//! `check --cri`: runs the scenarios on pods that a real runtime creates, and removes these pods.
 
 use std::rc::Rc;
 
@@ -32,17 +32,17 @@ use crate::{
     verdict::Verdict,
 };
 
-/// What is to be played, and where.
+/// The scenarios to run, and the runtime to run them on.
 pub(super) struct Plan {
     pub(super) socket: Socket,
-    /// The image that containers run.
+    /// The image that the containers run.
     pub(super) image: String,
-    /// `None` for all that the runtime says it can play.
+    /// `None` for every scenario that the runtime supports.
     pub(super) scripts: Option<Vec<&'static Script>>,
     pub(super) patience: Patience,
 }
 
-/// Plays a plan, and removes what it made, however it ends.
+/// Runs a plan, and removes everything it created, however the run ends.
 pub(super) fn run(
     plan: &Plan,
     selection: &Selection,
@@ -66,19 +66,19 @@ async fn play(
     global: &Global,
     (mut console, recorder): (Console, Option<Rc<dyn Recorder>>),
 ) -> Result<Exit> {
-    // Before anything is made that Ctrl-C would leave behind.
+    // Ctrl-C is caught before anything is created that it would leave behind.
     let mut interrupt = Interrupt::catch()?;
     let setup = Setup {
         probe: global.probe(),
         run: Run::Conformance,
         limits: plan.patience.limits(scenario::LIMITS),
-        selected: &|rule| selection.takes(rule),
+        selected: &|rule| selection.selects(rule),
         recorder,
         observers: Vec::new(),
     };
     let starting = async {
         let session = Session::start(setup).await?;
-        // Last: what is made from here on is removed by name.
+        // Last, because everything created from here on has to be removed from the runtime.
         let runtime = Runtime::open(plan.socket.clone(), &plan.image, plan.patience).await?;
         anyhow::Ok((session, runtime))
     };
@@ -104,7 +104,7 @@ async fn play(
     )
     .await;
     console.step(None, "removing the pods");
-    // Whatever became of it: nothing may stay on the node.
+    // Also after an error: nothing may remain on the node.
     let cleared = stage.runtime.clear().await;
     let end = end?;
     let times = summary::end(&stage.live, end);
@@ -114,7 +114,8 @@ async fn play(
     Ok(console.finish(Some(&summary), end)?)
 }
 
-/// Plays the scenarios while the node's pods are followed: that is how the verifier comes to know ours.
+/// Runs the scenarios while the node's pods are followed. The verifier discovers the pods of the
+/// scenarios like any other pod of the node.
 async fn follow(
     stage: &Stage,
     layout: &Layout,
@@ -124,17 +125,17 @@ async fn follow(
     interrupt: &mut Interrupt,
 ) -> Result<End> {
     let (live, verdicts) = (&stage.live, &stage.verdicts);
-    let told = console
+    let result = console
         .hello(&summary::hello(live))
         .and_then(|()| console.flush());
-    if let Err(failed) = told {
+    if let Err(failed) = result {
         return Ok(End::from_failed(failed)?);
     }
     let mut follower = Follower::start(live, layout, Some(stage.runtime.socket().clone()))
-        .context("failed to look at the node's pods")?;
+        .context("failed to follow the node's pods")?;
     let settled = follower.settled();
     let (sender, progress) = mpsc::unbounded_channel();
-    let selected = |id: &str| rules::find(id).is_some_and(|rule| selection.takes(rule));
+    let selected = |id: &str| rules::find(id).is_some_and(|rule| selection.selects(rule));
     let playing = async {
         settled.await;
         play_all(scenario::AT_ONCE, scripts, sender, |script, number| {
@@ -157,26 +158,27 @@ async fn follow(
 }
 
 impl Plan {
-    /// What was named, or all that the runtime can play: a kubelet, too, asks a runtime for user namespaces only where it
-    /// says that it has them.
+    /// The scenarios that the user named, or all that the runtime supports. A kubelet, too,
+    /// requests user namespaces only from a runtime that reports support for them.
     fn choose(&self, stage: &Stage) -> Vec<&'static Script> {
         if let Some(named) = &self.scripts {
             return named.clone();
         }
-        let can = stage.runtime.makes_users;
-        if !can {
+        let supported = stage.runtime.supports_users;
+        if !supported {
             eprintln!(
-                "pause-trace: left out {OWN_USERS}: the runtime does not say that it makes user namespaces; --scenario \
-                 {OWN_USERS} tries it"
+                "pause-trace: skipped {OWN_USERS}: the runtime does not report support for user namespaces; --scenario \
+                 {OWN_USERS} tries it anyway"
             );
         }
         scenarios::all()
-            .filter(|script| can || script.scenario.name != OWN_USERS)
+            .filter(|script| supported || script.scenario.name != OWN_USERS)
             .collect()
     }
 }
 
-/// Of what is about no pod, losses and missing hooks are about every pod; the rest is about other people's containers.
+/// Whether a verdict on no pod concerns this run. Losses and missing hooks concern every pod; all
+/// other such verdicts are about containers that this run did not create.
 pub(super) fn is_of_evidence(verdict: &Verdict) -> bool {
     ["PT901", "PT902"].contains(&verdict.rule.id)
 }

@@ -1,5 +1,5 @@
-//! Everything a run says, and what its exit code will be: the report, the status line, and text on stderr beside a report
-//! that goes to a file.
+//! All output of a run, and the tally for its exit code: the report, the status line, and text on
+//! stderr when the report goes to a file.
 
 use std::io::{self, Write as _};
 
@@ -19,17 +19,17 @@ use crate::{
 pub(crate) struct Console {
     report: Box<dyn Report>,
     target: Target,
-    /// What failed and the summary, for whoever started a run that reports to a file.
+    /// Writes failures and the summary to stderr when the report goes to a file.
     echo: Option<TextReport<io::Stderr>>,
     progress: Progress,
-    /// Something was told that may not have gone out yet.
+    /// Something was written to the report and may not have been flushed yet.
     pending: bool,
     tally: Tally,
     fail_on: Severity,
 }
 
 impl Console {
-    /// `passes`: whether text shows verdicts that passed even if not asked to be verbose.
+    /// `passes`: whether text shows verdicts that passed even without `--verbose`.
     pub(crate) fn open(
         output: &Output,
         global: &Global,
@@ -66,34 +66,37 @@ impl Console {
         })
     }
 
-    /// Tells the report, and makes room for it on the terminal first.
-    fn tell(&mut self, tell: impl FnOnce(&mut dyn Report) -> io::Result<()>) -> Result<(), Failed> {
+    /// Writes to the report, after erasing the status line.
+    fn write(
+        &mut self,
+        write: impl FnOnce(&mut dyn Report) -> io::Result<()>,
+    ) -> Result<(), Failed> {
         self.progress.erase();
         self.pending = true;
-        tell(&mut *self.report).map_err(|error| self.target.failed(error))
+        write(&mut *self.report).map_err(|error| self.target.failed(error))
     }
 
-    /// Tells whoever looks at stderr. That it can't be written is nobody's problem.
-    fn echo(&mut self, tell: impl FnOnce(&mut dyn Report) -> io::Result<()>) {
+    /// Writes to stderr. A failure to do so is ignored.
+    fn echo(&mut self, write: impl FnOnce(&mut dyn Report) -> io::Result<()>) {
         if let Some(echo) = &mut self.echo {
-            let _ = tell(echo);
+            let _ = write(echo);
         }
     }
 
     pub(crate) fn hello(&mut self, hello: &Hello) -> Result<(), Failed> {
-        self.tell(|report| report.hello(hello))
+        self.write(|report| report.hello(hello))
     }
 
     pub(crate) fn verdict(&mut self, verdict: &Verdict, names: &Names) -> Result<(), Failed> {
         self.tally.verdict(verdict);
-        self.tell(|report| report.verdict(verdict, names))?;
+        self.write(|report| report.verdict(verdict, names))?;
         self.echo(|echo| echo.verdict(verdict, names));
         Ok(())
     }
 
     pub(crate) fn scenario(&mut self, scenario: &ScenarioResult) -> Result<(), Failed> {
         self.tally.scenario(scenario);
-        self.tell(|report| report.scenario(scenario))?;
+        self.write(|report| report.scenario(scenario))?;
         if scenario.outcome != Outcome::Pass {
             self.echo(|echo| echo.scenario(scenario));
         }
@@ -101,27 +104,27 @@ impl Console {
     }
 
     pub(crate) fn news(&mut self, news: &News, names: &Names) -> Result<(), Failed> {
-        self.tell(|report| report.news(news, names))
+        self.write(|report| report.news(news, names))
     }
 
-    /// A sentence for people, on stderr.
+    /// Writes a sentence to stderr.
     pub(crate) fn note(&mut self, text: &str) -> Result<(), Failed> {
         self.flush()?;
         self.progress.erase();
-        // That nobody can read it is no fault.
+        // A stderr that cannot be written is no error.
         let _ = writeln!(io::stderr(), "pause-trace: {text}");
         Ok(())
     }
 
     pub(crate) fn loss(&mut self, loss: &Loss) -> Result<(), Failed> {
-        self.tell(|report| report.loss(loss))?;
+        self.write(|report| report.loss(loss))?;
         self.echo(|echo| echo.loss(loss));
         Ok(())
     }
 
-    /// A batch of events has been judged: what was decided goes out.
+    /// Flushes the report after a batch of events has been judged.
     pub(crate) fn flush(&mut self) -> Result<(), Failed> {
-        // The status line may have been drawn again since: what goes out now must not end up behind it.
+        // The status line may have been drawn again since. The output must not end up behind it.
         if std::mem::take(&mut self.pending) {
             self.progress.erase();
         }
@@ -130,29 +133,30 @@ impl Console {
             .map_err(|error| self.target.failed(error))
     }
 
-    /// The status line: what is played or waited for now.
+    /// Shows on the status line what is running or awaited now.
     pub(crate) fn step(&mut self, count: Option<(usize, usize)>, name: &str) {
         self.progress.step(count, name);
     }
 
-    /// Keeps the status line moving; to be one of the branches of a `select!`.
+    /// Redraws the status line periodically; meant as a branch of a `select!`.
     pub(crate) async fn tick(&mut self) {
         self.progress.tick().await;
     }
 
-    /// Ends the report, and says how the program ends. `summary` is `None` where the run was cut short by an error.
+    /// Ends the report and returns the exit code. `summary` is `None` if the run was interrupted
+    /// before it began.
     pub(crate) fn finish(mut self, summary: Option<&Summary>, end: End) -> Result<Exit, Failed> {
         self.progress.done();
-        let told = self.tell(|report| {
+        let result = self.write(|report| {
             summary.map_or(Ok(()), |summary| report.summary(summary))?;
             report.finish()
         });
         if let Some(summary) = summary {
             self.echo(|echo| echo.summary(summary));
         }
-        let end = match told {
+        let end = match result {
             Ok(()) => end,
-            // Ctrl-C ends a whole pipeline: that the reader went first does not matter then.
+            // Ctrl-C ends every process of a shell pipeline, so the reader may be gone first.
             Err(Failed::Closed(_)) if end == End::Interrupted => end,
             Err(failed) => End::from_failed(failed)?,
         };
@@ -180,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_cannot_be_written_is_known_at_once() {
+    fn a_path_that_cannot_be_created_is_a_usage_error() {
         let error = open(Format::Junit, "/proc/nowhere/report.xml")
             .err()
             .expect("no such directory");
@@ -198,10 +202,10 @@ mod tests {
         for format in [Format::Text, Format::Json, Format::Junit, Format::Sarif] {
             let mut console = open(format, "/dev/full").expect("it can be opened");
             console.echo = None;
-            let told = console
+            let result = console
                 .hello(&testing::hello())
                 .and_then(|()| console.flush());
-            let failed = told
+            let failed = result
                 .and_then(|()| console.finish(None, End::Finished).map(|_| ()))
                 .expect_err("it is full");
             let error = anyhow::Error::from(failed);
@@ -214,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_code_is_of_what_was_reported() {
+    fn the_exit_code_follows_from_the_reported_verdicts() {
         let path = std::env::temp_dir().join(format!("pause-trace-console-{}", std::process::id()));
         let mut console = open(Format::Json, &path.to_string_lossy()).expect("a file");
         console.echo = None;

@@ -1,4 +1,4 @@
-//! `doctor`: what this kernel and node offer.
+//! `doctor`: which hooks and features this kernel and node offer.
 
 use super::{
     Exit, Global,
@@ -18,7 +18,7 @@ use crate::{
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) format: Format<Shown>,
-    /// Also try every way to see setns and unshare, and compare what they report
+    /// Also try every way to observe setns and unshare, and compare what they report
     #[arg(long)]
     pub(crate) thorough: bool,
 }
@@ -101,8 +101,11 @@ fn shown(look: Look, checks: &[Check], verbose: bool) -> String {
     let count = |state| checks.iter().filter(|check| check.state == state).count();
     let (style, verdict) = match exit(checks) {
         Exit::CannotRun => (BAD, "pause-trace cannot run here"),
-        Exit::Inconclusive => (DOUBTFUL, "what rests on what is missing stays unproven"),
-        _ => (GOOD, "everything can be proven here"),
+        Exit::Inconclusive => (
+            DOUBTFUL,
+            "verdicts that depend on the missing parts stay inconclusive",
+        ),
+        _ => (GOOD, "everything can be verified here"),
     };
     let mut line = Line::new(look);
     line.paint(style, verdict).paint(
@@ -134,20 +137,20 @@ mod tests {
 
     fn check(name: &str, state: State, required: bool) -> Check {
         let bad = state != State::Ok;
-        let told = |text: &str| if bad { text.to_owned() } else { String::new() };
+        let if_bad = |text: &str| if bad { text.to_owned() } else { String::new() };
         Check {
             name: name.to_owned(),
             state,
             detail: "tp_btf".to_owned(),
-            consequence: told("PT402 stays inconclusive"),
-            fix: told("boot a kernel with CONFIG_DEBUG_INFO_BTF=y"),
+            consequence: if_bad("PT402 stays inconclusive"),
+            fix: if_bad("boot a kernel with CONFIG_DEBUG_INFO_BTF=y"),
             required,
             numbers: BTreeMap::new(),
         }
     }
 
     #[test]
-    fn a_check_is_a_line_with_what_follows_from_it() {
+    fn a_check_is_a_line_followed_by_its_consequence_and_fix() {
         let checks = [
             check("BTF", State::Ok, true),
             check("mark_victim", State::Missing, false),
@@ -158,7 +161,7 @@ mod tests {
     PT402 stays inconclusive
     to do: boot a kernel with CONFIG_DEBUG_INFO_BTF=y
 
-what rests on what is missing stays unproven · 1 ok, 0 degraded, 1 missing
+verdicts that depend on the missing parts stay inconclusive · 1 ok, 0 degraded, 1 missing
 ";
         assert_eq!(shown(PLAIN, &checks, false), expected);
         let narrow = shown(
@@ -176,7 +179,7 @@ what rests on what is missing stays unproven · 1 ok, 0 degraded, 1 missing
     }
 
     #[test]
-    fn the_exit_code_says_what_can_be_proven() {
+    fn the_exit_code_reports_what_cannot_be_verified() {
         assert_eq!(exit(&[check("a", State::Degraded, true)]), Exit::Pass);
         assert_eq!(
             exit(&[check("a", State::Missing, false)]),
@@ -192,14 +195,14 @@ what rests on what is missing stays unproven · 1 ok, 0 degraded, 1 missing
     }
 
     #[test]
-    fn json_is_an_object_a_line() {
+    fn json_is_one_object_per_line() {
         let text = json(&[check("BTF", State::Ok, true)]).expect("checks are JSON");
         let expected = r#"{"schema":2,"type":"check","name":"BTF","state":"ok","detail":"tp_btf","consequence":"","fix":"","required":true}"#;
         assert_eq!(text, format!("{expected}\n"));
     }
 
     #[test]
-    fn numbers_are_shown_to_those_who_ask() {
+    fn numbers_are_shown_with_verbose_and_in_json() {
         let checks = [Check {
             numbers: [("task_struct.pid".to_owned(), 2464)].into(),
             ..check("BTF", State::Ok, true)

@@ -1,4 +1,4 @@
-//! What `doctor` looks at: each thing is tried, not inferred from a version.
+//! The checks of `doctor`. Each feature is tried; none is inferred from a version.
 
 mod programs;
 
@@ -16,7 +16,7 @@ use crate::{
     session::{Session, Setup},
 };
 
-/// Everything that a verdict rests on.
+/// Checks everything that verdicts depend on.
 pub(super) async fn examine(global: &Global, thorough: bool) -> Vec<Check> {
     let mut checks = vec![kernel(), privileges(), pid_namespace(), types()];
     let layout = Layout::discover();
@@ -31,9 +31,9 @@ pub(super) async fn examine(global: &Global, thorough: bool) -> Vec<Check> {
         ),
         Err(error) => missing(
             "cgroups",
-            &format!("{error:#}"),
-            "containers can't be told apart",
-            "mount cgroup2 on /sys/fs/cgroup",
+            &format!("failed to {error:#}"),
+            "containers cannot be told apart",
+            "run it as root, with cgroup2 mounted on /sys/fs/cgroup",
             true,
         ),
     });
@@ -93,7 +93,7 @@ fn kernel() -> Check {
     missing(
         "kernel",
         &detail,
-        "the hooks and helpers are not all there",
+        "some hooks and helpers are missing",
         "boot Linux 5.10 or newer",
         true,
     )
@@ -131,7 +131,8 @@ fn privileges() -> Check {
     )
 }
 
-/// The pids of records are those of the initial namespace; so must ours be.
+/// The kernel's records contain pids of the initial pid namespace, so this process has to be in
+/// that namespace too.
 fn pid_namespace() -> Check {
     const INITIAL: u64 = 0xEFFF_FFFC; // PROC_PID_INIT_INO, include/linux/proc_ns.h
     match fs::metadata("/proc/self/ns/pid").map(|metadata| metadata.ino()) {
@@ -139,14 +140,14 @@ fn pid_namespace() -> Check {
         Ok(other) => missing(
             "pid namespace",
             &format!("{other}, not the initial one"),
-            "the kernel's pids are not the ones seen here",
+            "the kernel's pids differ from those of this pid namespace",
             "run it on the node itself, or in a pod with hostPID: true",
             true,
         ),
         Err(error) => missing(
             "pid namespace",
             &error.to_string(),
-            "nothing can be said",
+            "the pid namespace is unknown",
             "mount /proc",
             true,
         ),
@@ -170,7 +171,7 @@ fn types() -> Check {
         Err(error) => missing(
             "BTF",
             &error.to_string(),
-            "the kernel's structures can't be read",
+            "the kernel's structures cannot be read",
             "boot a kernel with CONFIG_DEBUG_INFO_BTF=y; every current distribution has one",
             true,
         ),
@@ -185,12 +186,13 @@ fn tracefs() -> Check {
         Some(path) => ok("tracefs", path),
         None => ok(
             "tracefs",
-            "not mounted; mounted privately where it is needed",
+            "not mounted; pause-trace mounts it privately where needed",
         ),
     }
 }
 
-/// The hooks, and what their programs cost the verifier, if they could be loaded.
+/// Checks the hooks. Returns what their programs cost the kernel's verifier, if they could be
+/// loaded.
 async fn hooks(global: &Global) -> (Vec<Check>, Option<Vec<Verified>>) {
     let live = match Session::start(Setup::of_node(global.probe())).await {
         Ok(session) => session.live,
@@ -198,8 +200,8 @@ async fn hooks(global: &Global) -> (Vec<Check>, Option<Vec<Verified>>) {
             let refused = missing(
                 "eBPF",
                 &format!("{error:#}"),
-                "nothing can be seen",
-                "see the message",
+                "nothing can be observed",
+                "follow the message above",
                 true,
             );
             return (vec![refused], None);
@@ -214,25 +216,28 @@ async fn hooks(global: &Global) -> (Vec<Check>, Option<Vec<Verified>>) {
                 consequence: "every system call of this machine takes the slower entry path while pause-trace runs \
                               (about 10 to 15 ns each)"
                     .to_owned(),
-                fix: "nothing, or a kernel that allows fentry or kprobes".to_owned(),
+                fix: "nothing, or boot a kernel that allows fentry or kprobes".to_owned(),
                 ..ok(hook.name, "system call tracepoints")
             },
             Ok(how) => ok(hook.name, how),
-            Err(reason) => missing(hook.name, reason, &unproven(hook.kind), "a kernel that has the hook", false),
+            Err(reason) => missing(hook.name, reason, &unproven(hook.kind), "boot a kernel that has the hook", false),
         })
         .collect();
-    checks.push(ok("self-test", "the records of a known process are right"));
+    checks.push(ok(
+        "self-test",
+        "the records of a known process are correct",
+    ));
     (checks, Some(live.verified()))
 }
 
-/// The rules that stay inconclusive without a kind of record.
+/// Names the rules that stay inconclusive without a kind of record.
 fn unproven(kind: Kind) -> String {
     let rules: Vec<_> = rules::all()
         .filter(|rule| rule.needs.contains(&kind))
         .map(|rule| rule.id)
         .collect();
     match rules.is_empty() {
-        true => "no rule rests on it alone".to_owned(),
+        true => "no rule depends on it alone".to_owned(),
         false => format!("{} stay inconclusive", rules.join(", ")),
     }
 }

@@ -1,4 +1,4 @@
-//! Exit codes: an interface, as much as any output.
+//! Exit codes. They are part of the interface.
 
 use std::process::ExitCode;
 
@@ -11,15 +11,15 @@ use crate::{
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Every verdict passed; or the command did what it was asked for.
+    /// Every verdict passed, or the command succeeded.
     Pass = 0,
     /// At least one violation at or above `--fail-on`.
     Violation = 1,
     /// Wrong usage or configuration.
     Usage = 2,
-    /// Evidence was lost or is missing, and nothing is known to be violated.
+    /// Evidence was lost or is missing, and no violation is known.
     Inconclusive = 3,
-    /// Privileges, the kernel, a full disk.
+    /// The program cannot run: privileges, the kernel, a full disk.
     CannotRun = 4,
     /// Ctrl-C, after a clean detach.
     Interrupted = 130,
@@ -31,13 +31,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error that is the caller's: printed as it is, exit code 2.
+/// A usage error: printed without a prefix, exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
 impl Exit {
-    /// What an error that ended the program means. [`Failed::Closed`] is never one: it ends a run as [`End::Closed`].
+    /// The exit code of an error that ended the program. [`Failed::Closed`] is not such an error:
+    /// it ends a run as [`End::Closed`].
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if error.is::<Usage>() {
             Self::Usage
@@ -50,17 +51,18 @@ impl Exit {
 /// Why a run stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// It did what it was asked for.
+    /// It completed.
     Finished,
     /// Ctrl-C.
     Interrupted,
-    /// Whoever read the report left. What was not judged any more is not known to be good: such a run ends with
-    /// [`Exit::Violation`] or [`Exit::Inconclusive`], never with [`Exit::Pass`].
+    /// The reader of the report left, or the recording is incomplete. The rest was not judged and
+    /// may contain violations, so such a run ends with [`Exit::Violation`] or
+    /// [`Exit::Inconclusive`], never with [`Exit::Pass`].
     Closed,
 }
 
 impl End {
-    /// Takes an error that only says that the reader left for the end that it is.
+    /// Turns the error of a reader that left into an end of the run; returns any other error.
     pub(crate) fn from_failed(failed: Failed) -> Result<Self, Failed> {
         match failed {
             Failed::Closed(_) => Ok(Self::Closed),
@@ -69,7 +71,7 @@ impl End {
     }
 }
 
-/// What was decided in a run, as far as the exit code depends on it.
+/// Counts of a run's verdicts, from which the exit code follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     info: u64,
@@ -89,7 +91,7 @@ impl Tally {
         }
     }
 
-    /// A scenario that fails is a promise broken, whatever rule saw it.
+    /// A scenario that fails counts as an error, whatever the severity of the rule that found it.
     pub(crate) fn scenario(&mut self, scenario: &ScenarioResult) {
         match scenario.outcome {
             Outcome::Pass => {}
@@ -98,7 +100,7 @@ impl Tally {
         }
     }
 
-    /// How a run with these verdicts ends.
+    /// The exit code of a run with these verdicts.
     pub(crate) fn decide(&self, fail_on: Severity, end: End) -> Exit {
         let of_severity = [
             (Severity::Info, self.info),
@@ -132,7 +134,7 @@ mod tests {
     };
 
     #[test]
-    fn the_codes_are_the_contracts() {
+    fn the_codes_are_fixed() {
         let codes = [
             Exit::Pass,
             Exit::Violation,
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_violation_outweighs_a_doubt() {
+    fn a_violation_outweighs_an_inconclusive_verdict() {
         let doubtful = Tally {
             inconclusive: 1,
             ..CLEAN
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_whose_they_are() {
+    fn usage_errors_have_their_own_exit_code() {
         assert_eq!(
             Exit::of(&Usage("no such rule".to_owned()).into()),
             Exit::Usage

@@ -14,7 +14,7 @@ pub(crate) struct Args {
     pub(crate) rule: String,
 }
 
-/// Lines longer than this are hard to read, however wide the terminal is.
+/// Longer lines are hard to read, even on a wide terminal.
 const MAX_WIDTH: usize = 100;
 
 impl Args {
@@ -42,7 +42,8 @@ fn width(look: Look) -> usize {
     look.width.unwrap_or(MAX_WIDTH).clamp(40, MAX_WIDTH)
 }
 
-/// Markdown as plain text: headings apart, paragraphs and list items wrapped, code as it is.
+/// Renders Markdown as plain text: a blank line before headings, paragraphs and list items wrapped,
+/// code blocks unchanged.
 fn rendered(look: Look, markdown: &str) -> String {
     let mut text = String::new();
     for source in markdown.trim_end().lines() {
@@ -75,7 +76,7 @@ fn rendered(look: Look, markdown: &str) -> String {
     text
 }
 
-/// `code` in colour where there is colour, else in its backticks.
+/// Paints `code` where the terminal has colour; otherwise keeps the backticks.
 fn inline(line: &mut Line, text: &str) {
     if !text.matches('`').count().is_multiple_of(2) || !line.has_color() {
         line.push(text);

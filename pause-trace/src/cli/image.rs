@@ -16,13 +16,13 @@ use crate::reference::image::{self, Name, Pause};
 /// `/workload --help` lists them.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
-    /// Where to write it; "-" is standard output
+    /// The file to write; "-" is standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// The name of the image [default: localhost/pause-trace:VERSION, and -KIND with --pause]
     #[arg(long, value_name = "REGISTRY/PATH:TAG")]
     pub(crate) name: Option<Name>,
-    /// Make another program the entrypoint: a pause that breaks one promise
+    /// Use another pause as the entrypoint, one that breaks a promise
     #[arg(long, value_enum, value_name = "KIND", default_value_t = Pause::Good)]
     pub(crate) pause: Pause,
     /// Replace the file if it exists
@@ -34,11 +34,14 @@ impl Args {
     pub(crate) fn run(&self) -> Result<Exit> {
         let to_stdout = self.out == Path::new("-");
         if to_stdout && io::stdout().is_terminal() {
-            return Err(Usage("an image is not for a terminal; redirect it".to_owned()).into());
+            return Err(Usage(
+                "refused to write an image to a terminal; redirect stdout to a file".to_owned(),
+            )
+            .into());
         }
         let default = || Name::of(self.pause);
         let name = self.name.clone().unwrap_or_else(default);
-        let archive = image::archive(&name, self.pause).context("failed to make the image")?;
+        let archive = image::archive(&name, self.pause).context("failed to create the image")?;
         if to_stdout {
             return print(&archive);
         }

@@ -1,4 +1,4 @@
-//! `ls`: the pauses of the node, a line each.
+//! `ls`: the node's pauses, one line each.
 
 use std::{
     collections::BTreeSet,
@@ -9,7 +9,7 @@ use super::{
     Exit, Global,
     output::Shown,
     pods::{
-        Looking, Seen, age, badness, json, size,
+        NodeSnapshot, SnapshotArgs, age, badness, json, size,
         table::{Cell, Table},
     },
     print,
@@ -31,21 +31,21 @@ use crate::{
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
     #[command(flatten)]
-    looking: Looking,
+    snapshot: SnapshotArgs,
 }
 
 const AFTER_HELP: &str = "\
 Columns:
-  NAMESPACES  what all containers share with the pause, what is the host's, and what is not as it was asked for
-  MEMBERS     processes in the pod's containers, the pause left out
-  PAUSE       memory of the pause alone (PSS); MEMORY is what the pod's cgroups are charged with
-  VERDICT     the worst of all rules; ? where the kernel allows no eBPF
+  NAMESPACES  those shared with the pause, the host's, and those that differ from the request
+  MEMBERS     processes in the pod's containers, without the pause
+  PAUSE       memory of the pause alone (PSS); MEMORY is the memory charged to the pod's cgroups
+  VERDICT     the worst verdict of all rules; ? if the eBPF program is not loaded
 
-A terminal that is too narrow shows fewer columns.
+On a narrow terminal some columns are left out.
 
-Exit codes: 0 it was shown · 2 wrong usage · 4 cannot look; the message says what to do";
+Exit codes: 0 the pods were listed · 2 wrong usage · 4 cannot run; the message says what to do";
 
-/// What a narrow terminal can do without, the least important first.
+/// The columns that are left out on a narrow terminal, the least important first.
 const SPARE: [&str; 7] = [
     "NET",
     "CONTAINERS",
@@ -59,22 +59,22 @@ const SPARE: [&str; 7] = [
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> anyhow::Result<Exit> {
         session::block_on(async {
-            let Some(seen) = self.looking.look(global).await? else {
+            let Some(node) = self.snapshot.take(global).await? else {
                 return Ok(Exit::Interrupted);
             };
-            if seen.snapshot.pods.is_empty() {
-                let _ = writeln!(io::stderr(), "there are no pods on this node");
+            if node.snapshot.pods.is_empty() {
+                let _ = writeln!(io::stderr(), "no pods run on this node");
             }
-            match self.looking.format.chosen {
-                Shown::Json => print(&json::list(&seen)?),
-                Shown::Text if seen.snapshot.pods.is_empty() => Ok(Exit::Pass),
-                Shown::Text => print(&text(global.look(), &seen)),
+            match self.snapshot.format.chosen {
+                Shown::Json => print(&json::list(&node)?),
+                Shown::Text if node.snapshot.pods.is_empty() => Ok(Exit::Pass),
+                Shown::Text => print(&text(global.look(), &node)),
             }
         })
     }
 }
 
-fn text(look: Look, seen: &Seen) -> String {
+fn text(look: Look, node: &NodeSnapshot) -> String {
     let mut table = Table {
         heads: vec![
             "POD",
@@ -92,16 +92,16 @@ fn text(look: Look, seen: &Seen) -> String {
         ],
         rows: Vec::new(),
     };
-    for pod in &seen.snapshot.pods {
+    for pod in &node.snapshot.pods {
         let sandboxes = pod.sandboxes();
         table
             .rows
-            .extend(sandboxes.iter().map(|sandbox| row(seen, pod, sandbox)));
+            .extend(sandboxes.iter().map(|sandbox| row(node, pod, sandbox)));
     }
     table.fitted(look, &SPARE)
 }
 
-fn row(seen: &Seen, pod: &PodView, sandbox: &SandboxView<'_>) -> Vec<Cell> {
+fn row(node: &NodeSnapshot, pod: &PodView, sandbox: &SandboxView<'_>) -> Vec<Cell> {
     let pause = sandbox.sandbox;
     let process = pause.and_then(ContainerView::entrypoint);
     let or_none = |text: Option<String>| text.map_or(Cell::painted(DIM, "-"), Cell::from);
@@ -114,7 +114,7 @@ fn row(seen: &Seen, pod: &PodView, sandbox: &SandboxView<'_>) -> Vec<Cell> {
         Cell::painted(TERM, pod.title()),
         or_none(pause.map(id)),
         or_none(process.map(|process| process.pid.to_string())),
-        or_none(started.map(|started| age(seen.now.saturating_sub(started)))),
+        or_none(started.map(|started| age(node.now.saturating_sub(started)))),
         namespaces(sandbox),
         or_none(net.map(|net| net.to_string())),
         sandbox.members.len().to_string().into(),
@@ -125,8 +125,8 @@ fn row(seen: &Seen, pod: &PodView, sandbox: &SandboxView<'_>) -> Vec<Cell> {
         },
         or_none(pss.map(size)),
         or_none(sandbox.memory().map(size)),
-        match seen.judged {
-            Some(_) => verdict(seen.verdicts(&pod.id)),
+        match node.judged {
+            Some(_) => verdict(node.verdicts(&pod.id)),
             None => Cell::painted(DIM, "?"),
         },
     ]
@@ -160,7 +160,7 @@ fn namespaces(sandbox: &SandboxView<'_>) -> Cell {
         let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
         names.join(" ")
     };
-    // That a pod has the host's users is so common that it is not worth a word.
+    // Most pods use the host's user namespace, so it is not listed.
     let is_hosts = |kind: &NamespaceKind| {
         *kind != NamespaceKind::User && whose(pause, *kind) == Some(Whose::Host)
     };
@@ -232,9 +232,9 @@ mod tests {
     use crate::cli::pods::json::testing;
 
     #[test]
-    fn a_pause_is_a_line_and_a_hostile_name_stays_in_it() {
+    fn each_pause_is_one_line_and_hostile_names_are_escaped() {
         assert_eq!(
-            text(Look::PLAIN, &testing::seen(None)),
+            text(Look::PLAIN, &testing::node(None)),
             "\
 POD                   SANDBOX       PID   AGE    NAMESPACES               NET   CONTAINERS  MEMBERS  ZOMBIES  PAUSE   MEMORY   VERDICT
 default/db            b0b0b0b0b0b0  2000  3m20s  ipc · host net uts       1     1           1        0        -       -        ?

@@ -8,7 +8,7 @@ use clap_mangen::Man;
 
 use super::{Cli, Exit, print};
 
-/// Print the manual page, or write one page a command
+/// Print the manual page, or write one page per command
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
     /// Write pause-trace.1, pause-trace-check.1 … into this directory

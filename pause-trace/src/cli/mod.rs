@@ -1,4 +1,4 @@
-//! The command line: what can be asked, one file a subcommand.
+//! The command line: one file per subcommand.
 
 pub(crate) mod check;
 pub(crate) mod completions;
@@ -71,15 +71,15 @@ Exit codes:
   0    every verdict passed
   1    a violation at or above --fail-on
   2    wrong usage
-  3    inconclusive: evidence was lost or is missing, and nothing is known to be violated
+  3    inconclusive: evidence was lost or is missing, and no violation is known
   4    cannot run: privileges, the kernel, a full disk; the message says what to do
   130  Ctrl-C, after a clean detach";
 
-/// What every command takes.
+/// The options of every command.
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// When to write in colour; "auto" heeds NO_COLOR
+    /// When to write in colour; "auto" respects NO_COLOR
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) color: Color,
     /// Also show verdicts that passed
@@ -88,7 +88,7 @@ pub(crate) struct Global {
     /// Print the log of the eBPF program on stderr
     #[arg(long, global = true)]
     pub(crate) kernel_log: bool,
-    /// How to observe setns and unshare, instead of the best way that this kernel allows
+    /// How to observe setns and unshare; the default is the best way that this kernel allows
     #[arg(
         long,
         global = true,
@@ -147,14 +147,14 @@ pub(crate) fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            // That stderr is closed is nobody's problem: the exit code still says it.
+            // A closed stderr is no error: the exit code still reports the failure.
             let _ = writeln!(io::stderr(), "pause-trace: {error:#}");
             Exit::of(&error).into()
         }
     }
 }
 
-/// Writes to stdout what a command has to say. That nobody reads it to its end (`| head`) is no fault.
+/// Writes a command's output to stdout. A reader that leaves before the end (`| head`) is no error.
 fn print(content: &(impl AsRef<[u8]> + ?Sized)) -> anyhow::Result<Exit> {
     let mut out = io::stdout().lock();
     match out.write_all(content.as_ref()).and_then(|()| out.flush()) {
@@ -167,7 +167,7 @@ fn print(content: &(impl AsRef<[u8]> + ?Sized)) -> anyhow::Result<Exit> {
 }
 
 impl Global {
-    /// What is chosen of the program in the kernel.
+    /// The options of the eBPF program.
     fn probe(&self) -> session::Probe {
         session::Probe {
             namespace_hook: self.namespace_hook,
@@ -175,7 +175,7 @@ impl Global {
         }
     }
 
-    /// How stdout is to be written to.
+    /// Colour, width and character set of stdout.
     fn look(&self) -> Look {
         terminal::look(&io::stdout(), self.color)
     }
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn global_arguments_are_taken_after_the_command() {
+    fn global_arguments_may_follow_the_command() {
         let cli = Cli::try_parse_from(["pause-trace", "rules", "-v", "--color", "never"])
             .expect("it parses");
         assert!(cli.global.verbose && cli.global.color == Color::Never);

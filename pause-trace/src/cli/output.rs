@@ -6,10 +6,18 @@ use clap::{Args, ValueEnum};
 
 use crate::{report, verdict::Severity};
 
-/// How a command shows what it has to say; `F` are the formats that it offers.
+/// `1 pod`, `2 pods`: a count with its noun.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
+}
+
+/// The `--format` option; `F` lists the formats that the command offers.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Format<F: Offered> {
-    /// How to show it
+    /// The output format
     #[arg(
         id = "format",
         long = "format",
@@ -20,21 +28,22 @@ pub(crate) struct Format<F: Offered> {
     pub(crate) chosen: F,
 }
 
-/// The formats of a command.
+/// A set of formats that a command offers.
 pub(crate) trait Offered: ValueEnum + Copy + Send + Sync + 'static {}
 
 impl<F: ValueEnum + Copy + Send + Sync + 'static> Offered for F {}
 
-/// Of commands that show something and judge nothing.
+/// The formats of commands that show state and judge nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Shown {
-    /// For people.
+    /// Text for a terminal.
     Text,
     /// One JSON object per line.
     Json,
 }
 
-/// Where the report of a command that judges goes, and what makes it fail.
+/// The options of commands that write a report: its format and file, and the severity that makes
+/// the command fail.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Output {
     #[command(flatten)]

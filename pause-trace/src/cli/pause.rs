@@ -9,7 +9,7 @@ use super::{Exit, file};
 /// Write the built-in pause binary to a file
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
-    /// Where to write it, executable for everyone
+    /// The file to write; every user may execute it
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
     /// Replace the file if it exists

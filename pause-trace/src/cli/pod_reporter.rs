@@ -1,4 +1,4 @@
-//! Reports the node's pods in the order of events: what started and ended, and what was decided.
+//! Reports the node's pods in the order of events: starts, ends and verdicts.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ use crate::{
     verdict::{Severity, Verdict},
 };
 
-/// What is reported.
+/// Which pods and findings are reported.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Wanted {
-    /// Report only this pod: NAMESPACE/NAME, or the beginning of its uid
+    /// Report only this pod: NAMESPACE/NAME, or a prefix of its uid
     #[arg(long, value_name = "POD")]
     pub(crate) pod: Option<String>,
     /// Report only findings of at least this severity
@@ -29,15 +29,15 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Whether a pod is to be told of.
-    pub(super) fn takes(&self, pod: &crate::event::PodId, names: &Names) -> bool {
+    /// Whether a pod is to be reported.
+    pub(super) fn includes(&self, pod: &crate::event::PodId, names: &Names) -> bool {
         self.pod
             .as_ref()
             .is_none_or(|wanted| names.is_called(pod, wanted))
     }
 }
 
-/// Reports what was asked for.
+/// Reports the wanted pods and findings.
 pub(super) struct PodReporter<'a> {
     wanted: &'a Wanted,
     losses: Losses,
@@ -49,16 +49,16 @@ impl<'a> PodReporter<'a> {
         Self { wanted, losses }
     }
 
-    /// Tells what is known and was not told yet.
-    pub(super) fn tell(
+    /// Reports everything that is known and was not reported yet.
+    pub(super) fn report(
         &mut self,
         pipeline: &Pipeline,
         console: &mut Console,
     ) -> Result<(), Failed> {
-        summary::tell_unrecorded(pipeline, console)?;
+        summary::report_failed_recording(pipeline, console)?;
         let (news, verdicts) = (pipeline.news(), pipeline.verdicts());
         if news.is_empty() && verdicts.is_empty() {
-            return self.losses.tell(pipeline, console);
+            return self.losses.report(pipeline, console);
         }
         pipeline.mark(|| Mark::Told);
         pipeline.look(|core| {
@@ -67,13 +67,13 @@ impl<'a> PodReporter<'a> {
                 while let Some(verdict) = verdicts.next_if(|verdict| news.follows(verdict.time)) {
                     self.verdict(verdict, &core.names, console)?;
                 }
-                if self.wanted.takes(&news.pod, &core.names) {
+                if self.wanted.includes(&news.pod, &core.names) {
                     console.news(news, &core.names)?;
                 }
             }
             verdicts.try_for_each(|verdict| self.verdict(verdict, &core.names, console))
         })?;
-        self.losses.tell(pipeline, console)?;
+        self.losses.report(pipeline, console)?;
         console.flush()
     }
 
@@ -83,17 +83,17 @@ impl<'a> PodReporter<'a> {
         names: &Names,
         console: &mut Console,
     ) -> Result<(), Failed> {
-        let is_asked_for = match &verdict.subject.pod {
-            Some(pod) => self.wanted.takes(pod, names),
+        let is_wanted = match &verdict.subject.pod {
+            Some(pod) => self.wanted.includes(pod, names),
             None => true,
         };
-        if is_asked_for && verdict.severity() >= self.wanted.min_severity {
+        if is_wanted && verdict.severity() >= self.wanted.min_severity {
             console.verdict(verdict, names)?;
         }
         Ok(())
     }
 
-    /// Tells the rest; gives how it all came out. `since` and `until`: when it began and ended.
+    /// Reports the rest and returns the summary. `since` and `until`: the start and end of the run.
     pub(super) fn end(
         mut self,
         pipeline: &Pipeline,
@@ -101,8 +101,8 @@ impl<'a> PodReporter<'a> {
         (since, until): (Ktime, Ktime),
         end: End,
     ) -> Result<(End, Summary)> {
-        let told = self.tell(pipeline, console);
-        let end = match (end, told) {
+        let reported = self.report(pipeline, console);
+        let end = match (end, reported) {
             (End::Finished, Err(failed)) => End::from_failed(failed)?,
             _ => end,
         };

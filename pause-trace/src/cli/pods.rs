@@ -1,4 +1,5 @@
-//! What `ls` and `inspect` share: how they look, what they then cannot know, and which pod is meant.
+//! The parts that `ls` and `inspect` share: taking a snapshot of the node's pods, reporting what it
+//! lacks, and finding the pod that the user names.
 
 pub(super) mod json;
 pub(super) mod table;
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{
     Global,
@@ -29,13 +30,13 @@ use crate::{
     verdict::{Outcome, Value, Verdict},
 };
 
-/// How long runtimes may take to say who the pods are. One that does not answer is asked again by who follows pods; here,
-/// bundles are enough then.
+/// How long runtimes may take to describe their pods. After this time the snapshot relies on the
+/// OCI bundles alone.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How to look at the pods.
+/// The options of a snapshot.
 #[derive(clap::Args, Clone, Debug)]
-pub(super) struct Looking {
+pub(super) struct SnapshotArgs {
     #[command(flatten)]
     runtime: Runtime,
     /// Load no eBPF program: verdicts and signals stay unknown
@@ -48,26 +49,30 @@ pub(super) struct Looking {
     pub(super) format: Format<Shown>,
 }
 
-/// All that is known at one moment.
-pub(super) struct Seen {
+/// Everything that is known of the node's pods at one moment.
+pub(super) struct NodeSnapshot {
     pub(super) now: Ktime,
     pub(super) clock: Clock,
     pub(super) snapshot: Snapshot,
-    /// `None` without the program in the kernel.
+    /// `None` without the eBPF program.
     pub(super) judged: Option<Judged>,
 }
 
-impl Looking {
-    /// Looks; `None` where Ctrl-C came first. What cannot be known is told on stderr.
-    pub(super) async fn look(&self, global: &Global) -> Result<Option<Seen>> {
+impl SnapshotArgs {
+    /// Takes the snapshot; `None` if Ctrl-C came first. Missing information is reported on stderr.
+    pub(super) async fn take(&self, global: &Global) -> Result<Option<NodeSnapshot>> {
         let mut interrupt = Interrupt::catch()?;
-        interrupt.or(self.see(global)).await.transpose()
+        interrupt
+            .or(self.take_uninterrupted(global))
+            .await
+            .transpose()
     }
 
-    async fn see(&self, global: &Global) -> Result<Seen> {
+    async fn take_uninterrupted(&self, global: &Global) -> Result<NodeSnapshot> {
         let hierarchies =
-            Hierarchies::discover().map_err(|error| error.context("failed to look for pods"))?;
-        // The kernel program first: what is shown beside its verdicts is then as fresh as can be.
+            Hierarchies::discover().map_err(|error| anyhow!("failed to {error:#}"))?;
+        // The eBPF program first: the state shown beside its verdicts is then as recent as
+        // possible.
         let judged = match self.no_ebpf {
             true => None,
             false => Some(self.judge(global).await),
@@ -83,7 +88,7 @@ impl Looking {
                 }
                 if judged.is_early {
                     snapshot.gaps.push(
-                        "verdicts rest on bundles alone where runtimes have not answered yet"
+                        "some runtimes have not answered yet: the verdicts on their pods depend on the OCI bundles alone"
                             .to_owned(),
                     );
                 }
@@ -92,13 +97,13 @@ impl Looking {
             Some(Err(error)) => {
                 snapshot
                     .gaps
-                    .push(format!("verdicts and signals are not known: {error:#}"));
+                    .push(format!("verdicts and signals are unknown: {error:#}"));
                 None
             }
             None => None,
         };
-        tell(&snapshot.gaps, global);
-        Ok(Seen {
+        report_gaps(&snapshot.gaps, global);
+        Ok(NodeSnapshot {
             now: probe::now(),
             clock: summary::clock()?,
             snapshot,
@@ -106,18 +111,18 @@ impl Looking {
         })
     }
 
-    /// Watches until all that runs has been looked at, and for as long as was asked for.
+    /// Watches until every running pod has been read, and at least for the time that the user gave.
     async fn judge(&self, global: &Global) -> Result<Judged> {
         let Session { live, layout } = Session::start(Setup::of_node(global.probe())).await?;
         let mut follower = Follower::start(&live, &layout, self.runtime.cri.clone())
-            .context("failed to look at the node's pods")?;
+            .context("failed to follow the node's pods")?;
         let settled = tokio::time::timeout(PATIENCE, follower.settled());
         let enough = async {
             let watched = tokio::time::sleep(self.duration.unwrap_or_default());
             let (settled, ()) = tokio::join!(settled, watched);
             Ok(settled.is_err())
         };
-        // Ctrl-C ends the whole look.
+        // The caller handles Ctrl-C.
         let stop = Stop::default();
         let ended = session::drive(&live, Some(&mut follower), stop, enough).await?;
         let is_early = ended == Ended::Done(true);
@@ -126,7 +131,8 @@ impl Looking {
     }
 }
 
-/// Without the right to look at other users' processes nothing that is shown would be worth it.
+/// Refuses to continue without the privilege to read other users' processes: most of the output
+/// would be unknown.
 fn refuse_if_hidden(pods: &[PodView]) -> Result<()> {
     let containers = pods.iter().flat_map(|pod| &pod.containers);
     let mut first = containers
@@ -145,8 +151,8 @@ fn refuse_if_hidden(pods: &[PodView]) -> Result<()> {
     Ok(())
 }
 
-/// Tells whoever looks at stderr what is not known. That it cannot be written is nobody's problem.
-fn tell(gaps: &[String], global: &Global) {
+/// Writes the missing information to stderr. A failure to write is ignored.
+fn report_gaps(gaps: &[String], global: &Global) {
     let look = terminal::look(&io::stderr(), global.color);
     for gap in gaps {
         let mut line = Line::new(look);
@@ -155,7 +161,7 @@ fn tell(gaps: &[String], global: &Global) {
     }
 }
 
-impl Seen {
+impl NodeSnapshot {
     /// The verdicts on a pod.
     pub(super) fn verdicts<'a>(&'a self, pod: &'a PodId) -> impl Iterator<Item = &'a Verdict> {
         let judged = self.judged.iter();
@@ -163,7 +169,7 @@ impl Seen {
         verdicts.filter(|verdict| verdict.subject.pod.as_ref() == Some(pod))
     }
 
-    /// What nobody can say without the program in the kernel.
+    /// The parts that are unknown without the eBPF program.
     pub(super) fn unknown(&self) -> &'static [&'static str] {
         match self.judged {
             Some(_) => &[],
@@ -172,7 +178,7 @@ impl Seen {
     }
 }
 
-/// Orders verdicts by how bad they are: a violation by its severity, then what is in doubt, then what passed.
+/// Ranks a verdict: a pass is lowest, then an inconclusive one, then violations by severity.
 pub(super) fn badness(verdict: &Verdict) -> u8 {
     match verdict.outcome {
         Outcome::Fail => 2 + verdict.severity() as u8,
@@ -181,7 +187,7 @@ pub(super) fn badness(verdict: &Verdict) -> u8 {
     }
 }
 
-/// A span in ns in the two units that suit it: `3d4h`, `5m12s`, `42s`.
+/// A time span in ns, in its two largest units: `3d4h`, `5m12s`, `42s`.
 pub(super) fn age(ns: Ktime) -> String {
     let seconds = ns / 1_000_000_000;
     match seconds {
@@ -192,7 +198,7 @@ pub(super) fn age(ns: Ktime) -> String {
     }
 }
 
-/// A size: in KiB where it is small, as a pause's is, else in MiB.
+/// A size in KiB below 1 MiB, as a pause's usually is; otherwise in MiB.
 pub(super) fn size(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
     match bytes {

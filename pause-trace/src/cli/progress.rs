@@ -1,4 +1,4 @@
-//! One line on the terminal that says what is being waited for.
+//! A status line on the terminal that shows what the program waits for.
 
 use std::{
     future,
@@ -10,14 +10,14 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::text::{DIM, Line, Look};
 
-/// What takes less than this needs no status.
+/// A wait that is shorter than this is not shown.
 const PATIENCE: Duration = Duration::from_secs(1);
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// A status line on stderr; nothing at all where stderr is no terminal.
+/// A status line on stderr. It is shown only if stderr is a terminal.
 pub(crate) struct Progress {
     look: Look,
-    /// Where to draw; `None` where nobody would see it.
+    /// Where to draw; `None` if stderr is not a terminal.
     terminal: Option<io::Stderr>,
     started: Instant,
     step: Option<Step>,
@@ -26,7 +26,7 @@ pub(crate) struct Progress {
 }
 
 struct Step {
-    /// What it is of how many, where that is known.
+    /// The number of the step and the number of all steps, if known.
     count: Option<(usize, usize)>,
     name: String,
     started: Instant,
@@ -45,7 +45,7 @@ impl Progress {
         }
     }
 
-    /// Something begins: number `count.0` (from 1) of `count.1`.
+    /// Begins a step: number `count.0` (from 1) of `count.1`.
     pub(crate) fn step(&mut self, count: Option<(usize, usize)>, name: &str) {
         self.step = Some(Step {
             count,
@@ -55,14 +55,15 @@ impl Progress {
         self.draw();
     }
 
-    /// Nothing is being waited for any more.
+    /// Ends the last step and erases the line.
     pub(crate) fn done(&mut self) {
         self.step = None;
         self.interval = None;
         self.erase();
     }
 
-    /// When the status is to be drawn again: never, where it is not shown. Can be dropped at any time, for `select!`.
+    /// Waits for the next redraw and draws; never resolves if nothing is shown. It is cancel-safe,
+    /// so `select!` can use it.
     pub(crate) async fn tick(&mut self) {
         if self.terminal.is_none() || self.step.is_none() {
             return future::pending().await;
@@ -76,7 +77,7 @@ impl Progress {
         self.draw();
     }
 
-    /// Makes room for other output.
+    /// Erases the line to make room for other output.
     pub(crate) fn erase(&mut self) {
         if let Some(terminal) = &mut self.terminal
             && std::mem::take(&mut self.drawn)
@@ -94,7 +95,7 @@ impl Progress {
         }
     }
 
-    /// `7/31 zombie-reaped · 2.3 s`, once it has lasted.
+    /// `7/31 zombie-reaped · 2.3 s`; `None` before [`PATIENCE`] has passed.
     fn line(&self, now: Instant) -> Option<String> {
         let step = self.step.as_ref()?;
         if now.duration_since(self.started) < PATIENCE {
@@ -129,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_lasts_is_shown() {
+    fn short_waits_are_not_shown() {
         let mut progress = Progress::new(Look {
             width: Some(30),
             ..Look::PLAIN

@@ -1,4 +1,4 @@
-//! `record`: a recording and a report for people.
+//! `record`: a recording, and a report as text.
 
 use std::path::PathBuf;
 
@@ -7,18 +7,19 @@ use anyhow::Result;
 use super::{
     Console, Exit, Global,
     output::{Format, Output},
-    recording::{AloneBound, Record},
+    recording::{Record, RequiredBound},
     select::Selection,
     summary,
     watch::{self, Node, Pods, Runtime},
 };
 use crate::{report, verdict::Severity};
 
-/// Record what the kernel sees of the node's pods, for `pause-trace replay`
+/// Record the kernel's events of the node's pods, for `pause-trace replay`
 ///
-/// Works and reports as `watch` does. The file holds everything that verdicts depend on, of all pods: --pod limits the report,
-/// not the recording. Events reach the file within a second, so a crash loses at most that. A full disk ends the recording;
-/// what the file holds by then can be replayed.
+/// Verifies and reports like `watch`. The file contains everything that verdicts depend on, for all
+/// pods: --pod limits the report, not the recording. Events reach the file within a second, so a
+/// crash loses at most the last second. A full disk ends the recording; the part that was written
+/// can be replayed.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -26,7 +27,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
     #[command(flatten)]
-    pub(crate) bound: AloneBound,
+    pub(crate) bound: RequiredBound,
     #[command(flatten)]
     pub(crate) pods: Pods,
     #[command(flatten)]
@@ -39,8 +40,8 @@ const EXAMPLES: &str = "\
 Examples:
   pause-trace record -o node.ptrec                     until Ctrl-C
   pause-trace record -o node.ptrec --for 10m
-  pause-trace record -o node.ptrec --max-size 256M     the last of it, for as long as it takes to happen again
-  pause-trace replay node.ptrec                        what it shows, on any machine";
+  pause-trace record -o node.ptrec --max-size 256M     keep the newest 256 MiB, until a rare fault happens
+  pause-trace replay node.ptrec                        judge it again, on any machine";
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
@@ -57,11 +58,11 @@ impl Args {
         let record = Record {
             record: Some(self.output.clone()),
         };
-        let recording = record.start(clock, self.bound.max_size)?.alone();
+        let recording = record.start(clock, self.bound.max_size)?.required();
         let node = Node {
             pods: &self.pods,
             runtime: &self.runtime,
-            comes_second: false,
+            follows_reference: false,
             recording: &recording,
         };
         let exit = watch::watch_alone(&node, &self.selection, global, console)?;

@@ -1,4 +1,4 @@
-//! The recording that a command makes beside its report: its options, its start and its end.
+//! The recording that a command writes beside its report: its options, its start and its end.
 
 use std::{io, path::PathBuf, rc::Rc};
 
@@ -10,18 +10,19 @@ use crate::{
     report::Clock,
 };
 
-/// The least that is worth keeping.
-const LEAST_SIZE: u64 = 64 << 10;
+/// The smallest recording that is useful.
+const MIN_SIZE: u64 = 64 << 10;
 
-/// Where to record to.
+/// The `--record` option.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Record {
-    /// Record what is seen to a file, for `pause-trace replay`; a full disk ends the recording, not the run
+    /// Record the events to a file, for `pause-trace replay`; a full disk ends the recording, not
+    /// the run
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
 }
 
-/// How much of it is kept, of a command that can do without a recording.
+/// The `--max-size` option of commands whose recording is optional.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Bound {
     /// Keep only the newest part of the recording, in FILE and FILE.1, of at most this size together: 64M, 1G
@@ -29,16 +30,16 @@ pub(crate) struct Bound {
     pub(crate) max_size: Option<u64>,
 }
 
-/// How much of it is kept.
+/// The `--max-size` option of commands that always record.
 #[derive(clap::Args, Clone, Debug, Default)]
-pub(crate) struct AloneBound {
+pub(crate) struct RequiredBound {
     /// Keep only the newest part, in FILE and FILE.1, of at most this size together: 64M, 1G
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_size: Option<u64>,
 }
 
 impl Record {
-    /// Begins the recording, where one was asked for.
+    /// Begins the recording, if the user requested one.
     pub(super) fn start(&self, clock: Clock, limit: Option<u64>) -> Result<Recording> {
         let begin = |path: &PathBuf| {
             let shown = path.display();
@@ -52,16 +53,16 @@ impl Record {
         let recorder = self.record.as_ref().map(begin).transpose()?;
         Ok(Recording {
             recorder: recorder.map(Rc::new),
-            is_all: false,
+            is_required: false,
         })
     }
 }
 
-/// The recording that a run makes, if it makes one.
+/// The recording of a run, if it has one.
 pub(super) struct Recording {
     recorder: Option<Rc<FileRecorder>>,
-    /// Nothing else is wanted of the run.
-    is_all: bool,
+    /// The recording is the purpose of the run, so the run ends if the recording fails.
+    is_required: bool,
 }
 
 impl Recording {
@@ -69,17 +70,17 @@ impl Recording {
         self.recorder.clone().map(|recorder| recorder as _)
     }
 
-    /// Nothing else is wanted of the run: it ends where this fails.
-    pub(super) fn alone(self) -> Self {
+    /// Makes the recording the purpose of the run: the run ends if the recording fails.
+    pub(super) fn required(self) -> Self {
         Self {
-            is_all: true,
+            is_required: true,
             ..self
         }
     }
 
-    /// Fails where there is no reason to go on.
+    /// Returns an error if the recording failed and the run has no other purpose.
     pub(super) fn check(&self) -> Result<()> {
-        if let Some(recorder) = self.recorder.as_ref().filter(|_| self.is_all)
+        if let Some(recorder) = self.recorder.as_ref().filter(|_| self.is_required)
             && let Some(why) = recorder.take_complaint()
         {
             bail!("{why}; `pause-trace replay` shows what was recorded before");
@@ -87,15 +88,15 @@ impl Recording {
         Ok(())
     }
 
-    /// Ends the recording after the run. A run that was right but for a recording that is not whole has not done what it was
-    /// asked for.
+    /// Ends the recording after the run. A run without violations whose recording is incomplete
+    /// ends with [`Exit::CannotRun`].
     pub(super) fn close(self, exit: Exit) -> Exit {
         let Some(recorder) = self.recorder else {
             return exit;
         };
         recorder.close();
         if let Some(why) = recorder.take_complaint() {
-            eprintln!("pause-trace: {why}; its end is missing in the recording");
+            eprintln!("pause-trace: {why}; the end of the run is missing in the recording");
         }
         match exit {
             Exit::Pass | Exit::Inconclusive if recorder.has_failed() => Exit::CannotRun,
@@ -110,23 +111,20 @@ fn parse_size(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(digits);
     let number: u64 = number
         .parse()
-        .map_err(|_| "a size is a number with a unit: 512K, 64M, 1G".to_owned())?;
+        .map_err(|_| "expected a number with a unit: 512K, 64M, 1G".to_owned())?;
     let shift = match unit {
         "" => 0,
         "K" | "KiB" => 10,
         "M" | "MiB" => 20,
         "G" | "GiB" => 30,
-        _ => return Err(format!("\"{unit}\" is no unit of size: K, M or G")),
+        _ => return Err(format!("\"{unit}\" is not a unit of size: K, M or G")),
     };
     let size = number
         .checked_mul(1 << shift)
-        .ok_or_else(|| format!("{text} is larger than any disk"))?;
+        .ok_or_else(|| format!("{text} is too large"))?;
     match size {
-        LEAST_SIZE.. => Ok(size),
-        _ => Err(format!(
-            "less than {}K is not worth keeping",
-            LEAST_SIZE >> 10
-        )),
+        MIN_SIZE.. => Ok(size),
+        _ => Err(format!("the smallest size is {}K", MIN_SIZE >> 10)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `replay`: the verdicts of a recording.
+//! `replay`: judges a recording again.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -28,14 +28,15 @@ use crate::{
     verdict::Verdict,
 };
 
-/// Judge a recording again: the same events, the same verdicts, on any machine
+/// Judge a recording again: the same events give the same verdicts, on any machine
 ///
-/// It needs neither root nor eBPF. If the recording was cut (a crash, a full disk), the part that is there is judged, the
-/// report says that the end is missing, and the exit code is 3 if nothing failed.
+/// It needs neither root nor eBPF. If the recording is incomplete (a crash, a full disk), the part
+/// that exists is judged, a message says that the end is missing, and the exit code is 3 if nothing
+/// failed.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The recording; if FILE.1 holds the part before it, that is replayed first
+    /// The recording; if FILE.1 contains the part before it, that part is replayed first
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]
@@ -48,10 +49,10 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  pause-trace replay node.ptrec                              as it was told when it was recorded
+  pause-trace replay node.ptrec                              the report of the recorded run
   pause-trace replay node.ptrec --pod default/web            one pod
   pause-trace replay node.ptrec --format sarif --output node.sarif
-  pause-trace replay node.ptrec --select PT3 -v              other rules than then, with each verdict";
+  pause-trace replay node.ptrec --select PT3 -v              other rules than the run, with each verdict";
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
@@ -62,7 +63,7 @@ impl Args {
         let mut console = Console::open(&self.output, global, recording.opening.clock(), false)?;
         if recording.is_headless() {
             console.note(&format!(
-                "{shown} is the last of a recording: what came before was dropped"
+                "{shown} is the last part of a recording: the parts before it were dropped"
             ))?;
         }
         let mut replay = Replay::new(self);
@@ -81,13 +82,9 @@ impl Args {
         let was_broken_off = replay.part.is_some();
         let mut end = replay.end_part(None, &mut console)?;
         let doubt = match ending {
-            Ending::Closed if was_broken_off => {
-                Some("the run that was recorded was broken off".to_owned())
-            }
+            Ending::Closed if was_broken_off => Some("the recorded run was aborted".to_owned()),
             Ending::Closed => None,
-            cut => Some(format!(
-                "the recording is {cut}; what came then is not known"
-            )),
+            cut => Some(format!("the recording is {cut}; what followed is unknown")),
         };
         if let Some(doubt) = doubt {
             console.note(&format!("{shown}: {doubt}"))?;
@@ -100,32 +97,32 @@ impl Args {
     }
 }
 
-/// A recording under way.
+/// A recording that is being replayed.
 struct Replay<'a> {
     args: &'a Args,
     part: Option<Part<'a>>,
-    /// Of the parts that are over.
+    /// The summary of the parts that have ended.
     summary: Option<Summary>,
     has_begun: bool,
-    /// Something of it could not be judged.
+    /// A part of the recording could not be judged.
     is_partial: bool,
 }
 
-/// A part of the run that was recorded.
+/// A part of the recorded run.
 struct Part<'a> {
     begin: Begin,
     pipeline: Pipeline,
-    telling: Telling<'a>,
-    /// When the last event was.
+    reporter: Reporter<'a>,
+    /// The time of the last event.
     last: Ktime,
 }
 
-enum Telling<'a> {
+enum Reporter<'a> {
     Pods(PodReporter<'a>),
     Scenarios {
         reporter: ScenarioReporter,
         sorted: SortedVerdicts,
-        /// What was judged and not told of yet, by the scenario's name.
+        /// Scenarios that were judged and not reported yet, by name.
         waiting: HashMap<String, VecDeque<Played>>,
     },
 }
@@ -143,9 +140,10 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Does what the run did when this was recorded; [`End::Closed`] where nobody reads the report any more.
+    /// Repeats what the run did when it recorded this entry. Returns [`End::Closed`] if the reader
+    /// of the report has left.
     fn take(&mut self, entry: Entry, opening: &Opening, console: &mut Console) -> Result<End> {
-        let told = match entry {
+        let result = match entry {
             Entry::Begin(begin) => {
                 let ended = self.end_part(None, console)?;
                 if ended == End::Closed {
@@ -164,7 +162,7 @@ impl<'a> Replay<'a> {
             Entry::Mark(mark) => self.mark(mark, console),
             Entry::Opening(_) | Entry::Settled | Entry::Continued | Entry::Closed => Ok(()),
         };
-        match told {
+        match result {
             Ok(()) => Ok(End::Finished),
             Err(failed) => Ok(End::from_failed(failed)?),
         }
@@ -176,18 +174,18 @@ impl<'a> Replay<'a> {
         opening: &Opening,
         console: &mut Console,
     ) -> Result<(), Failed> {
-        let told = match self.has_begun {
+        let result = match self.has_begun {
             false => console.hello(&opening.hello(&begin)),
             true => Ok(()),
         };
         self.has_begun = true;
-        let scenarios = |reporter| Telling::Scenarios {
+        let scenarios = |reporter| Reporter::Scenarios {
             reporter,
             sorted: SortedVerdicts::default(),
             waiting: HashMap::new(),
         };
-        let telling = match begin.run {
-            Run::Node => Telling::Pods(PodReporter::new(&self.args.wanted)),
+        let reporter = match begin.run {
+            Run::Node => Reporter::Pods(PodReporter::new(&self.args.wanted)),
             Run::Reference { inject } => scenarios(ScenarioReporter::new(inject, 0)),
             Run::Conformance => {
                 scenarios(ScenarioReporter::new(false, 0).among_others(conform::is_of_evidence))
@@ -195,35 +193,36 @@ impl<'a> Replay<'a> {
         };
         let selection = &self.args.selection;
         self.part = Some(Part {
-            pipeline: Pipeline::new(begin.limits, |rule| selection.takes(rule)),
+            pipeline: Pipeline::new(begin.limits, |rule| selection.selects(rule)),
             last: begin.started,
             begin,
-            telling,
+            reporter,
         });
-        told
+        result
     }
 
     fn mark(&mut self, mark: Mark, console: &mut Console) -> Result<(), Failed> {
         let Some(Part {
             begin,
             pipeline,
-            telling,
+            reporter,
             ..
         }) = &mut self.part
         else {
             return Ok(());
         };
-        match (mark, telling) {
+        match (mark, reporter) {
             (Mark::Followed, _) => pipeline.follow(),
-            (Mark::Told, Telling::Pods(reporter)) => return reporter.tell(pipeline, console),
+            (Mark::Told, Reporter::Pods(reporter)) => return reporter.report(pipeline, console),
             (
                 Mark::Over(over),
-                Telling::Scenarios {
+                Reporter::Scenarios {
                     sorted, waiting, ..
                 },
             ) => {
                 let selection = &self.args.selection;
-                let selected = |id: &str| rules::find(id).is_some_and(|rule| selection.takes(rule));
+                let selected =
+                    |id: &str| rules::find(id).is_some_and(|rule| selection.selects(rule));
                 let judged = (&*pipeline, &*sorted);
                 let played = match begin.run {
                     Run::Conformance => {
@@ -244,13 +243,15 @@ impl<'a> Replay<'a> {
                     None => {
                         self.is_partial = true;
                         let name = Text::new(&over.scenario);
-                        console.note(&format!("this version knows no scenario {name}"))?;
+                        console.note(&format!(
+                            "this version of pause-trace has no scenario {name}"
+                        ))?;
                     }
                 }
             }
             (
                 Mark::ScenarioTold { scenario, time },
-                Telling::Scenarios {
+                Reporter::Scenarios {
                     reporter,
                     sorted,
                     waiting,
@@ -258,16 +259,17 @@ impl<'a> Replay<'a> {
             ) => {
                 let played = waiting.get_mut(&scenario).and_then(VecDeque::pop_front);
                 if let Some(played) = played {
-                    return reporter.tell(&played, time, (pipeline, sorted), console);
+                    return reporter.report(&played, time, (pipeline, sorted), console);
                 }
             }
-            // A mark of another kind of run: nothing was told.
+            // A mark that belongs to another kind of run: there is nothing to report.
             _ => {}
         }
         Ok(())
     }
 
-    /// Tells the rest of a part; of one that has no end in the recording, what was known by its last event.
+    /// Reports the rest of a part. If the recording lacks the end of the part, the part ends with
+    /// its last event.
     fn end_part(&mut self, end: Option<record::End>, console: &mut Console) -> Result<End> {
         let Some(part) = self.part.take() else {
             return Ok(End::Finished);
@@ -277,9 +279,9 @@ impl<'a> Replay<'a> {
             Some(end) if end.interrupted => End::Interrupted,
             _ => End::Finished,
         };
-        let (told, summary) = match part.telling {
-            Telling::Pods(reporter) => reporter.end(&part.pipeline, console, times, how)?,
-            Telling::Scenarios {
+        let (ended, summary) = match part.reporter {
+            Reporter::Pods(reporter) => reporter.end(&part.pipeline, console, times, how)?,
+            Reporter::Scenarios {
                 reporter, sorted, ..
             } => reporter.end((&part.pipeline, &sorted), console, times, how)?,
         };
@@ -287,15 +289,15 @@ impl<'a> Replay<'a> {
             Some(before) => before.and(summary),
             None => summary,
         });
-        Ok(match told {
+        Ok(match ended {
             End::Closed => End::Closed,
-            // The run was interrupted, and not its replay.
+            // The run was interrupted, not the replay.
             End::Finished | End::Interrupted => End::Finished,
         })
     }
 }
 
-/// Judges a scenario as it was when it was over; `None` where its name is not known.
+/// Judges a scenario as the run did when it ended; `None` if no scenario has this name.
 fn judge<F: 'static>(
     mut known: impl Iterator<Item = &'static Script<F>>,
     over: &Over,

@@ -1,4 +1,4 @@
-//! `report`: what was seen and judged, as a page to keep.
+//! `report`: the findings and the state of the pods as an HTML page.
 
 use std::{
     collections::BTreeMap,
@@ -35,9 +35,10 @@ use crate::{
 
 /// Write an HTML page about the node's pods, for a ticket: one file that any browser opens without network
 ///
-/// It shows verdicts with their evidence and the rule's explanation, namespaces side by side with the pause's and the host's,
-/// a timeline, processes, signals and zombies. Of a recording it needs no root; without one, the pods that run are watched
-/// first (--for: so long), as `watch` does.
+/// The page shows verdicts with their evidence and the rule's explanation, namespaces side by side
+/// with the pause's and the host's, a timeline, processes, signals and zombies. With a recording,
+/// the command does not need root. Without one, it first watches the running pods like `watch`, for
+/// the time given with --for.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -68,8 +69,8 @@ impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
         self.selection.validate()?;
         let Some(recording) = &self.recording else {
-            let place = Place::new()?;
-            let path = place.0.join("live.ptrec");
+            let directory = TempDir::new()?;
+            let path = directory.0.join("live.ptrec");
             if self.record(&path, global)? == Exit::Interrupted {
                 return Ok(Exit::Interrupted);
             }
@@ -78,7 +79,7 @@ impl Args {
         self.report(recording)
     }
 
-    /// Watches the node's pods. What a page shows of them is read from a recording, as of any other.
+    /// Watches the node's pods and records them. The page is then made from this recording.
     fn record(&self, path: &Path, global: &Global) -> Result<Exit> {
         let output = Output {
             format: Format {
@@ -92,7 +93,7 @@ impl Args {
         let record = Record {
             record: Some(path.to_owned()),
         };
-        let recording = record.start(clock, None)?.alone();
+        let recording = record.start(clock, None)?.required();
         let pods = Pods {
             once: self.pods.duration.is_none(),
             ..self.pods.clone()
@@ -100,7 +101,7 @@ impl Args {
         let node = Node {
             pods: &pods,
             runtime: &self.runtime,
-            comes_second: false,
+            follows_reference: false,
             recording: &recording,
         };
         let exit = watch::watch_alone(&node, &self.selection, global, console)?;
@@ -136,19 +137,17 @@ impl Args {
         (page.kernel, page.arch) = (opening.kernel.clone(), opening.arch.clone());
         if recording.is_headless() {
             page.notes
-                .push("what came before was dropped from the recording".to_owned());
+                .push("the earlier part of the recording was dropped".to_owned());
         }
         let end = match ending {
             Ending::Closed if !was_broken_off => End::Finished,
             Ending::Closed => {
-                page.notes
-                    .push("the run that was recorded was broken off".to_owned());
+                page.notes.push("the recorded run was aborted".to_owned());
                 End::Closed
             }
             cut => {
-                page.notes.push(format!(
-                    "the recording is {cut}; what came then is not known"
-                ));
+                page.notes
+                    .push(format!("the recording is {cut}; what followed is unknown"));
                 End::Closed
             }
         };
@@ -164,7 +163,7 @@ impl Args {
 
     fn write(&self, page: &Page) -> Result<()> {
         let shown = self.html.display();
-        let content = html::render(page).context("failed to make the page")?;
+        let content = html::render(page).context("failed to create the page")?;
         let mut file = fs::File::create(&self.html)
             .map_err(|error| Usage(format!("failed to create {shown}: {error}")))?;
         std::io::Write::write_all(&mut file, content.as_bytes())
@@ -172,26 +171,26 @@ impl Args {
     }
 }
 
-/// A directory that nobody else may look into; it is gone in the end.
-struct Place(PathBuf);
+/// A private temporary directory, removed on drop.
+struct TempDir(PathBuf);
 
-impl Place {
+impl TempDir {
     fn new() -> Result<Self> {
         let template = env::temp_dir().join("pause-trace-XXXXXX");
-        let made =
-            mkdtemp(&template).with_context(|| format!("failed to make {}", template.display()))?;
+        let made = mkdtemp(&template)
+            .with_context(|| format!("failed to create {}", template.display()))?;
         Ok(Self(made))
     }
 }
 
-impl Drop for Place {
+impl Drop for TempDir {
     fn drop(&mut self) {
-        // What is left of it is the temporary directory's matter.
+        // A failure is ignored: the system clears its temporary directory.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// A recording under way.
+/// A recording that is being read.
 struct Reading<'a> {
     args: &'a Args,
     gathered: Gathered,
@@ -215,7 +214,7 @@ impl Reading<'_> {
                 self.gathered.begin(begin.started);
                 let selection = &self.args.selection;
                 self.part = Some(Part {
-                    pipeline: Pipeline::new(begin.limits, |rule| selection.takes(rule)),
+                    pipeline: Pipeline::new(begin.limits, |rule| selection.selects(rule)),
                     sorted: SortedVerdicts::default(),
                     last: begin.started,
                     begin,
@@ -231,14 +230,14 @@ impl Reading<'_> {
                 }
             }
             Entry::Mark(Mark::Over(over)) => self.over(&over),
-            Entry::Mark(Mark::Told) => self.told(),
+            Entry::Mark(Mark::Told) => self.reported(),
             Entry::Mark(_) | Entry::Opening(_) => {}
             Entry::Settled | Entry::Continued | Entry::Closed => {}
         }
     }
 
-    /// What is known of the node's pods by now has its names.
-    fn told(&mut self) {
+    /// Adds the verdicts that the run reported at this point, with the names that were known then.
+    fn reported(&mut self) {
         let Some(part) = self.part.take() else {
             return;
         };
@@ -249,7 +248,7 @@ impl Reading<'_> {
         self.part = Some(part);
     }
 
-    /// A scenario is over: what was planted by it is no violation.
+    /// Ends a scenario. The findings that it planted are not violations.
     fn over(&mut self, over: &Over) {
         let Some(part) = self.part.take() else {
             return;
@@ -266,10 +265,10 @@ impl Reading<'_> {
     }
 
     fn judged(&mut self, part: &Part, verdicts: &[Verdict], is_planted: impl Fn(&Verdict) -> bool) {
-        let least = self.args.pods.wanted.min_severity;
-        let told = verdicts.iter().filter(|it| it.severity() >= least);
+        let min_severity = self.args.pods.wanted.min_severity;
+        let reported = verdicts.iter().filter(|it| it.severity() >= min_severity);
         part.pipeline.look(|core| {
-            for verdict in told {
+            for verdict in reported {
                 let planted = is_planted(verdict);
                 if !planted {
                     self.tally.verdict(verdict);

@@ -1,4 +1,4 @@
-//! `rules`: what is checked.
+//! `rules`: the list of rules.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::{
     verdict::Severity,
 };
 
-/// List the rules: what is checked, and how bad a violation is
+/// List the rules: what each one checks, and the severity of a violation
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -40,7 +40,7 @@ impl Args {
     }
 }
 
-/// A line a rule, a blank line between families.
+/// Renders one line per rule, with a blank line between families.
 fn table(look: Look, rules: impl Iterator<Item = &'static Rule>) -> String {
     let mut text = String::new();
     let mut family = None;
@@ -82,7 +82,8 @@ fn markdown(rules: impl Iterator<Item = &'static Rule>) -> String {
     {
         let _ = write!(text, "\n## {id} {name}\n\n*{severity}*: {summary}.\n");
         for line in doc.trim().lines() {
-            // A rule's headings are one level below the rule's own here, and Markdown wants room around them.
+            // The headings of a rule are one level below the rule itself, and need blank lines
+            // around them.
             match line.strip_prefix("## ") {
                 Some(heading) => _ = write!(text, "\n### {heading}\n\n"),
                 None => _ = writeln!(text, "{line}"),
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_a_line() {
+    fn each_rule_is_one_line() {
         let summary = "a pod's container runs in a network namespace that is not the sandbox's";
         assert_eq!(
             table(PLAIN, net_shared()),
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_an_object_a_line() {
+    fn json_is_one_object_per_line() {
         let text = json(net_shared()).expect("rules are JSON");
         assert!(
             text.starts_with(r#"{"schema":2,"type":"rule","id":"PT101","name":"net-shared","severity":"error","summary":""#),

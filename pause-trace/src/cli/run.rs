@@ -1,4 +1,4 @@
-//! `run`: the main job on a node.
+//! `run`: verifies a reference pod, then the node's pods.
 
 use anyhow::Result;
 
@@ -15,10 +15,11 @@ use crate::{
     session::{self, Interrupt},
 };
 
-/// Faults of three kinds that a run plants to show that they would be found.
+/// The faults that a run plants to prove that such faults are found.
 const SELF_PROOF: [&str; 3] = ["own-net", "ignores-term", "pause-no-reap"];
 
-/// Verify this node: first its kernel with a reference pod, then its pods, running and new, until Ctrl-C
+/// Verify this node: first the kernel with a reference pod, then the node's pods, running and new,
+/// until Ctrl-C
 ///
 /// The reference check runs every scenario and plants three faults, which it must find. If no container runtime runs on the
 /// node, the command ends after the reference check. It needs root and the node's own pid namespace.
@@ -41,7 +42,7 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  pause-trace run                                             for people, until Ctrl-C
+  pause-trace run                                             as text, until Ctrl-C
   pause-trace run --once --format sarif --output node.sarif   for a code-scanning service
   pause-trace run --for 10m --format json | jq 'select(.type == \"finding\")'";
 
@@ -67,7 +68,7 @@ impl Args {
         })
     }
 
-    /// The reference pod, and then the node's own.
+    /// Verifies the reference pod, then the node's pods.
     async fn run_both(
         &self,
         plan: &verify::Plan,
@@ -87,11 +88,11 @@ impl Args {
         if end != End::Finished {
             return Ok(console.finish(reference.as_ref(), end)?);
         }
-        console.note("the reference pod is verified; now the pods of this node")?;
+        console.note("the reference pod is verified; verifying the node's pods now")?;
         let node = Node {
             pods: &self.pods,
             runtime: &self.runtime,
-            comes_second: true,
+            follows_reference: true,
             recording,
         };
         let (end, pods) =
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_faults_of_the_self_proof_are_there() {
+    fn the_planted_faults_exist() {
         for name in SELF_PROOF {
             assert!(
                 faults::all().any(|fault| fault.scenario.name == name),

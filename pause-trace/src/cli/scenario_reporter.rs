@@ -1,4 +1,4 @@
-//! Tells of scenarios as they are played: the verdicts of each, what came of it, and how it all came out.
+//! Reports scenarios as they run: the verdicts and the outcome of each, and the summary.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,7 +22,7 @@ use crate::{
     verdict::{Outcome, Verdict},
 };
 
-/// Reports scenarios until all have been played.
+/// Reports scenarios until all have run.
 pub(super) async fn report_all(
     reporter: &mut ScenarioReporter,
     (pipeline, verdicts): (&Pipeline, &SortedVerdicts),
@@ -49,19 +49,20 @@ pub(super) async fn report_all(
     }
 }
 
-/// What has been told so far, for the summary.
+/// Reports scenarios, and counts for the summary what it has reported.
 pub(super) struct ScenarioReporter {
     inject: bool,
     total: usize,
     started: usize,
-    /// What the ledger counts and was not told: what was planted to be found, and what that left undecided.
-    untold: BTreeMap<&'static str, Counts>,
+    /// Verdicts that the ledger counts and the report omits: planted faults that were found, and
+    /// what these faults left inconclusive.
+    unreported: BTreeMap<&'static str, Counts>,
     scenarios: Counts,
     losses: Losses,
-    /// Where others make pods too: whether a verdict on no pod is about this run.
+    /// On a node with other pods: whether a verdict on no pod concerns this run.
     is_ours: Option<fn(&Verdict) -> bool>,
-    /// Verdicts on what is not this run's.
-    strangers: Vec<Verdict>,
+    /// Verdicts on pods and containers that do not belong to this run.
+    foreign: Vec<Verdict>,
 }
 
 impl ScenarioReporter {
@@ -70,15 +71,15 @@ impl ScenarioReporter {
             inject,
             total,
             started: 0,
-            untold: BTreeMap::new(),
+            unreported: BTreeMap::new(),
             scenarios: Counts::default(),
             losses: Losses::default(),
             is_ours: None,
-            strangers: Vec::new(),
+            foreign: Vec::new(),
         }
     }
 
-    /// The same on a node where others make pods too: of what is about no pod, only what `is_ours` takes is told.
+    /// For a node with other pods: a verdict on no pod is reported only if `is_ours` accepts it.
     pub(super) fn among_others(self, is_ours: fn(&Verdict) -> bool) -> Self {
         Self {
             is_ours: Some(is_ours),
@@ -104,13 +105,13 @@ impl ScenarioReporter {
                     scenario: played.scenario.name.to_owned(),
                     time,
                 });
-                self.tell(&played, time, (pipeline, verdicts), console)
+                self.report(&played, time, (pipeline, verdicts), console)
             }
         }
     }
 
-    /// A scenario's verdicts, and then the scenario.
-    pub(super) fn tell(
+    /// Reports the verdicts of a scenario, then the scenario.
+    pub(super) fn report(
         &mut self,
         played: &Played,
         time: Ktime,
@@ -123,21 +124,22 @@ impl ScenarioReporter {
             verdicts,
             duration,
         } = played;
-        let (caught, told): (Vec<_>, Vec<_>) = verdicts
+        let (caught, reported): (Vec<_>, Vec<_>) = verdicts
             .iter()
             .partition(|verdict| scenario.expects(verdict) && !self.inject);
-        // What a fault leaves undecided beside what it is named for is no doubt about this machine.
-        let (undecided, told): (Vec<_>, Vec<_>) = told
+        // A planted fault may leave other rules inconclusive. That is no doubt about this machine.
+        let (undecided, reported): (Vec<_>, Vec<_>) = reported
             .into_iter()
             .partition(|verdict| scenario.is_fault() && verdict.outcome == Outcome::Inconclusive);
         self.leave_out(caught.iter().chain(&undecided).copied());
         pipeline.look(|core| {
-            told.iter()
+            reported
+                .iter()
                 .try_for_each(|verdict| console.verdict(verdict, &core.names))
         })?;
         let mut found: Vec<_> = caught.iter().map(|verdict| verdict.rule.id).collect();
         if self.inject {
-            found = told
+            found = reported
                 .iter()
                 .filter(|verdict| verdict.outcome == Outcome::Fail)
                 .map(|verdict| verdict.rule.id)
@@ -150,11 +152,13 @@ impl ScenarioReporter {
             .find(|verdict| scenario.finds.first() == Some(&verdict.rule.id));
         let (mut outcome, mut words) = (judgement.outcome, judgement.words.clone());
         if self.inject {
-            // The fault was planted to be found: that it was is a violation, that it was not is no proof of anything.
+            // With --inject, a fault that is found is a violation; a fault that is not found proves
+            // nothing.
             (outcome, words) = match outcome {
-                Outcome::Pass if found.is_empty() => {
-                    (Outcome::Inconclusive, "its rule was not asked".to_owned())
-                }
+                Outcome::Pass if found.is_empty() => (
+                    Outcome::Inconclusive,
+                    "its rule was not selected".to_owned(),
+                ),
                 Outcome::Pass => (Outcome::Fail, "found, as planted".to_owned()),
                 _ => (Outcome::Inconclusive, words),
             };
@@ -178,31 +182,32 @@ impl ScenarioReporter {
             found,
             duration: *duration,
         })?;
-        self.tell_general(pipeline, sorted, console)?;
+        self.report_general(pipeline, sorted, console)?;
         console.flush()
     }
 
-    /// What is about no pod: losses, missing hooks.
-    fn tell_general(
+    /// Reports what concerns no pod: losses, missing hooks.
+    fn report_general(
         &mut self,
         pipeline: &Pipeline,
         sorted: &SortedVerdicts,
         console: &mut Console,
     ) -> Result<(), Failed> {
-        self.losses.tell(pipeline, console)?;
-        summary::tell_unrecorded(pipeline, console)?;
-        let (told, untold): (Vec<_>, Vec<_>) = sorted
+        self.losses.report(pipeline, console)?;
+        summary::report_failed_recording(pipeline, console)?;
+        let (reported, unreported): (Vec<_>, Vec<_>) = sorted
             .take_of_none(pipeline)
             .into_iter()
             .partition(|verdict| self.is_ours.is_none_or(|is_ours| is_ours(verdict)));
-        self.strangers.extend(untold);
+        self.foreign.extend(unreported);
         pipeline.look(|core| {
-            told.iter()
+            reported
+                .iter()
                 .try_for_each(|verdict| console.verdict(verdict, &core.names))
         })
     }
 
-    /// Tells what was not told yet; gives how it all came out. `since` and `until`: when it began and ended.
+    /// Reports the rest and returns the summary. `since` and `until`: the start and end of the run.
     pub(super) fn end(
         mut self,
         (pipeline, sorted): (&Pipeline, &SortedVerdicts),
@@ -210,25 +215,26 @@ impl ScenarioReporter {
         (since, until): (Ktime, Ktime),
         end: End,
     ) -> Result<(End, Summary)> {
-        let told = self.tell_general(pipeline, sorted, console);
-        let end = match (end, told) {
+        let reported = self.report_general(pipeline, sorted, console);
+        let end = match (end, reported) {
             (End::Finished, Err(failed)) => End::from_failed(failed)?,
             _ => end,
         };
         if self.is_ours.is_some() {
-            let mut strangers = std::mem::take(&mut self.strangers);
-            strangers.extend(sorted.take_rest(pipeline));
-            self.leave_out(strangers.iter());
+            let mut foreign = std::mem::take(&mut self.foreign);
+            foreign.extend(sorted.take_rest(pipeline));
+            self.leave_out(foreign.iter());
         }
         let summary = Summary {
             scenarios: self.scenarios,
             interrupted: end == End::Interrupted,
-            ..summary::summary(pipeline, (since, until), &self.untold)
+            ..summary::summary(pipeline, (since, until), &self.unreported)
         };
         Ok((end, summary))
     }
 
-    /// Leaves verdicts out of the summary: of each rule and subject the worst, as the ledger counts it.
+    /// Excludes verdicts from the summary. Like the ledger, it counts the worst verdict of each
+    /// rule and subject.
     fn leave_out<'a>(&mut self, verdicts: impl Iterator<Item = &'a Verdict>) {
         let mut standing = HashMap::new();
         for verdict in verdicts {
@@ -241,7 +247,7 @@ impl ScenarioReporter {
             *outcome = verdict.outcome.max(*outcome);
         }
         for ((rule, ..), outcome) in standing {
-            self.untold.entry(rule).or_default().count(outcome, 1);
+            self.unreported.entry(rule).or_default().count(outcome, 1);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `schema`: what the program's JSON looks like.
+//! `schema`: the JSON Schema of the program's output.
 
 use super::{Exit, print};
 
@@ -6,7 +6,7 @@ use super::{Exit, print};
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Args {}
 
-/// Made from the types by a test of pause-trace-core.
+/// A test of pause-trace-core generates it from the types.
 const SCHEMA: &str = include_str!("../../../docs/schema.json");
 
 impl Args {

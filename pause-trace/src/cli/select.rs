@@ -1,23 +1,24 @@
-//! `--select` and `--ignore`: which rules are asked.
+//! `--select` and `--ignore`: which rules run.
 
 use clap::Args;
 
 use super::{Usage, unknown};
 use crate::rules::{self, Rule};
 
-/// Which rules are asked. The longer match wins: `--ignore PT1 --select PT101` leaves PT101 of its family.
+/// Which rules run. The longer match wins: `--ignore PT1 --select PT101` runs PT101 alone of its
+/// family.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Selection {
-    /// Run only these rules: ids, the beginning of ids (PT1 is a family) or names
+    /// Run only these rules: ids, prefixes of ids (PT1 is a family) or names
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     pub(crate) select: Vec<String>,
-    /// Skip these rules: ids, the beginning of ids or names
+    /// Skip these rules: ids, prefixes of ids or names
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     pub(crate) ignore: Vec<String>,
 }
 
 impl Selection {
-    /// Refuses what matches no rule: a typo must not switch a check off.
+    /// Refuses a pattern that matches no rule, because a typo must not disable a check.
     pub(crate) fn validate(&self) -> Result<(), Usage> {
         let given = self.select.iter().chain(&self.ignore);
         for pattern in given {
@@ -26,16 +27,16 @@ impl Selection {
                 return Err(unknown("rule", pattern, known, "pause-trace rules"));
             }
         }
-        if !rules::all().any(|rule| self.takes(rule)) {
+        if !rules::all().any(|rule| self.selects(rule)) {
             return Err(Usage(
-                "--select and --ignore leave no rule to ask".to_owned(),
+                "--select and --ignore leave no rule to run".to_owned(),
             ));
         }
         Ok(())
     }
 
-    /// Whether a rule is asked.
-    pub(crate) fn takes(&self, rule: &Rule) -> bool {
+    /// Whether a rule runs.
+    pub(crate) fn selects(&self, rule: &Rule) -> bool {
         let longest = |patterns: &[String]| {
             patterns
                 .iter()
@@ -51,7 +52,8 @@ impl Selection {
     }
 }
 
-/// How closely a pattern matches: by how many letters of the id; a name is as good as the whole id.
+/// How closely a pattern matches: the number of matching letters of the id. A name counts as the
+/// whole id.
 fn matches(pattern: &str, rule: &Rule) -> Option<usize> {
     let begins = rule
         .id
@@ -95,7 +97,7 @@ mod tests {
             (&["PT101"], &["PT101"], false),
         ] {
             assert_eq!(
-                selection(select, ignore).takes(rule),
+                selection(select, ignore).selects(rule),
                 taken,
                 "{select:?} {ignore:?}"
             );

@@ -1,8 +1,8 @@
-//! "Did you mean": what was probably meant by a name that does not exist.
+//! "Did you mean": suggests the nearest known name.
 
 use super::Usage;
 
-/// The error for a name that is none of `known`, with the nearest one and the way to see all.
+/// The error for an unknown name, with the nearest known one and the command that lists all.
 pub(crate) fn unknown<'a>(
     what: &str,
     given: &str,
@@ -18,7 +18,7 @@ pub(crate) fn unknown<'a>(
     })
 }
 
-/// The nearest of `known`, if it is near: at most a third of the letters differ.
+/// The nearest of `known`, if at most a third of the letters differ.
 fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_lowercase();
     let rated = known.map(|name| (distance(&given, &name.to_lowercase()), name));
@@ -26,7 +26,7 @@ fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a 
     (distance * 3 <= name.len().max(given.len())).then_some(name)
 }
 
-/// Letters to change, add or drop (Levenshtein).
+/// The Levenshtein distance: letters to change, add or drop.
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<_> = to.chars().collect();
     let mut row: Vec<_> = (0..=to.len()).collect();
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_is_understood_and_a_guess_is_not() {
+    fn a_typo_gets_a_suggestion_and_a_guess_does_not() {
         let known = ["PT101", "net-shared", "pid-mode"];
         assert_eq!(nearest("net-shard", known.into_iter()), Some("net-shared"));
         assert_eq!(nearest("pt111", known.into_iter()), Some("PT101"));

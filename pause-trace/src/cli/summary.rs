@@ -1,4 +1,4 @@
-//! What a report says of the run itself: who made it, what was lost, how it all came out.
+//! The parts of a report about the run itself: the program and machine, losses, the summary.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use crate::{
     sink::Failed,
 };
 
-/// The time of day for reports.
+/// Reads the time of day, to convert kernel times for reports.
 pub(super) fn clock() -> Result<Clock> {
     let realtime =
         clock_gettime(ClockId::CLOCK_REALTIME).context("failed to read the time of day")?;
@@ -28,7 +28,7 @@ pub(super) fn clock() -> Result<Clock> {
     Ok(Clock::new(realtime, probe::now()))
 }
 
-/// Who speaks.
+/// The first entry of a report: the program, the kernel and the hooks.
 pub(super) fn hello(live: &Live) -> Hello {
     let (kernel, arch) = machine();
     Hello {
@@ -36,15 +36,15 @@ pub(super) fn hello(live: &Live) -> Hello {
         version: env!("CARGO_PKG_VERSION").into(),
         kernel,
         arch,
-        hooks: live.told_hooks(),
+        hooks: live.reported_hooks(),
     }
 }
 
-/// Who records.
+/// The first entry of a recording.
 pub(super) fn opening(clock: Clock) -> Opening {
     let (kernel, arch) = machine();
     Opening {
-        // No two recordings of a machine begin in the same nanosecond.
+        // The start time is unique: no two recordings of a machine begin in the same nanosecond.
         recording: probe::now(),
         segment: 0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -54,7 +54,7 @@ pub(super) fn opening(clock: Clock) -> Opening {
     }
 }
 
-/// The kernel's release, and for which processor it is.
+/// The kernel's release and architecture.
 fn machine() -> (String, String) {
     let uname = uname().ok();
     let text = |part: Option<&std::ffi::OsStr>| {
@@ -66,40 +66,43 @@ fn machine() -> (String, String) {
     )
 }
 
-/// Losses that were told.
+/// The losses that were reported so far, by kind.
 #[derive(Default)]
 pub(super) struct Losses(BTreeMap<Kind, u64>);
 
 impl Losses {
-    pub(super) fn tell(
+    pub(super) fn report(
         &mut self,
         pipeline: &Pipeline,
         console: &mut Console,
     ) -> Result<(), Failed> {
         for (kind, lost) in pipeline.look(|core| core.records.lost.clone()) {
-            let told = self.0.entry(kind).or_default();
-            if lost.count > *told {
+            let reported = self.0.entry(kind).or_default();
+            if lost.count > *reported {
                 console.loss(&Loss {
                     time: lost.last,
                     kind,
-                    count: lost.count - *told,
+                    count: lost.count - *reported,
                 })?;
-                *told = lost.count;
+                *reported = lost.count;
             }
         }
         Ok(())
     }
 }
 
-/// Says, once, that what is seen is recorded no more.
-pub(super) fn tell_unrecorded(pipeline: &Pipeline, console: &mut Console) -> Result<(), Failed> {
-    match pipeline.take_unrecorded() {
-        Some(why) => console.note(&format!("{why}; what follows is not in the recording")),
+/// Reports, once, that the recording has failed.
+pub(super) fn report_failed_recording(
+    pipeline: &Pipeline,
+    console: &mut Console,
+) -> Result<(), Failed> {
+    match pipeline.take_recording_failure() {
+        Some(why) => console.note(&format!("{why}; later events are not in the recording")),
         None => Ok(()),
     }
 }
 
-/// A run is over: says so in the recording. Gives when that was.
+/// Ends the run in the recording. Returns when the run began and ended.
 pub(super) fn end(live: &Live, end: super::End) -> (Ktime, Ktime) {
     let time = probe::now();
     live.pipeline.end(record::End {
@@ -109,18 +112,19 @@ pub(super) fn end(live: &Live, end: super::End) -> (Ktime, Ktime) {
     (live.started, time)
 }
 
-/// How it all came out, from `since` to `until`. `untold` is what the ledger counts and the report does not.
+/// The summary of a run from `since` to `until`. `unreported` are the verdicts that the ledger counts
+/// and the report omits.
 pub(super) fn summary(
     pipeline: &Pipeline,
     (since, until): (Ktime, Ktime),
-    untold: &BTreeMap<&'static str, Counts>,
+    unreported: &BTreeMap<&'static str, Counts>,
 ) -> Summary {
-    let told = |(rule, counts): (&&'static str, &Counts)| {
-        let untold = untold.get(rule).copied().unwrap_or_default();
-        (*rule, counts.without(untold))
+    let reported = |(rule, counts): (&&'static str, &Counts)| {
+        let unreported = unreported.get(rule).copied().unwrap_or_default();
+        (*rule, counts.without(unreported))
     };
     pipeline.look(|core| {
-        let rules: Vec<_> = core.ledger.counts().iter().map(told).collect();
+        let rules: Vec<_> = core.ledger.counts().iter().map(reported).collect();
         let events = core.records.by_kind.iter();
         let lost = core.records.lost.iter();
         Summary {

@@ -1,4 +1,4 @@
-//! `timeline`: a pod's start, as it happens.
+//! `timeline`: shows how a pod starts.
 
 use std::{
     cell::RefCell,
@@ -15,7 +15,7 @@ use clap::ValueEnum;
 
 use super::{
     Exit, Global, Usage, file,
-    output::{Format, Shown},
+    output::{Format, Shown, counted},
     print, summary,
     watch::{Runtime, parse_duration},
 };
@@ -31,12 +31,13 @@ use crate::{
     timeline::{self, Element, Journal, Timeline},
 };
 
-/// Nobody says how many containers a pod will have: it counts as up when none has come for this long.
+/// Nothing states how many containers a pod will have. It counts as up when no container has
+/// started for this long.
 const SETTLED: Duration = Duration::from_secs(2);
-/// How often it is read out of the journal at most.
+/// The shortest time between two readings of the journal.
 const PERIOD: Duration = Duration::from_millis(100);
-/// How many pods are named that run already.
-const MOST_NAMED: usize = 8;
+/// The pods that are listed in a message.
+const MAX_NAMED: usize = 8;
 
 /// Show how a pod starts, as a waterfall: CNI, sandbox, joins, cgroups, exec, and what the start waited for
 ///
@@ -46,7 +47,7 @@ const MOST_NAMED: usize = 8;
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The pod to wait for: NAMESPACE/NAME or NAME, or the beginning of its uid or of a container's id
+    /// The pod to wait for: NAMESPACE/NAME or NAME, or a prefix of its uid or of a container's id
     #[arg(value_name = "POD")]
     pod: String,
     /// Also show each element when it ends
@@ -60,7 +61,7 @@ pub(crate) struct Args {
     duration: Option<Duration>,
     #[command(flatten)]
     format: Format<Shown>,
-    /// Also write it for Perfetto and chrome://tracing
+    /// Also write the timeline to FILE, for Perfetto and chrome://tracing
     #[arg(long, value_name = "FILE")]
     perfetto: Option<PathBuf>,
     /// Replace that file if it exists
@@ -68,15 +69,15 @@ pub(crate) struct Args {
     force: bool,
     #[command(flatten)]
     runtime: Runtime,
-    /// Read a recording instead of waiting: needs neither root nor eBPF
+    /// Read a recording instead of waiting; this needs neither root nor eBPF
     #[arg(long, value_name = "FILE", conflicts_with_all = ["follow", "duration", "cri", "until"])]
     recording: Option<PathBuf>,
 }
 
-/// When a timeline is over.
+/// When a timeline ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Until {
-    /// All its containers have started.
+    /// All containers of the pod have started.
     #[default]
     Up,
     /// The pod is removed.
@@ -85,19 +86,18 @@ enum Until {
 
 const AFTER_HELP: &str = "\
 Examples:
-  pause-trace timeline default/web                            start the pod then, and read
-  pause-trace timeline web --until removed --format json      its whole life, an object a line
+  pause-trace timeline default/web                            then start the pod
+  pause-trace timeline web --until removed --format json      its whole life, one object per line
   pause-trace timeline web --perfetto web.json                open web.json in Perfetto
-  pause-trace timeline web --recording node.ptrec             a start that was recorded
+  pause-trace timeline web --recording node.ptrec             a recorded start
 
-Exit codes: 0 it was shown whole · 2 wrong usage · 3 --for was over before · 4 cannot watch; the message says what to do ·
-130 Ctrl-C; what was seen is shown";
+Exit codes: 0 the timeline is complete · 2 wrong usage · 3 --for ended first · 4 cannot run; the message says what to do · 130 Ctrl-C; the part so far is shown";
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
         if self.pod.is_empty() {
             return Err(Usage(
-                "a pod has a name: NAMESPACE/NAME, or the beginning of its uid".to_owned(),
+                "POD is empty; expected NAMESPACE/NAME, or a prefix of the pod's uid".to_owned(),
             )
             .into());
         }
@@ -110,7 +110,7 @@ impl Args {
         }
     }
 
-    /// The timeline of a pod in a recording, to its end.
+    /// Shows the timeline of a pod in a recording.
     fn read_recording(&self, path: &Path, global: &Global) -> Result<Exit> {
         let shown = path.display();
         let mut recording =
@@ -118,7 +118,9 @@ impl Args {
         if recording.is_headless() {
             note(
                 global,
-                &format!("{shown} is the last of a recording: what came before was dropped"),
+                &format!(
+                    "{shown} is the last part of a recording: the parts before it were dropped"
+                ),
             );
         }
         let clock = recording.opening.clock();
@@ -134,26 +136,26 @@ impl Args {
             }
         };
         let timeline = self.meant(&journal)?;
-        let mut telling = Telling {
+        let mut writer = Writer {
             args: self,
             look: global.look(),
             clock,
-            told: HashSet::new(),
+            written: HashSet::new(),
             pod: Some(timeline.pod.clone()),
         };
-        let exit = telling.finish(&timeline)?;
+        let exit = writer.finish(&timeline)?;
         self.write_trace(&timeline)?;
         if ending == Ending::Closed {
             return Ok(exit);
         }
         note(
             global,
-            &format!("{shown}: the recording is {ending}; what came then is not known"),
+            &format!("{shown}: the recording is {ending}; what followed is unknown"),
         );
         Ok(Exit::Inconclusive)
     }
 
-    /// The only pod that is called so.
+    /// Finds the only pod that has the wanted name.
     fn meant(&self, journal: &Journal) -> Result<Timeline, Usage> {
         let called = journal.called(&self.pod);
         if let [pod] = &called[..]
@@ -169,15 +171,15 @@ impl Args {
                 })
                 .collect();
             names.sort_unstable();
-            names.truncate(MOST_NAMED);
+            names.truncate(MAX_NAMED);
             names.join(", ")
         };
         let wanted = self.pod.escape_debug();
         let all: Vec<_> = journal.pods().collect();
         Err(Usage(match (called.len(), all.len()) {
-            (_, 0) => format!("there is no pod \"{wanted}\": none is in the recording"),
+            (_, 0) => format!("there is no pod \"{wanted}\": the recording contains no pods"),
             (0, count) => format!(
-                "there is no pod \"{wanted}\" in the recording, which has {count}: {}",
+                "there is no pod \"{wanted}\" in the recording, which contains {count}: {}",
                 names(all)
             ),
             (count, _) => {
@@ -185,7 +187,11 @@ impl Args {
                     .into_iter()
                     .filter(|(uid, ..)| called.contains(uid))
                     .collect();
-                format!("\"{wanted}\" may be any of {count} pods: {}", names(meant))
+                format!(
+                    "\"{wanted}\" matches {}: {}",
+                    counted(count, "pod"),
+                    names(meant)
+                )
             }
         }))
     }
@@ -202,7 +208,7 @@ impl Args {
         let mut interrupt = Interrupt::catch()?;
         let journal = Rc::new(RefCell::new(Journal::default()));
         let setup = Setup {
-            // A timeline shows what happened and judges nothing.
+            // A timeline shows what happened and needs no rules.
             selected: &|_| false,
             observers: vec![Box::new(Rc::clone(&journal))],
             ..Setup::of_node(global.probe())
@@ -211,27 +217,30 @@ impl Args {
             return Ok(Exit::Interrupted);
         };
         let session = session?;
-        let mut telling = Telling {
+        let mut writer = Writer {
             args: self,
             look: global.look(),
             clock: summary::clock()?,
-            told: HashSet::new(),
+            written: HashSet::new(),
             pod: None,
         };
         let ended = self
-            .follow(&session, &journal, &mut telling, &mut interrupt, global)
+            .follow(&session, &journal, &mut writer, &mut interrupt, global)
             .await?;
-        let Some(timeline) = telling.read(&journal.borrow()) else {
+        let Some(timeline) = writer.read(&journal.borrow()) else {
             if ended == Ended::TimeIsUp {
                 note(
                     global,
-                    &format!("no pod \"{}\" started meanwhile", self.pod.escape_debug()),
+                    &format!(
+                        "no pod \"{}\" started in this time",
+                        self.pod.escape_debug()
+                    ),
                 );
                 return Ok(Exit::Inconclusive);
             }
             return Ok(Exit::Interrupted);
         };
-        let exit = telling.finish(&timeline)?;
+        let exit = writer.finish(&timeline)?;
         self.write_trace(&timeline)?;
         Ok(match ended {
             Ended::Done(()) => exit,
@@ -240,17 +249,17 @@ impl Args {
         })
     }
 
-    /// Follows the node's pods until the timeline is over.
+    /// Follows the node's pods until the timeline ends.
     async fn follow(
         &self,
         Session { live, layout }: &Session,
         journal: &RefCell<Journal>,
-        telling: &mut Telling<'_>,
+        writer: &mut Writer<'_>,
         interrupt: &mut Interrupt,
         global: &Global,
     ) -> Result<Ended<()>> {
         let mut follower = Follower::start(live, layout, self.runtime.cri.clone())
-            .context("failed to look at the node's pods")?;
+            .context("failed to follow the node's pods")?;
         let settled = follower.settled();
         let noted = async {
             settled.await;
@@ -261,12 +270,12 @@ impl Args {
             tokio::pin!(noted);
             loop {
                 let changed = live.changed();
-                telling.find(&journal.borrow())?;
-                let timeline = telling.read(&journal.borrow());
+                writer.find(&journal.borrow())?;
+                let timeline = writer.read(&journal.borrow());
                 if let Some(timeline) = &timeline
                     && self.follow
                 {
-                    telling.news(timeline)?;
+                    writer.news(timeline)?;
                 }
                 let over_at = timeline.and_then(|timeline| self.over_at(&timeline));
                 let over = async {
@@ -293,7 +302,7 @@ impl Args {
         session::drive(live, Some(&mut follower), stop, showing).await
     }
 
-    /// When nothing more is waited for, as things are.
+    /// When the timeline ends, if nothing else happens before.
     fn over_at(&self, timeline: &Timeline) -> Option<Ktime> {
         let last = match self.until {
             Until::Up => timeline.up,
@@ -302,7 +311,7 @@ impl Args {
         Some(last? + SETTLED.as_nanos() as Ktime)
     }
 
-    /// What is waited for, and what there is instead.
+    /// A message that names the awaited pod and the pods that run already.
     fn waiting(&self, journal: &Journal) -> String {
         let wanted = self.pod.escape_debug();
         let mut running: Vec<String> = journal
@@ -312,21 +321,21 @@ impl Args {
         running.sort_unstable();
         if !journal.called(&self.pod).is_empty() {
             return format!(
-                "\"{wanted}\" runs already, and its start cannot be seen any more; waiting for it to start anew"
+                "\"{wanted}\" runs already, so its start was not observed; waiting for it to start again"
             );
         }
         let there_are = match running.len() {
-            0 => "none runs yet".to_owned(),
+            0 => "no pod runs yet".to_owned(),
             count => {
                 let named = running
                     .iter()
-                    .take(MOST_NAMED)
+                    .take(MAX_NAMED)
                     .map(String::as_str)
                     .collect::<Vec<_>>()
                     .join(", ");
-                let more = count.saturating_sub(MOST_NAMED);
+                let more = count.saturating_sub(MAX_NAMED);
                 format!(
-                    "there run {named}{}",
+                    "running: {named}{}",
                     if more > 0 {
                         format!(" and {more} more")
                     } else {
@@ -339,7 +348,7 @@ impl Args {
     }
 }
 
-/// Refuses a file that could not be written, before anything is waited for.
+/// Refuses a file that cannot be created, before the wait begins.
 fn refuse_early(path: &Path, force: bool) -> Result<(), Usage> {
     if path.symlink_metadata().is_ok() && !force {
         return Err(Usage(format!(
@@ -362,28 +371,28 @@ fn refuse_early(path: &Path, force: bool) -> Result<(), Usage> {
     }
 }
 
-/// A sentence on stderr. That nobody can read it is no fault.
+/// Writes a sentence to stderr. A failure to write is ignored.
 fn note(global: &Global, text: &str) {
     let mut line = Line::new(terminal::look(&io::stderr(), global.color));
     line.paint(DOUBTFUL, "pause-trace:").push(" ").push(text);
     let _ = io::stderr().write_all(line.end().as_bytes());
 }
 
-/// An element that was told.
-type Told = (Ktime, &'static str, ProcessId);
+/// Identifies an element that was reported.
+type ElementKey = (Ktime, &'static str, ProcessId);
 
-/// What of the timeline has gone out.
-struct Telling<'a> {
+/// Writes a timeline, and remembers which elements were written.
+struct Writer<'a> {
     args: &'a Args,
     look: Look,
     clock: Clock,
-    told: HashSet<Told>,
-    /// The pod that is meant, once it starts.
+    written: HashSet<ElementKey>,
+    /// The wanted pod, once it has started.
     pod: Option<PodId>,
 }
 
-impl Telling<'_> {
-    /// Looks for the pod among those whose start was seen.
+impl Writer<'_> {
+    /// Searches for the wanted pod among those whose start was observed.
     fn find(&mut self, journal: &Journal) -> Result<(), Usage> {
         if self.pod.is_some() {
             return Ok(());
@@ -397,11 +406,11 @@ impl Telling<'_> {
         } else if !meant.is_empty() {
             let uids: Vec<_> = meant
                 .iter()
-                .take(MOST_NAMED)
+                .take(MAX_NAMED)
                 .map(|pod| Text::new(pod).to_string())
                 .collect();
             return Err(Usage(format!(
-                "\"{}\" may be any of {} pods that start: uid {}",
+                "\"{}\" matches {} pods that start: uid {}",
                 self.args.pod.escape_debug(),
                 meant.len(),
                 uids.join(", ")
@@ -414,7 +423,7 @@ impl Telling<'_> {
         Timeline::of(journal, self.pod.as_ref()?)
     }
 
-    /// Tells what is over and was not told.
+    /// Writes the elements that have ended since the last call.
     fn news(&mut self, timeline: &Timeline) -> Result<()> {
         let mut text = String::new();
         for element in timeline
@@ -422,7 +431,7 @@ impl Telling<'_> {
             .iter()
             .filter(|element| element.end().is_some())
         {
-            if self.told.insert(identity(element)) {
+            if self.written.insert(identity(element)) {
                 text += &match self.args.format.chosen {
                     Shown::Text => timeline::line(self.look, timeline, element),
                     Shown::Json => timeline::element_line(timeline, element, self.clock)?,
@@ -435,20 +444,20 @@ impl Telling<'_> {
         Ok(())
     }
 
-    /// Tells the rest.
+    /// Writes the rest.
     fn finish(&mut self, timeline: &Timeline) -> Result<Exit> {
         match self.args.format.chosen {
-            Shown::Text if self.told.is_empty() => print(&timeline::shown(self.look, timeline)),
+            Shown::Text if self.written.is_empty() => print(&timeline::shown(self.look, timeline)),
             Shown::Text => print(&format!("\n{}", timeline::shown(self.look, timeline))),
             Shown::Json => {
-                let is_untold = |element: &Element| !self.told.contains(&identity(element));
-                print(&timeline::lines(timeline, self.clock, is_untold)?)
+                let is_unwritten = |element: &Element| !self.written.contains(&identity(element));
+                print(&timeline::lines(timeline, self.clock, is_unwritten)?)
             }
         }
     }
 }
 
-fn identity(element: &Element) -> Told {
+fn identity(element: &Element) -> ElementKey {
     (
         element.time,
         element.what.name(),

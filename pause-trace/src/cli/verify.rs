@@ -1,4 +1,4 @@
-//! `check` of the reference pod: the probe, the stage and the scenarios, from the first hook to the exit code.
+//! `check` on the reference pod, from loading the eBPF program to the exit code.
 
 use std::rc::Rc;
 
@@ -28,17 +28,17 @@ use crate::{
     state::Limits,
 };
 
-/// What is to be played.
+/// The scenarios to run, and how.
 pub(super) struct Plan {
     pub(super) scripts: Vec<&'static Script>,
     pub(super) pause: Pause,
     pub(super) pause_args: Vec<String>,
     pub(super) patience: Patience,
-    /// A fault's findings are violations, rather than the proof that it is found.
+    /// Whether a fault's findings are violations, instead of the proof that the fault is found.
     pub(super) inject: bool,
 }
 
-/// Plays a plan from the first hook to the exit code.
+/// Runs a plan and returns the exit code.
 pub(super) fn run(
     plan: &Plan,
     selection: &Selection,
@@ -50,7 +50,7 @@ pub(super) fn run(
     let mut console = Console::open(output, global, clock, false)?;
     let recording = record.start(clock, None)?;
     session::block_on(async {
-        // Before anything is made that Ctrl-C would leave behind.
+        // Ctrl-C is caught before anything is created that it would leave behind.
         let mut interrupt = Interrupt::catch()?;
         let recorder = recording.recorder();
         let (end, summary) = play(
@@ -65,7 +65,7 @@ pub(super) fn run(
     })
 }
 
-/// Plays a plan, and gives why it stopped and how it came out; no summary where it was stopped before it began.
+/// Runs a plan. Returns why it stopped and the summary; no summary if it stopped before it began.
 pub(super) async fn play(
     plan: &Plan,
     selection: &Selection,
@@ -79,7 +79,7 @@ pub(super) async fn play(
             inject: plan.inject,
         },
         limits: plan.patience.limits(Limits::REFERENCE),
-        selected: &|rule| selection.takes(rule),
+        selected: &|rule| selection.selects(rule),
         recorder,
         observers: Vec::new(),
     };
@@ -91,13 +91,13 @@ pub(super) async fn play(
     let pause = (plan.pause.clone(), plan.pause_args.clone());
     let stage = Stage::new(live, layout, pause, plan.patience);
     let (live, verdicts) = (&stage.live, &stage.verdicts);
-    let told = console
+    let result = console
         .hello(&summary::hello(live))
         .and_then(|()| console.flush());
-    let end = match told {
+    let end = match result {
         Ok(()) => {
             let (sender, progress) = mpsc::unbounded_channel();
-            let selected = |id: &str| rules::find(id).is_some_and(|rule| selection.takes(rule));
+            let selected = |id: &str| rules::find(id).is_some_and(|rule| selection.selects(rule));
             let playing = play_all(
                 scenario::AT_ONCE,
                 &plan.scripts,

@@ -1,4 +1,4 @@
-//! `watch`: the node's real pods.
+//! `watch`: verifies the node's pods.
 
 use std::{future, time::Duration};
 
@@ -39,15 +39,16 @@ pub(crate) struct Args {
     pub(crate) bound: Bound,
 }
 
-/// Whom to ask what was asked for.
+/// Which container runtime describes the pods.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Runtime {
-    /// The runtime's CRI socket, instead of the one that each container's shim names, or the usual ones
+    /// The runtime's CRI socket; the default is the one that each container's shim names, or a
+    /// well-known one
     #[arg(long, value_name = "SOCKET")]
     pub(crate) cri: Option<Socket>,
 }
 
-/// Which pods are told of, and for how long.
+/// Which pods are reported, and for how long.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Pods {
     #[command(flatten)]
@@ -62,8 +63,8 @@ pub(crate) struct Pods {
 
 const EXAMPLES: &str = "\
 Examples:
-  pause-trace watch                              what comes and goes, and what is wrong with it
-  pause-trace watch --pod default/web            one pod's start, while it is debugged
+  pause-trace watch                              starts, ends and violations of all pods
+  pause-trace watch --pod default/web            one pod, while you debug its start
   pause-trace watch --once --format junit        the pods that run now, for CI
   pause-trace watch --select PT1,PT4 --for 10m";
 
@@ -76,7 +77,7 @@ impl Args {
         let node = Node {
             pods: &self.pods,
             runtime: &self.runtime,
-            comes_second: false,
+            follows_reference: false,
             recording: &recording,
         };
         let exit = watch_alone(&node, &self.selection, global, console)?;
@@ -84,7 +85,7 @@ impl Args {
     }
 }
 
-/// Watches the node's pods, and does nothing else.
+/// Watches the node's pods, as the whole job of a command.
 pub(super) fn watch_alone(
     node: &Node<'_>,
     selection: &Selection,
@@ -98,17 +99,17 @@ pub(super) fn watch_alone(
     })
 }
 
-/// What of a node is watched.
+/// What is watched, and how.
 pub(super) struct Node<'a> {
     pub(super) pods: &'a Pods,
     pub(super) runtime: &'a Runtime,
-    /// Something was verified before: the report has begun, and where no container runtime runs that is all, unless a
-    /// time was given.
-    pub(super) comes_second: bool,
+    /// The reference check ran before, so the report has begun already. If no container runtime
+    /// runs, the command ends, unless the user gave a time.
+    pub(super) follows_reference: bool,
     pub(super) recording: &'a Recording,
 }
 
-/// Watches the node's pods, and gives why it stopped and how it came out.
+/// Watches the node's pods. Returns why it stopped and the summary.
 pub(super) async fn watch(
     node: &Node<'_>,
     selection: &Selection,
@@ -117,7 +118,7 @@ pub(super) async fn watch(
     interrupt: &mut Interrupt,
 ) -> Result<(End, Option<Summary>)> {
     let setup = Setup {
-        selected: &|rule| selection.takes(rule),
+        selected: &|rule| selection.selects(rule),
         recorder: node.recording.recorder(),
         ..Setup::of_node(global.probe())
     };
@@ -132,7 +133,7 @@ pub(super) async fn watch(
     Ok((end, Some(summary)))
 }
 
-/// Follows the node's pods until something ends it.
+/// Follows and reports the node's pods until the run ends.
 async fn follow(
     Session { live, layout }: &Session,
     node: &Node<'_>,
@@ -143,21 +144,21 @@ async fn follow(
     let Node {
         pods,
         runtime,
-        comes_second,
+        follows_reference,
         recording,
     } = node;
     let mut follower = Follower::start(live, layout, runtime.cri.clone())
-        .context("failed to look at the node's pods")?;
-    // Whoever waits for this may start a pod now: its beginning will be seen.
-    let told = match comes_second {
+        .context("failed to follow the node's pods")?;
+    // The first line of the report means that a pod that starts now is observed from its beginning.
+    let result = match follows_reference {
         false => console.hello(&summary::hello(live)),
         true => Ok(()),
     };
-    if let Err(failed) = told.and_then(|()| console.flush()) {
+    if let Err(failed) = result.and_then(|()| console.flush()) {
         return Ok(End::from_failed(failed)?);
     }
     let settled = follower.settled();
-    let is_over = *comes_second && pods.duration.is_none() && !follower.sees_runtime();
+    let is_over = *follows_reference && pods.duration.is_none() && !follower.has_runtime();
     if is_over {
         console
             .note("no container runtime runs on this node; `pause-trace watch` waits for one")?;
@@ -173,7 +174,7 @@ async fn follow(
         loop {
             let changed = live.changed();
             recording.check()?;
-            if let Err(failed) = reporter.tell(&live.pipeline, console) {
+            if let Err(failed) = reporter.report(&live.pipeline, console) {
                 return Ok(End::from_failed(failed)?);
             }
             tokio::select! {
@@ -203,17 +204,17 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(digits);
     let number: u64 = number
         .parse()
-        .map_err(|_| "a duration is a number with a unit: 500ms, 30s, 5m, 1h".to_owned())?;
+        .map_err(|_| "expected a number with a unit: 500ms, 30s, 5m, 1h".to_owned())?;
     let ms = match unit {
         "ms" => 1,
         "" | "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ => return Err(format!("\"{unit}\" is no unit of time: ms, s, m or h")),
+        _ => return Err(format!("\"{unit}\" is not a unit of time: ms, s, m or h")),
     };
     let ms = number
         .checked_mul(ms)
-        .ok_or_else(|| format!("{text} is longer than time is counted"))?;
+        .ok_or_else(|| format!("{text} is too long"))?;
     Ok(Duration::from_millis(ms))
 }
 

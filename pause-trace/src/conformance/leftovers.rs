@@ -1,4 +1,5 @@
-//! Removes what a run has made: pods, cgroups, the directory of logs. So does the next run, for one that was killed.
+//! Removes what a run has created: pods, cgroups, the directory of logs. If a run was killed, the
+//! next run removes its leftovers.
 
 use std::{
     env, fs, io,
@@ -17,25 +18,26 @@ use super::{
 };
 use crate::node::cgroup::{self, Layout};
 
-/// A run's directory for what its containers print, which nobody else can look into.
+/// Creates the run's private directory for the logs of its containers.
 pub(super) fn make_logs(mark: Mark) -> Result<PathBuf> {
     let directory = logs(mark);
     fs::DirBuilder::new()
         .mode(0o700)
         .create(&directory)
-        .with_context(|| format!("failed to make {}", directory.display()))?;
+        .with_context(|| format!("failed to create {}", directory.display()))?;
     Ok(directory)
 }
 
-/// Removes what runs have left that are over.
+/// Removes the leftovers of runs that have ended.
 pub(super) async fn of_dead_runs(client: &Client) -> Result<()> {
     let pods = pods(client, |mark| !mark.is_alive()).await?;
     remove_pods(client, &pods).await?;
     if !pods.is_empty() {
-        eprintln!(
-            "pause-trace: removed {} pods that an earlier run has left",
-            pods.len()
-        );
+        let count = match pods.len() {
+            1 => "1 pod".to_owned(),
+            count => format!("{count} pods"),
+        };
+        eprintln!("pause-trace: removed {count} that an earlier run left behind");
     }
     let of_dead = |name: &str| name.parse().is_ok_and(|mark: Mark| !mark.is_alive());
     remove_cgroups(of_dead)?;
@@ -44,7 +46,8 @@ pub(super) async fn of_dead_runs(client: &Client) -> Result<()> {
         .flatten()
         .flatten()
     {
-        // In a directory that all may write to a name proves nothing.
+        // Every user can create a directory of this name in a world-writable directory, so the
+        // owner is checked too.
         let is_own = |about: fs::Metadata| about.is_dir() && about.uid() == 0;
         if of_dead(&entry.file_name().to_string_lossy()) && entry.metadata().is_ok_and(is_own) {
             remove_logs(&entry.path())?;
@@ -53,7 +56,8 @@ pub(super) async fn of_dead_runs(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// Removes what a run has made; of the runtime's only where there is a client that answers.
+/// Removes what this run has created. Without a client, because the runtime does not answer, its
+/// pods are not removed.
 pub(super) async fn of_run(client: Option<&Client>, mark: Mark, logs: &Path) -> Result<()> {
     let removed = match client {
         Some(client) => match pods(client, |of| of == mark).await {
@@ -62,26 +66,26 @@ pub(super) async fn of_run(client: Option<&Client>, mark: Mark, logs: &Path) -> 
         },
         None => {
             eprintln!(
-                "pause-trace: the runtime does not answer: what it runs for this is killed, and what it knows of it is \
-                 for the next run to remove"
+                "pause-trace: the runtime does not answer: the processes of this run are killed, and the next run removes its pods \
+                 from the runtime"
             );
             Ok(())
         }
     };
-    // One does not have to wait for the other to succeed.
+    // Each step is tried, even if another one fails.
     let name = mark.to_string();
     let emptied = remove_cgroups(|found| found.trim_end_matches(".slice") == name);
     let cleared = remove_logs(logs);
     removed.and(emptied).and(cleared)
 }
 
-/// The sandboxes of the runs that `takes` takes.
-async fn pods(client: &Client, takes: impl Fn(Mark) -> bool) -> Result<Vec<PodSandbox>> {
+/// The sandboxes of the runs that `is_wanted` accepts.
+async fn pods(client: &Client, is_wanted: impl Fn(Mark) -> bool) -> Result<Vec<PodSandbox>> {
     let mut sandboxes = client.sandboxes().await.map_err(failed)?;
     sandboxes.retain(|sandbox| {
         let metadata = sandbox.metadata.as_ref();
         metadata.is_some_and(|metadata| metadata.namespace == NAMESPACE)
-            && Mark::of_pod(&sandbox.labels).is_some_and(&takes)
+            && Mark::of_pod(&sandbox.labels).is_some_and(&is_wanted)
     });
     Ok(sandboxes)
 }
@@ -91,11 +95,12 @@ async fn remove_pods(client: &Client, pods: &[PodSandbox]) -> Result<()> {
     let removed: Result<(), _> = join_all(removals).await.into_iter().collect();
     removed
         .map_err(failed)
-        .context("pods of namespace pause-trace are left; the next run tries again to remove them")
+        .context("failed to remove the pods of namespace pause-trace; the next run tries again")
 }
 
-/// Ends and removes a sandbox with its containers. One that is just being started, for a run that was killed meanwhile, a
-/// runtime refuses to remove until it has started, and then it has to be stopped first.
+/// Stops and removes a sandbox with its containers. If its run was killed while the sandbox was
+/// being started, the runtime refuses to remove it until it has started. It then has to be stopped
+/// again, so both calls are repeated.
 async fn remove_pod(client: &Client, sandbox: &str) -> Result<(), CriError> {
     const PATIENCE: Duration = Duration::from_secs(10);
     const PERIOD: Duration = Duration::from_millis(100);
@@ -114,8 +119,8 @@ async fn remove_pod(client: &Client, sandbox: &str) -> Result<(), CriError> {
     }
 }
 
-fn remove_cgroups(takes: impl Fn(&str) -> bool) -> Result<()> {
-    for directory in Layout::find_own(takes)? {
+fn remove_cgroups(is_wanted: impl Fn(&str) -> bool) -> Result<()> {
+    for directory in Layout::find_own(is_wanted)? {
         cgroup::remove(&directory)
             .with_context(|| format!("failed to remove the cgroup {}", directory.display()))?;
     }

@@ -1,21 +1,22 @@
-//! By what a run's pods, cgroups and directories are known as its own.
+//! The mark by which a run recognises its own pods, cgroups and directories.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use crate::node::procfs;
 
-/// What the pods of every run have for their Kubernetes namespace.
+/// The Kubernetes namespace of the pods of every run.
 pub(super) const NAMESPACE: &str = "pause-trace";
 
-/// The label of a pod that has the mark of its run.
+/// The label that holds the mark of a pod's run.
 const LABEL: &str = "pause-trace.run";
 
 const PREFIX: &str = "pause-trace-cri_";
 
-/// A run: the process, and when it started, in clock ticks since boot, as its pid will be another's one day.
+/// Identifies a run by its process: the pid, and the start time in clock ticks since boot, because
+/// pids are reused.
 ///
-/// Its text is `pause-trace-cri_PID_TICKS`: with the beginning that all cgroups of this program have, and no further dash,
-/// by which systemd would take it for several slices.
+/// Its text is `pause-trace-cri_PID_TICKS`. It begins with the prefix of all cgroups of this
+/// program. It contains no further dash, because systemd would read a dash as nested slices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pid: u32,
@@ -23,24 +24,24 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// This run's.
+    /// The mark of this run.
     pub(super) fn own() -> Option<Self> {
         let pid = std::process::id();
         let started = procfs::start_ticks(pid)?;
         Some(Self { pid, started })
     }
 
-    /// Whether its run goes on.
+    /// Whether the run still exists.
     pub(super) fn is_alive(self) -> bool {
         procfs::start_ticks(self.pid) == Some(self.started)
     }
 
-    /// The run that made a pod with these labels, if one did.
+    /// The run that created a pod with these labels, if any.
     pub(super) fn of_pod(labels: &BTreeMap<String, String>) -> Option<Self> {
         labels.get(LABEL)?.parse().ok()
     }
 
-    /// The label that makes a pod this run's.
+    /// The label that marks a pod as this run's.
     pub(super) fn label(self) -> (String, String) {
         (LABEL.to_owned(), self.to_string())
     }
@@ -52,7 +53,7 @@ impl fmt::Display for Mark {
     }
 }
 
-/// It is no run's.
+/// The text is not a mark.
 #[derive(Debug)]
 pub(super) struct Strange;
 
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_read_as_it_was_written() {
+    fn a_mark_survives_formatting_and_parsing() {
         let own = Mark::own().expect("this process is in /proc");
         assert_eq!(own.to_string().parse::<Mark>().ok(), Some(own));
         assert_eq!(Mark::of_pod(&[own.label()].into()), Some(own));
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_over_when_its_pid_is_anothers() {
+    fn a_run_has_ended_if_its_pid_was_reused() {
         let own = Mark::own().expect("this process is in /proc");
         let before = Mark {
             started: own.started.wrapping_sub(1),
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_made_has_no_mark() {
+    fn names_of_other_programs_are_not_marks() {
         for text in [
             "pause-trace-550e8400-e29b",
             "pause-trace-lab-1-2-3",

@@ -1,9 +1,10 @@
-//! The same promises on pods that a real runtime makes: `check --cri`.
+//! `check --cri`: verifies the same promises on pods that a real runtime creates.
 //!
-//! `runtime` asks for pods and containers as a kubelet does, `stage` waits for what the kernel says of them, `scenarios`
-//! are lives of such pods, sound and broken. Whose pods, cgroups and directories are whose is in their `mark`; `leftovers`
-//! removes them, also those of a run that was killed. What a pod is meant to be, the verifier learns as it does of any other
-//! pod of the node: nothing is declared to it but for how long a stop may take, which no runtime tells.
+//! `runtime` requests pods and containers as a kubelet does, `stage` waits for the kernel's events
+//! of them, and `scenarios` contains healthy and broken pods. A `mark` tells which run created a
+//! pod, cgroup or directory; `leftovers` removes them, also those of a run that was killed. The
+//! verifier learns what a pod should be in the same way as for any other pod of the node. The only
+//! fact declared to it is the grace period of a stop, which no runtime reports.
 
 mod failure;
 mod leftovers;

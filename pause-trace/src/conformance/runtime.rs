@@ -1,4 +1,4 @@
-//! A runtime that is asked for pods, as a kubelet asks.
+//! A container runtime, called as a kubelet calls it.
 
 use std::{
     cell::{Cell, RefCell},
@@ -17,42 +17,45 @@ use tokio::{net::UnixStream, sync::oneshot, task::JoinHandle};
 use super::{failure::failed, leftovers, mark::Mark};
 use crate::{event::escape, reference::patience::Patience, runtimes::KUBELET};
 
-/// How long is waited for an answer. A runtime that takes longer is taken for one that hangs, and not asked again.
+/// How long to wait for an answer. A runtime that takes longer counts as hung, and is not called
+/// again.
 const TIMEOUTS: Timeouts = Timeouts {
     query: Duration::from_secs(10),
     change: Duration::from_secs(30),
 };
 
-/// The runtime, and what this run has made in it.
+/// The runtime, and the calls of this run.
 pub(crate) struct Runtime {
     client: Client,
-    /// As it calls itself.
+    /// The name and version that the runtime reports.
     pub(super) name: String,
     pub(super) image: String,
     pub(super) mark: Mark,
-    /// Where the runtime writes what containers print.
+    /// The directory of the containers' logs.
     pub(super) logs: PathBuf,
-    /// Whether it makes pods with a user namespace of their own.
-    pub(crate) makes_users: bool,
-    /// Whether it has systemd make cgroups: pods are then in slices.
+    /// Whether it supports pods with their own user namespace.
+    pub(crate) supports_users: bool,
+    /// Whether it uses the systemd cgroup driver: pods are then in slices.
     pub(super) wants_slices: Cell<bool>,
-    /// Since when it does not answer any more, and why.
+    /// The failed call since which the runtime does not answer.
     lost: RefCell<Option<String>>,
-    /// Calls that are under way. They are not cut short: what they make is to be known, and removed.
+    /// Running calls. They are never cancelled, because what they create must be known to be
+    /// removed.
     under_way: RefCell<Vec<JoinHandle<()>>>,
 }
 
-/// A call that came to nothing. Fits "failed to …".
+/// A failed call. Its text fits "failed to …".
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
     #[error(transparent)]
     Cri(#[from] CriError),
-    #[error("ask the runtime any further: it failed to {0}")]
+    #[error("call the runtime again after it failed to {0}")]
     Lost(String),
 }
 
 impl Runtime {
-    /// Sees that a runtime is there and can make pods of an image, and removes what an earlier run has left.
+    /// Connects to a runtime, checks that it can create pods and has the image, and removes the
+    /// leftovers of earlier runs.
     pub(crate) async fn open(socket: Socket, image: &str, patience: Patience) -> Result<Self> {
         let timeouts = Timeouts {
             query: patience.of(TIMEOUTS.query),
@@ -69,7 +72,7 @@ impl Runtime {
         for condition in &status.conditions {
             if ["RuntimeReady", "NetworkReady"].contains(&&*condition.r#type) && !condition.status {
                 bail!(
-                    "{name} can make no pods: it is not {}, because of {}: {}",
+                    "{name} cannot create pods: it is not {}, because of {}: {}",
                     condition.r#type,
                     shown(&condition.reason),
                     shown(&condition.message),
@@ -79,11 +82,11 @@ impl Runtime {
         let mark = Mark::own().context("failed to read /proc/self/stat")?;
         if let Some(kubelet) = kubelet_of(client.socket()).await {
             bail!(
-                "the kubelet (pid {kubelet}) removes pods that it did not ask for within seconds: stop it for the minute \
-                 that this takes (systemctl stop kubelet), which the node's pods live through, and start it again"
+                "the kubelet (pid {kubelet}) removes pods that it did not create within seconds: stop it for the minute that \
+                 this check takes (systemctl stop kubelet), and start it again afterwards; the node's pods keep running"
             );
         }
-        // Before the image: what is in the way of others goes in any case.
+        // Before the check of the image, so that leftovers are removed in any case.
         leftovers::of_dead_runs(&client).await?;
         let found = client
             .image_status(image, Detail::Plain)
@@ -91,13 +94,13 @@ impl Runtime {
             .map_err(failed)?;
         if found.image.is_none() {
             bail!(
-                "{name} has no image {}; give it one: pause-trace image -o pause-trace.tar && \
+                "{name} has no image {}; import it: pause-trace image -o pause-trace.tar && \
                  ctr -n k8s.io images import pause-trace.tar",
                 shown(image)
             );
         }
         let handlers = client.handlers().await.map_err(failed)?;
-        let makes_users = handlers.iter().any(|handler| {
+        let supports_users = handlers.iter().any(|handler| {
             let features = handler.features.unwrap_or_default();
             handler.name.is_empty() && features.user_namespaces
         });
@@ -108,34 +111,34 @@ impl Runtime {
             image: image.to_owned(),
             mark,
             logs,
-            makes_users,
+            supports_users,
             wants_slices: Cell::new(false),
             lost: RefCell::default(),
             under_way: RefCell::default(),
         })
     }
 
-    /// Where it listens.
+    /// The runtime's socket.
     pub(crate) fn socket(&self) -> &Socket {
         self.client.socket()
     }
 
-    /// Removes all that this run has made.
+    /// Removes everything that this run has created.
     pub(crate) async fn clear(&self) -> Result<()> {
         let calls = self.under_way.take();
         for call in calls {
-            // Each has a time-out of its own.
+            // Each call has its own time-out.
             call.await.ok();
         }
         let client = match &*self.lost.borrow() {
             None => Some(self.client.clone()),
-            // Its pods' processes are ended in any case; the next run removes what it knows of them.
+            // The processes are killed in any case. The next run removes the pods from the runtime.
             Some(_) => None,
         };
         leftovers::of_run(client.as_ref(), self.mark, &self.logs).await
     }
 
-    /// The cgroup that pods of this run are made in, as this runtime wants it named.
+    /// The parent cgroup of this run's pods, in the form that the runtime's cgroup driver requires.
     pub(super) fn cgroup_parent(&self) -> String {
         match self.wants_slices.get() {
             true => format!("{}.slice", self.mark),
@@ -143,7 +146,8 @@ impl Runtime {
         }
     }
 
-    /// Makes a sandbox. Whether cgroups have to be slices, runtimes say by refusing what is none.
+    /// Creates a sandbox. A runtime with the systemd cgroup driver refuses a parent that is not a
+    /// slice; the call is then repeated with a slice.
     pub(super) async fn run_sandbox(
         &self,
         config: &mut PodSandboxConfig,
@@ -153,9 +157,9 @@ impl Runtime {
             if let Some(linux) = &mut config.linux {
                 linux.cgroup_parent.clone_from(&parent);
             }
-            let (client, asked) = (self.client.clone(), config.clone());
+            let (client, config) = (self.client.clone(), config.clone());
             let answer = self
-                .call(async move { client.run_sandbox(&asked, "").await })
+                .call(async move { client.run_sandbox(&config, "").await })
                 .await;
             match answer {
                 Err(CallError::Cri(CriError::Refused { ref message, .. }))
@@ -180,7 +184,7 @@ impl Runtime {
             .await
     }
 
-    /// Makes and starts a container, and gives its id.
+    /// Creates and starts a container, and returns its id.
     pub(super) async fn start_container(
         &self,
         sandbox: &str,
@@ -227,7 +231,7 @@ impl Runtime {
         .await
     }
 
-    /// A call goes on when nobody waits for its answer any more.
+    /// Makes a call. It continues even if this future is dropped.
     async fn call<T: Send + 'static>(
         &self,
         call: impl Future<Output = Result<T, CriError>> + Send + 'static,
@@ -254,8 +258,8 @@ impl Runtime {
     }
 }
 
-/// The kubelet that shares its view of the file system with the runtime at a socket, if there is one: it uses it, then. It
-/// removes pods of runtimes that it did not ask for ([crictl], "Create a pod sandbox").
+/// Finds a kubelet in the same mount namespace as the runtime at a socket; it uses this runtime
+/// then. A kubelet removes pods that it did not create ([crictl], "Create a pod sandbox").
 ///
 /// [crictl]: https://kubernetes.io/docs/tasks/debug/debug-cluster/crictl/
 async fn kubelet_of(socket: &Socket) -> Option<u32> {
@@ -271,10 +275,10 @@ async fn kubelet_of(socket: &Socket) -> Option<u32> {
     })
 }
 
-/// A runtime's words, which may quote anybody's.
+/// Escapes and shortens a runtime's text, which may contain text of any user.
 fn shown(text: &str) -> String {
-    const LONGEST: usize = 512;
+    const MAX_LENGTH: usize = 512;
     let mut shown = String::new();
-    let _ = escape(&text.as_bytes()[..text.len().min(LONGEST)], &mut shown);
+    let _ = escape(&text.as_bytes()[..text.len().min(MAX_LENGTH)], &mut shown);
     shown
 }

@@ -1,4 +1,4 @@
-//! The scenarios of a real runtime's pods.
+//! Runs scenarios on pods of a real runtime.
 
 use std::pin::Pin;
 
@@ -14,11 +14,11 @@ use crate::{
     verdict::{Severity, Verdict},
 };
 
-/// Scenarios that are played at once. Making a pod is work for the runtime, and it makes those of the node too.
+/// The scenarios that run at once. It is low because the runtime also serves the node's own pods.
 pub(crate) const AT_ONCE: usize = 4;
 
-/// The node's limits, but for what scenarios have to wait for. All pods of the node are judged by them, and only ours are
-/// reported.
+/// The node's limits, with shorter ones where scenarios have to wait. They apply to all pods of the
+/// node, but only the pods of this run are reported.
 pub(crate) const LIMITS: Limits = Limits {
     zombie: 2_000_000_000,
     stop: 2_000_000_000,
@@ -26,20 +26,20 @@ pub(crate) const LIMITS: Limits = Limits {
     ..Limits::NODE
 };
 
-/// A scenario under way: it gives what proves it, in a few words with numbers.
+/// A running scenario. It returns its proof: a few words with numbers.
 pub(crate) type Playing<'a> = Pin<Box<dyn Future<Output = Result<String, PlayError>> + 'a>>;
 
-/// A life of a real runtime's pod.
+/// A scenario on pods of a real runtime.
 pub(crate) type Script = playing::Script<for<'a> fn(&'a Play<'a>) -> Playing<'a>>;
 
 impl From<CallError> for PlayError {
-    /// A runtime that does not do what it is asked for does not prove its pods wrong.
+    /// A failed call to the runtime proves nothing about its pods.
     fn from(error: CallError) -> Self {
         Self::Impossible(format!("failed to {error}"))
     }
 }
 
-/// Plays one scenario of a run, removes its pods, and judges it.
+/// Runs one scenario, removes its pods, and judges it.
 pub(crate) async fn play_one(
     stage: &Stage,
     script: &'static Script,
@@ -50,13 +50,13 @@ pub(crate) async fn play_one(
     let proof = (script.play)(&play).await;
     let removed = play.remove_all().await;
     let proof = proof.and_then(|proof| removed.map(|()| proof));
-    // News of the node's pods are not reported here, and must not pile up.
+    // News of the node's pods is not reported here, and must not accumulate.
     drop(stage.live.pipeline.news());
     play.judge(&script.scenario, proof, counts, selected)
 }
 
-/// Whether a scenario is judged by a verdict. The node's pause image is judged in each pod, and is no reason to call what
-/// the scenario shows broken.
+/// Whether a verdict decides a scenario. The node's pause image is judged in each pod. A warning
+/// about it does not make a scenario fail.
 pub(crate) fn counts(verdict: &Verdict) -> bool {
     verdict.severity() == Severity::Error || rules::family(verdict.rule.id) != "pause"
 }

@@ -1,4 +1,5 @@
-//! Where a scenario plays: it has the runtime make pods, and waits for what the kernel says of them.
+//! The pods and containers of a scenario: the runtime creates them, and the scenario waits for the
+//! kernel's events.
 
 use std::{cell::RefCell, ops::Deref, time::Duration};
 
@@ -21,23 +22,25 @@ use crate::{
     scenario::SortedVerdicts,
 };
 
-/// How long the kernel's word is waited for. It comes within milliseconds; a machine that is busy with pods takes longer.
+/// How long to wait for an event of the kernel. It arrives within milliseconds; a machine that is
+/// busy with pods takes longer.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long an exec session may take.
 const SESSION: Duration = Duration::from_secs(10);
 
-/// The grace of a stop that nothing should need.
+/// A grace period that no healthy container needs.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
-/// The ids of a user-namespaced pod on the node, as a kubelet gives them: 64 Ki from a multiple of that.
+/// The ids of a pod with its own user namespace, as a kubelet assigns them: 64 Ki ids, starting at
+/// a multiple of 64 Ki.
 const USERS: IdMapping = IdMapping {
     host_id: 16 * 65_536,
     container_id: 0,
     length: 65_536,
 };
 
-/// What all scenarios of a run share.
+/// The parts that all scenarios of a run share.
 pub(crate) struct Stage {
     pub(crate) live: Live,
     pub(crate) runtime: Runtime,
@@ -45,14 +48,14 @@ pub(crate) struct Stage {
     pub(crate) verdicts: SortedVerdicts,
 }
 
-/// One scenario being played.
+/// A running scenario.
 pub(crate) struct Play<'a> {
     stage: &'a Stage,
-    /// The scenario's.
+    /// The name of the scenario.
     name: &'static str,
-    /// Of the scenario in this run.
+    /// The number of the scenario in this run.
     number: u32,
-    /// Those that have not been removed.
+    /// The sandboxes that have not been removed.
     sandboxes: RefCell<Vec<String>>,
     scene: Scene<'a>,
 }
@@ -81,13 +84,13 @@ impl<'a> Play<'a> {
         &self.stage.runtime
     }
 
-    /// A time that is meant for hardware, on this machine.
+    /// Stretches a time by the patience that the user gave.
     fn patience(&self, time: Duration) -> Duration {
         self.stage.patience.of(time)
     }
 
-    /// Waits until the kernel has reported something. What a runtime does not make, or hides from the kernel's hooks, is not
-    /// proven wrong by silence.
+    /// Waits until the kernel has reported something. Silence does not prove a violation: the
+    /// runtime may not have created it, or may hide it from the kernel's hooks.
     async fn await_<T>(
         &self,
         what: &str,
@@ -96,12 +99,12 @@ impl<'a> Play<'a> {
         let limit = self.patience(DEADLINE);
         let found = tokio::time::timeout(limit, self.stage.live.until(find)).await;
         found.map_err(|_| {
-            let silence = format!("the kernel reported nothing of {what} within {limit:?}");
+            let silence = format!("{what} was not reported within {limit:?}");
             PlayError::Impossible(silence)
         })
     }
 
-    /// A pod with its sandbox up.
+    /// Creates a pod and starts its sandbox.
     pub(crate) async fn pod(&self, kind: PodKind) -> Result<Pod<'_>, PlayError> {
         let nth = self.pods().len();
         let name = match nth {
@@ -112,7 +115,7 @@ impl<'a> Play<'a> {
         let modes = kind.modes();
         let label = |key: &str, value: &str| (format!("io.kubernetes.pod.{key}"), value.to_owned());
         let config = PodSandboxConfig {
-            // runc refuses a host name where the uts namespace is the node's.
+            // runc refuses a host name if the uts namespace is the node's.
             hostname: match modes.uts {
                 Mode::Node => String::new(),
                 _ => name.clone(),
@@ -154,7 +157,7 @@ impl<'a> Play<'a> {
         Ok(pod)
     }
 
-    /// Removes the pods that are still there.
+    /// Removes the remaining pods.
     pub(crate) async fn remove_all(&self) -> Result<(), PlayError> {
         let sandboxes = self.sandboxes.take();
         try_join_all(sandboxes.iter().map(async |sandbox| {
@@ -173,28 +176,28 @@ impl<'a> Play<'a> {
     }
 }
 
-/// A pod of a runtime's.
+/// A pod of the runtime.
 pub(crate) struct Pod<'a> {
     play: &'a Play<'a>,
     pub(crate) id: PodId,
-    /// As they were asked for.
+    /// The requested modes.
     modes: Modes,
     config: PodSandboxConfig,
-    /// Of the sandbox that counts.
+    /// The id of the current sandbox.
     sandbox: String,
-    /// Those that were not stopped.
+    /// The containers that were not stopped.
     containers: Vec<String>,
-    /// Containers that were made.
+    /// The number of containers that were created.
     attempts: u32,
 }
 
-/// A container that the kernel has reported.
+/// A container whose start the kernel has reported.
 #[derive(Clone, Debug)]
 pub(crate) struct Container {
     pub(crate) id: ContainerId,
     /// Its first process.
     pub(crate) process: ProcessId,
-    /// Those that its entrypoint executed in.
+    /// The namespaces that its entrypoint executed in.
     pub(crate) namespaces: Namespaces,
 }
 
@@ -207,23 +210,25 @@ impl Pod<'_> {
         Ok(())
     }
 
-    /// The pause, once the kernel has reported it.
+    /// Waits until the kernel has reported the pause.
     pub(crate) async fn pause(&self) -> Result<Container, PlayError> {
-        self.seen(&self.sandbox, "the pause").await
+        self.started(&self.sandbox, "the pause").await
     }
 
-    /// Waits until the runtime itself has said what it was asked for: a bundle that was read first tells only what it made of it.
+    /// Waits until the runtime has described the sandbox over CRI. A bundle, which is read first,
+    /// contains only what the runtime made of the request.
     pub(crate) async fn described(&self) -> Result<(), PlayError> {
-        let is_told = |core: &Core| {
+        let is_described = |core: &Core| {
             let sandbox = core.state.containers.get(&*self.sandbox)?;
             (sandbox.source == Source::Cri).then_some(())
         };
         self.play
-            .await_("the runtime's answer about the sandbox", is_told)
+            .await_("the runtime's answer about the sandbox", is_described)
             .await
     }
 
-    /// A new sandbox instead of the one that counts, which is stopped, as a kubelet does when it has changed.
+    /// Stops the current sandbox and starts a new one, as a kubelet does when a sandbox has
+    /// changed.
     pub(crate) async fn replace_sandbox(&mut self) -> Result<(), PlayError> {
         let old = self.sandbox.clone();
         self.stop_all(GRACE).await?;
@@ -234,7 +239,7 @@ impl Pod<'_> {
         self.run_sandbox().await
     }
 
-    /// A container of the pod's image that runs the workload, or a restart of the one of that name.
+    /// Starts a container that runs the workload, or restarts the container of this name.
     pub(crate) async fn container(
         &mut self,
         name: &str,
@@ -243,7 +248,7 @@ impl Pod<'_> {
         self.container_as(name, behaviour, |_| ()).await
     }
 
-    /// The same with privileges and namespaces that `edit` changes.
+    /// Like [`Pod::container`], with privileges and namespaces that `edit` changes.
     pub(crate) async fn container_as(
         &mut self,
         name: &str,
@@ -291,14 +296,15 @@ impl Pod<'_> {
             .start_container(&self.sandbox, config, &self.config)
             .await?;
         self.containers.push(id.clone());
-        let container = self.seen(&id, &format!("container {name}")).await?;
+        let container = self.started(&id, &format!("container {name}")).await?;
         self.ready(&container, behaviour).await?;
         Ok(container)
     }
 
-    /// Waits until the workload does about signals what it will: a stop that comes before finds none of it.
+    /// Waits until the workload has set up its signal handling. A stop signal before that would
+    /// find the default disposition.
     ///
-    /// The kernel reports nothing of that, so it is looked for.
+    /// The kernel's hooks do not report signal dispositions, so `/proc` is polled.
     async fn ready(&self, container: &Container, behaviour: &[&str]) -> Result<(), PlayError> {
         const PERIOD: Duration = Duration::from_millis(2);
         let pid = container.process.pid;
@@ -315,7 +321,7 @@ impl Pod<'_> {
         let limit = self.play.patience(DEADLINE);
         tokio::time::timeout(limit, ready).await.map_err(|_| {
             PlayError::Unexpected(format!(
-                "workload {} (pid {pid}) does not settle",
+                "workload {} (pid {pid}) did not set up its signal handling",
                 behaviour.join(" ")
             ))
         })
@@ -331,8 +337,9 @@ impl Pod<'_> {
             .await
     }
 
-    /// Waits until the kernel has reported a container's entrypoint, and somebody has said whose it is.
-    async fn seen(&self, id: &str, what: &str) -> Result<Container, PlayError> {
+    /// Waits until the kernel has reported a container's entrypoint, and the runtime or a bundle
+    /// has described the container.
+    async fn started(&self, id: &str, what: &str) -> Result<Container, PlayError> {
         let id: ContainerId = id.into();
         self.play
             .await_(&format!("the start of {what}"), |core| {
@@ -346,7 +353,7 @@ impl Pod<'_> {
             .await
     }
 
-    /// Runs the workload in a container, as a probe does, to its end; it must end with 0.
+    /// Runs the workload in a container to its end, as an exec probe does. It must exit with 0.
     pub(crate) async fn exec(
         &self,
         container: &Container,
@@ -359,13 +366,13 @@ impl Pod<'_> {
             .exec(&container.id, &command, self.play.patience(SESSION))
             .await?;
         if exit_code != 0 {
-            let why = format!("workload {} ended with {exit_code}", behaviour.join(" "));
+            let why = format!("workload {} exited with {exit_code}", behaviour.join(" "));
             return Err(PlayError::Unexpected(why));
         }
         Ok(())
     }
 
-    /// Has a container stopped; gives how it ended.
+    /// Stops a container, and returns its exit status.
     pub(crate) async fn stop(
         &mut self,
         container: &Container,
@@ -386,7 +393,7 @@ impl Pod<'_> {
         Ok(runtime.stop_container(container, grace).await?)
     }
 
-    /// Waits for a container's end; gives how it ended.
+    /// Waits for a container's end, and returns its exit status.
     pub(crate) async fn ended(&self, container: &Container) -> Result<WaitStatus, PlayError> {
         let pid = container.process.pid;
         self.play
@@ -401,8 +408,8 @@ impl Pod<'_> {
     pub(crate) async fn remove(&mut self, container: &Container) -> Result<(), PlayError> {
         self.containers.retain(|id| **id != *container.id);
         let runtime = self.play.runtime();
-        // The kernel says first that it has ended. A runtime that does not know it yet refuses to remove it, and one that is
-        // told to stop it waits until it does.
+        // The kernel reports the end before the runtime knows of it. Until then the runtime refuses
+        // to remove the container. A stop call waits until the runtime knows.
         let grace = self.play.patience(GRACE);
         runtime.stop_container(&container.id, grace).await?;
         Ok(runtime.remove_container(&container.id).await?)
@@ -415,30 +422,31 @@ impl Pod<'_> {
         Ok(())
     }
 
-    /// An orderly end: the containers, then the pause; and waits for the last verdicts.
+    /// Stops the containers, then the pause, and waits for the last verdicts.
     pub(crate) async fn finish(mut self) -> Result<(), PlayError> {
         self.stop_all(GRACE).await?;
         self.play.remove_all().await
     }
 
-    /// What the kernel has shown the verifier of this pod.
+    /// Calls `look` with the current state.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Core) -> T) -> T {
         self.play.stage.live.look(look)
     }
 }
 
-/// Whether the workload has set what its behaviour does about signals (workload/src).
+/// Whether the workload has set up the signal handling of its behaviour (workload/src).
 fn is_ready(behaviour: &[&str], sets: SignalSets) -> bool {
     match behaviour.first() {
         Some(&"block-term") => sets.blocks(Signal::SIGTERM),
         Some(&"ignore-term") => sets.catches(Signal::SIGCHLD),
-        // It waits for signals, which the kernel unblocks for as long; but it has a child only after that.
+        // `shell` blocks its signals only between two waits for them, so they may appear unblocked.
+        // The scenario waits for its child instead, which is forked later.
         Some(&("crash" | "shell")) => true,
         _ => sets.catches(Signal::SIGTERM),
     }
 }
 
-/// What a kubelet asks for where a pod is to have these.
+/// The namespace options that a kubelet requests for these modes.
 fn options(modes: &Modes) -> NamespaceOption {
     let mode = |mode: &Mode| match mode {
         Mode::Node => i32::from(NamespaceMode::Node),
@@ -450,7 +458,8 @@ fn options(modes: &Modes) -> NamespaceOption {
         pid: mode(&modes.pid),
         ipc: mode(&modes.ipc),
         target_id: String::new(),
-        // Kubelets say nothing of users where they are the node's and the runtime may never have heard of it.
+        // A kubelet leaves this out for the node's user namespace, because an old runtime may not
+        // know the field.
         userns_options: (modes.user == Mode::Pod).then(|| UserNamespace {
             mode: NamespaceMode::Pod.into(),
             uids: vec![USERS],

@@ -1,4 +1,5 @@
-//! What there is to find out about: cgroups that come to be a container's, and what happens to them.
+//! Cgroups that become a container's, and what happens to them: the questions that the follower of
+//! the pods has to answer.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,44 +14,45 @@ use crate::{
     state::{Change, Role, State},
 };
 
-/// Something about a container that somebody should look into.
+/// An event of a container's life that the follower handles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
-    /// The first process is in it.
+    /// The first process entered the cgroup.
     Entered {
         cgroup: CgroupId,
-        /// `None` for a cgroup that nobody was seen to make.
+        /// `None` if the creation of the cgroup was not observed.
         path: Option<Text>,
-        /// That process and those above it then, nearest first. What puts the first process into a container's cgroup often
-        /// ends a millisecond later.
+        /// That process and its ancestors at that time, nearest first. The process that puts the
+        /// first one into a container's cgroup often ends a millisecond later.
         pids: Vec<u32>,
     },
-    /// It was made, and is no container's.
-    Nobodys { cgroup: CgroupId },
-    /// The pod is removed.
+    /// A cgroup was created that is not a container's.
+    NotAContainer { cgroup: CgroupId },
+    /// The cgroup was removed.
     Removed { cgroup: CgroupId },
-    /// A container's entrypoint runs.
+    /// A container's entrypoint has executed.
     Started {
         pod: PodId,
         container: ContainerId,
         process: ProcessId,
         is_pause: bool,
     },
-    /// Somebody of the runtime executed under this name.
+    /// A process of the runtime executed under this name.
     Executed { comm: Comm },
 }
 
-/// How many processes above the first of a container are kept in mind: a runtime's own are two or three, and then comes what
-/// stays with the container.
-const LINEAGE: usize = 8;
+/// The ancestors that are kept of a container's first process: two or three are short-lived
+/// processes of the runtime, and the next one stays with the container.
+const MAX_LINEAGE: usize = 8;
 
-/// Cgroups that may be containers', and what happened to them.
+/// Collects arrivals.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
     fresh: Vec<Arrival>,
-    /// Made, and empty so far.
+    /// Containers' cgroups that were created and are still empty.
     empty: HashMap<CgroupId, Text>,
-    /// Entrypoints that run and were reported: one is judged again when more is known of its container.
+    /// Running entrypoints that were reported. A container that is declared again executes again
+    /// for the rules, but is reported once.
     started: HashSet<ProcessId>,
 }
 
@@ -61,7 +63,7 @@ impl Observer for Arrivals {
                 if identity::of_container(&path.0).is_some() {
                     self.empty.insert(*cgroup, path.detached());
                 } else if identity::identify(&path.0).is_none() {
-                    self.fresh.push(Arrival::Nobodys { cgroup: *cgroup });
+                    self.fresh.push(Arrival::NotAContainer { cgroup: *cgroup });
                 }
             }
             Fact::CgroupRemoved { cgroup, .. } => {
@@ -81,7 +83,7 @@ impl Observer for Arrivals {
                     self.enter(task.cgroup, Some(path), pids);
                 }
             }
-            // What a runtime itself executes goes by other names, or is no daemon.
+            // A runtime's children have other names, or are not daemons.
             Fact::Exec { task, .. } if state.is_runtime_name(task.comm) => {
                 self.fresh.push(Arrival::Executed { comm: task.comm });
             }
@@ -117,11 +119,11 @@ impl Arrivals {
         self.fresh.push(Arrival::Entered {
             cgroup,
             path,
-            pids: lineage.take(LINEAGE).collect(),
+            pids: lineage.take(MAX_LINEAGE).collect(),
         });
     }
 
-    /// Reports cgroups whose first process was found before they were.
+    /// Reports cgroups that were found after the first process in them.
     pub(super) fn settle(&mut self, state: &State) {
         let mut inside: Vec<_> = state.processes.iter().collect();
         inside.retain(|process| process.is_alive() && self.empty.contains_key(&process.cgroup));
@@ -134,7 +136,7 @@ impl Arrivals {
         }
     }
 
-    /// It is known that a process is in this cgroup.
+    /// Marks a cgroup as entered.
     pub(super) fn entered(&mut self, cgroup: CgroupId) {
         self.empty.remove(&cgroup);
     }
@@ -159,14 +161,14 @@ mod tests {
         Text::new(&format!("/kubepods/podx/{}", "8852eac2".repeat(8)))
     }
 
-    /// What is heard of events that the state knows by then.
-    struct Ear {
+    /// Arrivals, fed with events together with the state.
+    struct Fixture {
         state: State,
         arrivals: Arrivals,
         time: u64,
     }
 
-    impl Ear {
+    impl Fixture {
         fn new() -> Self {
             Self {
                 state: State::new(Limits::NODE),
@@ -175,7 +177,7 @@ mod tests {
             }
         }
 
-        fn tell(&mut self, fact: Fact) {
+        fn apply(&mut self, fact: Fact) {
             self.time += 1;
             let event = Event {
                 time: self.time,
@@ -187,7 +189,7 @@ mod tests {
 
         fn fork(&mut self, parent: ProcessId, pid: u32, cgroup: CgroupId) -> ProcessId {
             let process = ProcessId { pid, start: 1 };
-            self.tell(Fact::Fork {
+            self.apply(Fact::Fork {
                 task: TaskInfo {
                     process,
                     parent,
@@ -201,7 +203,7 @@ mod tests {
         }
 
         fn attach(&mut self, process: ProcessId) {
-            self.tell(Fact::CgroupAttached {
+            self.apply(Fact::CgroupAttached {
                 task: TaskInfo {
                     process,
                     parent: ProcessId::default(),
@@ -214,7 +216,7 @@ mod tests {
         }
 
         fn make(&mut self) {
-            self.tell(Fact::CgroupMade {
+            self.apply(Fact::CgroupMade {
                 cgroup: CGROUP,
                 path: path(),
             });
@@ -230,58 +232,61 @@ mod tests {
     }
 
     #[test]
-    fn the_first_process_of_a_cgroup_is_told_of_with_those_above_it() {
-        let mut ear = Ear::new();
-        ear.tell(Fact::Runtime { process: RUNTIME });
-        let shim = ear.fork(RUNTIME, 101, 1);
-        let runc = ear.fork(shim, 102, 1);
-        ear.make();
-        assert_eq!(ear.arrivals.take(), []);
-        ear.attach(runc);
+    fn the_first_process_of_a_cgroup_is_reported_with_its_ancestors() {
+        let mut fixture = Fixture::new();
+        fixture.apply(Fact::Runtime { process: RUNTIME });
+        let shim = fixture.fork(RUNTIME, 101, 1);
+        let runc = fixture.fork(shim, 102, 1);
+        fixture.make();
+        assert_eq!(fixture.arrivals.take(), []);
+        fixture.attach(runc);
         assert_eq!(
-            ear.arrivals.take(),
+            fixture.arrivals.take(),
             [entered(Some(path()), &[102, 101, 100])]
         );
-        let init = ear.fork(runc, 103, CGROUP);
-        ear.attach(init);
-        assert_eq!(ear.arrivals.take(), []);
+        let init = fixture.fork(runc, 103, CGROUP);
+        fixture.attach(init);
+        assert_eq!(fixture.arrivals.take(), []);
     }
 
     #[test]
-    fn one_that_is_forked_into_a_cgroup_is_told_of_with_those_above_it() {
-        let mut ear = Ear::new();
-        ear.tell(Fact::Runtime { process: RUNTIME });
-        let shim = ear.fork(RUNTIME, 101, 1);
-        ear.make();
-        ear.fork(shim, 102, CGROUP);
+    fn a_process_forked_into_a_cgroup_is_reported_with_its_ancestors() {
+        let mut fixture = Fixture::new();
+        fixture.apply(Fact::Runtime { process: RUNTIME });
+        let shim = fixture.fork(RUNTIME, 101, 1);
+        fixture.make();
+        fixture.fork(shim, 102, CGROUP);
         assert_eq!(
-            ear.arrivals.take(),
+            fixture.arrivals.take(),
             [entered(Some(path()), &[102, 101, 100])]
         );
     }
 
     #[test]
-    fn a_cgroup_that_nobody_was_seen_to_make_is_told_of_without_a_path() {
-        let mut ear = Ear::new();
-        ear.tell(Fact::Runtime { process: RUNTIME });
-        ear.attach(RUNTIME);
-        assert_eq!(ear.arrivals.take(), [entered(None, &[100])]);
-        ear.make();
-        ear.arrivals.entered(CGROUP);
-        ear.fork(RUNTIME, 101, CGROUP);
-        assert_eq!(ear.arrivals.take(), []);
+    fn a_cgroup_whose_creation_was_missed_is_reported_without_a_path() {
+        let mut fixture = Fixture::new();
+        fixture.apply(Fact::Runtime { process: RUNTIME });
+        fixture.attach(RUNTIME);
+        assert_eq!(fixture.arrivals.take(), [entered(None, &[100])]);
+        fixture.make();
+        fixture.arrivals.entered(CGROUP);
+        fixture.fork(RUNTIME, 101, CGROUP);
+        assert_eq!(fixture.arrivals.take(), []);
     }
 
     #[test]
-    fn a_cgroup_that_is_seen_after_its_process_is_told_of_when_all_is_settled() {
-        let mut ear = Ear::new();
-        ear.tell(Fact::Runtime { process: RUNTIME });
-        ear.fork(RUNTIME, 101, CGROUP);
-        ear.make();
-        assert_eq!(ear.arrivals.take(), []);
-        ear.arrivals.settle(&ear.state);
-        assert_eq!(ear.arrivals.take(), [entered(Some(path()), &[101, 100])]);
-        ear.arrivals.settle(&ear.state);
-        assert_eq!(ear.arrivals.take(), []);
+    fn a_cgroup_found_after_its_process_is_reported_on_settling() {
+        let mut fixture = Fixture::new();
+        fixture.apply(Fact::Runtime { process: RUNTIME });
+        fixture.fork(RUNTIME, 101, CGROUP);
+        fixture.make();
+        assert_eq!(fixture.arrivals.take(), []);
+        fixture.arrivals.settle(&fixture.state);
+        assert_eq!(
+            fixture.arrivals.take(),
+            [entered(Some(path()), &[101, 100])]
+        );
+        fixture.arrivals.settle(&fixture.state);
+        assert_eq!(fixture.arrivals.take(), []);
     }
 }

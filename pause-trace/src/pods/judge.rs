@@ -1,4 +1,4 @@
-//! What the program in the kernel adds to a look at the node's pods: verdicts, and signals that were seen.
+//! The parts of a snapshot that need the eBPF program: verdicts and signals.
 
 use std::collections::HashMap;
 
@@ -10,39 +10,40 @@ use crate::{
     verdict::{ProcessRef, Subject, Verdict},
 };
 
-/// What was judged and seen.
+/// Verdicts and signals.
 #[derive(Debug)]
 pub(crate) struct Judged {
-    /// What stands: of each rule, pod and container the worst, several where several processes fail.
+    /// The worst verdicts of each rule, pod and container; several if several processes fail.
     pub(crate) verdicts: Vec<Verdict>,
     pub(crate) names: Names,
     /// Oldest first.
-    pub(crate) signals: Vec<SignalSeen>,
+    pub(crate) signals: Vec<ObservedSignal>,
     /// How many of the kernel's records were dropped.
     pub(crate) lost: u64,
-    /// Whether runtimes were still being asked at the end.
+    /// Whether some runtimes had not answered by then.
     pub(crate) is_early: bool,
 }
 
-/// A signal to a pod's process. A process that ends takes those to it along when it is reaped, but for entrypoints.
+/// A signal to a process of a pod. The signals of a process are forgotten when it is reaped, except
+/// for entrypoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SignalSeen {
+pub(crate) struct ObservedSignal {
     pub(crate) time: Ktime,
     pub(crate) pod: PodId,
     pub(crate) container: Option<ContainerId>,
     pub(crate) target: ProcessRef,
     pub(crate) signal: i32,
     pub(crate) result: SignalResult,
-    /// Who sent it: pid and name; `None` for the kernel.
+    /// The sender's pid and name; `None` for the kernel.
     pub(crate) from: Option<(u32, Comm)>,
     /// Whether a handler took it.
     pub(crate) handled: bool,
-    /// How many of this number came; more than one only where the last stands for all.
+    /// The number of signals of this kind; more than one if the last one represents all.
     pub(crate) count: u64,
 }
 
 impl Judged {
-    /// As things are: `verdicts` stand, and the rest is what is known now.
+    /// Combines `verdicts` with the names and signals that are known now.
     pub(crate) fn now(live: &Live, verdicts: Vec<Verdict>, is_early: bool) -> Self {
         live.look(|core| Self {
             verdicts,
@@ -54,7 +55,7 @@ impl Judged {
     }
 }
 
-/// What stands: the worst on each subject.
+/// Keeps the worst verdicts on each subject.
 pub(crate) fn standing(mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
     let about = |verdict: &Verdict| {
         let Subject { pod, container, .. } = &verdict.subject;
@@ -69,13 +70,13 @@ pub(crate) fn standing(mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
     verdicts
 }
 
-fn signals(state: &State) -> Vec<SignalSeen> {
-    let mut seen: Vec<_> = state.processes.iter().flat_map(to_process).collect();
-    seen.sort_by_key(|signal| (signal.time, signal.target.id));
-    seen
+fn signals(state: &State) -> Vec<ObservedSignal> {
+    let mut signals: Vec<_> = state.processes.iter().flat_map(to_process).collect();
+    signals.sort_by_key(|signal| (signal.time, signal.target.id));
+    signals
 }
 
-fn to_process(process: &Process) -> Vec<SignalSeen> {
+fn to_process(process: &Process) -> Vec<ObservedSignal> {
     let Some(pod) = &process.pod else {
         return Vec::new();
     };
@@ -85,7 +86,7 @@ fn to_process(process: &Process) -> Vec<SignalSeen> {
         .iter()
         .map(|other| (&other.last, other.count));
     each.chain(others)
-        .map(|(received, count)| SignalSeen {
+        .map(|(received, count)| ObservedSignal {
             time: received.time,
             pod: pod.clone(),
             container: process.container.clone(),

@@ -1,8 +1,9 @@
-//! The node's real pods: who they are, as they come and go.
+//! Follows the node's pods, and identifies them as they start and end.
 //!
-//! The kernel reports cgroups and processes at once; whose they are is asked of the path, the OCI bundle and the runtime's
-//! CRI, in that order, and enters the state as facts. Nothing waits for an answer: what happened meanwhile is kept, and
-//! judged when the answer is there.
+//! The kernel reports cgroups and processes at once. Their containers and pods are identified by
+//! the cgroup path, the OCI bundle and the runtime's CRI, in that order, and enter the state as
+//! facts. Nothing waits for an answer: events that arrive before it are kept, and judged when the
+//! answer is there.
 
 mod bundles;
 mod described;
@@ -33,7 +34,7 @@ use self::{
     runtimes::{Question, Runtimes},
 };
 pub(crate) use self::{
-    judge::{Judged, SignalSeen, standing},
+    judge::{Judged, ObservedSignal, standing},
     snapshot::{Snapshot, collect},
     view::{Compared, ContainerView, PodView, SandboxView, Whose},
 };
@@ -50,17 +51,17 @@ use crate::{
     state::Role,
 };
 
-/// How long a daemon that was started may take to answer before it is asked.
+/// How long to wait after the start of a daemon before calling it.
 const RESTART: Duration = Duration::from_secs(1);
 
-/// Something that takes its time.
+/// A running lookup.
 type Pending<'a> = Pin<Box<dyn Future<Output = Told> + 'a>>;
 
-/// What came of it.
+/// The result of a lookup.
 enum Told {
-    /// A runtime was asked about a container.
+    /// A runtime's answer about a container.
     Answer { question: Question, answer: Answer },
-    /// Something was looked at.
+    /// A fact that was read from the node, if any.
     Fact(Option<Fact>),
 }
 
@@ -73,14 +74,14 @@ pub(crate) struct Follower<'a> {
     pending: FuturesUnordered<Pending<'a>>,
     bundles: Bundles,
     pins: Pins,
-    /// How much of what was there has not been looked at yet.
+    /// Lookups about what ran at the start that have not finished.
     unsettled: usize,
-    /// Containers' cgroups that are there: what is answered of another comes too late.
+    /// The containers' cgroups that exist. An answer about any other cgroup is too late.
     present: HashSet<CgroupId>,
     settled: Rc<Settled>,
 }
 
-/// Whether those that were there have been looked at.
+/// Whether everything that ran at the start has been looked up.
 #[derive(Default)]
 struct Settled {
     is: Cell<bool>,
@@ -88,8 +89,8 @@ struct Settled {
 }
 
 impl<'a> Follower<'a> {
-    /// Begins to watch. What runs already is found, and looked at by [`Follower::run`]. `socket`: the CRI to ask, instead of
-    /// each container's own runtime.
+    /// Begins to watch. It finds the containers that run already; [`Follower::run`] looks them up.
+    /// `socket`: the CRI socket to use instead of each container's own runtime.
     pub(crate) fn start(
         live: &'a Live,
         layout: &'a Layout,
@@ -123,14 +124,15 @@ impl<'a> Follower<'a> {
     }
 
     /// Whether a container runtime runs on this node.
-    pub(crate) fn sees_runtime(&self) -> bool {
+    pub(crate) fn has_runtime(&self) -> bool {
         self.live.look(|core| {
             let mut processes = core.state.processes.iter();
             processes.any(|process| process.role == Role::Runtime && process.is_alive())
         })
     }
 
-    /// Resolves when all that ran at the start has been looked at, and the runtime asked about it.
+    /// Resolves when everything that ran at the start has been looked up, including the runtimes'
+    /// answers.
     pub(crate) fn settled(&self) -> impl Future<Output = ()> + use<> {
         let settled = Rc::clone(&self.settled);
         async move {
@@ -140,7 +142,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Finds out whose each cgroup is.
+    /// Identifies the container and pod of each cgroup.
     pub(crate) async fn run(&mut self) -> Result<()> {
         for arrival in self.live.take_arrivals() {
             self.take(arrival).await?;
@@ -156,7 +158,7 @@ impl<'a> Follower<'a> {
                     }
                 }
                 changed = self.pins.changed() => {
-                    for pinned in changed.context("failed to hear of pinned network namespaces")? {
+                    for pinned in changed.context("failed to watch the pinned network namespaces")? {
                         match pinned {
                             Pinned::Came(path) => {
                                 self.unsettled += 1;
@@ -166,7 +168,7 @@ impl<'a> Follower<'a> {
                         }
                     }
                 }
-                Some(told) = self.pending.next() => match told {
+                Some(result) = self.pending.next() => match result {
                     Told::Answer { question, answer } => self.answered(question, answer),
                     Told::Fact(fact) => {
                         fact.into_iter().for_each(|fact| self.live.inject(fact));
@@ -188,7 +190,7 @@ impl<'a> Follower<'a> {
                     self.entered(cgroup, path, pids).await?;
                 }
             }
-            Arrival::Nobodys { cgroup } => self.live.inject(Fact::NotInPod { cgroup }),
+            Arrival::NotAContainer { cgroup } => self.live.inject(Fact::NotInPod { cgroup }),
             Arrival::Removed { cgroup } => {
                 self.present.remove(&cgroup);
                 if let Some(fact) = self.roster.removed(cgroup) {
@@ -210,17 +212,19 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// The path of a cgroup that was made by somebody who is not watched, as systemd makes those of its driver.
+    /// Finds the path of a cgroup that an unwatched process created, as systemd does for the
+    /// systemd cgroup driver.
     fn learn_path(&self, cgroup: CgroupId, pids: &[u32]) -> Result<Option<Text>> {
         let pid = pids.first().copied().unwrap_or_default();
         let Some(path) = tree::path_of_cgroup(self.hierarchy, cgroup, pid) else {
             return Ok(None);
         };
-        self.live.take_up(cgroup, &path)?;
+        self.live.discover_cgroup(cgroup, &path)?;
         Ok(Some(path))
     }
 
-    /// A container's first process is there: its bundle says what was asked for, and its runtime who did.
+    /// Handles the first process of a container: reads its bundle for what the container should be,
+    /// and asks its runtime for the pod.
     async fn entered(&mut self, cgroup: CgroupId, path: Text, pids: Vec<u32>) -> Result<()> {
         let Some(identity) = identity::of_container(&path.0) else {
             return Ok(());
@@ -228,7 +232,8 @@ impl<'a> Follower<'a> {
         self.present.insert(cgroup);
         let pid = pids.first().copied().unwrap_or_default();
         let mut socket = None;
-        // One that can't be read is told of by the runtime, or by nobody: PT903 says so.
+        // If the bundle cannot be read, only the runtime can describe the container. If it does not
+        // either, PT903 reports that.
         if let Ok(Read {
             bundle,
             location,
@@ -245,7 +250,7 @@ impl<'a> Follower<'a> {
             };
             let who = |other| tree::container_of(self.hierarchy, other, pid);
             let facts = self.roster.bundle(cgroup, &identity, bundle, who);
-            self.tell(facts);
+            self.inject(facts);
             if let Some(path) = pin {
                 self.pinned(&path, &identity.container);
             }
@@ -256,8 +261,8 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// What can be seen of a container that runs: whether its pod has a network, and what its pause takes. Docker's and
-    /// Podman's containers that play a sandbox promise neither.
+    /// Reads from `/proc` whether a running container's pod has a network, and what its pause
+    /// costs. Sandboxes of Docker and Podman pods promise neither.
     fn started(
         &mut self,
         pod: &PodId,
@@ -280,7 +285,8 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// A runtime that was started anew may have forgotten what it made.
+    /// Asks about every container again: a runtime that was restarted may no longer know the
+    /// containers that it created.
     fn ask_all(&mut self) {
         let questions: Vec<_> = self.roster.questions().collect();
         for question in questions {
@@ -288,11 +294,12 @@ impl<'a> Follower<'a> {
         }
     }
 
-    fn tell(&self, facts: impl IntoIterator<Item = Fact>) {
+    fn inject(&self, facts: impl IntoIterator<Item = Fact>) {
         facts.into_iter().for_each(|fact| self.live.inject(fact));
     }
 
-    /// A container whose sandbox runs no pause, as CRI-O's do not unless the pod shares its pids.
+    /// Handles a container whose sandbox has no pause process. CRI-O runs one only if the pod
+    /// shares its pid namespace.
     fn sandbox_without_pause(
         &mut self,
         path: &Text,
@@ -302,7 +309,7 @@ impl<'a> Follower<'a> {
         if self.roster.is_sandbox(&pinned.sandbox) {
             return Ok(());
         }
-        // Its containers come and go; the cgroup that they are in goes with the pod.
+        // Containers start and end, but their parent cgroup exists as long as the pod.
         let Some(pod) = tree::above(self.hierarchy, path) else {
             return Ok(());
         };
@@ -311,11 +318,11 @@ impl<'a> Follower<'a> {
             .roster
             .pinned(pod, &pinned.sandbox, uid, pinned.bundle, pinned.namespaces);
         self.live.watch_cgroup(pod)?;
-        self.tell(facts);
+        self.inject(facts);
         Ok(())
     }
 
-    /// A sandbox has the network namespace that this path pins.
+    /// Records that a sandbox uses the network namespace that is pinned at this path.
     fn pinned(&mut self, path: &Path, sandbox: &ContainerId) {
         let others = path.parent().map(|directory| self.pins.watch(directory));
         let others = others.unwrap_or_default();
@@ -324,7 +331,7 @@ impl<'a> Follower<'a> {
             .filter_map(|path| pins::pinned(path, None))
             .chain(pins::pinned(path, Some(sandbox)));
         let facts: Vec<_> = facts.collect();
-        self.tell(facts);
+        self.inject(facts);
     }
 
     fn ask(&mut self, question: Question, after: Duration) {
@@ -342,7 +349,7 @@ impl<'a> Follower<'a> {
             self.unsettled = self.unsettled.saturating_sub(1);
         }
         let again = match answer {
-            // Its pod is gone, or would seem to live on with a member that never leaves.
+            // The container has ended. Declared now, it would seem to live on in its pod for ever.
             Answer::Known(_) if !self.present.contains(&question.cgroup) => return,
             Answer::Known(known) => {
                 for fact in self
@@ -353,16 +360,16 @@ impl<'a> Follower<'a> {
                 }
                 return;
             }
-            // Nobody will know more of it than its bundle.
+            // The runtime cannot describe the container, so its bundle has to do.
             Answer::Unclear(_) => return,
             Answer::Unknown => question.again(),
             Answer::Unavailable { again, .. } => question.is_worth_it().then_some(again),
         };
-        // Also one whose bundle could not be read: it may lie where only another mount namespace shows it.
+        // Also if the bundle could not be read: it may be visible only in another mount namespace.
         let is_there = self.present.contains(&question.cgroup);
         match again {
             Some(after) if is_there => self.ask(question.next(), after),
-            // It has a runtime, and that has been asked long enough.
+            // Its own runtime was asked until the retries ended, and does not know it.
             None if is_there
                 && question.is_of_its_runtime()
                 && self.roster.is_sandbox(&question.container) =>

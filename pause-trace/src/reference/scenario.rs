@@ -1,4 +1,4 @@
-//! The scenarios of the reference pod.
+//! Runs scenarios on the reference pod.
 
 use std::pin::Pin;
 
@@ -11,20 +11,20 @@ use crate::{
     scenario::Played,
 };
 
-/// Scenarios that are played at once: they mostly wait.
+/// The scenarios that run at once. They mostly wait.
 pub(crate) const AT_ONCE: usize = 6;
 
-/// A scenario under way: it gives what proves it, in a few words with numbers.
+/// A running scenario. It returns its proof: a few words with numbers.
 pub(crate) type Playing<'a> = Pin<Box<dyn Future<Output = Result<String, PlayError>> + 'a>>;
 
-/// A life of the reference pod.
+/// A scenario on the reference pod.
 pub(crate) type Script = playing::Script<for<'a> fn(&'a Play<'a>) -> Playing<'a>>;
 
 impl From<PodError> for PlayError {
     fn from(error: PodError) -> Self {
         let why = error.to_string();
         match error {
-            // Our own runtime was not given the processor: that says nothing of the pause.
+            // The reference runtime did not get the processor. This proves nothing about the pause.
             PodError::Unanswered { .. } => Self::Impossible(why),
             PodError::Refused(failure) => Self::Refused {
                 why,
@@ -35,7 +35,7 @@ impl From<PodError> for PlayError {
     }
 }
 
-/// Plays one scenario of a run and judges it.
+/// Runs one scenario and judges it.
 pub(crate) async fn play_one(
     stage: &Stage,
     script: &'static Script,
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_runtime_of_ours_that_does_not_answer_is_no_failure_of_the_pause() {
+    fn an_unanswered_request_is_not_a_failure_of_the_pause() {
         let error = |what: &str, is_ours| {
             let (what, after) = (what.to_owned(), Duration::from_secs(1));
             PlayError::from(match is_ours {

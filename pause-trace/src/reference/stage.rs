@@ -1,37 +1,39 @@
-//! Where a scenario plays: it tells the verifier what each pod and container is meant to be *before* it runs, waits for what
-//! the kernel says of it.
+//! The stage of the scenarios: a scenario declares to the verifier what each pod and container
+//! should be *before* it runs, and waits for the kernel's events.
+
+mod declared_pod;
+mod kind;
 
 use std::{ops::Deref, time::Duration};
 
-use nix::sys::signal::Signal;
-
+pub(crate) use self::{
+    declared_pod::{ReferencePod, Started, join_of},
+    kind::PodKind,
+};
 use super::{
     broken_pause::{Broken, READY},
     patience::Patience,
-    pod::{self, Pause, PodError, PodPlan, Prepared},
-    protocol::{Answer, Join, Request, Status},
+    pod::{self, Pause, PodPlan},
 };
 use crate::{
-    event::{
-        ContainerFact, ContainerId, ContainerKind, Fact, Mode, Modes, Observation, Observed,
-        PauseStatus, PodFact, PodId, ProcessId, Source, Text,
-    },
+    event::{Fact, PodFact, PodId, Source, Text},
     live::Live,
-    node::{cgroup::Layout, procfs},
+    node::cgroup::Layout,
     pipeline::Core,
     playing::{PlayError, Scene},
     scenario::SortedVerdicts,
 };
 
-/// How long the kernel's word is waited for. It comes within milliseconds; an emulated machine takes longer.
+/// How long to wait for an event of the kernel. It arrives within milliseconds; an emulated machine
+/// takes longer.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What all scenarios of a run share.
+/// The parts that all scenarios of a run share.
 pub(crate) struct Stage {
     pub(crate) live: Live,
     pub(crate) layout: Layout,
     pub(crate) pause: Pause,
-    /// What the pause is started with, beside its name.
+    /// The arguments of the pause.
     pub(crate) pause_args: Vec<String>,
     pub(crate) patience: Patience,
     pub(crate) verdicts: SortedVerdicts,
@@ -55,10 +57,10 @@ impl Stage {
     }
 }
 
-/// One scenario being played.
+/// A running scenario.
 pub(crate) struct Play<'a> {
     pub(crate) stage: &'a Stage,
-    /// Unique on this machine, for what has a name in the host's namespaces.
+    /// Unique on this machine, for names in the host's namespaces.
     pub(crate) unique: u32,
     scene: Scene<'a>,
 }
@@ -71,7 +73,7 @@ impl<'a> Deref for Play<'a> {
     }
 }
 
-/// Waits until `find` finds in what is known that the kernel has reported something.
+/// Waits until `find` returns a value for the current state.
 async fn reported<T>(
     live: &Live,
     patience: Patience,
@@ -79,7 +81,7 @@ async fn reported<T>(
     find: impl FnMut(&Core) -> Option<T>,
 ) -> Result<T, PlayError> {
     let found = tokio::time::timeout(patience.of(DEADLINE), live.until(find)).await;
-    found.map_err(|_| PlayError::Missed(format!("{what}: the kernel reported nothing of it")))
+    found.map_err(|_| PlayError::Missed(format!("the kernel did not report {what}")))
 }
 
 impl<'a> Play<'a> {
@@ -101,7 +103,8 @@ impl<'a> Play<'a> {
         reported(self.live, self.stage.patience, what, find).await
     }
 
-    /// A pod whose pause breaks a promise, with its sandbox up. Its pause is ready, and the one to blame.
+    /// Creates a pod whose pause breaks a promise, and starts its sandbox. The expected findings
+    /// name the pause. Waits until the pause is ready.
     pub(crate) async fn pod_with(
         &self,
         kind: PodKind,
@@ -112,7 +115,7 @@ impl<'a> Play<'a> {
             .await?;
         let pause = pod.start_sandbox().await?;
         self.blame(pause);
-        self.await_("the broken pause to be ready", |core| {
+        self.await_("the signal of the broken pause that it is ready", |core| {
             let signals = &core.state.processes.get(pause)?.others;
             signals
                 .iter()
@@ -123,14 +126,14 @@ impl<'a> Play<'a> {
         Ok(pod)
     }
 
-    /// A pod with its sandbox up.
+    /// Creates a pod and starts its sandbox.
     pub(crate) async fn pod(&self, kind: PodKind) -> Result<ReferencePod<'a>, PlayError> {
         let mut pod = self.prepare(kind).await?;
         pod.start_sandbox().await?;
         Ok(pod)
     }
 
-    /// A declared pod of which nothing runs yet.
+    /// Creates and declares a pod without starting its sandbox.
     pub(crate) async fn prepare(&self, kind: PodKind) -> Result<ReferencePod<'a>, PlayError> {
         let mut plan = kind.plan(self.stage.pause.clone());
         plan.sandbox
@@ -139,7 +142,7 @@ impl<'a> Play<'a> {
         self.prepare_as(kind, plan).await
     }
 
-    /// The same with a plan that may differ from what is declared: a fault.
+    /// Like [`Play::prepare`], with a plan that may differ from the declaration, to plant a fault.
     pub(crate) async fn prepare_as(
         &self,
         kind: PodKind,
@@ -184,413 +187,4 @@ impl<'a> Play<'a> {
         pod.declare_sandbox();
         Ok(pod)
     }
-}
-
-/// The kinds of pod that Kubernetes knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PodKind {
-    /// Its own net, ipc and uts; a pid namespace for each container.
-    Plain,
-    /// `shareProcessNamespace: true`.
-    SharedPid,
-    /// `hostPID: true`.
-    HostPid,
-    /// `hostNetwork: true`.
-    HostNetwork,
-    /// `hostIPC: true`.
-    HostIpc,
-    /// `hostUsers: false`.
-    OwnUsers,
-}
-
-impl PodKind {
-    /// What Kubernetes would ask for.
-    pub(crate) fn modes(self) -> Modes {
-        let plain = Modes::plain();
-        match self {
-            Self::Plain => plain,
-            Self::SharedPid => Modes {
-                pid: Mode::Pod,
-                ..plain
-            },
-            Self::HostPid => Modes {
-                pid: Mode::Node,
-                ..plain
-            },
-            Self::HostNetwork => Modes {
-                net: Mode::Node,
-                uts: Mode::Node,
-                ..plain
-            },
-            Self::HostIpc => Modes {
-                ipc: Mode::Node,
-                ..plain
-            },
-            Self::OwnUsers => Modes {
-                user: Mode::Pod,
-                ..plain
-            },
-        }
-    }
-
-    /// How it is built.
-    pub(crate) fn plan(self, pause: Pause) -> PodPlan {
-        use super::protocol::IdMap;
-        let plan = PodPlan::new("reference", pause);
-        match self {
-            Self::Plain | Self::SharedPid => plan,
-            Self::HostPid => plan.host_pid(),
-            Self::HostNetwork => plan.host_network(),
-            Self::HostIpc => plan.host_ipc(),
-            Self::OwnUsers => plan.own_users(IdMap {
-                outside: 1_000_000,
-                count: 65_536,
-            }),
-        }
-    }
-}
-
-/// Waits until a pause has come to rest: a signal that comes before it has set its handlers is not its fault. No event
-/// tells of that, and on a busy machine it takes longer than the first signal does.
-async fn at_rest(pause: ProcessId, patience: Patience) {
-    const LONGEST: Duration = Duration::from_secs(10);
-    let rests = async {
-        while !procfs::is_at_rest(pause.pid) {
-            tokio::time::sleep(Duration::from_micros(200)).await;
-        }
-    };
-    // One that never rests is judged as it is.
-    let _ = tokio::time::timeout(patience.of(LONGEST), rests).await;
-}
-
-/// A pod that the verifier knows of.
-pub(crate) struct ReferencePod<'a> {
-    live: &'a Live,
-    pub(crate) patience: Patience,
-    /// Taken when it is removed.
-    pod: Option<pod::Pod>,
-    pub(crate) id: PodId,
-    pub(crate) modes: Modes,
-    file: Option<Text>,
-    pub(crate) runtime: ProcessId,
-}
-
-/// A container (or session) that the verifier has seen execute.
-pub(crate) struct Started {
-    pub(crate) container: pod::Container,
-    pub(crate) id: ContainerId,
-    pub(crate) process: ProcessId,
-}
-
-impl Started {
-    pub(crate) async fn ask(&self, request: Request) -> Result<Answer, PlayError> {
-        Ok(self.container.ask(request).await?)
-    }
-
-    pub(crate) fn pid(&self) -> i32 {
-        self.container.pid
-    }
-}
-
-impl ReferencePod<'_> {
-    /// The pod's own side, for what has no declaration.
-    pub(crate) fn inner(&mut self) -> &mut pod::Pod {
-        self.pod
-            .as_mut()
-            .expect("a pod is used before it is removed")
-    }
-
-    fn inner_ref(&self) -> &pod::Pod {
-        self.pod
-            .as_ref()
-            .expect("a pod is used before it is removed")
-    }
-
-    pub(crate) fn live(&self) -> &Live {
-        self.live
-    }
-
-    async fn await_<T>(
-        &self,
-        what: &str,
-        find: impl FnMut(&Core) -> Option<T>,
-    ) -> Result<T, PlayError> {
-        reported(self.live, self.patience, what, find).await
-    }
-
-    fn declare_sandbox(&self) {
-        let sandbox = self.inner_ref().sandbox();
-        self.declare(
-            &sandbox.id,
-            &sandbox.name,
-            sandbox.cgroup_id,
-            ContainerKind::Sandbox,
-            &self.modes,
-            self.file.clone(),
-        );
-    }
-
-    fn declare(
-        &self,
-        id: &str,
-        name: &str,
-        cgroup: u64,
-        what: ContainerKind,
-        modes: &Modes,
-        file: Option<Text>,
-    ) {
-        self.live.inject(Fact::Container(ContainerFact {
-            container: id.into(),
-            pod: self.id.clone(),
-            name: Text::new(name),
-            what,
-            cgroup,
-            modes: modes.clone(),
-            stop_signal: Signal::SIGTERM as i32,
-            sandbox: None,
-            file,
-            source: Source::Reference,
-        }));
-    }
-
-    /// Runs the declared sandbox' pause; gives the pause when the kernel has reported its exec.
-    pub(crate) async fn start_sandbox(&mut self) -> Result<ProcessId, PlayError> {
-        self.inner().start_sandbox().await?;
-        let sandbox: ContainerId = self.inner_ref().sandbox().id.as_str().into();
-        let pause = self
-            .await_("the pause's exec", |core| {
-                core.state.containers.get(&sandbox)?.init
-            })
-            .await?;
-        at_rest(pause, self.patience).await;
-        Ok(pause)
-    }
-
-    /// A new sandbox for the same pod, running.
-    pub(crate) async fn replace_sandbox(&mut self) -> Result<ProcessId, PlayError> {
-        self.inner().prepare_sandbox().await?;
-        self.declare_sandbox();
-        self.start_sandbox().await
-    }
-
-    /// The pause of the sandbox that counts now.
-    pub(crate) fn pause(&self) -> Result<ProcessId, PlayError> {
-        let sandbox: ContainerId = self.inner_ref().sandbox().id.as_str().into();
-        self.live
-            .look(|core| core.state.containers.get(&sandbox)?.init)
-            .ok_or_else(|| PlayError::Unexpected("the sandbox has no pause".to_owned()))
-    }
-
-    /// The mode of a container's pid namespace, as the runtime is told.
-    fn pid_mode(&self, modes: &Modes) -> Result<pod::PidMode, PlayError> {
-        Ok(match &modes.pid {
-            Mode::Pod => pod::PidMode::Pod,
-            Mode::Container => pod::PidMode::Container,
-            Mode::Node => pod::PidMode::Node,
-            Mode::Unknown => {
-                let why = "a reference container says what it wants".to_owned();
-                return Err(PlayError::Unexpected(why));
-            }
-            Mode::Target(target) => {
-                let target = self
-                    .live
-                    .look(|core| core.state.containers.get(target)?.init);
-                let target = target
-                    .ok_or_else(|| PlayError::Unexpected("the target does not run".to_owned()))?;
-                pod::PidMode::Target(target.pid as i32)
-            }
-        })
-    }
-
-    /// A container as the pod's own modes have it.
-    pub(crate) async fn container(&mut self, name: &str) -> Result<Started, PlayError> {
-        self.container_as(name, ContainerKind::App, self.modes.clone(), |plan| plan)
-            .await
-    }
-
-    /// A container that is declared with these modes, and whose plan `edit` may make differ.
-    pub(crate) async fn container_as(
-        &mut self,
-        name: &str,
-        what: ContainerKind,
-        modes: Modes,
-        edit: impl FnOnce(pod::ContainerPlan) -> pod::ContainerPlan,
-    ) -> Result<Started, PlayError> {
-        let prepared = self.prepare_container(name, what, modes, edit).await?;
-        self.launch(prepared).await
-    }
-
-    /// Declares a container that does not run yet.
-    pub(crate) async fn prepare_container(
-        &mut self,
-        name: &str,
-        what: ContainerKind,
-        modes: Modes,
-        edit: impl FnOnce(pod::ContainerPlan) -> pod::ContainerPlan,
-    ) -> Result<Prepared, PlayError> {
-        let mode = self.pid_mode(&modes)?;
-        let plan = edit(self.inner().container(mode).named(name));
-        let prepared = self.inner().prepare_container(plan).await?;
-        self.declare(&prepared.id, name, prepared.cgroup_id, what, &modes, None);
-        Ok(prepared)
-    }
-
-    /// Runs a declared container.
-    pub(crate) async fn launch(&mut self, prepared: Prepared) -> Result<Started, PlayError> {
-        let container = self.inner().launch(prepared).await?;
-        self.seen(container).await
-    }
-
-    /// Waits until the kernel has reported a container's exec.
-    async fn seen(&self, container: pod::Container) -> Result<Started, PlayError> {
-        let id: ContainerId = container.id.as_str().into();
-        let pid = container.pid as u32;
-        let what = format!("the exec of {}", container.name);
-        let process = self
-            .await_(&what, |core| {
-                let process = core.state.processes.by_pid(pid)?;
-                // One that has no cgroup of its own (a fault) executes outside every container.
-                (process.executed.is_some() || !process.file.0.is_empty()).then_some(process.id)
-            })
-            .await?;
-        Ok(Started {
-            container,
-            id,
-            process,
-        })
-    }
-
-    /// An exec session or probe.
-    pub(crate) async fn exec(
-        &mut self,
-        container: &Started,
-        edit: impl FnOnce(pod::ContainerPlan) -> pod::ContainerPlan,
-    ) -> Result<Started, PlayError> {
-        let plan = edit(self.inner().session(&container.container));
-        let session = self.inner().exec(&container.container, plan).await?;
-        self.seen(session).await
-    }
-
-    /// Tells the verifier what was tried inside a container.
-    pub(crate) fn observe(&self, container: &Started, what: Observed, holds: bool, detail: &str) {
-        self.live.inject(Fact::Observed(Observation {
-            pod: self.id.clone(),
-            container: container.id.clone(),
-            what,
-            holds,
-            detail: Text::new(detail),
-        }));
-    }
-
-    /// Tells the verifier how the pause is; gives what it was told.
-    pub(crate) fn look_at_pause(&self) -> Result<PauseStatus, PlayError> {
-        let pause = self.pause()?;
-        let status = procfs::pause_status(&self.id, pause).map_err(|source| {
-            PlayError::io(format!("look at the pause, pid {}", pause.pid), source)
-        })?;
-        self.live.inject(Fact::PauseStatus(status.clone()));
-        Ok(status)
-    }
-
-    /// Waits until a process has ended and the kernel has said so.
-    pub(crate) async fn ended(&self, process: ProcessId) -> Result<(), PlayError> {
-        self.await_(&format!("the end of pid {}", process.pid), |core| {
-            core.state
-                .processes
-                .get(process)
-                .is_none_or(|process| process.ended.is_some())
-                .then_some(())
-        })
-        .await
-    }
-
-    /// Waits until every process of the pod has been reaped, as the kernel says.
-    pub(crate) async fn quiet(&self) -> Result<(), PlayError> {
-        let id = self.id.clone();
-        self.await_("the reaping of the pod's processes", |core| {
-            core.state
-                .pods
-                .get(&id)
-                .is_none_or(|pod| pod.zombies == 0)
-                .then_some(())
-        })
-        .await
-    }
-
-    /// An orderly stop of the whole pod: SIGTERM to the containers, SIGKILL after the grace (as long as this machine makes it),
-    /// then the pause.
-    pub(crate) async fn stop(&mut self, grace: Duration) -> Result<Vec<pod::Stopped>, PlayError> {
-        let grace = self.patience.of(grace);
-        let grace_ns = grace.as_nanos() as u64;
-        self.live.inject(Fact::PodStopping {
-            pod: self.id.clone(),
-            grace: grace_ns,
-        });
-        let stopped = self.inner().stop(grace).await?;
-        Ok(stopped)
-    }
-
-    /// Stops one container as a runtime does, with a grace as long as this machine makes it; gives how it ended and whether it
-    /// had to be killed.
-    pub(crate) async fn stop_container(
-        &mut self,
-        container: &Started,
-        grace: Duration,
-    ) -> Result<(Status, bool), PlayError> {
-        let grace = self.patience.of(grace);
-        let grace_ns = grace.as_nanos() as u64;
-        self.live.inject(Fact::ContainerStopping {
-            container: container.id.clone(),
-            grace: grace_ns,
-        });
-        let pid = container.pid();
-        self.inner().signal(pid, Signal::SIGTERM).await?;
-        match self.inner().exited_within(pid, grace).await {
-            Ok(status) => Ok((status, false)),
-            Err(PodError::TimedOut { .. }) => {
-                self.inner().signal(pid, Signal::SIGKILL).await?;
-                Ok((self.inner().exited(pid).await?, true))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Says that the owner is done with the pod, without touching it.
-    pub(crate) fn declare_removed(&self) {
-        self.live.inject(Fact::PodRemoved {
-            pod: self.id.clone(),
-        });
-    }
-
-    /// Ends and removes what is left of the pod, and waits for the last verdicts on it.
-    pub(crate) async fn remove(mut self) -> Result<(), PlayError> {
-        if let Some(pod) = self.pod.take() {
-            pod.remove().await?;
-        }
-        let id = self.id.clone();
-        if self.live.look(|core| {
-            core.state
-                .pods
-                .get(&id)
-                .is_some_and(|pod| pod.removed.is_none())
-        }) {
-            self.quiet().await?;
-            self.declare_removed();
-        }
-        self.await_("the end of the pod's watch", |core| {
-            (!core.state.pods.contains_key(&id)).then_some(())
-        })
-        .await
-    }
-
-    /// An orderly stop, and removal.
-    pub(crate) async fn finish(mut self) -> Result<(), PlayError> {
-        self.stop(Duration::from_secs(5)).await?;
-        self.remove().await
-    }
-}
-
-/// The modes of a plan's joins must not be guessed by who plants a fault: this names the namespaces of another process.
-pub(crate) fn join_of(process: ProcessId, kind: &str) -> Join {
-    Join::of(process.pid as i32, kind)
 }

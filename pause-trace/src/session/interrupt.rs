@@ -1,25 +1,25 @@
-//! The thread that everything runs on, and the signals that end it.
+//! The event loop, and the signals that end it.
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Runs to the end on one thread.
+/// Runs a future to completion on one thread.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("failed to start the event loop")?;
     let result = runtime.block_on(future);
-    // Nothing is left to wait for: dropping a thing removes it.
+    // The result is complete, so no task is waited for.
     runtime.shutdown_background();
     result
 }
 
-/// Ctrl-C, and what a service manager or a closed terminal sends.
+/// Ctrl-C, and the signals that service managers and closed terminals send.
 pub(crate) struct Interrupt([Signal; 3]);
 
 impl Interrupt {
-    /// From now on these signals end no process by themselves.
+    /// Installs the handlers. From now on these signals do not end the process by themselves.
     pub(crate) fn catch() -> Result<Self> {
         let catch = |kind, name| signal(kind).with_context(|| format!("failed to handle {name}"));
         Ok(Self([
@@ -38,7 +38,7 @@ impl Interrupt {
         }
     }
 
-    /// Waits for `future`; `None` where a signal came first.
+    /// Waits for `future`; `None` if a signal came first.
     pub(crate) async fn or<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             output = future => Some(output),

@@ -1,5 +1,5 @@
-//! What `doctor` says of the programs: what they cost the kernel's verifier, and whether each way to see setns and unshare
-//! reports the same.
+//! The checks of the eBPF programs: what they cost the kernel's verifier, and whether every way to
+//! observe setns and unshare reports the same calls.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,8 @@ use crate::{
     report::wire::{Check, State},
 };
 
-/// What the verifier went through for each program, and whether that is little enough.
+/// Reports how many instructions the verifier processed for each program, and whether that is below
+/// the limit.
 pub(super) fn cost(verified: &[Verified]) -> Check {
     let known: BTreeMap<_, _> = verified
         .iter()
@@ -22,7 +23,7 @@ pub(super) fn cost(verified: &[Verified]) -> Check {
         .collect();
     let count = verified.len();
     let Some((largest, most)) = known.iter().max_by_key(|(_, instructions)| **instructions) else {
-        let detail = format!("{count} programs; what they cost it, kernels tell since 5.16");
+        let detail = format!("{count} programs; kernels report their cost since 5.16");
         return ok("verifier", &detail);
     };
     let check = Check {
@@ -41,21 +42,22 @@ pub(super) fn cost(verified: &[Verified]) -> Check {
     Check {
         state: State::Degraded,
         consequence: format!(
-            "more than {MOST_INSTRUCTIONS}: a kernel that counts otherwise may refuse {largest}"
+            "more than {MOST_INSTRUCTIONS}: a kernel that counts differently may refuse {largest}"
         ),
-        fix: "tell pause-trace's maintainers which kernel this is".to_owned(),
+        fix: "report this kernel version to the maintainers of pause-trace".to_owned(),
         ..check
     }
 }
 
-/// Tries each way to see setns and unshare, and compares. Adds the programs that the others do without to `verified`.
+/// Tries each way to observe setns and unshare, and compares the results. Adds to `verified` the
+/// programs that are not in it yet.
 pub(super) async fn ways(
     layout: &Layout,
     global: &Global,
     verified: &mut Vec<Verified>,
 ) -> Vec<Check> {
     let mut checks = Vec::new();
-    let mut seen: Vec<(NamespaceHook, Vec<Call>)> = Vec::new();
+    let mut observed: Vec<(NamespaceHook, Vec<Call>)> = Vec::new();
     for way in NamespaceHook::ALL {
         let options = Options {
             namespace_hook: Some(way),
@@ -74,28 +76,28 @@ pub(super) async fn ways(
                         verified.push(other);
                     }
                 }
-                seen.push((way, found.calls));
+                observed.push((way, found.calls));
             }
             Err(error) => checks.push(Check {
                 state: State::Degraded,
-                consequence: "nothing, where another way is there".to_owned(),
-                fix: "nothing, or a kernel that allows it".to_owned(),
+                consequence: "none, if another way works".to_owned(),
+                fix: "nothing, or boot a kernel that allows it".to_owned(),
                 ..ok(&name, &error)
             }),
         }
     }
-    checks.push(agreement(&seen));
+    checks.push(agreement(&observed));
     checks
 }
 
-fn agreement(seen: &[(NamespaceHook, Vec<Call>)]) -> Check {
+fn agreement(observed: &[(NamespaceHook, Vec<Call>)]) -> Check {
     const NAME: &str = "ways agree";
-    let Some(((first, calls), others)) = seen.split_first() else {
+    let Some(((first, calls), others)) = observed.split_first() else {
         return missing(
             NAME,
-            "there is none",
-            "setns and unshare are not seen",
-            "a kernel with fentry, kprobes or system call tracepoints",
+            "no way works",
+            "setns and unshare are not observed",
+            "boot a kernel with fentry, kprobes or system call tracepoints",
             false,
         );
     };
@@ -111,12 +113,12 @@ fn agreement(seen: &[(NamespaceHook, Vec<Call>)]) -> Check {
         Some(difference) => missing(
             NAME,
             &difference,
-            "what is reported of setns and unshare is not to be believed",
-            "tell pause-trace's maintainers which kernel this is",
+            "the reported setns and unshare calls cannot be trusted",
+            "report this kernel version to the maintainers of pause-trace",
             true,
         ),
         None => {
-            let names: Vec<_> = seen.iter().map(|(way, _)| way.name()).collect();
+            let names: Vec<_> = observed.iter().map(|(way, _)| way.name()).collect();
             ok(
                 NAME,
                 &format!("the same {} calls from {}", calls.len(), names.join(", ")),
@@ -145,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn a_program_near_the_kernels_limit_is_said() {
+    fn a_program_near_the_kernels_limit_is_degraded() {
         let check = cost(&[verified("exec", Some(MOST_INSTRUCTIONS + 1))]);
         assert_eq!(check.state, State::Degraded);
         assert!(check.consequence.contains("may refuse exec"), "{check:?}");
     }
 
     #[test]
-    fn an_old_kernel_does_not_tell() {
+    fn an_old_kernel_reports_no_cost() {
         let check = cost(&[verified("exec", None)]);
         assert_eq!(check.state, State::Ok);
         assert!(check.numbers.is_empty() && check.detail.contains("5.16"));

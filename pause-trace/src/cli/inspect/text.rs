@@ -1,4 +1,4 @@
-//! A pod for people: a block a theme.
+//! `inspect` as text: one block per subject.
 
 use std::{fmt::Write as _, io};
 
@@ -6,7 +6,7 @@ use anstyle::Style;
 
 use crate::{
     cli::pods::{
-        Seen, age, badness, size,
+        NodeSnapshot, age, badness, size,
         table::{Cell, Table},
     },
     event::{Mode, NamespaceKind, SignalResult, Source, Text, signal_name},
@@ -15,26 +15,26 @@ use crate::{
         procfs::NS_PER_TICK,
         survey::process::{Link, Process},
     },
-    pods::{Compared, ContainerView, PodView, SignalSeen, Whose},
+    pods::{Compared, ContainerView, ObservedSignal, PodView, Whose},
     report::{Report as _, TextReport},
     text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, Look, TERM, wrap},
     verdict::{Outcome, Verdict},
 };
 
-/// How many processes of a container get a line.
-const MOST_PROCESSES: usize = 64;
+/// The processes of a container that are shown.
+const MAX_PROCESSES: usize = 64;
 
-/// How far a process is indented that has many ancestors in its container.
-const DEEPEST: usize = 12;
+/// The deepest indentation of a process below its ancestors.
+const MAX_DEPTH: usize = 12;
 
-/// How many signals get a line, the latest.
-const MOST_SIGNALS: usize = 32;
+/// The signals that are shown; the newest are kept.
+const MAX_SIGNALS: usize = 32;
 
-/// The whole pod. `passes`: whether each verdict that passed gets a line.
+/// Renders the whole pod. `passes`: whether verdicts that passed are listed.
 pub(in crate::cli) fn shown(
     look: Look,
     passes: bool,
-    seen: &Seen,
+    node: &NodeSnapshot,
     pod: &PodView,
 ) -> io::Result<String> {
     let mut text = Block {
@@ -42,12 +42,12 @@ pub(in crate::cli) fn shown(
         text: String::new(),
     };
     text.title(pod);
-    text.containers(seen, pod);
-    text.namespaces(seen, pod);
-    text.processes(seen, pod);
+    text.containers(node, pod);
+    text.namespaces(node, pod);
+    text.processes(node, pod);
     text.networks(pod);
-    text.signals(seen, pod);
-    text.verdicts(passes, seen, pod)?;
+    text.signals(node, pod);
+    text.verdicts(passes, node, pod)?;
     Ok(text.text)
 }
 
@@ -68,7 +68,7 @@ impl Block {
         self.line(|line| line.paint(BOLD, head));
     }
 
-    /// A sentence, broken where the terminal is too narrow.
+    /// Adds a sentence, wrapped to the width of the terminal.
     fn sentence(&mut self, style: Style, sentence: &str) {
         let width = self.look.width.map(|width| width.saturating_sub(2).max(20));
         for part in wrap(sentence, width) {
@@ -101,14 +101,14 @@ impl Block {
         });
     }
 
-    fn containers(&mut self, seen: &Seen, pod: &PodView) {
+    fn containers(&mut self, node: &NodeSnapshot, pod: &PodView) {
         self.head("Containers");
         let row = |container: &ContainerView| {
             let first = container.entrypoint();
             let asked = container.asked.as_ref();
             let started = first.map(|first| first.start_ticks * NS_PER_TICK);
             let memory = container.status.as_ref().map(|status| status.pss_bytes);
-            let told = match asked.map(|asked| asked.source) {
+            let source = match asked.map(|asked| asked.source) {
                 Some(Source::Cri) => "CRI",
                 Some(_) => "bundle",
                 None => "-",
@@ -122,7 +122,7 @@ impl Block {
                     .into(),
                 started
                     .map_or("-".to_owned(), |started| {
-                        age(seen.now.saturating_sub(started))
+                        age(node.now.saturating_sub(started))
                     })
                     .into(),
                 match (container.memory, memory) {
@@ -135,7 +135,7 @@ impl Block {
                 asked
                     .map_or("?".to_owned(), |asked| signal_name(asked.stop_signal))
                     .into(),
-                told.into(),
+                source.into(),
             ]
         };
         let table = Table {
@@ -148,23 +148,23 @@ impl Block {
         if !pod.containers.iter().any(ContainerView::is_sandbox) {
             self.sentence(
                 DOUBTFUL,
-                "there is no pause: it has ended, or the runtime runs none",
+                "there is no pause process: it has ended, or the runtime runs none",
             );
         }
         for container in pod.containers.iter().filter(|container| container.is_cut) {
             let title = container.title();
             self.sentence(
                 DOUBTFUL,
-                &format!("{title} has more cgroups or processes than were looked at"),
+                &format!("{title} has more cgroups or processes than were read"),
             );
         }
     }
 
-    fn namespaces(&mut self, seen: &Seen, pod: &PodView) {
+    fn namespaces(&mut self, node: &NodeSnapshot, pod: &PodView) {
         self.head("Namespaces");
         let mut heads = vec!["OF"];
         heads.extend(NamespaceKind::ALL.map(NamespaceKind::name));
-        let host = seen.snapshot.host.as_ref();
+        let host = node.snapshot.host.as_ref();
         let mut hosts = vec![Cell::painted(DIM, "the host")];
         hosts.extend(NamespaceKind::ALL.map(|kind| {
             let link = host.map_or(Link::Unknown, |host| host.namespace(kind));
@@ -194,9 +194,9 @@ impl Block {
                 .filter(|found| found.fits == Some(false))
             {
                 let sentence = format!(
-                    "{} was to have {}, and has {}",
+                    "{} should have {}, but has {}",
                     container.title(),
-                    wish(found, container.is_sandbox()),
+                    requested(found, container.is_sandbox()),
                     got(found, pod)
                 );
                 self.sentence(BAD, &sentence);
@@ -204,20 +204,20 @@ impl Block {
         }
     }
 
-    fn processes(&mut self, seen: &Seen, pod: &PodView) {
+    fn processes(&mut self, node: &NodeSnapshot, pod: &PodView) {
         self.head("Processes");
         let mut rows = Vec::new();
         let mut left_out = Vec::new();
         for container in &pod.containers {
             let tree = container.tree();
-            if tree.len() > MOST_PROCESSES {
-                let more = tree.len() - MOST_PROCESSES;
+            if tree.len() > MAX_PROCESSES {
+                let more = tree.len() - MAX_PROCESSES;
                 left_out.push(format!(
                     "{more} more in {}: --format json lists them",
                     container.title()
                 ));
             }
-            for (depth, process) in tree.into_iter().take(MOST_PROCESSES) {
+            for (depth, process) in tree.into_iter().take(MAX_PROCESSES) {
                 let started = process.start_ticks * NS_PER_TICK;
                 rows.push(vec![
                     Cell::painted(TERM, container.title()),
@@ -225,8 +225,8 @@ impl Block {
                     process.ns_pid.to_string().into(),
                     process.parent.to_string().into(),
                     state(process),
-                    age(seen.now.saturating_sub(started)).into(),
-                    format!("{}{}", "  ".repeat(depth.min(DEEPEST)), process.comm).into(),
+                    age(node.now.saturating_sub(started)).into(),
+                    format!("{}{}", "  ".repeat(depth.min(MAX_DEPTH)), process.comm).into(),
                 ]);
             }
         }
@@ -270,7 +270,7 @@ impl Block {
                 if is_hosts {
                     "the host's"
                 } else {
-                    "nobody lives in it to look through"
+                    "unknown: no process is left in it"
                 },
             );
         }
@@ -306,17 +306,17 @@ impl Block {
         self.listed("listening", &listening.collect::<Vec<_>>());
         if !network.is_ready() {
             let why = match network.is_loopback_up() {
-                true => "it has no address besides loopback's",
+                true => "it has no address except the loopback's",
                 false => "loopback is down: 127.0.0.1 does not work",
             };
             self.sentence(DOUBTFUL, why);
         }
     }
 
-    fn signals(&mut self, seen: &Seen, pod: &PodView) {
+    fn signals(&mut self, node: &NodeSnapshot, pod: &PodView) {
         self.head("Signals");
-        let Some(judged) = &seen.judged else {
-            return self.sentence(DIM, "? not known without the program in the kernel");
+        let Some(judged) = &node.judged else {
+            return self.sentence(DIM, "? unknown without the eBPF program");
         };
         let signals: Vec<_> = judged
             .signals
@@ -324,10 +324,13 @@ impl Block {
             .filter(|signal| signal.pod == pod.id)
             .collect();
         if signals.is_empty() {
-            return self.sentence(DIM, "none while it was watched; --for 30s watches longer");
+            return self.sentence(
+                DIM,
+                "none while the pod was watched; --for 30s watches longer",
+            );
         }
-        let latest = signals.len().saturating_sub(MOST_SIGNALS);
-        let row = |signal: &&SignalSeen| {
+        let latest = signals.len().saturating_sub(MAX_SIGNALS);
+        let row = |signal: &&ObservedSignal| {
             let from = match signal.from {
                 Some((pid, comm)) => format!("pid {pid} ({comm})"),
                 None => "the kernel".to_owned(),
@@ -336,12 +339,12 @@ impl Block {
             let became = match (signal.handled, signal.result) {
                 (true, _) => "taken by a handler",
                 (false, SignalResult::Ignored) => "ignored",
-                (false, SignalResult::AlreadyPending) => "pending already",
+                (false, SignalResult::AlreadyPending) => "already pending",
                 (false, SignalResult::OverflowFail) => "lost: the queue was full",
                 (false, _) => "",
             };
             vec![
-                seen.clock.time_of_day(signal.time).into(),
+                node.clock.time_of_day(signal.time).into(),
                 signal_name(signal.signal).into(),
                 format!("pid {} ({})", target.id.pid, target.comm).into(),
                 from.into(),
@@ -359,13 +362,13 @@ impl Block {
         }
     }
 
-    fn verdicts(&mut self, passes: bool, seen: &Seen, pod: &PodView) -> io::Result<()> {
+    fn verdicts(&mut self, passes: bool, node: &NodeSnapshot, pod: &PodView) -> io::Result<()> {
         self.head("Verdicts");
-        let Some(judged) = &seen.judged else {
-            self.sentence(DIM, "? not known without the program in the kernel");
+        let Some(judged) = &node.judged else {
+            self.sentence(DIM, "? unknown without the eBPF program");
             return Ok(());
         };
-        let mut verdicts: Vec<&Verdict> = seen.verdicts(&pod.id).collect();
+        let mut verdicts: Vec<&Verdict> = node.verdicts(&pod.id).collect();
         verdicts.sort_by_key(|verdict| (std::cmp::Reverse(badness(verdict)), verdict.rule.id));
         let passed = verdicts
             .iter()
@@ -379,9 +382,7 @@ impl Block {
         self.text.push_str(&String::from_utf8_lossy(&written));
         let _ = write!(self.text, "{}", if written.is_empty() { "" } else { "\n" });
         match passed {
-            0 if verdicts.is_empty() => {
-                self.sentence(DIM, "none: nothing of it could be judged yet")
-            }
+            0 if verdicts.is_empty() => self.sentence(DIM, "none yet"),
             0 => {}
             _ => self.sentence(
                 GOOD,
@@ -430,7 +431,7 @@ fn compared(found: &Compared, pod: &PodView) -> Cell {
     Cell::painted(style, text)
 }
 
-/// `app's`; of a container of another pod, the beginning of its id.
+/// `app's`; for a container of another pod, the prefix of its id.
 fn whose(owner: &crate::event::ContainerId, pod: &PodView) -> String {
     let known = pod
         .containers
@@ -442,8 +443,8 @@ fn whose(owner: &crate::event::ContainerId, pod: &PodView) -> String {
     }
 }
 
-/// What was asked for: `the pod's net`.
-fn wish(found: &Compared, is_sandbox: bool) -> String {
+/// The requested namespace: `the pause's net namespace`.
+fn requested(found: &Compared, is_sandbox: bool) -> String {
     let kind = found.kind.name();
     match &found.asked {
         Mode::Pod if is_sandbox => format!("a {kind} namespace for the pod"),
@@ -461,16 +462,16 @@ fn got(found: &Compared, pod: &PodView) -> String {
         Whose::Host => "the host's".to_owned(),
         Whose::Own => "its own".to_owned(),
         Whose::Other(owner) => whose(owner, pod),
-        Whose::Unknown => "one that is not known".to_owned(),
+        Whose::Unknown => "an unknown one".to_owned(),
     }
 }
 
-/// As in proc_pid_stat(5), in words.
+/// The state letter of proc_pid_stat(5) as a word.
 fn state(process: &Process) -> Cell {
     match process.state {
         b'R' => "running".into(),
         b'S' => "sleeping".into(),
-        b'D' => Cell::painted(DOUBTFUL, "waiting for a device"),
+        b'D' => Cell::painted(DOUBTFUL, "uninterruptible"),
         b'Z' => Cell::painted(DOUBTFUL, "zombie"),
         b'T' => Cell::painted(DOUBTFUL, "stopped"),
         b't' => Cell::painted(DOUBTFUL, "traced"),

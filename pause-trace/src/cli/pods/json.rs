@@ -1,6 +1,6 @@
-//! `ls` and `inspect` for programs: what was seen as the lines that [`wire`](crate::report::wire) describes.
+//! `ls` and `inspect` as JSON lines, of the types in [`wire`](crate::report::wire).
 
-use super::{Seen, badness};
+use super::{NodeSnapshot, badness};
 use crate::{
     event::{Ktime, Mode, NamespaceKind, Text, signal_name},
     node::{
@@ -8,7 +8,7 @@ use crate::{
         procfs::NS_PER_TICK,
         survey::process::{self, Link},
     },
-    pods::{Compared, ContainerView, PodView, SandboxView, SignalSeen, Whose},
+    pods::{Compared, ContainerView, ObservedSignal, PodView, SandboxView, Whose},
     report::wire::{
         Body, ComparedNamespace, Container, Finding, Head, Inspect, InspectedContainer, Interface,
         Line, ListedPod, Listening, Misfit, Namespaces, Network, Pause, Pod, Process, Route,
@@ -17,28 +17,28 @@ use crate::{
     verdict::Outcome,
 };
 
-/// How many processes of a container are listed.
-const MOST_PROCESSES: usize = 1024;
+/// The processes of a container that are listed.
+const MAX_PROCESSES: usize = 1024;
 
-/// What `ls` writes: a line a pause.
-pub(in crate::cli) fn list(seen: &Seen) -> serde_json::Result<String> {
+/// The output of `ls`: one line per pause.
+pub(in crate::cli) fn list(node: &NodeSnapshot) -> serde_json::Result<String> {
     let mut text = String::new();
-    for pod in &seen.snapshot.pods {
+    for pod in &node.snapshot.pods {
         for sandbox in pod.sandboxes() {
-            let listed = Body::Listed(Box::new(listed(seen, pod, &sandbox)));
+            let listed = Body::Listed(Box::new(listed(node, pod, &sandbox)));
             text.push_str(&Line::new(listed).text()?);
         }
     }
     Ok(text)
 }
 
-/// What `inspect` writes: one line.
-pub(in crate::cli) fn inspected(seen: &Seen, pod: &PodView) -> serde_json::Result<String> {
-    Line::new(Body::Inspect(Box::new(inspect(seen, pod)))).text()
+/// The output of `inspect`: one line.
+pub(in crate::cli) fn inspected(node: &NodeSnapshot, pod: &PodView) -> serde_json::Result<String> {
+    Line::new(Body::Inspect(Box::new(inspect(node, pod)))).text()
 }
 
-fn head(seen: &Seen) -> Head {
-    Head::new(seen.clock, seen.now, seen.judged.is_some(), seen.unknown())
+fn head(node: &NodeSnapshot) -> Head {
+    Head::new(node.clock, node.now, node.judged.is_some(), node.unknown())
 }
 
 fn named(pod: &PodView) -> Pod {
@@ -49,7 +49,7 @@ fn named(pod: &PodView) -> Pod {
     }
 }
 
-fn listed(seen: &Seen, pod: &PodView, sandbox: &SandboxView<'_>) -> ListedPod {
+fn listed(node: &NodeSnapshot, pod: &PodView, sandbox: &SandboxView<'_>) -> ListedPod {
     let pause = sandbox.sandbox;
     let compared = || pause.into_iter().flat_map(|pause| &pause.namespaces);
     let all = sandbox.members.iter().copied().chain(pause);
@@ -69,12 +69,12 @@ fn listed(seen: &Seen, pod: &PodView, sandbox: &SandboxView<'_>) -> ListedPod {
         .and_then(|pause| pause.inode(NamespaceKind::Net))
         .and_then(|net| pod.networks.get(&net));
     ListedPod {
-        head: head(seen),
+        head: head(node),
         pod: named(pod),
         sandbox: pause.map(|pause| pause.id.to_string()),
         pause: pause
             .and_then(ContainerView::entrypoint)
-            .map(|process| running(process, seen.now)),
+            .map(|process| running(process, node.now)),
         namespaces: compared().filter_map(inode).collect(),
         host: compared()
             .filter(|found| found.whose == Whose::Host)
@@ -89,7 +89,7 @@ fn listed(seen: &Seen, pod: &PodView, sandbox: &SandboxView<'_>) -> ListedPod {
         addresses: network.map_or_else(Vec::new, |network| {
             network.outer_addresses().copied().collect()
         }),
-        verdicts: counted(seen, pod),
+        verdicts: counted(node, pod),
     }
 }
 
@@ -100,20 +100,20 @@ fn inode(compared: &Compared) -> Option<(NamespaceKind, u32)> {
     }
 }
 
-/// All verdicts on a pod in short.
-fn counted(seen: &Seen, pod: &PodView) -> Option<VerdictCounts> {
-    seen.judged.as_ref()?;
+/// The counts of a pod's verdicts and the rules of the worst ones.
+fn counted(node: &NodeSnapshot, pod: &PodView) -> Option<VerdictCounts> {
+    node.judged.as_ref()?;
     let mut short = VerdictCounts::default();
-    for verdict in seen.verdicts(&pod.id) {
+    for verdict in node.verdicts(&pod.id) {
         short.counts.count(verdict.outcome, 1);
     }
-    let worst = seen
+    let worst = node
         .verdicts(&pod.id)
         .max_by_key(|verdict| badness(verdict));
     if let Some(worst) = worst {
         short.worst = Some(worst.outcome);
         short.severity = (worst.outcome == Outcome::Fail).then(|| worst.severity());
-        let alike = seen
+        let alike = node
             .verdicts(&pod.id)
             .filter(|verdict| badness(verdict) == badness(worst));
         short.rules = alike
@@ -141,9 +141,9 @@ fn running(process: &process::Process, now: Ktime) -> RunningProcess {
     }
 }
 
-fn inspect<'a>(seen: &'a Seen, pod: &'a PodView) -> Inspect<'a> {
-    let judged = seen.judged.as_ref();
-    let host = seen.snapshot.host.as_ref();
+fn inspect<'a>(node: &'a NodeSnapshot, pod: &'a PodView) -> Inspect<'a> {
+    let judged = node.judged.as_ref();
+    let host = node.snapshot.host.as_ref();
     let hosts: Namespaces = NamespaceKind::ALL
         .into_iter()
         .filter_map(|kind| match host?.namespace(kind) {
@@ -152,27 +152,27 @@ fn inspect<'a>(seen: &'a Seen, pod: &'a PodView) -> Inspect<'a> {
         })
         .collect();
     Inspect {
-        head: head(seen),
-        gaps: &seen.snapshot.gaps,
+        head: head(node),
+        gaps: &node.snapshot.gaps,
         pod: named(pod),
         host: hosts,
         containers: pod
             .containers
             .iter()
-            .map(|view| container(view, seen.now))
+            .map(|view| container(view, node.now))
             .collect(),
         networks: pod
             .networks
             .iter()
-            .map(|(inode, seen)| network(pod, *inode, seen))
+            .map(|(inode, found)| network(pod, *inode, found))
             .collect(),
         signals: judged.map(|judged| {
             let of_pod = judged.signals.iter().filter(|signal| signal.pod == pod.id);
-            of_pod.map(|sent| signal(seen, sent)).collect()
+            of_pod.map(|sent| signal(node, sent)).collect()
         }),
         verdicts: judged.map(|judged| {
-            seen.verdicts(&pod.id)
-                .map(|verdict| Finding::new(verdict, &judged.names, seen.clock))
+            node.verdicts(&pod.id)
+                .map(|verdict| Finding::new(verdict, &judged.names, node.clock))
                 .collect()
         }),
     }
@@ -180,7 +180,7 @@ fn inspect<'a>(seen: &'a Seen, pod: &'a PodView) -> Inspect<'a> {
 
 fn container(view: &ContainerView, now: Ktime) -> InspectedContainer {
     let asked = view.asked.as_ref();
-    let processes = view.tree().into_iter().take(MOST_PROCESSES);
+    let processes = view.tree().into_iter().take(MAX_PROCESSES);
     InspectedContainer {
         container: Container {
             name: view.name.as_ref().map(Text::to_string),
@@ -207,7 +207,7 @@ fn container(view: &ContainerView, now: Ktime) -> InspectedContainer {
         processes: processes
             .map(|(_, process)| running(process, now))
             .collect(),
-        left_out: view.processes.len().saturating_sub(MOST_PROCESSES),
+        left_out: view.processes.len().saturating_sub(MAX_PROCESSES),
     }
 }
 
@@ -267,9 +267,9 @@ fn network(pod: &PodView, inode: u32, network: &network::Network) -> Network {
     }
 }
 
-fn signal(seen: &Seen, signal: &SignalSeen) -> Signal {
+fn signal(node: &NodeSnapshot, signal: &ObservedSignal) -> Signal {
     Signal {
-        when: When::new(seen.clock, signal.time),
+        when: When::new(node.clock, signal.time),
         signal: signal_name(signal.signal),
         to: signal.target.id.pid,
         comm: signal.target.comm.to_string(),
@@ -298,8 +298,8 @@ pub(in crate::cli) mod testing {
     };
 
     /// The pods of [`pods::testing`] at 400 s.
-    pub(in crate::cli) fn seen(judged: Option<Judged>) -> Seen {
-        Seen {
+    pub(in crate::cli) fn node(judged: Option<Judged>) -> NodeSnapshot {
+        NodeSnapshot {
             now: 400_000_000_000,
             clock: testing::CLOCK,
             snapshot: Snapshot {
@@ -311,7 +311,7 @@ pub(in crate::cli) mod testing {
         }
     }
 
-    /// A violation, what passed, and a signal, all of `default/web`.
+    /// A pass, a violation and a signal, all of `default/web`.
     pub(in crate::cli) fn judged() -> Judged {
         let mut verdicts = vec![testing::passed(), testing::failed()];
         for verdict in &mut verdicts {
@@ -320,7 +320,7 @@ pub(in crate::cli) mod testing {
         Judged {
             verdicts,
             names: testing::names(),
-            signals: vec![SignalSeen {
+            signals: vec![ObservedSignal {
                 time: 99_000_000_000,
                 pod: "uid-web".into(),
                 container: None,
@@ -355,8 +355,8 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_an_object_a_line() {
-        let text = list(&testing::seen(None)).expect("it is JSON");
+    fn each_pause_is_one_object_per_line() {
+        let text = list(&testing::node(None)).expect("it is JSON");
         let lines: Vec<Value> = text.lines().map(object).collect();
         assert_eq!(lines.len(), 3);
         let web = &lines[2];
@@ -375,13 +375,13 @@ mod tests {
             web["misfits"],
             json!([{"container": "side", "namespace": "net", "asked": "pod", "is": "own"}])
         );
-        assert!(web.get("verdicts").is_none(), "nobody knows");
+        assert!(web.get("verdicts").is_none(), "they are unknown");
         assert_eq!(lines[1]["pod"]["name"], "db-\\u{1b}[2J");
     }
 
     #[test]
     fn verdicts_are_counted_and_the_worst_are_named() {
-        let text = list(&testing::seen(Some(testing::judged()))).expect("it is JSON");
+        let text = list(&testing::node(Some(testing::judged()))).expect("it is JSON");
         let web = text.lines().map(object).nth(2).expect("it is the third");
         assert_eq!(
             web["verdicts"],
@@ -390,9 +390,9 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_shown_in_every_detail() {
-        let seen = testing::seen(Some(testing::judged()));
-        let text = inspected(&seen, &seen.snapshot.pods[2]).expect("it is JSON");
+    fn inspect_lists_every_detail_of_a_pod() {
+        let node = testing::node(Some(testing::judged()));
+        let text = inspected(&node, &node.snapshot.pods[2]).expect("it is JSON");
         assert_eq!(text.lines().count(), 1);
         let web = object(&text);
         assert_eq!(web["containers"][0]["kind"], "sandbox");

@@ -1,13 +1,13 @@
-//! Tables for people: columns as wide as what is in them.
+//! Text tables whose columns are as wide as their contents.
 
 use anstyle::Style;
 
 use crate::text::{BOLD, Line, Look};
 
-/// What stands between two columns.
+/// The spaces between two columns.
 const GAP: usize = 2;
 
-/// A line's entry in a column.
+/// One cell of a row.
 #[derive(Clone, Debug, Default)]
 pub(in crate::cli) struct Cell {
     pub(in crate::cli) style: Style,
@@ -29,7 +29,7 @@ impl<T: Into<String>> From<T> for Cell {
     }
 }
 
-/// Columns, each with its head and a cell a line.
+/// A table: the heads of its columns and its rows.
 #[derive(Clone, Debug, Default)]
 pub(in crate::cli) struct Table {
     pub(in crate::cli) heads: Vec<&'static str>,
@@ -37,7 +37,8 @@ pub(in crate::cli) struct Table {
 }
 
 impl Table {
-    /// The table in one piece. Where it is too wide, columns are left out in the order of `spare`.
+    /// Renders the table in one piece. If it is too wide, columns are left out in the order of
+    /// `spare`.
     pub(in crate::cli) fn fitted(&self, look: Look, spare: &[&str]) -> String {
         let widths = self.widths(look);
         let mut columns: Vec<usize> = (0..self.heads.len()).collect();
@@ -50,7 +51,8 @@ impl Table {
         self.text(look, 0, &columns, &widths)
     }
 
-    /// The table with nothing left out: where it is too wide, in several pieces, each with the first column.
+    /// Renders every column. If the table is too wide, it is split into several pieces, each with
+    /// the first column.
     pub(in crate::cli) fn in_pieces(&self, look: Look, indent: usize) -> String {
         let widths = self.widths(look);
         let mut pieces = vec![vec![0]];
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned_and_a_row_stays_a_line() {
+    fn columns_are_aligned_and_each_row_is_one_line() {
         assert_eq!(
             table().fitted(Look::PLAIN, &["PID"]),
             "POD          PID    NOTE\ndefault/web  7      x\\u{a}y\na            31415\n"
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_left_out_or_comes_below() {
+    fn columns_that_do_not_fit_are_left_out_or_moved_below() {
         // 11 + 2 + 5 + 2 + 7 columns.
         assert_eq!(
             table().fitted(wide(27), &["PID"]),

@@ -1,4 +1,4 @@
-//! Which pod is meant.
+//! Finds the pod that the user names.
 
 use crate::{
     cli::{Usage, unknown},
@@ -6,11 +6,11 @@ use crate::{
     pods::PodView,
 };
 
-/// How many are named where several are meant.
-const MOST_NAMED: usize = 8;
+/// The pods that are listed when a name is ambiguous.
+const MAX_NAMED: usize = 8;
 
-/// The pod that somebody calls `NAMESPACE/NAME`, by its name alone, its uid, or the id of its sandbox or of a container; each
-/// may be cut short as long as it is clear.
+/// Finds a pod by `NAMESPACE/NAME`, its name alone, its uid, or the id of its sandbox or of a
+/// container. An unambiguous prefix of any of them is enough.
 pub(in crate::cli) fn find<'a>(pods: &'a [PodView], wanted: &str) -> Result<&'a PodView, Usage> {
     let meant = |is_meant: fn(&[u8], &[u8]) -> bool| {
         let is_meant = |name: Vec<u8>| is_meant(&name, wanted.as_bytes());
@@ -19,7 +19,7 @@ pub(in crate::cli) fn find<'a>(pods: &'a [PodView], wanted: &str) -> Result<&'a 
             .collect::<Vec<&PodView>>()
     };
     let whole = meant(|name, wanted| name == wanted);
-    // An empty name is the beginning of every other.
+    // An empty name is a prefix of every name.
     let begun = meant(|name, wanted| !wanted.is_empty() && name.starts_with(wanted));
     for meant in [whole, begun] {
         match meant[..] {
@@ -37,7 +37,7 @@ pub(in crate::cli) fn find<'a>(pods: &'a [PodView], wanted: &str) -> Result<&'a 
     ))
 }
 
-/// What it may be called: as it is, and as it was shown.
+/// The names of a pod, raw and as reports escape them.
 fn names(pod: &PodView) -> Vec<Vec<u8>> {
     let mut names = vec![pod.id.as_bytes().to_vec()];
     if let (Some(namespace), Some(name)) = (&pod.namespace, &pod.name) {
@@ -56,7 +56,7 @@ fn names(pod: &PodView) -> Vec<Vec<u8>> {
 fn several(wanted: &str, meant: &[&PodView]) -> Usage {
     let named: Vec<String> = meant
         .iter()
-        .take(MOST_NAMED)
+        .take(MAX_NAMED)
         .map(|pod| format!("{} (uid {})", pod.title(), Text::new(&pod.id)))
         .collect();
     let more = match meant.len() - named.len() {
@@ -64,7 +64,7 @@ fn several(wanted: &str, meant: &[&PodView]) -> Usage {
         more => format!(" and {more} more"),
     };
     Usage(format!(
-        "\"{}\" may be any of {} pods: {}{more}",
+        "\"{}\" matches {} pods: {}{more}",
         wanted.escape_debug(),
         meant.len(),
         named.join(", ")
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_meant_by_its_name_its_uid_or_an_id() {
+    fn a_pod_is_found_by_its_name_its_uid_or_an_id() {
         for wanted in [
             "default/web",
             "web",
@@ -95,15 +95,15 @@ mod tests {
         ] {
             assert_eq!(found(wanted).as_deref(), Ok("default/web"), "{wanted}");
         }
-        // The whole name of one is the beginning of another's.
+        // The whole name of one pod is a prefix of another's.
         assert_eq!(found("uid-db").as_deref(), Ok("default/db"));
     }
 
     #[test]
-    fn several_and_none_are_the_callers_mistake() {
+    fn an_ambiguous_or_unknown_name_is_a_usage_error() {
         assert_eq!(
             found("uid-"),
-            Err("\"uid-\" may be any of 3 pods: default/db (uid uid-db), default/db-\\u{1b}[2J (uid uid-db-2), default/web (uid uid-web)".to_owned())
+            Err("\"uid-\" matches 3 pods: default/db (uid uid-db), default/db-\\u{1b}[2J (uid uid-db-2), default/web (uid uid-web)".to_owned())
         );
         assert_eq!(
             found("default/wep"),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_name_is_taken_as_it_is_and_as_it_was_shown() {
+    fn a_hostile_name_is_found_raw_and_escaped() {
         for wanted in ["default/db-\x1b[2J", "default/db-\\u{1b}[2J"] {
             assert_eq!(found(wanted).as_deref(), Ok("default/db-\\u{1b}[2J"));
         }

@@ -1,4 +1,4 @@
-//! What is shown, and what keys do to it. Knows no terminal.
+//! The state of `top`, and how keys change it. It is independent of the terminal.
 
 use std::collections::VecDeque;
 
@@ -18,24 +18,24 @@ use crate::{
     verdict::{Outcome, Verdict},
 };
 
-/// Most findings that are kept, the newest.
-const MOST_FINDINGS: usize = 256;
-/// Most letters of a filter.
-const LONGEST_FILTER: usize = 64;
+/// The findings that are kept; the newest ones.
+const MAX_FINDINGS: usize = 256;
+/// The letters of a filter.
+const MAX_FILTER: usize = 64;
 
-/// What a key asks for that is not the screen's alone.
+/// An action that a key requests of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
-    Leave,
+pub(super) enum Action {
+    Quit,
     Interrupt,
     Inspect(PodId),
 }
 
-/// What fills the screen.
+/// The content of the screen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum View {
     Pods,
-    /// One pod, as `inspect` shows it; `None` while it is looked at.
+    /// One pod, as `inspect` shows it; `lines` is `None` until the snapshot has been taken.
     Pod {
         pod: PodId,
         lines: Option<Vec<String>>,
@@ -49,16 +49,16 @@ pub(super) struct App {
     pub(super) view: View,
     /// Filtered and sorted.
     pub(super) rows: Vec<Row>,
-    /// Of all pods, the filtered ones too: how many there are and how many are in violation.
+    /// The number of all pods, and of those in violation, including the pods that the filter hides.
     pub(super) pods: usize,
     pub(super) failing: usize,
     pub(super) lost: u64,
     pub(super) selected: Option<PodId>,
     pub(super) sort: Sort,
     pub(super) filter: String,
-    /// Whether keys go to the filter.
+    /// Whether keys edit the filter.
     pub(super) is_editing: bool,
-    /// How many rows the last screen had room for.
+    /// The rows of the last screen.
     pub(super) page: usize,
     all: Vec<Row>,
     findings: VecDeque<Finding>,
@@ -86,17 +86,17 @@ impl App {
         }
     }
 
-    /// The newest first.
+    /// The findings, newest first.
     pub(super) fn findings(&self) -> impl Iterator<Item = &Finding> + Clone {
         self.findings.iter()
     }
 
-    /// What stands of the pods that are there.
+    /// The current verdicts on the pods that exist.
     pub(super) fn verdicts(&self) -> &[Verdict] {
         &self.verdicts
     }
 
-    /// Takes in what was decided.
+    /// Adds new verdicts, and drops those on pods that are gone.
     pub(super) fn judged(&mut self, fresh: Vec<Verdict>, core: &Core) {
         self.found(&fresh, &core.names);
         if !fresh.is_empty() {
@@ -115,10 +115,10 @@ impl App {
         {
             self.findings.push_front(Finding::new(verdict, names));
         }
-        self.findings.truncate(MOST_FINDINGS);
+        self.findings.truncate(MAX_FINDINGS);
     }
 
-    /// Takes the pods in as they are now.
+    /// Replaces the rows.
     pub(super) fn show(&mut self, rows: Vec<Row>, lost: u64) {
         self.pods = rows.len();
         self.failing = rows.iter().filter(|row| row.failed > 0).count();
@@ -130,7 +130,7 @@ impl App {
     fn arrange(&mut self) {
         let wanted = self.filter.to_lowercase();
         let is_wanted = |row: &&Row| row.title.to_lowercase().contains(&wanted);
-        // Where the selection was, for when its pod is gone.
+        // The selected row is kept even if its pod is gone.
         let before = self.index();
         self.rows = self.all.iter().filter(is_wanted).cloned().collect();
         self.sort.apply(&mut self.rows);
@@ -140,26 +140,26 @@ impl App {
         }
     }
 
-    /// Which row is selected.
+    /// The index of the selected row.
     pub(super) fn index(&self) -> Option<usize> {
         let selected = self.selected.as_ref()?;
         self.rows.iter().position(|row| row.pod == *selected)
     }
 
-    /// What `inspect` said, if somebody still wants to know.
+    /// Shows the result of `inspect`, if the user has not left the pod.
     pub(super) fn inspected(&mut self, text: Result<String>) {
         if let View::Pod { lines, .. } = &mut self.view {
-            let text = text.unwrap_or_else(|error| format!("It cannot be looked at: {error:#}"));
+            let text = text.unwrap_or_else(|error| format!("failed to inspect the pod: {error:#}"));
             *lines = Some(text.lines().map(str::to_owned).collect());
         }
     }
 
-    pub(super) fn key(&mut self, key: KeyEvent) -> Option<Wish> {
+    pub(super) fn key(&mut self, key: KeyEvent) -> Option<Action> {
         if key.kind == KeyEventKind::Release {
             return None;
         }
         if key.modifiers.contains(KeyModifiers::CONTROL) {
-            return matches!(key.code, KeyCode::Char('c')).then_some(Wish::Interrupt);
+            return matches!(key.code, KeyCode::Char('c')).then_some(Action::Interrupt);
         }
         match self.view {
             View::Pods if self.is_editing => {
@@ -182,7 +182,7 @@ impl App {
                 self.filter.pop();
             }
             KeyCode::Char(letter)
-                if !letter.is_control() && self.filter.chars().count() < LONGEST_FILTER =>
+                if !letter.is_control() && self.filter.chars().count() < MAX_FILTER =>
             {
                 self.filter.push(letter);
             }
@@ -191,10 +191,10 @@ impl App {
         self.arrange();
     }
 
-    fn key_in_pods(&mut self, code: KeyCode) -> Option<Wish> {
+    fn key_in_pods(&mut self, code: KeyCode) -> Option<Action> {
         match code {
-            KeyCode::Char('q') => return Some(Wish::Leave),
-            KeyCode::Esc if self.filter.is_empty() => return Some(Wish::Leave),
+            KeyCode::Char('q') => return Some(Action::Quit),
+            KeyCode::Esc if self.filter.is_empty() => return Some(Action::Quit),
             KeyCode::Esc => {
                 self.filter.clear();
                 self.arrange();
@@ -215,7 +215,7 @@ impl App {
         None
     }
 
-    fn key_in_pod(&mut self, code: KeyCode) -> Option<Wish> {
+    fn key_in_pod(&mut self, code: KeyCode) -> Option<Action> {
         let View::Pod { pod, lines, top } = &mut self.view else {
             return None;
         };
@@ -227,24 +227,24 @@ impl App {
             }
             _ => {
                 let count = lines.as_ref().map_or(0, Vec::len);
-                // The last page is the end: scrolling goes no further.
+                // Scrolling stops at the last page.
                 *top = moved(code, *top, self.page, count.saturating_sub(self.page) + 1);
             }
         }
         None
     }
 
-    fn inspect(&mut self, pod: PodId) -> Wish {
+    fn inspect(&mut self, pod: PodId) -> Action {
         self.view = View::Pod {
             pod: pod.clone(),
             lines: None,
             top: 0,
         };
-        Wish::Inspect(pod)
+        Action::Inspect(pod)
     }
 }
 
-/// Where a key leads from here.
+/// The index that a key moves to.
 fn moved(code: KeyCode, from: usize, page: usize, count: usize) -> usize {
     let last = count.saturating_sub(1);
     match code {

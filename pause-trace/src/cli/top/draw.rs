@@ -1,4 +1,4 @@
-//! What the screen looks like. Each mark says what its colour says, for who sees no colours.
+//! Draws the screen. Each mark carries the same information as its colour.
 
 use ratatui::{
     Frame,
@@ -13,9 +13,13 @@ use super::{
     finding::Finding,
     rows::{Row, Standing},
 };
-use crate::{cli::pods::age, text, verdict::Severity};
+use crate::{
+    cli::{output::counted, pods::age},
+    text,
+    verdict::Severity,
+};
 
-/// Lines of findings where there is room.
+/// The lines of the list of findings.
 const FINDINGS: u16 = 6;
 /// A screen with fewer lines shows no findings.
 const ROOM_FOR_FINDINGS: u16 = 16;
@@ -45,7 +49,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App) {
     frame.render_widget(Paragraph::new(keys(app)), foot);
 }
 
-/// Text as this terminal can show it: one line, no control characters, ASCII where the locale is.
+/// Makes text safe for the terminal: one line, no control characters, ASCII if the locale is ASCII.
 fn shown(app: &App, text: &str) -> String {
     let mut line = text::Line::new(text::Look {
         color: false,
@@ -55,7 +59,7 @@ fn shown(app: &App, text: &str) -> String {
     line.end().trim_end_matches('\n').to_owned()
 }
 
-/// A style where the terminal is to have colours; else none.
+/// The style if the terminal shows colours; otherwise none.
 fn style(app: &App, style: Style) -> Style {
     if app.look.color { style } else { Style::new() }
 }
@@ -82,7 +86,7 @@ fn good(app: &App) -> Style {
 fn title(app: &App) -> Line<'static> {
     let mut parts = vec![
         "pause-trace top".to_owned(),
-        format!("{} pods", app.pods),
+        counted(app.pods, "pod"),
         format!("{} in violation", app.failing),
         format!("by {}", app.sort.name()),
     ];
@@ -94,13 +98,16 @@ fn title(app: &App) -> Line<'static> {
         Style::new().add_modifier(Modifier::BOLD),
     )];
     if app.lost > 0 {
-        let lost = format!(" · {} events lost: verdicts are in doubt", app.lost);
+        let lost = format!(
+            " · {} lost: verdicts may be inconclusive",
+            counted(app.lost as usize, "event")
+        );
         spans.push(Span::styled(shown(app, &lost), doubtful(app)));
     }
     spans.into()
 }
 
-/// The mark of a standing, and how it is painted.
+/// The mark of a standing and its style.
 fn mark(app: &App, standing: Standing) -> (String, Style) {
     let (mark, style) = match standing {
         Standing::Fail => ("✗", bad(app)),
@@ -116,7 +123,7 @@ fn pods(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
     if app.rows.is_empty() {
         let text = match app.pods {
             0 => "no pods run on this node; they appear here when they start",
-            _ => "no pod is called so; Esc shows all",
+            _ => "no pod matches the filter; Esc shows all",
         };
         frame.render_widget(Paragraph::new(shown(app, text)), area);
         return;
@@ -130,7 +137,7 @@ fn pods(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
         "SIG/s",
         "FAIL",
         "AGE",
-        "LAST BROKEN",
+        "LAST VIOLATION",
     ];
     let row = |row: &Row| {
         let (mark, style) = mark(app, row.standing);
@@ -186,7 +193,7 @@ fn pod(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
         return;
     };
     let text = match lines {
-        None => vec![Line::from("looking ...")],
+        None => vec![Line::from("inspecting ...")],
         Some(lines) => lines
             .iter()
             .skip(*top)
@@ -223,19 +230,19 @@ fn newest_findings(app: &App) -> Vec<Line<'static>> {
 
 fn keys(app: &App) -> Line<'static> {
     let text = match &app.view {
-        _ if app.is_editing => format!("filter: {}_   Enter keeps it, Esc drops it", app.filter),
+        _ if app.is_editing => format!("filter: {}_   Enter keeps it, Esc clears it", app.filter),
         View::Pods if app.filter.is_empty() => {
             "up/down select  Enter inspect  / filter  s sort  q quit".to_owned()
         }
         View::Pods => format!(
-            "filter: {}   / changes it, Esc drops it  s sort  q quit",
+            "filter: {}   / changes it, Esc clears it  s sort  q quit",
             app.filter
         ),
         View::Pod { lines, top, .. } => {
             let count = lines.as_ref().map_or(0, Vec::len);
             let last = (top + app.page).min(count);
             format!(
-                "lines {}-{last} of {count}  up/down scroll  r look again  q back",
+                "lines {}-{last} of {count}  up/down scroll  r refresh  q back",
                 (top + 1).min(count)
             )
         }

@@ -1,4 +1,4 @@
-//! A finding, as the list of the newest ones shows it.
+//! A finding in the list of the newest ones.
 
 use crate::{
     event::{Ktime, PodId},
@@ -6,14 +6,14 @@ use crate::{
     verdict::{Severity, Verdict},
 };
 
-/// A violation, in words.
+/// A violation as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) time: Ktime,
     pub(super) pod: Option<PodId>,
     pub(super) severity: Severity,
     pub(super) rule: String,
-    /// Whom it is about, and what it says; escaped.
+    /// The subject and the message, escaped.
     pub(super) text: String,
 }
 

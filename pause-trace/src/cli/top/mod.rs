@@ -1,4 +1,4 @@
-//! `top`: the node's pods, live.
+//! `top`: shows the node's pods live in the terminal.
 
 mod app;
 mod draw;
@@ -18,17 +18,17 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use crossterm::event::{Event as Input, EventStream};
 use futures::StreamExt as _;
 use tokio::time::Instant;
 
 use self::{
-    app::{App, Wish},
+    app::{Action, App},
     rates::Rates,
     screen::Screen,
 };
-use super::{Exit, Global, Usage, inspect, pods::Seen, summary, watch::Runtime};
+use super::{Exit, Global, Usage, inspect, pods::NodeSnapshot, summary, watch::Runtime};
 use crate::{
     event::PodId,
     live::Live,
@@ -40,7 +40,7 @@ use crate::{
     verdict::Verdict,
 };
 
-/// How often it is drawn at most while things happen; what a key does is drawn at once.
+/// The shortest time between two redraws that events cause. A key redraws at once.
 const PERIOD: Duration = Duration::from_millis(250);
 
 /// Watch the node's pods in the terminal: verdicts, members, zombies, signals, the newest findings
@@ -57,12 +57,12 @@ pub(crate) struct Args {
 const AFTER_HELP: &str = "\
 Keys:
   up, down, k, j, PgUp, PgDn, Home, End   select a pod, or scroll
-  Enter, i                                inspect the selected pod; r looks again
+  Enter, i                                inspect the selected pod; r refreshes
   /                                       filter by name; Esc clears
   s                                       sort by: worst, name, members, zombies, signals
-  q, Esc                                  back, and out; Ctrl-C: out
+  q, Esc                                  go back or quit; Ctrl-C quits
 
-Exit codes: 0 it was left · 2 not a terminal · 4 cannot watch; the message says what to do · 130 Ctrl-C or a signal";
+Exit codes: 0 q or Esc · 2 not a terminal · 4 cannot run; the message says what to do · 130 Ctrl-C or a signal";
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
@@ -85,7 +85,7 @@ impl Args {
         };
         let Session { live, layout } = session?;
         let mut follower = Follower::start(&live, &layout, self.runtime.cri.clone())
-            .context("failed to look at the node's pods")?;
+            .context("failed to follow the node's pods")?;
         let top = Top {
             args: self,
             live: &live,
@@ -107,7 +107,7 @@ impl Args {
     }
 }
 
-/// What the screen is about.
+/// The sources of what the screen shows.
 struct Top<'a> {
     args: &'a Args,
     live: &'a Live,
@@ -115,14 +115,14 @@ struct Top<'a> {
     look: Look,
 }
 
-/// A look at one pod that is on its way.
-type Looking<'a> = Pin<Box<dyn Future<Output = Result<String>> + 'a>>;
+/// A running inspection of one pod.
+type Inspection<'a> = Pin<Box<dyn Future<Output = Result<String>> + 'a>>;
 
 impl Top<'_> {
     async fn show(&self, screen: &mut Screen) -> Result<Exit> {
         let mut app = App::new(self.look, summary::clock()?);
         let mut keys = EventStream::new();
-        let mut looking: Option<Looking<'_>> = None;
+        let mut inspection: Option<Inspection<'_>> = None;
         loop {
             let changed = self.live.changed();
             self.take(&mut app);
@@ -134,29 +134,29 @@ impl Top<'_> {
                 true => None,
                 false => Some(drawn + rates::WINDOW),
             };
-            let wish = tokio::select! {
+            let action = tokio::select! {
                 biased;
                 input = keys.next() => match input {
                     Some(Ok(Input::Key(key))) => app.key(key),
-                    // The screen has another size: it is drawn anew.
+                    // The size of the screen changed: it is drawn again.
                     Some(Ok(_)) => None,
                     Some(Err(error)) => return Err(error).context("failed to read the terminal"),
-                    None => bail!("failed to read the terminal: it is gone"),
+                    None => bail!("failed to read the terminal: it was closed"),
                 },
-                text = or_never(&mut looking) => {
-                    looking = None;
+                text = or_never(&mut inspection) => {
+                    inspection = None;
                     app.inspected(text);
                     None
                 }
                 () = async { changed.await; tokio::time::sleep_until(drawn + PERIOD).await } => None,
                 () = until(rates_fade) => None,
             };
-            match wish {
-                Some(Wish::Leave) => return Ok(Exit::Pass),
-                Some(Wish::Interrupt) => return Ok(Exit::Interrupted),
-                Some(Wish::Inspect(pod)) => {
+            match action {
+                Some(Action::Quit) => return Ok(Exit::Pass),
+                Some(Action::Interrupt) => return Ok(Exit::Interrupted),
+                Some(Action::Inspect(pod)) => {
                     let verdicts = app.verdicts().to_vec();
-                    looking = Some(Box::pin(self.inspect(pod, verdicts, screen.width())));
+                    inspection = Some(Box::pin(self.inspect(pod, verdicts, screen.width())));
                 }
                 None => {}
             }
@@ -165,7 +165,7 @@ impl Top<'_> {
 
     fn take(&self, app: &mut App) {
         let verdicts = self.live.pipeline.verdicts();
-        // What came and went is told by the state.
+        // The rows come from the state; the news is not needed.
         drop(self.live.pipeline.news());
         let now = probe::now();
         self.live.look(|core| {
@@ -177,33 +177,33 @@ impl Top<'_> {
         });
     }
 
-    /// What `inspect` shows of a pod, now.
+    /// The current output of `inspect` for a pod.
     async fn inspect(&self, pod: PodId, verdicts: Vec<Verdict>, width: usize) -> Result<String> {
         let hierarchies =
-            Hierarchies::discover().map_err(|error| error.context("failed to look for pods"))?;
+            Hierarchies::discover().map_err(|error| anyhow!("failed to {error:#}"))?;
         let snapshot = pods::collect(&hierarchies, self.args.runtime.cri.clone()).await?;
         let judged = Judged::now(self.live, verdicts, false);
-        let seen = Seen {
+        let node = NodeSnapshot {
             now: probe::now(),
             clock: summary::clock()?,
             snapshot,
             judged: Some(judged),
         };
-        let Some(view) = seen.snapshot.pods.iter().find(|view| view.id == pod) else {
-            return Ok("The pod is removed: none of its containers is left.".to_owned());
+        let Some(view) = node.snapshot.pods.iter().find(|view| view.id == pod) else {
+            return Ok("the pod was removed: none of its containers is left".to_owned());
         };
         let look = Look {
             color: false,
             width: Some(width),
             ..self.look
         };
-        Ok(inspect::text::shown(look, false, &seen, view)?)
+        Ok(inspect::text::shown(look, false, &node, view)?)
     }
 }
 
-async fn or_never(looking: &mut Option<Looking<'_>>) -> Result<String> {
-    match looking {
-        Some(looking) => looking.await,
+async fn or_never(inspection: &mut Option<Inspection<'_>>) -> Result<String> {
+    match inspection {
+        Some(inspection) => inspection.await,
         None => future::pending().await,
     }
 }

@@ -1,4 +1,4 @@
-//! How many signals a second the processes of each cgroup get.
+//! The signals per second that the processes of each cgroup receive.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -8,18 +8,18 @@ use crate::{
     state::State,
 };
 
-/// What a rate is counted over.
+/// The time over which a rate is counted.
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
 const WINDOW_NS: Ktime = 1_000_000_000;
-/// Most cgroups that are counted.
-const MOST: usize = 8_192;
+/// The cgroups that are counted.
+const MAX_CGROUPS: usize = 8_192;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Rate {
-    /// When the window that is counted began.
+    /// When the current window began.
     since: Ktime,
     count: u64,
-    /// Of the window before.
+    /// The count of the previous window.
     last: u64,
 }
 
@@ -67,17 +67,18 @@ impl Rates {
             }
             _ => return,
         };
-        if self.0.len() < MOST || self.0.contains_key(&cgroup) {
+        if self.0.len() < MAX_CGROUPS || self.0.contains_key(&cgroup) {
             self.0.entry(cgroup).or_default().add(event.time, count);
         }
     }
 
-    /// Of the last second that was counted whole, or of the one that is being counted where that is more already.
+    /// The count of the last complete second, or that of the current second if it is larger
+    /// already.
     pub(super) fn of(&self, cgroup: CgroupId, now: Ktime) -> u64 {
         self.0.get(&cgroup).map_or(0, |rate| rate.at(now))
     }
 
-    /// Whether nothing that is shown will change by time alone.
+    /// Whether all rates are zero, so that none changes as time passes.
     pub(super) fn is_quiet(&self, now: Ktime) -> bool {
         self.0.values().all(|rate| rate.at(now) == 0)
     }
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_that_of_a_second_and_fades() {
+    fn a_rate_covers_one_second_and_fades() {
         let mut rates = Rates::default();
         let suppressed = |time, count| Event {
             time,
@@ -103,11 +104,7 @@ mod tests {
         rates.take(&suppressed(5 * WINDOW_NS, 300));
         assert_eq!(rates.of(7, 5 * WINDOW_NS + 1), 300);
         rates.take(&suppressed(6 * WINDOW_NS, 10));
-        assert_eq!(
-            rates.of(7, 6 * WINDOW_NS + 1),
-            300,
-            "the second that is over"
-        );
+        assert_eq!(rates.of(7, 6 * WINDOW_NS + 1), 300, "the previous second");
         assert_eq!(rates.of(7, 7 * WINDOW_NS + 1), 10);
         assert!(!rates.is_quiet(7 * WINDOW_NS + 1));
         assert_eq!(rates.of(7, 9 * WINDOW_NS), 0);

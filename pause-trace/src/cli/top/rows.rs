@@ -1,4 +1,4 @@
-//! The pods as rows, out of the state.
+//! The pods as rows, read from the state.
 
 use std::{cmp::Reverse, collections::HashMap};
 
@@ -10,10 +10,10 @@ use crate::{
     state::Container,
 };
 
-/// How the verdicts on a pod stand.
+/// The worst outcome of the verdicts on a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Standing {
-    /// Nothing of it was judged yet.
+    /// The pod has no verdict yet.
     Unknown,
     Pass,
     Doubtful,
@@ -41,16 +41,16 @@ pub(super) struct Row {
     pub(super) title: String,
     pub(super) standing: Standing,
     pub(super) failed: u64,
-    /// Containers that run, the pause left out.
+    /// Running containers, without the pause.
     pub(super) containers: usize,
     /// Processes in them.
     pub(super) members: u64,
     pub(super) zombies: u32,
-    /// Signals a second.
+    /// Signals per second.
     pub(super) signals: u64,
-    /// In ns, since it became known.
+    /// The time since the pod became known, in ns.
     pub(super) age: Ktime,
-    /// The rule that was broken last.
+    /// The rule of the newest violation.
     pub(super) newest: Option<String>,
 }
 
@@ -86,7 +86,8 @@ impl Sort {
         }
     }
 
-    /// The biggest first, names from their beginning; what is equal by name, so that rows stay where they are.
+    /// Sorts the largest first, or by name. Equal rows are sorted by name, so that they keep their
+    /// places.
     pub(super) fn apply(self, rows: &mut [Row]) {
         let key = |row: &Row| match self {
             Self::Worst => Reverse((row.standing as u64, row.failed)),
@@ -104,7 +105,7 @@ impl Sort {
     }
 }
 
-/// The pods that are there.
+/// The pods that exist.
 pub(super) fn rows<'a>(
     core: &Core,
     rates: &Rates,

@@ -1,11 +1,11 @@
-//! The terminal, taken over and given back, however the program ends.
+//! Takes over the terminal, and restores it however the program ends.
 
 use std::io;
 
 use ratatui::{DefaultTerminal, Frame};
 
-/// A terminal in raw mode that shows its other screen. Dropping it gives it back; so does a panic, which drops nothing here,
-/// by the hook that `try_init` installs.
+/// A terminal in raw mode that shows the alternate screen. Dropping it restores the terminal. A
+/// panic, which does not drop it, restores the terminal through the hook that `try_init` installs.
 pub(super) struct Screen(DefaultTerminal);
 
 impl Screen {
@@ -13,7 +13,7 @@ impl Screen {
         match ratatui::try_init() {
             Ok(terminal) => Ok(Self(terminal)),
             Err(error) => {
-                // It may have been taken over in part.
+                // The terminal may be half initialised.
                 let _ = ratatui::try_restore();
                 Err(error)
             }
@@ -32,7 +32,7 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         let _ = self.0.show_cursor();
-        // A terminal that is gone needs nothing back.
+        // A terminal that was closed cannot be restored.
         let _ = ratatui::try_restore();
     }
 }

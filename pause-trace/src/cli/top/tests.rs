@@ -2,7 +2,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::{
-    app::{App, View, Wish},
+    app::{Action, App, View},
     draw::draw,
     rows::{Row, Sort, Standing},
 };
@@ -49,19 +49,20 @@ fn app(look: Look) -> App {
 }
 
 fn screen(app: &mut App, width: u16, height: u16) -> String {
-    let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("it is memory");
+    let mut terminal =
+        Terminal::new(TestBackend::new(width, height)).expect("the backend is memory");
     terminal
         .draw(|frame| draw(frame, app))
-        .expect("it is memory");
+        .expect("the backend is memory");
     terminal.backend().to_string()
 }
 
-fn press(app: &mut App, keys: impl IntoIterator<Item = KeyCode>) -> Option<Wish> {
-    let mut wish = None;
+fn press(app: &mut App, keys: impl IntoIterator<Item = KeyCode>) -> Option<Action> {
+    let mut action = None;
     for code in keys {
-        wish = app.key(KeyEvent::new(code, KeyModifiers::NONE));
+        action = app.key(KeyEvent::new(code, KeyModifiers::NONE));
     }
-    wish
+    action
 }
 
 fn type_in(app: &mut App, text: &str) {
@@ -73,7 +74,7 @@ fn titles(app: &App) -> Vec<&str> {
 }
 
 #[test]
-fn a_small_terminal_has_room_for_what_matters() {
+fn a_small_terminal_shows_the_essentials() {
     let mut app = app(Look::PLAIN);
     let text = screen(&mut app, 80, 24);
     for shown in [
@@ -90,7 +91,7 @@ fn a_small_terminal_has_room_for_what_matters() {
 }
 
 #[test]
-fn no_size_and_no_name_is_too_much() {
+fn any_size_and_any_name_can_be_drawn() {
     for utf8 in [true, false] {
         let mut app = app(Look {
             utf8,
@@ -110,7 +111,7 @@ fn no_size_and_no_name_is_too_much() {
 }
 
 #[test]
-fn marks_say_what_colours_say() {
+fn marks_carry_the_information_of_colours() {
     let plain = screen(&mut app(Look::PLAIN), 100, 30);
     let painted = screen(
         &mut app(Look {
@@ -140,7 +141,7 @@ fn marks_say_what_colours_say() {
 }
 
 #[test]
-fn rows_are_sorted_and_stay_where_they_are() {
+fn rows_are_sorted_and_the_selection_follows_its_pod() {
     let mut app = app(Look::PLAIN);
     let hostile = format!("lab/{}", Text::new(HOSTILE));
     assert_eq!(
@@ -160,7 +161,7 @@ fn rows_are_sorted_and_stay_where_they_are() {
     assert_eq!(
         app.selected.as_deref(),
         Some("b"),
-        "the selection goes with its pod"
+        "the selection follows its pod"
     );
 }
 
@@ -170,24 +171,24 @@ fn a_filter_narrows_as_it_is_typed() {
     type_in(&mut app, "/DEF");
     assert_eq!(titles(&app), ["default/web", "default/api"]);
     type_in(&mut app, "q");
-    assert!(titles(&app).is_empty(), "q is a letter here");
-    assert!(screen(&mut app, 80, 24).contains("no pod is called so"));
+    assert!(titles(&app).is_empty(), "q is a letter of the filter");
+    assert!(screen(&mut app, 80, 24).contains("no pod matches the filter"));
     press(&mut app, [KeyCode::Backspace, KeyCode::Enter]);
     assert_eq!(titles(&app).len(), 2);
     assert!(screen(&mut app, 80, 24).contains("2 shown"));
     assert_eq!(
         press(&mut app, [KeyCode::Esc]),
         None,
-        "it drops the filter first"
+        "Esc clears the filter first"
     );
     assert_eq!(titles(&app).len(), 4);
-    assert_eq!(press(&mut app, [KeyCode::Esc]), Some(Wish::Leave));
+    assert_eq!(press(&mut app, [KeyCode::Esc]), Some(Action::Quit));
 }
 
 #[test]
-fn a_pod_is_selected_inspected_and_left() {
+fn a_pod_can_be_selected_inspected_and_left() {
     let mut app = app(Look::PLAIN);
-    // How far a page goes is known once it has been drawn.
+    // The size of a page is known once it has been drawn.
     screen(&mut app, 80, 24);
     press(
         &mut app,
@@ -201,9 +202,9 @@ fn a_pod_is_selected_inspected_and_left() {
     );
     assert_eq!(
         press(&mut app, [KeyCode::Enter]),
-        Some(Wish::Inspect("c".into()))
+        Some(Action::Inspect("c".into()))
     );
-    assert!(screen(&mut app, 80, 24).contains("looking"));
+    assert!(screen(&mut app, 80, 24).contains("inspecting"));
     app.inspected(Ok((1..=100)
         .map(|line| format!("line {line}\x1b[2J\n"))
         .collect()));
@@ -220,17 +221,17 @@ fn a_pod_is_selected_inspected_and_left() {
     );
     assert_eq!(
         press(&mut app, [KeyCode::Char('r')]),
-        Some(Wish::Inspect("c".into()))
+        Some(Action::Inspect("c".into()))
     );
     assert_eq!(press(&mut app, [KeyCode::Char('q')]), None);
     assert_eq!(app.view, View::Pods);
-    // What was asked for comes too late, and changes nothing.
+    // A late result changes nothing.
     app.inspected(Err(anyhow::anyhow!("gone")));
     assert_eq!(app.view, View::Pods);
 }
 
 #[test]
-fn the_selection_stays_near_when_its_pod_goes() {
+fn the_selection_stays_near_when_its_pod_is_gone() {
     let mut app = app(Look::PLAIN);
     press(&mut app, [KeyCode::Down]);
     assert_eq!(app.selected.as_deref(), Some("c"));
@@ -255,6 +256,6 @@ fn ctrl_c_is_a_key_in_raw_mode() {
         let mut app = app(Look::PLAIN);
         type_in(&mut app, keys);
         let ctrl_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        assert_eq!(app.key(ctrl_c), Some(Wish::Interrupt));
+        assert_eq!(app.key(ctrl_c), Some(Action::Interrupt));
     }
 }

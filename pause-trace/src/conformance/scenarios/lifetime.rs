@@ -1,4 +1,4 @@
-//! Containers and sandboxes that come, crash and go.
+//! Starts, crashes, restarts and ends of containers and sandboxes.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     },
 ];
 
-/// What a pod's containers have in common, whatever became of those before them.
+/// The namespaces that all containers of a pod share, also after a restart.
 const SHARED: [NamespaceKind; 3] = [NamespaceKind::Net, NamespaceKind::Ipc, NamespaceKind::Uts];
 
 async fn restarted(play: &Play<'_>) -> Result<String, PlayError> {
@@ -77,7 +77,7 @@ async fn crashed(play: &Play<'_>) -> Result<String, PlayError> {
     pod.finish().await?;
     if status.signal() != Some(SIGSEGV) {
         return Err(PlayError::Unexpected(format!(
-            "the container ended: {status}"
+            "the container ended with {status}"
         )));
     }
     Ok(format!("{status}, back in {}", same(&first, &second)?))
@@ -92,9 +92,9 @@ async fn replaced(play: &Play<'_>) -> Result<String, PlayError> {
     pod.finish().await?;
     let proof = same(&pause, &after)?;
     let kept = |kind: &NamespaceKind| after.namespaces.get(*kind) == before.namespaces.get(*kind);
-    // An inode number may be given away again; all three at once are not.
+    // A single inode number may be reused; three at once are not.
     if SHARED.iter().all(kept) {
-        let why = format!("the new sandbox has the namespaces of the old: {proof}");
+        let why = format!("the new sandbox has the namespaces of the old one: {proof}");
         return Err(PlayError::Unexpected(why));
     }
     Ok(format!("now in {proof}"))
@@ -103,7 +103,7 @@ async fn replaced(play: &Play<'_>) -> Result<String, PlayError> {
 async fn nothing_remains(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::SharedPid).await?;
     let app = pod.container("app", &["serve"]).await?;
-    // What a session leaves lives on beside the container, which ends without it.
+    // The processes that a session leaves behind outlive the container.
     pod.exec(&app, &["leave", "4"]).await?;
     pod.stop(&app, Duration::from_secs(2)).await?;
     pod.finish().await?;
@@ -115,11 +115,11 @@ fn expect(status: WaitStatus, expected: WaitStatus) -> Result<(), PlayError> {
         return Ok(());
     }
     Err(PlayError::Unexpected(format!(
-        "the container ended: {status} instead of {expected}"
+        "the container ended with {status} instead of {expected}"
     )))
 }
 
-/// The namespaces of both, which must be the same.
+/// Returns the namespaces of both, which must be the same.
 fn same(one: &Container, other: &Container) -> Result<String, PlayError> {
     let names = SHARED.iter().map(|kind| {
         let (expected, found) = (one.namespaces.get(*kind), other.namespaces.get(*kind));

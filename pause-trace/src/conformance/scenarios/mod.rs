@@ -1,6 +1,7 @@
-//! What is promised of pods that a real runtime makes, and pods whose workload breaks a promise.
+//! Scenarios on pods that a real runtime creates: healthy pods, and pods whose workload breaks a
+//! promise.
 //!
-//! They are called as those of the reference pod that show the same.
+//! They have the same names as the corresponding scenarios of the reference pod.
 
 mod lifetime;
 mod namespaces;
@@ -9,7 +10,7 @@ mod zombies;
 
 use super::scenario::Script;
 
-/// By theme.
+/// The scenarios by subject.
 const THEMES: [&[Script]; 4] = [
     namespaces::SCRIPTS,
     lifetime::SCRIPTS,
@@ -17,12 +18,12 @@ const THEMES: [&[Script]; 4] = [
     zombies::SCRIPTS,
 ];
 
-/// Every scenario, in the order they are played and reported.
+/// Every scenario, in the order in which they run and are reported.
 pub(crate) fn all() -> impl Iterator<Item = &'static Script> + Clone {
     THEMES.into_iter().flatten()
 }
 
-/// The one that a runtime without user namespaces can't play.
+/// The scenario that needs a runtime with user namespaces.
 pub(crate) const OWN_USERS: &str = "pod-own-users";
 
 #[cfg(test)]
@@ -31,7 +32,7 @@ mod tests {
     use crate::rules;
 
     #[test]
-    fn names_are_unique_and_can_be_names_of_pods() {
+    fn names_are_unique_and_valid_pod_names() {
         let names: Vec<_> = all().map(|script| script.scenario.name).collect();
         for (at, name) in names.iter().enumerate() {
             assert!(!names[..at].contains(name), "{name}");
@@ -42,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn every_scenario_rests_on_rules() {
+    fn every_scenario_depends_on_rules() {
         for scenario in all().map(|script| &script.scenario) {
             let mut rules = scenario.proves.iter().chain(scenario.finds).peekable();
             assert!(rules.peek().is_some(), "{}", scenario.name);

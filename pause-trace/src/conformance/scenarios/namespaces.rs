@@ -1,4 +1,4 @@
-//! The namespaces of every kind of pod.
+//! Scenarios for the namespaces of every kind of pod.
 
 use pause_trace_cri::messages::{Capability, Int64Value, NamespaceMode};
 
@@ -102,7 +102,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     },
 ];
 
-/// Two containers, and a session in one.
+/// Runs two containers, and a session in one of them.
 async fn pod(play: &Play<'_>, kind: PodKind) -> Result<String, PlayError> {
     let mut pod = play.pod(kind).await?;
     let app = pod.container("app", &["serve"]).await?;
@@ -117,15 +117,15 @@ async fn own_users(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::OwnUsers).await?;
     let app = pod.container("app", &["serve"]).await?;
     pod.described().await?;
-    // What a runtime does not know of a request it leaves out, and says nothing.
-    let is_asked_for = pod.look(|core| {
+    // A runtime silently ignores the parts of a request that it does not know.
+    let is_requested = pod.look(|core| {
         let pod = core.state.pods.get(&pod.id)?;
         Some(pod.modes.user == Mode::Pod)
     });
-    if is_asked_for != Some(true) {
+    if is_requested != Some(true) {
         let runtime = &play.runtime().name;
         return Err(PlayError::Impossible(format!(
-            "not supported by this runtime: {runtime} ignores that a pod asks for a user namespace of its own"
+            "not supported by this runtime: {runtime} ignores the request for a user namespace of the pod's own"
         )));
     }
     pod.exec(&app, &["true"]).await?;
@@ -144,9 +144,9 @@ async fn target(play: &Play<'_>) -> Result<String, PlayError> {
             namespaces.target_id = app.id.to_string();
         })
         .await?;
-    let (seen, expected) = (debugger.namespaces.pid, app.namespaces.pid);
+    let (found, expected) = (debugger.namespaces.pid, app.namespaces.pid);
     pod.finish().await?;
-    Ok(format!("pid {seen} of its target, {expected}"))
+    Ok(format!("pid {found} of its target, {expected}"))
 }
 
 async fn localhost(play: &Play<'_>) -> Result<String, PlayError> {
@@ -156,7 +156,7 @@ async fn localhost(play: &Play<'_>) -> Result<String, PlayError> {
     let client = pod.container("client", &["serve"]).await?;
     pod.exec(&client, &["connect", PORT]).await?;
     pod.finish().await?;
-    Ok(format!("127.0.0.1:{PORT} took a connection"))
+    Ok(format!("127.0.0.1:{PORT} accepted a connection"))
 }
 
 async fn late_join(play: &Play<'_>) -> Result<String, PlayError> {
@@ -176,7 +176,7 @@ async fn late_join(play: &Play<'_>) -> Result<String, PlayError> {
     Ok(format!("it left uts {}", app.namespaces.uts))
 }
 
-/// The namespaces that a container has of its pause.
+/// Lists the namespaces that a container shares with its pause.
 async fn shown(pod: &Pod<'_>, container: &Container) -> Result<String, PlayError> {
     let pause = pod.pause().await?;
     let kinds = [

@@ -1,4 +1,4 @@
-//! Stops that are heeded, and stops that are not.
+//! Scenarios for stopping containers: those that end in time, and those that do not.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "stop-handled",
-            title: "a container that handles SIGTERM exits 0 within its grace",
+            title: "a container that handles SIGTERM exits with 0 within its grace period",
             proves: &["PT301", "PT302", "PT303"],
             finds: &[],
         },
@@ -25,7 +25,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "stop-forwarded",
-            title: "an init passes SIGTERM on to its child, and ends as that does",
+            title: "an init forwards SIGTERM to its child, and exits as the child does",
             proves: &["PT301", "PT302"],
             finds: &[],
         },
@@ -34,7 +34,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "stop-at-once",
-            title: "with a grace of 0 a container is killed at once, as was asked for",
+            title: "with a grace period of 0, a container is killed at once, as requested",
             proves: &["PT303"],
             finds: &[],
         },
@@ -69,13 +69,13 @@ pub(super) const SCRIPTS: &[Script] = &[
     },
 ];
 
-/// The shortest that CRI knows.
+/// The shortest grace period that CRI can express, besides 0.
 const SHORT: Duration = Duration::from_secs(1);
 
-/// Longer than the limit after which a stop signal counts as not taken.
+/// Longer than the limit after which a stop signal counts as still pending.
 const LONG: Duration = Duration::from_secs(3);
 
-/// A container is stopped, and to blame if that goes wrong.
+/// Stops a container. The expected findings name its entrypoint.
 async fn stopped(
     play: &Play<'_>,
     behaviour: &[&str],

@@ -1,4 +1,5 @@
-//! What ends is reaped: by pause where the pid namespace is shared, else by the container's init, if it is one.
+//! Scenarios for zombies. In a shared pid namespace, pause reaps them; otherwise the container's
+//! init, if it reaps at all.
 
 use crate::{
     conformance::{scenario::Script, stage::Play},
@@ -11,7 +12,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "orphans-of-session",
-            title: "shareProcessNamespace: what kubectl exec left behind is reaped by pause",
+            title: "shareProcessNamespace: pause reaps the processes that kubectl exec left behind",
             proves: &["PT402"],
             finds: &[],
         },
@@ -20,7 +21,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "orphans-own-pid",
-            title: "with a pid namespace of its own, a container's init reaps its sessions' orphans",
+            title: "with its own pid namespace, a container's init reaps the orphans of its sessions",
             proves: &["PT404"],
             finds: &[],
         },
@@ -38,7 +39,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "orphans-not-reaped",
-            title: "what kubectl exec left behind stays a zombie where pid 1 does not reap",
+            title: "processes that kubectl exec left behind stay zombies if pid 1 does not reap",
             proves: &[],
             finds: &["PT404"],
         },
@@ -61,7 +62,7 @@ async fn no_reap(play: &Play<'_>) -> Result<String, PlayError> {
     play.blame(app.process);
     play.found("PT401").await?;
     pod.finish().await?;
-    Ok("2 children, reaped by nobody".to_owned())
+    Ok("2 children, not reaped".to_owned())
 }
 
 async fn orphans_not_reaped(play: &Play<'_>) -> Result<String, PlayError> {
@@ -71,5 +72,5 @@ async fn orphans_not_reaped(play: &Play<'_>) -> Result<String, PlayError> {
     pod.exec(&app, &["orphan", "2"]).await?;
     play.found("PT404").await?;
     pod.finish().await?;
-    Ok("2 orphans of a session, reaped by nobody".to_owned())
+    Ok("2 orphans of a session, not reaped".to_owned())
 }

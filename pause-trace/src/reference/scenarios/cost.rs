@@ -1,4 +1,4 @@
-//! What a pause costs a node, after it has worked.
+//! The memory, CPU time and privileges of a pause after it has reaped.
 
 use crate::{
     playing::PlayError,
@@ -11,7 +11,7 @@ use crate::{
     verdict::Duration,
 };
 
-/// Orphans that the pause has reaped by the time it is looked at.
+/// The orphans that the pause reaps before it is measured.
 const WORK: u32 = 256;
 
 pub(super) const SCRIPTS: &[Script] = &[Script {
@@ -32,8 +32,12 @@ async fn cost(play: &Play<'_>) -> Result<String, PlayError> {
     let status = pod.look_at_pause()?;
     pod.finish().await?;
     let (kib, cpu) = (status.pss_bytes / 1024, Duration(status.cpu_ns));
-    let (threads, descriptors) = (status.threads, status.descriptors);
+    let descriptors = status.descriptors;
+    let threads = match status.threads {
+        1 => "1 thread".to_owned(),
+        threads => format!("{threads} threads"),
+    };
     Ok(format!(
-        "PSS {kib} KiB, {threads} thread, {descriptors} descriptors, CPU {cpu} for {WORK} orphans"
+        "PSS {kib} KiB, {threads}, {descriptors} descriptors, CPU {cpu} for {WORK} orphans"
     ))
 }

@@ -1,4 +1,5 @@
-//! Containers come, crash and go; pause holds the namespaces until the pod ends, and then nothing is left.
+//! Containers start, crash and end. Pause holds the namespaces until the pod ends; then nothing is
+//! left.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -26,7 +27,7 @@ use crate::{
     verdict::Duration,
 };
 
-/// What a pod's containers have in common, whatever became of those before them.
+/// The namespaces that all containers of a pod share, also after a restart.
 const SHARED: [NamespaceKind; 3] = [NamespaceKind::Net, NamespaceKind::Ipc, NamespaceKind::Uts];
 
 pub(super) const SCRIPTS: &[Script] = &[
@@ -91,7 +92,8 @@ async fn restarted(
     let mut pod = play.pod(PodKind::Plain).await?;
     let first = pod.container("app").await?;
     let before = namespaces(&pod, &first)?;
-    // What the first leaves in the pod's ipc namespace is there for the second.
+    // The second container must find the shared memory that the first one leaves in the pod's ipc
+    // namespace.
     let (key, bytes) = (play.unique as i32, pod.id.as_bytes().to_vec());
     first
         .ask(Request::ShmPut {
@@ -115,13 +117,13 @@ async fn restarted(
     pod.finish().await?;
     let Some((ended, started)) = ended.filter(|ended| ended.status == expected).zip(started) else {
         return Err(PlayError::Unexpected(format!(
-            "the container ended: {ended:?}"
+            "the container ended with {ended:?}"
         )));
     };
     let same = same(&before, &after)?;
     if found != Answer::Bytes(bytes) {
         return Err(PlayError::Unexpected(
-            "the shared memory of before the restart is gone".to_owned(),
+            "the shared memory from before the restart is gone".to_owned(),
         ));
     }
     let down = Duration(started.saturating_sub(ended.time));
@@ -169,14 +171,14 @@ async fn nothing_remains(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::SharedPid).await?;
     let app = pod.container("app").await?;
     let sidecar = pod.container("sidecar").await?;
-    // One that outlives the container it comes from, unless it is seen to.
+    // An orphan, which outlives its container if nothing ends it.
     app.ask(Request::Orphan).await?;
     let id = pod.id.clone();
     let pinned = pin(&pod, &[&app, &sidecar])?;
     let cgroups = cgroups(&mut pod, &[&app, &sidecar]);
     pod.finish().await?;
     let inodes: HashSet<u64> = pinned.keys().copied().collect();
-    let what = "look for what the pod left".to_owned();
+    let what = "search for processes and namespaces that the pod left".to_owned();
     let scan = holders::of(&inodes, &id).map_err(|source| PlayError::io(what, source))?;
     let mut left = scan.found;
     left.extend(
@@ -187,7 +189,7 @@ async fn nothing_remains(play: &Play<'_>) -> Result<String, PlayError> {
     );
     if !left.is_empty() {
         return Err(PlayError::Unexpected(format!(
-            "left of the pod: {}",
+            "the pod left {}",
             left.join(", ")
         )));
     }
@@ -228,7 +230,7 @@ async fn takes_all(play: &Play<'_>) -> Result<String, PlayError> {
             })?;
         if !by_kernel || ended.status != WaitStatus::killed(SIGKILL) {
             return Err(PlayError::Unexpected(format!(
-                "{} ended: {}",
+                "{} ended with {}",
                 container.container.name, ended.status
             )));
         }
@@ -245,7 +247,7 @@ async fn takes_all(play: &Play<'_>) -> Result<String, PlayError> {
     pod.ended(pause).await?;
     pod.remove().await?;
     let killed =
-        killed.ok_or_else(|| PlayError::Unexpected("the pause got no SIGKILL".to_owned()))?;
+        killed.ok_or_else(|| PlayError::Unexpected("the pause received no SIGKILL".to_owned()))?;
     let took = Duration(last.saturating_sub(killed));
     Ok(format!(
         "{} containers killed by the kernel within {took}",
@@ -255,18 +257,18 @@ async fn takes_all(play: &Play<'_>) -> Result<String, PlayError> {
 
 /// The namespaces that a container executed in.
 fn namespaces(pod: &ReferencePod<'_>, container: &Started) -> Result<Namespaces, PlayError> {
-    let seen = pod
+    let namespaces = pod
         .live()
         .look(|core| core.state.containers.get(&container.id)?.namespaces);
-    seen.ok_or_else(|| {
+    namespaces.ok_or_else(|| {
         PlayError::Unexpected(format!(
-            "{} was not seen to execute",
+            "the kernel did not report the exec of {}",
             container.container.name
         ))
     })
 }
 
-/// The inode numbers, if both have the same.
+/// Returns the inode numbers, if both are equal.
 fn same(before: &Namespaces, after: &Namespaces) -> Result<String, PlayError> {
     let words = SHARED.map(|kind| format!("{} {}", kind.name(), before.get(kind)));
     match SHARED
@@ -281,7 +283,8 @@ fn same(before: &Namespaces, after: &Namespaces) -> Result<String, PlayError> {
     }
 }
 
-/// Holds every namespace of the pod: its number is given to no other as long as the file is open.
+/// Opens every namespace of the pod. The kernel does not reuse the inode number of an open
+/// namespace.
 fn pin(pod: &ReferencePod<'_>, containers: &[&Started]) -> Result<BTreeMap<u64, File>, PlayError> {
     let host = pod.live().look(|core| core.state.host);
     let mut pinned = BTreeMap::new();
@@ -306,7 +309,7 @@ fn pin(pod: &ReferencePod<'_>, containers: &[&Started]) -> Result<BTreeMap<u64, 
     Ok(pinned)
 }
 
-/// The pod's own cgroups: those of its containers and the ones above, which it made.
+/// The pod's cgroups: those of its containers, and their parents that the pod created.
 fn cgroups(pod: &mut ReferencePod<'_>, containers: &[&Started]) -> Vec<PathBuf> {
     let pod = pod.inner();
     let ids = containers

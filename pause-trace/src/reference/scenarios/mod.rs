@@ -1,4 +1,4 @@
-//! Pods as they should be.
+//! The scenarios of the reference pod.
 
 mod cost;
 mod lifetime;
@@ -9,7 +9,7 @@ mod zombies;
 
 use super::scenario::Script;
 
-/// By theme.
+/// The scenarios by subject.
 const THEMES: [&[Script]; 6] = [
     namespaces::SCRIPTS,
     uses::SCRIPTS,
@@ -19,7 +19,7 @@ const THEMES: [&[Script]; 6] = [
     cost::SCRIPTS,
 ];
 
-/// Every scenario, in the order they are played and reported.
+/// Every scenario, in the order in which they run and are reported.
 pub(crate) fn all() -> impl Iterator<Item = &'static Script> + Clone {
     THEMES.into_iter().flatten()
 }

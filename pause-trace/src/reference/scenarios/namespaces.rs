@@ -1,4 +1,5 @@
-//! Every namespace mode that Kubernetes knows: who must share what, seen by the kernel at exec.
+//! Scenarios for every namespace mode of Kubernetes. The kernel reports at exec which namespaces
+//! are shared.
 
 use crate::{
     event::{ContainerKind, Mode, Modes, NamespaceKind, Observed},
@@ -11,7 +12,7 @@ use crate::{
     scenario::Scenario,
 };
 
-/// The rules that any pod's containers are held to.
+/// The rules that apply to the containers of every pod.
 const MEMBERSHIP: &[&str] = &[
     "PT101", "PT102", "PT103", "PT104", "PT107", "PT112", "PT113", "PT201",
 ];
@@ -84,8 +85,8 @@ pub(super) const SCRIPTS: &[Script] = &[
     },
 ];
 
-/// A pod with everything that may run in one: an init container, two containers, an exec session in one and a probe in
-/// the other, an ephemeral container.
+/// Runs a pod with everything that a pod can contain: an init container, two containers, an exec
+/// session in one and a probe in the other, an ephemeral container.
 async fn full_pod(play: &Play<'_>, kind: PodKind) -> Result<String, PlayError> {
     let mut pod = play.pod(kind).await?;
     let modes = pod.modes.clone();
@@ -125,7 +126,7 @@ async fn target(play: &Play<'_>) -> Result<String, PlayError> {
     let debugger = pod
         .container_as("debugger", ContainerKind::Ephemeral, modes, |plan| plan)
         .await?;
-    let seen = pod.live().look(|core| {
+    let namespaces = pod.live().look(|core| {
         let pid = |process| {
             core.state
                 .processes
@@ -135,7 +136,7 @@ async fn target(play: &Play<'_>) -> Result<String, PlayError> {
         (pid(app.process), pid(debugger.process))
     });
     pod.finish().await?;
-    match seen {
+    match namespaces {
         (Some(app), Some(debugger)) if app == debugger => Ok(format!("pid {app} of the target")),
         other => Err(PlayError::Unexpected(format!(
             "target and debugger are in pid namespaces {other:?}"
@@ -143,11 +144,11 @@ async fn target(play: &Play<'_>) -> Result<String, PlayError> {
     }
 }
 
-/// Asks a container for its addresses, which have to be there before it is useful.
+/// Asks a container for its addresses, which it needs before it can work.
 async fn network_ready(pod: &ReferencePod<'_>, container: &Started) -> Result<(), PlayError> {
     let Answer::Addresses(addresses) = container.ask(Request::Addresses).await? else {
         return Err(PlayError::Unexpected(
-            "the container did not say its addresses".to_owned(),
+            "the container did not report its addresses".to_owned(),
         ));
     };
     let has_loopback = addresses.iter().any(std::net::IpAddr::is_loopback);
@@ -161,14 +162,14 @@ async fn network_ready(pod: &ReferencePod<'_>, container: &Started) -> Result<()
     Ok(())
 }
 
-/// The inode numbers that a container was seen in.
+/// The inode numbers of the namespaces in which a container executed.
 fn proof(pod: &ReferencePod<'_>, container: &Started) -> Result<String, PlayError> {
     let namespaces = pod
         .live()
         .look(|core| core.state.containers.get(&container.id)?.namespaces);
     let namespaces = namespaces.ok_or_else(|| {
         PlayError::Unexpected(format!(
-            "{} was not seen to execute",
+            "the kernel did not report the exec of {}",
             container.container.name
         ))
     })?;

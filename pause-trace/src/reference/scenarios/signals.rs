@@ -1,4 +1,5 @@
-//! Ending: what a pause owes to a signal, and how containers are stopped, those too that do not do their part.
+//! Scenarios for signals: how a pause reacts to each signal, and how containers are stopped,
+//! including those that do not end in time.
 
 use std::time::Duration as Time;
 
@@ -21,13 +22,14 @@ use crate::{
     verdict::Duration,
 };
 
-/// For containers that will use it up.
+/// The grace period of containers that do not end within it.
 const SHORT_GRACE: Time = Time::from_millis(300);
 
-/// For one that never takes its signal: before `Limits::stop` nobody could say that it was not just slow.
+/// The grace period of a container that never takes its signal. It exceeds `Limits::stop`, before
+/// which the container may just be slow.
 const PENDING_GRACE: Time = Time::from_nanos(Limits::REFERENCE.stop + 100_000_000);
 
-/// For containers that end by themselves.
+/// The grace period of containers that end by themselves.
 const GRACE: Time = Time::from_secs(5);
 
 pub(super) const SCRIPTS: &[Script] = &[
@@ -76,7 +78,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "stop-handled",
-            title: "a container that handles SIGTERM exits 0 within its grace",
+            title: "a container that handles SIGTERM exits with 0 within its grace period",
             proves: &["PT301", "PT302", "PT308"],
             finds: &[],
         },
@@ -121,7 +123,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "killed-after-grace",
-            title: "a container whose SIGTERM handler does not end it is killed after its grace",
+            title: "a container whose SIGTERM handler does not end it is killed after its grace period",
             proves: &["PT301"],
             finds: &["PT302"],
         },
@@ -143,14 +145,14 @@ async fn pause_ends(
         let pause = pod.pause()?;
         pod.inner().signal(pause.pid as i32, signal).await?;
         pod.ended(pause).await?;
-        let (asked, ended) = story(pod, pause, signal as i32)?;
+        let (received, ended) = story(pod, pause, signal as i32)?;
         if ended.status != expected {
             return Err(PlayError::Unexpected(format!(
-                "{signal} ended pause with {}",
+                "pause ended with {} after {signal}",
                 ended.status
             )));
         }
-        words.push(Duration(ended.time.saturating_sub(asked.time)).to_string());
+        words.push(Duration(ended.time.saturating_sub(received.time)).to_string());
     }
     let [first, second] = pods;
     tokio::try_join!(first.remove(), second.remove())?;
@@ -169,12 +171,12 @@ async fn sturdy(play: &Play<'_>) -> Result<String, PlayError> {
             .await?;
         sent += 1;
     }
-    let seen = |process: &Process| process.signals.len() + process.others.len();
+    let count = |process: &Process| process.signals.len() + process.others.len();
     play.await_("all signals to the pause", |core| {
         core.state
             .processes
             .get(pause)
-            .filter(|pause| seen(pause) >= sent)
+            .filter(|pause| count(pause) >= sent)
             .map(drop)
     })
     .await?;
@@ -204,7 +206,7 @@ async fn sturdy(play: &Play<'_>) -> Result<String, PlayError> {
             "{sent} signals, and pause lives and reaped 8 orphans"
         )),
         Some(ended) => Err(PlayError::Unexpected(format!(
-            "pause ended: {}",
+            "pause ended with {}",
             ended.status
         ))),
     }
@@ -215,7 +217,7 @@ async fn handled(play: &Play<'_>) -> Result<String, PlayError> {
     let app = pod.container("app").await?;
     let (_, killed) = pod.stop_container(&app, GRACE).await?;
     pod.ended(app.process).await?;
-    let (asked, ended) = story(&pod, app.process, SIGTERM)?;
+    let (received, ended) = story(&pod, app.process, SIGTERM)?;
     pod.finish().await?;
     if killed || ended.status != WaitStatus::exited(0) {
         return Err(PlayError::Unexpected(format!(
@@ -226,7 +228,7 @@ async fn handled(play: &Play<'_>) -> Result<String, PlayError> {
     Ok(format!(
         "{} after {}",
         ended.status,
-        Duration(ended.time.saturating_sub(asked.time))
+        Duration(ended.time.saturating_sub(received.time))
     ))
 }
 
@@ -253,7 +255,7 @@ async fn in_order(play: &Play<'_>) -> Result<String, PlayError> {
     }
 }
 
-/// A container that does not end on SIGTERM.
+/// Stops a container that does not end on SIGTERM.
 async fn overstayed(play: &Play<'_>, term: OnTerm, grace: Time) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = stubborn(play, &mut pod, term).await?;
@@ -273,7 +275,7 @@ async fn not_forwarded(play: &Play<'_>) -> Result<String, PlayError> {
     .await?;
     let process = app.process;
     let children = async {
-        play.await_("SIGTERM taken by the container's init", |core| {
+        play.await_("that the container's init handled SIGTERM", |core| {
             let init = core.state.processes.get(process)?;
             init.signals
                 .iter()
@@ -288,14 +290,17 @@ async fn not_forwarded(play: &Play<'_>) -> Result<String, PlayError> {
     let proof = killed(&pod, process, SHORT_GRACE)?;
     pod.finish().await?;
     match children {
-        Answer::Children(notes) if notes.iter().all(|child| !child.got_term) => {
-            Ok(format!("{} child got no SIGTERM, {proof}", notes.len()))
-        }
-        other => Err(PlayError::Unexpected(format!("the children are {other:?}"))),
+        Answer::Children(notes) if notes.iter().all(|child| !child.got_term) => Ok(format!(
+            "{} child received no SIGTERM, {proof}",
+            notes.len()
+        )),
+        other => Err(PlayError::Unexpected(format!(
+            "the container answered {other:?} about its children"
+        ))),
     }
 }
 
-/// A container that is the one to blame.
+/// Starts a container that the expected findings name.
 async fn stubborn(
     play: &Play<'_>,
     pod: &mut ReferencePod<'_>,
@@ -310,7 +315,7 @@ async fn stubborn(
     Ok(app)
 }
 
-/// What the kernel saw of a signal, and of the end of who got it.
+/// What the kernel reported of a signal to a process, and of the end of the process.
 fn story(
     pod: &ReferencePod<'_>,
     process: ProcessId,
@@ -327,22 +332,22 @@ fn story(
     story.ok_or_else(|| {
         let signal = signal_name(signal);
         PlayError::Unexpected(format!(
-            "the kernel did not report {signal} to pid {} and its end",
+            "the kernel did not report {signal} to pid {} and the end of this process",
             process.pid
         ))
     })
 }
 
-/// How long after SIGTERM the SIGKILL came, as the kernel saw it.
+/// The time from SIGTERM to SIGKILL that the kernel reported.
 fn killed(
     pod: &ReferencePod<'_>,
     process: ProcessId,
-    asked_for: Time,
+    requested: Time,
 ) -> Result<String, PlayError> {
-    let (asked, _) = story(pod, process, SIGTERM)?;
+    let (received, _) = story(pod, process, SIGTERM)?;
     let (forced, ended) = story(pod, process, SIGKILL)?;
-    let grace = forced.time.saturating_sub(asked.time);
-    let wanted = pod.patience.of(asked_for).as_nanos() as Ktime;
+    let grace = forced.time.saturating_sub(received.time);
+    let wanted = pod.patience.of(requested).as_nanos() as Ktime;
     if ended.status != WaitStatus::killed(SIGKILL) || grace < wanted {
         return Err(PlayError::Unexpected(format!(
             "{} {} after SIGTERM",
@@ -351,7 +356,7 @@ fn killed(
         )));
     }
     Ok(format!(
-        "SIGKILL {} after SIGTERM, of {} asked",
+        "SIGKILL {} after SIGTERM, with a grace period of {}",
         Duration(grace),
         Duration(wanted)
     ))

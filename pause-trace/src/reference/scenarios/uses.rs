@@ -1,4 +1,4 @@
-//! What the shared namespaces are for, tried from inside: one container makes something, another one finds it.
+//! Uses the shared namespaces from inside: one container creates something, another one finds it.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -73,7 +73,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     },
 ];
 
-/// What came of a trial: a few words if it came out as promised, and if not.
+/// The result of an experiment, in a few words: `Ok` if the promise was kept.
 type Trial = Result<String, String>;
 
 async fn localhost(play: &Play<'_>) -> Result<String, PlayError> {
@@ -89,7 +89,7 @@ async fn localhost(play: &Play<'_>) -> Result<String, PlayError> {
         Ok(Answer::Text(echo)) if echo == nonce => {
             Ok(format!("127.0.0.1:{port} echoed {} bytes", echo.len()))
         }
-        other => Err(told(other)),
+        other => Err(unexpected(other)),
     };
     proven(pod, &sidecar, Observed::Localhost, trial).await
 }
@@ -105,13 +105,13 @@ async fn port_space(play: &Play<'_>) -> Result<String, PlayError> {
         Err(error) if error.errno() == Some(Errno::EADDRINUSE) => {
             Ok(format!("port {port}: EADDRINUSE"))
         }
-        other => Err(told(other)),
+        other => Err(unexpected(other)),
     };
     let mut next = play.pod(PodKind::Plain).await?;
     let stranger = next.container("app").await?;
     let free = match stranger.container.ask(request).await {
         Ok(Answer::Port(_)) => Ok("free in the next pod"),
-        other => Err(told(other)),
+        other => Err(unexpected(other)),
     };
     separate(
         next,
@@ -171,7 +171,8 @@ async fn message_queue(play: &Play<'_>) -> Result<String, PlayError> {
         bytes: bytes.clone(),
     })
     .await?;
-    // Asked in the next pod first: taking the message would leave the queue there, but empty.
+    // The next pod is asked first. It must not find the queue, and reading the message would leave
+    // the queue empty.
     let (next, absent) = absent_in_next(play, Request::MqGet { name: name.clone() }).await?;
     let found = sidecar
         .container
@@ -197,7 +198,7 @@ async fn hostname(play: &Play<'_>) -> Result<String, PlayError> {
     for container in [&app, &sidecar] {
         match container.container.ask(Request::Hostname).await {
             Ok(Answer::Text(name)) if name == expected => {}
-            other => trial = Err(format!("{}, expected {expected}", told(other))),
+            other => trial = Err(format!("{}, expected {expected}", unexpected(other))),
         }
     }
     let node = nix::unistd::gethostname().unwrap_or_default();
@@ -205,7 +206,7 @@ async fn hostname(play: &Play<'_>) -> Result<String, PlayError> {
     proven(pod, &sidecar, Observed::Hostname, trial).await
 }
 
-/// A pod with two containers.
+/// Creates a pod with two containers.
 async fn pair<'a>(play: &Play<'a>) -> Result<(ReferencePod<'a>, Started, Started), PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = pod.container("app").await?;
@@ -222,7 +223,9 @@ async fn listen(container: &Started, port: u16) -> Result<u16, PlayError> {
         .await?
     {
         Answer::Port(port) => Ok(port),
-        other => Err(PlayError::Unexpected(format!("listening gave {other:?}"))),
+        other => Err(PlayError::Unexpected(format!(
+            "unexpected answer to listen: {other:?}"
+        ))),
     }
 }
 
@@ -232,7 +235,7 @@ async fn addresses_of(container: &Started) -> Result<Vec<IpAddr>, String> {
             addresses.sort();
             Ok(addresses)
         }
-        other => Err(told(other)),
+        other => Err(unexpected(other)),
     }
 }
 
@@ -240,11 +243,11 @@ fn same_bytes(found: Result<Answer, PodError>, put: &[u8], words: String) -> Tri
     match found {
         Ok(Answer::Bytes(bytes)) if bytes == put => Ok(words),
         Ok(Answer::Bytes(bytes)) => Err(format!("{} other bytes", bytes.len())),
-        other => Err(told(other)),
+        other => Err(unexpected(other)),
     }
 }
 
-/// Another pod, in which `request` must find nothing.
+/// Creates another pod, in which `request` must find nothing.
 async fn absent_in_next<'a>(
     play: &Play<'a>,
     request: Request,
@@ -253,19 +256,19 @@ async fn absent_in_next<'a>(
     let stranger = next.container("app").await?;
     let absent = match stranger.container.ask(request).await {
         Err(error) if error.errno() == Some(Errno::ENOENT) => Ok("ENOENT in the next pod"),
-        other => Err(told(other)),
+        other => Err(unexpected(other)),
     };
     Ok((next, absent))
 }
 
-fn told(answer: Result<Answer, PodError>) -> String {
+fn unexpected(answer: Result<Answer, PodError>) -> String {
     match answer {
-        Ok(answer) => format!("it gave {answer:?}"),
+        Ok(answer) => format!("unexpected answer: {answer:?}"),
         Err(error) => error.to_string(),
     }
 }
 
-/// Gives the verifier the trial to judge, and ends the pod.
+/// Reports the trial to the verifier, and ends the pod.
 async fn proven(
     pod: ReferencePod<'_>,
     container: &Started,
@@ -278,15 +281,15 @@ async fn proven(
     trial.map_err(PlayError::Unexpected)
 }
 
-/// Ends the next pod too, which must have shown that it shares nothing with the first.
+/// Ends the next pod too, which must share nothing with the first.
 async fn separate(
     next: ReferencePod<'_>,
     separation: Result<&'static str, String>,
     first: impl Future<Output = Result<String, PlayError>>,
 ) -> Result<String, PlayError> {
     let (proof, ()) = tokio::try_join!(first, next.finish())?;
-    let separation = separation.map_err(|told| {
-        PlayError::Unexpected(format!("the next pod is not apart from it: {told}"))
+    let separation = separation.map_err(|why| {
+        PlayError::Unexpected(format!("the next pod is not isolated from it: {why}"))
     })?;
     Ok(format!("{proof}, {separation}"))
 }

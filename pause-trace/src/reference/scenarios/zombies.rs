@@ -1,4 +1,5 @@
-//! Who reaps whom, how soon, and how many: orphans fall to pid 1 of their pid namespace.
+//! Scenarios for reaping: which process reaps which, how soon, and how many. Orphans are reparented
+//! to pid 1 of their pid namespace.
 
 use nix::sys::signal::Signal;
 
@@ -16,10 +17,10 @@ use crate::{
     verdict::Duration,
 };
 
-/// How many orphans are enough to see that they are reaped.
+/// Enough orphans to show that they are reaped.
 const FEW: u32 = 16;
 
-/// As many as fill a usual pid limit several times over.
+/// Enough orphans to exceed a usual pid limit several times.
 const STORM: u32 = 10_000;
 
 /// More zombies than a pod may have at once.
@@ -29,7 +30,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "orphans-of-container",
-            title: "shareProcessNamespace: orphans of a container are reaped by pause",
+            title: "shareProcessNamespace: pause reaps the orphans of a container",
             proves: &["PT402"],
             finds: &[],
         },
@@ -38,7 +39,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "orphans-of-session",
-            title: "shareProcessNamespace: what kubectl exec left behind is reaped by pause",
+            title: "shareProcessNamespace: pause reaps the processes that kubectl exec left behind",
             proves: &["PT402"],
             finds: &[],
         },
@@ -47,7 +48,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "orphans-of-probe",
-            title: "shareProcessNamespace: the children of a probe that timed out are reaped by pause",
+            title: "shareProcessNamespace: pause reaps the children of a probe that timed out",
             proves: &["PT402"],
             finds: &[],
         },
@@ -56,7 +57,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "orphans-own-pid",
-            title: "with a pid namespace of its own, a container's init reaps its orphans and its sessions', not pause",
+            title: "with its own pid namespace, a container's init reaps its orphans and those of its sessions; pause does not",
             proves: &["PT401", "PT404"],
             finds: &[],
         },
@@ -85,7 +86,7 @@ pub(super) const SCRIPTS: &[Script] = &[
             name: "zombies-growing",
             title: "a container's zombies grow towards the pod's pid limit",
             proves: &[],
-            // Who does not reap is the other's to say.
+            // PT401 names the process that does not reap.
             finds: &["PT403", "PT401"],
         },
         play: |play| Box::pin(zombies_growing(play)),
@@ -93,9 +94,10 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "adopted-outside",
-            title: "an orphan of an exec session that runs in the node's pid namespace falls to the runtime",
+            title: "an orphan of an exec session in the node's pid namespace is reparented to the runtime",
             proves: &[],
-            // In a session that is where it should be, it can't happen.
+            // PT405 cannot occur without PT112: a session in the right pid namespace keeps its
+            // orphans there.
             finds: &["PT405", "PT112"],
         },
         play: |play| Box::pin(adopted_outside(play)),
@@ -109,7 +111,7 @@ async fn of_container(play: &Play<'_>) -> Result<String, PlayError> {
     app.ask(Request::Orphans { count: FEW }).await?;
     let reaps = reaped(play, &pause, FEW, |pause| pause.reaps).await?;
     pod.finish().await?;
-    Ok(told(FEW, "pause", reaps))
+    Ok(proof(FEW, "pause", reaps))
 }
 
 async fn of_session(play: &Play<'_>) -> Result<String, PlayError> {
@@ -122,7 +124,7 @@ async fn of_session(play: &Play<'_>) -> Result<String, PlayError> {
     pod.ended(session.process).await?;
     let reaps = reaped(play, &pause, FEW, |pause| pause.session_reaps).await?;
     pod.finish().await?;
-    Ok(told(FEW, "pause", reaps))
+    Ok(proof(FEW, "pause", reaps))
 }
 
 async fn of_probe(play: &Play<'_>) -> Result<String, PlayError> {
@@ -133,12 +135,12 @@ async fn of_probe(play: &Play<'_>) -> Result<String, PlayError> {
     for _ in 0..FEW {
         probe.ask(Request::Child { ignores_term: true }).await?;
     }
-    // Its time is up; the children, which the runtime knows nothing of, end on their own.
+    // The probe times out. Its children, which the runtime does not know, end by themselves.
     pod.inner().signal(probe.pid(), Signal::SIGKILL).await?;
     pod.ended(probe.process).await?;
     let reaps = reaped(play, &pause, FEW, |pause| pause.session_reaps).await?;
     pod.finish().await?;
-    Ok(told(FEW, "pause", reaps))
+    Ok(proof(FEW, "pause", reaps))
 }
 
 async fn own_pid(play: &Play<'_>) -> Result<String, PlayError> {
@@ -166,10 +168,10 @@ async fn own_pid(play: &Play<'_>) -> Result<String, PlayError> {
     match by_pause {
         0 => Ok(format!(
             "{}, 0 by pause",
-            told(2 * FEW, "the container's pid 1", slowest)
+            proof(2 * FEW, "the container's pid 1", slowest)
         )),
         count => Err(PlayError::Unexpected(format!(
-            "pause reaped {count} of another pid namespace"
+            "pause reaped {count} processes of another pid namespace"
         ))),
     }
 }
@@ -184,7 +186,7 @@ async fn storm(play: &Play<'_>) -> Result<String, PlayError> {
         .live()
         .look(|core| core.state.pods.get(&pod.id).map_or(0, |pod| pod.zombies));
     pod.finish().await?;
-    Ok(format!("{}, {left} left", told(STORM, "pause", reaps)))
+    Ok(format!("{}, {left} left", proof(STORM, "pause", reaps)))
 }
 
 async fn does_not_reap(play: &Play<'_>) -> Result<String, PlayError> {
@@ -222,7 +224,7 @@ async fn adopted_outside(play: &Play<'_>) -> Result<String, PlayError> {
         .await?;
     let Answer::Pid(orphan) = session.ask(Request::Orphan).await? else {
         return Err(PlayError::Unexpected(
-            "the session did not say its orphan's pid".to_owned(),
+            "the session did not report its orphan's pid".to_owned(),
         ));
     };
     let orphan: ProcessId = play
@@ -240,7 +242,7 @@ async fn adopted_outside(play: &Play<'_>) -> Result<String, PlayError> {
     let runtime = pod.runtime;
     pod.finish().await?;
     Ok(format!(
-        "pid {} fell to the runtime, pid {}",
+        "pid {} was reparented to the runtime, pid {}",
         orphan.pid, runtime.pid
     ))
 }
@@ -252,7 +254,8 @@ fn sandbox(pod: &ReferencePod<'_>) -> Result<ContainerId, PlayError> {
     sandbox.ok_or_else(|| PlayError::Unexpected("the pod has no sandbox".to_owned()))
 }
 
-/// Waits until the kernel has said that a container reaped so many; gives what it needed for all of them.
+/// Waits until the kernel has reported that a container reaped this many processes. Returns the
+/// counts and times.
 async fn reaped(
     play: &Play<'_>,
     container: &ContainerId,
@@ -266,14 +269,15 @@ async fn reaped(
     .await
 }
 
-fn told(count: u32, by: &str, reaps: Reaps) -> String {
+fn proof(count: u32, by: &str, reaps: Reaps) -> String {
     format!(
         "{count} orphans reaped by {by}, the slowest after {}",
         Duration(reaps.slowest)
     )
 }
 
-/// Waits until a child of the container's init has been a zombie for too long; gives for how long.
+/// Waits until a child of the container's init is an overdue zombie. Returns how long it has been
+/// one.
 async fn overdue(
     play: &Play<'_>,
     pod: &ReferencePod<'_>,

@@ -1,20 +1,20 @@
 use super::*;
 use crate::cli::pods::json::testing;
 
-/// What is shown of the pod of this name under one head.
-fn block(seen: &Seen, name: &str, head: &str) -> String {
-    let mut pods = seen.snapshot.pods.iter();
+/// The block of a pod under one heading.
+fn block(node: &NodeSnapshot, name: &str, head: &str) -> String {
+    let mut pods = node.snapshot.pods.iter();
     let pod = pods.find(|pod| pod.title() == name).expect("it is there");
-    let text = shown(Look::PLAIN, false, seen, pod).expect("there is room");
+    let text = shown(Look::PLAIN, false, node, pod).expect("there is room");
     let mut blocks = text.split("\n\n");
     let block = blocks.find(|block| block.starts_with(head));
     block.expect("it is shown").trim_end().to_owned()
 }
 
 #[test]
-fn namespaces_are_side_by_side_and_what_was_not_asked_for_is_a_sentence() {
+fn namespaces_are_side_by_side_and_a_mismatch_is_a_sentence() {
     assert_eq!(
-        block(&testing::seen(None), "default/web", "Namespaces"),
+        block(&testing::node(None), "default/web", "Namespaces"),
         "\
 Namespaces
   OF        net       ipc       uts       pid       mnt       user  cgroup
@@ -22,14 +22,14 @@ Namespaces
   pause     own 1001  own 1002  own 1003  own 1004  own 1005  host  host
   app       same      same      same      own 1014  own 1015  host  host
   side      own 1009  same      same      own 1024  own 1025  host  host
-  side was to have the pause's net namespace, and has its own"
+  side should have the pause's net namespace, but has its own"
     );
 }
 
 #[test]
 fn processes_are_indented_below_their_parents() {
     assert_eq!(
-        block(&testing::seen(None), "default/web", "Processes"),
+        block(&testing::node(None), "default/web", "Processes"),
         "\
 Processes
   CONTAINER  PID   INSIDE  PARENT  STATE     AGE    NAME
@@ -42,9 +42,9 @@ Processes
 }
 
 #[test]
-fn the_network_is_told_of_from_inside() {
+fn the_network_shows_interfaces_addresses_and_ports() {
     assert_eq!(
-        block(&testing::seen(None), "default/web", "Network"),
+        block(&testing::node(None), "default/web", "Network"),
         "\
 Network 1001 of pause, app
   interfaces  lo up, eth0 up
@@ -53,37 +53,37 @@ Network 1001 of pause, app
   listening   tcp 0.0.0.0:80"
     );
     assert_eq!(
-        block(&testing::seen(None), "default/db", "Network"),
+        block(&testing::node(None), "default/db", "Network"),
         "Network\n  the host's"
     );
 }
 
 #[test]
 fn hostile_names_stay_in_their_line() {
-    let seen = testing::seen(None);
-    let block = block(&seen, "default/db-\\u{1b}[2J", "Containers");
+    let node = testing::node(None);
+    let block = block(&node, "default/db-\\u{1b}[2J", "Containers");
     assert!(
         block.contains("\n  app\\u{a}  c1c1c1c1c1c1  app"),
         "{block}"
     );
-    assert!(block.ends_with("there is no pause: it has ended, or the runtime runs none"));
+    assert!(block.ends_with("there is no pause process: it has ended, or the runtime runs none"));
 }
 
 #[test]
-fn without_the_kernel_program_verdicts_and_signals_are_not_known() {
-    let seen = testing::seen(None);
+fn without_the_ebpf_program_verdicts_and_signals_are_unknown() {
+    let node = testing::node(None);
     for head in ["Signals", "Verdicts"] {
         assert_eq!(
-            block(&seen, "default/web", head),
-            format!("{head}\n  ? not known without the program in the kernel")
+            block(&node, "default/web", head),
+            format!("{head}\n  ? unknown without the eBPF program")
         );
     }
 }
 
 #[test]
-fn signals_say_from_whom_to_whom_and_what_became_of_them() {
-    let seen = testing::seen(Some(testing::judged()));
-    let block = block(&seen, "default/web", "Signals");
+fn signals_show_sender_target_and_result() {
+    let node = testing::node(Some(testing::judged()));
+    let block = block(&node, "default/web", "Signals");
     let line = block.lines().nth(2).expect("a signal under the head");
     assert!(
         line.ends_with("SIGTERM  pid 1500 (app)  pid 7 (evil\\u{a})  1      ignored"),
@@ -92,10 +92,10 @@ fn signals_say_from_whom_to_whom_and_what_became_of_them() {
 }
 
 #[test]
-fn verdicts_come_with_their_evidence_and_those_that_passed_are_counted() {
-    let seen = testing::seen(Some(testing::judged()));
-    let pod = &seen.snapshot.pods[2];
-    let text = shown(Look::PLAIN, false, &seen, pod).expect("there is room");
+fn violations_show_their_evidence_and_passes_are_counted() {
+    let node = testing::node(Some(testing::judged()));
+    let pod = &node.snapshot.pods[2];
+    let text = shown(Look::PLAIN, false, &node, pod).expect("there is room");
     let (_, verdicts) = text.split_once("\nVerdicts\n").expect("they are last");
     assert!(
         verdicts.starts_with("✗ PT101 error net-shared  "),
