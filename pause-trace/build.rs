@@ -63,7 +63,8 @@ fn build() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A directory that debug and release builds, tests and clippy share, so that nothing is compiled once for each.
+/// A directory that debug and release builds, tests and clippy share, so that nothing is compiled
+/// once for each.
 fn shared_dir(out: &Path) -> PathBuf {
     // cargo tags its target directory, but only if it created the directory.
     let tagged = out

@@ -91,7 +91,8 @@ pub struct Config {
     pub upid_size: u32,
     /// The id of the watched cgroup hierarchy: 0 is the unified one.
     pub hierarchy: u32,
-    /// Index of that hierarchy's controller in `css_set.subsys`; [`POISON`] for the unified hierarchy.
+    /// Index of that hierarchy's controller in `css_set.subsys`; [`POISON`] for the unified
+    /// hierarchy.
     pub subsys: u32,
     /// 1 if `oom:mark_victim` passes the task (since Linux 6.8), 0 if it passes a pid.
     pub oom_passes_task: u32,

@@ -172,6 +172,12 @@ pub(crate) fn grouped(number: u64) -> String {
     grouped
 }
 
+/// `1 container`, `2 containers`, `1,234 containers`.
+pub fn counted(count: u64, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(count))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,5 @@
-//! Imports point one way: a module imports only what lies further towards the events. That the core imports nothing of the
-//! program is the compiler's to check.
+//! Imports point one way: a module imports only what lies further towards the events. That the core
+//! imports nothing of the program is the compiler's to check.
 
 #![expect(
     clippy::disallowed_methods,

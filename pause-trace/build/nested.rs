@@ -51,7 +51,8 @@ pub(crate) fn build_ebpf(
 /// The programs that [`build_programs`] builds: the reference pause, and the workload of the image.
 pub(crate) const PROGRAMS: [&str; 2] = ["pause", "workload"];
 
-/// Builds [`PROGRAMS`] for the machine that pause-trace is built for, and returns the directory they are in.
+/// Builds [`PROGRAMS`] for the machine that pause-trace is built for, and returns the directory
+/// they are in.
 pub(crate) fn build_programs(workspace: &Path, target_dir: &Path) -> Result<PathBuf> {
     let target = env::var("TARGET")?;
     let mut flags = vec![remap(workspace)?];

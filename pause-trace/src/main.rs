@@ -1,4 +1,5 @@
-//! pause-trace: proves, from inside the kernel, that the pods on a node are built the way Kubernetes promises.
+//! pause-trace: proves, from inside the kernel, that the pods on a node are built the way
+//! Kubernetes promises.
 
 mod cli;
 mod conformance;
@@ -22,7 +23,8 @@ use pause_trace_core::{
 };
 
 fn main() -> ExitCode {
-    // The parts that pause-trace plays in its own reference pod: not for users, and not to be slowed down by parsing.
+    // The parts that pause-trace plays in its own reference pod: not for users, and not to be
+    // slowed down by parsing.
     let mut args = env::args_os().skip(1);
     match args.next().as_deref().and_then(|part| part.to_str()) {
         Some(probe::HELPER) => probe::helper().into(),

@@ -21,22 +21,24 @@ use tokio::io::unix::AsyncFd;
 /// released.
 pub(crate) fn fork() -> nix::Result<Option<Pid>> {
     assert_single_threaded();
-    // SAFETY: this process has one thread, so the child is a whole copy of it and may do what its parent could.
+    // SAFETY: this process has one thread, so the child is a whole copy of it and may do what its
+    // parent could.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(Some(child)),
         ForkResult::Child => Ok(None),
     }
 }
 
-/// Forks a *sibling*: its parent is the caller's parent, as runc does for the second stage of its init. `None` in the child.
+/// Forks a *sibling*: its parent is the caller's parent, as runc does for the second stage of its
+/// init. `None` in the child.
 ///
 /// # Panics
 /// Like [`fork`].
 pub(crate) fn fork_sibling() -> nix::Result<Option<Pid>> {
     assert_single_threaded();
     let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
-    // SAFETY: without CLONE_VM and without a stack this is a fork. The C library's fork handlers are skipped, which matters
-    // to its locks only, and there is one thread.
+    // SAFETY: without CLONE_VM and without a stack this is a fork. The C library's fork handlers
+    // are skipped, which matters to its locks only, and there is one thread.
     let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
     Ok((pid != 0).then(|| Pid::from_raw(pid as libc::pid_t)))
 }
@@ -139,8 +141,8 @@ pub(crate) fn give_memory_back() {
 /// Registers a descriptor with the async runtime. It is read with MSG_DONTWAIT, so it need not be
 /// non-blocking itself.
 pub(crate) fn watched(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` owns an open descriptor, and the `AsyncFd`, which gives out only shared references to it here,
-    // keeps it until it is dropped itself.
+    // SAFETY: an `OwnedFd` owns an open descriptor, and the `AsyncFd`, which gives out only shared
+    // references to it here, keeps it until it is dropped itself.
     Ok(unsafe { AsyncFd::register(fd) }?)
 }
 
@@ -215,7 +217,8 @@ pub(crate) fn close_all_but(keep: &[RawFd]) {
 /// A function in `handler` may do only what signal-safety(7) allows.
 pub(crate) fn on_signal(signal: Signal, handler: SigHandler) -> nix::Result<()> {
     let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
-    // SAFETY: the handlers of this crate call async-signal-safe functions only and touch nothing but atomics.
+    // SAFETY: the handlers of this crate call async-signal-safe functions only and touch nothing
+    // but atomics.
     unsafe { nix::sys::signal::sigaction(signal, &action) }.map(drop)
 }
 
@@ -247,7 +250,8 @@ pub(crate) fn reap(pid: Option<Pid>) -> nix::Result<Option<(Pid, Result<i32, i32
 
 /// Reaps all children that have exited. Safe in a signal handler.
 pub(crate) extern "C" fn reap_all(_signal: libc::c_int) {
-    // SAFETY: waitpid is async-signal-safe, and errno (thread-local, always valid) is put back for the interrupted code.
+    // SAFETY: waitpid is async-signal-safe, and errno (thread-local, always valid) is put back for
+    // the interrupted code.
     unsafe {
         let errno = *libc::__errno_location();
         while libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) > 0 {}
@@ -338,7 +342,8 @@ pub(crate) fn shm_put(key: i32, bytes: &[u8]) -> nix::Result<()> {
     let id = Errno::result(unsafe { libc::shmget(key, bytes.len(), flags) })?;
     with_segment(id, |memory, size| {
         let length = bytes.len().min(size);
-        // SAFETY: the kernel mapped `size` writable bytes at `memory`, and `length` is no more than either side has.
+        // SAFETY: the kernel mapped `size` writable bytes at `memory`, and `length` is no more than
+        // either side has.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory, length) };
     })
 }

@@ -232,12 +232,6 @@ pub(super) fn fail_unless_gap(
     }
 }
 
-/// `1 container`, `2 containers`.
-pub(super) fn counted(count: u64, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{plural}")
-}
-
 /// `SIGTERM from shim (pid 100, the runtime)`.
 pub(super) fn from(context: &Context<'_>, target: &Process, received: &Received) -> String {
     let signal = signal_name(received.signal);

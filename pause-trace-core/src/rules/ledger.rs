@@ -208,8 +208,8 @@ impl Ledger {
         counts
     }
 
-    /// Records a decision, and reports it as a verdict if it is the first one, a worse one, or about
-    /// one more failing process.
+    /// Records a decision, and reports it as a verdict if it is the first one, a worse one, or
+    /// about one more failing process.
     pub(super) fn decide(
         &mut self,
         rule: &'static Rule,
@@ -290,8 +290,8 @@ impl Ledger {
             .map(String::as_str)
     }
 
-    /// Rules that need records of this kind cannot pass any more, and their passes are withdrawn: for
-    /// these pods, or for all pods if `pods` contains `None`.
+    /// Rules that need records of this kind cannot pass any more, and their passes are withdrawn:
+    /// for these pods, or for all pods if `pods` contains `None`.
     fn taint(&mut self, pods: &[Option<PodId>], time: Ktime, kind: Kind, why: &str) {
         let touched: Vec<_> = self
             .checks

@@ -1,7 +1,8 @@
 //! The table of rules, and what a rule is.
 //!
-//! A rule is one file: what it checks, why it matters, how to mend it, and its tests. It sees the state and one change at
-//! a time and says pass, fail or inconclusive about a subject; it keeps nothing itself.
+//! A rule is one file: what it checks, why it matters, how to mend it, and its tests. It sees the
+//! state and one change at a time and says pass, fail or inconclusive about a subject; it keeps
+//! nothing itself.
 
 mod ending;
 mod evidence;
@@ -20,6 +21,7 @@ mod prelude {
     pub(in crate::rules) use crate::{
         event::*,
         state::{Change, Container, Ended, On, Pod, Process, Reaps, Received, Role},
+        text::counted,
         verdict::{Details, Duration, ProcessRef, Rule, Severity, Subject, Value},
     };
 }

@@ -104,7 +104,8 @@ impl Scene {
         self.push(Fact::Tick);
     }
 
-    /// A pod with its pause running; gives the pause. `edit` may spoil the namespaces the pause gets.
+    /// A pod with its pause running; gives the pause. `edit` may spoil the namespaces the pause
+    /// gets.
     pub(crate) fn pod_with(
         &mut self,
         pod: &str,
@@ -266,7 +267,8 @@ impl Scene {
         namespaces
     }
 
-    /// Starts a container with these modes; `edit` may spoil the namespaces it gets. Gives its init.
+    /// Starts a container with these modes; `edit` may spoil the namespaces it gets. Gives its
+    /// init.
     pub(crate) fn container_with(
         &mut self,
         pod: &str,

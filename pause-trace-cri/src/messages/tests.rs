@@ -62,8 +62,8 @@ fn requests_have_the_fields_of_the_published_interface() {
     };
     assert_eq!(stop.encode_to_vec(), *b"\x0a\x02ab\x10\xac\x02");
 
-    // Field 15 (linux) { 2 (security context) { 3 (namespace options) { 2: TARGET, 4: "ab", 5 { 1: NODE } } } }, field
-    // 18 (stop signal): SIGTERM.
+    // Field 15 (linux) { 2 (security context) { 3 (namespace options) { 2: TARGET, 4: "ab", 5 { 1:
+    // NODE } } } }, field 18 (stop signal): SIGTERM.
     let container = ContainerConfig {
         linux: Some(LinuxContainerConfig {
             security_context: Some(LinuxContainerSecurityContext {
@@ -99,8 +99,8 @@ fn unknown_fields_and_modes_of_a_newer_runtime_are_accepted() {
 
 #[test]
 fn a_handlers_features_are_those_of_the_published_interface() {
-    // 1 (status) {}; 3 (handlers) { 1: "runc", 2 (features) { 1 (recursive read-only mounts): true, 2 (user
-    // namespaces): true } }.
+    // 1 (status) {}; 3 (handlers) { 1: "runc", 2 (features) { 1 (recursive read-only mounts): true,
+    // 2 (user namespaces): true } }.
     let bytes = b"\x0a\x00\x1a\x0c\x0a\x04runc\x12\x04\x08\x01\x10\x01";
     let answer = StatusResponse::decode(&bytes[..]).expect("an answer");
     let [handler] = &answer.runtime_handlers[..] else {

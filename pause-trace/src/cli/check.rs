@@ -23,9 +23,10 @@ use crate::{
 
 /// Run the reference check: build a pod, verify it, exit
 ///
-/// Starts a pause and a pod of its own, runs one scenario for each promise of Kubernetes, and verifies what the kernel reports.
-/// It needs root, and no container runtime. With --cri, the node's runtime creates the pods from an image that it must have
-/// (`pause-trace image`); the check removes all of them.
+/// Starts a pause and a pod of its own, runs one scenario for each promise of Kubernetes, and
+/// verifies what the kernel reports. It needs root, and no container runtime. With --cri, the
+/// node's runtime creates the pods from an image that it must have (`pause-trace image`); the check
+/// removes all of them.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

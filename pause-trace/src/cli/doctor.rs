@@ -11,9 +11,11 @@ use crate::{
     text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, Look, wrap},
 };
 
-/// Show which hooks and features this kernel and node offer, and what cannot be verified without the missing ones
+/// Show which hooks and features this kernel and node offer, and what cannot be verified without
+/// the missing ones
 ///
-/// Exit codes: 0 everything can be verified · 3 something cannot be verified · 4 the program cannot run.
+/// Exit codes: 0 everything can be verified · 3 something cannot be verified · 4 the program cannot
+/// run.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -12,7 +12,8 @@ use crate::session;
 
 /// Show one pod: namespaces side by side, processes, signals, network, verdicts with their evidence
 ///
-/// It reports the state and does not judge it: the exit code is 0 whatever the verdicts are. It needs root.
+/// It reports the state and does not judge it: the exit code is 0 whatever the verdicts are. It
+/// needs root.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {

@@ -24,9 +24,11 @@ use crate::{
     verdict::{Outcome, Severity, Verdict},
 };
 
-/// List the node's pauses: pod, sandbox, pid, age, namespaces, members, zombies, memory, worst verdict
+/// List the node's pauses: pod, sandbox, pid, age, namespaces, members, zombies, memory, worst
+/// verdict
 ///
-/// It reports the state and does not judge it: the exit code is 0 whatever the verdicts are. It needs root.
+/// It reports the state and does not judge it: the exit code is 0 whatever the verdicts are. It
+/// needs root.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {

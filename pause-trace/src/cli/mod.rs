@@ -55,8 +55,8 @@ use crate::{
 
 /// Verifies, from inside the kernel, that the pods on a node are built the way Kubernetes promises.
 ///
-/// The eBPF program reports facts and this program judges them. If facts were lost, the verdicts that depend on them are
-/// inconclusive.
+/// The eBPF program reports facts and this program judges them. If facts were lost, the verdicts
+/// that depend on them are inconclusive.
 #[derive(Debug, Parser)]
 #[command(name = "pause-trace", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {

@@ -6,14 +6,6 @@ use clap::{Args, ValueEnum};
 
 use crate::{report, verdict::Severity};
 
-/// `1 pod`, `2 pods`: a count with its noun.
-pub(crate) fn counted(count: usize, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        _ => format!("{count} {noun}s"),
-    }
-}
-
 /// The `--format` option; `F` lists the formats that the command offers.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Format<F: Offered> {

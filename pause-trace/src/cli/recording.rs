@@ -25,7 +25,8 @@ pub(crate) struct Record {
 /// The `--max-size` option of commands whose recording is optional.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Bound {
-    /// Keep only the newest part of the recording, in FILE and FILE.1, of at most this size together: 64M, 1G
+    /// Keep only the newest part of the recording, in FILE and FILE.1, of at most this size
+    /// together: 64M, 1G
     #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "record")]
     pub(crate) max_size: Option<u64>,
 }

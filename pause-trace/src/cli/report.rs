@@ -33,7 +33,8 @@ use crate::{
     verdict::{Severity, Verdict},
 };
 
-/// Write an HTML page about the node's pods, for a ticket: one file that any browser opens without network
+/// Write an HTML page about the node's pods, for a ticket: one file that any browser opens without
+/// network
 ///
 /// The page shows verdicts with their evidence and the rule's explanation, namespaces side by side
 /// with the pause's and the host's, a timeline, processes, signals and zombies. With a recording,

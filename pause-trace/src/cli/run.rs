@@ -21,8 +21,9 @@ const SELF_PROOF: [&str; 3] = ["own-net", "ignores-term", "pause-no-reap"];
 /// Verify this node: first the kernel with a reference pod, then the node's pods, running and new,
 /// until Ctrl-C
 ///
-/// The reference check runs every scenario and plants three faults, which it must find. If no container runtime runs on the
-/// node, the command ends after the reference check. It needs root and the node's own pid namespace.
+/// The reference check runs every scenario and plants three faults, which it must find. If no
+/// container runtime runs on the node, the command ends after the reference check. It needs root
+/// and the node's own pid namespace.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

@@ -112,8 +112,8 @@ pub(super) fn end(live: &Live, end: super::End) -> (Ktime, Ktime) {
     (live.started, time)
 }
 
-/// The summary of a run from `since` to `until`. `unreported` are the verdicts that the ledger counts
-/// and the report omits.
+/// The summary of a run from `since` to `until`. `unreported` are the verdicts that the ledger
+/// counts and the report omits.
 pub(super) fn summary(
     pipeline: &Pipeline,
     (since, until): (Ktime, Ktime),

@@ -15,7 +15,7 @@ use clap::ValueEnum;
 
 use super::{
     Exit, Global, Usage, file,
-    output::{Format, Shown, counted},
+    output::{Format, Shown},
     print, summary,
     watch::{Runtime, parse_duration},
 };
@@ -27,7 +27,7 @@ use crate::{
     report::Clock,
     session::{self, Ended, Interrupt, Session, Setup, Stop},
     terminal,
-    text::{DOUBTFUL, Line, Look},
+    text::{DOUBTFUL, Line, Look, counted},
     timeline::{self, Element, Journal, Timeline},
 };
 
@@ -39,11 +39,12 @@ const PERIOD: Duration = Duration::from_millis(100);
 /// The pods that are listed in a message.
 const MAX_NAMED: usize = 8;
 
-/// Show how a pod starts, as a waterfall: CNI, sandbox, joins, cgroups, exec, and what the start waited for
+/// Show how a pod starts, as a waterfall: CNI, sandbox, joins, cgroups, exec, and what the start
+/// waited for
 ///
-/// Waits for POD to start, and shows its start when the pod is up: when no further container has started for two seconds.
-/// Elements that cannot be attributed to a pod are shown as unassigned. It needs root and the node's own pid namespace, and
-/// changes nothing on the node.
+/// Waits for POD to start, and shows its start when the pod is up: when no further container has
+/// started for two seconds. Elements that cannot be attributed to a pod are shown as unassigned. It
+/// needs root and the node's own pid namespace, and changes nothing on the node.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -189,7 +190,7 @@ impl Args {
                     .collect();
                 format!(
                     "\"{wanted}\" matches {}: {}",
-                    counted(count, "pod"),
+                    counted(count as u64, "pod"),
                     names(meant)
                 )
             }

@@ -202,7 +202,8 @@ fn local_v6(if_inet6: &[u8]) -> impl Iterator<Item = IpAddr> {
     lines(if_inet6).filter_map(|line| Some(IpAddr::V6(v6(fields(line).next()?)?)))
 }
 
-/// `veth0 00000000 0108090A 0003 0 0 0 00000000 …`: interface, destination, gateway, flags … and mask.
+/// `veth0 00000000 0108090A 0003 0 0 0 00000000 …`: interface, destination, gateway, flags … and
+/// mask.
 fn default_routes_v4(route: &[u8]) -> impl Iterator<Item = DefaultRoute> {
     lines(route).skip(1).filter_map(|line| {
         let fields: Vec<&[u8]> = fields(line).take(8).collect();

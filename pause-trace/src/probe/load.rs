@@ -90,7 +90,8 @@ impl NamespaceHook {
 /// How to load.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
-    /// The v1 cgroup controller whose hierarchy is watched, with the hierarchy's id; `None` for the unified one.
+    /// The v1 cgroup controller whose hierarchy is watched, with the hierarchy's id; `None` for the
+    /// unified one.
     pub(crate) hierarchy: Option<(String, u32)>,
     /// The way to observe setns and unshare, instead of the best that the kernel supports.
     pub(crate) namespace_hook: Option<NamespaceHook>,

@@ -13,7 +13,7 @@ use super::{Clock, Hello, Loss, Names, Report, ScenarioResult, Summary, total};
 use crate::{
     news::News,
     rules::Counts,
-    text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, Look, TERM, grouped, wrap},
+    text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, Look, TERM, counted, grouped, wrap},
     verdict::{Duration, Evidence, Outcome, Severity, Subject, Values, Verdict},
 };
 
@@ -285,7 +285,8 @@ impl<W: Write + Send> Report for TextReport<W> {
         self.write(&line)
     }
 
-    /// `31 scenarios: 31 passed · 412 verdicts · 0 failed · 0 inconclusive · 35,120 events, 0 lost · 11.8 s`
+    /// `31 scenarios: 31 passed · 412 verdicts · 0 failed · 0 inconclusive · 35,120 events, 0 lost
+    /// · 11.8 s`
     fn summary(&mut self, summary: &Summary) -> io::Result<()> {
         self.space(true)?;
         let Summary {
@@ -302,7 +303,7 @@ impl<W: Write + Send> Report for TextReport<W> {
         let mut line = self.line();
         let played = scenarios.pass + scenarios.fail + scenarios.inconclusive;
         if played > 0 {
-            line.push(&format!("{} scenarios: ", grouped(played)));
+            line.push(&format!("{}: ", counted(played, "scenario")));
             line.paint(
                 some(scenarios.pass, GOOD),
                 &format!("{} passed", grouped(scenarios.pass)),
@@ -319,9 +320,9 @@ impl<W: Write + Send> Report for TextReport<W> {
             }
             line.push(" · ");
         }
-        line.push(&format!(
-            "{} verdicts",
-            grouped(verdicts.pass + verdicts.fail + verdicts.inconclusive)
+        line.push(&counted(
+            verdicts.pass + verdicts.fail + verdicts.inconclusive,
+            "verdict",
         ));
         line.push(" · ").paint(
             some(verdicts.fail, BAD),
@@ -330,7 +331,7 @@ impl<W: Write + Send> Report for TextReport<W> {
         let doubtful = format!("{} inconclusive", grouped(verdicts.inconclusive));
         line.push(" · ")
             .paint(some(verdicts.inconclusive, DOUBTFUL), &doubtful);
-        line.push(&format!(" · {} events, ", grouped(total(events))));
+        line.push(&format!(" · {}, ", counted(total(events), "event")));
         line.paint(
             some(total(lost), DOUBTFUL),
             &format!("{} lost", grouped(total(lost))),

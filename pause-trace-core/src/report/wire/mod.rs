@@ -116,7 +116,29 @@ impl<'a> Line<'a> {
 pub fn schema() -> serde_json::Result<String> {
     let settings = SchemaSettings::draft2020_12().for_serialize();
     let schema = settings.into_generator().into_root_schema_for::<Line<'_>>();
+    let mut schema = schema.to_value();
+    join_lines(&mut schema);
     Ok(serde_json::to_string_pretty(&schema)? + "\n")
+}
+
+/// Makes each paragraph of the descriptions one line: doc comments are wrapped.
+fn join_lines(schema: &mut serde_json::Value) {
+    match schema {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map {
+                match value {
+                    serde_json::Value::String(text) if key == "description" => {
+                        let paragraphs = text.split("\n\n");
+                        let paragraphs = paragraphs.map(|paragraph| paragraph.replace('\n', " "));
+                        *text = paragraphs.collect::<Vec<_>>().join("\n\n");
+                    }
+                    value => join_lines(value),
+                }
+            }
+        }
+        serde_json::Value::Array(values) => values.iter_mut().for_each(join_lines),
+        _ => {}
+    }
 }
 
 /// A time.

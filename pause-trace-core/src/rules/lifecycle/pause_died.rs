@@ -162,7 +162,7 @@ fn pass(
         Details::new(format!(
             "the pause ran for {} and outlived {}",
             Duration(lived),
-            ending::counted(outlived, "container")
+            counted(outlived, "container")
         ))
         .observed("containers outlived", Value::Number(outlived))
         .observed("lifetime", Value::Duration(lived))

@@ -54,12 +54,12 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             };
             let (made, refused) = (init.joins.made, init.joins.refused.len());
             sink.pass(Subject::process(init), || {
-                let joins = ending::counted(made.into(), "successful join");
+                let joins = counted(made.into(), "successful join");
                 let message = match refused {
                     0 => format!("executed after {joins}, none failed"),
                     _ => format!(
                         "executed after {joins}, although {} failed",
-                        ending::counted(refused as u64, "setns call")
+                        counted(refused as u64, "setns call")
                     ),
                 };
                 Details::new(message).observed("joined", Value::Number(u64::from(made)))
@@ -82,7 +82,7 @@ fn refused(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
         let error = crate::errno::Errno(errno);
         let message = format!(
             "setns({wanted}) failed with {error:?} while the runtime set up {what}, after {}",
-            ending::counted(made.into(), "successful join")
+            counted(made.into(), "successful join")
         );
         let details =
             process

@@ -14,8 +14,8 @@ use super::{
     rows::{Row, Standing},
 };
 use crate::{
-    cli::{output::counted, pods::age},
-    text,
+    cli::pods::age,
+    text::{self, counted},
     verdict::Severity,
 };
 
@@ -86,7 +86,7 @@ fn good(app: &App) -> Style {
 fn title(app: &App) -> Line<'static> {
     let mut parts = vec![
         "pause-trace top".to_owned(),
-        counted(app.pods, "pod"),
+        counted(app.pods as u64, "pod"),
         format!("{} in violation", app.failing),
         format!("by {}", app.sort.name()),
     ];
@@ -100,7 +100,7 @@ fn title(app: &App) -> Line<'static> {
     if app.lost > 0 {
         let lost = format!(
             " · {} lost: verdicts may be inconclusive",
-            counted(app.lost as usize, "event")
+            counted(app.lost, "event")
         );
         spans.push(Span::styled(shown(app, &lost), doubtful(app)));
     }
