@@ -110,7 +110,7 @@ impl Gathered {
                         at,
                         signal: signal_name(signal.signal),
                         from,
-                        to: format!("{} (pid {})", to.comm, to.pid),
+                        to: called(&to.process),
                         result: result_name(signal.result),
                         handled: false,
                         number: signal.signal,
@@ -152,13 +152,17 @@ impl Gathered {
             }
             self.by_id.insert(id.clone(), self.pods.len());
             self.pods.push(Pod {
-                uid: escaped(id),
+                pod: wire::Pod {
+                    uid: escaped(id),
+                    ..wire::Pod::default()
+                },
                 since: at,
                 ..Pod::default()
             });
         }
-        let pod = &mut self.pods[self.by_id[id]];
-        (pod.namespace, pod.name) = (known.namespace.to_string(), known.name.to_string());
+        let pod = &mut self.pods[self.by_id[id]].pod;
+        pod.namespace = Some(known.namespace.to_string());
+        pod.name = Some(known.name.to_string());
     }
 
     fn container(&mut self, id: &ContainerId, state: &State) {
@@ -174,15 +178,18 @@ impl Gathered {
         };
         let containers = &mut self.pods[*pod].containers;
         let container = Container {
-            id: escaped(id),
-            name: known.name.to_string(),
+            container: wire::Container {
+                name: Some(known.name.to_string()),
+                id: escaped(id),
+            },
             is_pause: known.what == ContainerKind::Sandbox,
             started,
             ended,
             status: known.ended.map(|ended| ended.status.to_string()),
             namespaces: known.namespaces.map(|it| named(&it)).unwrap_or_default(),
         };
-        match containers.iter().position(|it| it.id == container.id) {
+        let is_same = |it: &Container| it.container.id == container.container.id;
+        match containers.iter().position(is_same) {
             Some(known) => containers[known] = container,
             None if containers.len() < MAX_OF_POD => containers.push(container),
             None => {}
@@ -212,10 +219,13 @@ impl Gathered {
             None => {
                 self.processes.insert(id, (place, pod.processes.len()));
                 pod.processes.push(Process {
-                    pid: id.pid,
-                    ns_pid: process.ns_pid,
+                    process: wire::Process {
+                        pid: id.pid,
+                        start_ns: id.start,
+                        ns_pid: process.ns_pid,
+                        comm: String::new(),
+                    },
                     parent: parent.filter(|(of, _)| *of == place).map(|(_, at)| at),
-                    comm: String::new(),
                     file: String::new(),
                     role: "",
                     container: escaped(container),
@@ -228,7 +238,7 @@ impl Gathered {
             }
         };
         let shown = &mut pod.processes[index];
-        shown.comm = process.comm.to_string();
+        shown.process.comm = process.comm.to_string();
         shown.file = process.file.to_string();
         shown.role = role_name(process.role);
     }
@@ -365,17 +375,20 @@ impl Gathered {
 /// The bars and marks of a pod's timeline.
 fn spans(pod: &Pod) -> Vec<Span> {
     let lane = |id: &str| {
-        let container = pod.containers.iter().find(|container| container.id == id);
-        container.map_or_else(|| id.to_owned(), |container| container.name.clone())
+        let mut containers = pod.containers.iter().map(|shown| &shown.container);
+        let container = containers.find(|container| container.id == id);
+        let name = container.and_then(|container| container.name.clone());
+        name.unwrap_or_else(|| id.to_owned())
     };
     let mut spans = Vec::new();
     for container in &pod.containers {
         if let Some(start) = container.started {
+            let name = lane(&container.container.id);
             spans.push(Span {
-                lane: container.name.clone(),
+                lane: name.clone(),
                 name: match &container.status {
-                    Some(status) => format!("{}: {status}", container.name),
-                    None => container.name.clone(),
+                    Some(status) => format!("{name}: {status}"),
+                    None => name,
                 },
                 start_ns: start,
                 end_ns: container.ended,
@@ -391,7 +404,7 @@ fn spans(pod: &Pod) -> Vec<Span> {
         if process.role == "session" {
             spans.push(Span {
                 lane: format!("{} · exec", lane(&process.container)),
-                name: format!("{} (pid {})", process.comm, process.pid),
+                name: called(&process.process),
                 start_ns: process.forked,
                 end_ns: process.ended,
                 kind: "session",
@@ -404,7 +417,7 @@ fn spans(pod: &Pod) -> Vec<Span> {
         {
             spans.push(Span {
                 lane: format!("{} · zombies", lane(&process.container)),
-                name: format!("{} (pid {})", process.comm, process.pid),
+                name: called(&process.process),
                 start_ns: ended,
                 end_ns: process.reaped,
                 kind: "zombie",
@@ -426,6 +439,10 @@ fn spans(pod: &Pod) -> Vec<Span> {
         kind: "finding",
     }));
     spans
+}
+
+fn called(process: &wire::Process) -> String {
+    format!("{} (pid {})", process.comm, process.pid)
 }
 
 fn named(namespaces: &Namespaces) -> wire::Namespaces {

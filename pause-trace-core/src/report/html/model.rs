@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::{
-    report::wire::Namespaces,
+    report::wire::{self, Namespaces},
     rules::Counts,
     verdict::{Outcome, Severity},
 };
@@ -49,9 +49,8 @@ pub(crate) struct Rule {
 
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Pod {
-    pub(crate) uid: String,
-    pub namespace: String,
-    pub name: String,
+    #[serde(flatten)]
+    pub(crate) pod: wire::Pod,
     /// The scenario that it was created for, if any.
     pub(crate) scenario: Option<String>,
     pub(crate) since: i64,
@@ -72,8 +71,8 @@ pub(crate) struct Pod {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Container {
-    pub(crate) id: String,
-    pub(crate) name: String,
+    #[serde(flatten)]
+    pub(crate) container: wire::Container,
     pub(crate) is_pause: bool,
     pub started: Option<i64>,
     pub ended: Option<i64>,
@@ -84,11 +83,10 @@ pub(crate) struct Container {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Process {
-    pub(crate) pid: u32,
-    pub ns_pid: u32,
+    #[serde(flatten)]
+    pub(crate) process: wire::Process,
     /// The index of the parent in the pod's processes.
     pub(crate) parent: Option<usize>,
-    pub comm: String,
     /// The file that it executed last; may be empty.
     pub file: String,
     pub role: &'static str,
@@ -146,8 +144,11 @@ impl Page {
     /// Keeps only pods that match `NAMESPACE/NAME` or the beginning of a uid.
     pub fn keep(&mut self, wanted: &str) {
         self.pods.retain(|pod| match wanted.split_once('/') {
-            Some((namespace, name)) => pod.namespace == namespace && pod.name == name,
-            None => pod.uid.starts_with(wanted),
+            Some((namespace, name)) => {
+                pod.pod.namespace.as_deref() == Some(namespace)
+                    && pod.pod.name.as_deref() == Some(name)
+            }
+            None => pod.pod.uid.starts_with(wanted),
         });
     }
 
