@@ -8,6 +8,7 @@
 mod declared;
 mod namespaces;
 mod observed;
+mod run;
 mod signal;
 mod task;
 mod text;
@@ -22,6 +23,7 @@ pub use observed::{Observation, Observed, PauseStatus};
 pub use pause_trace_common::{
     Kind, NamespaceCall, Namespaces as KernelNamespaces, TaskInfo as KernelTaskInfo,
 };
+pub use run::{run_container, run_id, run_number};
 pub use signal::{Signal, SignalResult, signal_name};
 pub use task::{ProcessId, TaskInfo, WaitStatus};
 pub use text::{Comm, Text, escape};
@@ -33,6 +35,9 @@ pub type CgroupId = u64;
 /// A pod's uid.
 pub type PodId = Arc<str>;
 /// A container's id; a sandbox has one too.
+///
+/// Docker and Podman start a container again under the same id. Each run is a container of its own:
+/// the first one has the container's id, later ones the id that [`run_id`] makes of it.
 pub type ContainerId = Arc<str>;
 
 /// A fact and its time.

@@ -4,7 +4,9 @@ use std::collections::{HashMap, VecDeque};
 
 use super::wire::{Container, Pod};
 use crate::{
-    event::{ContainerFact, ContainerId, Event, Fact, PodFact, PodId, escape},
+    event::{
+        ContainerFact, ContainerId, Event, Fact, PodFact, PodId, escape, run_container, run_number,
+    },
     observer::Observer,
     state::State,
     verdict::{ProcessRef, Subject},
@@ -86,10 +88,7 @@ impl Names {
     }
 
     pub(crate) fn container(&self, id: &ContainerId) -> Container {
-        Container {
-            name: self.containers.get(id).map(|(_, name)| name.clone()),
-            id: escaped(id),
-        }
+        Container::of_run(id, self.containers.get(id).map(|(_, name)| name.clone()))
     }
 
     /// The parts of a subject, from the whole to the part: `default/web`, `app`, `pid 4711
@@ -103,17 +102,12 @@ impl Names {
             } => format!("{namespace}/{name}"),
             Pod { uid, .. } => format!("pod {uid}"),
         });
-        let container = subject
-            .container
-            .as_ref()
-            .map(|id| match self.container(id) {
-                Container {
-                    name: Some(name), ..
-                } => name,
-                Container { id, .. } => {
-                    format!("container {}", id.chars().take(12).collect::<String>())
-                }
-            });
+        let container = subject.container.as_ref().map(|id| {
+            let Container { name, id, run } = self.container(id);
+            let short = || format!("container {}", id.chars().take(12).collect::<String>());
+            let name = name.unwrap_or_else(short);
+            run.map_or(name.clone(), |run| format!("{name} (run {run})"))
+        });
         let process = subject
             .process
             .map(|ProcessRef { id, comm, .. }| format!("pid {} ({comm})", id.pid));
@@ -159,6 +153,20 @@ mod tests {
             "default/web · app · pid 4711 (nginx)"
         );
         assert_eq!(names.subject(&Subject::default()), "node");
+    }
+
+    #[test]
+    fn a_later_run_of_a_container_is_named_with_its_number() {
+        let mut names = testing::names();
+        let subject = Subject {
+            container: Some("c7@2".into()),
+            ..Subject::default()
+        };
+        assert_eq!(names.subject(&subject), "container c7 (run 2)");
+        let container = names.container(&"c7@2".into());
+        assert_eq!((&*container.id, container.run), ("c7", Some(2)));
+        names.learn(&Fact::PodRemoved { pod: "p".into() });
+        assert_eq!(names.container(&"c7".into()).run, None);
     }
 
     #[test]

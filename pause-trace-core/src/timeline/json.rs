@@ -73,10 +73,7 @@ fn pod(timeline: &Timeline) -> Pod {
 }
 
 fn container(timeline: &Timeline, id: &ContainerId) -> Container {
-    Container {
-        name: Some(timeline.container_title(id)),
-        id: Text::new(id).to_string(),
-    }
+    Container::of_run(id, Some(timeline.container_title(id)))
 }
 
 /// The fields that only some elements have.

@@ -12,6 +12,7 @@ mod look;
 mod pins;
 mod read;
 mod roster;
+mod runs;
 mod runtimes;
 mod snapshot;
 #[cfg(test)]

@@ -3,7 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::runtimes::Question;
+use super::{
+    runs::{self, Runs},
+    runtimes::Question,
+};
 use crate::{
     event::{
         CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, Mode, Modes, Namespaces,
@@ -41,6 +44,8 @@ struct Member {
 /// The pods with existing cgroups.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
+    /// The run of each container that has a cgroup. All ids in here are those of runs.
+    runs: Runs,
     members: HashMap<ContainerId, Member>,
     by_cgroup: HashMap<CgroupId, ContainerId>,
     /// Containers that are in no pod yet: Docker's, which become a sandbox when another container
@@ -66,25 +71,28 @@ impl Roster {
         bundle: Bundle,
         who: impl Fn(u32) -> Option<Option<ContainerId>>,
     ) -> Vec<Fact> {
-        let id = identity.container.clone();
+        let former = self.runs.current(&identity.container);
+        let id = self.runs.enter(&identity.container, cgroup);
         let holder = |pid| match who(pid) {
             None => Holder::Gone,
             Some(None) => Holder::Node,
-            Some(Some(id)) => Holder::Container {
-                sandbox: self.members.get(&id).map(|member| member.sandbox.clone()),
-                id,
-            },
+            Some(Some(id)) => {
+                let id = self.runs.current(&id);
+                Holder::Container {
+                    sandbox: self.members.get(&id).map(|member| member.sandbox.clone()),
+                    id,
+                }
+            }
         };
+        let sandbox = bundle.sandbox.as_ref().map(|id| self.runs.current(id));
         let joined = match bundle.kind {
             Some(Kind::Sandbox) => Some(id.clone()),
-            Some(Kind::Container) => bundle.sandbox.clone(),
-            None if identity.podman_pod.is_some() => {
-                Some(bundle.sandbox.clone().unwrap_or(id.clone()))
-            }
-            None => bundle
-                .sandbox
-                .clone()
-                .or_else(|| intent::joined(&bundle, holder)),
+            Some(Kind::Container) => sandbox,
+            None if identity.podman_pod.is_some() => Some(sandbox.unwrap_or(id.clone())),
+            None => sandbox
+                .or_else(|| intent::joined(&bundle, holder))
+                // Containers of the former run are left: this is the sandbox of their pod.
+                .or_else(|| self.sandboxes.contains_key(&former).then(|| id.clone())),
         };
         let sandbox_bundle = joined
             .as_ref()
@@ -133,9 +141,10 @@ impl Roster {
         let Some(fact) = container.or(sandbox.pause) else {
             return Vec::new();
         };
+        let id = &self.runs.enter(id, cgroup);
         let its_sandbox = match fact.what {
             ContainerKind::Sandbox => id.clone(),
-            _ => sandbox.id,
+            _ => self.runs.current(&sandbox.id),
         };
         self.loose.remove(id);
         self.by_cgroup.insert(cgroup, id.clone());
@@ -344,6 +353,7 @@ impl Member {
     }
 
     fn short(id: &str) -> Text {
+        let id = runs::container(id);
         Text::new(id.get(..12).unwrap_or(id))
     }
 
@@ -360,7 +370,10 @@ impl Member {
             .as_ref()
             .is_some_and(|intent| intent.pid.is_ok());
         let fact = PodFact {
-            pod: self.uid.clone().unwrap_or_else(|| self.container.clone()),
+            pod: self
+                .uid
+                .clone()
+                .unwrap_or_else(|| runs::container(&self.container).into()),
             namespace: named(names.and_then(|names| names.namespace.as_ref()))
                 .unwrap_or_else(|| Text::new("-")),
             name: named(names.and_then(|names| names.name.as_ref()))
@@ -374,6 +387,7 @@ impl Member {
     fn fact(&self, pod: &PodId, modes: Modes) -> ContainerFact {
         if let Some((_, fact)) = &self.cri {
             return ContainerFact {
+                container: self.container.clone(),
                 pod: pod.clone(),
                 cgroup: self.own_cgroup(),
                 sandbox: Some(self.sandbox.clone()),

@@ -308,6 +308,12 @@ impl<'engine> EnginePod<'engine> {
 }
 
 impl EngineContainer<'_> {
+    /// The engine that it belongs to.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        self.engine
+    }
+
     /// Its id.
     #[must_use]
     pub fn id(&self) -> &str {

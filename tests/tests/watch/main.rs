@@ -8,3 +8,4 @@ mod daemons;
 mod engines;
 mod kubelet;
 mod lifecycle;
+mod restarts;

@@ -181,6 +181,7 @@ impl Gathered {
             container: wire::Container {
                 name: Some(known.name.to_string()),
                 id: escaped(id),
+                run: None,
             },
             is_pause: known.what == ContainerKind::Sandbox,
             started,

@@ -32,7 +32,7 @@ pub(crate) use verdict::{Decided, Named};
 
 use super::Clock;
 use crate::{
-    event::{Ktime, NamespaceKind},
+    event::{ContainerId, Ktime, NamespaceKind, Text, run_container, run_number},
     verdict::ProcessRef,
 };
 
@@ -182,6 +182,21 @@ pub struct Container {
     pub name: Option<String>,
     /// Its id, escaped.
     pub id: String,
+    /// Which run of the container it is, if it was started again under the same id: 2, 3 …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<u32>,
+}
+
+impl Container {
+    /// A run of a container. `name` is escaped.
+    pub fn of_run(run: &ContainerId, name: Option<String>) -> Self {
+        let number = run_number(run);
+        Self {
+            name,
+            id: Text::new(run_container(run)).to_string(),
+            run: (number > 1).then_some(number),
+        }
+    }
 }
 
 /// A process.

@@ -185,6 +185,7 @@ fn container(view: &ContainerView, now: Ktime) -> InspectedContainer {
         container: Container {
             name: view.name.as_ref().map(Text::to_string),
             id: view.id.to_string(),
+            run: None,
         },
         kind: view.kind(),
         sandbox: view.sandbox.as_deref().map(str::to_owned),

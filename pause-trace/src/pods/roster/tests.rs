@@ -242,6 +242,54 @@ fn docker_containers_are_a_pod_once_one_joins_another() {
 }
 
 #[test]
+fn a_container_that_is_started_again_is_another_container_of_its_pod() {
+    let mut roster = Roster::default();
+    let (alone, joined) = (
+        || fixture!(Docker, "docker-alone"),
+        || fixture!(Docker, "docker-joined"),
+    );
+    let who = |_| Some(Some("alone".into()));
+    roster.bundle(1, &identity("alone", None), alone(), no_process);
+    roster.bundle(2, &identity("joined", None), joined(), who);
+    assert_eq!(roster.removed(2), None);
+    let facts = described(roster.bundle(3, &identity("joined", None), joined(), who));
+    assert!(
+        facts[0].starts_with("joined@2 (joined) App in 3"),
+        "{facts:?}"
+    );
+
+    // The sandbox is started again, while the container is in the namespaces of the former one.
+    assert_eq!(roster.removed(1), None);
+    let facts = roster.bundle(4, &identity("alone", None), alone(), no_process);
+    let pods: Vec<_> = facts
+        .iter()
+        .filter_map(|fact| match fact {
+            Fact::Pod(pod) => Some(&*pod.pod),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(pods, ["alone"], "the pod is the same");
+    let facts = described(facts);
+    assert!(
+        facts[1].starts_with("alone@2 (pause) Sandbox in 4"),
+        "{facts:?}"
+    );
+    let facts = roster.bundle(5, &identity("other", None), joined(), who);
+    let Some(Fact::Container(other)) = facts.last() else {
+        panic!("{facts:?}");
+    };
+    assert_eq!(other.sandbox.as_deref(), Some("alone@2"));
+
+    // All containers end, and the next run of the sandbox is alone again.
+    for cgroup in [3, 5] {
+        assert_eq!(roster.removed(cgroup), None);
+    }
+    assert_eq!(described(roster.removed(4)), ["removed"]);
+    let facts = roster.bundle(6, &identity("alone", None), alone(), no_process);
+    assert_eq!(facts, [Fact::NotInPod { cgroup: 6 }]);
+}
+
+#[test]
 fn a_sandbox_without_a_pause_has_pinned_namespaces() {
     let mut roster = Roster::default();
     let (app, id) = (fixture!(Conmon, "crio-app"), identity("a", Some("uid")));

@@ -1,0 +1,114 @@
+//! `pause-trace watch` on containers that are started again under the same id.
+
+use std::time::Duration;
+
+use nix::libc;
+use pause_trace_tests::{
+    lab::{Engine, EngineContainer, Sharing, image},
+    watch::Watch,
+};
+use serde_json::Value;
+
+/// Waits for an event of a run of a container.
+#[track_caller]
+fn await_run(watch: &Watch, container: &str, run: Option<u64>, event: &str) -> Value {
+    watch.await_line(
+        &format!("`{event}` of run {run:?} of {container}"),
+        |line| {
+            let known = &line["container"];
+            known["id"] == container && known["run"].as_u64() == run && line["event"] == event
+        },
+    )
+}
+
+fn restart(container: &EngineContainer<'_>, grace: Duration) {
+    let seconds = grace.as_secs().to_string();
+    let engine = container.engine();
+    engine.command(&["restart", "--time", &seconds, container.id()]);
+}
+
+#[test]
+fn the_second_run_of_a_docker_container_is_judged_like_the_first() {
+    the_second_run_is_judged_like_the_first(&Engine::docker());
+}
+
+#[test]
+fn the_second_run_of_a_podman_container_is_judged_like_the_first() {
+    the_second_run_is_judged_like_the_first(&Engine::podman());
+}
+
+/// Both runs ignore SIGTERM. The first is killed at once; nothing but the second can show it.
+fn the_second_run_is_judged_like_the_first(engine: &Engine) {
+    engine.import(&image::workload());
+    let watch = Watch::start(engine.node());
+    let pod = engine.pod(Sharing::Plain);
+    let container = pod.workload(&["ignore-term"]);
+    let first = await_run(&watch, container.id(), None, "started");
+    let uid = first["pod"]["uid"].as_str().expect("a pod has a uid");
+
+    restart(&container, Duration::ZERO);
+    await_run(&watch, container.id(), None, "ended");
+    let second = await_run(&watch, container.id(), Some(2), "started");
+    assert_eq!(second["pod"], first["pod"]);
+    assert_ne!(second["process"]["pid"], first["process"]["pid"]);
+    container.stop(Duration::from_secs(2));
+    assert_eq!(container.exit_code(), 128 + libc::SIGKILL);
+    await_run(&watch, container.id(), Some(2), "ended");
+    container.remove();
+    pod.pause.stop(Duration::from_secs(30));
+    pod.remove();
+
+    let outcome = watch.verified(uid);
+    for rule in ["PT301", "PT302"] {
+        let mut findings = outcome.lines().iter();
+        let is_of_second_run =
+            |line: &&Value| line["rule"] == rule && line["container"]["run"] == 2;
+        let found = findings.find(|line| line["type"] == "finding" && is_of_second_run(line));
+        assert!(found.is_some(), "no {rule} for the second run: {outcome}");
+    }
+    for rule in ["PT101", "PT102", "PT104"] {
+        let mut verdicts = outcome.lines().iter();
+        let passed = verdicts.any(|line| {
+            line["rule"] == rule && line["verdict"] == "pass" && line["container"]["run"] == 2
+        });
+        assert!(passed, "no {rule} passed for the second run: {outcome}");
+    }
+    watch.stop();
+}
+
+#[test]
+fn who_joined_the_former_run_of_a_sandbox_is_stranded_and_who_joins_the_next_is_not() {
+    let engine = Engine::docker();
+    engine.import(&image::workload());
+    let watch = Watch::start(engine.node());
+    let pod = engine.pod(Sharing::Plain);
+    let former = pod.workload(&["serve"]).settled_in(libc::SYS_ppoll);
+    let started = await_run(&watch, former.id(), None, "started");
+    let uid = started["pod"]["uid"].as_str().expect("a pod has a uid");
+
+    restart(&pod.pause, Duration::from_secs(2));
+    let next = pod.workload(&["serve"]).settled_in(libc::SYS_ppoll);
+    let started = await_run(&watch, next.id(), None, "started");
+    assert_eq!(started["pod"]["uid"], uid);
+
+    let stranded = watch.await_finding(uid, "PT203");
+    assert_eq!(stranded["container"]["id"], former.id(), "{stranded}");
+    for container in [next, former] {
+        container.stop(Duration::from_secs(30));
+        container.remove();
+    }
+    pod.pause.stop(Duration::from_secs(30));
+    pod.remove();
+    let outcome = watch.verified(uid);
+    let accused: Vec<_> = outcome
+        .lines()
+        .iter()
+        .filter(|line| line["type"] == "finding" && line["severity"] == "error")
+        .filter(|line| line["container"]["id"] == started["container"]["id"])
+        .collect();
+    assert!(
+        accused.is_empty(),
+        "the healthy container is accused: {accused:#?}"
+    );
+    watch.stop();
+}
