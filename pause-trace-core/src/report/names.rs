@@ -4,9 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::wire::{Container, Pod};
 use crate::{
-    event::{
-        ContainerFact, ContainerId, Event, Fact, PodFact, PodId, escape, run_container, run_number,
-    },
+    event::{ContainerFact, ContainerId, Event, Fact, PodFact, PodId, escape},
     observer::Observer,
     state::State,
     verdict::{ProcessRef, Subject},

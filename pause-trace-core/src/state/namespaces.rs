@@ -145,6 +145,29 @@ impl State {
         }
     }
 
+    /// Whether a process that executed in a container's cgroup is still the runtime's own.
+    pub(super) fn is_of_runtime(&self, process: &Process) -> bool {
+        self.is_self_exec(process) || self.is_hook(process)
+    }
+
+    /// Whether a process is an OCI hook, or was started by one. The runtime's init forks the
+    /// createContainer and startContainer hooks inside the container's cgroup, waits for them, and
+    /// executes the entrypoint itself. (Intermediate processes of crun and youki also fork in the
+    /// cgroup, but have exited when the entrypoint executes.)
+    fn is_hook(&self, process: &Process) -> bool {
+        let (role, cgroup) = (process.role, process.cgroup);
+        let is_starting = |parent: &Process| {
+            let executed = parent.unplaced.map(|(place, _)| place);
+            parent.role == Role::Runtime
+                && parent.is_alive()
+                && parent.cgroup == cgroup
+                && executed != Some(cgroup)
+                && parent.unplaced_member != Some(cgroup)
+        };
+        let is_ours = role == Role::Runtime && process.unplaced_member != Some(cgroup);
+        is_ours && self.processes.get(process.parent).is_some_and(is_starting)
+    }
+
     /// Whether a process of the runtime executes itself again inside the cgroup of the container
     /// that it is about to enter. It executes `/proc/self/…` or a descriptor, and it is still in
     /// the runtime's mount namespace. runc ≥ 1.4 does so for an exec session: it clones `runc init`

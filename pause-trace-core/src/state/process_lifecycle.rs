@@ -196,7 +196,7 @@ impl State {
             if self
                 .processes
                 .get(id)
-                .is_some_and(|process| !self.is_self_exec(process))
+                .is_some_and(|process| !self.is_of_runtime(process))
                 && let Some(process) = self.processes.get_mut(id)
             {
                 process.unplaced = Some((cgroup, now));
@@ -218,7 +218,7 @@ impl State {
         if self
             .processes
             .get(id)
-            .is_none_or(|process| self.is_self_exec(process))
+            .is_none_or(|process| self.is_of_runtime(process))
         {
             return;
         }

@@ -3,6 +3,7 @@
 mod deadlines;
 mod ends;
 mod found;
+mod hooks;
 mod memory;
 mod pins;
 mod reparenting;

@@ -41,6 +41,8 @@ pub(super) struct Builder<'a> {
     pub(super) children: HashMap<ProcessId, Vec<&'a ProcessHistory>>,
     /// The processes that executed in each cgroup, in the order of their first exec there.
     pub(super) executed: HashMap<CgroupId, Vec<(&'a Exec, &'a ProcessHistory)>>,
+    /// The OCI hooks that executed in each cgroup.
+    pub(super) hooks: HashMap<CgroupId, Vec<(&'a Exec, &'a ProcessHistory)>>,
     pub(super) containers: Vec<&'a ContainerFact>,
     /// The namespaces of the sandbox, which the pod's containers are to share.
     pub(super) shared: Option<Namespaces>,
@@ -53,19 +55,24 @@ impl<'a> Builder<'a> {
     fn new(journal: &'a Journal, pod: &PodId) -> Self {
         let mut children: HashMap<_, Vec<&ProcessHistory>> = HashMap::new();
         let mut executed: HashMap<_, Vec<(&Exec, &ProcessHistory)>> = HashMap::new();
+        let mut hooks: HashMap<_, Vec<(&Exec, &ProcessHistory)>> = HashMap::new();
         for past in journal.processes.values() {
             children.entry(past.parent).or_default().push(past);
             let cgroups: HashSet<_> = past.execs.iter().map(|exec| exec.cgroup).collect();
             for cgroup in cgroups {
                 if let Some(exec) = past.exec_in(cgroup) {
-                    executed.entry(cgroup).or_default().push((exec, past));
+                    let of = match journal.is_hook(past, exec) {
+                        true => &mut hooks,
+                        false => &mut executed,
+                    };
+                    of.entry(cgroup).or_default().push((exec, past));
                 }
             }
         }
         for list in children.values_mut() {
             list.sort_unstable_by_key(|past| past.id);
         }
-        for list in executed.values_mut() {
+        for list in executed.values_mut().chain(hooks.values_mut()) {
             list.sort_by_key(|(exec, past)| (exec.time, past.id));
         }
         let mut containers: Vec<_> = journal
@@ -96,6 +103,7 @@ impl<'a> Builder<'a> {
             journal,
             children,
             executed,
+            hooks,
             containers,
             shared,
             owned: HashMap::new(),

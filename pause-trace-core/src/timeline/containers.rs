@@ -70,6 +70,7 @@ impl<'a> Builder<'a> {
             );
             self.ended(past, id.clone(), &within);
         }
+        self.hooks_of(container);
         if inside.is_empty() {
             return;
         }
@@ -99,6 +100,32 @@ impl<'a> Builder<'a> {
             if let Some(removed) = made.removed {
                 self.moment(removed, What::CgroupRemoved, id, None, within);
             }
+        }
+    }
+
+    /// The OCI hooks of a container, without the programs that they start.
+    fn hooks_of(&mut self, container: &ContainerFact) {
+        let (id, within) = (&container.container, Evidence::Cgroup(container.cgroup));
+        let hooks = self
+            .hooks
+            .get(&container.cgroup)
+            .cloned()
+            .unwrap_or_default();
+        let is_hook = |parent: ProcessId| hooks.iter().any(|(_, past)| past.id == parent);
+        for (exec, past) in hooks.iter().filter(|(_, past)| !is_hook(past.parent)) {
+            self.own(past, Some(id.clone()), within.clone());
+            let hook = What::Hook {
+                file: exec.file.clone(),
+            };
+            self.span(
+                past.forked.unwrap_or(exec.time),
+                past.ended.map(|(end, _)| end),
+                hook,
+                Some(id.clone()),
+                past,
+                within.clone(),
+            );
+            self.ended(past, Some(id.clone()), &within);
         }
     }
 

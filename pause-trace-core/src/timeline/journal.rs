@@ -294,6 +294,19 @@ impl Journal {
         called
     }
 
+    /// Whether an exec in a container's cgroup is that of an OCI hook or of a program it started: a
+    /// process that is alive in the cgroup and has not executed there forked it, and that is the
+    /// runtime's init.
+    pub(super) fn is_hook(&self, past: &ProcessHistory, exec: &Exec) -> bool {
+        let Some(parent) = self.processes.get(&past.parent) else {
+            return false;
+        };
+        let is_in_cgroup = parent.cgroup == exec.cgroup || parent.entered(exec.cgroup).is_some();
+        let was_alive = parent.ended.is_none_or(|(ended, _)| ended > exec.time);
+        let of_parent = parent.exec_in(exec.cgroup).filter(|of| of.time < exec.time);
+        is_in_cgroup && was_alive && of_parent.is_none_or(|of| self.is_hook(parent, of))
+    }
+
     /// The container of a cgroup.
     pub(super) fn container_at(&self, cgroup: CgroupId) -> Option<&ContainerId> {
         self.by_cgroup.get(&cgroup)

@@ -85,7 +85,10 @@ fn details(what: &What) -> ElementDetails {
             delegated: Some(*delegated),
             ..none
         },
-        What::Program { file } | What::Run { file } | What::Session { file } => ElementDetails {
+        What::Program { file }
+        | What::Run { file }
+        | What::Session { file }
+        | What::Hook { file } => ElementDetails {
             file: Some(file.to_string()),
             ..none
         },

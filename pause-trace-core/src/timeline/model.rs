@@ -100,6 +100,10 @@ pub enum What {
     Session {
         file: Text,
     },
+    /// An OCI hook in the container's cgroup, from fork to exit. The entrypoint waits for it.
+    Hook {
+        file: Text,
+    },
     /// Namespaces were created.
     Made {
         namespaces: Vec<(NamespaceKind, u32)>,
@@ -203,6 +207,7 @@ impl What {
             Self::Create => "create",
             Self::Run { .. } => "run",
             Self::Session { .. } => "session",
+            Self::Hook { .. } => "hook",
             Self::Made { .. } => "made",
             Self::Joined { .. } => "joined",
             Self::Refused { .. } => "refused",

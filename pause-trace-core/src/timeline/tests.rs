@@ -258,6 +258,49 @@ fn a_session_is_not_a_second_entrypoint() {
 }
 
 #[test]
+fn an_oci_hook_is_not_the_entrypoint_and_the_start_waits_for_it() {
+    let exec = |line: &Json| line["fact"] == "exec" && line["process"]["pid"] == APP;
+    let exit = |line: &Json| line["fact"] == "exit" && line["process"]["pid"] == 14433;
+    // The runtime's init forks the hook in the container's cgroup, 5 ms before the entrypoint.
+    let at = |before_ms: u64, is_it: &dyn Fn(&Json) -> bool, fact: &str| {
+        let mut time = 0;
+        like(exec, |line| time = line["time"].as_u64().expect("a time"));
+        let mut init = Json::Null;
+        like(exec, |line| init = line["process"].clone());
+        like(is_it, |line| {
+            line["fact"] = fact.into();
+            line["time"] = (time - before_ms * 1_000_000).into();
+            line["process"] = serde_json::json!({ "pid": 20010, "start": 7 });
+            line["parent"] = init;
+            line["cgroup"] = APP_CGROUP.into();
+            if fact == "exec" {
+                line["file"] = "/usr/bin/hook".into();
+            }
+        })
+    };
+    let fork = |line: &Json| line["fact"] == "fork" && line["process"]["pid"] == 14433;
+    let mut events = recorded();
+    events.extend([
+        at(5, &fork, "fork"),
+        at(4, &exec, "exec"),
+        at(1, &exit, "exit"),
+    ]);
+    events.sort_by_key(|event| event.time);
+    let timeline = only(&events);
+    assert_eq!(timeline.up, only(&recorded()).up);
+    let phrases = phrases(&timeline);
+    index(&phrases, "app · OCI hook /usr/bin/hook");
+    let hook = timeline.elements.iter();
+    let mut hook = hook.filter(|element| matches!(element.what, What::Hook { .. }));
+    let duration = hook.next().and_then(|hook| hook.duration());
+    assert_eq!(duration, Some(4_000_000));
+    let runs = timeline.elements.iter();
+    let runs = runs.filter(|element| matches!(element.what, What::Run { .. }));
+    let mut runs = runs.filter_map(|element| element.process);
+    assert!(runs.all(|process| process.id.pid != 20010));
+}
+
+#[test]
 fn a_pod_that_ran_before_has_no_start() {
     let pause = like(
         |line| line["fact"] == "exec" && line["process"]["pid"] == PAUSE,

@@ -164,7 +164,11 @@ impl<'a> Waterfall<'a> {
         let phrase = cut(&words::phrase(self.timeline, element), room, self.look.utf8);
         let style = match &element.what {
             What::Refused { .. } => BAD,
-            What::Plugin { .. } | What::Create | What::Run { .. } | What::Session { .. } => TERM,
+            What::Plugin { .. }
+            | What::Create
+            | What::Run { .. }
+            | What::Session { .. }
+            | What::Hook { .. } => TERM,
             What::Program { .. } => anstyle::Style::new(),
             _ => DIM,
         };

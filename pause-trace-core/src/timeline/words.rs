@@ -45,6 +45,7 @@ fn what(element: &Element) -> String {
         What::Create => "create".to_owned(),
         What::Run { file } => format!("runs {file}"),
         What::Session { file } => format!("session {file}"),
+        What::Hook { file } => format!("OCI hook {file}"),
         What::Made { namespaces, how } => {
             let made = namespaces
                 .iter()

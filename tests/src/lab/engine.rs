@@ -299,6 +299,26 @@ impl<'engine> EnginePod<'engine> {
         self.pause.engine.run(image::WORKLOAD, &options, behaviour)
     }
 
+    /// The same with the OCI hooks of a directory, which only Podman reads.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    #[must_use]
+    #[track_caller]
+    pub fn workload_with_hooks(
+        &self,
+        hooks: &Path,
+        behaviour: &[&str],
+    ) -> EngineContainer<'engine> {
+        let hooks = hooks.to_str().expect("the path is UTF-8");
+        let join: Vec<&str> = self.join.iter().map(String::as_str).collect();
+        let before = ["--hooks-dir", hooks, "run", "--detach"];
+        let after = ["--entrypoint=/workload", image::WORKLOAD];
+        let engine = self.pause.engine;
+        let args = [&before[..], &join, &after, behaviour].concat();
+        engine.container(&engine.command(&args))
+    }
+
     /// Removes it. Podman also removes its containers, Docker does not.
     #[track_caller]
     pub fn remove(self) {

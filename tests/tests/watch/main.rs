@@ -6,6 +6,7 @@
 mod containerd;
 mod daemons;
 mod engines;
+mod hooks;
 mod kubelet;
 mod lifecycle;
 mod restarts;

@@ -264,6 +264,9 @@ mod tests {
         let joined = scene.namespaces(init);
         scene.change_namespaces(middle, NamespaceCall::Setns, 0, 0, |ns| *ns = joined);
         let session = scene.fork(middle);
+        for stage in [middle, again] {
+            scene.end(stage, WaitStatus::exited(0));
+        }
         scene.exec(session);
         let [verdict] = &scene.expect("PT112", &[Outcome::Pass])[..] else {
             panic!("one verdict")

@@ -295,6 +295,7 @@ mod tests {
         let (cgroup, namespaces) = (scene.cgroup(again), scene.namespaces_for("p", &modes));
         let init = scene.fork(again);
         scene.change_namespaces(init, NamespaceCall::Setns, 0, 0, |own| *own = namespaces);
+        scene.end(again, WaitStatus::exited(0));
         scene.exec(init);
         assert_eq!(scene.cgroup(init), cgroup);
         let verdicts = scene.verdicts("PT101");
