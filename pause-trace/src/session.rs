@@ -11,6 +11,7 @@ use std::{future, rc::Rc, time::Duration};
 use anyhow::{Context as _, Result, anyhow, bail};
 use nix::unistd::Uid;
 
+use self::interrupt::Caught;
 pub(crate) use self::interrupt::{Interrupt, block_on};
 use crate::{
     live::Live,
@@ -116,6 +117,8 @@ pub(crate) enum Ended<T> {
     Done(T),
     TimeIsUp,
     Interrupted,
+    /// SIGTERM.
+    Terminated,
 }
 
 /// Reads the kernel's events and follows the node's pods while `command` runs.
@@ -148,7 +151,10 @@ pub(crate) async fn drive<T>(
     };
     tokio::select! {
         biased;
-        () = interrupted => Ok(Ended::Interrupted),
+        caught = interrupted => Ok(match caught {
+            Caught::Interrupt => Ended::Interrupted,
+            Caught::Terminate => Ended::Terminated,
+        }),
         result = live.pump() => {
             result.context("failed to read the kernel's events")?;
             bail!("failed to read the kernel's events: the stream ended");

@@ -69,6 +69,7 @@ impl SnapshotArgs {
     }
 
     async fn take_uninterrupted(&self, global: &Global) -> Result<NodeSnapshot> {
+        self.runtime.reach().await?;
         let hierarchies =
             Hierarchies::discover().map_err(|error| anyhow!("failed to {error:#}"))?;
         // The eBPF program first: the state shown beside its verdicts is then as recent as
