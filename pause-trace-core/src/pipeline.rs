@@ -10,7 +10,7 @@ use crate::{
     news::{News, NewsFeed},
     observer::Observer,
     record::{Begin, End, Entry, Mark, Recorder},
-    report::Names,
+    report::{Loss, Names},
     rules::{Ledger, Rule},
     state::{Change, Limits, State},
     verdict::Verdict,
@@ -34,6 +34,8 @@ pub struct Core {
     pub names: Names,
     /// The counts of the kernel's records, received and lost.
     pub records: Records,
+    /// The losses that were not fetched yet.
+    losses: LossFeed,
     /// What happens to the node's pods; `None` until they are followed.
     news: Option<NewsFeed>,
     /// The missing hooks, as facts.
@@ -71,6 +73,64 @@ impl Observer for Records {
     }
 }
 
+/// Folds losses into one for each kind and second: under pressure the kernel reports thousands.
+#[derive(Debug, Default)]
+struct LossFeed {
+    pending: BTreeMap<(u64, Kind), Loss>,
+    /// The second of the last event.
+    now: u64,
+}
+
+impl Observer for LossFeed {
+    fn event(&mut self, event: &Event, _: &State) {
+        self.now = event.time / NS_PER_SECOND;
+        let Fact::Lost { kind, count } = event.fact else {
+            return;
+        };
+        let mut key = (self.now, kind);
+        if self.pending.len() >= MAX_LOSSES
+            && let Some((last, _)) = self.pending.keys().rev().find(|(_, of)| *of == kind)
+        {
+            key.0 = *last;
+        }
+        let loss = self.pending.entry(key).or_insert(Loss {
+            time: event.time,
+            kind,
+            count: 0,
+        });
+        loss.time = event.time;
+        loss.count += count;
+    }
+}
+
+impl LossFeed {
+    fn take(&mut self, which: Which) -> Vec<Loss> {
+        let rest = match which {
+            Which::Complete => {
+                let is_complete = |(second, _): &(u64, Kind)| *second < self.now;
+                let unfinished = self.pending.keys().find(|key| !is_complete(key)).copied();
+                unfinished.map(|first| self.pending.split_off(&first))
+            }
+            Which::All => None,
+        };
+        let taken = std::mem::replace(&mut self.pending, rest.unwrap_or_default());
+        taken.into_values().collect()
+    }
+}
+
+const NS_PER_SECOND: Ktime = 1_000_000_000;
+/// Most losses that are kept for a reader that does not fetch them.
+const MAX_LOSSES: usize = 4096;
+
+/// Which losses are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Those of the seconds that are over.
+    Complete,
+    /// All, at the end of a run.
+    All,
+}
+
 /// The lost records of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
@@ -89,6 +149,7 @@ impl Pipeline {
                 ledger: Ledger::new(selected),
                 names: Names::default(),
                 records: Records::default(),
+                losses: LossFeed::default(),
                 news: None,
                 missing: Vec::new(),
                 begin: None,
@@ -182,6 +243,11 @@ impl Pipeline {
         core.news.as_mut().map(NewsFeed::take).unwrap_or_default()
     }
 
+    /// The losses since the last call, oldest first, one for each kind and second.
+    pub fn losses(&self, which: Which) -> Vec<Loss> {
+        self.core.borrow_mut().losses.take(which)
+    }
+
     /// The verdicts since the last call, oldest first.
     pub fn verdicts(&self) -> Vec<Verdict> {
         self.core.borrow_mut().ledger.take()
@@ -195,6 +261,7 @@ impl Core {
             ledger,
             names,
             records,
+            losses,
             news,
             missing,
             ..
@@ -204,6 +271,7 @@ impl Core {
         }
         names.event(event, state);
         records.event(event, state);
+        losses.event(event, state);
         for observer in &mut *observers {
             observer.event(event, state);
         }
@@ -222,5 +290,61 @@ impl Core {
         let missing = self.missing.iter().cloned();
         let missing = missing.map(|fact| Event { time: now, fact });
         missing.chain(self.state.snapshot(now)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_are_one_for_each_kind_and_second() {
+        let pipeline = Pipeline::new(Limits::NODE, |_| false);
+        let lose = |ms: u64, kind| {
+            let fact = Fact::Lost { kind, count: 2 };
+            pipeline.take_in(&Event {
+                time: ms * 1_000_000,
+                fact,
+            });
+        };
+        for ms in [1_100, 1_200, 1_900, 2_000] {
+            lose(ms, Kind::Exec);
+        }
+        lose(2_100, Kind::Fork);
+        let short = |which| {
+            let losses = pipeline.losses(which).into_iter();
+            losses
+                .map(|loss| (loss.time / 1_000_000, loss.kind, loss.count))
+                .collect::<Vec<_>>()
+        };
+        // The second 2 is not over: more may follow.
+        assert_eq!(short(Which::Complete), [(1_900, Kind::Exec, 6)]);
+        assert_eq!(short(Which::Complete), []);
+        lose(2_200, Kind::Fork);
+        let time = 3_000_000_000;
+        let fact = Fact::Tick;
+        pipeline.take_in(&Event { time, fact });
+        let mut second = short(Which::Complete);
+        second.sort_unstable_by_key(|(time, ..)| *time);
+        assert_eq!(second, [(2_000, Kind::Exec, 2), (2_200, Kind::Fork, 4)]);
+        lose(3_100, Kind::Exit);
+        assert_eq!(short(Which::All), [(3_100, Kind::Exit, 2)]);
+    }
+
+    #[test]
+    fn losses_that_nobody_fetches_are_bounded_and_none_is_forgotten() {
+        let pipeline = Pipeline::new(Limits::NODE, |_| false);
+        let seconds = 2 * MAX_LOSSES as u64;
+        for second in 0..seconds {
+            let fact = Fact::Lost {
+                kind: Kind::Exec,
+                count: 1,
+            };
+            let time = second * NS_PER_SECOND;
+            pipeline.take_in(&Event { time, fact });
+        }
+        let losses = pipeline.losses(Which::All);
+        assert_eq!(losses.len(), MAX_LOSSES);
+        assert_eq!(losses.iter().map(|loss| loss.count).sum::<u64>(), seconds);
     }
 }

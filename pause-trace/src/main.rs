@@ -23,8 +23,8 @@ use pause_trace_core::{
 };
 
 fn main() -> ExitCode {
-    // The parts that pause-trace plays in its own reference pod: not for users, and not to be
-    // slowed down by parsing.
+    // The parts that pause-trace plays in its own reference pod, and what shells call: not for users,
+    // and not to be slowed down by parsing.
     let mut args = env::args_os().skip(1);
     match args.next().as_deref().and_then(|part| part.to_str()) {
         Some(probe::HELPER) => probe::helper().into(),
@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Some("__workload") => reference::workload::main(args),
         Some("__pause") => reference::broken_pause::main(args),
         Some("__bystander") => reference::bystander::main(args),
+        Some("__complete") => cli::completions::complete::main(args),
         _ => cli::main(),
     }
 }

@@ -5,13 +5,14 @@
 //! session reads them.
 
 mod interrupt;
+pub(crate) mod privileges;
 
 use std::{future, rc::Rc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use nix::unistd::Uid;
 
 pub(crate) use self::interrupt::{Interrupt, block_on};
+use self::{interrupt::Caught, privileges::Job};
 use crate::{
     live::Live,
     node::cgroup::Layout,
@@ -81,22 +82,22 @@ pub(crate) struct Session {
 impl Session {
     /// Loads the eBPF program. Events are queued from now on until [`drive`] reads them.
     pub(crate) async fn start(setup: Setup<'_>) -> Result<Self> {
-        let layout = Layout::discover().map_err(no_layout)?;
+        let job = match setup.run {
+            Run::Reference { .. } => Job::Build,
+            Run::Node | Run::Conformance => Job::Observe,
+        };
+        privileges::require(job)?;
+        let layout = Layout::discover().map_err(|error| anyhow!("failed to {error:#}"))?;
+        if job == Job::Build {
+            let writable = layout.require_writable();
+            writable.map_err(|error| anyhow!("failed to {error:#}"))?;
+        }
         let pipeline = Pipeline::new(setup.limits, setup.selected).recorded(setup.recorder);
         for observer in setup.observers {
             pipeline.observe(observer);
         }
         let live = Live::start(&setup.probe.options(&layout), setup.run, pipeline).await?;
         Ok(Self { live, layout })
-    }
-}
-
-/// The error of a session without cgroups. An ordinary user cannot write to any hierarchy, so the
-/// message names the missing privilege first.
-fn no_layout(error: anyhow::Error) -> anyhow::Error {
-    match Uid::effective().is_root() {
-        true => anyhow!("failed to {error:#}"),
-        false => anyhow!("root is needed: failed to {error:#}"),
     }
 }
 
@@ -116,6 +117,8 @@ pub(crate) enum Ended<T> {
     Done(T),
     TimeIsUp,
     Interrupted,
+    /// SIGTERM.
+    Terminated,
 }
 
 /// Reads the kernel's events and follows the node's pods while `command` runs.
@@ -148,7 +151,10 @@ pub(crate) async fn drive<T>(
     };
     tokio::select! {
         biased;
-        () = interrupted => Ok(Ended::Interrupted),
+        caught = interrupted => Ok(match caught {
+            Caught::Interrupt => Ended::Interrupted,
+            Caught::Terminate => Ended::Terminated,
+        }),
         result = live.pump() => {
             result.context("failed to read the kernel's events")?;
             bail!("failed to read the kernel's events: the stream ended");

@@ -245,15 +245,32 @@ impl Watch {
         self.interrupt().lock().text.clone()
     }
 
+    /// Ends it with SIGTERM, and returns all of its lines.
+    ///
+    /// # Panics
+    /// When it does not end with a summary and this exit code.
     #[track_caller]
-    fn interrupt(mut self) -> Arc<Shared> {
+    #[must_use]
+    pub fn terminate(mut self, code: i32) -> Vec<Value> {
+        self.end(Signal::SIGTERM, code);
+        self.shared.lock().lines.clone()
+    }
+
+    #[track_caller]
+    fn end(&mut self, signal: Signal, code: i32) {
         let pid = Pid::from_raw(self.child.id().cast_signed());
-        kill(pid, Signal::SIGINT).expect("it has not been reaped");
+        kill(pid, signal).expect("it has not been reaped");
         self.await_line("a summary", |line| line["type"] == "summary");
         let status = self.child.wait().expect("it is a child of this process");
         let state = self.shared.lock();
         state.assert_valid();
-        assert_eq!(status.code(), Some(INTERRUPTED), "{state}");
+        assert_eq!(status.code(), Some(code), "{state}");
+    }
+
+    #[track_caller]
+    fn interrupt(mut self) -> Arc<Shared> {
+        self.end(Signal::SIGINT, INTERRUPTED);
+        let state = self.shared.lock();
         let last = state.lines.last();
         assert!(
             last.is_some_and(|line| line["interrupted"] == true),

@@ -120,7 +120,7 @@ fn pods_are_listed_and_inspected() {
         .node()
         .output(Command::new(pause_trace()).args(["inspect", "default/nobody"]));
     let none = Run::from(none);
-    assert_eq!(none.code, Some(2), "{none:?}");
+    assert_eq!(none.code, Some(3), "{none:?}");
     assert!(none.stderr.contains("default/nobody"), "{none:?}");
 
     [app, side, agent]

@@ -29,6 +29,11 @@ pub const CATATONIT: &str = "catatonit";
 /// A headless browser.
 pub const CHROMIUM: &str = "chromium";
 
+/// zsh, whose completions a test tries.
+pub const ZSH: &str = "zsh";
+/// fish, whose completions a test tries.
+pub const FISH: &str = "fish";
+
 /// The directory of a bundle. It contains what its packages install below `/`.
 pub fn directory(name: &str) -> PathBuf {
     cache_dir().join("debian").join(name)

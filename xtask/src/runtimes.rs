@@ -1,5 +1,5 @@
 //! `cargo xtask runtimes`: the real programs that the tests start: container runtimes, Podman's
-//! pause, a browser. It also gets the published definition of CRI, against which the tests check
+//! pause, a browser, shells. It also gets the published definition of CRI, against which the tests check
 //! the CRI messages.
 //!
 //! All of them are unpacked into the cache. Nothing is installed: no daemon is enabled, no user is
@@ -17,7 +17,7 @@ use xtask_support::{
 
 /// Every runtime uses runc of bookworm: a newer runc needs a newer C library, and crun refuses
 /// hybrid cgroups. The programs of newer suites in this list work with the C library of bookworm.
-pub(crate) const BUNDLES: [Bundle; 11] = [
+pub(crate) const BUNDLES: [Bundle; 13] = [
     Bundle {
         name: places::OCI,
         origin: Origin::main("bookworm"),
@@ -108,6 +108,24 @@ pub(crate) const BUNDLES: [Bundle; 11] = [
         extent: Extent::Dependencies,
         version: "",
         programs: &[("usr/lib/chromium/chromium-headless-shell", "--version")],
+        build: None,
+    },
+    Bundle {
+        name: places::ZSH,
+        origin: Origin::main("bookworm"),
+        packages: &["zsh", "zsh-common"],
+        extent: Extent::Listed,
+        version: "5.9",
+        programs: &[("bin/zsh", "--version")],
+        build: None,
+    },
+    Bundle {
+        name: places::FISH,
+        origin: Origin::with_security("bookworm"),
+        packages: &["fish", "fish-common", "libpcre2-32-0"],
+        extent: Extent::Listed,
+        version: "3.6.",
+        programs: &[("usr/bin/fish", "--version")],
         build: None,
     },
     Bundle {

@@ -16,11 +16,17 @@ use crate::{
 pub(super) struct JsonReport<W> {
     out: W,
     clock: Clock,
+    /// The number of verdicts so far.
+    verdicts: u64,
 }
 
 impl<W: Write> JsonReport<W> {
     pub(super) fn new(out: W, clock: Clock) -> Self {
-        Self { out, clock }
+        Self {
+            out,
+            clock,
+            verdicts: 0,
+        }
     }
 
     fn write(&mut self, body: Body<'_>) -> io::Result<()> {
@@ -51,12 +57,13 @@ impl<W: Write + Send> Report for JsonReport<W> {
     }
 
     fn verdict(&mut self, verdict: &Verdict, names: &Names) -> io::Result<()> {
+        self.verdicts += 1;
         if verdict.outcome == Outcome::Fail {
             let finding = wire::Finding::new(verdict, names, self.clock);
-            self.write(Body::Finding(finding))?;
+            self.write(Body::Finding(finding.numbered(self.verdicts)))?;
         }
         let decided = wire::Decided::new(verdict, names, self.clock);
-        self.write(Body::Verdict(decided))
+        self.write(Body::Verdict(decided.numbered(self.verdicts)))
     }
 
     fn news(&mut self, news: &News, names: &Names) -> io::Result<()> {
@@ -147,7 +154,7 @@ mod tests {
         let [finding, verdict] = text.lines().collect::<Vec<_>>()[..] else {
             panic!("two lines: {text}")
         };
-        let about = r#""time":"2026-11-21T20:00:01.000000000Z","ktime_ns":1000000000,"rule":"PT101","name":"net-shared","severity":"error","verdict":"fail","pod":{"namespace":"default","name":"web","uid":"uid-1"},"container":{"name":"app","id":"c1"},"process":{"pid":4711,"start_ns":900,"ns_pid":1,"comm":"nginx"}"#;
+        let about = r#""id":1,"time":"2026-11-21T20:00:01.000000000Z","ktime_ns":1000000000,"rule":"PT101","name":"net-shared","severity":"error","verdict":"fail","pod":{"namespace":"default","name":"web","uid":"uid-1"},"container":{"name":"app","id":"c1"},"process":{"pid":4711,"start_ns":900,"ns_pid":1,"comm":"nginx"}"#;
         let rest = r#""expected":{"net":4026532179},"observed":{"net":4026531840,"after_ns":1500000},"message":"the process runs in the host's network namespace","evidence":[{"time":"2026-11-21T20:00:00.998800000Z","ktime_ns":998800000,"what":"pause (pid 4700) executed in net 4026532179"},{"time":"2026-11-21T20:00:01.000000000Z","ktime_ns":1000000000,"what":"nginx executed in net 4026531840"}]"#;
         assert_eq!(
             finding,
@@ -158,6 +165,32 @@ mod tests {
             verdict,
             format!(r#"{{"schema":2,"type":"verdict",{about},{message}}}"#)
         );
+    }
+
+    #[test]
+    fn a_finding_and_its_verdict_have_one_id_and_the_next_verdict_another() {
+        let names = testing::names();
+        let text = written(|report| {
+            report.verdict(&testing::passed(), &names)?;
+            report.verdict(&testing::failed(), &names)?;
+            report.verdict(&testing::hostile(), &names)
+        });
+        let lines: Vec<Json> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("an object"))
+            .collect();
+        let ids: Vec<_> = lines
+            .iter()
+            .map(|line| (line["type"].as_str(), line["id"].as_u64()))
+            .collect();
+        let expected = [
+            ("verdict", 1),
+            ("finding", 2),
+            ("verdict", 2),
+            ("finding", 3),
+            ("verdict", 3),
+        ];
+        assert_eq!(ids, expected.map(|(kind, id)| (Some(kind), Some(id))));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! JUnit XML, for CI servers. There is a test suite for each rule and each family of scenarios,
 //! with a test case for each subject or scenario.
 //!
-//! A violation is a `<failure>` whose type is the rule's id. An inconclusive verdict is an
-//! `<error>` of type `inconclusive` and not a skipped test, which CI servers treat like one that
-//! passed.
+//! A violation is a `<failure>` whose type is the rule's id. One below `--fail-on` is a skipped test:
+//! it does not fail the run, so it must not fail the job, and yet it is shown. An inconclusive
+//! verdict is an `<error>` of type `inconclusive` and not a skipped test, which CI servers treat
+//! like one that passed.
 
 use std::{
     collections::BTreeMap,
@@ -15,33 +16,36 @@ use quick_junit::{
     NonSuccessKind, Property, Report as Document, TestCase, TestCaseStatus, TestSuite,
 };
 
-use super::{Hello, Loss, Names, Report, ScenarioResult, Summary, TextReport};
+use super::{Hello, Loss, Names, Report, ScenarioResult, Summary, TextReport, lost};
 use crate::{
+    event::Kind,
     text::Look,
-    verdict::{Outcome, Subject, Verdict},
+    verdict::{Outcome, Severity, Subject, Verdict},
 };
 
 /// Collects everything until [`Report::finish`].
 pub(super) struct JunitReport<W> {
     out: W,
+    fail_on: Severity,
     /// The program and the kernel.
     properties: Vec<(&'static str, String)>,
     scenarios: BTreeMap<&'static str, Vec<TestCase>>,
     /// Verdicts by rule and subject. Each violation is kept, and otherwise the worst verdict of a
     /// subject.
     verdicts: BTreeMap<&'static str, BTreeMap<String, (Outcome, TestCase)>>,
-    lost: Vec<TestCase>,
+    lost: BTreeMap<Kind, Loss>,
     duration: Span,
 }
 
 impl<W: Write> JunitReport<W> {
-    pub(super) fn new(out: W) -> Self {
+    pub(super) fn new(out: W, fail_on: Severity) -> Self {
         Self {
             out,
+            fail_on,
             properties: Vec::new(),
             scenarios: BTreeMap::new(),
             verdicts: BTreeMap::new(),
-            lost: Vec::new(),
+            lost: BTreeMap::new(),
             duration: Span::ZERO,
         }
     }
@@ -106,12 +110,19 @@ impl<W: Write + Send> Report for JunitReport<W> {
         if of_rule.get(&name).is_some_and(|(known, _)| known > outcome) {
             return Ok(());
         }
-        let status = status(
-            *outcome,
-            rule.id,
-            &details.message,
-            &described(verdict, names)?,
-        );
+        let described = described(verdict, names)?;
+        let severity = verdict.severity();
+        let status = if *outcome == Outcome::Fail && severity < self.fail_on {
+            let mut status = TestCaseStatus::skipped();
+            let message = format!("{severity}, below --fail-on: {}", details.message);
+            status
+                .set_type(rule.id)
+                .set_message(message)
+                .set_description(described);
+            status
+        } else {
+            status(*outcome, rule.id, &details.message, &described)
+        };
         let mut case = TestCase::new(name.as_str(), status);
         case.set_classname(format!("{}.{}", rule.id, rule.name));
         of_rule.insert(name, (*outcome, case));
@@ -152,13 +163,11 @@ impl<W: Write + Send> Report for JunitReport<W> {
     }
 
     fn loss(&mut self, loss: &Loss) -> io::Result<()> {
-        let message = format!("{} {} events were lost", loss.count, loss.kind.name());
-        let mut case = TestCase::new(
-            loss.kind.name(),
-            status(Outcome::Inconclusive, "", &message, ""),
-        );
-        case.set_classname("events");
-        self.lost.push(case);
+        let known = self
+            .lost
+            .entry(loss.kind)
+            .or_insert(Loss { count: 0, ..*loss });
+        known.count += loss.count;
         Ok(())
     }
 
@@ -198,7 +207,13 @@ impl<W: Write + Send> Report for JunitReport<W> {
                 cases.into_values().map(|(_, case)| case).collect(),
             );
         }
-        add("events".to_owned(), std::mem::take(&mut self.lost));
+        let lost = std::mem::take(&mut self.lost).into_values().map(|loss| {
+            let status = status(Outcome::Inconclusive, "", &lost(&loss), "");
+            let mut case = TestCase::new(loss.kind.name(), status);
+            case.set_classname("events");
+            case
+        });
+        add("events".to_owned(), lost.collect());
         // The document is built in memory, because quick-junit does not return the writer's own
         // error.
         let document = document.to_string().map_err(io::Error::other)?;
@@ -213,8 +228,15 @@ mod tests {
     use crate::report::testing::{self, Written};
 
     fn written(send: impl FnOnce(&mut dyn Report) -> io::Result<()>) -> String {
+        written_with(Severity::Error, send)
+    }
+
+    fn written_with(
+        fail_on: Severity,
+        send: impl FnOnce(&mut dyn Report) -> io::Result<()>,
+    ) -> String {
         let written = Written::default();
-        let mut report = JunitReport::new(written.clone());
+        let mut report = JunitReport::new(written.clone(), fail_on);
         send(&mut report)
             .and_then(|()| report.finish())
             .expect("memory has room");
@@ -240,6 +262,39 @@ mod tests {
 </testsuites>
 "#;
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_violation_below_fail_on_is_skipped_and_no_failure() {
+        let names = testing::names();
+        let mut verdict = testing::failed();
+        verdict.details = verdict.details.milder(Severity::Warning);
+        let text = written(|report| report.verdict(&verdict, &names));
+        assert!(
+            text.contains(r#"tests="1" skipped="1" failures="0" errors="0""#),
+            "{text}"
+        );
+        let skipped = r#"<skipped message="warning, below --fail-on: the process runs"#;
+        assert!(text.contains(skipped), "{text}");
+        assert!(text.contains("nginx executed in net 4026531840"), "{text}");
+        let text = written_with(Severity::Warning, |report| report.verdict(&verdict, &names));
+        assert!(
+            text.contains(r#"tests="1" skipped="0" failures="1" errors="0""#),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn losses_of_a_kind_are_one_case() {
+        let text = written(|report| {
+            report.loss(&testing::loss())?;
+            report.loss(&testing::loss())
+        });
+        assert!(text.contains(r#"tests="1" "#), "{text}");
+        assert!(
+            text.contains(r#"message="4 exec events were lost""#),
+            "{text}"
+        );
     }
 
     #[test]

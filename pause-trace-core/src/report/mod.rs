@@ -32,8 +32,8 @@ use crate::{
     event::{Kind, Ktime},
     news::News,
     rules::Counts,
-    text::Look,
-    verdict::{Outcome, Verdict},
+    text::{Look, counted},
+    verdict::{Outcome, Severity, Verdict},
 };
 
 /// The format of a report.
@@ -194,6 +194,8 @@ pub struct Settings {
     pub look: Look,
     /// Whether the text report shows each verdict that passed.
     pub passes: bool,
+    /// The lowest severity of a violation that fails the run.
+    pub fail_on: Severity,
 }
 
 /// A report in `format`, written to `out`.
@@ -203,11 +205,18 @@ pub fn new(format: Format, out: Box<dyn Write + Send>, settings: Settings) -> Bo
             TextReport::new(out, settings.look, settings.passes).with_clock(settings.clock),
         ),
         Format::Json => Box::new(json::JsonReport::new(out, settings.clock)),
-        Format::Junit => Box::new(junit::JunitReport::new(out)),
+        Format::Junit => Box::new(junit::JunitReport::new(out, settings.fail_on)),
         Format::Sarif => Box::new(sarif::SarifReport::new(out, settings.clock)),
     }
 }
 
 fn total(of: &[(Kind, u64)]) -> u64 {
     of.iter().map(|(_, count)| count).sum()
+}
+
+/// `2 exec events were lost`
+fn lost(loss: &Loss) -> String {
+    let were = if loss.count == 1 { "was" } else { "were" };
+    let events = counted(loss.count, &format!("{} event", loss.kind.name()));
+    format!("{events} {were} lost")
 }

@@ -73,16 +73,21 @@ impl Names {
         }
     }
 
-    /// Whether a pod matches `NAMESPACE/NAME` or the beginning of a uid.
+    /// Whether a pod is called `NAMESPACE/NAME` or `NAME`, or its uid or the id of one of its
+    /// containers begins so.
     pub fn is_called(&self, id: &PodId, wanted: &str) -> bool {
-        match wanted.split_once('/') {
-            Some((namespace, name)) => {
-                self.pods.get(id).is_some_and(|(its_namespace, its_name)| {
-                    its_namespace == namespace && its_name == name
-                })
-            }
-            None => !wanted.is_empty() && id.starts_with(wanted),
-        }
+        let is_name = |(namespace, name): &(String, String)| match wanted.split_once('/') {
+            Some((its_namespace, its_name)) => its_namespace == namespace && its_name == name,
+            None => wanted == name,
+        };
+        let is_of_container = || {
+            let mut containers = self.containers.iter();
+            containers.any(|(container, (pod, _))| pod == id && container.starts_with(wanted))
+        };
+        !wanted.is_empty()
+            && (self.pods.get(id).is_some_and(is_name)
+                || id.starts_with(wanted)
+                || is_of_container())
     }
 
     pub(crate) fn container(&self, id: &ContainerId) -> Container {
@@ -165,6 +170,26 @@ mod tests {
         assert_eq!((&*container.id, container.run), ("c7", Some(2)));
         names.learn(&Fact::PodRemoved { pod: "p".into() });
         assert_eq!(names.container(&"c7".into()).run, None);
+    }
+
+    #[test]
+    fn a_pod_is_called_by_its_name_its_uid_or_a_containers_id() {
+        let names = testing::names();
+        let is_called = |wanted| names.is_called(&"uid-1".into(), wanted);
+        for wanted in ["default/web", "web", "uid-1", "uid-", "c1"] {
+            assert!(is_called(wanted), "{wanted}");
+        }
+        for wanted in [
+            "",
+            "default/we",
+            "we",
+            "default/",
+            "other/web",
+            "c2",
+            "id-1",
+        ] {
+            assert!(!is_called(wanted), "{wanted}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     event::Ktime,
-    text::{BAD, BOLD, DIM, DOUBTFUL, Line, Look, TERM, wrap},
+    text::{BAD, BOLD, DIM, DOUBTFUL, Line, Look, TERM, counted, wrap},
     verdict::Duration,
 };
 
@@ -220,9 +220,8 @@ impl<'a> Waterfall<'a> {
         }
         for (kind, count) in &timeline.lost {
             let kind = kind.name();
-            self.sentence(&format!(
-                "{count} {kind} records were lost: the timeline may be incomplete"
-            ));
+            let records = counted(*count, &format!("{kind} record"));
+            self.sentence(&format!("lost {records}: the timeline may be incomplete"));
         }
         if timeline.is_cut {
             self.sentence("more processes ran than are kept: the timeline may be incomplete");

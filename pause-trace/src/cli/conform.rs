@@ -12,7 +12,7 @@ use super::{
     recording::Record,
     scenario_reporter::{ScenarioReporter, report_all},
     select::Selection,
-    summary,
+    summary, watch,
 };
 use crate::{
     conformance::{
@@ -77,6 +77,7 @@ async fn play(
         observers: Vec::new(),
     };
     let starting = async {
+        watch::reach(&plan.socket).await?;
         let session = Session::start(setup).await?;
         // Last, because everything created from here on has to be removed from the runtime.
         let runtime = Runtime::open(plan.socket.clone(), &plan.image, plan.patience).await?;
@@ -152,7 +153,7 @@ async fn follow(
     Ok(
         match session::drive(live, Some(&mut follower), stop, reporting).await? {
             Ended::Done(end) => end,
-            Ended::TimeIsUp | Ended::Interrupted => End::Interrupted,
+            Ended::TimeIsUp | Ended::Interrupted | Ended::Terminated => End::Interrupted,
         },
     )
 }

@@ -55,6 +55,7 @@ impl Console {
                     clock,
                     look,
                     passes,
+                    fail_on: output.fail_on,
                 },
             ),
             target,

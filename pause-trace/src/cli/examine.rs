@@ -13,27 +13,39 @@ use crate::{
     probe::{self, Types, Verified},
     report::wire::{Check, State},
     rules,
-    session::{Session, Setup},
+    session::{
+        Session, Setup,
+        privileges::{self, Job},
+    },
 };
 
 /// Checks everything that verdicts depend on.
 pub(super) async fn examine(global: &Global, thorough: bool) -> Vec<Check> {
-    let mut checks = vec![kernel(), privileges(), pid_namespace(), types()];
+    let mut checks = vec![privileges(), kernel(), pid_namespace(), types()];
     let layout = Layout::discover();
     checks.push(match &layout {
-        Ok(layout) => ok(
-            "cgroups",
-            &format!(
+        Ok(layout) => {
+            let detail = format!(
                 "{}, watched at {}",
                 layout.name(),
                 layout.watched().mount.display()
-            ),
-        ),
+            );
+            match layout.require_writable() {
+                Ok(()) => ok("cgroups", &detail),
+                Err(_) => Check {
+                    state: State::Degraded,
+                    consequence: "`run` and `check` cannot create cgroups for a reference pod"
+                        .to_owned(),
+                    fix: "run it as root, with /sys/fs/cgroup mounted read-write".to_owned(),
+                    ..ok("cgroups", &format!("{detail}, not writable"))
+                },
+            }
+        }
         Err(error) => missing(
             "cgroups",
             &format!("failed to {error:#}"),
             "containers cannot be told apart",
-            "run it as root, with cgroup2 mounted on /sys/fs/cgroup",
+            "mount cgroup2 on /sys/fs/cgroup",
             true,
         ),
     });
@@ -100,18 +112,8 @@ fn kernel() -> Check {
 }
 
 fn privileges() -> Check {
-    // CAP_SYS_ADMIN 21, CAP_PERFMON 38, CAP_BPF 39 (include/uapi/linux/capability.h)
-    const WANTED: [(u32, &str); 3] = [(39, "CAP_BPF"), (38, "CAP_PERFMON"), (21, "CAP_SYS_ADMIN")];
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status
-        .lines()
-        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
-    let lacking: Vec<_> = WANTED
-        .iter()
-        .filter(|(bit, _)| mask.unwrap_or(0) >> bit & 1 == 0)
-        .map(|(_, name)| *name)
-        .collect();
-    if lacking.is_empty() {
+    let lacks = privileges::lacks(Job::Observe);
+    if lacks.is_empty() {
         return ok(
             "privileges",
             if Uid::effective().is_root() {
@@ -121,11 +123,14 @@ fn privileges() -> Check {
             },
         );
     }
-    let detail = format!("without {}", lacking.join(", "));
+    let named: Vec<_> = lacks
+        .iter()
+        .map(|lack| format!("{} {}", lack.capability.unwrap_or("permission"), lack.to))
+        .collect();
     missing(
         "privileges",
-        &detail,
-        "the kernel refuses the eBPF program",
+        &format!("without {}", named.join(", ")),
+        "pods are invisible or are judged without their evidence",
         "run it as root: sudo pause-trace doctor",
         true,
     )

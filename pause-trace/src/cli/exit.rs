@@ -17,7 +17,8 @@ pub(crate) enum Exit {
     Violation = 1,
     /// Wrong usage or configuration.
     Usage = 2,
-    /// Evidence was lost or is missing, and no violation is known.
+    /// Evidence was lost or is missing, or what was asked for is not there, and no violation is
+    /// known.
     Inconclusive = 3,
     /// The program cannot run: privileges, the kernel, a full disk.
     CannotRun = 4,
@@ -36,12 +37,20 @@ impl From<Exit> for ExitCode {
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
+/// What the user asked for is not there: a pod, or a runtime at a socket. Exit code 3, because
+/// nothing is known about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Missing(pub(crate) String);
+
 impl Exit {
     /// The exit code of an error that ended the program. [`Failed::Closed`] is not such an error:
     /// it ends a run as [`End::Closed`].
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if error.is::<Usage>() {
             Self::Usage
+        } else if error.is::<Missing>() {
+            Self::Inconclusive
         } else {
             Self::CannotRun
         }
@@ -55,9 +64,9 @@ pub(crate) enum End {
     Finished,
     /// Ctrl-C.
     Interrupted,
-    /// The reader of the report left, or the recording is incomplete. The rest was not judged and
-    /// may contain violations, so such a run ends with [`Exit::Violation`] or
-    /// [`Exit::Inconclusive`], never with [`Exit::Pass`].
+    /// The reader of the report left, the recording is incomplete, or what the user asked for was not
+    /// there. The rest was not judged and may contain violations, so such a run ends with
+    /// [`Exit::Violation`] or [`Exit::Inconclusive`], never with [`Exit::Pass`].
     Closed,
 }
 
@@ -211,6 +220,10 @@ mod tests {
             Exit::Usage
         );
         assert_eq!(Exit::of(&anyhow!("failed to load")), Exit::CannotRun);
+        assert_eq!(
+            Exit::of(&Missing("no such pod".to_owned()).into()),
+            Exit::Inconclusive
+        );
         let wrapped = anyhow::Error::from(Usage("x".to_owned())).context("while reading");
         assert_eq!(Exit::of(&wrapped), Exit::Usage);
     }

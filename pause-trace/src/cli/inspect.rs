@@ -19,7 +19,7 @@ use crate::session;
 pub(crate) struct Args {
     /// NAMESPACE/NAME, a pod's uid, or the id of its sandbox or of a container; an unambiguous
     /// prefix is enough
-    #[arg(value_name = "POD")]
+    #[arg(value_name = "POD", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pod: String,
     #[command(flatten)]
     snapshot: SnapshotArgs,
@@ -33,7 +33,7 @@ Examples:
   pause-trace inspect default/web --for 30s       with the signals of 30 seconds
   pause-trace inspect 8852eac2 --format json
 
-Exit codes: 0 the pod was shown · 2 wrong usage, no such pod, or more than one · 4 cannot run; the message says what to do";
+Exit codes: 0 the pod was shown · 2 wrong usage, or more than one pod · 3 no such pod · 4 cannot run; the message says what to do";
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> anyhow::Result<Exit> {

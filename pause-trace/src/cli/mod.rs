@@ -42,7 +42,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use console::Console;
-pub(crate) use exit::{End, Exit, Usage};
+pub(crate) use exit::{End, Exit, Missing, Usage};
 pub(crate) use suggest::unknown;
 
 use crate::{
@@ -71,9 +71,10 @@ Exit codes:
   0    every verdict passed
   1    a violation at or above --fail-on
   2    wrong usage
-  3    inconclusive: evidence was lost or is missing, and no violation is known
+  3    inconclusive: evidence was lost or is missing, or what was asked for (--pod, --cri) is not
+       there, and no violation is known
   4    cannot run: privileges, the kernel, a full disk; the message says what to do
-  130  Ctrl-C, after a clean detach";
+  130  Ctrl-C, after a clean detach; SIGTERM ends watch and record as --for does";
 
 /// The options of every command.
 #[derive(Args, Clone, Copy, Debug, Default)]

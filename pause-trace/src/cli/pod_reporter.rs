@@ -1,28 +1,33 @@
 //! Reports the node's pods in the order of events: starts, ends and verdicts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Result;
+use clap::builder::NonEmptyStringValueParser;
 
-use super::{
-    Console, End,
-    summary::{self, Losses},
-};
+use super::{Console, End, summary};
 use crate::{
-    event::Ktime,
-    pipeline::Pipeline,
+    event::{ContainerId, Ktime, PodId},
+    news::Happened,
+    pipeline::{Pipeline, Which},
     record::Mark,
     report::{Names, Summary},
+    rules::Counts,
     sink::Failed,
-    verdict::{Severity, Verdict},
+    text::counted,
+    verdict::{Outcome, Severity, Verdict},
 };
 
 /// Which pods and findings are reported.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Wanted {
-    /// Report only this pod: NAMESPACE/NAME, or a prefix of its uid
-    #[arg(long, value_name = "POD")]
+    /// Report only this pod: NAMESPACE/NAME or NAME, or a prefix of its uid or of a container's id;
+    /// the exit code is 3 if there is none
+    #[arg(long, value_name = "POD", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) pod: Option<String>,
+    /// End with exit code 3 if fewer than N pods were there
+    #[arg(long, value_name = "N")]
+    pub(crate) require_pods: Option<usize>,
     /// Report only findings of at least this severity
     #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = Severity::Info)]
     pub(crate) min_severity: Severity,
@@ -30,23 +35,57 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     /// Whether a pod is to be reported.
-    pub(super) fn includes(&self, pod: &crate::event::PodId, names: &Names) -> bool {
+    pub(super) fn includes(&self, pod: &PodId, names: &Names) -> bool {
         self.pod
             .as_ref()
             .is_none_or(|wanted| names.is_called(pod, wanted))
+    }
+
+    /// Whether a verdict belongs to the pods that are reported. One on no pod concerns all of them.
+    pub(super) fn is_about(&self, verdict: &Verdict, names: &Names) -> bool {
+        let pod = verdict.subject.pod.as_ref();
+        pod.is_none_or(|pod| self.includes(pod, names))
+    }
+
+    /// The number of pods that have to be there.
+    fn required(&self) -> usize {
+        let of_name = usize::from(self.pod.is_some());
+        self.require_pods.unwrap_or_default().max(of_name)
+    }
+
+    /// What is missing if only `found` of these pods were there.
+    pub(super) fn missing(&self, found: usize) -> Option<String> {
+        let required = self.required();
+        if found >= required {
+            return None;
+        }
+        Some(match &self.pod {
+            Some(wanted) if found == 0 => {
+                format!("there was no pod \"{}\"", wanted.escape_debug())
+            }
+            _ => format!(
+                "there was only {} of the {required} that --require-pods demands",
+                counted(found as u64, "pod")
+            ),
+        })
     }
 }
 
 /// Reports the wanted pods and findings.
 pub(super) struct PodReporter<'a> {
     wanted: &'a Wanted,
-    losses: Losses,
+    /// The pods that were there, up to the number that is required.
+    found: HashSet<PodId>,
+    totals: Totals,
 }
 
 impl<'a> PodReporter<'a> {
     pub(super) fn new(wanted: &'a Wanted) -> Self {
-        let losses = Losses::default();
-        Self { wanted, losses }
+        Self {
+            wanted,
+            found: HashSet::new(),
+            totals: Totals::default(),
+        }
     }
 
     /// Reports everything that is known and was not reported yet.
@@ -55,10 +94,20 @@ impl<'a> PodReporter<'a> {
         pipeline: &Pipeline,
         console: &mut Console,
     ) -> Result<(), Failed> {
+        self.report_with(pipeline, Which::Complete, console)
+    }
+
+    fn report_with(
+        &mut self,
+        pipeline: &Pipeline,
+        losses: Which,
+        console: &mut Console,
+    ) -> Result<(), Failed> {
         summary::report_failed_recording(pipeline, console)?;
         let (news, verdicts) = (pipeline.news(), pipeline.verdicts());
-        if news.is_empty() && verdicts.is_empty() {
-            return self.losses.report(pipeline, console);
+        let losses = pipeline.losses(losses);
+        if news.is_empty() && verdicts.is_empty() && losses.is_empty() {
+            return Ok(());
         }
         pipeline.mark(|| Mark::Told);
         pipeline.look(|core| {
@@ -68,26 +117,34 @@ impl<'a> PodReporter<'a> {
                     self.verdict(verdict, &core.names, console)?;
                 }
                 if self.wanted.includes(&news.pod, &core.names) {
+                    if self.found.len() < self.wanted.required() {
+                        self.found.insert(news.pod.clone());
+                    }
+                    if matches!(news.what, Happened::Verified { .. }) {
+                        self.totals.close(&news.pod);
+                    }
                     console.news(news, &core.names)?;
                 }
             }
             verdicts.try_for_each(|verdict| self.verdict(verdict, &core.names, console))
         })?;
-        self.losses.report(pipeline, console)?;
+        losses.iter().try_for_each(|loss| console.loss(loss))?;
         console.flush()
     }
 
     fn verdict(
-        &self,
+        &mut self,
         verdict: &Verdict,
         names: &Names,
         console: &mut Console,
     ) -> Result<(), Failed> {
-        let is_wanted = match &verdict.subject.pod {
-            Some(pod) => self.wanted.includes(pod, names),
-            None => true,
-        };
-        if is_wanted && verdict.severity() >= self.wanted.min_severity {
+        if !self.wanted.is_about(verdict, names) {
+            return Ok(());
+        }
+        if self.wanted.pod.is_some() {
+            self.totals.count(verdict);
+        }
+        if verdict.severity() >= self.wanted.min_severity {
             console.verdict(verdict, names)?;
         }
         Ok(())
@@ -101,15 +158,110 @@ impl<'a> PodReporter<'a> {
         (since, until): (Ktime, Ktime),
         end: End,
     ) -> Result<(End, Summary)> {
-        let reported = self.report(pipeline, console);
-        let end = match (end, reported) {
+        let reported = self.report_with(pipeline, Which::All, console);
+        let mut end = match (end, reported) {
             (End::Finished, Err(failed)) => End::from_failed(failed)?,
             _ => end,
         };
-        let summary = Summary {
+        if end == End::Finished
+            && let Some(missing) = self.wanted.missing(self.found.len())
+        {
+            console.note(&missing)?;
+            end = End::Closed;
+        }
+        let mut summary = Summary {
             interrupted: end == End::Interrupted,
             ..summary::summary(pipeline, (since, until), &BTreeMap::new())
         };
+        if self.wanted.pod.is_some() {
+            summary.rules = self.totals.rules.into_iter().collect();
+            summary.verdicts = summary.rules.iter().map(|(_, counts)| *counts).sum();
+        }
         Ok((end, summary))
+    }
+}
+
+/// The verdicts of one pod: the ledger counts those of all pods.
+#[derive(Default)]
+struct Totals {
+    rules: BTreeMap<&'static str, Counts>,
+    /// The current verdict of each rule and subject.
+    standing: HashMap<(&'static str, Option<PodId>, Option<ContainerId>), Outcome>,
+}
+
+impl Totals {
+    /// Counts a verdict in place of the earlier one on the same subject.
+    fn count(&mut self, verdict: &Verdict) {
+        let Verdict {
+            rule,
+            outcome,
+            subject,
+            ..
+        } = verdict;
+        let counts = self.rules.entry(rule.id).or_default();
+        let key = (rule.id, subject.pod.clone(), subject.container.clone());
+        if let Some(before) = self.standing.insert(key, *outcome) {
+            counts.count(before, -1);
+        }
+        counts.count(*outcome, 1);
+    }
+
+    /// Nothing more is decided about a pod. Its counts remain.
+    fn close(&mut self, pod: &PodId) {
+        self.standing
+            .retain(|(_, of, _), _| of.as_ref() != Some(pod));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::testing;
+
+    fn wanted(pod: Option<&str>, require_pods: Option<usize>) -> Wanted {
+        Wanted {
+            pod: pod.map(str::to_owned),
+            require_pods,
+            min_severity: Severity::Info,
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_has_to_be_there() {
+        assert_eq!(wanted(None, None).missing(0), None);
+        assert_eq!(wanted(None, Some(2)).missing(2), None);
+        assert_eq!(
+            wanted(None, Some(2)).missing(1).as_deref(),
+            Some("there was only 1 pod of the 2 that --require-pods demands")
+        );
+        assert_eq!(wanted(Some("web"), None).missing(1), None);
+        assert_eq!(
+            wanted(Some("w\x1b"), None).missing(0).as_deref(),
+            Some("there was no pod \"w\\u{1b}\"")
+        );
+    }
+
+    #[test]
+    fn totals_count_the_last_verdict_of_a_subject() {
+        let mut totals = Totals::default();
+        totals.count(&testing::passed());
+        totals.count(&testing::failed());
+        totals.count(&testing::hostile());
+        let all: Counts = totals.rules.values().copied().sum();
+        assert_eq!((all.pass, all.fail, all.inconclusive), (0, 2, 0));
+        totals.close(&"uid-1".into());
+        assert_eq!(totals.standing.len(), 1);
+        assert_eq!(totals.rules["PT101"].fail, 2);
+    }
+
+    #[test]
+    fn a_verdict_on_no_pod_is_about_every_pod() {
+        let names = testing::names();
+        let mut verdict = testing::failed();
+        let web = wanted(Some("default/web"), None);
+        assert!(web.is_about(&verdict, &names));
+        assert!(!web.is_about(&testing::hostile(), &names));
+        verdict.subject.pod = None;
+        assert!(web.is_about(&verdict, &names));
     }
 }

@@ -24,7 +24,10 @@ use crate::{
     pods::{self, ContainerView, Follower, Judged, PodView, Snapshot, standing},
     probe,
     report::Clock,
-    session::{self, Ended, Interrupt, Session, Setup, Stop},
+    session::{
+        self, Ended, Interrupt, Session, Setup, Stop,
+        privileges::{self, Job},
+    },
     terminal,
     text::{DOUBTFUL, Line},
     verdict::{Outcome, Value, Verdict},
@@ -69,6 +72,8 @@ impl SnapshotArgs {
     }
 
     async fn take_uninterrupted(&self, global: &Global) -> Result<NodeSnapshot> {
+        privileges::require(Job::Read)?;
+        self.runtime.reach().await?;
         let hierarchies =
             Hierarchies::discover().map_err(|error| anyhow!("failed to {error:#}"))?;
         // The eBPF program first: the state shown beside its verdicts is then as recent as

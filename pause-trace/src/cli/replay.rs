@@ -93,6 +93,13 @@ impl Args {
         if replay.is_partial {
             end = End::Closed;
         }
+        // The run of scenarios names no pods: --pod and --require-pods ask for the node's.
+        if !replay.had_pods
+            && let Some(missing) = self.wanted.missing(0)
+        {
+            console.note(&missing)?;
+            end = End::Closed;
+        }
         Ok(console.finish(replay.summary.as_ref(), end)?)
     }
 }
@@ -104,6 +111,8 @@ struct Replay<'a> {
     /// The summary of the parts that have ended.
     summary: Option<Summary>,
     has_begun: bool,
+    /// A part of the recording is about the node's pods.
+    had_pods: bool,
     /// A part of the recording could not be judged.
     is_partial: bool,
 }
@@ -136,6 +145,7 @@ impl<'a> Replay<'a> {
             part: None,
             summary: None,
             has_begun: false,
+            had_pods: false,
             is_partial: false,
         }
     }
@@ -179,6 +189,7 @@ impl<'a> Replay<'a> {
             true => Ok(()),
         };
         self.has_begun = true;
+        self.had_pods |= begin.run == Run::Node;
         let scenarios = |reporter| Reporter::Scenarios {
             reporter,
             sorted: SortedVerdicts::default(),

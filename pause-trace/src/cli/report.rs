@@ -75,9 +75,9 @@ impl Args {
             if self.record(&path, global)? == Exit::Interrupted {
                 return Ok(Exit::Interrupted);
             }
-            return self.report(&path);
+            return self.report(&path, true);
         };
-        self.report(recording)
+        self.report(recording, false)
     }
 
     /// Watches the node's pods and records them. The page is then made from this recording.
@@ -109,7 +109,8 @@ impl Args {
         Ok(recording.close(exit))
     }
 
-    fn report(&self, path: &Path) -> Result<Exit> {
+    /// `is_told`: whether the run that made the recording has said what is missing.
+    fn report(&self, path: &Path, is_told: bool) -> Result<Exit> {
         let shown = path.display();
         let mut recording =
             record::open(path).map_err(|error| Usage(format!("{shown}: {error}")))?;
@@ -140,7 +141,7 @@ impl Args {
             page.notes
                 .push("the earlier part of the recording was dropped".to_owned());
         }
-        let end = match ending {
+        let mut end = match ending {
             Ending::Closed if !was_broken_off => End::Finished,
             Ending::Closed => {
                 page.notes.push("the recorded run was aborted".to_owned());
@@ -157,6 +158,12 @@ impl Args {
         }
         if let Some(wanted) = &self.pods.wanted.pod {
             page.keep(wanted);
+        }
+        if let Some(missing) = self.pods.wanted.missing(page.pods()) {
+            if !is_told {
+                eprintln!("pause-trace: {shown}: {missing}");
+            }
+            end = End::Closed;
         }
         self.write(&page)?;
         Ok(reading.tally.decide(self.fail_on, end))
@@ -266,12 +273,14 @@ impl Reading<'_> {
     }
 
     fn judged(&mut self, part: &Part, verdicts: &[Verdict], is_planted: impl Fn(&Verdict) -> bool) {
-        let min_severity = self.args.pods.wanted.min_severity;
-        let reported = verdicts.iter().filter(|it| it.severity() >= min_severity);
+        let wanted = &self.args.pods.wanted;
+        let reported = verdicts
+            .iter()
+            .filter(|it| it.severity() >= wanted.min_severity);
         part.pipeline.look(|core| {
             for verdict in reported {
                 let planted = is_planted(verdict);
-                if !planted {
+                if !planted && wanted.is_about(verdict, &core.names) {
                     self.tally.verdict(verdict);
                 }
                 self.gathered.verdict(verdict, &core.names, planted);

@@ -5,13 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::Result;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::{
-    Console, End,
-    summary::{self, Losses},
-};
+use super::{Console, End, summary};
 use crate::{
     event::Ktime,
-    pipeline::Pipeline,
+    pipeline::{Pipeline, Which},
     playing::Progress,
     probe,
     record::Mark,
@@ -58,7 +55,6 @@ pub(super) struct ScenarioReporter {
     /// what these faults left inconclusive.
     unreported: BTreeMap<&'static str, Counts>,
     scenarios: Counts,
-    losses: Losses,
     /// On a node with other pods: whether a verdict on no pod concerns this run.
     is_ours: Option<fn(&Verdict) -> bool>,
     /// Verdicts on pods and containers that do not belong to this run.
@@ -73,7 +69,6 @@ impl ScenarioReporter {
             started: 0,
             unreported: BTreeMap::new(),
             scenarios: Counts::default(),
-            losses: Losses::default(),
             is_ours: None,
             foreign: Vec::new(),
         }
@@ -182,7 +177,7 @@ impl ScenarioReporter {
             found,
             duration: *duration,
         })?;
-        self.report_general(pipeline, sorted, console)?;
+        self.report_general(pipeline, sorted, Which::Complete, console)?;
         console.flush()
     }
 
@@ -191,9 +186,11 @@ impl ScenarioReporter {
         &mut self,
         pipeline: &Pipeline,
         sorted: &SortedVerdicts,
+        losses: Which,
         console: &mut Console,
     ) -> Result<(), Failed> {
-        self.losses.report(pipeline, console)?;
+        let losses = pipeline.losses(losses);
+        losses.iter().try_for_each(|loss| console.loss(loss))?;
         summary::report_failed_recording(pipeline, console)?;
         let (reported, unreported): (Vec<_>, Vec<_>) = sorted
             .take_of_none(pipeline)
@@ -215,7 +212,7 @@ impl ScenarioReporter {
         (since, until): (Ktime, Ktime),
         end: End,
     ) -> Result<(End, Summary)> {
-        let reported = self.report_general(pipeline, sorted, console);
+        let reported = self.report_general(pipeline, sorted, Which::All, console);
         let end = match (end, reported) {
             (End::Finished, Err(failed)) => End::from_failed(failed)?,
             _ => end,

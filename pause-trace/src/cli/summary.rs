@@ -10,12 +10,12 @@ use nix::{
 
 use super::Console;
 use crate::{
-    event::{Kind, Ktime},
+    event::Ktime,
     live::Live,
     pipeline::Pipeline,
     probe,
     record::{self, Opening},
-    report::{Clock, Hello, Loss, Summary},
+    report::{Clock, Hello, Summary},
     rules::Counts,
     sink::Failed,
 };
@@ -64,31 +64,6 @@ fn machine() -> (String, String) {
         text(uname.as_ref().map(UtsName::release)),
         text(uname.as_ref().map(UtsName::machine)),
     )
-}
-
-/// The losses that were reported so far, by kind.
-#[derive(Default)]
-pub(super) struct Losses(BTreeMap<Kind, u64>);
-
-impl Losses {
-    pub(super) fn report(
-        &mut self,
-        pipeline: &Pipeline,
-        console: &mut Console,
-    ) -> Result<(), Failed> {
-        for (kind, lost) in pipeline.look(|core| core.records.lost.clone()) {
-            let reported = self.0.entry(kind).or_default();
-            if lost.count > *reported {
-                console.loss(&Loss {
-                    time: lost.last,
-                    kind,
-                    count: lost.count - *reported,
-                })?;
-                *reported = lost.count;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Reports, once, that the recording has failed.

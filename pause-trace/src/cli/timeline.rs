@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
 use super::{
-    Exit, Global, Usage, file,
+    Exit, Global, Missing, Usage, file,
     output::{Format, Shown},
     print, summary,
     watch::{Runtime, parse_duration},
@@ -92,7 +92,7 @@ Examples:
   pause-trace timeline web --perfetto web.json                open web.json in Perfetto
   pause-trace timeline web --recording node.ptrec             a recorded start
 
-Exit codes: 0 the timeline is complete · 2 wrong usage · 3 --for ended first · 4 cannot run; the message says what to do · 130 Ctrl-C; the part so far is shown";
+Exit codes: 0 the timeline is complete · 2 wrong usage · 3 no such pod, or --for ended first · 4 cannot run; the message says what to do · 130 Ctrl-C; the part so far is shown";
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
@@ -157,7 +157,7 @@ impl Args {
     }
 
     /// Finds the only pod that has the wanted name.
-    fn meant(&self, journal: &Journal) -> Result<Timeline, Usage> {
+    fn meant(&self, journal: &Journal) -> Result<Timeline> {
         let called = journal.called(&self.pod);
         if let [pod] = &called[..]
             && let Some(timeline) = Timeline::of(journal, pod)
@@ -177,24 +177,29 @@ impl Args {
         };
         let wanted = self.pod.escape_debug();
         let all: Vec<_> = journal.pods().collect();
-        Err(Usage(match (called.len(), all.len()) {
-            (_, 0) => format!("there is no pod \"{wanted}\": the recording contains no pods"),
-            (0, count) => format!(
+        Err(match (called.len(), all.len()) {
+            (_, 0) => Missing(format!(
+                "there is no pod \"{wanted}\": the recording contains no pods"
+            ))
+            .into(),
+            (0, count) => Missing(format!(
                 "there is no pod \"{wanted}\" in the recording, which contains {count}: {}",
                 names(all)
-            ),
+            ))
+            .into(),
             (count, _) => {
                 let meant = all
                     .into_iter()
                     .filter(|(uid, ..)| called.contains(uid))
                     .collect();
-                format!(
+                Usage(format!(
                     "\"{wanted}\" matches {}: {}",
                     counted(count as u64, "pod"),
                     names(meant)
-                )
+                ))
+                .into()
             }
-        }))
+        })
     }
 
     fn write_trace(&self, timeline: &Timeline) -> Result<()> {
@@ -207,6 +212,7 @@ impl Args {
 
     async fn watch(&self, global: &Global) -> Result<Exit> {
         let mut interrupt = Interrupt::catch()?;
+        self.runtime.reach().await?;
         let journal = Rc::new(RefCell::new(Journal::default()));
         let setup = Setup {
             // A timeline shows what happened and needs no rules.
@@ -246,7 +252,7 @@ impl Args {
         Ok(match ended {
             Ended::Done(()) => exit,
             Ended::TimeIsUp => Exit::Inconclusive,
-            Ended::Interrupted => Exit::Interrupted,
+            Ended::Interrupted | Ended::Terminated => Exit::Interrupted,
         })
     }
 

@@ -112,7 +112,7 @@ pub(super) async fn play(
             };
             match session::drive(live, None, stop, reporting).await? {
                 Ended::Done(end) => end,
-                Ended::TimeIsUp | Ended::Interrupted => End::Interrupted,
+                Ended::TimeIsUp | Ended::Interrupted | Ended::Terminated => End::Interrupted,
             }
         }
         Err(failed) => End::from_failed(failed)?,

@@ -1,12 +1,13 @@
 //! `watch`: verifies the node's pods.
 
-use std::{future, time::Duration};
+use std::{future, io, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use pause_trace_cri::Socket;
+use tokio::net::UnixStream;
 
 use super::{
-    Console, End, Exit, Global,
+    Console, End, Exit, Global, Missing,
     output::Output,
     pod_reporter::{PodReporter, Wanted},
     recording::{Bound, Record, Recording},
@@ -19,7 +20,7 @@ use crate::{
     session::{self, Ended, Interrupt, Session, Setup, Stop},
 };
 
-/// Verify the node's pods, running and new, until Ctrl-C
+/// Verify the node's pods, running and new, until Ctrl-C or SIGTERM
 ///
 /// It needs root and the node's own pid namespace, and changes nothing on the node.
 #[derive(clap::Args, Clone, Debug)]
@@ -46,6 +47,36 @@ pub(crate) struct Runtime {
     /// well-known one
     #[arg(long, value_name = "SOCKET")]
     pub(crate) cri: Option<Socket>,
+}
+
+impl Runtime {
+    /// Fails if the socket that the user named cannot be reached: what it would describe is unknown.
+    pub(crate) async fn reach(&self) -> Result<()> {
+        match &self.cri {
+            Some(socket) => reach(socket).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// How long a socket may take to accept a connection.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Fails if nothing listens at a socket.
+pub(super) async fn reach(socket: &Socket) -> Result<()> {
+    let connecting = UnixStream::connect(socket.path());
+    let error = match tokio::time::timeout(PATIENCE, connecting).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error,
+        Err(_) => io::ErrorKind::TimedOut.into(),
+    };
+    let message = format!("failed to connect to the runtime at --cri {socket}: {error}");
+    Err(match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            anyhow!("{message}; run as root, or with CAP_DAC_OVERRIDE")
+        }
+        _ => Missing(message).into(),
+    })
 }
 
 /// Which pods are reported, and for how long.
@@ -117,6 +148,7 @@ pub(super) async fn watch(
     console: &mut Console,
     interrupt: &mut Interrupt,
 ) -> Result<(End, Option<Summary>)> {
+    node.runtime.reach().await?;
     let setup = Setup {
         selected: &|rule| selection.selects(rule),
         recorder: node.recording.recorder(),
@@ -192,7 +224,9 @@ async fn follow(
     Ok(
         match session::drive(live, Some(&mut follower), stop, reporting).await? {
             Ended::Done(end) => end,
-            Ended::TimeIsUp => End::Finished,
+            // What ran at the start is not judged yet.
+            Ended::Terminated if pods.once => End::Closed,
+            Ended::TimeIsUp | Ended::Terminated => End::Finished,
             Ended::Interrupted => End::Interrupted,
         },
     )

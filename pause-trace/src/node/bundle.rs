@@ -158,12 +158,21 @@ pub(crate) struct CriModes {
     pub(crate) ipc: i32,
 }
 
+/// A process, or, with pid 0, that no process of the container was seen.
+fn named(pid: u32) -> String {
+    match pid {
+        0 => "any of its processes, all of which have ended,".to_owned(),
+        _ => format!("pid {pid}"),
+    }
+}
+
 /// Why a bundle could not be read. Each text completes "failed to …".
 #[derive(Debug, Error)]
 pub(crate) enum BundleError {
     #[error(
-        "find the bundle of container {container}: neither a shim or conmon above pid {pid} nor one of the default \
-         directories leads to it; if the runtime keeps its state elsewhere, its shim must be running for pause-trace to find it"
+        "find the bundle of container {container}: neither a shim or conmon above {} nor one of the default \
+         directories leads to it; if the runtime keeps its state elsewhere, its shim must be running for pause-trace to find it",
+        named(*pid)
     )]
     NotFound { container: ContainerId, pid: u32 },
     #[error("open {path}: {source}")]

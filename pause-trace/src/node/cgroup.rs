@@ -17,7 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use nix::unistd::{AccessFlags, Pid, access};
+use nix::unistd::{AccessFlags, Pid};
 
 pub(crate) use hierarchies::Hierarchies;
 use removal::{PREFIX, is_ours};
@@ -67,7 +67,9 @@ impl Hierarchy {
         [Some(self.mount.clone()), self.directory(&self.own)]
             .into_iter()
             .flatten()
-            .find(|directory| access(directory, AccessFlags::W_OK).is_ok() && is_domain(directory))
+            .find(|directory| {
+                super::may(directory, AccessFlags::W_OK).is_ok() && is_domain(directory)
+            })
     }
 }
 
@@ -86,17 +88,43 @@ pub(crate) struct Layout {
     /// each with the directory to create cgroups in.
     used: Vec<(Hierarchy, PathBuf)>,
     hybrid: bool,
+    /// Whether this program may create cgroups.
+    writable: bool,
 }
 
 impl Layout {
-    /// Reads the layout from /proc.
+    /// Reads the layout from /proc. If no hierarchy is writable, as in a container that mounts them
+    /// read-only, the node's pods can be observed all the same.
     ///
     /// # Errors
-    /// Fails when no hierarchy is writable.
+    /// Fails when no hierarchy is mounted.
     pub(crate) fn discover() -> Result<Self> {
         let mounts = read("/proc/self/mountinfo")?;
         let memberships = read("/proc/self/cgroup")?;
-        Self::choose(parse(&mounts, &memberships))
+        let hierarchies = parse(&mounts, &memberships);
+        let count = hierarchies.len();
+        let writable = Self::choose(&hierarchies, Hierarchy::base, true);
+        let layout = writable.or_else(|| {
+            Self::choose(
+                &hierarchies,
+                |hierarchy| Some(hierarchy.mount.clone()),
+                false,
+            )
+        });
+        layout.with_context(|| {
+            format!("find a cgroup hierarchy: none of {count} mounted identifies containers; mount cgroup2 at /sys/fs/cgroup")
+        })
+    }
+
+    /// Fails if this program may not create cgroups.
+    pub(crate) fn require_writable(&self) -> Result<()> {
+        if !self.writable {
+            bail!(
+                "create cgroups: no cgroup hierarchy is writable; run as root, in a container with /sys/fs/cgroup mounted \
+                 read-write"
+            );
+        }
+        Ok(())
     }
 
     /// The directories of this program's cgroups whose name `matches`, in every mounted hierarchy:
@@ -121,7 +149,12 @@ impl Layout {
             .collect())
     }
 
-    fn choose(hierarchies: Vec<Hierarchy>) -> Result<Self> {
+    /// Chooses the hierarchies for which `base` returns a directory.
+    fn choose(
+        hierarchies: &[Hierarchy],
+        base: impl Fn(&Hierarchy) -> Option<PathBuf>,
+        writable: bool,
+    ) -> Option<Self> {
         let hybrid = hierarchies.iter().any(Hierarchy::is_unified)
             && hierarchies
                 .iter()
@@ -149,19 +182,16 @@ impl Layout {
                     .any(|name| wanted(hierarchy, name));
             if needed
                 && !used.iter().any(|(taken, _)| taken.id == hierarchy.id)
-                && let Some(base) = hierarchy.base()
+                && let Some(base) = base(hierarchy)
             {
                 used.push((hierarchy.clone(), base));
             }
         }
-        if used.is_empty() {
-            bail!(
-                "find a writable cgroup hierarchy: none of {} mounted; run as root, in a container with /sys/fs/cgroup \
-                 mounted read-write",
-                hierarchies.len()
-            );
-        }
-        Ok(Self { used, hybrid })
+        (!used.is_empty()).then_some(Self {
+            used,
+            hybrid,
+            writable,
+        })
     }
 
     /// The hierarchy by which the verifier identifies containers: cgroup2 if it is writable,

@@ -11,3 +11,16 @@ pub(crate) mod intent;
 pub(crate) mod network;
 pub(crate) mod procfs;
 pub(crate) mod survey;
+
+use std::{io, path::Path};
+
+use nix::{
+    fcntl::{AT_FDCWD, AtFlags},
+    unistd::{AccessFlags, faccessat},
+};
+
+/// Whether this process may access a path. Unlike access(2), which ignores the capabilities of any
+/// user but root, it judges as the access itself would be judged.
+pub(crate) fn may(path: &Path, mode: AccessFlags) -> io::Result<()> {
+    Ok(faccessat(AT_FDCWD, path, mode, AtFlags::AT_EACCESS)?)
+}

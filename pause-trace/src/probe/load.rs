@@ -46,7 +46,7 @@ pub(crate) enum LoadError {
     #[error(transparent)]
     Btf(#[from] BtfError),
     #[error(
-        "the kernel refused the eBPF program: {0:#}; it needs root, or CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, and Linux 5.10 or newer"
+        "the kernel refused the eBPF program: {0:#}; it needs root or CAP_SYS_ADMIN, and Linux 5.10 or newer"
     )]
     Refused(anyhow::Error),
     #[error(

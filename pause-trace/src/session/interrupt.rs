@@ -15,6 +15,15 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> 
     result
 }
 
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caught {
+    /// Ctrl-C, or the terminal was closed: stop before the work is done.
+    Interrupt,
+    /// SIGTERM: a service manager ends a service that has no end of its own.
+    Terminate,
+}
+
 /// Ctrl-C, and the signals that service managers and closed terminals send.
 pub(crate) struct Interrupt([Signal; 3]);
 
@@ -29,12 +38,12 @@ impl Interrupt {
         ]))
     }
 
-    pub(crate) async fn received(&mut self) {
+    pub(crate) async fn received(&mut self) -> Caught {
         let [interrupt, terminate, hang_up] = &mut self.0;
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hang_up.recv() => {}
+            _ = interrupt.recv() => Caught::Interrupt,
+            _ = terminate.recv() => Caught::Terminate,
+            _ = hang_up.recv() => Caught::Interrupt,
         }
     }
 
@@ -42,7 +51,7 @@ impl Interrupt {
     pub(crate) async fn or<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             output = future => Some(output),
-            () = self.received() => None,
+            _ = self.received() => None,
         }
     }
 }

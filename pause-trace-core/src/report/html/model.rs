@@ -141,15 +141,27 @@ pub(crate) struct Finding {
 }
 
 impl Page {
-    /// Keeps only pods that match `NAMESPACE/NAME` or the beginning of a uid.
+    /// Keeps only the pods that are called so, as [`Names::is_called`](crate::report::Names) has
+    /// it, and their verdicts.
     pub fn keep(&mut self, wanted: &str) {
-        self.pods.retain(|pod| match wanted.split_once('/') {
-            Some((namespace, name)) => {
-                pod.pod.namespace.as_deref() == Some(namespace)
-                    && pod.pod.name.as_deref() == Some(name)
-            }
-            None => pod.pod.uid.starts_with(wanted),
-        });
+        let is_wanted = |pod: &Pod| {
+            let (namespace, name) = (pod.pod.namespace.as_deref(), pod.pod.name.as_deref());
+            let is_name = match wanted.split_once('/') {
+                Some(both) => (namespace, name) == (Some(both.0), Some(both.1)),
+                None => name == Some(wanted),
+            };
+            let mut containers = pod.containers.iter();
+            let is_begun = pod.pod.uid.starts_with(wanted)
+                || containers.any(|shown| shown.container.id.starts_with(wanted));
+            !wanted.is_empty() && (is_name || is_begun)
+        };
+        self.pods.retain(is_wanted);
+        self.verdicts = self.pods.iter().map(|pod| pod.verdicts).sum();
+    }
+
+    /// The number of pods.
+    pub fn pods(&self) -> usize {
+        self.pods.len() + self.omitted
     }
 
     /// The content as JSON that is safe in a `<script>`: it can neither end the script nor begin a

@@ -30,6 +30,7 @@ pub(super) struct Tool {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Driver {
     pub(super) name: &'static str,
+    pub(super) information_uri: &'static str,
     pub(super) version: &'static str,
     pub(super) semantic_version: &'static str,
     pub(super) rules: Vec<Descriptor>,
@@ -41,6 +42,7 @@ pub(super) struct Descriptor {
     pub(super) id: &'static str,
     pub(super) name: &'static str,
     pub(super) short_description: Message,
+    pub(super) full_description: Message,
     pub(super) help: Help,
     pub(super) default_configuration: Configuration,
 }
@@ -53,6 +55,9 @@ impl From<&'static Rule> for Descriptor {
             short_description: Message {
                 text: rule.summary.to_owned(),
             },
+            full_description: Message {
+                text: full_description(rule),
+            },
             help: Help {
                 text: rule.doc,
                 markdown: rule.doc,
@@ -62,6 +67,15 @@ impl From<&'static Rule> for Descriptor {
             },
         }
     }
+}
+
+/// What the rule checks: the first section of its documentation.
+fn full_description(rule: &Rule) -> String {
+    let section = rule.doc.split("What it checks").nth(1);
+    let paragraphs = section.unwrap_or(rule.doc).trim_start().split("\n\n");
+    let first = paragraphs.map(str::trim).find(|text| !text.is_empty());
+    let first = first.unwrap_or(rule.summary);
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[derive(Serialize)]
@@ -95,9 +109,17 @@ pub(super) struct Invocation<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Notification {
+    /// The rule whose verdict is inconclusive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) associated_rule: Option<RuleReference>,
     pub(super) level: &'static str,
     pub(super) message: Message,
     pub(super) time_utc: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct RuleReference {
+    pub(super) id: &'static str,
 }
 
 #[derive(Serialize)]
@@ -110,13 +132,53 @@ pub(super) struct SarifResult {
     pub(super) level: &'static str,
     pub(super) message: Message,
     pub(super) locations: [Location; 1],
+    pub(super) partial_fingerprints: Fingerprints,
     pub(super) properties: Properties,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Location {
+    pub(super) physical_location: PhysicalLocation,
     pub(super) logical_locations: [LogicalLocation; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PhysicalLocation {
+    pub(super) artifact_location: ArtifactLocation,
+    pub(super) region: Region,
+}
+
+#[derive(Serialize)]
+pub(super) struct ArtifactLocation {
+    pub(super) uri: String,
+}
+
+/// The beginning of the artifact. A pod has no lines, but GitHub requires a region.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Region {
+    pub(super) start_line: u32,
+    pub(super) start_column: u32,
+    pub(super) end_line: u32,
+    pub(super) end_column: u32,
+}
+
+impl Region {
+    pub(super) const BEGINNING: Self = Self {
+        start_line: 1,
+        start_column: 1,
+        end_line: 1,
+        end_column: 1,
+    };
+}
+
+/// The only key that GitHub reads, whatever the hash covers.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Fingerprints {
+    pub(super) primary_location_line_hash: String,
 }
 
 #[derive(Serialize)]

@@ -1,21 +1,26 @@
 //! SARIF 2.1.0 (OASIS), for code-scanning views: one run with all rules and their help, and a
 //! result for each violation.
 //!
-//! An inconclusive verdict is a result of kind `open`, "there was insufficient information to
-//! decide whether a problem exists" (§3.27.9). Verdicts that passed are left out, because viewers
-//! list every result. Locations are logical, because there is no file to point at: the pod, the
-//! container and the process.
+//! Verdicts that passed are left out, because viewers list every result. So are inconclusive ones:
+//! GitHub ignores the kind of a result and would show each as an alert. They are notifications of
+//! the run.
+//!
+//! GitHub refuses a result without a file, so each pod is a relative URI, [`place::uri`]. The
+//! logical location names the container and the process.
 
 mod document;
+mod place;
 
 use std::io::{self, Write};
 
 use document::{
-    Descriptor, Driver, Invocation, Location, Log, LogicalLocation, Message, Notification,
-    Properties, Run, SarifResult, Step, Tool, level,
+    ArtifactLocation, Descriptor, Driver, Fingerprints, Invocation, Location, Log, LogicalLocation,
+    Message, Notification, PhysicalLocation, Properties, Region, RuleReference, Run, SarifResult,
+    Step, Tool, level,
 };
+use place::Seen;
 
-use super::{Clock, Hello, Loss, Names, Report, ScenarioResult, Summary, wire::Named};
+use super::{Clock, Hello, Loss, Names, Report, ScenarioResult, Summary, lost, wire::Named};
 use crate::{
     event::Ktime,
     rules,
@@ -30,6 +35,7 @@ pub(super) struct SarifReport<W> {
     ended: Option<Ktime>,
     results: Vec<SarifResult>,
     notifications: Vec<Notification>,
+    seen: Seen,
 }
 
 impl<W: Write> SarifReport<W> {
@@ -41,7 +47,31 @@ impl<W: Write> SarifReport<W> {
             ended: None,
             results: Vec::new(),
             notifications: Vec::new(),
+            seen: Seen::default(),
         }
+    }
+
+    fn notify(
+        &mut self,
+        (time, level): (Ktime, &'static str),
+        rule: Option<&'static str>,
+        text: String,
+    ) {
+        self.notifications.push(Notification {
+            associated_rule: rule.map(|id| RuleReference { id }),
+            level,
+            message: Message { text },
+            time_utc: self.clock.utc(time),
+        });
+    }
+}
+
+/// Where the tool is described. Until the project has a published home, that is where the promises
+/// are described that it verifies.
+fn information_uri() -> &'static str {
+    match env!("CARGO_PKG_REPOSITORY") {
+        "" => "https://kubernetes.io/docs/concepts/workloads/pods/",
+        repository => repository,
     }
 }
 
@@ -63,12 +93,16 @@ impl<W: Write + Send> Report for SarifReport<W> {
             subject,
             details,
         } = verdict;
-        let (kind, level) = match outcome {
+        let whole = format!("{}: {}", names.subject(subject), details.message);
+        match outcome {
             Outcome::Pass => return Ok(()),
-            Outcome::Fail => ("fail", level(verdict.severity())),
-            // §3.27.10: the level is "none" for any kind other than "fail".
-            Outcome::Inconclusive => ("open", "none"),
-        };
+            Outcome::Inconclusive => {
+                let text = format!("{} is inconclusive: {whole}", rule.id);
+                self.notify((*time, "warning"), Some(rule.id), text);
+                return Ok(());
+            }
+            Outcome::Fail => {}
+        }
         let parts = names.parts(subject);
         let location = LogicalLocation {
             name: parts.last().map_or("node", String::as_str).to_owned(),
@@ -88,14 +122,21 @@ impl<W: Write + Send> Report for SarifReport<W> {
         self.results.push(SarifResult {
             rule_id: rule.id,
             rule_index: rules::all().position(|other| other == *rule),
-            kind,
-            level,
-            message: Message {
-                text: details.message.clone(),
-            },
+            kind: "fail",
+            level: level(verdict.severity()),
+            message: Message { text: whole },
             locations: [Location {
+                physical_location: PhysicalLocation {
+                    artifact_location: ArtifactLocation {
+                        uri: place::uri(subject, names),
+                    },
+                    region: Region::BEGINNING,
+                },
                 logical_locations: [location],
             }],
+            partial_fingerprints: Fingerprints {
+                primary_location_line_hash: self.seen.fingerprint(verdict, names),
+            },
             properties: Properties {
                 time_utc: self.clock.utc(*time),
                 ktime_ns: *time,
@@ -116,23 +157,13 @@ impl<W: Write + Send> Report for SarifReport<W> {
             Outcome::Fail => "error",
         };
         let text = format!("scenario {}: {}", scenario.name, scenario.reason);
-        let time_utc = self.clock.utc(scenario.time);
-        self.notifications.push(Notification {
-            level,
-            message: Message { text },
-            time_utc,
-        });
+        self.notify((scenario.time, level), None, text);
         Ok(())
     }
 
     fn loss(&mut self, loss: &Loss) -> io::Result<()> {
-        let text = format!("{} {} events were lost", loss.count, loss.kind.name());
-        let time_utc = self.clock.utc(loss.time);
-        self.notifications.push(Notification {
-            level: "warning",
-            message: Message { text },
-            time_utc,
-        });
+        let text = lost(loss);
+        self.notify((loss.time, "warning"), None, text);
         Ok(())
     }
 
@@ -153,6 +184,7 @@ impl<W: Write + Send> Report for SarifReport<W> {
                 tool: Tool {
                     driver: Driver {
                         name: "pause-trace",
+                        information_uri: information_uri(),
                         // The version of the program that judges, which the rules belong to. A
                         // recording may be of another version.
                         version: env!("CARGO_PKG_VERSION"),
@@ -191,26 +223,29 @@ mod tests {
     }
 
     #[test]
-    fn violations_are_failures_and_inconclusive_verdicts_are_open() {
+    fn violations_are_results_and_inconclusive_verdicts_are_notifications() {
         let (_, log) = written();
         let results = log["runs"][0]["results"].as_array().expect("results");
         let kinds: Vec<_> = results
             .iter()
             .map(|result| (&result["kind"], &result["level"]))
             .collect();
-        assert_eq!(
-            json!(kinds),
-            json!([["fail", "error"], ["fail", "error"], ["open", "none"]])
-        );
+        assert_eq!(json!(kinds), json!([["fail", "error"], ["fail", "error"]]));
         let location = json!({
-            "name": "pid 4711 (nginx)",
-            "fullyQualifiedName": "default/web/app/pid 4711 (nginx)",
-            "kind": "resource"
+            "physicalLocation": {
+                "artifactLocation": { "uri": "pods/default/web" },
+                "region": { "startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1 }
+            },
+            "logicalLocations": [{
+                "name": "pid 4711 (nginx)",
+                "fullyQualifiedName": "default/web/app/pid 4711 (nginx)",
+                "kind": "resource"
+            }]
         });
-        assert_eq!(results[0]["locations"][0]["logicalLocations"][0], location);
+        assert_eq!(results[0]["locations"], json!([location]));
         assert_eq!(
             results[0]["message"]["text"],
-            "the process runs in the host's network namespace"
+            "default/web · app · pid 4711 (nginx): the process runs in the host's network namespace"
         );
         assert_eq!(
             results[0]["properties"]["expected"],
@@ -219,6 +254,16 @@ mod tests {
         assert_eq!(
             results[0]["properties"]["evidence"][0]["ktimeNs"],
             998800000
+        );
+        let notifications = &log["runs"][0]["invocations"][0]["toolExecutionNotifications"];
+        assert_eq!(
+            notifications[2],
+            json!({
+                "associatedRule": { "id": "PT101" },
+                "level": "warning",
+                "message": { "text": "PT101 is inconclusive: default/web · app: 2 Exec events were lost" },
+                "timeUtc": "2026-11-21T20:00:01.000000000Z"
+            })
         );
     }
 
@@ -257,6 +302,45 @@ mod tests {
             invocation["toolExecutionNotifications"][0]["message"]["text"],
             "scenario net-shared: localhost: ECONNREFUSED"
         );
+    }
+
+    /// The properties that GitHub's code scanning requires or reads, as "SARIF support for code
+    /// scanning" in its documentation lists them.
+    #[test]
+    fn github_finds_what_it_requires() {
+        let is_text = |value: &Json| value.as_str().is_some_and(|text| !text.is_empty());
+        let (_, log) = written();
+        assert!(is_text(&log["$schema"]));
+        let run = &log["runs"][0];
+        let driver = &run["tool"]["driver"];
+        assert!(is_text(&driver["informationUri"]));
+        for rule in driver["rules"].as_array().expect("rules") {
+            for text in ["shortDescription", "fullDescription", "help"] {
+                assert!(is_text(&rule[text]["text"]), "{text} of {rule}");
+            }
+            assert_ne!(rule["fullDescription"], rule["shortDescription"], "{rule}");
+            let length = rule["fullDescription"]["text"].as_str().map(str::len);
+            assert!(length.is_some_and(|length| length <= 1024), "{rule}");
+        }
+        let results = run["results"].as_array().expect("results");
+        assert!(!results.is_empty());
+        let mut fingerprints = std::collections::HashSet::new();
+        for result in results {
+            assert_eq!(result["kind"], "fail", "it shows every result as an alert");
+            assert!(is_text(&result["message"]["text"]));
+            let place = &result["locations"][0]["physicalLocation"];
+            let uri = place["artifactLocation"]["uri"].as_str().expect("a URI");
+            assert!(
+                !uri.contains(':') && !uri.starts_with('/'),
+                "{uri} is not relative"
+            );
+            for number in ["startLine", "startColumn", "endLine", "endColumn"] {
+                assert!(place["region"][number].as_u64() >= Some(1), "{place}");
+            }
+            let fingerprint = &result["partialFingerprints"]["primaryLocationLineHash"];
+            assert!(is_text(fingerprint));
+            assert!(fingerprints.insert(fingerprint.to_string()), "{result}");
+        }
     }
 
     #[test]

@@ -271,16 +271,14 @@ impl<W: Write + Send> Report for TextReport<W> {
 
     fn loss(&mut self, loss: &Loss) -> io::Result<()> {
         self.space(false)?;
-        let Loss { kind, count, .. } = loss;
         let mut line = self.line();
         line.paint(DOUBTFUL, "?")
             .pad(2)
             .paint(DOUBTFUL, "lost")
             .pad(9);
+        let events = counted(loss.count, &format!("{} event", loss.kind.name()));
         line.push(&format!(
-            "{} {} events: verdicts that depend on them are inconclusive",
-            grouped(*count),
-            kind.name()
+            "{events}: verdicts that depend on them are inconclusive"
         ));
         self.write(&line)
     }

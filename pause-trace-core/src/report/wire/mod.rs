@@ -62,14 +62,15 @@ pub enum Body<'a> {
     Hello(Hello<'a>),
     /// `run`, `watch`, `check` and `replay`: a promise was broken.
     Finding(Finding<'a>),
-    /// `run`, `watch`, `check` and `replay`: the verdict of a rule. Each finding is followed by a
-    /// verdict, too.
+    /// `run`, `watch`, `check` and `replay`: the verdict of a rule. Each finding is followed by its
+    /// verdict, which has the same `id`.
     Verdict(Decided<'a>),
     /// `run`, `watch` and `replay`: a pod or container started or ended, or a pod was verified.
     Pod(PodEvent),
     /// `run`, `check` and `replay`: a scenario ended.
     Scenario(Scenario<'a>),
-    /// `run`, `watch`, `check` and `replay`: kernel events were dropped.
+    /// `run`, `watch`, `check` and `replay`: kernel events were dropped; one line for each kind and
+    /// second.
     Loss(Loss),
     /// `run`, `watch`, `check` and `replay`: the last line.
     Summary(Summary<'a>),

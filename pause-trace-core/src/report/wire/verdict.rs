@@ -17,6 +17,10 @@ use crate::{
 /// The fields that findings and verdicts have in common.
 #[derive(Serialize, JsonSchema)]
 struct About<'a> {
+    /// The number of the verdict in this report. A finding and the verdict line that follows it have
+    /// the same number: they are one fact. `inspect` has no such number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<u64>,
     #[serde(flatten)]
     when: When,
     /// The id of the rule.
@@ -49,6 +53,7 @@ impl<'a> About<'a> {
             ..
         } = verdict;
         Self {
+            id: None,
             when: When::new(clock, *time),
             rule: rule.id,
             name: rule.name,
@@ -79,6 +84,12 @@ impl<'a> Decided<'a> {
             about: About::new(verdict, names, clock),
             message: &verdict.details.message,
         }
+    }
+
+    /// With its number in the report.
+    pub(crate) fn numbered(mut self, id: u64) -> Self {
+        self.about.id = Some(id);
+        self
     }
 }
 
@@ -112,6 +123,12 @@ impl<'a> Finding<'a> {
             message: &details.message,
             evidence: details.evidence.iter().map(step).collect(),
         }
+    }
+
+    /// With its number in the report.
+    pub(crate) fn numbered(mut self, id: u64) -> Self {
+        self.about.id = Some(id);
+        self
     }
 }
 

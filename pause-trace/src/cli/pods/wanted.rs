@@ -1,7 +1,9 @@
 //! Finds the pod that the user names.
 
+use anyhow::Result;
+
 use crate::{
-    cli::{Usage, unknown},
+    cli::{Missing, Usage, unknown},
     event::Text,
     pods::PodView,
 };
@@ -11,7 +13,7 @@ const MAX_NAMED: usize = 8;
 
 /// Finds a pod by `NAMESPACE/NAME`, its name alone, its uid, or the id of its sandbox or of a
 /// container. An unambiguous prefix of any of them is enough.
-pub(in crate::cli) fn find<'a>(pods: &'a [PodView], wanted: &str) -> Result<&'a PodView, Usage> {
+pub(in crate::cli) fn find<'a>(pods: &'a [PodView], wanted: &str) -> Result<&'a PodView> {
     let meant = |is_meant: fn(&[u8], &[u8]) -> bool| {
         let is_meant = |name: Vec<u8>| is_meant(&name, wanted.as_bytes());
         let pods = pods.iter();
@@ -25,16 +27,17 @@ pub(in crate::cli) fn find<'a>(pods: &'a [PodView], wanted: &str) -> Result<&'a 
         match meant[..] {
             [] => {}
             [pod] => return Ok(pod),
-            _ => return Err(several(wanted, &meant)),
+            _ => return Err(several(wanted, &meant).into()),
         }
     }
     let known: Vec<String> = pods.iter().map(PodView::title).collect();
-    Err(unknown(
+    let Usage(message) = unknown(
         "pod",
         wanted,
         known.iter().map(String::as_str),
         "pause-trace ls",
-    ))
+    );
+    Err(Missing(message).into())
 }
 
 /// The names of a pod, raw and as reports escape them.
@@ -74,7 +77,7 @@ fn several(wanted: &str, meant: &[&PodView]) -> Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pods::testing;
+    use crate::{cli::Exit, pods::testing};
 
     fn found(wanted: &str) -> Result<String, String> {
         let pods = testing::pods();
@@ -100,7 +103,11 @@ mod tests {
     }
 
     #[test]
-    fn an_ambiguous_or_unknown_name_is_a_usage_error() {
+    fn an_ambiguous_name_is_a_usage_error_and_an_unknown_one_is_missing() {
+        let pods = testing::pods();
+        let exit = |wanted| find(&pods, wanted).err().map(|error| Exit::of(&error));
+        assert_eq!(exit("uid-"), Some(Exit::Usage));
+        assert_eq!(exit("default/wep"), Some(Exit::Inconclusive));
         assert_eq!(
             found("uid-"),
             Err("\"uid-\" matches 3 pods: default/db (uid uid-db), default/db-\\u{1b}[2J (uid uid-db-2), default/web (uid uid-web)".to_owned())

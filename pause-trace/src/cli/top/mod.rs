@@ -75,6 +75,7 @@ impl Args {
 
     async fn watch(&self, global: &Global) -> Result<Exit> {
         let mut interrupt = Interrupt::catch()?;
+        self.runtime.reach().await?;
         let rates = Rc::new(RefCell::new(Rates::default()));
         let setup = Setup {
             observers: vec![Box::new(Rc::clone(&rates))],
@@ -101,7 +102,7 @@ impl Args {
         Ok(
             match session::drive(&live, Some(&mut follower), stop, shown).await? {
                 Ended::Done(exit) => exit,
-                Ended::TimeIsUp | Ended::Interrupted => Exit::Interrupted,
+                Ended::TimeIsUp | Ended::Interrupted | Ended::Terminated => Exit::Interrupted,
             },
         )
     }

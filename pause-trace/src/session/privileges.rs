@@ -1,0 +1,229 @@
+//! What the kernel has to permit so that the node's pods are seen.
+//!
+//! Without some capabilities nothing fails: a process, a bundle or a socket that may not be read
+//! looks like one that is not there, and a node whose pods are invisible looks healthy. So each need
+//! is tried before a run begins.
+
+use std::{fs, io, path::Path};
+
+use anyhow::{Result, bail};
+use nix::unistd::{AccessFlags, Uid};
+
+use crate::{
+    node::{self, cgroup::Hierarchies},
+    runtimes,
+};
+
+/// A capability, with its number in include/uapi/linux/capability.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Capability(&'static str, u32);
+
+const DAC_OVERRIDE: Capability = Capability("CAP_DAC_OVERRIDE", 1);
+const DAC_READ_SEARCH: Capability = Capability("CAP_DAC_READ_SEARCH", 2);
+const SYS_PTRACE: Capability = Capability("CAP_SYS_PTRACE", 19);
+/// Includes CAP_BPF and CAP_PERFMON, which alone are not enough for the self-test.
+const SYS_ADMIN: Capability = Capability("CAP_SYS_ADMIN", 21);
+
+/// The effective capabilities of this process.
+#[derive(Clone, Copy, Debug)]
+struct Held(u64);
+
+impl Held {
+    fn now() -> io::Result<Self> {
+        let status = fs::read_to_string("/proc/self/status")?;
+        let mask = status
+            .lines()
+            .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+        mask.map(Self).ok_or(io::ErrorKind::InvalidData.into())
+    }
+
+    fn has(self, Capability(_, bit): Capability) -> bool {
+        self.0 >> bit & 1 != 0
+    }
+}
+
+/// Something that this process may not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lack {
+    /// The capability that permits it; `None` if something else than a capability is in the way.
+    pub(crate) capability: Option<&'static str>,
+    /// What it is needed for: `to read …`.
+    pub(crate) to: String,
+}
+
+impl Lack {
+    fn of(Capability(name, _): Capability, to: impl Into<String>) -> Self {
+        Self {
+            capability: Some(name),
+            to: to.into(),
+        }
+    }
+}
+
+/// What a run needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Reading the node: `ls` and `inspect` without the eBPF program.
+    Read,
+    /// Observing the node's pods.
+    Observe,
+    /// The reference check, which does what a container runtime does.
+    Build,
+}
+
+/// Fails with everything that this process lacks for the job.
+pub(crate) fn require(job: Job) -> Result<()> {
+    let lacks = lacks(job);
+    if lacks.is_empty() {
+        return Ok(());
+    }
+    let is_root = Uid::effective().is_root();
+    bail!("{}", sentence(&lacks, is_root, job));
+}
+
+fn sentence(lacks: &[Lack], is_root: bool, job: Job) -> String {
+    let named = |lack: &Lack| match lack.capability {
+        Some(name) => format!("{name} {}", lack.to),
+        None => format!("the permission {}", lack.to),
+    };
+    let all: Vec<_> = lacks.iter().map(named).collect();
+    let all = all.join(", ");
+    match (is_root, job) {
+        (true, _) => format!("needs {all}; docs/deployment.md lists what a run needs"),
+        (false, Job::Build) => {
+            "needs root: the reference check does what a container runtime does".to_owned()
+        }
+        (false, _) => format!("needs root, or {all}; run it with sudo"),
+    }
+}
+
+/// Everything that this process lacks for the job.
+pub(crate) fn lacks(job: Job) -> Vec<Lack> {
+    let held = match Held::now() {
+        Ok(held) => held,
+        Err(error) => {
+            let to = format!("to read /proc/self/status: {error}");
+            return vec![Lack {
+                capability: None,
+                to,
+            }];
+        }
+    };
+    let mut lacks = of_capabilities(held, job);
+    if job == Job::Build && !Uid::effective().is_root() {
+        lacks.push(Lack {
+            capability: None,
+            to: "to create pods".to_owned(),
+        });
+    }
+    if job != Job::Build {
+        lacks.extend(refused_cgroups());
+        lacks.extend(refused_bundles());
+        lacks.extend(refused_sockets());
+    }
+    lacks
+}
+
+fn of_capabilities(held: Held, job: Job) -> Vec<Lack> {
+    let mut lacks = Vec::new();
+    if job != Job::Read && !held.has(SYS_ADMIN) {
+        lacks.push(Lack::of(SYS_ADMIN, "to load and test the eBPF program"));
+    }
+    // The links in /proc/PID/ns and the memory of a process of another user, or with other
+    // capabilities: ptrace_may_access (kernel/ptrace.c).
+    if !held.has(SYS_PTRACE) {
+        let to = "to read the namespaces of other users' processes in /proc";
+        lacks.push(Lack::of(SYS_PTRACE, to));
+    }
+    // /proc/PID/fd belongs to the user of the process, and only that user may search it.
+    if !held.has(DAC_READ_SEARCH) && !held.has(DAC_OVERRIDE) {
+        let to = "to read the files of other users' processes in /proc";
+        lacks.push(Lack::of(DAC_READ_SEARCH, to));
+    }
+    lacks
+}
+
+fn is_refused<T>(result: &io::Result<T>) -> bool {
+    let error = result.as_ref().err();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+fn refused_cgroups() -> Option<Lack> {
+    // Cgroups that are not mounted are another error, with a message of its own.
+    let hierarchies = Hierarchies::discover().ok()?;
+    let mount = &hierarchies.watched().mount;
+    let to = format!("to read the cgroups in {}", mount.display());
+    is_refused(&fs::read_dir(mount)).then(|| Lack::of(DAC_READ_SEARCH, to))
+}
+
+/// The places of bundles that may not be read.
+fn refused_bundles() -> impl Iterator<Item = Lack> {
+    let places = runtimes::bundles().map(|place| Path::new("/").join(place.state).join(place.kind));
+    let refused = places.filter(|place| is_refused(&fs::read_dir(place)));
+    refused.map(|place| {
+        let to = format!("to read the runtime's bundles in {}", place.display());
+        Lack::of(DAC_READ_SEARCH, to)
+    })
+}
+
+/// The sockets of runtimes that may not be connected to. CAP_DAC_READ_SEARCH is not enough for that.
+fn refused_sockets() -> impl Iterator<Item = Lack> {
+    let refused = runtimes::sockets().filter(|socket| {
+        let is_there = Path::new(socket).symlink_metadata().map(|_| ());
+        let connect = is_there.and_then(|()| node::may(Path::new(socket), AccessFlags::W_OK));
+        is_refused(&connect)
+    });
+    refused.map(|socket| Lack::of(DAC_OVERRIDE, format!("to connect to {socket}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(capabilities: &[Capability]) -> Held {
+        let bits = capabilities.iter().map(|Capability(_, bit)| 1 << bit);
+        Held(bits.sum())
+    }
+
+    fn lacking(capabilities: &[Capability], job: Job) -> Vec<&'static str> {
+        let lacks = of_capabilities(held(capabilities), job);
+        lacks.iter().filter_map(|lack| lack.capability).collect()
+    }
+
+    #[test]
+    fn each_missing_capability_is_named() {
+        let all = [SYS_ADMIN, SYS_PTRACE, DAC_READ_SEARCH];
+        assert_eq!(lacking(&all, Job::Observe), [] as [&str; 0]);
+        for without in all {
+            let rest: Vec<_> = all.into_iter().filter(|one| *one != without).collect();
+            assert_eq!(lacking(&rest, Job::Observe), [without.0]);
+        }
+        assert_eq!(
+            lacking(&[], Job::Observe),
+            ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"]
+        );
+    }
+
+    #[test]
+    fn reading_needs_no_ebpf_and_overriding_includes_reading() {
+        assert_eq!(
+            lacking(&[SYS_PTRACE, DAC_OVERRIDE], Job::Read),
+            [] as [&str; 0]
+        );
+    }
+
+    #[test]
+    fn without_root_the_first_words_are_needs_root() {
+        let lacks = of_capabilities(held(&[SYS_ADMIN, DAC_OVERRIDE]), Job::Observe);
+        assert_eq!(
+            sentence(&lacks, false, Job::Observe),
+            "needs root, or CAP_SYS_PTRACE to read the namespaces of other users' processes in /proc; run it with sudo"
+        );
+        assert_eq!(
+            sentence(&lacks, true, Job::Observe),
+            "needs CAP_SYS_PTRACE to read the namespaces of other users' processes in /proc; docs/deployment.md lists \
+             what a run needs"
+        );
+        assert!(sentence(&lacks, false, Job::Build).starts_with("needs root: "));
+    }
+}
