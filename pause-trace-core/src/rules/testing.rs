@@ -642,6 +642,7 @@ impl Scene {
             pod: pod.into(),
             process: self.pauses[pod],
             pss_bytes: 20_480,
+            anonymous_bytes: 12_288,
             threads: 1,
             descriptors: 3,
             sockets: 0,

@@ -29,6 +29,8 @@ impl State {
             overdue: 0,
             reaped: 0,
             slowest_reap: 0,
+            measured: None,
+            measured_before: None,
             network_ready: None,
             network_unready: None,
         });

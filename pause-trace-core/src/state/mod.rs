@@ -319,7 +319,12 @@ impl State {
                 }
                 changes.push(Change::Observed(observation.clone()));
             }
-            Fact::PauseStatus(status) => changes.push(Change::PauseStatus(status.clone())),
+            Fact::PauseStatus(status) => {
+                if let Some(pod) = self.pods.get_mut(&status.pod) {
+                    pod.measured_before = pod.measured.replace(status.clone());
+                }
+                changes.push(Change::PauseStatus(status.clone()));
+            }
             Fact::HookMissing { kind, reason } => {
                 self.lost.insert(*kind, Ktime::MAX);
                 changes.push(Change::HookMissing {

@@ -1,7 +1,8 @@
 //! Pods and containers: what was declared, and which processes run in them.
 
 use crate::event::{
-    CgroupId, ContainerId, ContainerKind, Ktime, Modes, Namespaces, PodId, ProcessId, Source, Text,
+    CgroupId, ContainerId, ContainerKind, Ktime, Modes, Namespaces, PauseStatus, PodId, ProcessId,
+    Source, Text,
 };
 
 use super::process::Ended;
@@ -124,6 +125,9 @@ pub struct Pod {
     /// When its network was first observed to be ready, and last observed not to be.
     pub(crate) network_ready: Option<Ktime>,
     pub(crate) network_unready: Option<Ktime>,
+    /// The last measurement of its pause, and the one before it.
+    pub(crate) measured: Option<PauseStatus>,
+    pub(crate) measured_before: Option<PauseStatus>,
 }
 
 impl Pod {

@@ -128,14 +128,14 @@ pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseS
     };
     let mask = |name: &str| u64::from_str_radix(line(name)?, 16).map_err(|_| malformed("status"));
     let rollup = read("smaps_rollup")?;
-    let pss = rollup.lines().find_map(|line| {
-        line.strip_prefix("Pss:")?
-            .trim()
-            .strip_suffix(" kB")?
-            .trim()
-            .parse::<u64>()
-            .ok()
-    });
+    let memory = |name: &str| {
+        let kib = rollup.lines().find_map(|line| {
+            let kib = line.strip_prefix(name)?.trim().strip_suffix(" kB")?;
+            kib.trim().parse::<u64>().ok()
+        });
+        kib.map(|kib| kib * 1024)
+            .ok_or_else(|| malformed("smaps_rollup"))
+    };
     let (mut descriptors, mut sockets) = (0, 0);
     for entry in fs::read_dir(directory.join("fd"))? {
         descriptors += 1;
@@ -159,7 +159,8 @@ pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseS
     Ok(PauseStatus {
         pod: pod.clone(),
         process,
-        pss_bytes: pss.ok_or_else(|| malformed("smaps_rollup"))? * 1024,
+        pss_bytes: memory("Pss:")?,
+        anonymous_bytes: memory("Anonymous:")?,
         threads: line("Threads")?.parse().map_err(|_| malformed("status"))?,
         descriptors,
         sockets,
