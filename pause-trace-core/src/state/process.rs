@@ -133,6 +133,8 @@ pub struct Process {
     pub comm: Comm,
     /// Whether it started before the hooks were attached, so that what it did before is unknown.
     pub(crate) found: bool,
+    /// When it was first reported: its fork, or when it was found.
+    pub(crate) seen: Ktime,
     /// The file that it executed last; empty if none is known.
     pub file: Text,
     /// The number of its execs inside its container.
@@ -188,6 +190,15 @@ impl Process {
     /// Whether it has not ended.
     pub fn is_alive(&self) -> bool {
         self.ended.is_none() && self.reaped.is_none()
+    }
+
+    /// How a finding says that it is in a namespace. Where a process executed that was found running
+    /// is unknown.
+    pub(crate) fn is_or_executed(&self) -> &'static str {
+        match self.found {
+            true => "runs",
+            false => "executed",
+        }
     }
 
     /// The file that it executed last; its name if that exec was not reported.

@@ -68,6 +68,7 @@ impl State {
                 born_of: parent,
                 parent,
                 forked: now,
+                seen: now,
                 ..Process::default()
             });
         }
