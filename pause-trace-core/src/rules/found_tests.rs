@@ -190,3 +190,110 @@ fn a_pause_found_younger_than_its_container_proves_nothing() {
     scene.attach_late();
     scene.expect("PT201", &[Outcome::Inconclusive]);
 }
+
+/// A pod found with a zombie that its entrypoint has not reaped.
+fn found_with_zombie() -> Scene {
+    let mut scene = Scene::new();
+    scene.pod("p");
+    let app = scene.container("p", "a");
+    let child = scene.fork(app);
+    scene.exit(child, WaitStatus::exited(3));
+    scene.wait_ms(25_000);
+    scene.attach_late();
+    scene
+}
+
+#[test]
+fn of_a_zombie_that_was_found_only_the_limits_of_its_age_are_told() {
+    let mut scene = found_with_zombie();
+    scene.wait_ms(500);
+    scene.expect("PT401", &[]);
+    scene.wait_ms(500);
+    let verdicts = scene.expect("PT401", &[Outcome::Fail]);
+    let details = &verdicts[0].details;
+    assert!(
+        details
+            .message
+            .ends_with("which ended at least 1.00 s ago (it started 26.00 s ago)"),
+        "{}",
+        details.message
+    );
+    let evidence: Vec<_> = details.evidence.iter().map(|step| &*step.what).collect();
+    assert!(evidence[0].ends_with("started"), "{evidence:?}");
+    assert!(
+        evidence[1].contains("was found as a zombie"),
+        "{evidence:?}"
+    );
+}
+
+#[test]
+fn a_zombie_that_was_found_and_is_reaped_soon_proves_nothing() {
+    let mut scene = found_with_zombie();
+    let zombie = scene
+        .events
+        .iter()
+        .find_map(|event| match &event.fact {
+            Fact::Found {
+                task,
+                ended: Some(_),
+            } => Some(task.process),
+            _ => None,
+        })
+        .expect("it was found");
+    scene.reap(zombie);
+    scene.remove_pod("p");
+    scene.wait_ms(2_000);
+    // How long it was a zombie is unknown.
+    scene.expect("PT401", &[]);
+    scene.expect("PT403", &[]);
+}
+
+#[test]
+fn zombies_that_were_found_say_nothing_of_the_rate() {
+    let mut scene = Scene::new();
+    scene.pod("p");
+    let app = scene.container("p", "a");
+    for _ in 0..65 {
+        let child = scene.fork(app);
+        scene.exit(child, WaitStatus::exited(0));
+    }
+    scene.attach_late();
+    scene.wait_ms(1_100);
+    let verdicts = scene.expect("PT403", &[Outcome::Fail]);
+    let message = &verdicts[0].details.message;
+    assert!(!message.contains("each second"), "{message}");
+    assert!(
+        message.ends_with("65 of them were found as zombies"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_pid_namespace_whose_init_was_found_dead_is_stalled() {
+    let mut scene = Scene::new();
+    scene.pod("p");
+    let app = scene.container("p", "a");
+    scene.fork(app);
+    scene.exit(app, WaitStatus::killed(9));
+    scene.attach_late();
+    scene.wait_ms(1_100);
+    let verdicts = scene.expect("PT208", &[Outcome::Fail]);
+    let message = &verdicts[0].details.message;
+    assert!(
+        message.starts_with("1 process remains at least 1."),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_age_of_a_pod_is_that_of_its_first_process() {
+    let scene = found().0;
+    let mut state = State::new(crate::state::Limits::REFERENCE);
+    let mut changes = Vec::new();
+    let removed = |event: &&Event| !matches!(event.fact, Fact::PodRemoved { .. });
+    for event in scene.events.iter().take_while(removed) {
+        state.apply(event, &mut changes);
+    }
+    let age = scene.now - state.exists_since(&state.pods["p"]);
+    assert!(age > BEFORE * 1_000_000, "{age}");
+}

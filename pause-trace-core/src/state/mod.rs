@@ -91,6 +91,14 @@ impl State {
         self.pods.get(process.pod.as_ref()?)
     }
 
+    /// Since when a pod exists, as far as is known: when it was declared, or when the first of its
+    /// processes that run containers started, if that was before.
+    pub fn exists_since(&self, pod: &Pod) -> Ktime {
+        let containers = pod.sandboxes.iter().chain(&pod.containers);
+        let started = containers.filter_map(|id| self.containers.get(id)?.started);
+        started.fold(pod.declared, Ktime::min)
+    }
+
     /// The container that a process is in.
     pub fn container_of(&self, process: &Process) -> Option<&Container> {
         self.containers.get(process.container.as_ref()?)

@@ -192,6 +192,11 @@ impl Process {
         self.ended.is_none() && self.reaped.is_none()
     }
 
+    /// Whether it was a zombie when it was found. When it ended is unknown.
+    pub(crate) fn ended_unseen(&self) -> bool {
+        self.found && self.ended.is_some_and(|ended| ended.time <= self.seen)
+    }
+
     /// How a finding says that it is in a namespace. Where a process executed that was found running
     /// is unknown.
     pub(crate) fn is_or_executed(&self) -> &'static str {

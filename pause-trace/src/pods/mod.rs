@@ -47,6 +47,8 @@ use crate::{
         cri::Answer,
         identity::{self, Identity},
     },
+    pipeline::Core,
+    probe,
     runtimes::{daemons, programs},
     state::Role,
 };
@@ -139,6 +141,19 @@ impl<'a> Follower<'a> {
             while !settled.is.get() {
                 settled.now.notified().await;
             }
+        }
+    }
+
+    /// Resolves when it is known of every zombie that was found whether it is overdue. When it ended
+    /// is unknown, so this takes the whole limit if there is one.
+    pub(crate) fn zombies_judged(&self) -> impl Future<Output = ()> + use<'a> {
+        let live = self.live;
+        async move {
+            let is_known = |core: &Core| {
+                let is_known = !core.state.awaits_found_zombies(probe::now());
+                is_known.then_some(())
+            };
+            live.until(is_known).await;
         }
     }
 
