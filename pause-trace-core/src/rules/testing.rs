@@ -688,6 +688,17 @@ impl Scene {
 
     /// The pause is looked at: a healthy one, unless `edit` spoils it.
     pub(crate) fn pause_status(&mut self, pod: &str, edit: impl FnOnce(&mut PauseStatus)) {
+        let status = self.measured(pod, edit);
+        self.push(Fact::PauseStatus(status));
+    }
+
+    /// The same as soon as the pause has executed.
+    pub(crate) fn pause_started(&mut self, pod: &str, edit: impl FnOnce(&mut PauseStatus)) {
+        let status = self.measured(pod, edit);
+        self.push(Fact::PauseStarted(status));
+    }
+
+    fn measured(&self, pod: &str, edit: impl FnOnce(&mut PauseStatus)) -> PauseStatus {
         let mut status = PauseStatus {
             pod: pod.into(),
             process: self.pauses[pod],
@@ -709,7 +720,7 @@ impl Scene {
             caught: 0x14002,
         };
         edit(&mut status);
-        self.push(Fact::PauseStatus(status));
+        status
     }
 
     /// Events of a kind are lost.

@@ -31,6 +31,8 @@ impl State {
             slowest_reap: 0,
             measured: None,
             measured_before: None,
+            at_start: None,
+            has_measured_pause: false,
             network_ready: None,
             network_unready: None,
         });

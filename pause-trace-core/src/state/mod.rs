@@ -330,8 +330,30 @@ impl State {
             Fact::PauseStatus(status) => {
                 if let Some(pod) = self.pods.get_mut(&status.pod) {
                     pod.measured_before = pod.measured.replace(status.clone());
+                    pod.has_measured_pause = true;
                 }
                 changes.push(Change::PauseStatus(status.clone()));
+            }
+            Fact::PauseStarted(status) => {
+                if let Some(pod) = self.pods.get_mut(&status.pod) {
+                    pod.at_start = Some(status.clone());
+                    pod.has_measured_pause = true;
+                }
+                changes.push(Change::PauseStarted(status.clone()));
+            }
+            Fact::PauseUnmeasured {
+                pod,
+                process,
+                reason,
+            } => {
+                if let Some(known) = self.pods.get_mut(pod) {
+                    known.has_measured_pause = true;
+                    changes.push(Change::PauseUnmeasured {
+                        pod: pod.clone(),
+                        process: *process,
+                        reason: reason.to_string(),
+                    });
+                }
             }
             Fact::HookMissing { kind, reason } => {
                 self.lost.insert(*kind, Ktime::MAX);

@@ -128,6 +128,10 @@ pub struct Pod {
     /// The last measurement of its pause, and the one before it.
     pub(crate) measured: Option<PauseStatus>,
     pub(crate) measured_before: Option<PauseStatus>,
+    /// Its pause as it was when it had just executed.
+    pub(crate) at_start: Option<PauseStatus>,
+    /// Whether somebody tried to measure its pause, as is done for the pods of Kubernetes.
+    pub(crate) has_measured_pause: bool,
 }
 
 impl Pod {

@@ -33,6 +33,13 @@ pub(crate) fn is_at_rest(pid: u32) -> bool {
     behind.is_none_or(|behind| !behind.starts_with('R'))
 }
 
+/// Whether a process has ended and was not reaped.
+pub(crate) fn is_zombie(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let behind = stat.rsplit_once(')').map(|(_, behind)| behind.trim_start());
+    behind.is_some_and(|behind| behind.starts_with(['Z', 'X']))
+}
+
 /// The start time of the process with this pid, in clock ticks since boot.
 pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
     start(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)

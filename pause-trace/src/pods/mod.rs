@@ -288,13 +288,15 @@ impl<'a> Follower<'a> {
         if !self.roster.is_of_kubernetes(container) {
             return;
         }
-        self.unsettled += 1 + usize::from(is_pause);
+        self.unsettled += 1 + 2 * usize::from(is_pause);
         self.pending.push(Box::pin(look::network(
             pod.clone(),
             container.clone(),
             process,
         )));
         if is_pause {
+            self.pending
+                .push(Box::pin(look::pause_at_start(pod.clone(), process)));
             self.pending
                 .push(Box::pin(look::pause(pod.clone(), process)));
         }

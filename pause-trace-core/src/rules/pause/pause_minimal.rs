@@ -1,6 +1,6 @@
 //! PT501: a pause uses next to no resources.
 
-use super::subject;
+use super::{subject, unmeasured};
 use crate::rules::prelude::*;
 
 /// Most memory of a pause, as proportional set size. Common pauses use 4 to 300 KiB; with pages of
@@ -60,14 +60,29 @@ Kubernetes: build/pause/linux/pause.c; The Almighty Pause Container (ianlewis.or
 ",
         needs: &[],
     },
-    on: &[On::PauseStatus],
+    on: &[On::PauseStatus, On::PauseUnmeasured, On::Ended],
     judge,
 };
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
-    let Change::PauseStatus(status) = change else {
-        return;
-    };
+    match change {
+        Change::PauseStatus(status) => judge_status(context, status, sink),
+        // It ended before it was measured as usual, so what it used at its start has to do.
+        Change::Ended(id) => {
+            let pod = context.inside(*id).map(|(_, _, pod)| pod);
+            let at_start = pod.and_then(|pod| pod.at_start.as_ref());
+            let is_measured = pod
+                .and_then(|pod| pod.measured.as_ref())
+                .is_some_and(|measured| measured.process == *id);
+            if let Some(status) = at_start.filter(|status| status.process == *id && !is_measured) {
+                judge_status(context, status, sink);
+            }
+        }
+        _ => unmeasured(context, change, sink),
+    }
+}
+
+fn judge_status(context: &Context<'_>, status: &PauseStatus, sink: &mut Sink<'_>) {
     let Some(pod) = context.state.pods.get(&status.pod) else {
         return;
     };
@@ -278,6 +293,53 @@ mod tests {
             status.cpu_ns += 400_000_000;
         };
         left_alone(other, &[Outcome::Pass, Outcome::Pass]);
+    }
+
+    #[test]
+    fn a_pause_that_ends_early_is_judged_by_its_start() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.pause_started("p", |status| status.age_ns = 5_000_000);
+        scene.expect("PT501", &[]);
+        scene.end(pause, WaitStatus::exited(0));
+        let verdicts = scene.expect("PT501", &[Outcome::Pass]);
+        let message = &verdicts[0].details.message;
+        assert!(message.contains("5.0 ms old"), "{message}");
+
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.pause_started("p", |status| status.sockets = 1);
+        scene.end(pause, WaitStatus::exited(0));
+        scene.expect("PT501", &[Outcome::Fail]);
+    }
+
+    #[test]
+    fn a_pause_that_was_measured_is_not_judged_again_by_its_start() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.pause_started("p", |status| status.descriptors = 20);
+        scene.pause_status("p", |_| {});
+        scene.end(pause, WaitStatus::exited(0));
+        scene.expect("PT501", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn a_pause_that_nobody_could_measure_is_inconclusive() {
+        for rule in ["PT501", "PT503"] {
+            let mut scene = Scene::new();
+            let process = scene.pod("p");
+            scene.push(Fact::PauseUnmeasured {
+                pod: "p".into(),
+                process,
+                reason: Text::new("it had ended by then"),
+            });
+            let verdicts = scene.expect(rule, &[Outcome::Inconclusive]);
+            let message = &verdicts[0].details.message;
+            assert!(
+                message.ends_with("was not measured: it had ended by then"),
+                "{message}"
+            );
+        }
     }
 
     #[test]
