@@ -53,6 +53,7 @@ const TABLE: &[Says] = &[
     ("PT206", &[], &[Pass], "what is left after the removal"),
     ("PT207", &[], &[], "nobody saw when the containers executed"),
     ("PT208", &[], &[Pass, Pass], "the ends that were seen"),
+    ("PT209", &[], &[Pass], "what a session leaves at its end"),
     ("PT301", &[], &[Pass], "the signal that was seen"),
     ("PT302", &[], &[Pass], "the signal that was seen"),
     ("PT303", &[], &[Pass], "the signal that was seen"),

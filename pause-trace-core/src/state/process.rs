@@ -175,7 +175,7 @@ pub struct Process {
     /// When it last sent a signal to end another process.
     pub(crate) sent: Option<Ktime>,
     /// The exec session or probe that it belongs to, for `Session` itself and its descendants.
-    pub(crate) session: Option<ProcessId>,
+    pub session: Option<ProcessId>,
     /// The setns calls. Only processes of the runtime have some.
     pub(crate) joins: Joins,
     /// The namespaces that their runtime regards as the node's. Only processes of a runtime and
