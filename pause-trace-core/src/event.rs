@@ -165,6 +165,15 @@ pub enum Fact {
     },
     /// Time has passed.
     Tick,
+    /// The state of a pause process was read from `/proc` as soon as it had executed: its privileges
+    /// are final, and what it uses is not.
+    PauseStarted(PauseStatus),
+    /// The state of a pause process could not be read.
+    PauseUnmeasured {
+        pod: PodId,
+        process: ProcessId,
+        reason: Text,
+    },
 }
 
 impl Fact {

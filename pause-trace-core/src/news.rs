@@ -53,7 +53,7 @@ pub enum Happened {
     },
     /// The pod was removed.
     Removed {
-        /// The time since the pod became known, in ns.
+        /// The time since the pod's first process started, in ns.
         lived: Ktime,
     },
     /// The last verdict on a removed pod has been given.
@@ -157,7 +157,7 @@ impl News {
             }
             Change::PodRemoved(id) => {
                 let pod = state.pods.get(id)?;
-                let lived = time.saturating_sub(pod.declared);
+                let lived = time.saturating_sub(state.exists_since(pod));
                 (id.clone(), None, Happened::Removed { lived })
             }
             Change::RemovalDue(id) => {

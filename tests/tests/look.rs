@@ -130,3 +130,47 @@ fn pods_are_listed_and_inspected() {
         .into_iter()
         .for_each(pause_trace_tests::lab::Pod::remove);
 }
+
+/// A zombie from before the start is overdue when nobody has reaped it for the limit. A look at the
+/// node waits for that, and only then.
+#[test]
+fn a_zombie_that_is_overdue_at_the_start_is_found_by_a_short_look() {
+    let lab = Containerd::start(Version::V1);
+    lab.import(&image::workload());
+    let ill = lab.pod("ill").run();
+    let app = ill.container("app").workload(["no-reap", "2"]);
+    let app = app.start().settled_in(libc::SYS_ppoll);
+    let well = lab.pod("well").run();
+    let other = well.serve("app");
+
+    let mut watch = Command::new(pause_trace());
+    watch.args(["watch", "--once", "--format", "json"]);
+    let watch: Run = lab.node().output(watch.stdin(Stdio::null())).into();
+    assert_eq!(watch.code, Some(1), "{watch:?}");
+    let findings = watch.of_type("finding");
+    assert!(!findings.is_empty(), "{watch:?}");
+    for finding in findings {
+        let message = finding["message"].as_str().unwrap_or_default();
+        assert_eq!(finding["rule"], "PT401", "{finding}");
+        assert_eq!(finding["pod"]["uid"], ill.uid(), "{finding}");
+        assert!(
+            message.contains("ended at least 5.") && message.contains("it started"),
+            "{finding}"
+        );
+    }
+
+    let listed = look(&lab, &["ls", "--format", "json"]).objects();
+    let verdicts = |uid: &str| of(&listed, uid)["verdicts"].clone();
+    assert_eq!(verdicts(ill.uid())["rules"], json!(["PT401"]), "{listed:?}");
+    assert_eq!(verdicts(well.uid())["fail"], 0, "{listed:?}");
+    let text = look(&lab, &["ls"]).stdout;
+    let line = text.lines().find(|line| line.contains("default/ill"));
+    assert!(line.is_some_and(|line| line.contains("PT401")), "{text}");
+
+    [app, other]
+        .into_iter()
+        .for_each(pause_trace_tests::lab::Container::end);
+    [ill, well]
+        .into_iter()
+        .for_each(pause_trace_tests::lab::Pod::remove);
+}

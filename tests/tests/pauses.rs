@@ -11,7 +11,7 @@ use pause_trace_tests::{c_pause, lab::catatonit, pause_binary, run, scratch};
 
 /// Scenarios that test the pause itself. They are used for pauses that only SIGKILL ends: with
 /// every scenario, such a check takes two minutes.
-const TRYING: [&str; 11] = [
+const TRYING: [&str; 12] = [
     "pod-plain",
     "pod-shared-pid",
     "pause-outlives",
@@ -23,6 +23,7 @@ const TRYING: [&str; 11] = [
     "pause-sturdy",
     "orphans-of-container",
     "pause-cost",
+    "pause-idle",
 ];
 
 /// The exit code, and the rules of level `error` that a pause breaks. An empty `scenarios` runs
@@ -135,4 +136,66 @@ fn a_pause_that_crashes_dies() {
     let (code, violated) = judge(&c_pause("crashes"), &[], &[]);
     assert_eq!(code, Some(1));
     assert!(violated.contains("PT202"), "{violated:?}");
+}
+
+/// Scenarios that see a pause at work for longer than a moment.
+const IDLE: [&str; 2] = ["pod-plain", "pause-idle"];
+
+#[test]
+fn a_pause_that_spins_after_half_a_second_is_not_minimal() {
+    assert_violates_in(&IDLE, &c_pause("spins"), &["PT501"]);
+}
+
+#[test]
+fn a_pause_that_leaks_descriptors_is_not_minimal() {
+    assert_violates_in(&IDLE, &c_pause("leaks"), &["PT501"]);
+}
+
+#[test]
+fn a_pause_that_grows_is_not_minimal() {
+    assert_violates_in(&IDLE, &c_pause("grows"), &["PT501"]);
+}
+
+#[test]
+fn a_pause_that_is_left_alone_for_longer_is_measured_over_that_time() {
+    let run = run([
+        "check",
+        "--format",
+        "json",
+        "--scenario",
+        "pause-idle",
+        "--idle",
+        "3s",
+    ]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let proof = run.of_type("scenario")[0]["proof"].to_string();
+    assert!(proof.contains(" in 3."), "{proof}");
+}
+
+/// A file that the kernel refuses to execute proves nothing about a pause.
+#[test]
+fn a_pause_that_cannot_be_executed_is_an_error_of_the_set_up() {
+    let directory = scratch("not-executable");
+    let written = |name: &str, bytes: &[u8]| {
+        let path = directory.join(name);
+        fs::write(&path, bytes).expect("there is room");
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it is ours");
+        path
+    };
+    let no_interpreter = written("script", b"#!/no/such/interpreter\n");
+    let mut foreign = fs::read(pause_binary()).expect("it is built");
+    // e_machine of the ELF header: no machine.
+    foreign[18..20].fill(0xfe);
+    let foreign = written("foreign", &foreign);
+    for (pause, reason) in [
+        (no_interpreter, "No such file or directory"),
+        (foreign, "Exec format error"),
+    ] {
+        let pause = pause.to_string_lossy().into_owned();
+        let run = run(["check", "--pause", &pause]);
+        assert_eq!(run.code, Some(4), "{run:?}");
+        assert!(run.stderr.contains(&pause), "{run:?}");
+        assert!(run.stderr.contains(reason), "{run:?}");
+        assert!(!run.stdout.contains("PT"), "{run:?}");
+    }
 }

@@ -48,6 +48,9 @@ pub struct PauseStatus {
     pub process: ProcessId,
     /// Proportional set size in bytes.
     pub pss_bytes: u64,
+    /// Memory that backs no file, in bytes. Unlike the proportional set size, it does not change
+    /// when another process starts or ends.
+    pub anonymous_bytes: u64,
     /// Number of threads.
     pub threads: u32,
     /// Number of open file descriptors.

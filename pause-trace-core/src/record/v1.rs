@@ -2,7 +2,7 @@
 //!
 //! Version 2 embeds [`TaskInfo`] in facts that describe a task in full. It drops fields that no
 //! rule read: whether a signal was for a process or a thread, and the cgroup and code of a
-//! delivered signal.
+//! delivered signal. It adds the anonymous memory of a pause.
 
 use serde::Deserialize;
 
@@ -35,6 +35,53 @@ pub(super) struct SignalV1 {
         expect(dead_code, reason = "the field is part of the format")
     )]
     group: bool,
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+pub(super) struct PauseStatusV1 {
+    pod: PodId,
+    process: ProcessId,
+    pss_bytes: u64,
+    threads: u32,
+    descriptors: u32,
+    sockets: u32,
+    children: u32,
+    cpu_ns: u64,
+    age_ns: u64,
+    uid: u32,
+    capabilities: u64,
+    no_new_privs: bool,
+    oom_score_adj: i32,
+    oom_adjustable: bool,
+    blocked: u64,
+    ignored: u64,
+    caught: u64,
+}
+
+impl From<PauseStatusV1> for PauseStatus {
+    fn from(it: PauseStatusV1) -> Self {
+        Self {
+            pod: it.pod,
+            process: it.process,
+            pss_bytes: it.pss_bytes,
+            anonymous_bytes: 0,
+            threads: it.threads,
+            descriptors: it.descriptors,
+            sockets: it.sockets,
+            children: it.children,
+            cpu_ns: it.cpu_ns,
+            age_ns: it.age_ns,
+            uid: it.uid,
+            capabilities: it.capabilities,
+            no_new_privs: it.no_new_privs,
+            oom_score_adj: it.oom_score_adj,
+            oom_adjustable: it.oom_adjustable,
+            blocked: it.blocked,
+            ignored: it.ignored,
+            caught: it.caught,
+        }
+    }
 }
 
 /// A fact of version 1. The order of the variants is part of the format.
@@ -173,7 +220,7 @@ pub(super) enum FactV1 {
         path: Text,
     },
     Observed(Observation),
-    PauseStatus(PauseStatus),
+    PauseStatus(PauseStatusV1),
     HookMissing {
         #[serde(with = "crate::event::kind")]
         kind: Kind,
@@ -407,7 +454,7 @@ impl From<FactV1> for Fact {
             },
             FactV1::NamespaceUnpinned { path } => Self::NamespaceUnpinned { path },
             FactV1::Observed(it) => Self::Observed(it),
-            FactV1::PauseStatus(it) => Self::PauseStatus(it),
+            FactV1::PauseStatus(it) => Self::PauseStatus(it.into()),
             FactV1::HookMissing { kind, reason } => Self::HookMissing { kind, reason },
             FactV1::Lost { kind, count } => Self::Lost { kind, count },
             FactV1::Tick => Self::Tick,

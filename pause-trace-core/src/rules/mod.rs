@@ -6,6 +6,8 @@
 
 mod ending;
 mod evidence;
+#[cfg(test)]
+mod found_tests;
 mod ledger;
 mod lifecycle;
 mod namespaces;

@@ -98,6 +98,56 @@ impl Scene {
         });
     }
 
+    /// Forgets what the kernel reported, as if pause-trace was started only now: the processes that
+    /// run, and the zombies, are found, and then the pods are declared.
+    pub(crate) fn attach_late(&mut self) {
+        let events = std::mem::take(&mut self.events);
+        let mut ended = HashMap::new();
+        let mut reaped = Vec::new();
+        let mut declared = Vec::new();
+        for event in events {
+            match event.fact {
+                Fact::Exit { task, status } => {
+                    _ = ended.insert(task.process, (status, task.parent))
+                }
+                Fact::Reaped { process } => reaped.push(process),
+                fact @ (Fact::Pod(_) | Fact::Container(_)) => declared.push(fact),
+                _ => {}
+            }
+        }
+        self.push(Fact::Host { namespaces: HOST });
+        self.push(Fact::Runtime {
+            process: self.runtime,
+        });
+        let mut actors: Vec<_> = self.actors.clone().into_iter().collect();
+        actors.sort_by_key(|(id, _)| *id);
+        for (process, actor) in actors {
+            if process == self.runtime || reaped.contains(&process) {
+                continue;
+            }
+            let end = ended.get(&process);
+            self.push(Fact::Found {
+                task: TaskInfo {
+                    process,
+                    parent: end.map_or(actor.parent, |(_, parent)| *parent),
+                    cgroup: actor.cgroup,
+                    namespaces: actor.namespaces,
+                    ns_pid: actor.ns_pid,
+                    comm: actor.comm,
+                },
+                ended: end.map(|(status, _)| *status),
+            });
+        }
+        for fact in declared {
+            self.push(fact);
+        }
+    }
+
+    /// The pause of a pod.
+    pub(crate) fn pause_of(&self, pod: &str) -> ProcessId {
+        self.pauses[pod]
+    }
+
     /// Lets time pass.
     pub(crate) fn wait_ms(&mut self, ms: u64) {
         self.now += ms * 1_000_000;
@@ -638,10 +688,22 @@ impl Scene {
 
     /// The pause is looked at: a healthy one, unless `edit` spoils it.
     pub(crate) fn pause_status(&mut self, pod: &str, edit: impl FnOnce(&mut PauseStatus)) {
+        let status = self.measured(pod, edit);
+        self.push(Fact::PauseStatus(status));
+    }
+
+    /// The same as soon as the pause has executed.
+    pub(crate) fn pause_started(&mut self, pod: &str, edit: impl FnOnce(&mut PauseStatus)) {
+        let status = self.measured(pod, edit);
+        self.push(Fact::PauseStarted(status));
+    }
+
+    fn measured(&self, pod: &str, edit: impl FnOnce(&mut PauseStatus)) -> PauseStatus {
         let mut status = PauseStatus {
             pod: pod.into(),
             process: self.pauses[pod],
             pss_bytes: 20_480,
+            anonymous_bytes: 12_288,
             threads: 1,
             descriptors: 3,
             sockets: 0,
@@ -658,7 +720,7 @@ impl Scene {
             caught: 0x14002,
         };
         edit(&mut status);
-        self.push(Fact::PauseStatus(status));
+        status
     }
 
     /// Events of a kind are lost.

@@ -98,6 +98,17 @@ pub enum Change {
     Observed(Observation),
     /// The state of a pause was read.
     PauseStatus(PauseStatus),
+    /// The state of a pause that has just executed was read.
+    PauseStarted(PauseStatus),
+    /// The state of a pause could not be read.
+    PauseUnmeasured {
+        /// Its pod.
+        pod: PodId,
+        /// The pause.
+        process: ProcessId,
+        /// Why, escaped.
+        reason: String,
+    },
     /// The OOM killer chose a process.
     OomKilled(ProcessId),
     /// Events were lost.
@@ -142,6 +153,8 @@ pub(crate) enum On {
     PodRemoved,
     Observed,
     PauseStatus,
+    PauseStarted,
+    PauseUnmeasured,
     OomKilled,
     Lost,
     HookMissing,
@@ -178,6 +191,8 @@ impl Change {
             Self::PodRemoved(_) => On::PodRemoved,
             Self::Observed(_) => On::Observed,
             Self::PauseStatus(_) => On::PauseStatus,
+            Self::PauseStarted(_) => On::PauseStarted,
+            Self::PauseUnmeasured { .. } => On::PauseUnmeasured,
             Self::OomKilled(_) => On::OomKilled,
             Self::Lost { .. } => On::Lost,
             Self::HookMissing { .. } => On::HookMissing,

@@ -29,6 +29,10 @@ impl State {
             overdue: 0,
             reaped: 0,
             slowest_reap: 0,
+            measured: None,
+            measured_before: None,
+            at_start: None,
+            has_measured_pause: false,
             network_ready: None,
             network_unready: None,
         });

@@ -40,8 +40,18 @@ impl State {
                 status,
                 parent,
             });
+            let init_of = process
+                .is_namespace_init()
+                .then_some(process.namespaces.pid);
             self.deadlines
                 .arm(now + self.limits.zombie, Deadline::Zombie(id));
+            if let Some(pid_namespace) = init_of {
+                let deadline = Deadline::Teardown {
+                    pid_namespace,
+                    init: id,
+                };
+                self.deadlines.arm(now + self.limits.teardown, deadline);
+            }
         }
         let container = self.cgroups.container(cgroup).cloned();
         if status.is_some() {
@@ -65,6 +75,21 @@ impl State {
         if let Some(container) = container {
             self.place(&container, id, changes);
         }
+    }
+
+    /// Whether a zombie of a pod was found that may be overdue. That is known `Limits::zombie` after
+    /// it was found, or later if its parent is still reaping others.
+    pub fn awaits_found_zombies(&self, now: Ktime) -> bool {
+        /// A deadline is judged with the first event after it, which takes a moment.
+        const MOMENT: Ktime = 100_000_000;
+        let is_awaited = |process: &Process| {
+            process.ended_unseen()
+                && process.is_zombie()
+                && !process.overdue
+                && process.role.is_inside()
+                && now < process.seen + self.limits.zombie + MOMENT
+        };
+        self.processes.iter().any(is_awaited)
     }
 
     /// Whether a process belongs to the node's runtime, by its name. A runtime in another pid

@@ -91,6 +91,14 @@ impl State {
         self.pods.get(process.pod.as_ref()?)
     }
 
+    /// Since when a pod exists, as far as is known: when it was declared, or when the first of its
+    /// processes that run containers started, if that was before.
+    pub fn exists_since(&self, pod: &Pod) -> Ktime {
+        let containers = pod.sandboxes.iter().chain(&pod.containers);
+        let started = containers.filter_map(|id| self.containers.get(id)?.started);
+        started.fold(pod.declared, Ktime::min)
+    }
+
     /// The container that a process is in.
     pub fn container_of(&self, process: &Process) -> Option<&Container> {
         self.containers.get(process.container.as_ref()?)
@@ -319,7 +327,34 @@ impl State {
                 }
                 changes.push(Change::Observed(observation.clone()));
             }
-            Fact::PauseStatus(status) => changes.push(Change::PauseStatus(status.clone())),
+            Fact::PauseStatus(status) => {
+                if let Some(pod) = self.pods.get_mut(&status.pod) {
+                    pod.measured_before = pod.measured.replace(status.clone());
+                    pod.has_measured_pause = true;
+                }
+                changes.push(Change::PauseStatus(status.clone()));
+            }
+            Fact::PauseStarted(status) => {
+                if let Some(pod) = self.pods.get_mut(&status.pod) {
+                    pod.at_start = Some(status.clone());
+                    pod.has_measured_pause = true;
+                }
+                changes.push(Change::PauseStarted(status.clone()));
+            }
+            Fact::PauseUnmeasured {
+                pod,
+                process,
+                reason,
+            } => {
+                if let Some(known) = self.pods.get_mut(pod) {
+                    known.has_measured_pause = true;
+                    changes.push(Change::PauseUnmeasured {
+                        pod: pod.clone(),
+                        process: *process,
+                        reason: reason.to_string(),
+                    });
+                }
+            }
             Fact::HookMissing { kind, reason } => {
                 self.lost.insert(*kind, Ktime::MAX);
                 changes.push(Change::HookMissing {

@@ -1,7 +1,8 @@
 //! Pods and containers: what was declared, and which processes run in them.
 
 use crate::event::{
-    CgroupId, ContainerId, ContainerKind, Ktime, Modes, Namespaces, PodId, ProcessId, Source, Text,
+    CgroupId, ContainerId, ContainerKind, Ktime, Modes, Namespaces, PauseStatus, PodId, ProcessId,
+    Source, Text,
 };
 
 use super::process::Ended;
@@ -124,6 +125,13 @@ pub struct Pod {
     /// When its network was first observed to be ready, and last observed not to be.
     pub(crate) network_ready: Option<Ktime>,
     pub(crate) network_unready: Option<Ktime>,
+    /// The last measurement of its pause, and the one before it.
+    pub(crate) measured: Option<PauseStatus>,
+    pub(crate) measured_before: Option<PauseStatus>,
+    /// Its pause as it was when it had just executed.
+    pub(crate) at_start: Option<PauseStatus>,
+    /// Whether somebody tried to measure its pause, as is done for the pods of Kubernetes.
+    pub(crate) has_measured_pause: bool,
 }
 
 impl Pod {

@@ -133,6 +133,8 @@ pub struct Process {
     pub comm: Comm,
     /// Whether it started before the hooks were attached, so that what it did before is unknown.
     pub(crate) found: bool,
+    /// When it was first reported: its fork, or when it was found.
+    pub(crate) seen: Ktime,
     /// The file that it executed last; empty if none is known.
     pub file: Text,
     /// The number of its execs inside its container.
@@ -173,7 +175,7 @@ pub struct Process {
     /// When it last sent a signal to end another process.
     pub(crate) sent: Option<Ktime>,
     /// The exec session or probe that it belongs to, for `Session` itself and its descendants.
-    pub(crate) session: Option<ProcessId>,
+    pub session: Option<ProcessId>,
     /// The setns calls. Only processes of the runtime have some.
     pub(crate) joins: Joins,
     /// The namespaces that their runtime regards as the node's. Only processes of a runtime and
@@ -188,6 +190,20 @@ impl Process {
     /// Whether it has not ended.
     pub fn is_alive(&self) -> bool {
         self.ended.is_none() && self.reaped.is_none()
+    }
+
+    /// Whether it was a zombie when it was found. When it ended is unknown.
+    pub(crate) fn ended_unseen(&self) -> bool {
+        self.found && self.ended.is_some_and(|ended| ended.time <= self.seen)
+    }
+
+    /// How a finding says that it is in a namespace. Where a process executed that was found running
+    /// is unknown.
+    pub(crate) fn is_or_executed(&self) -> &'static str {
+        match self.found {
+            true => "runs",
+            false => "executed",
+        }
     }
 
     /// The file that it executed last; its name if that exec was not reported.

@@ -68,6 +68,7 @@ impl State {
                 born_of: parent,
                 parent,
                 forked: now,
+                seen: now,
                 ..Process::default()
             });
         }
@@ -378,7 +379,7 @@ impl State {
         let waited = process
             .ended
             .map(|ended| now.saturating_sub(ended.time))
-            .filter(|_| process.role.is_inside());
+            .filter(|_| process.role.is_inside() && !process.ended_unseen());
         let (pod, session) = (process.pod.clone(), process.session);
         let reaper = self
             .processes

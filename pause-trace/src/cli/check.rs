@@ -5,6 +5,7 @@ use std::{
     io::Read as _,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -12,7 +13,7 @@ use pause_trace_cri::Socket;
 
 use super::{
     Exit, Global, Usage, conform, output::Output, print, recording::Record, select::Selection,
-    unknown, verify,
+    unknown, verify, watch::parse_duration,
 };
 use crate::{
     conformance,
@@ -56,6 +57,9 @@ pub(crate) struct Args {
     /// The image that the containers run [default: the name that `pause-trace image` gives it]
     #[arg(long, value_name = "REF", requires = "cri")]
     pub(crate) image: Option<String>,
+    /// Leave a pause alone for this long and see that it does nothing, like 30s or 5m
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2s", conflicts_with = "cri")]
+    pub(crate) idle: Duration,
     /// Wait N times as long for everything; an emulated machine needs about 10
     ///
     /// Limits, grace periods and waits are all multiplied, so the rules judge the same behaviour.
@@ -109,6 +113,7 @@ impl Args {
             pause,
             pause_args: self.pause_args.clone(),
             patience: self.patience,
+            idle: self.idle,
             inject: self.inject.is_some(),
         };
         let reports = (&self.output, &self.record);

@@ -122,10 +122,16 @@ impl SnapshotArgs {
         let mut follower = Follower::start(&live, &layout, self.runtime.cri.clone())
             .context("failed to follow the node's pods")?;
         let settled = tokio::time::timeout(PATIENCE, follower.settled());
+        let zombies = follower.zombies_judged();
         let enough = async {
             let watched = tokio::time::sleep(self.duration.unwrap_or_default());
-            let (settled, ()) = tokio::join!(settled, watched);
-            Ok(settled.is_err())
+            let read = async {
+                let is_early = settled.await.is_err();
+                zombies.await;
+                is_early
+            };
+            let (is_early, ()) = tokio::join!(read, watched);
+            Ok(is_early)
         };
         // The caller handles Ctrl-C.
         let stop = Stop::default();

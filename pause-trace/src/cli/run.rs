@@ -57,6 +57,7 @@ impl Args {
             pause: Pause::Image(reference::pause_binary()),
             pause_args: Vec::new(),
             patience: Patience::default(),
+            idle: reference::IDLE,
             inject: false,
         };
         self.selection.validate()?;

@@ -1,6 +1,6 @@
 //! `check` on the reference pod, from loading the eBPF program to the exit code.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use anyhow::Result;
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ use crate::{
         pod::Pause,
         scenario::{self, Script},
         stage::Stage,
+        trial,
     },
     report::Summary,
     rules,
@@ -34,6 +35,8 @@ pub(super) struct Plan {
     pub(super) pause: Pause,
     pub(super) pause_args: Vec<String>,
     pub(super) patience: Patience,
+    /// How long a pause is left alone.
+    pub(super) idle: Duration,
     /// Whether a fault's findings are violations, instead of the proof that the fault is found.
     pub(super) inject: bool,
 }
@@ -73,6 +76,11 @@ pub(super) async fn play(
     (console, recorder): (&mut Console, Option<Rc<dyn Recorder>>),
     interrupt: &mut Interrupt,
 ) -> Result<(End, Option<Summary>)> {
+    let tried = interrupt.or(trial::of(&plan.pause, &plan.pause_args, plan.patience));
+    match tried.await {
+        Some(tried) => tried?,
+        None => return Ok((End::Interrupted, None)),
+    }
     let setup = Setup {
         probe: global.probe(),
         run: Run::Reference {
@@ -89,7 +97,7 @@ pub(super) async fn play(
     let Session { live, layout } = session?;
     let mut reporter = ScenarioReporter::new(plan.inject, plan.scripts.len());
     let pause = (plan.pause.clone(), plan.pause_args.clone());
-    let stage = Stage::new(live, layout, pause, plan.patience);
+    let stage = Stage::new(live, layout, pause, plan.patience, plan.idle);
     let (live, verdicts) = (&stage.live, &stage.verdicts);
     let result = console
         .hello(&summary::hello(live))

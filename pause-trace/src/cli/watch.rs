@@ -189,7 +189,7 @@ async fn follow(
     if let Err(failed) = result.and_then(|()| console.flush()) {
         return Ok(End::from_failed(failed)?);
     }
-    let settled = follower.settled();
+    let (settled, zombies) = (follower.settled(), follower.zombies_judged());
     let is_over = *follows_reference && pods.duration.is_none() && !follower.has_runtime();
     if is_over {
         console
@@ -197,7 +197,10 @@ async fn follow(
     }
     let once = async {
         match pods.once || is_over {
-            true => settled.await,
+            true => {
+                settled.await;
+                zombies.await;
+            }
             false => future::pending().await,
         }
     };

@@ -33,6 +33,13 @@ pub(crate) fn is_at_rest(pid: u32) -> bool {
     behind.is_none_or(|behind| !behind.starts_with('R'))
 }
 
+/// Whether a process has ended and was not reaped.
+pub(crate) fn is_zombie(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let behind = stat.rsplit_once(')').map(|(_, behind)| behind.trim_start());
+    behind.is_some_and(|behind| behind.starts_with(['Z', 'X']))
+}
+
 /// The start time of the process with this pid, in clock ticks since boot.
 pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
     start(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
@@ -128,14 +135,14 @@ pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseS
     };
     let mask = |name: &str| u64::from_str_radix(line(name)?, 16).map_err(|_| malformed("status"));
     let rollup = read("smaps_rollup")?;
-    let pss = rollup.lines().find_map(|line| {
-        line.strip_prefix("Pss:")?
-            .trim()
-            .strip_suffix(" kB")?
-            .trim()
-            .parse::<u64>()
-            .ok()
-    });
+    let memory = |name: &str| {
+        let kib = rollup.lines().find_map(|line| {
+            let kib = line.strip_prefix(name)?.trim().strip_suffix(" kB")?;
+            kib.trim().parse::<u64>().ok()
+        });
+        kib.map(|kib| kib * 1024)
+            .ok_or_else(|| malformed("smaps_rollup"))
+    };
     let (mut descriptors, mut sockets) = (0, 0);
     for entry in fs::read_dir(directory.join("fd"))? {
         descriptors += 1;
@@ -159,7 +166,8 @@ pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseS
     Ok(PauseStatus {
         pod: pod.clone(),
         process,
-        pss_bytes: pss.ok_or_else(|| malformed("smaps_rollup"))? * 1024,
+        pss_bytes: memory("Pss:")?,
+        anonymous_bytes: memory("Anonymous:")?,
         threads: line("Threads")?.parse().map_err(|_| malformed("status"))?,
         descriptors,
         sockets,

@@ -1,10 +1,10 @@
 //! Observations of a running pod that need no kernel events.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use super::Told;
 use crate::{
-    event::{ContainerId, Fact, Observation, Observed, PodId, ProcessId, Text},
+    event::{ContainerId, Fact, Observation, Observed, PauseStatus, PodId, ProcessId, Text},
     node::{network, procfs},
 };
 
@@ -34,17 +34,55 @@ pub(super) async fn network(pod: PodId, container: ContainerId, process: Process
     }))
 }
 
+/// Reads the resources and privileges of a pause that has just executed; `None` if it is old enough
+/// for [`pause`] alone. A pod may live for less than that.
+pub(super) async fn pause_at_start(pod: PodId, process: ProcessId) -> Told {
+    if age(process) >= SETTLED {
+        return Told::Fact(None);
+    }
+    Told::Fact(Some(match measured(&pod, process).await {
+        Ok(status) => Fact::PauseStarted(status),
+        Err(error) => unmeasured(pod, process, &error),
+    }))
+}
+
 /// Reads the resources and privileges of a pause.
 pub(super) async fn pause(pod: PodId, process: ProcessId) -> Told {
-    let age = crate::probe::now().saturating_sub(process.start);
-    tokio::time::sleep(SETTLED.saturating_sub(Duration::from_nanos(age))).await;
-    let status = on_a_thread(move || procfs::pause_status(&pod, process)).await;
-    Told::Fact(status.map(Fact::PauseStatus))
+    let age = age(process);
+    tokio::time::sleep(SETTLED.saturating_sub(age)).await;
+    Told::Fact(match measured(&pod, process).await {
+        Ok(status) => Some(Fact::PauseStatus(status)),
+        Err(error) if age >= SETTLED => Some(unmeasured(pod, process, &error)),
+        // What was read at its start stands.
+        Err(_) => None,
+    })
+}
+
+fn age(process: ProcessId) -> Duration {
+    Duration::from_nanos(crate::probe::now().saturating_sub(process.start))
+}
+
+async fn measured(pod: &PodId, process: ProcessId) -> io::Result<PauseStatus> {
+    let pod = pod.clone();
+    let read = tokio::task::spawn_blocking(move || procfs::pause_status(&pod, process));
+    read.await.map_err(io::Error::other)?
+}
+
+fn unmeasured(pod: PodId, process: ProcessId, error: &io::Error) -> Fact {
+    let reason = match procfs::is_gone(process) || procfs::is_zombie(process.pid) {
+        true => "it had ended by then".to_owned(),
+        false => error.to_string(),
+    };
+    Fact::PauseUnmeasured {
+        pod,
+        process,
+        reason: Text::new(&reason),
+    }
 }
 
 /// Reads `/proc` on a separate thread, so that it does not block the event loop.
 async fn on_a_thread<T: Send + 'static>(
-    read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    read: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Option<T> {
     tokio::task::spawn_blocking(read).await.ok()?.ok()
 }

@@ -48,6 +48,8 @@ use crate::{
         cri::Answer,
         identity::{self, Identity},
     },
+    pipeline::Core,
+    probe,
     runtimes::{daemons, programs},
     state::Role,
 };
@@ -140,6 +142,19 @@ impl<'a> Follower<'a> {
             while !settled.is.get() {
                 settled.now.notified().await;
             }
+        }
+    }
+
+    /// Resolves when it is known of every zombie that was found whether it is overdue. When it ended
+    /// is unknown, so this takes the whole limit if there is one.
+    pub(crate) fn zombies_judged(&self) -> impl Future<Output = ()> + use<'a> {
+        let live = self.live;
+        async move {
+            let is_known = |core: &Core| {
+                let is_known = !core.state.awaits_found_zombies(probe::now());
+                is_known.then_some(())
+            };
+            live.until(is_known).await;
         }
     }
 
@@ -274,13 +289,15 @@ impl<'a> Follower<'a> {
         if !self.roster.is_of_kubernetes(container) {
             return;
         }
-        self.unsettled += 1 + usize::from(is_pause);
+        self.unsettled += 1 + 2 * usize::from(is_pause);
         self.pending.push(Box::pin(look::network(
             pod.clone(),
             container.clone(),
             process,
         )));
         if is_pause {
+            self.pending
+                .push(Box::pin(look::pause_at_start(pod.clone(), process)));
             self.pending
                 .push(Box::pin(look::pause(pod.clone(), process)));
         }

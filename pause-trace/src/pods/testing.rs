@@ -236,6 +236,7 @@ fn status() -> PauseStatus {
             start: 0,
         },
         pss_bytes: 12 << 10,
+        anonymous_bytes: 8 << 10,
         threads: 1,
         descriptors: 3,
         sockets: 0,

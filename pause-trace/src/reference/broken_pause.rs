@@ -11,6 +11,8 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::symlink,
     process::ExitCode,
+    thread,
+    time::Duration,
 };
 
 use nix::{
@@ -36,6 +38,9 @@ const MAX_MEMORY: usize = 512 << 20;
 /// The number of helpers or listeners, which is more than a pause may have.
 const TOO_MANY: usize = 3;
 
+/// How long [`Broken::Spins`] and [`Broken::Leaks`] behave at first.
+const LATER: Duration = Duration::from_millis(500);
+
 /// The path under which [`Broken::ReExec`] executes itself again.
 const OTHER: &str = "/dev/shm/not-pause";
 
@@ -56,6 +61,10 @@ pub(crate) enum Broken {
     OpensSockets,
     /// It allocates 64 MiB.
     BigMemory,
+    /// It uses the CPU without end, from [`LATER`] on.
+    Spins,
+    /// It opens a descriptor each [`LATER`].
+    Leaks,
     /// It executes another file.
     ReExec,
     /// On cue it allocates memory until it is killed.
@@ -65,7 +74,7 @@ pub(crate) enum Broken {
 }
 
 impl Broken {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::NoReap,
         Self::FirstSignal,
         Self::BlocksTerm,
@@ -73,6 +82,8 @@ impl Broken {
         Self::ForksHelpers,
         Self::OpensSockets,
         Self::BigMemory,
+        Self::Spins,
+        Self::Leaks,
         Self::ReExec,
         Self::Hungry,
         Self::Crashes,
@@ -87,6 +98,8 @@ impl Broken {
             Self::ForksHelpers => "forks-helpers",
             Self::OpensSockets => "opens-sockets",
             Self::BigMemory => "big-memory",
+            Self::Spins => "spins",
+            Self::Leaks => "leaks",
             Self::ReExec => "re-exec",
             Self::Hungry => "hungry",
             Self::Crashes => "crashes",
@@ -143,6 +156,15 @@ fn hold(kind: Broken, is_again: bool) -> Result<Infallible, Failure> {
         _ => {}
     }
     raise(READY).step("report that it is ready")?;
+    if matches!(kind, Broken::Spins | Broken::Leaks) {
+        loop {
+            thread::sleep(LATER);
+            std::mem::forget(fs::File::open("/dev/null").step("open /dev/null")?);
+            while kind == Broken::Spins {
+                hint::spin_loop();
+            }
+        }
+    }
     if matches!(kind, Broken::Hungry | Broken::Crashes) {
         SigSet::from(CUE).wait().step("await its cue")?;
         if kind == Broken::Crashes {

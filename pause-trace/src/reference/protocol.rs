@@ -314,6 +314,8 @@ pub(crate) enum Request {
     Child {
         ignores_term: bool,
     },
+    /// Creates a child that nothing but a signal ends. Answers its pid.
+    Stray,
     /// The children created by `Child`, and which of them received SIGTERM.
     Children,
     Setns {

@@ -16,7 +16,7 @@ use super::{
     pod::{self, Pause, PodPlan},
 };
 use crate::{
-    event::{Fact, PodFact, PodId, Source, Text},
+    event::{Fact, PauseStatus, PodFact, PodId, Source, Text},
     live::Live,
     node::cgroup::Layout,
     pipeline::Core,
@@ -36,6 +36,8 @@ pub(crate) struct Stage {
     /// The arguments of the pause.
     pub(crate) pause_args: Vec<String>,
     pub(crate) patience: Patience,
+    /// How long a pause is left alone between two measurements.
+    pub(crate) idle: Duration,
     pub(crate) verdicts: SortedVerdicts,
 }
 
@@ -45,6 +47,7 @@ impl Stage {
         layout: Layout,
         (pause, pause_args): (Pause, Vec<String>),
         patience: Patience,
+        idle: Duration,
     ) -> Self {
         Self {
             live,
@@ -52,6 +55,7 @@ impl Stage {
             pause,
             pause_args,
             patience,
+            idle,
             verdicts: SortedVerdicts::default(),
         }
     }
@@ -140,6 +144,16 @@ impl<'a> Play<'a> {
             .argv
             .extend(self.stage.pause_args.iter().cloned());
         self.prepare_as(kind, plan).await
+    }
+
+    /// Measures a pause, leaves it alone, and measures it again.
+    pub(crate) async fn leave_alone(
+        &self,
+        pod: &ReferencePod<'a>,
+    ) -> Result<(PauseStatus, PauseStatus), PlayError> {
+        let before = pod.look_at_pause()?;
+        tokio::time::sleep(self.stage.patience.of(self.stage.idle)).await;
+        Ok((before, pod.look_at_pause()?))
     }
 
     /// Like [`Play::prepare`], with a plan that may differ from the declaration, to plant a fault.

@@ -176,7 +176,12 @@ impl Gathered {
         let Some(pod) = self.by_id.get(&known.pod) else {
             return;
         };
-        let containers = &mut self.pods[*pod].containers;
+        // Its first container may have started before it was declared.
+        let since = state.pods.get(&known.pod);
+        let since = since.map(|pod| self.since(state.exists_since(pod)));
+        let pod = &mut self.pods[*pod];
+        pod.since = since.map_or(pod.since, |since| since.min(pod.since));
+        let containers = &mut pod.containers;
         let container = Container {
             container: wire::Container {
                 name: Some(known.name.to_string()),

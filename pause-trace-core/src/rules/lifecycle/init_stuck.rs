@@ -41,7 +41,11 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             let Some((process, _, _)) = context.inside(*process) else {
                 return;
             };
-            if matches!(process.role, Role::Pause | Role::Init) && process.execs == 1 {
+            // When a process executed that was found running was not seen.
+            if matches!(process.role, Role::Pause | Role::Init)
+                && process.execs == 1
+                && !process.found
+            {
                 let took = process
                     .executed
                     .unwrap_or(context.now)

@@ -6,6 +6,7 @@ mod netns_leaked;
 mod pause_died;
 mod pause_leaked;
 mod sandbox_first;
+mod session_left;
 mod stale_sandbox;
 mod teardown_stalled;
 
@@ -21,4 +22,5 @@ pub(super) const CHECKS: &[Check] = &[
     netns_leaked::CHECK,
     init_stuck::CHECK,
     teardown_stalled::CHECK,
+    session_left::CHECK,
 ];

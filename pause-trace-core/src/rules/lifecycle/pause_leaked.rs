@@ -12,7 +12,8 @@ pub(super) const CHECK: Check = Check {
 ## What it checks
 The runtime is queried over CRI for the sandbox of each pause. A pause fails if it still runs \
 after the runtime has not known its sandbox for the limit (10 s on a node). A sandbox without \
-containers passes: it may wait for images.
+containers passes: it may wait for images. So does a pause that ended with its pod before the \
+runtime answered.
 
 ## Why it matters
 The kubelet cannot remove a sandbox that the runtime does not know. The pause keeps its network \
@@ -32,11 +33,14 @@ kubernetes/kubernetes#107730, #110181.
 ",
         needs: &[Kind::Exit],
     },
-    on: &[On::SandboxDue, On::ContainerDeclared],
+    on: &[On::SandboxDue, On::ContainerDeclared, On::PodRemoved],
     judge,
 };
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    if let Change::PodRemoved(pod) = change {
+        return judge_removed(context, pod, sink);
+    }
     let (Change::SandboxDue(id) | Change::ContainerDeclared(id)) = change else {
         return;
     };
@@ -83,6 +87,25 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             format!("the runtime reported that it has no sandbox {short}"),
         )
     });
+}
+
+/// Passes the pauses of a removed pod whose runtime did not answer in time. Docker and Podman are not
+/// asked, and make no such promise.
+fn judge_removed(context: &Context<'_>, pod: &PodId, sink: &mut Sink<'_>) {
+    let pod = context.state.pods.get(pod);
+    let Some(pod) = pod.filter(|pod| pod.has_measured_pause) else {
+        return;
+    };
+    let sandboxes = pod.sandboxes.iter();
+    for sandbox in sandboxes.filter_map(|id| context.state.containers.get(id)) {
+        let is_asked = sandbox.source == Source::Bundle;
+        if let Some(ended) = sandbox.ended.filter(|_| is_asked) {
+            sink.pass(Subject::container(sandbox), || {
+                Details::new("the pause ended with its pod before the runtime was asked for it")
+                    .evidence(ended.time, "the pause ended")
+            });
+        }
+    }
 }
 
 #[cfg(test)]
@@ -146,6 +169,28 @@ mod tests {
         scene.end(pause, WaitStatus::killed(9));
         scene.wait_ms(1_001);
         scene.expect("PT204", &[]);
+    }
+
+    #[test]
+    fn a_pause_that_ended_before_the_runtime_answered_passes() {
+        let by_bundle = |is_measured: bool| {
+            let mut scene = Scene::new();
+            let pause = scene.pod("p");
+            for event in &mut scene.events {
+                if let Fact::Container(fact) = &mut event.fact {
+                    fact.source = Source::Bundle;
+                }
+            }
+            if is_measured {
+                scene.pause_started("p", |_| {});
+            }
+            scene.end(pause, WaitStatus::exited(0));
+            scene.remove_pod("p");
+            scene
+        };
+        by_bundle(true).expect("PT204", &[Outcome::Pass]);
+        // A pod of Docker or Podman.
+        by_bundle(false).expect("PT204", &[]);
     }
 
     #[test]

@@ -81,6 +81,14 @@ fn judge_pair(context: &Context<'_>, container: &Container, pod: &Pod, sink: &mu
     let Some(init) = context.state.processes.get(init) else {
         return;
     };
+    let pause_found = context
+        .state
+        .processes
+        .get(pause)
+        .is_some_and(|pause| pause.found);
+    if pause_found {
+        return judge_found(container, init, held, started, sink);
+    }
     if held <= started {
         let head_start = started.saturating_sub(held);
         return sink.pass(Subject::process(init), || {
@@ -112,6 +120,34 @@ fn judge_pair(context: &Context<'_>, container: &Container, pod: &Pod, sink: &mu
         )
         .evidence(held, format!("exec of the pause, pid {}", pause.pid))
     });
+}
+
+/// Compares start times if the exec of the pause was not seen. A pause that started later than a
+/// container may have replaced an earlier one.
+fn judge_found(
+    container: &Container,
+    init: &Process,
+    held: Ktime,
+    started: Ktime,
+    sink: &mut Sink<'_>,
+) {
+    let between = Value::Duration(started.abs_diff(held));
+    let (name, subject) = (&container.name, Subject::process(init));
+    if held <= started {
+        sink.pass(subject, || {
+            Details::new(format!(
+                "the process of the pause started {between} before container {name}"
+            ))
+            .observed("head start", between)
+        });
+    } else {
+        sink.inconclusive(subject, || {
+            Details::new(format!(
+                "the process of the pause started {between} after container {name}, when nobody \
+                 watched: it may have replaced another pause"
+            ))
+        });
+    }
 }
 
 #[cfg(test)]

@@ -46,7 +46,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             let Some((init, _, _)) = context.inside(*process) else {
                 return;
             };
-            if let (true, Some(ended)) = (init.is_namespace_init(), init.ended) {
+            // When an init ended that was found as a zombie is unknown.
+            if let (true, false, Some(ended)) =
+                (init.is_namespace_init(), init.ended_unseen(), init.ended)
+            {
                 let took = context.now.saturating_sub(ended.time);
                 sink.pass(Subject::process(init), || {
                     Details::new(format!(
@@ -108,8 +111,12 @@ fn judge_remains(context: &Context<'_>, pid_namespace: u32, init: ProcessId, sin
         } else {
             &*format!("{} processes remain", remain.len())
         };
+        let at_least = match init.ended_unseen() {
+            true => "at least ",
+            false => "",
+        };
         let details = Details::new(format!(
-            "{count} {} after init {} (pid {}) ended: {}",
+            "{count} {at_least}{} after init {} (pid {}) ended: {}",
             Duration(waited),
             init.comm,
             init.id.pid,
@@ -120,10 +127,13 @@ fn judge_remains(context: &Context<'_>, pid_namespace: u32, init: ProcessId, sin
         .observed("since its end", Value::Duration(waited))
         .evidence(
             ended.time,
-            format!(
-                "init of pid namespace {pid_namespace} ended: {}",
-                ended.status
-            ),
+            match init.ended_unseen() {
+                true => format!("init of pid namespace {pid_namespace} was found as a zombie"),
+                false => format!(
+                    "init of pid namespace {pid_namespace} ended: {}",
+                    ended.status
+                ),
+            },
         );
         listed.fold(details, |details, process| {
             let time = process.ended.map_or(process.forked, |ended| ended.time);

@@ -108,8 +108,9 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             })
             .collect();
         let message = format!(
-            "{} executed in other namespaces than the entrypoint (pid {pid}): {}",
+            "{} {} in other namespaces than the entrypoint (pid {pid}): {}",
             session.comm,
+            session.is_or_executed(),
             differences.join(", ")
         );
         let evidence = format!(

@@ -104,8 +104,9 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     }
     membership::fail(context, process, container, None, sink, || {
         let message = format!(
-            "{} executed in the host's {}, which the pod does not request",
+            "{} {} in the host's {}, which the pod does not request",
             process.comm,
+            process.is_or_executed(),
             names(&reported)
         );
         reported

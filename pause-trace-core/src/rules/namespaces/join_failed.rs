@@ -52,6 +52,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             else {
                 return;
             };
+            // The joins of a process that was found running were not seen.
+            if init.found {
+                return;
+            }
             let (made, refused) = (init.joins.made, init.joins.refused.len());
             sink.pass(Subject::process(init), || {
                 let joins = counted(made.into(), "successful join");

@@ -210,9 +210,9 @@ fn judge_container(
             let of_holder = holder
                 .map(|holder| format!(" of {}", holder.name))
                 .unwrap_or_default();
-            let comm = process.comm;
+            let (comm, executed) = (process.comm, process.is_or_executed());
             Details::new(format!(
-                "{comm} executed in {name} namespace {observed}{of_holder} instead of {inode} {of}"
+                "{comm} {executed} in {name} namespace {observed}{of_holder} instead of {inode} {of}"
             ))
             .expected(name, Value::Namespace(inode))
             .observed(name, Value::Namespace(observed))
@@ -230,9 +230,9 @@ fn judge_container(
                 name: holder,
                 since,
             }) => fail(context, process, container, since, sink, || {
-                let comm = process.comm;
+                let (comm, executed) = (process.comm, process.is_or_executed());
                 Details::new(format!(
-                    "{comm} executed in {name} namespace {observed} of {holder} instead of in its own"
+                    "{comm} {executed} in {name} namespace {observed} of {holder} instead of in its own"
                 ))
                 .expected(name, Value::Text("one of its own".to_owned()))
                 .observed(name, Value::Namespace(observed))
@@ -269,6 +269,13 @@ impl Details {
         inode: u32,
     ) -> Self {
         let (name, pid) = (kind.name(), process.id.pid);
+        if process.found {
+            let what = format!(
+                "pid {pid}, {}, was found in {name} namespace {inode}",
+                process.executable()
+            );
+            return self.evidence(process.seen, what);
+        }
         let what = format!(
             "pid {pid} executed {} in {name} namespace {inode}",
             process.executable()
@@ -367,8 +374,8 @@ pub(super) fn changed(
         .filter(|(_, from, to)| from != to && *to != 0)
 }
 
-/// Passes at the end of a container's entrypoint or of the pause, with a message about its whole
-/// lifetime.
+/// Passes at the end of a container's entrypoint or of the pause, with a message about the time
+/// in which it was watched: its whole lifetime, unless it was found running.
 pub(super) fn pass_at_the_end(
     context: &Context<'_>,
     process: ProcessId,
@@ -382,8 +389,12 @@ pub(super) fn pass_at_the_end(
         return;
     };
     sink.pass(Subject::container(container), || {
-        let lived = Duration(context.now.saturating_sub(started));
-        Details::new(message(lived)).observed("watched for", Value::Duration(lived.0))
+        let since = match process.found {
+            true => process.seen,
+            false => started,
+        };
+        let watched = Duration(context.now.saturating_sub(since));
+        Details::new(message(watched)).observed("watched for", Value::Duration(watched.0))
     });
 }
 

@@ -58,8 +58,9 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         Some(Holder { name, since }) => {
             membership::fail(context, process, container, since, sink, || {
                 details(format!(
-                    "{} executed in mnt namespace {mnt} of {name} instead of in its own",
-                    process.comm
+                    "{} {} in mnt namespace {mnt} of {name} instead of in its own",
+                    process.comm,
+                    process.is_or_executed()
                 ))
                 .expected("mnt", Value::Text("its own".to_owned()))
             })

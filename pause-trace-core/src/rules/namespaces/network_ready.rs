@@ -14,7 +14,8 @@ pub(super) const CHECK: Check = Check {
 When a pod's first container executes, the loopback interface of the pod's network namespace must \
 be up, and the namespace must have an address other than loopback's. The state is read from inside \
 the namespace. A reading before the first container executes can prove that the network is ready, \
-but not that it is not. Not checked: pods in the node's network, an address that is lost later, \
+but not that it is not. If the network is first read long after that, because pause-trace or a look \
+at it came late, a missing address is inconclusive: the pod may have lost it since. Not checked: pods in the node's network, an address that is lost later, \
 and a container that is in another network namespace than its sandbox (see PT101).
 
 ## Why it matters
@@ -40,6 +41,10 @@ returns when the sandbox is ready.
     on: &[On::Executed, On::Observed],
     judge,
 };
+
+/// A look at the network later than this after the first container executed says how the network is,
+/// and not how it was when the container executed.
+const SOON: Ktime = 10_000_000_000;
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     match change {
@@ -89,13 +94,26 @@ fn judge_observation(context: &Context<'_>, observation: &Observation, sink: &mu
             .evidence(first, "the first container executed")
             .evidence(context.now, format!("read inside the namespace: {detail}"))
     };
+    let is_soon = late.0 <= SOON && !is_found(context, pod);
     if *holds {
         sink.pass(Subject::pod(&pod.id), || {
+            details(match is_soon {
+                true => format!(
+                    "the pod's network was ready {late} after the first container executed: {detail}"
+                ),
+                false => format!(
+                    "the pod's network is ready, {late} after its first container started: {detail}"
+                ),
+            })
+        });
+    } else if !is_soon && pod.network_ready.is_none() && !is_ending(pod) {
+        sink.inconclusive(Subject::pod(&pod.id), || {
             details(format!(
-                "the pod's network was ready {late} after the first container executed: {detail}"
+                "the pod's network is not ready now, {late} after its first container started: \
+                 {detail}; whether it was ready then was not seen"
             ))
         });
-    } else if pod.network_ready.is_none() && pod.stopping.is_none() && pod.removed.is_none() {
+    } else if pod.network_ready.is_none() && !is_ending(pod) {
         sink.fail(Subject::pod(&pod.id), || {
             details(format!(
                 "the pod's network was not ready {late} after the first container executed: {detail}"
@@ -106,6 +124,19 @@ fn judge_observation(context: &Context<'_>, observation: &Observation, sink: &mu
             )
         });
     }
+}
+
+fn is_ending(pod: &Pod) -> bool {
+    pod.stopping.is_some() || pod.removed.is_some()
+}
+
+/// Whether one of the pod's containers was found running.
+fn is_found(context: &Context<'_>, pod: &Pod) -> bool {
+    let containers = pod.containers.iter();
+    let inits = containers.filter_map(|id| context.state.containers.get(id)?.init);
+    inits
+        .filter_map(|init| context.state.processes.get(init))
+        .any(|init| init.found)
 }
 
 fn has_own_network(pod: &Pod) -> bool {
@@ -199,6 +230,36 @@ mod tests {
         scene.stop_pod("p", 1_000);
         scene.observe("p", "a", READY, false, "no address");
         scene.expect("PT113", &[]);
+    }
+
+    #[test]
+    fn a_network_that_is_missing_long_after_the_start_is_inconclusive() {
+        let late = |is_found: bool, ms: u64, holds: bool| {
+            let mut scene = Scene::new();
+            scene.pod("p");
+            scene.container("p", "a");
+            scene.wait_ms(ms);
+            if is_found {
+                scene.attach_late();
+            }
+            scene.observe("p", "a", READY, holds, "no address");
+            scene
+        };
+        let told = |scene: Scene, outcome: Outcome| {
+            let verdicts = scene.expect("PT113", &[outcome]);
+            verdicts[0].details.message.clone()
+        };
+        // Right after the start, and the two ways of being late.
+        told(late(false, 9_000, false), Outcome::Fail);
+        for (is_found, ms) in [(false, 11_000), (true, 100)] {
+            let message = told(late(is_found, ms, false), Outcome::Inconclusive);
+            assert!(message.ends_with("was not seen"), "{message}");
+            let message = told(late(is_found, ms, true), Outcome::Pass);
+            assert!(
+                message.starts_with("the pod's network is ready, "),
+                "{message}"
+            );
+        }
     }
 
     #[test]

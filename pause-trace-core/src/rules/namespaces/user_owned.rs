@@ -91,7 +91,8 @@ fn judge_holder(
     if let Some(Holder { name, since }) = membership::holder(context, container, USER, user) {
         membership::fail(context, process, container, since, sink, || {
             details(format!(
-                "{comm} executed in user namespace {user} of {name} instead of in one of the pod's own"
+                "{comm} {} in user namespace {user} of {name} instead of in one of the pod's own",
+                process.is_or_executed()
             ))
             .expected("user", Value::Text("the pod's own".to_owned()))
         });

@@ -4,8 +4,11 @@ mod pause_hardened;
 mod pause_identity;
 mod pause_minimal;
 
-use super::{Check, Context, Subject};
-use crate::event::PauseStatus;
+use super::{Change, Check, Context, Sink, Subject};
+use crate::{
+    event::{PauseStatus, PodId, ProcessId},
+    verdict::Details,
+};
 
 /// The family, in the order of ids.
 pub(super) const CHECKS: &[Check] = &[
@@ -16,8 +19,31 @@ pub(super) const CHECKS: &[Check] = &[
 
 /// The pause that was measured, or its pod if the pause is unknown.
 fn subject(context: &Context<'_>, status: &PauseStatus) -> Subject {
-    match context.inside(status.process) {
+    subject_of(context, status.process, &status.pod)
+}
+
+fn subject_of(context: &Context<'_>, pause: ProcessId, pod: &PodId) -> Subject {
+    match context.inside(pause) {
         Some((process, ..)) => Subject::process(process),
-        None => Subject::pod(&status.pod),
+        None => Subject::pod(pod),
     }
+}
+
+/// Says of a pause that could not be read that nothing is known of it. Most such pauses lived for a
+/// few milliseconds.
+fn unmeasured(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
+    let Change::PauseUnmeasured {
+        pod,
+        process,
+        reason,
+    } = change
+    else {
+        return;
+    };
+    sink.inconclusive(subject_of(context, *process, pod), || {
+        Details::new(format!(
+            "the pause (pid {}) was not measured: {reason}",
+            process.pid
+        ))
+    });
 }

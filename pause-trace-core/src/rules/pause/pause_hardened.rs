@@ -1,6 +1,6 @@
 //! PT503: a pause has no privileges, and the OOM killer spares it.
 
-use super::subject;
+use super::{subject, unmeasured};
 use crate::rules::prelude::*;
 
 pub(super) const CHECK: Check = Check {
@@ -34,13 +34,13 @@ capabilities(7); PR_SET_NO_NEW_PRIVS(2const); kubernetes/kubernetes#62536, #8633
 ",
         needs: &[],
     },
-    on: &[On::PauseStatus],
+    on: &[On::PauseStarted, On::PauseStatus, On::PauseUnmeasured],
     judge,
 };
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
-    let Change::PauseStatus(status) = change else {
-        return;
+    let (Change::PauseStarted(status) | Change::PauseStatus(status)) = change else {
+        return unmeasured(context, change, sink);
     };
     let Some(pod) = context.state.pods.get(&status.pod) else {
         return;
@@ -128,6 +128,14 @@ mod tests {
         );
         judged(|status| status.no_new_privs = false, Outcome::Fail);
         judged(|status| status.oom_score_adj = 0, Outcome::Fail);
+    }
+
+    #[test]
+    fn a_pause_is_judged_as_soon_as_it_has_executed() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        scene.pause_started("p", |status| status.no_new_privs = false);
+        scene.expect("PT503", &[Outcome::Fail]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! PT501: a pause uses next to no resources.
 
-use super::subject;
+use super::{subject, unmeasured};
 use crate::rules::prelude::*;
 
 /// Most memory of a pause, as proportional set size. Common pauses use 4 to 300 KiB; with pages of
@@ -20,6 +20,11 @@ const MAX_CHILDREN: u32 = 0;
 const CPU_BASE: u64 = 500_000_000;
 /// … and this fraction of its age, for reaping.
 const CPU_SHARE: u64 = 100;
+/// The same between two measurements: /proc may count CPU time in ticks of 10 ms.
+const IDLE_CPU_BASE: u64 = 20_000_000;
+/// Most anonymous memory in bytes that a pause may add between two measurements: two pages of
+/// 64 KiB.
+const MAX_GROWTH: u64 = 128 * 1024;
 
 pub(super) const CHECK: Check = Check {
     rule: Rule {
@@ -32,7 +37,9 @@ pub(super) const CHECK: Check = Check {
 Each time the pause process is measured, it may have at most 2 MiB of memory (proportional set \
 size), one thread, 8 open descriptors, no socket besides stdin, stdout and stderr, no child that \
 it forked itself (orphans in a shared pid namespace do not count), and CPU time of at most 0.5 s \
-plus 1 % of its age.
+plus 1 % of its age. `check` also measures a pause before and after it was left alone for a while \
+(`--idle`): in between, the pause may use CPU time of at most 20 ms plus 1 % of that time, add at \
+most 128 KiB of anonymous memory, and open no further descriptor.
 
 ## Why it matters
 A node runs one pause for each pod, so its resources count a hundred times. And it is the one \
@@ -53,14 +60,29 @@ Kubernetes: build/pause/linux/pause.c; The Almighty Pause Container (ianlewis.or
 ",
         needs: &[],
     },
-    on: &[On::PauseStatus],
+    on: &[On::PauseStatus, On::PauseUnmeasured, On::Ended],
     judge,
 };
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
-    let Change::PauseStatus(status) = change else {
-        return;
-    };
+    match change {
+        Change::PauseStatus(status) => judge_status(context, status, sink),
+        // It ended before it was measured as usual, so what it used at its start has to do.
+        Change::Ended(id) => {
+            let pod = context.inside(*id).map(|(_, _, pod)| pod);
+            let at_start = pod.and_then(|pod| pod.at_start.as_ref());
+            let is_measured = pod
+                .and_then(|pod| pod.measured.as_ref())
+                .is_some_and(|measured| measured.process == *id);
+            if let Some(status) = at_start.filter(|status| status.process == *id && !is_measured) {
+                judge_status(context, status, sink);
+            }
+        }
+        _ => unmeasured(context, change, sink),
+    }
+}
+
+fn judge_status(context: &Context<'_>, status: &PauseStatus, sink: &mut Sink<'_>) {
     let Some(pod) = context.state.pods.get(&status.pod) else {
         return;
     };
@@ -68,68 +90,37 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         Mode::Pod => own_children(context, status.process),
         _ => status.children,
     };
-    let max_cpu = CPU_BASE + status.age_ns / CPU_SHARE;
-    let number = |number: u32| Value::Number(number.into());
-    let uses = [
-        (
-            "memory",
-            Value::Bytes(status.pss_bytes),
-            Value::Bytes(MAX_PSS),
-            status.pss_bytes > MAX_PSS,
-        ),
-        (
-            "threads",
-            number(status.threads),
-            number(MAX_THREADS),
-            status.threads > MAX_THREADS,
-        ),
-        (
-            "descriptors",
-            number(status.descriptors),
-            number(MAX_DESCRIPTORS),
-            status.descriptors > MAX_DESCRIPTORS,
-        ),
-        (
-            "sockets",
-            number(status.sockets),
-            number(MAX_SOCKETS),
-            status.sockets > MAX_SOCKETS,
-        ),
-        (
-            "children",
-            number(children),
-            number(MAX_CHILDREN),
-            children > MAX_CHILDREN,
-        ),
-        (
-            "CPU time",
-            Value::Duration(status.cpu_ns),
-            Value::Duration(max_cpu),
-            status.cpu_ns > max_cpu,
-        ),
-    ];
+    let mut uses = uses(status, children);
+    let before = pod
+        .measured_before
+        .as_ref()
+        .filter(|before| before.process == status.process && before.age_ns < status.age_ns);
+    uses.extend(before.into_iter().flat_map(|before| growth(before, status)));
     let pid = status.process.pid;
     let age = Duration(status.age_ns);
-    let excess: Vec<_> = uses.iter().filter(|(.., is_excess)| *is_excess).collect();
+    let is_excess = |(_, observed, most, _): &&Use| observed > most;
+    let excess: Vec<_> = uses.iter().filter(is_excess).collect();
     let subject = subject(context, status);
     if excess.is_empty() {
         sink.pass(subject, || {
             let all: Vec<_> = uses
                 .iter()
-                .map(|(name, observed, ..)| format!("{name} {observed}"))
+                .map(|(name, observed, _, unit)| format!("{name} {}", unit(*observed)))
                 .collect();
             let message = format!("pid {pid}, {age} old: {}", all.join(", "));
-            uses.iter()
-                .fold(Details::new(message), |details, (name, observed, ..)| {
-                    details.observed(name, observed.clone())
-                })
+            uses.iter().fold(
+                Details::new(message),
+                |details, (name, observed, _, unit)| details.observed(name, unit(*observed)),
+            )
         });
         return;
     }
     sink.fail(subject, || {
         let all: Vec<_> = excess
             .iter()
-            .map(|(name, observed, most, _)| format!("{name} {observed} (at most {most})"))
+            .map(|(name, observed, most, unit)| {
+                format!("{name} {} (at most {})", unit(*observed), unit(*most))
+            })
             .collect();
         let message = format!(
             "the pause (pid {pid}) exceeds its limits: {}",
@@ -137,13 +128,52 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         );
         let mut details = Details::new(message)
             .evidence(context.now, format!("the pause was measured, {age} old"));
-        for (name, observed, most, _) in excess {
+        if let Some(before) = before {
+            let idle = status.age_ns - before.age_ns;
+            let what = format!("it was measured before, {} old", Duration(before.age_ns));
+            details = details.evidence(context.now.saturating_sub(idle), what);
+        }
+        for (name, observed, most, unit) in excess {
             details = details
-                .expected(name, most.clone())
-                .observed(name, observed.clone());
+                .expected(name, unit(*most))
+                .observed(name, unit(*observed));
         }
         details
     });
+}
+
+/// The name of a resource, how much of it the pause uses, the most that it may use, and the unit.
+type Use = (&'static str, u64, u64, fn(u64) -> Value);
+
+/// What a pause uses.
+fn uses(status: &PauseStatus, children: u32) -> Vec<Use> {
+    let max_cpu = CPU_BASE + status.age_ns / CPU_SHARE;
+    let count =
+        |name, number: u32, most: u32| -> Use { (name, number.into(), most.into(), Value::Number) };
+    vec![
+        ("memory", status.pss_bytes, MAX_PSS, Value::Bytes),
+        count("threads", status.threads, MAX_THREADS),
+        count("descriptors", status.descriptors, MAX_DESCRIPTORS),
+        count("sockets", status.sockets, MAX_SOCKETS),
+        count("children", children, MAX_CHILDREN),
+        ("CPU time", status.cpu_ns, max_cpu, Value::Duration),
+    ]
+}
+
+/// What a pause has added since it was measured before.
+fn growth(before: &PauseStatus, status: &PauseStatus) -> [Use; 3] {
+    let time = status.age_ns - before.age_ns;
+    let opened = status.descriptors.saturating_sub(before.descriptors);
+    let added = status
+        .anonymous_bytes
+        .saturating_sub(before.anonymous_bytes);
+    let cpu = status.cpu_ns.saturating_sub(before.cpu_ns);
+    let max_cpu = IDLE_CPU_BASE + time / CPU_SHARE;
+    [
+        ("memory added", added, MAX_GROWTH, Value::Bytes),
+        ("descriptors added", opened.into(), 0, Value::Number),
+        ("CPU time added", cpu, max_cpu, Value::Duration),
+    ]
 }
 
 /// Living children that the pause forked itself.
@@ -208,6 +238,108 @@ mod tests {
             |status| (status.age_ns, status.cpu_ns) = (100_000_000, 300_000_000),
             Outcome::Pass,
         );
+    }
+
+    /// What is said of a pause that was measured at 0.1 s and, with these changes, at 2.1 s.
+    fn left_alone(edit: impl FnOnce(&mut PauseStatus), outcomes: &[Outcome]) -> Vec<String> {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        scene.pause_status("p", |status| status.age_ns = 100_000_000);
+        scene.wait_ms(2_000);
+        scene.pause_status("p", |status| {
+            status.age_ns = 2_100_000_000;
+            edit(status);
+        });
+        let verdicts = scene.expect("PT501", outcomes);
+        verdicts
+            .into_iter()
+            .map(|verdict| verdict.details.message)
+            .collect()
+    }
+
+    #[test]
+    fn a_pause_that_works_while_it_is_left_alone_fails() {
+        let outcomes = [Outcome::Pass, Outcome::Fail];
+        // Its whole CPU time is within the limit of a pause of that age.
+        let spins = left_alone(|status| status.cpu_ns += 400_000_000, &outcomes);
+        assert!(
+            spins[1].ends_with("exceeds its limits: CPU time added 400 ms (at most 40 ms)"),
+            "{spins:?}"
+        );
+        let leaks = left_alone(|status| status.descriptors += 1, &outcomes);
+        assert!(
+            leaks[1].ends_with("descriptors added 1 (at most 0)"),
+            "{leaks:?}"
+        );
+        let grows = left_alone(|status| status.anonymous_bytes += MAX_GROWTH + 1, &outcomes);
+        assert!(grows[1].contains("memory added"), "{grows:?}");
+    }
+
+    #[test]
+    fn a_pause_that_does_next_to_nothing_while_it_is_left_alone_passes() {
+        let edit = |status: &mut PauseStatus| {
+            status.cpu_ns += 40_000_000;
+            status.anonymous_bytes += MAX_GROWTH;
+            // Shared pages count more when the processes that share them are gone.
+            status.pss_bytes = MAX_PSS;
+        };
+        left_alone(edit, &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn another_pause_is_not_compared_with_the_one_before_it() {
+        let other = |status: &mut PauseStatus| {
+            status.process.start += 1;
+            status.cpu_ns += 400_000_000;
+        };
+        left_alone(other, &[Outcome::Pass, Outcome::Pass]);
+    }
+
+    #[test]
+    fn a_pause_that_ends_early_is_judged_by_its_start() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.pause_started("p", |status| status.age_ns = 5_000_000);
+        scene.expect("PT501", &[]);
+        scene.end(pause, WaitStatus::exited(0));
+        let verdicts = scene.expect("PT501", &[Outcome::Pass]);
+        let message = &verdicts[0].details.message;
+        assert!(message.contains("5.0 ms old"), "{message}");
+
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.pause_started("p", |status| status.sockets = 1);
+        scene.end(pause, WaitStatus::exited(0));
+        scene.expect("PT501", &[Outcome::Fail]);
+    }
+
+    #[test]
+    fn a_pause_that_was_measured_is_not_judged_again_by_its_start() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.pause_started("p", |status| status.descriptors = 20);
+        scene.pause_status("p", |_| {});
+        scene.end(pause, WaitStatus::exited(0));
+        scene.expect("PT501", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn a_pause_that_nobody_could_measure_is_inconclusive() {
+        for rule in ["PT501", "PT503"] {
+            let mut scene = Scene::new();
+            let process = scene.pod("p");
+            scene.push(Fact::PauseUnmeasured {
+                pod: "p".into(),
+                process,
+                reason: Text::new("it had ended by then"),
+            });
+            let verdicts = scene.expect(rule, &[Outcome::Inconclusive]);
+            let message = &verdicts[0].details.message;
+            assert!(
+                message.ends_with("was not measured: it had ended by then"),
+                "{message}"
+            );
+        }
     }
 
     #[test]

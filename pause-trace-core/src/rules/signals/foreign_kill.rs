@@ -110,8 +110,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
 fn pass(context: &Context<'_>, init: &Process, ended: Ended, sink: &mut Sink<'_>) {
     sink.pass(Subject::process(init), || {
         let why = match ending::fatal(init) {
+            _ if init.oom.is_some() => "killed by the OOM killer".to_owned(),
             Some(by) => ending::from(context, init, by),
-            None if init.oom.is_some() => "the OOM killer".to_owned(),
             None => ended.status.to_string(),
         };
         Details::new(format!("ended: {why}")).observed("end", Value::Status(ended.status))
@@ -189,7 +189,11 @@ mod tests {
         let init = scene.container("p", "crash");
         scene.signal_with_code(scene.stranger, init, SIGSEGV, SignalResult::Delivered, 1);
         scene.end(init, WaitStatus(0x8b));
-        scene.expect("PT310", &[Outcome::Pass; 6]);
+        let verdicts = scene.expect("PT310", &[Outcome::Pass; 6]);
+        assert_eq!(
+            verdicts[4].details.message,
+            "ended: killed by the OOM killer"
+        );
     }
 
     #[test]

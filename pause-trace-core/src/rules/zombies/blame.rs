@@ -114,6 +114,19 @@ impl Zombie<'_> {
         Duration(context.now.saturating_sub(self.ended.time))
     }
 
+    /// How long ago it ended: `5.00 s ago`. Of a zombie that was found, only limits are known: it had
+    /// ended by then, and it cannot have ended before it started.
+    pub(super) fn ago(&self, context: &Context<'_>) -> String {
+        let waited = self.waited(context);
+        match self.process.ended_unseen() {
+            false => format!("{waited} ago"),
+            true => {
+                let age = Duration(context.now.saturating_sub(self.process.forked));
+                format!("at least {waited} ago (it started {age} ago)")
+            }
+        }
+    }
+
     /// The details of a finding: how the process became a zombie, and how many zombies its parent
     /// has.
     pub(super) fn details(&self, context: &Context<'_>, message: String) -> Details {
@@ -130,7 +143,10 @@ impl Zombie<'_> {
             )
             .observed("unreaped for", Value::Duration(self.waited(context).0))
             .observed("zombies of this parent", Value::Number(waiting as u64));
-        if process.born_of != ProcessId::default() {
+        if process.found {
+            let what = format!("{} started", name(process));
+            details = details.evidence(process.forked, what);
+        } else if process.born_of != ProcessId::default() {
             let by = match processes.get(process.born_of) {
                 Some(parent) => name(parent),
                 None => format!("pid {}", process.born_of.pid),
@@ -148,10 +164,14 @@ impl Zombie<'_> {
                 format!("{} ended, {}", name(parent), left.status),
             );
         }
+        let ended_at = match process.ended_unseen() {
+            true => "was found as a zombie",
+            false => "ended",
+        };
         details.evidence(
             ended.time,
             format!(
-                "{} ended, {}, and pid {} had to reap it",
+                "{} {ended_at}, {}, and pid {} had to reap it",
                 name(process),
                 ended.status,
                 process.parent.pid

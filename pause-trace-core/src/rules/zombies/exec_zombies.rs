@@ -45,9 +45,9 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     {
         sink.fail(Subject::process(adopter), || {
             let (who, what) = (blame::name(adopter), blame::name(zombie.process));
-            let waited = zombie.waited(context);
+            let ago = zombie.ago(context);
             let message = format!(
-                "{who} has not reaped {what}, which an exec session orphaned and which ended {waited} ago"
+                "{who} has not reaped {what}, which an exec session orphaned and which ended {ago}"
             );
             zombie.details(context, message)
         });

@@ -44,10 +44,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     {
         sink.fail(Subject::process(pause), || {
             let (who, what) = (blame::name(pause), blame::name(zombie.process));
-            let waited = zombie.waited(context);
+            let ago = zombie.ago(context);
             zombie.details(
                 context,
-                format!("{who} has not reaped {what}, which ended {waited} ago"),
+                format!("{who} has not reaped {what}, which ended {ago}"),
             )
         });
     }

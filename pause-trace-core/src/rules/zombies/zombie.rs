@@ -42,13 +42,13 @@ wait(2), \"NOTES\"; pid_namespaces(7); containerd/containerd#9979.
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     if let Some(zombie) = blame::overdue(context, sink.needs(), change) {
-        let waited = zombie.waited(context);
+        let ago = zombie.ago(context);
         let what = blame::name(zombie.process);
         let details = |parent: &Process| {
             let who = blame::name(parent);
             zombie.details(
                 context,
-                format!("{who} has not reaped {what}, which ended {waited} ago"),
+                format!("{who} has not reaped {what}, which ended {ago}"),
             )
         };
         match &zombie.blame {
@@ -59,8 +59,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 });
             }
             Blame::Unknown(why) => sink.inconclusive(Subject::process(zombie.process), || {
-                let message =
-                    format!("{what} ended {waited} ago and no reap was recorded, but {why}");
+                let message = format!("{what} ended {ago} and no reap was recorded, but {why}");
                 zombie.details(context, message)
             }),
             Blame::Pause(_) | Blame::Adopter(_) => {}

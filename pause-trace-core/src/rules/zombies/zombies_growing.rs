@@ -44,14 +44,20 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         && let Some((_, _, pod)) = context.inside(*process)
         && pod.overdue > limits.zombies
     {
-        let overdue = context.state.processes.iter().filter(|process| {
-            process.overdue && process.is_zombie() && process.pod.as_ref() == Some(&pod.id)
-        });
-        let oldest = overdue
-            .filter_map(|process| process.ended)
-            .map(|ended| ended.time)
-            .min();
-        let oldest = oldest.unwrap_or(context.now);
+        let overdue = || {
+            context.state.processes.iter().filter(|process| {
+                process.overdue && process.is_zombie() && process.pod.as_ref() == Some(&pod.id)
+            })
+        };
+        let first = |zombies: &mut dyn Iterator<Item = &Process>| {
+            let ends = zombies.filter_map(|process| process.ended);
+            ends.map(|ended| ended.time).min()
+        };
+        let oldest = first(&mut overdue()).unwrap_or(context.now);
+        // When those ended that were found as zombies is unknown, so they say nothing of the rate.
+        let is_seen = |process: &&Process| !process.ended_unseen();
+        let seen = overdue().filter(is_seen).count();
+        let first_seen = first(&mut overdue().filter(is_seen));
         let subject = Subject::pod(&pod.id);
         if let Some(gap) = context.state.gap(sink.needs(), oldest) {
             sink.inconclusive(subject, || {
@@ -63,10 +69,17 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             return;
         }
         sink.fail(subject, || {
-            let seconds = context.now.saturating_sub(oldest) as f64 / 1e9;
-            let rate = f64::from(pod.overdue) / seconds.max(1e-9);
+            let rate = first_seen.map_or_else(String::new, |first| {
+                let seconds = context.now.saturating_sub(first) as f64 / 1e9;
+                let rate = seen as f64 / seconds.max(1e-9);
+                format!(", {rate:.1} more each second")
+            });
+            let found = match u64::from(pod.overdue) - seen as u64 {
+                0 => String::new(),
+                found => format!("; {found} of them were found as zombies"),
+            };
             Details::new(format!(
-                "{} zombies have not been reaped for more than {} (at most {} are allowed), {rate:.1} more each second",
+                "{} zombies have not been reaped for more than {} (at most {} are allowed){rate}{found}",
                 pod.overdue,
                 Duration(limits.zombie),
                 limits.zombies

@@ -124,7 +124,7 @@ fn the_deadline_of_a_found_zombie_starts_when_it_is_found() {
     assert_eq!(world.state.pods["p"].zombies, 1);
     assert_eq!(world.state.containers["app"].alive, 1);
     let changes = world.wait(1_000 * MS);
-    assert_eq!(changes, [Change::ZombieDue(zombie)]);
+    assert!(changes.contains(&Change::ZombieDue(zombie)), "{changes:?}");
 }
 
 #[test]

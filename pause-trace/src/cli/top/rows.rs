@@ -48,7 +48,7 @@ pub(super) struct Row {
     pub(super) zombies: u32,
     /// Signals per second.
     pub(super) signals: u64,
-    /// The time since the pod became known, in ns.
+    /// The time since the pod's first process started, in ns.
     pub(super) age: Ktime,
     /// The rule of the newest violation.
     pub(super) newest: Option<String>,
@@ -153,7 +153,7 @@ pub(super) fn rows<'a>(
                 .iter()
                 .map(|container| rates.of(container.cgroup, now))
                 .sum(),
-            age: now.saturating_sub(pod.declared),
+            age: now.saturating_sub(core.state.exists_since(pod)),
             newest: newest.get(&pod.id).map(|rule| (*rule).to_owned()),
         }
     })

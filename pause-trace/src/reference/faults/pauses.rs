@@ -72,6 +72,24 @@ pub(super) const SCRIPTS: &[Script] = &[
     },
     Script {
         scenario: Scenario {
+            name: "pause-spins",
+            title: "pause begins to use the CPU when it has run for a while",
+            proves: &[],
+            finds: &["PT501"],
+        },
+        play: |play| Box::pin(busy(play, Broken::Spins, "CPU time added")),
+    },
+    Script {
+        scenario: Scenario {
+            name: "pause-leaks",
+            title: "pause opens a descriptor now and then, and closes none",
+            proves: &[],
+            finds: &["PT501"],
+        },
+        play: |play| Box::pin(busy(play, Broken::Leaks, "descriptors added")),
+    },
+    Script {
+        scenario: Scenario {
             name: "pause-re-exec",
             title: "pause executes another file",
             proves: &[],
@@ -134,6 +152,15 @@ async fn excessive(
     let finding = play.found("PT501").await?;
     pod.finish().await?;
     observed(&finding, what).map(|value| format!("{value} {what}"))
+}
+
+/// A pause that does something while nobody asks it to.
+async fn busy(play: &Play<'_>, broken: Broken, what: &'static str) -> Result<String, PlayError> {
+    let pod = play.pod_with(PodKind::Plain, broken).await?;
+    play.leave_alone(&pod).await?;
+    let finding = play.found("PT501").await?;
+    pod.finish().await?;
+    observed(&finding, what).map(|value| format!("{what}: {value}"))
 }
 
 fn observed(finding: &Verdict, what: &str) -> Result<String, PlayError> {

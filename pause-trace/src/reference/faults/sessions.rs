@@ -1,6 +1,8 @@
 //! Faults of processes that enter other namespaces while their container runs.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
+
+use nix::sys::signal::Signal;
 
 use super::{namespace, pod_with_app};
 use crate::{
@@ -14,6 +16,9 @@ use crate::{
     },
     scenario::Scenario,
 };
+
+/// The probes that each leave a process.
+const LEAVING: usize = 3;
 
 pub(super) const SCRIPTS: &[Script] = &[
     Script {
@@ -51,6 +56,15 @@ pub(super) const SCRIPTS: &[Script] = &[
             finds: &["PT112"],
         },
         play: |play| Box::pin(exec_in_host(play)),
+    },
+    Script {
+        scenario: Scenario {
+            name: "probes-leave",
+            title: "a probe times out each time, and leaves a process that keeps running",
+            proves: &[],
+            finds: &["PT209"],
+        },
+        play: |play| Box::pin(probes_leave(play)),
     },
 ];
 
@@ -125,4 +139,33 @@ async fn exec_in_host(play: &Play<'_>) -> Result<String, PlayError> {
     Ok(format!(
         "mnt {its} is the node's, the container's is mnt {apps}"
     ))
+}
+
+async fn probes_leave(play: &Play<'_>) -> Result<String, PlayError> {
+    let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
+    for _ in 0..LEAVING {
+        let probe = pod.exec(&app, |plan| plan.named("probe")).await?;
+        probe.ask(Request::Stray).await?;
+        pod.inner().signal(probe.pid(), Signal::SIGKILL).await?;
+        pod.ended(probe.process).await?;
+    }
+    // Until they are too old to be about to end.
+    let limit = pod.live().look(|core| core.state.limits.zombie);
+    tokio::time::sleep(Duration::from_nanos(limit)).await;
+    let last = pod.exec(&app, |plan| plan.named("probe")).await?;
+    last.ask(Request::Exit { code: 0 }).await.ok();
+    pod.ended(last.process).await?;
+    play.found("PT209").await?;
+    let left: Vec<_> = pod.live().look(|core| {
+        let processes = core.state.processes.iter();
+        let left = processes.filter(|process| {
+            process.session.is_some() && process.container.as_ref() == Some(&app.id)
+        });
+        left.map(|process| process.id.pid).collect()
+    });
+    for pid in &left {
+        pod.inner().signal(*pid as i32, Signal::SIGKILL).await?;
+    }
+    pod.finish().await?;
+    Ok(format!("{} processes of {LEAVING} probes", left.len()))
 }

@@ -1,4 +1,4 @@
-//! The memory, CPU time and privileges of a pause after it has reaped.
+//! The memory, CPU time and privileges of a pause, after it has reaped and while it is left alone.
 
 use crate::{
     playing::PlayError,
@@ -14,15 +14,26 @@ use crate::{
 /// The orphans that the pause reaps before it is measured.
 const WORK: u32 = 256;
 
-pub(super) const SCRIPTS: &[Script] = &[Script {
-    scenario: Scenario {
-        name: "pause-cost",
-        title: "pause takes next to no memory and CPU time, and holds no privilege",
-        proves: &["PT501", "PT502", "PT503"],
-        finds: &[],
+pub(super) const SCRIPTS: &[Script] = &[
+    Script {
+        scenario: Scenario {
+            name: "pause-cost",
+            title: "pause takes next to no memory and CPU time, and holds no privilege",
+            proves: &["PT501", "PT502", "PT503"],
+            finds: &[],
+        },
+        play: |play| Box::pin(cost(play)),
     },
-    play: |play| Box::pin(cost(play)),
-}];
+    Script {
+        scenario: Scenario {
+            name: "pause-idle",
+            title: "pause that is left alone uses no CPU time, does not grow and opens nothing",
+            proves: &["PT501"],
+            finds: &[],
+        },
+        play: |play| Box::pin(idle(play)),
+    },
+];
 
 async fn cost(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::SharedPid).await?;
@@ -40,4 +51,14 @@ async fn cost(play: &Play<'_>) -> Result<String, PlayError> {
     Ok(format!(
         "PSS {kib} KiB, {threads}, {descriptors} descriptors, CPU {cpu} for {WORK} orphans"
     ))
+}
+
+async fn idle(play: &Play<'_>) -> Result<String, PlayError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let _app = pod.container("app").await?;
+    let (before, after) = play.leave_alone(&pod).await?;
+    pod.finish().await?;
+    let time = Duration(after.age_ns.saturating_sub(before.age_ns));
+    let cpu = Duration(after.cpu_ns.saturating_sub(before.cpu_ns));
+    Ok(format!("CPU {cpu} in {time}"))
 }

@@ -146,6 +146,17 @@ impl Family {
         Ok(pid.as_raw())
     }
 
+    /// Creates a child that lives on when the agent has ended.
+    pub(super) fn stray(&self) -> Result<i32, Failure> {
+        let Some(child) = sys::fork().step("fork a stray")? else {
+            sys::close_all_but(&[]);
+            loop {
+                nix::unistd::pause();
+            }
+        };
+        Ok(child.as_raw())
+    }
+
     pub(super) fn children(&mut self) -> Vec<ChildNote> {
         for child in &mut self.children {
             let mut fds = [PollFd::new(child.notes.as_fd(), PollFlags::POLLIN)];
