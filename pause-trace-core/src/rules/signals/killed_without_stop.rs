@@ -73,7 +73,12 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let grace = ending::stopping(container, pod).map(|stop| stop.grace);
     let details = |message: String| {
         let details = Details::new(message)
-            .expected("stop signal", Value::Signal(container.stop_signal))
+            .expected(
+                "stop signal",
+                container
+                    .stop_signal
+                    .map_or(Value::Text("unknown".to_owned()), Value::Signal),
+            )
             .observed("stop signal", Value::Text("none".to_owned()))
             .observed("end", Value::Status(ended.status));
         ending::with_history(context, init, details)
