@@ -246,6 +246,11 @@ pub struct Exit {
     pub status: u32,
     /// Padding.
     pub padding: u32,
+    /// If SIGKILL ended it, the signals that it had handlers for: bit 0 is signal 1.
+    pub caught: u64,
+    /// Those of `caught` whose handlers it installed itself, and did not get from the process that
+    /// forked it.
+    pub own: u64,
 }
 
 /// `sched_process_free`: the process was reaped, and an RCU grace period has passed since then.
@@ -403,7 +408,7 @@ const TASK_INFO: usize = 16 + 16 + 8 + 40 + 8 + 16;
 records! {
     Fork => Fork, TASK_INFO;
     Exec => Exec, TASK_INFO, text FILE_LEN;
-    Exit => Exit, TASK_INFO + 8;
+    Exit => Exit, TASK_INFO + 8 + 16;
     Free => Free, 16;
     Found => Found, TASK_INFO + 8;
     NamespaceChange => Namespace, TASK_INFO + 8 + 16;

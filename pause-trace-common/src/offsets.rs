@@ -48,6 +48,9 @@ offsets! {
     task_exit_code: "task_struct.exit_code",
     task_cgroups: "task_struct.cgroups",
     task_exec: "task_struct.self_exec_id",
+    task_flags: "task_struct.flags",
+    task_sighand: "task_struct.sighand",
+    sighand_action: "sighand_struct.action",
     signal_live: "signal_struct.live",
     signal_exit_code: "signal_struct.group_exit_code",
     signal_flags: "signal_struct.flags",
@@ -96,11 +99,15 @@ pub struct Config {
     pub subsys: u32,
     /// 1 if `oom:mark_victim` passes the task (since Linux 6.8), 0 if it passes a pid.
     pub oom_passes_task: u32,
+    /// Size of `struct k_sigaction`.
+    pub sigaction_size: u32,
     /// Offset in `struct pt_regs` of a system call's second argument.
     pub syscall_arg1: u32,
     /// How many signals of one number to one cgroup are reported per window; the others are
     /// counted.
     pub flood_limit: u32,
+    /// Padding.
+    pub padding: u32,
     /// Length of that window in ns.
     pub flood_window_ns: u64,
 }
@@ -112,8 +119,10 @@ impl Config {
         hierarchy: 0,
         subsys: POISON,
         oom_passes_task: 0,
+        sigaction_size: POISON,
         syscall_arg1: POISON,
         flood_limit: 256,
+        padding: 0,
         flood_window_ns: 100_000_000,
     };
 }

@@ -174,6 +174,15 @@ pub enum Fact {
         process: ProcessId,
         reason: Text,
     },
+    /// Kernel: the handlers of a process that SIGKILL ended, as sets of signals in which bit 0 is
+    /// signal 1. Comes right before its `Exit`, from the same record.
+    Handlers {
+        process: ProcessId,
+        /// Those that it had.
+        caught: u64,
+        /// Those of them that it installed itself, and did not get from the process that forked it.
+        own: u64,
+    },
 }
 
 impl Fact {
@@ -182,7 +191,7 @@ impl Fact {
         Some(match self {
             Self::Fork { .. } => Kind::Fork,
             Self::Exec { .. } => Kind::Exec,
-            Self::Exit { .. } => Kind::Exit,
+            Self::Exit { .. } | Self::Handlers { .. } => Kind::Exit,
             Self::Found { .. } => Kind::Found,
             Self::Reaped { .. } => Kind::Free,
             Self::NamespaceChange { .. } => Kind::Namespace,

@@ -8,15 +8,55 @@ macro_rules! signals {
             pub const $name: i32 = $number;
         )*
 
-        /// The name of a signal. Real-time signals have none.
+        /// The name of a signal. The C library keeps signals 32 and 33 for itself, so they have
+        /// none.
         pub fn name(signal: i32) -> Option<&'static str> {
             match signal {
                 $($name => Some(stringify!($name)),)*
-                _ => None,
+                _ => REAL_TIME.get(usize::try_from(signal.checked_sub(SIGRTMIN)?).ok()?).copied(),
             }
         }
     };
 }
+
+/// The first real-time signal of the C library.
+pub const SIGRTMIN: i32 = 34;
+
+/// The names of the real-time signals, as in `kill -l`: systemd, for one, takes SIGRTMIN+3 as its
+/// stop signal.
+const REAL_TIME: [&str; 31] = [
+    "SIGRTMIN",
+    "SIGRTMIN+1",
+    "SIGRTMIN+2",
+    "SIGRTMIN+3",
+    "SIGRTMIN+4",
+    "SIGRTMIN+5",
+    "SIGRTMIN+6",
+    "SIGRTMIN+7",
+    "SIGRTMIN+8",
+    "SIGRTMIN+9",
+    "SIGRTMIN+10",
+    "SIGRTMIN+11",
+    "SIGRTMIN+12",
+    "SIGRTMIN+13",
+    "SIGRTMIN+14",
+    "SIGRTMIN+15",
+    "SIGRTMAX-14",
+    "SIGRTMAX-13",
+    "SIGRTMAX-12",
+    "SIGRTMAX-11",
+    "SIGRTMAX-10",
+    "SIGRTMAX-9",
+    "SIGRTMAX-8",
+    "SIGRTMAX-7",
+    "SIGRTMAX-6",
+    "SIGRTMAX-5",
+    "SIGRTMAX-4",
+    "SIGRTMAX-3",
+    "SIGRTMAX-2",
+    "SIGRTMAX-1",
+    "SIGRTMAX",
+];
 
 signals! {
     SIGHUP = 1: "Hangup of the terminal.",
@@ -59,7 +99,25 @@ mod tests {
     #[test]
     fn every_standard_signal_has_a_name() {
         assert!((1..=31).all(|signal| name(signal).is_some()));
-        assert_eq!((name(0), name(32), name(64)), (None, None, None));
+        assert_eq!(
+            (name(0), name(32), name(33), name(65)),
+            (None, None, None, None)
+        );
+        assert_eq!((name(i32::MIN), name(i32::MAX)), (None, None));
         assert_eq!(name(SIGTERM), Some("SIGTERM"));
+    }
+
+    #[test]
+    fn real_time_signals_have_the_names_of_the_shell() {
+        for (signal, expected) in [
+            (34, "SIGRTMIN"),
+            (37, "SIGRTMIN+3"),
+            (49, "SIGRTMIN+15"),
+            (50, "SIGRTMAX-14"),
+            (63, "SIGRTMAX-1"),
+            (64, "SIGRTMAX"),
+        ] {
+            assert_eq!(name(signal), Some(expected), "{signal}");
+        }
     }
 }

@@ -290,6 +290,39 @@ impl TaskRef {
         let leader: Pointer = self.0.read(offset!(task_leader));
         leader.read(offset!(task_exit_code))
     }
+
+    /// The signals that the process has handlers for, and those of them whose handlers it did not
+    /// inherit: exec resets all handlers, and fork copies them. A child that has not executed may
+    /// have replaced a handler by one at another address.
+    #[inline(always)]
+    pub(crate) fn handlers(self) -> (u64, u64) {
+        // include/linux/sched.h, since 2.6.12: forked, and has not executed.
+        const PF_FORKNOEXEC: u32 = 0x40;
+        let leader: Pointer = self.0.read(offset!(task_leader));
+        let is_copy = leader.read::<u32>(offset!(task_flags)) & PF_FORKNOEXEC != 0;
+        let table = |task: Pointer| {
+            let table: Pointer = task.read(offset!(task_sighand));
+            table
+                .at(offset!(sighand_action))
+                .at(offset!(sigaction_handler))
+        };
+        let (its, parents) = (table(self.0), table(self.parent().0));
+        let size = config!(sigaction_size);
+        let (mut caught, mut own) = (0, 0);
+        let mut number = 0;
+        while number < 64 {
+            let handler: u64 = its.read(number * size);
+            // SIG_DFL and SIG_IGN
+            if handler > 1 {
+                caught |= 1 << number;
+                if !is_copy || parents.read::<u64>(number * size) != handler {
+                    own |= 1 << number;
+                }
+            }
+            number += 1;
+        }
+        (caught, own)
+    }
 }
 
 /// A `struct cgroup *`.

@@ -243,11 +243,7 @@ impl Process {
     /// When `/proc` can't be read.
     #[must_use]
     pub fn children(&self) -> Vec<u32> {
-        let pid = self.pid();
-        let children = read(&format!("/proc/{pid}/task/{pid}/children"));
-        let pids = children.split_whitespace();
-        pids.map(|pid| pid.parse().expect("a pid is a number"))
-            .collect()
+        children(self.pid())
     }
 
     /// A line of its `/proc/PID/status`.
@@ -328,6 +324,18 @@ fn follow(pid: Pid, rest: c_long) -> Result<(), String> {
         };
         ptrace::syscall(pid, deliver).map_err(failed("continue"))?;
     }
+}
+
+/// The children of a process, including zombies.
+///
+/// # Panics
+/// When `/proc` can't be read.
+#[must_use]
+pub fn children(pid: u32) -> Vec<u32> {
+    let children = read(&format!("/proc/{pid}/task/{pid}/children"));
+    let pids = children.split_whitespace();
+    pids.map(|pid| pid.parse().expect("a pid is a number"))
+        .collect()
 }
 
 /// A pidfd of a process; `None` if the process does not exist.

@@ -50,11 +50,21 @@ pub(crate) fn exit_on_signal(args: Args) -> ! {
 
 pub(crate) fn no_forward(command: Args) -> ! {
     extern "C" fn keep(_signal: i32) {}
+    run(&command, keep)
+}
+
+/// Exits on a stop signal, without its child.
+pub(crate) fn abandon(command: Args) -> ! {
+    run(&command, init::end)
+}
+
+/// Runs the command and exits with its code. `stop` handles the stop signals.
+fn run(command: &Args, stop: extern "C" fn(i32)) -> ! {
     init::settle(&Settings {
-        stop: Some(keep),
+        stop: Some(stop),
         ..DEFAULT
     });
-    let child = init::start(&command);
+    let child = init::start(command);
     loop {
         if let Some(ended) = nolibc::wait(true)
             && ended.child == child

@@ -31,7 +31,7 @@ struct Behaviour {
 }
 
 #[rustfmt::skip]
-const BEHAVIOURS: [Behaviour; 19] = [
+const BEHAVIOURS: [Behaviour; 20] = [
     Behaviour { name: "serve", arguments: " [--port PORT]", run: sound::serve,
         about: "keeps running; accepts connections on PORT" },
     Behaviour { name: "true", arguments: "", run: sound::succeed,
@@ -58,6 +58,8 @@ const BEHAVIOURS: [Behaviour; 19] = [
         about: "keeps running; exits with 0 on any signal, including SIGCHLD" },
     Behaviour { name: "no-forward", arguments: " COMMAND...", run: faulty::no_forward,
         about: "runs COMMAND, does not forward SIGTERM and SIGINT, and exits with its code" },
+    Behaviour { name: "abandon", arguments: " COMMAND...", run: faulty::abandon,
+        about: "runs COMMAND, and exits with 0 on SIGTERM and SIGINT, at once and without telling it" },
     Behaviour { name: "no-reap", arguments: " [N [MILLISECONDS]]", run: faulty::no_reap,
         about: "keeps running and never reaps; creates N zombies, one every MILLISECONDS" },
     Behaviour { name: "fork-loop", arguments: " [N]", run: faulty::fork_loop,

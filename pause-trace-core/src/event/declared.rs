@@ -133,7 +133,7 @@ pub struct ContainerFact {
     pub cgroup: CgroupId,
     /// The requested modes of its namespaces.
     pub modes: Modes,
-    /// The signal that asks it to stop.
+    /// The signal that asks it to stop; 0 if that is not known.
     pub stop_signal: i32,
     /// The file that its entrypoint is to execute, if that is known.
     pub file: Option<Text>,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CgroupId, Comm, ProcessId};
 
-/// The name of a signal: `SIGTERM`, or `signal 40` for one without a name.
+/// The name of a signal: `SIGTERM`, or `signal 32` for one without a name.
 pub fn signal_name(signal: i32) -> String {
     match crate::signal::name(signal) {
         Some(name) => name.to_owned(),

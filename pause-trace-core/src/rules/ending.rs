@@ -6,7 +6,7 @@ use crate::signal::{
 
 use crate::{
     rules::prelude::*,
-    state::{Limits, State, Stop},
+    state::{Handlers, Limits, State, Stop, Worker},
 };
 
 /// Most processes that one verdict lists.
@@ -46,7 +46,7 @@ pub(super) fn was_queued(received: &Received) -> bool {
 
 /// Whether a signal must end a pause.
 pub(super) fn is_pause_stop(container: &Container, signal: i32) -> bool {
-    signal == SIGTERM || signal == SIGINT || signal == container.stop_signal
+    signal == SIGTERM || signal == SIGINT || Some(signal) == container.stop_signal
 }
 
 /// The stop signals that a container's process got from outside its pod, oldest first. Signals
@@ -57,9 +57,88 @@ pub(super) fn stops<'a>(
 ) -> impl Iterator<Item = &'a Received> {
     let stop_signal = container.stop_signal;
     process.signals.iter().filter(move |received| {
-        received.signal == stop_signal
+        Some(received.signal) == stop_signal
             && received.signal != SIGKILL
             && matches!(party(process, received), Party::Runtime | Party::Foreign)
+    })
+}
+
+/// Says that it can't be told how an init took its stop signal, if the runtime sent it a signal and
+/// no source says whether that was its stop signal.
+pub(super) fn is_stop_unknown(
+    context: &Context<'_>,
+    init: &Process,
+    container: &Container,
+    sink: &mut Sink<'_>,
+) -> bool {
+    if container.stop_signal.is_some() {
+        return false;
+    }
+    let others = init.others.iter().map(|other| &other.last);
+    let asked = init
+        .signals
+        .iter()
+        .chain(others)
+        .find(|received| received.signal != SIGKILL && party(init, received) == Party::Runtime);
+    if let Some(asked) = asked {
+        sink.inconclusive(Subject::process(init), || {
+            Details::new(format!(
+                "init {} (pid {}) received {}, and neither its image nor its runtime says whether \
+                 that is its stop signal",
+                init.comm,
+                init.id.pid,
+                from(context, init, asked)
+            ))
+            .observed("stop signal", Value::Text("unknown".to_owned()))
+            .evidence(asked.time, line(context, init, asked))
+        });
+    }
+    true
+}
+
+/// The init of a process's container, if no process of the container is left: only then it is known
+/// what became of all of them.
+pub(super) fn init_of_ended<'a>(
+    context: &Context<'a>,
+    process: ProcessId,
+) -> Option<(&'a Process, Ended, &'a Container)> {
+    let (_, container, _) = context.inside(process)?;
+    let init = context.state.processes.get(container.init?)?;
+    let ended = init
+        .ended
+        .filter(|_| init.role == Role::Init && container.alive == 0)?;
+    Some((init, ended, container))
+}
+
+/// `app (pid 815), worker (pid 816)`.
+pub(super) fn named(workers: &[&Worker]) -> String {
+    let names: Vec<_> = workers
+        .iter()
+        .take(MAX_LISTED)
+        .map(|worker| format!("{} (pid {})", worker.comm, worker.id.pid))
+        .collect();
+    match workers.len().saturating_sub(MAX_LISTED) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+/// Adds the ends of killed processes, and whether they had a handler for the signal, as evidence.
+pub(super) fn with_workers(workers: &[&Worker], signal: i32, details: Details) -> Details {
+    let name = signal_name(signal);
+    let listed = workers.iter().take(MAX_LISTED);
+    listed.fold(details, |details, worker| {
+        let handler = match worker.handlers {
+            None => "whether it had a handler was not recorded",
+            Some(known) if Handlers::has(known.own, signal) => "it had a handler of its own",
+            Some(known) if Handlers::has(known.caught, signal) => "it had inherited a handler",
+            Some(_) => "it had no handler",
+        };
+        let what = format!(
+            "{} (pid {}) was killed by SIGKILL without having got {name}, for which {handler}",
+            worker.comm, worker.id.pid
+        );
+        details.evidence(worker.ended, what)
     })
 }
 

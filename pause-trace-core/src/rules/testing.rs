@@ -655,6 +655,52 @@ impl Scene {
         });
     }
 
+    /// SIGKILL is about to end a process that has handlers for these signals, some of them its own.
+    pub(crate) fn handlers(&mut self, process: ProcessId, caught: &[i32], own: &[i32]) {
+        let set = |signals: &[i32]| {
+            signals
+                .iter()
+                .fold(0, |set, signal| set | 1 << (signal - 1))
+        };
+        let (caught, own) = (set(caught), set(own));
+        self.push(Fact::Handlers {
+            process,
+            caught,
+            own,
+        });
+    }
+
+    /// The kernel kills a process because the init of its pid namespace has ended.
+    pub(crate) fn cut_off(
+        &mut self,
+        init: ProcessId,
+        process: ProcessId,
+        caught: &[i32],
+        own: &[i32],
+    ) {
+        let (kill, result) = (crate::signal::SIGKILL, SignalResult::Delivered);
+        self.signal_with_code(init, process, kill, result, SI_KERNEL);
+        self.handlers(process, caught, own);
+        self.exit_to(process, init, WaitStatus::killed(kill));
+        self.reap(process);
+    }
+
+    /// Whether the scene has told the end of a process.
+    pub(crate) fn has_ended(&self, process: ProcessId) -> bool {
+        self.events
+            .iter()
+            .any(|event| matches!(&event.fact, Fact::Exit { task, .. } if task.process == process))
+    }
+
+    /// No source says what the containers' stop signals are.
+    pub(crate) fn forget_stop_signals(&mut self) {
+        for event in &mut self.events {
+            if let Fact::Container(fact) = &mut event.fact {
+                fact.stop_signal = 0;
+            }
+        }
+    }
+
     /// An orderly stop of the pod begins.
     pub(crate) fn stop_pod(&mut self, pod: &str, grace_ms: u64) {
         self.push(Fact::PodStopping {

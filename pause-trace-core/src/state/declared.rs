@@ -1,6 +1,6 @@
 //! Declared pods and containers.
 
-use super::{Change, Container, Deadline, Pin, Pod, Reaps, State};
+use super::{Change, Container, Cut, Deadline, Pin, Pod, Reaps, State};
 use crate::event::{
     ContainerFact, ContainerId, ContainerKind, Ktime, Namespaces, PodFact, PodId, Source, Text,
 };
@@ -85,7 +85,7 @@ impl State {
                 source: *source,
                 cgroup: *cgroup,
                 modes: modes.clone(),
-                stop_signal: *stop_signal,
+                stop_signal: None,
                 file: None,
                 declared: now,
                 init: None,
@@ -97,6 +97,8 @@ impl State {
                 alive: 0,
                 unknown: false,
                 member_left: None,
+                member_told: None,
+                cut: Cut::default(),
                 flooded: None,
                 reaps: Reaps::default(),
                 session_reaps: Reaps::default(),
@@ -105,7 +107,8 @@ impl State {
         // A source that knows more may declare the container again. What was observed stays, and is
         // judged again by the new declaration.
         let is_other = known.modes != *modes || (file.is_some() && known.file != *file);
-        (known.name, known.modes, known.stop_signal) = (name.clone(), modes.clone(), *stop_signal);
+        (known.name, known.modes) = (name.clone(), modes.clone());
+        known.stop_signal = (*stop_signal != 0).then_some(*stop_signal);
         known.file = file.clone().or(known.file.take());
         let again = known.init.filter(|_| is_other);
         known.source = *source;

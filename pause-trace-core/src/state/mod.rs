@@ -26,8 +26,8 @@ pub use change::Change;
 pub(crate) use change::On;
 pub use deadlines::Limits;
 use deadlines::{Deadline, Deadlines};
-pub use pod::{Container, Pin, Pod, Reaps, Stop};
-pub use process::{Ended, Joins, Process, Processes, Received, Refused, Role};
+pub use pod::{Container, Cut, Pin, Pod, Reaps, Stop, Worker};
+pub use process::{Ended, Handlers, Joins, Process, Processes, Received, Refused, Role};
 
 use crate::event::{
     CgroupId, Comm, ContainerId, Event, Fact, Kind, Ktime, Namespaces, Observed, PodId, ProcessId,
@@ -236,7 +236,7 @@ impl State {
                     .container(*cgroup)
                     .and_then(|id| self.containers.get_mut(id));
                 if let Some(container) = container
-                    && (*signal == container.stop_signal || signals::is_ending(*signal))
+                    && (Some(*signal) == container.stop_signal || signals::is_ending(*signal))
                 {
                     container.flooded = container.flooded.max(Some(*last));
                 }
@@ -244,6 +244,16 @@ impl State {
             Fact::Runtime { process } => self.runtime(*process),
             Fact::RuntimeNames { names } => self.runtime_names.extend(names),
             Fact::Tick => {}
+            Fact::Handlers {
+                process,
+                caught,
+                own,
+            } => {
+                if let Some(process) = self.processes.get_mut(*process) {
+                    let (caught, own) = (*caught, *own);
+                    process.handlers = Some(Handlers { caught, own });
+                }
+            }
             Fact::CgroupMade { cgroup, path } => {
                 self.cgroups.created(*cgroup, path);
             }

@@ -1,11 +1,11 @@
 //! Pods and containers: what was declared, and which processes run in them.
 
 use crate::event::{
-    CgroupId, ContainerId, ContainerKind, Ktime, Modes, Namespaces, PauseStatus, PodId, ProcessId,
-    Source, Text,
+    CgroupId, Comm, ContainerId, ContainerKind, Ktime, Modes, Namespaces, PauseStatus, PodId,
+    ProcessId, Source, Text,
 };
 
-use super::process::Ended;
+use super::process::{Ended, Handlers};
 
 /// An orderly stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,8 @@ pub struct Container {
     /// Its cgroup; 0 until it is known.
     pub cgroup: CgroupId,
     pub(crate) modes: Modes,
-    pub(crate) stop_signal: i32,
+    /// The signal that asks it to stop, if that is known.
+    pub(crate) stop_signal: Option<i32>,
     /// The file that its entrypoint is to execute, if that is known.
     pub(crate) file: Option<Text>,
     pub(crate) declared: Ktime,
@@ -54,6 +55,12 @@ pub struct Container {
     /// When one of its processes last exited without a SIGKILL. The entrypoint and exec sessions do
     /// not count.
     pub(crate) member_left: Option<Ktime>,
+    /// When one of its processes, other than these, was last sent a signal other than SIGKILL by
+    /// another process.
+    pub(crate) member_told: Option<Ktime>,
+    /// Its processes that the kernel or the runtime killed, since its entrypoint was sent a signal
+    /// to end.
+    pub(crate) cut: Cut,
     /// When a signal to end a process was last counted without being reported, because of the rate
     /// limit.
     pub(crate) flooded: Option<Ktime>,
@@ -64,6 +71,62 @@ pub struct Container {
     /// The number of its processes that were reparented to another process of the pod. They are
     /// counted when they exit.
     pub(crate) adopted: u64,
+}
+
+/// Most killed processes of a container that are kept.
+const MAX_CUT: usize = 16;
+
+/// The processes of one run of a container that SIGKILL of the kernel or the runtime ended. The
+/// state has forgotten them when the last one is gone, and only then it is known who was left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// The entrypoint of that run.
+    init: ProcessId,
+    /// Those that are kept: the ones with handlers take precedence.
+    pub(crate) workers: Vec<Worker>,
+}
+
+/// A process that was killed, and what it could have done before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worker {
+    pub(crate) id: ProcessId,
+    pub(crate) comm: Comm,
+    pub(crate) forked: Ktime,
+    pub(crate) ended: Ktime,
+    /// Its handlers; `None` if they were not recorded.
+    pub(crate) handlers: Option<Handlers>,
+    /// When another process last sent it a signal other than SIGKILL.
+    pub(crate) told: Option<Ktime>,
+    /// Whether another process ever sent it a signal that asks it to end.
+    pub(crate) asked: bool,
+}
+
+impl Cut {
+    /// Adds a process of the run of this entrypoint.
+    pub(super) fn add(&mut self, init: ProcessId, worker: Worker) {
+        if self.init != init {
+            *self = Self {
+                init,
+                workers: Vec::new(),
+            };
+        }
+        let has_none = |worker: &Worker| worker.handlers.is_some_and(|known| known.caught == 0);
+        if self.workers.len() < MAX_CUT {
+            self.workers.push(worker);
+        } else if let Some(other) = self.workers.iter_mut().find(|known| has_none(known))
+            && !has_none(&worker)
+        {
+            *other = worker;
+        }
+    }
+
+    /// Those of the run of this entrypoint.
+    pub(crate) fn of(&self, init: ProcessId) -> &[Worker] {
+        match self.init == init {
+            true => &self.workers,
+            false => &[],
+        }
+    }
 }
 
 /// A network namespace that a mount pins.

@@ -118,6 +118,21 @@ impl Joins {
     }
 }
 
+/// The handlers of a process that SIGKILL ended, as sets of signals in which bit 0 is signal 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handlers {
+    pub(crate) caught: u64,
+    /// Those of `caught` that it installed itself, and did not get from the process that forked it.
+    pub(crate) own: u64,
+}
+
+impl Handlers {
+    /// Whether there is one for this signal in a set of them.
+    pub(crate) fn has(set: u64, signal: i32) -> bool {
+        (1..=64).contains(&signal) && set & (1 << (signal - 1)) != 0
+    }
+}
+
 /// A process, up to its reaping.
 #[derive(Clone, Debug, Default)]
 pub struct Process {
@@ -174,6 +189,12 @@ pub struct Process {
     pub others: Vec<Other>,
     /// When it last sent a signal to end another process.
     pub(crate) sent: Option<Ktime>,
+    /// When another process last sent it a signal other than SIGKILL.
+    pub(super) told: Option<Ktime>,
+    /// Whether another process ever sent it a signal that asks it to end.
+    pub(super) asked: bool,
+    /// Its handlers, if SIGKILL ended it.
+    pub(super) handlers: Option<Handlers>,
     /// The exec session or probe that it belongs to, for `Session` itself and its descendants.
     pub session: Option<ProcessId>,
     /// The setns calls. Only processes of the runtime have some.

@@ -1,8 +1,11 @@
 //! The life of a process: fork, exec, exit and reaping.
 
-use super::{Change, Deadline, Ended, Joins, Process, Role, State};
-use crate::event::{
-    ContainerId, ContainerKind, Ktime, NamespaceKind, ProcessId, TaskInfo, Text, WaitStatus,
+use super::{Change, Deadline, Ended, Joins, Process, Received, Role, State, Worker};
+use crate::{
+    event::{
+        ContainerId, ContainerKind, Ktime, NamespaceKind, ProcessId, TaskInfo, Text, WaitStatus,
+    },
+    signal::SIGKILL,
 };
 
 impl State {
@@ -303,6 +306,7 @@ impl State {
             .processes
             .get(id)
             .is_some_and(|process| process.session.is_some());
+        let cut = self.cut_off(id, ended);
         if let Some(container) = container
             .as_ref()
             .and_then(|id| self.containers.get_mut(id))
@@ -310,7 +314,9 @@ impl State {
             container.adopted += u64::from(is_adopted);
             if container.init == Some(id) {
                 container.ended = Some(ended);
-            } else if !is_of_session && status.signal() != Some(crate::signal::SIGKILL) {
+            } else if let Some((init, worker)) = cut {
+                container.cut.add(init, worker);
+            } else if !is_of_session && status.signal() != Some(SIGKILL) {
                 container.member_left = Some(now);
             }
         }
@@ -340,6 +346,34 @@ impl State {
         {
             changes.push(Change::JoinsRefused(id));
         }
+    }
+
+    /// The entrypoint of the container of a process that ended, and what to remember of the process,
+    /// if the kernel or the runtime killed it after that entrypoint was sent a signal to end.
+    fn cut_off(&self, id: ProcessId, ended: Ended) -> Option<(ProcessId, Worker)> {
+        let process = self.processes.get(id)?;
+        let is_member = process.role == Role::Member && process.session.is_none();
+        let is_killed = ended.status.signal() == Some(SIGKILL) && process.oom.is_none();
+        if !is_member || !is_killed {
+            return None;
+        }
+        let is_others = |kill: &Received| {
+            kill.signal == SIGKILL && kill.sender.is_some() && kill.sender_role != Role::Runtime
+        };
+        let init = self.containers.get(process.container.as_ref()?)?.init?;
+        let was_stopped = !self.processes.get(init)?.signals.is_empty();
+        (was_stopped && !process.signals.iter().any(is_others)).then_some((
+            init,
+            Worker {
+                id,
+                comm: process.comm,
+                forked: process.forked,
+                ended: ended.time,
+                handlers: process.handlers,
+                told: process.told,
+                asked: process.asked,
+            },
+        ))
     }
 
     /// The process to which the children of an exited process are reparented: pid 1 of the exited

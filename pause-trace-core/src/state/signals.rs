@@ -1,7 +1,10 @@
 //! Signals: sender, target, and whether a handler took them.
 
 use super::{Change, Deadline, Received, Role, State};
-use crate::event::{Ktime, ProcessId, Signal};
+use crate::{
+    event::{Ktime, ProcessId, Signal},
+    signal::{SIGINT, SIGKILL, SIGQUIT, SIGTERM},
+};
 
 impl State {
     pub(super) fn signalled(&mut self, now: Ktime, signal: &Signal, changes: &mut Vec<Change>) {
@@ -19,8 +22,21 @@ impl State {
             .container
             .as_ref()
             .and_then(|id| self.containers.get(id))
-            .map(|container| container.stop_signal);
+            .and_then(|container| container.stop_signal);
         let is_stop = Some(signal.signal) == stop_signal || is_ending(signal.signal);
+        let is_from_other = signal.is_from_process() && signal.sender != signal.target;
+        if is_from_other && signal.signal != SIGKILL {
+            target.told = Some(now);
+            target.asked |= Some(signal.signal) == stop_signal
+                || matches!(signal.signal, SIGTERM | SIGINT | SIGQUIT);
+            if target.role == Role::Member
+                && target.session.is_none()
+                && let Some(container) = target.container.as_ref()
+                && let Some(container) = self.containers.get_mut(container)
+            {
+                container.member_told = Some(now);
+            }
+        }
         let received = Received {
             time: now,
             signal: signal.signal,
@@ -47,8 +63,7 @@ impl State {
             target.receive_other(received);
         }
         if is_stop
-            && signal.sender != signal.target
-            && signal.is_from_process()
+            && is_from_other
             && let Some(sender) = self.processes.get_mut(signal.sender)
         {
             sender.sent = Some(now);

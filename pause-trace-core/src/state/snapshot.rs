@@ -100,7 +100,7 @@ fn declared(container: &Container) -> Fact {
         sandbox,
         cgroup,
         modes,
-        stop_signal,
+        stop_signal: stop_signal.unwrap_or_default(),
         file,
         source,
     })

@@ -4,6 +4,7 @@
 //! Runtimes write bundles, but pods decide the names in them and their size: annotations and
 //! environment come from a pod's manifest. Reads are therefore bounded, and few fields are kept.
 
+mod docker;
 pub(crate) mod find;
 mod spec;
 
@@ -14,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK, SIGTERM};
 use thiserror::Error;
 
 pub(crate) use crate::runtimes::Manager;
@@ -69,8 +70,11 @@ pub(crate) struct Bundle {
     pub(crate) cgroups_path: Option<Text>,
     /// Its first arguments.
     pub(crate) args: Vec<Text>,
-    /// The stop signal, if an annotation has it. containerd reads it from the image instead.
+    /// The stop signal, if an annotation or Docker's configuration has it. containerd reads it from
+    /// the image instead.
     pub(crate) stop_signal: Option<i32>,
+    /// What Docker keeps of its containers beside their bundles.
+    pub(crate) docker: Docker,
     /// Whether ids are mapped, which means that it is not in the node's user namespace.
     pub(crate) maps_users: bool,
     pub(crate) no_new_privileges: bool,
@@ -79,6 +83,16 @@ pub(crate) struct Bundle {
     /// The pid of its init in the runtime's pid namespace, once the container has started. The init
     /// may have ended since.
     pub(crate) init: Option<u32>,
+}
+
+/// Docker's own configuration of a container, which its bundle lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Docker {
+    /// Its name, without the slash that Docker writes before it.
+    pub(crate) name: Option<Text>,
+    /// The container whose network namespace it joins (`--network container:ID`), as its user
+    /// named it or by its id.
+    pub(crate) network_of: Option<Text>,
 }
 
 /// The role of a container in its pod, as its runtime records it.
@@ -148,6 +162,18 @@ impl Requested {
     }
 }
 
+impl Bundle {
+    /// The signal that asks the container to stop; `None` if what was read does not say.
+    pub(crate) fn stop_signal(&self) -> Option<i32> {
+        self.stop_signal.or(match self.manager {
+            // dockerd has a signal for each container, in files that could not be read.
+            Manager::Docker => None,
+            // Without a signal of its image, every other runtime sends SIGTERM.
+            Manager::Containerd | Manager::Conmon => Some(SIGTERM),
+        })
+    }
+}
+
 /// CRI's `NamespaceOption` of a pod, as numbers of `NamespaceMode`. A missing field means 0, which
 /// is `POD`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -200,7 +226,9 @@ pub(crate) fn read(location: &Location) -> Result<Bundle, BundleError> {
     let file = BufReader::new(file.take(MAX_CONFIG_BYTES));
     let spec: spec::Spec =
         serde_json::from_reader(file).map_err(|source| BundleError::Malformed { path, source })?;
+    let places = docker::places(&spec, location);
     let mut bundle = spec.into_bundle(location);
+    docker::complete(&mut bundle, &places);
     bundle.init = location
         .pid_file
         .iter()

@@ -406,7 +406,7 @@ impl Member {
             Mode::Target(_) => ContainerKind::Ephemeral,
             _ => ContainerKind::App,
         };
-        let stop_signal = bundle.and_then(|bundle| bundle.stop_signal);
+        let stop_signal = bundle.and_then(Bundle::stop_signal);
         ContainerFact {
             container: self.container.clone(),
             pod: pod.clone(),
@@ -414,7 +414,7 @@ impl Member {
             what,
             cgroup: self.own_cgroup(),
             modes,
-            stop_signal: stop_signal.unwrap_or(nix::libc::SIGTERM),
+            stop_signal: stop_signal.unwrap_or_default(),
             sandbox: Some(self.sandbox.clone()),
             file: None,
             source: self.source(),

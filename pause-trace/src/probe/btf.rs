@@ -24,8 +24,8 @@ pub(crate) enum BtfError {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     pub(crate) offsets: Offsets,
-    /// `upid_size`, `subsys`, `oom_passes_task` and `syscall_arg1` are set; the rest is the
-    /// default.
+    /// `upid_size`, `sigaction_size`, `subsys`, `oom_passes_task` and `syscall_arg1` are set; the
+    /// rest is the default.
     pub(crate) config: Config,
 }
 
@@ -60,10 +60,8 @@ impl Types {
         }
         let offsets = Offsets::from_slice(&values).ok_or_else(|| self.missing("all offsets"))?;
         let mut config = Config::DEFAULT;
-        config.upid_size = self
-            .structure("upid")
-            .ok_or_else(|| self.missing("upid"))?
-            .size() as u32;
+        config.upid_size = self.size("upid")?;
+        config.sigaction_size = self.size("k_sigaction")?;
         config.oom_passes_task = u32::from(self.passes_pointer("btf_trace_mark_victim", 1));
         config.syscall_arg1 = match std::env::consts::ARCH {
             "x86_64" => self.offset("pt_regs.si")?,
@@ -110,6 +108,12 @@ impl Types {
             return Err(self.missing(path));
         }
         Ok(bits / 8)
+    }
+
+    /// The size of a structure in bytes.
+    fn size(&self, name: &str) -> Result<u32, BtfError> {
+        let structure = self.structure(name).ok_or_else(|| self.missing(name))?;
+        Ok(structure.size() as u32)
     }
 
     fn structure(&self, name: &str) -> Option<Struct> {

@@ -33,6 +33,8 @@ impl DecodeError {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Decoded {
     pub(crate) event: Event,
+    /// What the record also says, and the state has to know before the event.
+    pub(crate) before: Option<Event>,
     /// From this record on, signals with this number to this cgroup are only counted, in the flood
     /// table.
     pub(crate) flooding: Option<(u64, i32)>,
@@ -42,7 +44,7 @@ pub(crate) struct Decoded {
 pub(crate) fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
     let header = raw::header(bytes).ok_or(DecodeError::Short(None, bytes.len()))?;
     let kind = Kind::from_u32(header.kind).ok_or(DecodeError::Kind(header.kind))?;
-    let mut flooding = None;
+    let (mut flooding, mut before) = (None, None);
     let fact = match kind {
         Kind::Fork => Fact::Fork {
             task: take::<record::Fork>(bytes)?.task.into(),
@@ -52,10 +54,22 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
             file: text::<record::Exec>(bytes)?,
         },
         Kind::Exit => {
-            let record::Exit { task, status, .. } = take(bytes)?;
+            let record::Exit {
+                task,
+                status,
+                caught,
+                own,
+                ..
+            } = take(bytes)?;
+            let status = WaitStatus(status);
+            before = (status.signal() == Some(nix::libc::SIGKILL)).then(|| Fact::Handlers {
+                process: task.task.into(),
+                caught,
+                own,
+            });
             Fact::Exit {
                 task: task.into(),
-                status: WaitStatus(status),
+                status,
             }
         }
         Kind::Found => {
@@ -135,11 +149,13 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
         },
         Kind::Watch => return Err(DecodeError::Kind(header.kind)),
     };
+    let event = |fact| Event {
+        time: header.ktime_ns,
+        fact,
+    };
     Ok(Decoded {
-        event: Event {
-            time: header.ktime_ns,
-            fact,
-        },
+        event: event(fact),
+        before: before.map(event),
         flooding,
     })
 }

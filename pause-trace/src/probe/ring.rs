@@ -169,6 +169,7 @@ impl Rings {
                 match decode(&record) {
                     Ok(Decoded {
                         event,
+                        before,
                         flooding: flood,
                     }) => {
                         if let Some((cgroup, signal)) = flood {
@@ -180,6 +181,8 @@ impl Rings {
                             flooding.retain(|(known, _)| *known != key);
                             flooding.push((key, event.time));
                         }
+                        // The sort below keeps their order.
+                        events.extend(before);
                         events.push(event);
                     }
                     Err(error) => malformed.count(&error),

@@ -294,7 +294,18 @@ impl<'engine> EnginePod<'engine> {
     #[must_use]
     #[track_caller]
     pub fn workload(&self, behaviour: &[&str]) -> EngineContainer<'engine> {
-        let mut options: Vec<&str> = self.join.iter().map(String::as_str).collect();
+        self.workload_with(&[], behaviour)
+    }
+
+    /// The same with further options of the engine's `run`.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    #[must_use]
+    #[track_caller]
+    pub fn workload_with(&self, options: &[&str], behaviour: &[&str]) -> EngineContainer<'engine> {
+        let join = self.join.iter().map(String::as_str);
+        let mut options: Vec<&str> = join.chain(options.iter().copied()).collect();
         options.push("--entrypoint=/workload");
         self.pause.engine.run(image::WORKLOAD, &options, behaviour)
     }
@@ -362,6 +373,18 @@ impl EngineContainer<'_> {
     pub fn settled_in(self, call: c_long) -> Self {
         process::settle(self.pid().cast_unsigned(), call);
         self
+    }
+
+    /// Waits until the child of its first process blocks in that system call. It must have been
+    /// forked.
+    ///
+    /// # Panics
+    /// When there is none, or it never makes the system call.
+    #[track_caller]
+    pub fn child_settles_in(&self, call: c_long) {
+        let children = process::children(self.pid().cast_unsigned());
+        let child = children.first().expect("its first process has a child");
+        process::settle(*child, call);
     }
 
     /// Its exit code.

@@ -66,6 +66,108 @@ fn pods_are_verified(engine: &Engine) {
     watch.stop();
 }
 
+#[test]
+fn stop_signals_and_workers_of_docker_are_judged() {
+    stops_are_judged(&Engine::docker());
+}
+
+#[test]
+fn stop_signals_and_workers_of_podman_are_judged() {
+    stops_are_judged(&Engine::podman());
+}
+
+/// What a container runs and with which stop signal, which rules find it broken, and which pass.
+struct Stopped {
+    options: &'static [&'static str],
+    behaviour: &'static [&'static str],
+    /// The system call in which its init waits when it is ready to be stopped, and the one of its
+    /// child, if it has one.
+    init: libc::c_long,
+    child: Option<libc::c_long>,
+    broken: &'static [&'static str],
+    passed: &'static [&'static str],
+}
+
+const STOPPED: [Stopped; 5] = [
+    // pid 1 has no handler for its stop signal, though it has one for SIGTERM.
+    Stopped {
+        options: &["--stop-signal", "SIGRTMIN+3"],
+        behaviour: &["serve"],
+        init: libc::SYS_ppoll,
+        child: None,
+        broken: &["PT301", "PT302"],
+        passed: &[],
+    },
+    Stopped {
+        options: &["--stop-signal", "SIGRTMIN+3"],
+        behaviour: &["exit-on-signal"],
+        init: libc::SYS_ppoll,
+        child: None,
+        broken: &[],
+        passed: &["PT301", "PT302", "PT308", "PT311"],
+    },
+    // The worker would have ended in order, had it been told.
+    Stopped {
+        options: &[],
+        behaviour: &["abandon", "/workload", "serve"],
+        init: libc::SYS_wait4,
+        child: Some(libc::SYS_ppoll),
+        broken: &["PT311"],
+        passed: &["PT301", "PT302"],
+    },
+    // It has no handler.
+    Stopped {
+        options: &[],
+        behaviour: &["abandon", "/workload", "wait"],
+        init: libc::SYS_wait4,
+        child: Some(libc::SYS_ppoll),
+        broken: &[],
+        passed: &["PT302", "PT311"],
+    },
+    // It is told.
+    Stopped {
+        options: &[],
+        behaviour: &["shell", "/workload", "serve"],
+        init: libc::SYS_rt_sigtimedwait,
+        child: Some(libc::SYS_ppoll),
+        broken: &[],
+        passed: &["PT302", "PT311"],
+    },
+];
+
+fn stops_are_judged(engine: &Engine) {
+    engine.import(&image::workload());
+    let watch = Watch::start(engine.node());
+    let pods = STOPPED.each_ref().map(|case| {
+        let pod = engine.pod(Sharing::Plain);
+        let container = pod.workload_with(case.options, case.behaviour);
+        let container = container.settled_in(case.init);
+        if let Some(call) = case.child {
+            container.child_settles_in(call);
+        }
+        let uid = uid(&watch, container.id());
+        let grace = if case.broken.contains(&"PT302") {
+            2
+        } else {
+            30
+        };
+        container.stop(Duration::from_secs(grace));
+        let id = container.id().to_owned();
+        container.remove();
+        pod.pause.stop(GRACE);
+        pod.remove();
+        (uid, id)
+    });
+    for ((uid, id), case) in pods.iter().zip(&STOPPED) {
+        let outcome = watch.verified(uid);
+        outcome.assert_broken(case.broken.iter().copied());
+        for rule in case.passed {
+            assert!(outcome.passed(rule, id), "no {rule} passed: {outcome}");
+        }
+    }
+    watch.stop();
+}
+
 fn serve<'engine>(pod: &EnginePod<'engine>) -> EngineContainer<'engine> {
     pod.workload(&["serve"]).settled_in(libc::SYS_ppoll)
 }

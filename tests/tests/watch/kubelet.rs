@@ -98,7 +98,7 @@ fn actions_of_a_kubelet_are_no_findings_about_its_pods() {
             _ => &["PT303", "PT309"],
         };
         // containerd also sends no stop signal to a container that is restarted while its sandbox
-        // is stopped. The finding has severity `info`.
+        // is stopped. The finding has severity `info`, if another container was sent one.
         let accused = outcome.accused();
         assert!(
             accused.iter().all(|rule| may_be_broken.contains(rule)),

@@ -117,7 +117,22 @@ const FAULTS: &[Fault] = &[
             scene.stop_pod("p", 1_200);
             scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
             scene.handle(init, SIGTERM);
+            scene.handlers(child, &[SIGTERM], &[SIGTERM]);
             kill_all(scene, [pause, init, child]);
+            stop_pause(scene, pause);
+        },
+    },
+    Fault {
+        error: Some("PT311"),
+        warning: None,
+        shared: false,
+        play: |scene, [pause, init, child]| {
+            scene.stop_pod("p", 1_200);
+            scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
+            scene.handle(init, SIGTERM);
+            scene.exit(init, WaitStatus::exited(0));
+            scene.cut_off(init, child, &[SIGTERM], &[SIGTERM]);
+            scene.reap(init);
             stop_pause(scene, pause);
         },
     },

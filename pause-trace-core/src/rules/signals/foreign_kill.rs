@@ -70,7 +70,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             return; // PT307, PT309, PT202
         }
     }
-    let is_second_stop = by.signal == container.stop_signal
+    let is_second_stop = Some(by.signal) == container.stop_signal
         && ending::stops(process, container)
             .any(|stop| ending::party(process, stop) == Party::Runtime);
     if is_second_stop {

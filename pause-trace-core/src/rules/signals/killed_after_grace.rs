@@ -51,6 +51,9 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let Some(ended) = init.ended.filter(|_| init.role == Role::Init) else {
         return;
     };
+    if ending::is_stop_unknown(context, init, container, sink) {
+        return;
+    }
     let by_runtime = |stop: &&Received| ending::party(init, stop) == Party::Runtime;
     let mut stops = ending::stops(init, container);
     let Some(stop) = ending::stops(init, container)

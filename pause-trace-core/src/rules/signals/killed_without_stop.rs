@@ -17,7 +17,8 @@ pub(super) const CHECK: Check = Check {
 ## What it checks
 When the runtime ends a container's init with SIGKILL, it must have sent a stop signal before, \
 unless a grace period of 0 was requested. If the requested grace period is unknown, the finding is \
-an info. Not checked: SIGKILL from the kernel (OOM killer, end of a pid namespace), from other \
+an info, one for each pod, and only if the runtime sent another container of the pod a stop signal, \
+which shows that the grace period was not 0. Not checked: SIGKILL from the kernel (OOM killer, end of a pid namespace), from other \
 processes (PT310) and from the pod itself; and the pause, which runtimes may kill without a stop \
 signal.
 
@@ -73,7 +74,12 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let grace = ending::stopping(container, pod).map(|stop| stop.grace);
     let details = |message: String| {
         let details = Details::new(message)
-            .expected("stop signal", Value::Signal(container.stop_signal))
+            .expected(
+                "stop signal",
+                container
+                    .stop_signal
+                    .map_or(Value::Text("unknown".to_owned()), Value::Signal),
+            )
             .observed("stop signal", Value::Text("none".to_owned()))
             .observed("end", Value::Status(ended.status));
         ending::with_history(context, init, details)
@@ -99,14 +105,41 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         None if pod.removed.is_some() => {}
         // Signals sent before pause-trace started are unknown.
         None if init.found => {}
+        // A runtime kills all that is left of a pod when its sandbox is stopped, which most pods
+        // see and which is no fault of theirs.
         None => {
+            let Some((other, stop)) = stopped_other(context, container, pod) else {
+                return;
+            };
             let since = container.declared;
-            ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
-                details(format!("{killed}; the requested grace period is unknown"))
-                    .milder(Severity::Info)
+            ending::fail_unless_gap(context, since, sink, Subject::pod(&pod.id), || {
+                details(format!(
+                    "{killed}, although the runtime sent {} to container {}; the requested grace \
+                     period is unknown",
+                    signal_name(stop.signal),
+                    other.name
+                ))
+                .milder(Severity::Info)
             });
         }
     }
+}
+
+/// Another container of the pod that the runtime asked to stop, and the signal.
+fn stopped_other<'a>(
+    context: &Context<'a>,
+    container: &Container,
+    pod: &Pod,
+) -> Option<(&'a Container, &'a Received)> {
+    let others = pod.containers.iter().filter(|id| **id != container.id);
+    others
+        .filter_map(|id| context.state.containers.get(id))
+        .find_map(|other| {
+            let init = context.state.processes.get(other.init?)?;
+            let mut stops = ending::stops(init, other);
+            let stop = stops.find(|stop| ending::party(init, stop) == Party::Runtime)?;
+            Some((other, stop))
+        })
 }
 
 #[cfg(test)]
@@ -153,11 +186,29 @@ mod tests {
     }
 
     #[test]
-    fn a_grace_period_of_0_passes_and_an_unknown_one_is_an_info() {
+    fn a_grace_period_of_0_passes_and_an_unknown_one_is_not_judged() {
         killed_after(|scene, _| scene.stop_pod("p", 0)).expect("PT303", &[Outcome::Pass]);
-        let verdicts = killed_after(|_, _| {}).expect("PT303", &[Outcome::Fail]);
-        assert_eq!(verdicts[0].severity(), Severity::Info);
+        killed_after(|_, _| {}).expect("PT303", &[]);
         killed_after(|scene, _| scene.remove_pod("p")).expect("PT303", &[]);
+    }
+
+    #[test]
+    fn an_unknown_grace_period_is_one_info_for_a_pod_if_the_runtime_asked_another_container() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let [asked, first, second] = ["a", "b", "c"].map(|name| scene.container("p", name));
+        scene.signal(scene.runtime, asked, SIGTERM, SignalResult::Delivered);
+        scene.end(asked, WaitStatus::exited(0));
+        for init in [first, second] {
+            scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
+            scene.end(init, WaitStatus::killed(SIGKILL));
+        }
+        let [_, verdict] = &scene.expect("PT303", &[Outcome::Pass, Outcome::Fail])[..] else {
+            panic!("one verdict on the container and one on the pod")
+        };
+        assert_eq!(verdict.severity(), Severity::Info);
+        let message = &verdict.details.message;
+        assert!(message.contains("sent SIGTERM to container a"), "{message}");
     }
 
     #[test]

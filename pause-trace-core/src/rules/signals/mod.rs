@@ -10,6 +10,7 @@ mod stop_not_forwarded;
 mod stop_order;
 mod stop_pending;
 mod stop_twice;
+mod workers_cut_off;
 
 use super::Check;
 
@@ -25,4 +26,5 @@ pub(super) const CHECKS: &[Check] = &[
     stop_pending::CHECK,
     stop_order::CHECK,
     foreign_kill::CHECK,
+    workers_cut_off::CHECK,
 ];

@@ -67,7 +67,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             signal,
             handled: true,
             ..
-        } if *signal == container.stop_signal => {
+        } if Some(*signal) == container.stop_signal => {
             let Some(stop) = ending::stops(init, container)
                 .filter(|stop| stop.handled.is_some())
                 .last()
@@ -86,6 +86,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 .observed("latency", Value::Duration(after))
             });
         }
+        Change::Ended(_) if ending::is_stop_unknown(context, init, container, sink) => {}
         Change::Ended(_) => {
             if let Some(stop) = ignored(init, container) {
                 if !was_dying(init, stop, &context.state.limits) {

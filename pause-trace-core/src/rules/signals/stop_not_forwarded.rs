@@ -2,9 +2,12 @@
 
 use crate::signal::SIGKILL;
 
-use crate::rules::{
-    ending::{self, Party},
-    prelude::*,
+use crate::{
+    rules::{
+        ending::{self, Party},
+        prelude::*,
+    },
+    state::{Handlers, Worker},
 };
 
 pub(super) const CHECK: Check = Check {
@@ -12,12 +15,14 @@ pub(super) const CHECK: Check = Check {
         id: "PT304",
         name: "stop-not-forwarded",
         severity: Severity::Error,
-        summary: "a container's init handled its stop signal without ending its children, and all were killed",
+        summary: "a container's init kept its stop signal from children that handle it, and all were killed",
         doc: "\
 ## What it checks
 If an init with children handles its stop signal, it must end or forward the signal. It fails if \
-it did not end, no child received a signal or ended, and SIGKILL ended them all. Exec sessions and \
-probes do not count as its children.
+it did not end, no child received a signal or ended, SIGKILL ended them all, and a child had a \
+handler of its own for the stop signal, which it would have acted on. If no child had one, the \
+finding is an info: an init may tell its children to end over a socket, a pipe or shared memory, \
+which pause-trace does not see. Exec sessions and probes do not count as its children.
 
 ## Why it matters
 The program that does the work runs below a shell or a wrapper. It never receives the stop signal, \
@@ -29,7 +34,7 @@ dumb-init). In a shell script: `trap 'kill -TERM \"$child\"; wait \"$child\"' TE
 
 ## Example
     init sh (pid 812) handled SIGTERM 90 µs after shim sent it, but did not forward it to app (pid \
-815); all were killed after 30.0 s
+815), with a handler for it; all were killed after 30.0 s
 
 ## Source
 Kubernetes: Pod lifecycle, \"Termination of Pods\"; coreos/etcd-operator#1680.
@@ -91,13 +96,15 @@ fn judge_forwarding(context: &Context<'_>, signal: &Signal, sink: &mut Sink<'_>)
     });
 }
 
-fn judge_end(context: &Context<'_>, init: ProcessId, sink: &mut Sink<'_>) {
-    let Some((init, container, _)) = context.inside(init) else {
+/// Judges when no process of the container is left. The children end after the init, and what they
+/// had handlers for is known only then.
+fn judge_end(context: &Context<'_>, process: ProcessId, sink: &mut Sink<'_>) {
+    let Some((init, ended, container)) = ending::init_of_ended(context, process) else {
         return;
     };
-    let Some(ended) = init.ended.filter(|_| init.role == Role::Init) else {
+    if ending::is_stop_unknown(context, init, container, sink) {
         return;
-    };
+    }
     let Some((stop, handled)) = handled_stop(init, container) else {
         return;
     };
@@ -105,64 +112,73 @@ fn judge_end(context: &Context<'_>, init: ProcessId, sink: &mut Sink<'_>) {
     let Some(kill) = kill.filter(|kill| ending::party(init, kill) == Party::Runtime) else {
         return;
     };
-    let is_child = |process: &&Process| {
-        process.container.as_ref() == Some(&container.id)
-            && process.role == Role::Member
-            && process.session.is_none()
-            && process.forked <= stop.time
-    };
-    let mut children: Vec<_> = context.state.processes.iter().filter(is_child).collect();
-    children.sort_by_key(|child| child.id);
-    let was_signalled = |child: &&Process| {
-        child
-            .signals
-            .iter()
-            .any(|received| received.signal != SIGKILL && received.time >= stop.time)
-    };
-    let left = container.member_left.is_some_and(|left| left >= stop.time);
-    if children.is_empty() || left || children.iter().any(was_signalled) {
+    let since_stop = |time: Option<Ktime>| time.is_some_and(|time| time >= stop.time);
+    let killed = container.cut.of(init.id).iter();
+    let mut children: Vec<_> = killed.filter(|child| child.forked <= stop.time).collect();
+    if children.is_empty()
+        || since_stop(container.member_left)
+        || since_stop(container.member_told)
+        || children.iter().any(|child| since_stop(child.told))
+    {
         return; // it was slow, which PT302 reports
     }
+    let could_act = |child: &&Worker| {
+        child
+            .handlers
+            .is_some_and(|known| Handlers::has(known.own, stop.signal))
+    };
+    let is_proven = children.iter().any(could_act);
+    children.retain(|child| !is_proven || could_act(child));
+    children.sort_by_key(|child| child.id);
     let grace = kill.time.saturating_sub(stop.time);
     let since = stop.time;
     ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
-        let listed = children.iter().take(ending::MAX_LISTED);
-        let names: Vec<_> = listed
-            .clone()
-            .map(|child| format!("{} (pid {})", child.comm, child.id.pid))
-            .collect();
         let (comm, pid, signal) = (init.comm, init.id.pid, signal_name(stop.signal));
         let latency = Duration(handled.saturating_sub(stop.time));
-        let details = Details::new(format!(
-            "init {comm} (pid {pid}) handled {signal} {latency} after {} sent it, but did not forward it to {}; all were killed after {}",
-            stop.sender_comm,
-            names.join(", "),
-            Duration(grace)
-        ))
-        .expected("children that got a stop signal", Value::Number(children.len() as u64))
-        .observed("children that got a stop signal", Value::Number(0))
-        .observed("grace", Value::Duration(grace))
-        .observed("end", Value::Status(ended.status));
-        let details = listed.fold(details, |details, child| {
-            let what = format!(
-                "fork of {} (pid {}) in the container",
-                child.comm, child.id.pid
-            );
-            details.evidence(child.forked, what)
-        });
-        ending::with_history(context, init, details)
+        let (sender, names) = (stop.sender_comm, ending::named(&children));
+        let grace_text = Duration(grace);
+        let message = match is_proven {
+            true => format!(
+                "init {comm} (pid {pid}) handled {signal} {latency} after {sender} sent it, but did not \
+                 forward it to {names}, with a handler for it; all were killed after {grace_text}"
+            ),
+            false => format!(
+                "init {comm} (pid {pid}) handled {signal} {latency} after {sender} sent it and signalled \
+                 none of its children; if it did not tell {names} in another way, that is why all were \
+                 killed after {grace_text}"
+            ),
+        };
+        let details = Details::new(message)
+            .expected(
+                "children that got a stop signal",
+                Value::Number(children.len() as u64),
+            )
+            .observed("children that got a stop signal", Value::Number(0))
+            .observed("grace", Value::Duration(grace))
+            .observed("end", Value::Status(ended.status));
+        let details = ending::with_history(context, init, details);
+        let details = ending::with_workers(&children, stop.signal, details);
+        match is_proven {
+            true => details,
+            false => details.milder(Severity::Info),
+        }
     });
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::signal::SIGTERM;
+    use crate::signal::{SIGINT, SIGTERM, SIGUSR1};
 
     use super::*;
     use crate::rules::testing::*;
 
-    /// A container whose init handles SIGTERM, and is killed with its child after `meanwhile`.
-    fn stopped(meanwhile: impl FnOnce(&mut Scene, ProcessId, ProcessId)) -> Scene {
+    /// A container whose init handles SIGTERM, and is killed with its child after `meanwhile`. The
+    /// child has these handlers.
+    fn stopped_with(
+        caught: &[i32],
+        own: &[i32],
+        meanwhile: impl FnOnce(&mut Scene, ProcessId, ProcessId),
+    ) -> Scene {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
@@ -173,20 +189,86 @@ mod tests {
         scene.wait_ms(1_100);
         scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
         scene.exit(init, WaitStatus::killed(SIGKILL));
+        if !scene.has_ended(child) {
+            scene.cut_off(init, child, caught, own);
+        }
+        scene.reap(init);
         scene
     }
 
+    fn stopped(meanwhile: impl FnOnce(&mut Scene, ProcessId, ProcessId)) -> Scene {
+        stopped_with(&[SIGTERM], &[SIGTERM], meanwhile)
+    }
+
     #[test]
-    fn a_child_without_a_signal_fails() {
+    fn a_child_with_a_handler_and_without_a_signal_fails() {
         let scene = stopped(|_, _, _| {});
         let [verdict] = &scene.expect("PT304", &[Outcome::Fail])[..] else {
             panic!("one verdict")
         };
+        assert_eq!(verdict.severity(), Severity::Error);
         let message = &verdict.details.message;
         assert!(
             message.contains("; all were killed after 1.10 s"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn an_init_whose_children_have_no_handler_of_their_own_may_have_told_them_otherwise() {
+        for (caught, own) in [
+            (&[][..], &[][..]),
+            (&[SIGTERM], &[]),
+            (&[SIGINT], &[SIGINT]),
+        ] {
+            let scene = stopped_with(caught, own, |_, _, _| {});
+            let [verdict] = &scene.expect("PT304", &[Outcome::Fail])[..] else {
+                panic!("one verdict")
+            };
+            assert_eq!(verdict.severity(), Severity::Info);
+            let message = &verdict.details.message;
+            assert!(message.contains("in another way"), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_init_that_drains_and_signals_its_children_in_another_way_is_not_accused() {
+        for signal in [SIGUSR1, 37] {
+            stopped(|scene, init, child| {
+                scene.signal(init, child, signal, SignalResult::Delivered)
+            })
+            .expect("PT304", &[]);
+        }
+    }
+
+    #[test]
+    fn the_whole_container_may_be_killed_at_once_and_the_init_may_end_last() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        let child = scene.fork(init);
+        scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
+        scene.handle(init, SIGTERM);
+        scene.wait_ms(1_100);
+        scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
+        scene.signal(scene.runtime, child, SIGKILL, SignalResult::Delivered);
+        scene.handlers(child, &[SIGTERM], &[SIGTERM]);
+        scene.end(child, WaitStatus::killed(SIGKILL));
+        scene.end(init, WaitStatus::killed(SIGKILL));
+        scene.expect("PT304", &[Outcome::Fail]);
+    }
+
+    #[test]
+    fn an_unknown_stop_signal_makes_it_inconclusive() {
+        let mut scene = stopped(|_, _, _| {});
+        scene.forget_stop_signals();
+        for rule in ["PT301", "PT302", "PT304", "PT308"] {
+            let [verdict] = &scene.expect(rule, &[Outcome::Inconclusive])[..] else {
+                panic!("one verdict")
+            };
+            let message = &verdict.details.message;
+            assert!(message.contains("its stop signal"), "{message}");
+        }
     }
 
     #[test]
@@ -212,12 +294,15 @@ mod tests {
         scene.pod("p");
         let init = scene.container("p", "a");
         let session = scene.session_with(init, |_| {});
-        scene.fork(session);
+        let ofs = scene.fork(session);
         scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
         scene.handle(init, SIGTERM);
-        scene.fork(init);
+        let late = scene.fork(init);
         scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
         scene.exit(init, WaitStatus::killed(SIGKILL));
+        for process in [late, ofs, session] {
+            scene.cut_off(init, process, &[SIGTERM], &[SIGTERM]);
+        }
         scene.expect("PT304", &[]);
     }
 
@@ -226,10 +311,11 @@ mod tests {
         let mut scene = Scene::new();
         scene.pod("p");
         let init = scene.container("p", "a");
-        scene.fork(init);
+        let child = scene.fork(init);
         scene.signal(scene.runtime, init, SIGTERM, SignalResult::Ignored);
         scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
         scene.exit(init, WaitStatus::killed(SIGKILL));
+        scene.cut_off(init, child, &[SIGTERM], &[SIGTERM]);
         scene.expect("PT304", &[]);
     }
 

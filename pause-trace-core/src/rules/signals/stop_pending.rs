@@ -56,6 +56,12 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let Some((init, container, _)) = context.inside(*process) else {
         return;
     };
+    if matches!(change, Change::Ended(_))
+        && init.role == Role::Init
+        && ending::is_stop_unknown(context, init, container, sink)
+    {
+        return;
+    }
     let mut stops = ending::stops(init, container).filter(|stop| ending::was_queued(stop));
     let Some(stop) = stops.next().filter(|_| init.role == Role::Init) else {
         return;

@@ -60,7 +60,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         return;
     }
     let is_stop = |received: &&Received| {
-        (received.signal == container.stop_signal || received.signal == SIGTERM)
+        (Some(received.signal) == container.stop_signal || received.signal == SIGTERM)
             && matches!(
                 ending::party(process, received),
                 Party::Runtime | Party::Foreign

@@ -133,6 +133,7 @@ impl Block {
                 }
                 .into(),
                 asked
+                    .filter(|asked| asked.stop_signal != 0)
                     .map_or("?".to_owned(), |asked| signal_name(asked.stop_signal))
                     .into(),
                 source.into(),

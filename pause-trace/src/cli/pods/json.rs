@@ -192,7 +192,9 @@ fn container(view: &ContainerView, now: Ktime) -> InspectedContainer {
         source: asked.map(|asked| asked.source),
         pid: view.first,
         memory_bytes: view.memory,
-        stop_signal: asked.map(|asked| signal_name(asked.stop_signal)),
+        stop_signal: asked
+            .filter(|asked| asked.stop_signal != 0)
+            .map(|asked| signal_name(asked.stop_signal)),
         pause: view.status.as_ref().map(|status| Pause {
             pss_bytes: status.pss_bytes,
             threads: status.threads,

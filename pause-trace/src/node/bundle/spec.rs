@@ -6,7 +6,8 @@ use nix::sys::signal::Signal;
 use serde::Deserialize;
 
 use super::{
-    Bundle, CriModes, Entry, Kind, Location, MAX_ARGS, MAX_NAME_BYTES, Manager, PodNames, Requested,
+    Bundle, CriModes, Docker, Entry, Kind, Location, MAX_ARGS, MAX_NAME_BYTES, Manager, PodNames,
+    Requested,
 };
 use crate::event::{ContainerId, NamespaceKind, Text};
 
@@ -22,6 +23,13 @@ pub(super) struct Spec {
     hostname: Option<String>,
     annotations: Annotations,
     linux: Linux,
+    pub(super) mounts: Vec<Mount>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Mount {
+    pub(super) source: PathBuf,
 }
 
 #[derive(Default, Deserialize)]
@@ -155,6 +163,7 @@ impl Spec {
             cgroups_path: self.linux.cgroups_path.as_deref().and_then(text),
             args: args.map(|arg| Text::new(bounded(arg))).collect(),
             stop_signal,
+            docker: Docker::default(),
             maps_users: !self.linux.uid_mappings.is_empty(),
             no_new_privileges: self.process.no_new_privileges,
             oom_score_adj: self.process.oom_score_adj,
@@ -255,7 +264,7 @@ fn id(text: &str) -> Option<ContainerId> {
     fits.then(|| text.into())
 }
 
-fn text(text: &str) -> Option<Text> {
+pub(super) fn text(text: &str) -> Option<Text> {
     (!text.is_empty()).then(|| Text::new(bounded(text)))
 }
 
@@ -265,7 +274,7 @@ fn bounded(text: &str) -> &str {
 
 /// `15`, `SIGTERM`, `TERM` or `SIGRTMIN+3`. Real-time signals are numbered from 34, as in the C
 /// library.
-fn signal(text: &str) -> Option<i32> {
+pub(super) fn signal(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
         return (1..=64).contains(&number).then_some(number);
     }

@@ -7,16 +7,16 @@ const ID: &str = "8852eac251d8a963b28d3accf45d9d1173c668558fcd8049345e9d4589599b
 const OTHER: &str = "14e3592df8861a1c754907322eb5829d4e8ba9b03772f70f3f365f15a790b7da";
 
 /// A directory that is removed after the test.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("pause-trace-bundle-{}-{name}", id()));
         fs::create_dir_all(&path).expect("the directory for temporary files is writable");
         Self(path)
     }
 
-    fn write(&self, path: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    pub(super) fn write(&self, path: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.join(path);
         let directory = path.parent().expect("it is below the scratch directory");
         fs::create_dir_all(directory).expect("make a directory");

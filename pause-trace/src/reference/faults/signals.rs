@@ -4,13 +4,13 @@ use nix::{libc::SIGKILL, sys::signal::Signal};
 
 use super::{LONG, SHORT, leave, pod_with_app};
 use crate::{
-    event::Fact,
+    event::{Fact, ProcessId},
     playing::PlayError,
     reference::{
         bystander::Bystander,
         protocol::{OnTerm, Request},
         scenario::Script,
-        stage::{Play, PodKind, ReferencePod},
+        stage::{Play, PodKind, ReferencePod, Started},
     },
     scenario::Scenario,
     verdict::Duration,
@@ -80,6 +80,15 @@ pub(super) const SCRIPTS: &[Script] = &[
         },
         play: |play| Box::pin(foreign_kill(play)),
     },
+    Script {
+        scenario: Scenario {
+            name: "workers-cut-off",
+            title: "a container's init exits on the stop signal, and its child with a handler for it is killed",
+            proves: &[],
+            finds: &["PT311"],
+        },
+        play: |play| Box::pin(workers_cut_off(play)),
+    },
 ];
 
 /// Stops a container that has to be killed.
@@ -124,6 +133,14 @@ async fn killed_without_stop(play: &Play<'_>) -> Result<String, PlayError> {
 async fn not_forwarded(play: &Play<'_>) -> Result<String, PlayError> {
     let (mut pod, app) =
         pod_with_app(play, PodKind::Plain, |plan| plan.on_term(OnTerm::Swallow)).await?;
+    let child = child(play, &app).await?;
+    pod.stop_container(&app, SHORT).await?;
+    pod.finish().await?;
+    Ok(format!("pid {} received only SIGKILL", child.pid))
+}
+
+/// Gives a container's init a child with a handler of its own for SIGTERM.
+async fn child(play: &Play<'_>, app: &Started) -> Result<ProcessId, PlayError> {
     app.ask(Request::Child {
         ignores_term: false,
     })
@@ -135,8 +152,13 @@ async fn not_forwarded(play: &Play<'_>) -> Result<String, PlayError> {
             .map(|child| child.id)
             .next()
     };
-    let child = play.await_("the fork of a child", children).await?;
-    pod.stop_container(&app, SHORT).await?;
+    play.await_("the fork of a child", children).await
+}
+
+async fn workers_cut_off(play: &Play<'_>) -> Result<String, PlayError> {
+    let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
+    let child = child(play, &app).await?;
+    pod.stop_container(&app, LONG).await?;
     pod.finish().await?;
     Ok(format!("pid {} received only SIGKILL", child.pid))
 }

@@ -82,7 +82,16 @@ pub(super) const SCRIPTS: &[Script] = &[
             proves: &["PT301", "PT302", "PT308"],
             finds: &[],
         },
-        play: |play| Box::pin(handled(play)),
+        play: |play| Box::pin(handled(play, None)),
+    },
+    Script {
+        scenario: Scenario {
+            name: "stop-with-helper",
+            title: "a container that exits on SIGTERM leaves only a child without a handler for it",
+            proves: &["PT302", "PT311"],
+            finds: &[],
+        },
+        play: |play| Box::pin(handled(play, Some(Request::Child { ignores_term: true }))),
     },
     Script {
         scenario: Scenario {
@@ -212,9 +221,12 @@ async fn sturdy(play: &Play<'_>) -> Result<String, PlayError> {
     }
 }
 
-async fn handled(play: &Play<'_>) -> Result<String, PlayError> {
+async fn handled(play: &Play<'_>, before: Option<Request>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = pod.container("app").await?;
+    if let Some(request) = before {
+        app.ask(request).await?;
+    }
     let (_, killed) = pod.stop_container(&app, GRACE).await?;
     pod.ended(app.process).await?;
     let (received, ended) = story(&pod, app.process, SIGTERM)?;
