@@ -159,10 +159,10 @@ fn hold(kind: Broken, is_again: bool) -> Result<Infallible, Failure> {
     if matches!(kind, Broken::Spins | Broken::Leaks) {
         loop {
             thread::sleep(LATER);
-            std::mem::forget(fs::File::open("/dev/null").step("open /dev/null")?);
             while kind == Broken::Spins {
                 hint::spin_loop();
             }
+            std::mem::forget(fs::File::open("/dev/null").step("open /dev/null")?);
         }
     }
     if matches!(kind, Broken::Hungry | Broken::Crashes) {
