@@ -64,6 +64,7 @@ const TABLE: &[Says] = &[
     ("PT308", &[], &[Pass], "the signal that was seen"),
     ("PT309", &[], &[Pass], "the ends that were seen"),
     ("PT310", &[], &[Pass], "the end that was seen"),
+    ("PT311", &[], &[Pass], "the ends that were seen"),
     ("PT401", &[], &[Pass], "the children that were reaped since"),
     ("PT402", &[], &[], "the pause adopts nothing"),
     (
