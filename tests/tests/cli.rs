@@ -102,7 +102,7 @@ fn an_image_that_would_replace_a_file_or_has_a_bad_name_is_refused() {
     assert_refused(
         &["image", "-o", "x", "--name", "pause:1"],
         2,
-        "names no registry",
+        "has no registry",
     );
     assert_refused(&["image", "-o", "x", "--pause", "nap"], 2, "no-reap");
     assert_refused(&["image", "-o", "/proc/x"], 4, "failed to write /proc/x");
