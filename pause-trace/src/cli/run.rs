@@ -79,6 +79,8 @@ impl Args {
         recording: &Recording,
     ) -> Result<Exit> {
         let mut interrupt = Interrupt::catch()?;
+        // Before the reference check, which takes a while.
+        self.runtime.reach().await?;
         let (end, reference) = verify::play(
             plan,
             &self.selection,
