@@ -294,12 +294,16 @@ impl TaskRef {
     /// The signals that the process has handlers for, and those of them whose handlers it did not
     /// inherit: exec resets all handlers, and fork copies them. A child that has not executed may
     /// have replaced a handler by one at another address.
+    ///
+    /// There is no branch on what is read: with one for each of 64 signals, the verifiers of Linux
+    /// 5.10 and 6.1 look at a million instructions and give up.
     #[inline(always)]
     pub(crate) fn handlers(self) -> (u64, u64) {
-        // include/linux/sched.h, since 2.6.12: forked, and has not executed.
-        const PF_FORKNOEXEC: u32 = 0x40;
+        // The bit of PF_FORKNOEXEC (include/linux/sched.h, since 2.6.12): forked, and has not
+        // executed.
+        const FORKED: u32 = 6;
         let leader: Pointer = self.0.read(offset!(task_leader));
-        let is_copy = leader.read::<u32>(offset!(task_flags)) & PF_FORKNOEXEC != 0;
+        let executed = u64::from(!(leader.read::<u32>(offset!(task_flags)) >> FORKED) & 1);
         let table = |task: Pointer| {
             let table: Pointer = task.read(offset!(task_sighand));
             table
@@ -312,17 +316,22 @@ impl TaskRef {
         let mut number = 0;
         while number < 64 {
             let handler: u64 = its.read(number * size);
-            // SIG_DFL and SIG_IGN
-            if handler > 1 {
-                caught |= 1 << number;
-                if !is_copy || parents.read::<u64>(number * size) != handler {
-                    own |= 1 << number;
-                }
-            }
+            let inherited: u64 = parents.read(number * size);
+            // SIG_DFL is 0 and SIG_IGN is 1.
+            let is_caught = is_some(handler & !1);
+            caught |= is_caught << number;
+            own |= (is_caught & (executed | is_some(handler ^ inherited))) << number;
             number += 1;
         }
         (caught, own)
     }
+}
+
+/// 1 for an address of a process, whose highest bit is 0, and 0 for 0. A comparison would become a
+/// branch.
+#[inline(always)]
+fn is_some(address: u64) -> u64 {
+    0_u64.wrapping_sub(address) >> 63
 }
 
 /// A `struct cgroup *`.
