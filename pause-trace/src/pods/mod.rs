@@ -390,7 +390,7 @@ impl<'a> Follower<'a> {
             // Its own runtime was asked until the retries ended, and does not know it.
             None if is_there
                 && question.is_of_its_runtime()
-                && self.roster.is_sandbox(&question.container) =>
+                && self.roster.is_sandbox_of_cri(&question.container) =>
             {
                 let container = question.container;
                 self.live.inject(Fact::SandboxUnknown { container });

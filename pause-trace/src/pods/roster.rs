@@ -336,6 +336,13 @@ impl Roster {
         })
     }
 
+    /// Whether the runtime at the socket of a container's shim must know the container as a sandbox.
+    /// Docker runs its containers in a containerd that may also serve CRI, which does not list
+    /// them.
+    pub(crate) fn is_sandbox_of_cri(&self, id: &ContainerId) -> bool {
+        self.is_sandbox(id) && self.is_of_kubernetes(id)
+    }
+
     /// The sandbox of an existing container; its own id if it is a sandbox.
     pub(crate) fn sandbox_of(&self, id: &ContainerId) -> Option<&ContainerId> {
         self.members.get(id).map(|member| &member.sandbox)

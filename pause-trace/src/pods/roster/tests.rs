@@ -242,6 +242,23 @@ fn docker_containers_are_a_pod_once_one_joins_another() {
 }
 
 #[test]
+fn only_a_sandbox_of_cri_must_be_known_to_cri() {
+    let mut roster = Roster::default();
+    roster.enter(1, of("s", "s", plain_sandbox()));
+    roster.enter(2, of("a", "s", plain_app()));
+    assert!(roster.is_sandbox_of_cri(&"s".into()));
+    assert!(!roster.is_sandbox_of_cri(&"a".into()));
+
+    let joined = fixture!(Docker, "docker-joined");
+    let alone = fixture!(Docker, "docker-alone");
+    let who = |_| Some(Some("alone".into()));
+    roster.bundle(3, &identity("alone", None), alone, no_process);
+    roster.bundle(4, &identity("joined", None), joined, who);
+    assert!(roster.is_sandbox(&"alone".into()));
+    assert!(!roster.is_sandbox_of_cri(&"alone".into()));
+}
+
+#[test]
 fn a_container_that_is_started_again_is_another_container_of_its_pod() {
     let mut roster = Roster::default();
     let (alone, joined) = (
