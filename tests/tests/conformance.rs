@@ -195,6 +195,6 @@ fn a_missing_image_and_a_runtime_without_answers_are_reported() {
 
     lab.stop();
     let run = checked(&lab, &[]);
-    assert_eq!(run.code, Some(4), "{run:?}");
+    assert_eq!(run.code, Some(3), "{run:?}");
     assert!(run.stderr.contains("failed to connect to"), "{run:?}");
 }

@@ -159,7 +159,9 @@ async fn probes_leave(play: &Play<'_>) -> Result<String, PlayError> {
     let left: Vec<_> = pod.live().look(|core| {
         let processes = core.state.processes.iter();
         let left = processes.filter(|process| {
-            process.session.is_some() && process.container.as_ref() == Some(&app.id)
+            process.is_alive()
+                && process.session.is_some()
+                && process.container.as_ref() == Some(&app.id)
         });
         left.map(|process| process.id.pid).collect()
     });
