@@ -145,7 +145,7 @@ fn no_rule_claims_to_have_watched_for_longer_than_it_did() {
                     && *name != "lifetime"
             };
             assert!(
-                !verdict.details.observed.iter().any(|it| is_long(it)),
+                !verdict.details.observed.iter().any(is_long),
                 "{verdict:#?}"
             );
         }

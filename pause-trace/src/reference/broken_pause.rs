@@ -159,8 +159,10 @@ fn hold(kind: Broken, is_again: bool) -> Result<Infallible, Failure> {
     if matches!(kind, Broken::Spins | Broken::Leaks) {
         loop {
             thread::sleep(LATER);
-            while kind == Broken::Spins {
-                hint::spin_loop();
+            if kind == Broken::Spins {
+                loop {
+                    hint::spin_loop();
+                }
             }
             std::mem::forget(fs::File::open("/dev/null").step("open /dev/null")?);
         }
