@@ -159,14 +159,16 @@ async fn probes_leave(play: &Play<'_>) -> Result<String, PlayError> {
     let left: Vec<_> = pod.live().look(|core| {
         let processes = core.state.processes.iter();
         let left = processes.filter(|process| {
-            process.is_alive()
-                && process.session.is_some()
+            process.session.is_some()
+                && process.is_alive()
                 && process.container.as_ref() == Some(&app.id)
         });
-        left.map(|process| process.id.pid).collect()
+        left.map(|process| process.id).collect()
     });
-    for pid in &left {
-        pod.inner().signal(*pid as i32, Signal::SIGKILL).await?;
+    for process in &left {
+        play.blame(*process);
+        let pid = process.pid as i32;
+        pod.inner().signal(pid, Signal::SIGKILL).await?;
     }
     pod.finish().await?;
     Ok(format!("{} processes of {LEAVING} probes", left.len()))
