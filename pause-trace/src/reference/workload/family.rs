@@ -1,9 +1,11 @@
 //! The agent's children, orphans and zombies.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -20,6 +22,12 @@ use crate::sys;
 /// become slower with more processes.
 const BATCH: u32 = 256;
 
+/// Releases a child through its lifeline.
+const RELEASE: &[u8] = b"r";
+
+/// How long a child outlives its agent.
+const AFTER_AGENT: Duration = Duration::from_secs(1);
+
 /// The processes that the agent has created.
 pub(super) struct Family {
     /// Whether a handler reaps.
@@ -31,7 +39,7 @@ pub(super) struct Family {
 
 struct Child {
     pid: Pid,
-    /// Closed to end the child.
+    /// Written to and closed to end the child.
     lifeline: Option<OwnedFd>,
     /// The pipe to which it notes a SIGTERM.
     notes: OwnedFd,
@@ -104,7 +112,10 @@ impl Family {
     pub(super) fn release(&mut self) {
         self.orphans.clear();
         for child in &mut self.children {
-            child.lifeline = None;
+            if let Some(lifeline) = child.lifeline.take() {
+                // A child that has ended cannot read it, and need not.
+                let _ = fs::File::from(lifeline).write_all(RELEASE);
+            }
         }
     }
 
@@ -196,11 +207,12 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
     pipe2(OFlag::O_CLOEXEC).step("make a pipe")
 }
 
-/// Reads until the write end is closed everywhere.
-fn wait_for_end(read: OwnedFd) {
-    let mut nothing = Vec::new();
+/// Reads until the write end is closed everywhere. Returns whether anything was written.
+fn wait_for_end(read: OwnedFd) -> bool {
+    let mut written = Vec::new();
     // Interrupted reads are repeated by the library.
-    let _ = fs::File::from(read).read_to_end(&mut nothing);
+    let _ = fs::File::from(read).read_to_end(&mut written);
+    !written.is_empty()
 }
 
 /// Runs in the parent that is about to die. Its children poll *its* pidfd, which becomes readable
@@ -241,6 +253,10 @@ fn live(ignores_term: bool, held: OwnedFd, notes: &OwnedFd, say_ready: OwnedFd) 
     // The child inherited a blocked SIGTERM if the agent blocks it.
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
     drop(say_ready);
-    wait_for_end(held);
+    if !wait_for_end(held) {
+        // The agent has died. If it was pid 1, the kernel kills its children next: a child that
+        // exited at the same time would sometimes be faster.
+        thread::sleep(AFTER_AGENT);
+    }
     sys::exit(0)
 }
