@@ -165,8 +165,8 @@ pub enum Fact {
     },
     /// Time has passed.
     Tick,
-    /// The state of a pause process was read from `/proc` as soon as it had executed: its privileges
-    /// are final, and what it uses is not.
+    /// The state of a pause process was read from `/proc` as soon as it had executed: its
+    /// privileges are final, and what it uses is not.
     PauseStarted(PauseStatus),
     /// The state of a pause process could not be read.
     PauseUnmeasured {

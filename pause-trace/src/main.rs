@@ -23,8 +23,8 @@ use pause_trace_core::{
 };
 
 fn main() -> ExitCode {
-    // The parts that pause-trace plays in its own reference pod, and what shells call: not for users,
-    // and not to be slowed down by parsing.
+    // The parts that pause-trace plays in its own reference pod, and what shells call: not for
+    // users, and not to be slowed down by parsing.
     let mut args = env::args_os().skip(1);
     match args.next().as_deref().and_then(|part| part.to_str()) {
         Some(probe::HELPER) => probe::helper().into(),

@@ -1,10 +1,10 @@
 //! JUnit XML, for CI servers. There is a test suite for each rule and each family of scenarios,
 //! with a test case for each subject or scenario.
 //!
-//! A violation is a `<failure>` whose type is the rule's id. One below `--fail-on` is a skipped test:
-//! it does not fail the run, so it must not fail the job, and yet it is shown. An inconclusive
-//! verdict is an `<error>` of type `inconclusive` and not a skipped test, which CI servers treat
-//! like one that passed.
+//! A violation is a `<failure>` whose type is the rule's id. One below `--fail-on` is a skipped
+//! test: it does not fail the run, so it must not fail the job, and yet it is shown. An
+//! inconclusive verdict is an `<error>` of type `inconclusive` and not a skipped test, which CI
+//! servers treat like one that passed.
 
 use std::{
     collections::BTreeMap,

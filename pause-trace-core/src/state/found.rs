@@ -77,8 +77,8 @@ impl State {
         }
     }
 
-    /// Whether a zombie of a pod was found that may be overdue. That is known `Limits::zombie` after
-    /// it was found, or later if its parent is still reaping others.
+    /// Whether a zombie of a pod was found that may be overdue. That is known `Limits::zombie`
+    /// after it was found, or later if its parent is still reaping others.
     pub fn awaits_found_zombies(&self, now: Ktime) -> bool {
         /// A deadline is judged with the first event after it, which takes a moment.
         const MOMENT: Ktime = 100_000_000;

@@ -218,8 +218,8 @@ impl Process {
         self.found && self.ended.is_some_and(|ended| ended.time <= self.seen)
     }
 
-    /// How a finding says that it is in a namespace. Where a process executed that was found running
-    /// is unknown.
+    /// How a finding says that it is in a namespace. Where a process executed that was found
+    /// running is unknown.
     pub(crate) fn is_or_executed(&self) -> &'static str {
         match self.found {
             true => "runs",

@@ -348,8 +348,9 @@ impl State {
         }
     }
 
-    /// The entrypoint of the container of a process that ended, and what to remember of the process,
-    /// if the kernel or the runtime killed it after that entrypoint was sent a signal to end.
+    /// The entrypoint of the container of a process that ended, and what to remember of the
+    /// process, if the kernel or the runtime killed it after that entrypoint was sent a signal to
+    /// end.
     fn cut_off(&self, id: ProcessId, ended: Ended) -> Option<(ProcessId, Worker)> {
         let process = self.processes.get(id)?;
         let is_member = process.role == Role::Member && process.session.is_none();

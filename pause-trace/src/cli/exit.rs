@@ -64,8 +64,8 @@ pub(crate) enum End {
     Finished,
     /// Ctrl-C.
     Interrupted,
-    /// The reader of the report left, the recording is incomplete, or what the user asked for was not
-    /// there. The rest was not judged and may contain violations, so such a run ends with
+    /// The reader of the report left, the recording is incomplete, or what the user asked for was
+    /// not there. The rest was not judged and may contain violations, so such a run ends with
     /// [`Exit::Violation`] or [`Exit::Inconclusive`], never with [`Exit::Pass`].
     Closed,
 }

@@ -50,7 +50,8 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    /// Fails if the socket that the user named cannot be reached: what it would describe is unknown.
+    /// Fails if the socket that the user named cannot be reached: what it would describe is
+    /// unknown.
     pub(crate) async fn reach(&self) -> Result<()> {
         match &self.cri {
             Some(socket) => reach(socket).await,

@@ -145,8 +145,8 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Resolves when it is known of every zombie that was found whether it is overdue. When it ended
-    /// is unknown, so this takes the whole limit if there is one.
+    /// Resolves when it is known of every zombie that was found whether it is overdue. When it
+    /// ended is unknown, so this takes the whole limit if there is one.
     pub(crate) fn zombies_judged(&self) -> impl Future<Output = ()> + use<'a> {
         let live = self.live;
         async move {

@@ -336,9 +336,9 @@ impl Roster {
         })
     }
 
-    /// Whether the runtime at the socket of a container's shim must know the container as a sandbox.
-    /// Docker runs its containers in a containerd that may also serve CRI, which does not list
-    /// them.
+    /// Whether the runtime at the socket of a container's shim must know the container as a
+    /// sandbox. Docker runs its containers in a containerd that may also serve CRI, which does not
+    /// list them.
     pub(crate) fn is_sandbox_of_cri(&self, id: &ContainerId) -> bool {
         self.is_sandbox(id) && self.is_of_kubernetes(id)
     }

@@ -2,8 +2,8 @@
 //!
 //! `runtime` and `workload` are processes, and `pod` controls them. A `stage` declares a pod to the
 //! verifier and waits for the verdicts. `scenarios` contains healthy pods, `faults` broken ones,
-//! and `scenario` runs either. `trial` starts a pause once before that. `patience` scales all waits for slow machines. `image` builds the
-//! container image for pods that a real runtime creates.
+//! and `scenario` runs either. `trial` starts a pause once before that. `patience` scales all waits
+//! for slow machines. `image` builds the container image for pods that a real runtime creates.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! What the kernel has to permit so that the node's pods are seen.
 //!
 //! Without some capabilities nothing fails: a process, a bundle or a socket that may not be read
-//! looks like one that is not there, and a node whose pods are invisible looks healthy. So each need
-//! is tried before a run begins.
+//! looks like one that is not there, and a node whose pods are invisible looks healthy. So each
+//! need is tried before a run begins.
 
 use std::{fs, io, path::Path};
 
@@ -166,7 +166,8 @@ fn refused_bundles() -> impl Iterator<Item = Lack> {
     })
 }
 
-/// The sockets of runtimes that may not be connected to. CAP_DAC_READ_SEARCH is not enough for that.
+/// The sockets of runtimes that may not be connected to. CAP_DAC_READ_SEARCH is not enough for
+/// that.
 fn refused_sockets() -> impl Iterator<Item = Lack> {
     let refused = runtimes::sockets().filter(|socket| {
         let is_there = Path::new(socket).symlink_metadata().map(|_| ());

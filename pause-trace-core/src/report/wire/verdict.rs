@@ -17,8 +17,8 @@ use crate::{
 /// The fields that findings and verdicts have in common.
 #[derive(Serialize, JsonSchema)]
 struct About<'a> {
-    /// The number of the verdict in this report. A finding and the verdict line that follows it have
-    /// the same number: they are one fact. `inspect` has no such number.
+    /// The number of the verdict in this report. A finding and the verdict line that follows it
+    /// have the same number: they are one fact. `inspect` has no such number.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<u64>,
     #[serde(flatten)]

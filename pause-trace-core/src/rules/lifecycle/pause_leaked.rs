@@ -89,8 +89,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     });
 }
 
-/// Passes the pauses of a removed pod whose runtime did not answer in time. Docker and Podman are not
-/// asked, and make no such promise.
+/// Passes the pauses of a removed pod whose runtime did not answer in time. Docker and Podman are
+/// not asked, and make no such promise.
 fn judge_removed(context: &Context<'_>, pod: &PodId, sink: &mut Sink<'_>) {
     let pod = context.state.pods.get(pod);
     let Some(pod) = pod.filter(|pod| pod.has_measured_pause) else {

@@ -42,8 +42,8 @@ returns when the sandbox is ready.
     judge,
 };
 
-/// A look at the network later than this after the first container executed says how the network is,
-/// and not how it was when the container executed.
+/// A look at the network later than this after the first container executed says how the network
+/// is, and not how it was when the container executed.
 const SOON: Ktime = 10_000_000_000;
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {

@@ -114,8 +114,8 @@ impl Zombie<'_> {
         Duration(context.now.saturating_sub(self.ended.time))
     }
 
-    /// How long ago it ended: `5.00 s ago`. Of a zombie that was found, only limits are known: it had
-    /// ended by then, and it cannot have ended before it started.
+    /// How long ago it ended: `5.00 s ago`. Of a zombie that was found, only limits are known: it
+    /// had ended by then, and it cannot have ended before it started.
     pub(super) fn ago(&self, context: &Context<'_>) -> String {
         let waited = self.waited(context);
         match self.process.ended_unseen() {
