@@ -5,7 +5,7 @@
 //! system, and this crate contains all `unsafe` code of both. A program declares its main function,
 //! never allocates, and has no mutable statics:
 //!
-//! ```ignore
+//! ```text
 //! #![no_std]
 //! #![no_main]
 //!
