@@ -1,4 +1,7 @@
 //! A pod told as events, for the rules' tests: a scene is healthy unless the test spoils it.
+//!
+//! The file is long because a scene is one vocabulary: every rule's tests are written in it, and a
+//! reader looks for a step in one place.
 
 use std::collections::HashMap;
 
