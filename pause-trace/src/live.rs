@@ -4,6 +4,7 @@
 //! tick is made when the state has a deadline. At rest nothing runs.
 
 mod arrivals;
+mod oom;
 
 use std::{cell::RefCell, io::Read as _, rc::Rc, time::Duration};
 
@@ -278,7 +279,12 @@ impl Kernel {
             return Err(failure);
         }
         let mut events = std::mem::take(&mut self.events);
-        self.read(fact.unwrap_or(Fact::Tick), &mut events)?;
+        let time = self.read_with_victims(&mut events, pipeline)?;
+        oom::before_the_exit(&mut events);
+        // Not a later time: events that happened while the rings were drained are still unknown, so
+        // no deadline after the drain may pass.
+        let fact = fact.unwrap_or(Fact::Tick);
+        events.push(Event { time, fact });
         let mut next = 0;
         while let Some(time) = events.get(next).map(|event| event.time) {
             if let Some((due, pending)) = pipeline.look(|core| core.state.in_question(time)) {
@@ -299,16 +305,30 @@ impl Kernel {
         Ok(())
     }
 
-    /// Reads the rings up to now, and adds `fact`.
-    fn read(&mut self, fact: Fact, events: &mut Vec<Event>) -> anyhow::Result<()> {
+    /// Reads the rings up to now, and until the OOM killer has reported its victims among the
+    /// processes that the kernel killed. Returns the time up to which all events are known.
+    fn read_with_victims(
+        &mut self,
+        events: &mut Vec<Event>,
+        pipeline: &Pipeline,
+    ) -> anyhow::Result<Ktime> {
+        let mut time = self.read(events)?;
+        while let Some(until) = pipeline.look(|core| oom::report_is_due(events, &core.state))
+            && time < until
+        {
+            self.rings.wait(Duration::from_nanos(until - time))?;
+            time = self.read(events)?;
+        }
+        Ok(time)
+    }
+
+    /// Reads the rings up to now. Returns that time.
+    fn read(&mut self, events: &mut Vec<Event>) -> anyhow::Result<Ktime> {
         let time = self.rings.drain(events)?;
         if self.rings.is_flooded() {
             self.rings.drain_floods(events)?;
         }
-        // Not a later time: events that happened while the rings were drained are still unknown, so
-        // no deadline after the drain may pass.
-        events.push(Event { time, fact });
-        Ok(())
+        Ok(time)
     }
 
     /// Returns those of `pending` that have left `/proc` although no event from `next` on reports
@@ -329,7 +349,9 @@ impl Kernel {
         // A process that ended after the rings were read was still there at the deadline, so it was
         // late.
         let later = events.len();
-        self.read(Fact::Tick, events)?;
+        let time = self.read(events)?;
+        let fact = Fact::Tick;
+        events.push(Event { time, fact });
         gone.retain(|process| !reports_the_end(&events[later..], *process, due));
         Ok(gone)
     }

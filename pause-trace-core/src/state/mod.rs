@@ -120,7 +120,7 @@ impl State {
     }
 
     /// Pid 1 of a pid namespace.
-    pub(crate) fn init_of(&self, pid_namespace: u32) -> Option<&Process> {
+    pub fn init_of(&self, pid_namespace: u32) -> Option<&Process> {
         self.processes
             .get(self.pid_namespaces.get(&pid_namespace)?.init)
     }

@@ -10,11 +10,16 @@ use std::{
     collections::HashMap,
     io,
     os::fd::{AsFd as _, OwnedFd},
+    time::Duration,
 };
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
 use bytes::BytesMut;
-use nix::time::{ClockId, clock_gettime};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    time::{ClockId, clock_gettime},
+};
 use pause_trace_common::{Config, Flood, FloodKey, Kind};
 use tokio::io::unix::AsyncFd;
 
@@ -136,6 +141,17 @@ impl Rings {
             lifecycle: watch(&self.lifecycle)?,
             signals: watch(&self.signals)?,
         })
+    }
+
+    /// Waits until there may be records, for `limit` at most.
+    pub(crate) fn wait(&self, limit: Duration) -> io::Result<()> {
+        let mut rings = [&self.lifecycle, &self.signals]
+            .map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN));
+        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        match poll(&mut rings, limit) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether records are held for the next round.
