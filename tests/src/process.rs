@@ -289,7 +289,14 @@ pub fn settle(pid: u32, rest: c_long) {
         let (settled, stuck) = mpsc::channel::<()>();
         scope.spawn(move || {
             if stuck.recv_timeout(DEADLINE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                eprintln!("{pid} did not settle within {DEADLINE:?}");
+                eprintln!("{pid} did not settle within {DEADLINE:?}:");
+                for file in ["status", "wchan", "syscall", "stack"] {
+                    for thread in entries(pid.as_raw().cast_unsigned(), "task") {
+                        let path = format!("/proc/{pid}/task/{thread}/{file}");
+                        let text = fs::read_to_string(&path).unwrap_or_else(|e| e.to_string());
+                        eprintln!("{path}:\n{text}");
+                    }
+                }
                 // The kill makes the other thread stop waiting.
                 let _ = kill(pid, Signal::SIGKILL);
             }
