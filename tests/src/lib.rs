@@ -14,7 +14,7 @@ use std::{
     env, fs,
     io::Read as _,
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::OnceLock,
 };
@@ -91,9 +91,11 @@ pub fn workload_binary() -> PathBuf {
                 .expect("an image has a layer");
             let workload = in_archive(&in_archive(&image, layer), "workload");
             let path = directory.join("workload");
-            fs::write(&path, workload).expect("failed to write the workload");
+            let own = own_name(&path);
+            fs::write(&own, workload).expect("failed to write the workload");
             let executable = PermissionsExt::from_mode(0o755);
-            fs::set_permissions(&path, executable).expect("this process owns the file");
+            fs::set_permissions(&own, executable).expect("this process owns the file");
+            fs::rename(own, &path).expect("both are in one directory");
             path
         })
         .clone()
@@ -143,6 +145,7 @@ pub fn c_program(name: &str) -> PathBuf {
 fn compiled(directory: &str, name: &str) -> PathBuf {
     let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("{directory}/{name}.c"));
     let program = scratch(directory).join(name);
+    let own = own_name(&program);
     let output = Command::new("gcc")
         .args([
             "-std=gnu11",
@@ -154,7 +157,7 @@ fn compiled(directory: &str, name: &str) -> PathBuf {
             "-pthread",
             "-o",
         ])
-        .args([&program, &source])
+        .args([&own, &source])
         .output()
         .expect("failed to run gcc");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -163,7 +166,14 @@ fn compiled(directory: &str, name: &str) -> PathBuf {
         "gcc {}: {errors}",
         source.display()
     );
+    fs::rename(own, &program).expect("both are in one directory");
     program
+}
+
+/// A name beside a file for this process, to write the file before a rename to its name. Other test
+/// programs may be running the file.
+fn own_name(path: &Path) -> PathBuf {
+    path.with_extension(std::process::id().to_string())
 }
 
 /// A finished run of pause-trace.
