@@ -32,7 +32,7 @@ second
 Kubernetes: Process ID Limits And Reservations; kubernetes/kubernetes#81042; \
 containerd/containerd#4255.
 ",
-        needs: &[Kind::Fork, Kind::Exit, Kind::Free],
+        needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::Free],
     },
     on: &[On::ZombieDue, On::PodRemoved, On::RemovalDue],
     judge,
