@@ -76,6 +76,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             });
             let found = match u64::from(pod.overdue) - seen as u64 {
                 0 => String::new(),
+                1 => "; 1 of them was found as a zombie".to_owned(),
                 found => format!("; {found} of them were found as zombies"),
             };
             Details::new(format!(
