@@ -8,29 +8,33 @@ use std::fmt;
 pub struct Errno(pub i32);
 
 impl Errno {
-    /// Its name and meaning.
-    fn words(self) -> (&'static str, &'static str) {
-        TABLE
-            .iter()
+    /// Its name and meaning, if it has some.
+    fn words(self) -> Option<(&'static str, &'static str)> {
+        let mut table = TABLE.iter();
+        table
             .find(|(number, ..)| *number == self.0)
-            .map_or(UNKNOWN, |(_, name, meaning)| (name, meaning))
+            .map(|(_, name, meaning)| (*name, *meaning))
     }
 }
 
 impl fmt::Debug for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.words().0)
+        match (self.0, self.words()) {
+            (0, _) => f.write_str("success"),
+            (_, Some((name, _))) => f.write_str(name),
+            (number, None) => write!(f, "errno {number}"),
+        }
     }
 }
 
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, meaning) = self.words();
-        write!(f, "{name}: {meaning}")
+        match self.words() {
+            Some((name, meaning)) => write!(f, "{name}: {meaning}"),
+            None => write!(f, "{self:?}"),
+        }
     }
 }
-
-const UNKNOWN: (&str, &str) = ("UnknownErrno", "Unknown errno");
 
 /// Number, name and meaning, sorted by number.
 const TABLE: &[(i32, &str, &str)] = &[
@@ -199,7 +203,8 @@ mod tests {
     fn an_error_is_shown_by_its_name_and_its_meaning() {
         assert_eq!(format!("{:?}", Errno(1)), "EPERM");
         assert_eq!(Errno(1).to_string(), "EPERM: Operation not permitted");
-        assert_eq!(Errno(512).to_string(), "UnknownErrno: Unknown errno");
+        assert_eq!(Errno(512).to_string(), "errno 512");
+        assert_eq!(Errno(0).to_string(), "success");
     }
 
     #[test]

@@ -132,7 +132,8 @@ impl fmt::Display for Value {
         match self {
             Self::Namespace(inode) => write!(f, "{inode}"),
             Self::Number(number) => write!(f, "{number}"),
-            Self::Bytes(bytes) if *bytes < 10 * 1024 => write!(f, "{bytes} B"),
+            Self::Bytes(0) => f.write_str("0 B"),
+            Self::Bytes(bytes) if *bytes < 10 * 1024 && bytes % 1024 != 0 => write!(f, "{bytes} B"),
             Self::Bytes(bytes) => write!(f, "{} KiB", bytes / 1024),
             Self::Duration(ns) => write!(f, "{}", Duration(*ns)),
             Self::Signal(signal) => f.write_str(&signal_name(*signal)),

@@ -54,7 +54,7 @@ pub enum CriError {
         reason: String,
     },
     /// The runtime answered with an error, or the answer does not fit the call.
-    #[error("{call}: {} ({code:?})", escaped(message))]
+    #[error("call {call}: {} ({code:?})", escaped(message))]
     Refused {
         /// The call.
         call: &'static str,
@@ -116,7 +116,7 @@ mod tests {
         };
         let shown = error.to_string();
         assert!(
-            shown.starts_with(r#"StartContainer: exec "\u{1b}[2J\u{202e}": not found"#),
+            shown.starts_with(r#"call StartContainer: exec "\u{1b}[2J\u{202e}": not found"#),
             "{shown}"
         );
         assert!(shown.ends_with("x… (Unknown)"));

@@ -42,6 +42,13 @@ fn check(fault: &str, rule: &str) -> Result<(), String> {
     if run.code != Some(1) {
         return fail("exit code is not 1");
     }
+    let scenarios = run.of_type("scenario");
+    if !scenarios
+        .iter()
+        .all(|scenario| scenario["verdict"] == "fail")
+    {
+        return fail("the fault was not planted as it was meant");
+    }
     let findings = run.of_type("finding");
     let named: Vec<&Value> = findings
         .iter()

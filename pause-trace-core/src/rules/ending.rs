@@ -290,7 +290,18 @@ pub(super) fn fail_unless_gap(
     subject: Subject,
     details: impl FnOnce() -> Details,
 ) {
-    let kinds = sink.needs();
+    fail_unless_gap_of(context, sink.needs(), since, sink, subject, details);
+}
+
+/// The same for records of these kinds, where a failure rests on others than a pass.
+pub(super) fn fail_unless_gap_of(
+    context: &Context<'_>,
+    kinds: &[Kind],
+    since: Ktime,
+    sink: &mut Sink<'_>,
+    subject: Subject,
+    details: impl FnOnce() -> Details,
+) {
     let flooded = || {
         let container = context.state.containers.get(subject.container.as_ref()?)?;
         let is_about_signals =

@@ -15,6 +15,8 @@ mod pause;
 mod signals;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod truth_tests;
 mod zombies;
 
 /// What every rule's file begins with.

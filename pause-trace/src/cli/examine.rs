@@ -123,13 +123,9 @@ fn privileges() -> Check {
             },
         );
     }
-    let named: Vec<_> = lacks
-        .iter()
-        .map(|lack| format!("{} {}", lack.capability.unwrap_or("permission"), lack.to))
-        .collect();
     missing(
         "privileges",
-        &format!("without {}", named.join(", ")),
+        &format!("it lacks {}", privileges::named(&lacks)),
         "pods are invisible or are judged without their evidence",
         "run it as root: sudo pause-trace doctor",
         true,

@@ -26,7 +26,7 @@ pub(crate) struct Wanted {
     #[arg(long, value_name = "POD", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) pod: Option<String>,
     /// End with exit code 3 if fewer than N pods were there
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number)]
     pub(crate) require_pods: Option<usize>,
     /// Report only findings of at least this severity
     #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = Severity::Info)]
@@ -69,6 +69,11 @@ impl Wanted {
             ),
         })
     }
+}
+
+/// A number of pods.
+fn whole_number(text: &str) -> Result<usize, &'static str> {
+    text.parse().map_err(|_| "not a whole number")
 }
 
 /// Reports the wanted pods and findings.

@@ -29,7 +29,7 @@ use crate::{
         privileges::{self, Job},
     },
     terminal,
-    text::{DOUBTFUL, Line},
+    text::{DOUBTFUL, Line, counted},
     verdict::{Outcome, Value, Verdict},
 };
 
@@ -87,9 +87,11 @@ impl SnapshotArgs {
         let judged = match judged {
             Some(Ok(judged)) => {
                 if judged.lost > 0 {
+                    let were = if judged.lost == 1 { "was" } else { "were" };
+                    let records = counted(judged.lost, "record");
                     snapshot
                         .gaps
-                        .push(format!("{} of the kernel's records were lost", judged.lost));
+                        .push(format!("{records} of the kernel {were} lost"));
                 }
                 if judged.is_early {
                     snapshot.gaps.push(

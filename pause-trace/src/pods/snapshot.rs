@@ -60,9 +60,13 @@ pub(crate) async fn collect(hierarchies: &Hierarchies, socket: Option<Socket>) -
     });
     let mut gaps = Gaps::default();
     if survey.hidden > 0 {
+        let (what, are) = match survey.hidden {
+            1 => ("1 process".to_owned(), "is"),
+            many => (format!("{many} processes"), "are"),
+        };
         gaps.add(format!(
-            "{} processes in containers are not shown, because they are outside this pid namespace; run in that of the node",
-            survey.hidden
+            "{what} in containers {are} not shown, because this pid namespace does not contain them; run pause-trace \
+             in the node's"
         ));
     }
 
@@ -109,7 +113,7 @@ pub(crate) async fn collect(hierarchies: &Hierarchies, socket: Option<Socket>) -
                 described.answered(question.cgroup, &question.container, *known)
             }
             Answer::Unavailable { reason, .. } => {
-                gaps.add(format!("failed to query the runtime: {reason}"));
+                gaps.add(format!("failed to {reason}"));
             }
             Answer::Unclear(reason) => gaps.add(format!("failed to {reason}")),
             Answer::Unknown => {}

@@ -5,17 +5,17 @@
 //! closed peer reads as the end of the stream. The length of a packet is limited ([`MAX_MESSAGE`]).
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::{fmt, io};
 
 use nix::errno::Errno;
 use nix::sys::socket::MsgFlags;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::sys;
+use crate::{event::signal_name, sys};
 
 /// The longest message, in bytes. Messages have a few hundred bytes; a unix socket accepts packets
 /// up to about 200 KiB.
@@ -234,6 +234,15 @@ pub(crate) struct Exit {
 pub(crate) enum Status {
     Exited(i32),
     Signaled(i32),
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Exited(code) => write!(f, "exit code {code}"),
+            Self::Signaled(signal) => write!(f, "killed by {}", signal_name(signal)),
+        }
+    }
 }
 
 /// What a workload does on SIGTERM.

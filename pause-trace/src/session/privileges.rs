@@ -81,13 +81,22 @@ pub(crate) fn require(job: Job) -> Result<()> {
     bail!("{}", sentence(&lacks, is_root, job));
 }
 
-fn sentence(lacks: &[Lack], is_root: bool, job: Job) -> String {
+/// `CAP_BPF to load a program, CAP_KILL to end it and the permission to create pods`.
+pub(crate) fn named(lacks: &[Lack]) -> String {
     let named = |lack: &Lack| match lack.capability {
         Some(name) => format!("{name} {}", lack.to),
         None => format!("the permission {}", lack.to),
     };
-    let all: Vec<_> = lacks.iter().map(named).collect();
-    let all = all.join(", ");
+    let mut all: Vec<_> = lacks.iter().map(named).collect();
+    let last = all.pop().unwrap_or_default();
+    match all.is_empty() {
+        true => last,
+        false => format!("{} and {last}", all.join(", ")),
+    }
+}
+
+fn sentence(lacks: &[Lack], is_root: bool, job: Job) -> String {
+    let all = named(lacks);
     match (is_root, job) {
         (true, _) => format!("needs {all}; docs/deployment.md lists what a run needs"),
         (false, Job::Build) => {
@@ -226,5 +235,11 @@ mod tests {
              what a run needs"
         );
         assert!(sentence(&lacks, false, Job::Build).starts_with("needs root: "));
+        let lacks = of_capabilities(held(&[]), Job::Read);
+        assert_eq!(
+            named(&lacks),
+            "CAP_SYS_PTRACE to read the namespaces of other users' processes in /proc and CAP_DAC_READ_SEARCH to read \
+             the files of other users' processes in /proc"
+        );
     }
 }

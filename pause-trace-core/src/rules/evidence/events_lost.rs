@@ -1,6 +1,6 @@
 //! PT901: no record of the kernel program was lost.
 
-use super::rules_that_need;
+use super::{NO_RULE, rules_that_need};
 use crate::rules::prelude::*;
 
 pub(super) const CHECK: Check = Check {
@@ -41,14 +41,16 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     };
     sink.about(Topic::Records(kind))
         .inconclusive(Subject::default(), || {
-            let rules = rules_that_need(kind);
+            let consequence = rules_that_need(kind).map_or(NO_RULE.to_owned(), |rules| {
+                format!("for the current pods these rules cannot pass: {rules}")
+            });
             let were = if count == 1 {
                 "record was"
             } else {
                 "records were"
             };
             Details::new(format!(
-                "{count} `{}` {were} lost; for the current pods these rules cannot pass: {rules}",
+                "{count} `{}` {were} lost; {consequence}",
                 kind.name()
             ))
             .expected("lost", Value::Number(0))
@@ -80,6 +82,17 @@ mod tests {
         assert!(
             message.contains("PT401") && !message.contains("PT501"),
             "{message}"
+        );
+    }
+
+    #[test]
+    fn a_loss_that_no_rule_depends_on_says_so() {
+        let mut scene = Scene::new();
+        scene.lose(Kind::CgroupRmdir, 1);
+        let verdicts = scene.expect("PT901", &[Outcome::Inconclusive]);
+        assert_eq!(
+            verdicts[0].details.message,
+            "1 `cgroup_rmdir` record was lost; every rule can still pass"
         );
     }
 

@@ -1,6 +1,6 @@
 //! PT902: the kernel has all hooks.
 
-use super::rules_that_need;
+use super::{NO_RULE, rules_that_need};
 use crate::rules::prelude::*;
 
 pub(super) const CHECK: Check = Check {
@@ -43,9 +43,12 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     };
     sink.about(Topic::Records(*kind))
         .inconclusive(Subject::default(), || {
-            let rules = rules_that_need(*kind);
+            let consequence = rules_that_need(*kind).map_or(NO_RULE.to_owned(), |rules| {
+                format!("these rules cannot pass: {rules}")
+            });
             Details::new(format!(
-                "the kernel has no hook for `{}` records ({reason}); these rules cannot pass: {rules}", kind.name()
+                "the kernel has no hook for `{}` records ({reason}); {consequence}",
+                kind.name()
             ))
             .evidence(context.now, format!("failed to attach the hook: {reason}"))
         });

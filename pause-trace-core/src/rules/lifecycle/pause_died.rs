@@ -92,8 +92,19 @@ fn judge_end(
     if matches!(cause, Cause::Fragile(_)) || ending::is_being_stopped(pause, sandbox, pod) {
         return;
     }
-    let since = sandbox.declared;
-    ending::fail_unless_gap(context, since, sink, Subject::process(pause), || {
+    // If the signal that ended it is not known, it may be a stop whose record was lost.
+    let is_known = match cause {
+        Cause::Oom | Cause::Stopped(_) | Cause::Fragile(_) => true,
+        Cause::Killed(..) | Cause::Crashed(_) => ending::fatal(pause).is_some(),
+        Cause::Exited => false,
+    };
+    let signals: &[Kind] = match is_known {
+        true => &[],
+        false => &[Kind::SignalGenerate],
+    };
+    let kinds = [sink.needs(), signals].concat();
+    let (since, subject) = (sandbox.declared, Subject::process(pause));
+    ending::fail_unless_gap_of(context, &kinds, since, sink, subject, || {
         let names: Vec<_> = running
             .iter()
             .take(ending::MAX_LISTED)

@@ -58,8 +58,9 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             }
             let (made, refused) = (init.joins.made, init.joins.refused.len());
             sink.pass(Subject::process(init), || {
-                let joins = counted(made.into(), "successful join");
+                let joins = joins(made);
                 let message = match refused {
+                    0 if made == 0 => "executed, and had to join no namespace".to_owned(),
                     0 => format!("executed after {joins}, none failed"),
                     _ => format!(
                         "executed after {joins}, although {} failed",
@@ -71,6 +72,14 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         }
         Change::JoinsRefused(id) => refused(context, *id, sink),
         _ => {}
+    }
+}
+
+/// `2 successful joins`.
+fn joins(made: u32) -> String {
+    match made {
+        0 => "no successful join".to_owned(),
+        _ => counted(made.into(), "successful join"),
     }
 }
 
@@ -86,7 +95,7 @@ fn refused(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
         let error = crate::errno::Errno(errno);
         let message = format!(
             "setns({wanted}) failed with {error:?} while the runtime set up {what}, after {}",
-            counted(made.into(), "successful join")
+            joins(made)
         );
         let details =
             process
@@ -167,6 +176,15 @@ mod tests {
             scene.enter(scene.runtime, cgroup, HOST, 0, "runc:[1:CHILD]"),
             cgroup,
         )
+    }
+
+    #[test]
+    fn a_setup_that_joins_nothing_passes() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let verdicts = scene.expect("PT111", &[Outcome::Pass]);
+        let message = &verdicts[0].details.message;
+        assert_eq!(message, "executed, and had to join no namespace");
     }
 
     #[test]

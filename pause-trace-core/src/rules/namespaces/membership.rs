@@ -193,15 +193,19 @@ fn judge_container(
     match expected(context, container, pod, kind) {
         Expected::Inode(inode, of) if inode == observed && is_hosts => {
             sink.inconclusive(subject(), || {
+                let (comm, executed) = (process.comm, process.is_or_executed());
                 Details::new(format!(
-                    "{name} namespace {observed} is the one {of}, but also the host's (see PT104 to PT106)"
+                    "{comm} {executed} in {name} namespace {observed} {of}, which is the host's (see PT104 to PT106)"
                 ))
             });
         }
         Expected::Inode(inode, of) if inode == observed => sink.pass(subject(), || {
-            Details::new(format!("{name} namespace {observed} is the one {of}"))
-                .observed(name, Value::Namespace(observed))
-                .with_exec(context, process, kind, observed)
+            let (comm, executed) = (process.comm, process.is_or_executed());
+            Details::new(format!(
+                "{comm} {executed} in {name} namespace {observed} {of}"
+            ))
+            .observed(name, Value::Namespace(observed))
+            .with_exec(context, process, kind, observed)
         }),
         // PT105 reported it when it executed, which needs no sandbox to compare with.
         Expected::Inode(..) if is_hosts && is_late && kind != NamespaceKind::User => {}

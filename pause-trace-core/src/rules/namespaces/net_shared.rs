@@ -193,7 +193,7 @@ mod tests {
         };
         let message = &verdict.details.message;
         assert!(
-            message.ends_with("is the one pinned for the sandbox"),
+            message.ends_with("executed in net namespace 70 pinned for the sandbox"),
             "{message}"
         );
         pod_without_pause(71).expect("PT101", &[Outcome::Fail]);

@@ -64,7 +64,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         ));
     }
     if !no_new_privs {
-        faults.push("runs without no_new_privs".to_owned());
+        faults.push("lacks no_new_privs".to_owned());
     }
     if oom_adjustable && oom_score_adj >= 0 {
         faults.push(format!(

@@ -1,7 +1,7 @@
 //! PT405: a pod's orphans are reparented within the pod.
 
 use super::blame;
-use crate::rules::prelude::*;
+use crate::rules::{ending, prelude::*};
 
 pub(super) const CHECK: Check = Check {
     rule: Rule {
@@ -31,7 +31,7 @@ takes effect for children only: the program must fork after setns, and run its w
 pid_namespaces(7), \"Adoption of orphaned children\"; setns(2); find_new_reaper in the kernel's \
 kernel/exit.c.
 ",
-        needs: &[Kind::Fork, Kind::Exit],
+        needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
     },
     on: &[On::Ended, On::PodRemoved],
     judge,
@@ -106,7 +106,10 @@ fn judge_orphan(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
             });
         }
     };
-    sink.fail(Subject::process(process), || {
+    // Records since its fork tell in which pod the adopter is.
+    let since = adopter.map_or(container.declared, |adopter| adopter.forked);
+    let (since, subject) = (since.min(container.declared), Subject::process(process));
+    ending::fail_unless_gap(context, since, sink, subject, || {
         Details::new(format!(
             "orphan {what} was reparented to {new_parent}, which is {relation}"
         ))

@@ -32,7 +32,7 @@ zombies as children of pid 1.
 Kubernetes: Share Process Namespace between Containers in a Pod; kubernetes/kubernetes#36853, \
 #50865; openshift/images#27.
 ",
-        needs: &[Kind::Fork, Kind::Exit, Kind::Free],
+        needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::Free],
     },
     on: &[On::ZombieDue, On::PodRemoved, On::RemovalDue],
     judge,

@@ -34,7 +34,7 @@ several children. If the program cannot be changed, run an init as pid 1 that re
 ## Source
 wait(2), \"NOTES\"; pid_namespaces(7); containerd/containerd#9979.
 ",
-        needs: &[Kind::Fork, Kind::Exit, Kind::Free],
+        needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::Free],
     },
     on: &[On::ZombieDue, On::PodRemoved, On::RemovalDue],
     judge,

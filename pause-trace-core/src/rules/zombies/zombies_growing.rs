@@ -32,7 +32,7 @@ second
 Kubernetes: Process ID Limits And Reservations; kubernetes/kubernetes#81042; \
 containerd/containerd#4255.
 ",
-        needs: &[Kind::Fork, Kind::Exit, Kind::Free],
+        needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::Free],
     },
     on: &[On::ZombieDue, On::PodRemoved, On::RemovalDue],
     judge,
@@ -76,6 +76,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             });
             let found = match u64::from(pod.overdue) - seen as u64 {
                 0 => String::new(),
+                1 => "; 1 of them was found as a zombie".to_owned(),
                 found => format!("; {found} of them were found as zombies"),
             };
             Details::new(format!(

@@ -142,7 +142,7 @@ async fn pause_killed(play: &Play<'_>) -> Result<String, PlayError> {
     .await?;
     let status = pod.inner().exited(pause.pid as i32).await?;
     pod.finish().await?;
-    Ok(format!("{status:?} by pid {}, a container's", app.pid()))
+    Ok(format!("{status} from pid {}, a container's", app.pid()))
 }
 
 async fn pause_oom(play: &Play<'_>) -> Result<String, PlayError> {
@@ -185,7 +185,7 @@ async fn ends_on_cue(
     let _app = pod.container("app").await?;
     let pause = pod.pause()?.pid as i32;
     pod.inner().signal(pause, CUE).await?;
-    Ok(format!("{:?}", pod.inner().exited(pause).await?))
+    Ok(pod.inner().exited(pause).await?.to_string())
 }
 
 async fn stale_sandbox(play: &Play<'_>) -> Result<String, PlayError> {

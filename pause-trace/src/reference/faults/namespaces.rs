@@ -13,6 +13,7 @@ use crate::{
         stage::{Play, PodKind, join_of},
     },
     scenario::Scenario,
+    verdict::Value,
 };
 
 pub(super) const SCRIPTS: &[Script] = &[
@@ -352,11 +353,8 @@ async fn join_failed(play: &Play<'_>) -> Result<String, PlayError> {
             .unwrap_or_else(|| PlayError::Unexpected(what.to_owned())));
     }
     let finding = play.found("PT111").await?;
-    if !finding
-        .details
-        .message
-        .contains("setns(net) was refused with EINVAL")
-    {
+    let refused = Value::Errno(Errno::EINVAL as i32);
+    if !finding.details.observed.contains(&("setns", refused)) {
         return Err(PlayError::Unexpected(format!(
             "PT111 says {}",
             finding.details.message

@@ -119,9 +119,13 @@ async fn stopped(play: &Play<'_>, broken: Broken) -> Result<String, PlayError> {
         .find(|stopped| stopped.pid == pause.pid as i32);
     how.map(|how| {
         format!(
-            "{:?}{}",
+            "{}{}",
             how.status,
-            if how.killed { ", killed" } else { "" }
+            if how.killed {
+                " at the end of its grace period"
+            } else {
+                ""
+            }
         )
     })
     .ok_or_else(|| PlayError::Unexpected("pause was not stopped".to_owned()))
@@ -138,7 +142,7 @@ async fn first_signal(play: &Play<'_>) -> Result<String, PlayError> {
     pod.ended(pause).await?;
     let status = pod.inner().exited(app.pid()).await?;
     pod.finish().await?;
-    Ok(format!("{}, and the container {status:?}", Signal::SIGCHLD))
+    Ok(format!("{}, and the container: {status}", Signal::SIGCHLD))
 }
 
 /// A pause that uses more of something than it needs.

@@ -106,7 +106,7 @@ async fn stopped_without_effect(
         "ended by itself"
     };
     let grace = play.stage.patience.of(grace);
-    Ok(format!("{how} after {} ms, {status:?}", grace.as_millis()))
+    Ok(format!("{how} after {} ms, {status}", grace.as_millis()))
 }
 
 async fn killed_without_stop(play: &Play<'_>) -> Result<String, PlayError> {
@@ -219,7 +219,7 @@ async fn foreign_kill(play: &Play<'_>) -> Result<String, PlayError> {
     let killer = Bystander::start(play, &["kill", &app.pid().to_string(), "9"]).await?;
     let status = pod.inner().exited(app.pid()).await?;
     pod.finish().await?;
-    Ok(format!("{status:?} from pid {}", killer.id.pid))
+    Ok(format!("{status} from pid {}", killer.id.pid))
 }
 
 /// Declares that the pod is being stopped, before the stop goes wrong.

@@ -1,0 +1,78 @@
+//! One fault for each rule, told in as few events as the rule needs.
+
+mod evidence;
+mod lifecycle;
+mod namespaces;
+mod pause;
+mod signals;
+mod zombies;
+
+use crate::{event::*, rules::testing::*, signal::SIGKILL};
+
+/// Plants a fault, and calls `attach` where a pause-trace that is started late would begin: at the
+/// last moment at which the rule may still decide, if there is one, and else after the fault.
+type Plant = fn(&mut Scene, fn(&mut Scene));
+
+/// A rule, its fault, the worst that it says of it, and the worst that it says if the pod was found
+/// running: `None` is silence.
+pub(super) type Fault = (&'static str, Plant, Outcome, Option<Outcome>);
+
+const NET: u64 = NamespaceKind::Net.flag();
+
+/// Every fault, in the order of the rules.
+pub(super) fn all() -> impl Iterator<Item = &'static Fault> {
+    let families = [
+        namespaces::FAULTS,
+        lifecycle::FAULTS,
+        signals::FAULTS,
+        zombies::FAULTS,
+        pause::FAULTS,
+        evidence::FAULTS,
+    ];
+    families.into_iter().flatten()
+}
+
+/// A pod with a container, whose namespaces `edit` spoils.
+fn placed(scene: &mut Scene, attach: fn(&mut Scene), edit: fn(&mut Namespaces)) {
+    scene.pod("p");
+    scene.container_with("p", "a", Modes::plain(), edit);
+    attach(scene);
+}
+
+/// A plain pod with a container: gives the pause and the container's init.
+fn app(scene: &mut Scene) -> (ProcessId, ProcessId) {
+    (scene.pod("p"), scene.container("p", "a"))
+}
+
+/// The runtime kills a container's init.
+fn kill(scene: &mut Scene, init: ProcessId) {
+    scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
+    scene.end(init, WaitStatus::killed(SIGKILL));
+}
+
+/// The modes of a pod with a user namespace of its own.
+pub(super) fn own_users() -> Modes {
+    Modes {
+        user: Mode::Pod,
+        ..Modes::plain()
+    }
+}
+
+/// The sandbox that was declared first.
+pub(super) fn sandbox(scene: &Scene) -> ContainerId {
+    let sandbox = scene.events.iter().find_map(|event| match &event.fact {
+        Fact::Container(fact) if fact.what == ContainerKind::Sandbox => Some(&fact.container),
+        _ => None,
+    });
+    sandbox.expect("a pod has a sandbox").clone()
+}
+
+/// The network namespace of that sandbox is pinned.
+pub(super) fn pin(scene: &mut Scene) {
+    let sandbox = Some(sandbox(scene));
+    scene.push(Fact::NamespacePinned {
+        path: Text::new("/run/netns/cni-1"),
+        namespace: 70,
+        sandbox,
+    });
+}
