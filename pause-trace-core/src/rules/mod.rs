@@ -124,7 +124,7 @@ impl Subject {
         Self {
             pod: Some(container.pod.clone()),
             container: Some(container.id.clone()),
-            process: None,
+            ..Self::default()
         }
     }
 
@@ -137,6 +137,15 @@ impl Subject {
             pod: process.pod.clone(),
             container: process.container.clone(),
             process: Some(ProcessRef { id, ns_pid, comm }),
+            thread: None,
+        }
+    }
+
+    /// A thread of a process that is not its first one, or the process if it is `None`.
+    pub(crate) fn thread(process: &Process, thread: Option<u32>) -> Self {
+        Self {
+            thread,
+            ..Self::process(process)
         }
     }
 }

@@ -31,7 +31,7 @@ pub use process::{Ended, Handlers, Joins, Process, Processes, Received, Refused,
 
 use crate::event::{
     CgroupId, Comm, ContainerId, Event, Fact, Kind, Ktime, Namespaces, Observed, PodId, ProcessId,
-    TaskInfo, Text,
+    Text,
 };
 
 /// The state of all pods and processes.
@@ -192,23 +192,24 @@ impl State {
                 errno,
             } => {
                 let (call, process, after) = (*call, task.process, task.namespaces);
-                let before = self
-                    .processes
-                    .get(process)
-                    .map_or(self.host, |known| known.namespaces);
+                let thread = (*tid != process.pid).then_some(*tid);
+                let known = self.processes.get(process);
+                let before = known.map_or(self.host, |known| known.namespaces);
                 // A call changes the namespaces of the calling thread only. The namespaces of a
-                // process are those of its first thread, as in /proc/PID/ns.
-                let namespaces = if *tid == process.pid { after } else { before };
-                self.update_process(
-                    now,
-                    &TaskInfo {
-                        namespaces,
-                        ..*task
-                    },
-                );
+                // process are those of its first thread, as in /proc/PID/ns, and so are its name
+                // and its pid.
+                let mut task = *task;
+                if thread.is_some() {
+                    task.namespaces = before;
+                    if let Some(known) = known {
+                        (task.comm, task.ns_pid) = (known.comm, known.ns_pid);
+                    }
+                }
+                self.update_process(now, &task);
                 self.namespaces_changed(now, process, call, *flags, *errno, &before, &after);
                 changes.push(Change::NamespaceChanged {
                     process,
+                    thread,
                     call,
                     flags: *flags,
                     errno: *errno,

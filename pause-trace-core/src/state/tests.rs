@@ -11,7 +11,8 @@ mod roles;
 
 use super::*;
 use crate::event::{
-    ContainerFact, ContainerKind, Mode, Modes, PodFact, Signal, SignalResult, Source, WaitStatus,
+    ContainerFact, ContainerKind, Mode, Modes, PodFact, Signal, SignalResult, Source, TaskInfo,
+    WaitStatus,
 };
 
 const HOST: Namespaces = Namespaces {

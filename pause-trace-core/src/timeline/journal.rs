@@ -49,6 +49,13 @@ pub(super) struct Call {
     pub(super) after: Namespaces,
 }
 
+impl Call {
+    /// The thread that made it, if that is not the first one of its process.
+    pub(super) fn thread(&self, process: ProcessId) -> Option<u32> {
+        (self.tid != process.pid).then_some(self.tid)
+    }
+}
+
 /// What the journal keeps of a process.
 #[derive(Clone, Debug)]
 pub(super) struct ProcessHistory {

@@ -10,7 +10,10 @@ use crate::{
 
 /// `app · joins net 4026532247, the pod's`
 pub(super) fn phrase(timeline: &Timeline, element: &Element) -> String {
-    let what = what(element);
+    let mut what = what(element);
+    if let Some(thread) = element.thread {
+        what.push_str(&format!(", in thread {thread}"));
+    }
     match &element.container {
         Some(id) => format!("{} · {what}", timeline.container_title(id)),
         None => what,

@@ -374,6 +374,33 @@ pub(super) fn changed(
         .filter(|(_, from, to)| from != to && *to != 0)
 }
 
+/// Who made a call: `nginx (pid 4711)`, or `thread 4720 of nginx (pid 4711)`.
+pub(super) fn caller(process: &Process, thread: Option<u32>) -> String {
+    let name = format!("{} (pid {})", process.comm, process.id.pid);
+    match thread {
+        Some(thread) => format!("thread {thread} of {name}"),
+        None => name,
+    }
+}
+
+/// The same without the name, for evidence: `pid 4711`, or `thread 4720 of pid 4711`.
+pub(super) fn short_caller(process: &Process, thread: Option<u32>) -> String {
+    let pid = process.id.pid;
+    match thread {
+        Some(thread) => format!("thread {thread} of pid {pid}"),
+        None => format!("pid {pid}"),
+    }
+}
+
+/// A thread that changes its namespaces does not move its process. Daemons that set up networks
+/// (containerd, dockerd, CNI agents) do so in a thread that they then end, or move back.
+pub(super) fn milder_for(thread: Option<u32>, details: Details) -> Details {
+    match thread {
+        Some(_) => details.milder(Severity::Info),
+        None => details,
+    }
+}
+
 /// Passes at the end of a container's entrypoint or of the pause, with a message about the time
 /// in which it was watched: its whole lifetime, unless it was found running.
 pub(super) fn pass_at_the_end(
