@@ -355,7 +355,7 @@ async fn join_failed(play: &Play<'_>) -> Result<String, PlayError> {
     if !finding
         .details
         .message
-        .contains("setns(net) was refused with EINVAL")
+        .contains("setns(net) failed with EINVAL")
     {
         return Err(PlayError::Unexpected(format!(
             "PT111 says {}",
