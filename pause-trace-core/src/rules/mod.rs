@@ -33,7 +33,7 @@ pub use ledger::{Counts, Ledger};
 
 pub use crate::verdict::Rule;
 use crate::{
-    event::{ContainerId, Kind, Ktime, PodId, ProcessId},
+    event::{Comm, ContainerId, Kind, Ktime, PodId, ProcessId},
     state::{Change, Container, On, Pod, Process, State},
     verdict::{Details, Outcome, ProcessRef, Subject},
 };
@@ -138,6 +138,17 @@ impl Subject {
             container: process.container.clone(),
             process: Some(ProcessRef { id, ns_pid, comm }),
             thread: None,
+        }
+    }
+
+    /// A process under the name that it had at the time that the verdict is about.
+    pub(crate) fn process_as(process: &Process, comm: Comm) -> Self {
+        let subject = Self::process(process);
+        Self {
+            process: subject
+                .process
+                .map(|process| ProcessRef { comm, ..process }),
+            ..subject
         }
     }
 

@@ -5,6 +5,7 @@ mod ends;
 mod found;
 mod hooks;
 mod memory;
+mod names;
 mod pins;
 mod reparenting;
 mod roles;

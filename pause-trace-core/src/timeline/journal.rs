@@ -333,10 +333,6 @@ impl Journal {
     /// namespace of its parent. `runc init` does so, and on a busy machine it is already in the
     /// container's cgroup (see `State::is_self_exec`).
     fn is_self_exec(&self, task: &TaskInfo, file: &Text) -> bool {
-        let names_itself = ["/proc/self/", "/proc/thread-self/", "/dev/fd/"];
-        let names_itself = names_itself
-            .iter()
-            .any(|prefix| file.0.starts_with(prefix.as_bytes()));
         let forked_by = self
             .processes
             .get(&task.process)
@@ -346,7 +342,7 @@ impl Journal {
             .get(&forked_by)
             .map(|past| past.namespaces.mnt);
         let mnt = task.namespaces.mnt;
-        names_itself && (mnt == self.host.mnt || parents == Some(mnt))
+        file.names_itself() && (mnt == self.host.mnt || parents == Some(mnt))
     }
 
     /// Whether a process runs the user's code in a container, so that its fork was not kept.

@@ -100,9 +100,15 @@ fn fail(
     let details = || {
         let (name, pid) = (kind.name(), id.pid);
         let home = visitor.pod.as_ref();
-        let of_home = home
-            .map(|home| format!(" of pod {}", membership::pod_name(context, home)))
-            .unwrap_or_default();
+        let outsider = context
+            .state
+            .outsider(id)
+            .filter(|outsider| home.is_none() && outsider.comm == comm);
+        let from_where = match (home, outsider) {
+            (Some(home), _) => format!(" of pod {}", membership::pod_name(context, home)),
+            (None, Some(outsider)) => outsider.to_string(),
+            (None, None) => String::new(),
+        };
         let of_process = match thread {
             Some(thread) => format!("thread {thread} of "),
             None => String::new(),
@@ -115,7 +121,7 @@ fn fail(
             None => format!("{caller} left {name} namespace {from} for {to}"),
         };
         let details = Details::new(format!(
-            "{of_process}{comm} (pid {pid}{of_home}) entered {name} namespace {to} of pod {} by \
+            "{of_process}{comm} (pid {pid}{from_where}) entered {name} namespace {to} of pod {} by \
              setns",
             membership::pod_name(context, pod)
         ))
@@ -204,6 +210,26 @@ mod tests {
             verdict.details.message.contains("of pod default/q"),
             "{}",
             verdict.details.message
+        );
+    }
+
+    #[test]
+    fn a_visitor_from_the_node_is_named_with_its_parent_and_command_line() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let net = scene.namespaces(pause).net;
+        let visitor = scene.stranger;
+        scene.outsider(visitor, "ip netns exec x tcpdump");
+        scene.change_namespaces(visitor, NamespaceCall::Setns, NET, 0, |ns| ns.net = net);
+        let [verdict] = &scene.expect("PT110", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(
+            verdict.details.message,
+            format!(
+                "stranger (pid 200, child of script.sh (pid 199), command \"ip netns exec x \
+                 tcpdump\") entered net namespace {net} of pod default/p by setns"
+            )
         );
     }
 

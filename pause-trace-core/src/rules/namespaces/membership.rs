@@ -210,7 +210,7 @@ fn judge_container(
             let of_holder = holder
                 .map(|holder| format!(" of {}", holder.name))
                 .unwrap_or_default();
-            let (comm, executed) = (process.comm, process.is_or_executed());
+            let (comm, executed) = (process.first_comm(), process.is_or_executed());
             Details::new(format!(
                 "{comm} {executed} in {name} namespace {observed}{of_holder} instead of {inode} {of}"
             ))
@@ -230,7 +230,7 @@ fn judge_container(
                 name: holder,
                 since,
             }) => fail(context, process, container, since, sink, || {
-                let (comm, executed) = (process.comm, process.is_or_executed());
+                let (comm, executed) = (process.first_comm(), process.is_or_executed());
                 Details::new(format!(
                     "{comm} {executed} in {name} namespace {observed} of {holder} instead of in its own"
                 ))
