@@ -8,6 +8,7 @@
 mod declared;
 mod namespaces;
 mod observed;
+mod outsider;
 mod run;
 mod signal;
 mod task;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use declared::{ContainerFact, ContainerKind, Mode, Modes, PodFact, Source};
 pub use namespaces::{NamespaceKind, Namespaces};
 pub use observed::{Observation, Observed, PauseStatus};
+pub use outsider::Outsider;
 pub use pause_trace_common::{
     Kind, NamespaceCall, Namespaces as KernelNamespaces, TaskInfo as KernelTaskInfo,
 };
@@ -183,6 +185,12 @@ pub enum Fact {
         /// Those of them that it installed itself, and did not get from the process that forked it.
         own: u64,
     },
+    /// Who a process outside the pods is, read from `/proc` when it acted on a pod. Comes right
+    /// before the event in which it does so.
+    Outsider(Outsider),
+    /// The name of a process, read from `/proc` some time after it executed itself: the exec named
+    /// it `exe` or by the number of a descriptor, and such programs then name themselves.
+    Named { process: ProcessId, comm: Comm },
 }
 
 impl Fact {

@@ -102,6 +102,9 @@ pub struct Subject {
     /// The container; `None` for a verdict on the pod as a whole.
     pub container: Option<ContainerId>,
     pub(crate) process: Option<ProcessRef>,
+    /// The thread that did it, unless it is the process' first one. Such a verdict is not about the
+    /// process as a whole.
+    pub(crate) thread: Option<u32>,
 }
 
 /// An expected or observed value, with its unit.

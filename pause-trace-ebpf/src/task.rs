@@ -145,18 +145,24 @@ impl TaskRef {
         Self(self.0.read(offset!(task_parent)))
     }
 
+    /// The first thread of its process. The kernel frees it after all others.
+    #[inline(always)]
+    pub(crate) fn leader(self) -> Self {
+        Self(self.0.read(offset!(task_leader)))
+    }
+
     #[inline(always)]
     pub(crate) fn identity(self) -> Task {
-        let leader: Pointer = self.0.read(offset!(task_leader));
         Task {
-            start_ns: leader.read(offset!(task_start)),
+            start_ns: self.leader().0.read(offset!(task_start)),
             tgid: self.tgid(),
             padding: 0,
         }
     }
 
     /// The description of the task. The caller passes the parts that it has read already, because
-    /// each read costs time.
+    /// each read costs time. Name and pid are those of the process: a thread may have a name of its
+    /// own, and has a pid of its own.
     #[inline(always)]
     pub(crate) fn info(
         self,
@@ -165,14 +171,15 @@ impl TaskRef {
         cgroup: u64,
         namespaces: Namespaces,
     ) -> TaskInfo {
+        let leader = self.leader();
         TaskInfo {
             task,
             parent,
             cgroup,
             namespaces,
-            ns_pid: self.ns_pid(),
+            ns_pid: leader.ns_pid(),
             padding: 0,
-            comm: self.comm(),
+            comm: leader.comm(),
         }
     }
 
@@ -287,8 +294,7 @@ impl TaskRef {
         if signal.read::<u32>(offset!(signal_flags)) & SIGNAL_GROUP_EXIT != 0 {
             return signal.read(offset!(signal_exit_code));
         }
-        let leader: Pointer = self.0.read(offset!(task_leader));
-        leader.read(offset!(task_exit_code))
+        self.leader().0.read(offset!(task_exit_code))
     }
 
     /// The signals that the process has handlers for, and those of them whose handlers it did not
@@ -302,8 +308,8 @@ impl TaskRef {
         // The bit of PF_FORKNOEXEC (include/linux/sched.h, since 2.6.12): forked, and has not
         // executed.
         const FORKED: u32 = 6;
-        let leader: Pointer = self.0.read(offset!(task_leader));
-        let executed = u64::from(!(leader.read::<u32>(offset!(task_flags)) >> FORKED) & 1);
+        let flags: u32 = self.leader().0.read(offset!(task_flags));
+        let executed = u64::from(!(flags >> FORKED) & 1);
         let table = |task: Pointer| {
             let table: Pointer = task.read(offset!(task_sighand));
             table

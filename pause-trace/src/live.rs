@@ -14,7 +14,7 @@ pub(crate) use self::arrivals::Arrival;
 use self::arrivals::Arrivals;
 use crate::{
     event::{CgroupId, Comm, Event, Fact, Kind, Ktime, Namespaces, ProcessId, Text},
-    node::{identity, procfs},
+    node::{identity, outsider, procfs},
     pipeline::{Core, Pipeline},
     probe::{self, Hook, LoadError, Loaded, Options, Readiness, Rings},
     record::{Begin, Run},
@@ -293,6 +293,24 @@ impl Kernel {
                     let time = due.saturating_sub(1);
                     self.judge(&Event { time, fact }, pipeline)?;
                 }
+            }
+            let (nameless, who) = pipeline.look(|core| {
+                let state = &core.state;
+                (state.nameless(time), state.asks_who(&events[next].fact))
+            });
+            if let Some((due, processes)) = nameless {
+                let time = due.saturating_sub(1);
+                for process in processes {
+                    if let Some(comm) = outsider::name(process) {
+                        let fact = Fact::Named { process, comm };
+                        self.judge(&Event { time, fact }, pipeline)?;
+                    }
+                }
+            }
+            // The process may be gone, and then nothing more is known of it than its name.
+            if let Some(known) = who.and_then(|(process, comm)| outsider::read(process, comm)) {
+                let fact = Fact::Outsider(known);
+                self.judge(&Event { time, fact }, pipeline)?;
             }
             self.judge(&events[next], pipeline)?;
             next += 1;

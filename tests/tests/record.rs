@@ -97,6 +97,32 @@ fn a_replay_of_the_reference_check_writes_the_same_bytes_without_root() {
 }
 
 #[test]
+fn a_killer_outside_the_pods_is_described_and_a_replay_says_the_same() {
+    let path = scratch("record").join("kill.ptrec");
+    let live = run([
+        "check".as_ref(),
+        "--format".as_ref(),
+        "json".as_ref(),
+        "--inject".as_ref(),
+        "foreign-kill".as_ref(),
+        "--record".as_ref(),
+        path.as_os_str(),
+    ]);
+    let findings = live.of_type("finding");
+    let [kill] = &findings[..] else {
+        panic!("one finding: {live:#?}")
+    };
+    let text = |name: &str| kill["observed"][name].as_str().unwrap_or_default();
+    let (parent, command) = (text("sender_parent"), text("sender_command"));
+    assert!(parent.starts_with("pause-trace (pid "), "{kill}");
+    assert!(
+        command.starts_with("pause-trace __bystander kill "),
+        "{kill}"
+    );
+    assert_same(&live.stdout, &replay(&path).stdout);
+}
+
+#[test]
 fn a_replay_of_a_real_pod_writes_the_same_bytes_without_root() {
     let path = scratch("record").join("containerd.ptrec");
     let (live, uid) = recording::of_containerd_pod(&path);

@@ -20,7 +20,7 @@ impl Comm {
         Self(bytes)
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.0.split(|byte| *byte == 0).next().unwrap_or_default()
     }
 }
@@ -50,6 +50,22 @@ impl Text {
 
     fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Whether it is the path by which a process executes itself, or a file that it holds open:
+    /// busybox its applets, runc a copy of itself. The kernel then names the process by the last
+    /// part of that path, `exe` or a number.
+    pub(crate) fn names_itself(&self) -> bool {
+        ["/proc/self/", "/proc/thread-self/", "/dev/fd/"]
+            .into_iter()
+            .any(|prefix| self.0.starts_with(prefix.as_bytes()))
+    }
+
+    /// Whether the kernel gave a process this name when it executed this path.
+    pub(crate) fn gives_name(&self, comm: Comm) -> bool {
+        let mut parts = self.0.rsplit(|byte| *byte == b'/');
+        let name = parts.next().unwrap_or_default();
+        comm.bytes() == &name[..name.len().min(15)]
     }
 
     /// A copy that does not keep the whole batch of records in memory.

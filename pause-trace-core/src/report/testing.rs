@@ -104,7 +104,7 @@ pub fn passed() -> Verdict {
         subject: Subject {
             pod: Some("uid-1".into()),
             container: Some("c1".into()),
-            process: None,
+            ..Subject::default()
         },
         details: Details::new("net 4026532179, as the sandbox's"),
     }
@@ -148,6 +148,7 @@ pub fn hostile() -> Verdict {
             pod: Some("uid-2".into()),
             container: Some("c2".into()),
             process: Some(process),
+            thread: None,
         },
         details: Details::new(format!("ran {}", Text::new(HOSTILE))),
         ..failed()

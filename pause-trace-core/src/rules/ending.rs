@@ -85,7 +85,7 @@ pub(super) fn is_stop_unknown(
             Details::new(format!(
                 "init {} (pid {}) received {}, and neither its image nor its runtime says whether \
                  that is its stop signal",
-                init.comm,
+                asked.target_comm,
                 init.id.pid,
                 from(context, init, asked)
             ))
@@ -322,7 +322,8 @@ pub(super) fn fail_unless_gap_of(
     }
 }
 
-/// `SIGTERM from shim (pid 100, the runtime)`.
+/// `SIGTERM from shim (pid 100, the runtime)`. A sender outside the pods is described by its parent
+/// and its command line, if those are known.
 pub(super) fn from(context: &Context<'_>, target: &Process, received: &Received) -> String {
     let signal = signal_name(received.signal);
     let Some(sender) = received.sender else {
@@ -345,15 +346,16 @@ pub(super) fn from(context: &Context<'_>, target: &Process, received: &Received)
                 )
             })
         }
-        _ => received.sender_pod.as_ref().map_or(
-            "outside the pod and its runtime".to_owned(),
-            |pod| {
+        _ => match (&received.sender_pod, &received.outsider) {
+            (Some(pod), _) => {
                 let name = context.state.pods.get(pod).map_or(pod.to_string(), |pod| {
                     format!("{}/{}", pod.namespace, pod.name)
                 });
                 format!("in another pod, {name}")
-            },
-        ),
+            }
+            (None, Some(outsider)) => format!("outside the pod and its runtime{outsider}"),
+            (None, None) => "outside the pod and its runtime".to_owned(),
+        },
     };
     format!("{signal} from {comm} (pid {}, {who})", sender.pid)
 }
@@ -375,16 +377,25 @@ pub(super) fn line(context: &Context<'_>, target: &Process, received: &Received)
     format!(
         "{} to {} (pid {}): {result}",
         from(context, target, received),
-        target.comm,
+        received.target_comm,
         target.id.pid
     )
 }
 
-/// Adds the signals that a process received, and its end, as evidence.
+/// Adds the signals that a process received, its last exec if that came after the first of them,
+/// and its end, as evidence.
 pub(super) fn with_history(context: &Context<'_>, process: &Process, details: Details) -> Details {
     let mut details = details;
+    let first = process.signals.first();
+    let mut exec = first.and_then(|first| process.exec_after(first.time));
     for received in &process.signals {
+        if let Some((at, what)) = exec.take_if(|(at, _)| *at < received.time) {
+            details = details.evidence(at, what);
+        }
         details = details.evidence(received.time, line(context, process, received));
+    }
+    if let Some((at, what)) = exec {
+        details = details.evidence(at, what);
     }
     if let Some(at) = process.oom {
         details = details.evidence(

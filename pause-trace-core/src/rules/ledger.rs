@@ -44,7 +44,15 @@ struct Key {
 struct Entry {
     outcome: Outcome,
     /// The processes that were reported as failing.
-    failed: Vec<Option<ProcessId>>,
+    failed: Vec<Failing>,
+}
+
+/// What was reported as failing. Threads of a process count as one that is not the process: what
+/// they do is milder, and must not hide what the process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Failing {
+    process: Option<ProcessId>,
+    is_thread: bool,
 }
 
 /// The number of verdicts by outcome.
@@ -234,11 +242,16 @@ impl Ledger {
         } else {
             outcome
         };
-        let process = subject.process.map(|process| process.id);
+        let failing = Failing {
+            process: subject.process.map(|process| process.id),
+            is_thread: subject.thread.is_some(),
+        };
         let before = self.entries.get(&key).map(|entry| entry.outcome);
         let is_news = match self.entries.get(&key) {
             Some(entry) if outcome == Outcome::Fail => {
-                entry.failed.len() < MAX_FAILURES && !entry.failed.contains(&process)
+                let mut alike = entry.failed.iter().copied();
+                let count = alike.clone().filter(|of| of.is_thread == failing.is_thread);
+                count.count() < MAX_FAILURES && alike.all(|of| of != failing)
             }
             Some(entry) => outcome > entry.outcome,
             None => {
@@ -260,7 +273,7 @@ impl Ledger {
         });
         entry.outcome = outcome;
         if outcome == Outcome::Fail {
-            entry.failed.push(process);
+            entry.failed.push(failing);
         }
         if before != Some(outcome) {
             let counts = self.counts.entry(rule.id).or_default();

@@ -35,7 +35,7 @@ pub use ledger::{Counts, Ledger};
 
 pub use crate::verdict::Rule;
 use crate::{
-    event::{ContainerId, Kind, Ktime, PodId, ProcessId},
+    event::{Comm, ContainerId, Kind, Ktime, PodId, ProcessId},
     state::{Change, Container, On, Pod, Process, State},
     verdict::{Details, Outcome, ProcessRef, Subject},
 };
@@ -126,7 +126,7 @@ impl Subject {
         Self {
             pod: Some(container.pod.clone()),
             container: Some(container.id.clone()),
-            process: None,
+            ..Self::default()
         }
     }
 
@@ -139,6 +139,26 @@ impl Subject {
             pod: process.pod.clone(),
             container: process.container.clone(),
             process: Some(ProcessRef { id, ns_pid, comm }),
+            thread: None,
+        }
+    }
+
+    /// A process under the name that it had at the time that the verdict is about.
+    pub(crate) fn process_as(process: &Process, comm: Comm) -> Self {
+        let subject = Self::process(process);
+        Self {
+            process: subject
+                .process
+                .map(|process| ProcessRef { comm, ..process }),
+            ..subject
+        }
+    }
+
+    /// A thread of a process that is not its first one, or the process if it is `None`.
+    pub(crate) fn thread(process: &Process, thread: Option<u32>) -> Self {
+        Self {
+            thread,
+            ..Self::process(process)
         }
     }
 }

@@ -9,8 +9,8 @@ pub(crate) use crate::verdict::Outcome;
 use crate::{
     event::{
         Comm, ContainerFact, ContainerKind, Event, Fact, Kind, Ktime, Mode, Modes, NamespaceCall,
-        NamespaceKind, Namespaces, Observation, Observed, PauseStatus, PodFact, ProcessId, Signal,
-        SignalResult, Source, TaskInfo, Text, WaitStatus,
+        NamespaceKind, Namespaces, Observation, Observed, Outsider, PauseStatus, PodFact,
+        ProcessId, Signal, SignalResult, Source, TaskInfo, Text, WaitStatus,
     },
     rules::Ledger,
     state::{Limits, State},
@@ -482,6 +482,30 @@ impl Scene {
             },
             file,
         });
+    }
+
+    /// The process executes this file, which gives it its name.
+    pub(crate) fn exec_as(&mut self, process: ProcessId, file: &str) {
+        let name = file.rsplit('/').next().unwrap_or_default();
+        self.rename(process, name);
+        self.exec_file(process, file);
+    }
+
+    /// The process names itself, of which there is no event.
+    pub(crate) fn rename(&mut self, process: ProcessId, name: &str) {
+        let actor = self.actors.get_mut(&process).expect("a known process");
+        actor.comm = Comm::new(name);
+    }
+
+    /// `/proc` is read of a process outside the pods, which is a child of a script.
+    pub(crate) fn outsider(&mut self, process: ProcessId, command: &str) {
+        self.push(Fact::Outsider(Outsider {
+            process,
+            comm: self.actors[&process].comm,
+            parent: 199,
+            parent_comm: Comm::new("script.sh"),
+            command: Text::new(command),
+        }));
     }
 
     /// The process executes this file.

@@ -15,6 +15,9 @@ pub enum Change {
     NamespaceChanged {
         /// The process that the thread belongs to.
         process: ProcessId,
+        /// The thread, unless it is the process' first one, whose namespaces are those of the
+        /// process.
+        thread: Option<u32>,
         /// Which call it was.
         call: NamespaceCall,
         /// The requested `CLONE_NEW*` flags. A setns with 0 accepts a descriptor of any namespace.

@@ -98,6 +98,7 @@ pub(super) enum Deadline {
         process: ProcessId,
         cgroup: CgroupId,
     },
+    Name(ProcessId),
 }
 
 /// All deadlines, the next one first.

@@ -48,6 +48,9 @@ impl State {
             Deadline::Identity { process, .. } => processes
                 .get(*process)
                 .is_none_or(|process| process.container.is_some()),
+            Deadline::Name(process) => processes
+                .get(*process)
+                .is_none_or(|process| !process.is_nameless()),
         });
     }
 
@@ -78,7 +81,7 @@ impl State {
                 Deadline::Sandbox(container) => {
                     processes.extend(self.containers.get(container).and_then(|known| known.init));
                 }
-                Deadline::Pin(_) | Deadline::Identity { .. } => {}
+                Deadline::Pin(_) | Deadline::Identity { .. } | Deadline::Name(_) => {}
             }
         }
         let is_there = |id: &ProcessId| {
@@ -214,6 +217,8 @@ impl State {
                     changes.push(Change::IdentityDue { process, cgroup });
                 }
             }
+            // `/proc` was read before.
+            Deadline::Name(_) => {}
         }
     }
 

@@ -9,7 +9,9 @@ mod deadlines;
 mod declared;
 mod due;
 mod found;
+mod names;
 mod namespaces;
+mod outsiders;
 mod placement;
 mod pod;
 mod process;
@@ -19,7 +21,10 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
 
 use cgroup_index::CgroupIndex;
 pub use change::Change;
@@ -30,8 +35,8 @@ pub use pod::{Container, Cut, Pin, Pod, Reaps, Stop, Worker};
 pub use process::{Ended, Handlers, Joins, Process, Processes, Received, Refused, Role};
 
 use crate::event::{
-    CgroupId, Comm, ContainerId, Event, Fact, Kind, Ktime, Namespaces, Observed, PodId, ProcessId,
-    TaskInfo, Text,
+    CgroupId, Comm, ContainerId, Event, Fact, Kind, Ktime, Namespaces, Observed, Outsider, PodId,
+    ProcessId, Text,
 };
 
 /// The state of all pods and processes.
@@ -56,6 +61,9 @@ pub struct State {
     pid_namespaces: HashMap<u32, PidNamespace>,
     /// Network namespaces that mounts pin, by path.
     pub(crate) pins: HashMap<Text, Pin>,
+    /// The processes outside the pods that acted on one and of which `/proc` said who they are, the
+    /// latest last.
+    outsiders: VecDeque<Arc<Outsider>>,
     deadlines: Deadlines,
     /// The time of the last loss of each kind of record; `Ktime::MAX` if the kernel has no hook for
     /// it.
@@ -82,6 +90,7 @@ impl State {
             runtime_names: HashSet::new(),
             pid_namespaces: HashMap::new(),
             pins: HashMap::new(),
+            outsiders: VecDeque::new(),
             deadlines: Deadlines::default(),
             lost: HashMap::new(),
         }
@@ -192,23 +201,24 @@ impl State {
                 errno,
             } => {
                 let (call, process, after) = (*call, task.process, task.namespaces);
-                let before = self
-                    .processes
-                    .get(process)
-                    .map_or(self.host, |known| known.namespaces);
+                let thread = (*tid != process.pid).then_some(*tid);
+                let known = self.processes.get(process);
+                let before = known.map_or(self.host, |known| known.namespaces);
                 // A call changes the namespaces of the calling thread only. The namespaces of a
-                // process are those of its first thread, as in /proc/PID/ns.
-                let namespaces = if *tid == process.pid { after } else { before };
-                self.update_process(
-                    now,
-                    &TaskInfo {
-                        namespaces,
-                        ..*task
-                    },
-                );
+                // process are those of its first thread, as in /proc/PID/ns, and so are its name
+                // and its pid.
+                let mut task = *task;
+                if thread.is_some() {
+                    task.namespaces = before;
+                    if let Some(known) = known {
+                        (task.comm, task.ns_pid) = (known.comm, known.ns_pid);
+                    }
+                }
+                self.update_process(now, &task);
                 self.namespaces_changed(now, process, call, *flags, *errno, &before, &after);
                 changes.push(Change::NamespaceChanged {
                     process,
+                    thread,
                     call,
                     flags: *flags,
                     errno: *errno,
@@ -241,6 +251,8 @@ impl State {
                     container.flooded = container.flooded.max(Some(*last));
                 }
             }
+            Fact::Outsider(outsider) => self.outsider_seen(outsider),
+            Fact::Named { process, comm } => self.rename(*process, *comm),
             Fact::Runtime { process } => self.runtime(*process),
             Fact::RuntimeNames { names } => self.runtime_names.extend(names),
             Fact::Tick => {}

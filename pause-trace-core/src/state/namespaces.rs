@@ -175,9 +175,7 @@ impl State {
     /// joins or creates any namespace (CVE-2019-5736), while its parent moves it into the cgroup.
     /// On a busy machine the move comes first.
     pub(super) fn is_self_exec(&self, process: &Process) -> bool {
-        let names_itself = ["/proc/self/", "/proc/thread-self/", "/dev/fd/"]
-            .into_iter()
-            .any(|prefix| process.file.0.starts_with(prefix.as_bytes()));
+        let names_itself = process.file.names_itself();
         let own = &process.namespaces;
         let parent = self.processes.get(process.born_of);
         let is_outside = own.mnt == self.host.mnt

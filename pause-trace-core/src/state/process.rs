@@ -1,9 +1,12 @@
 //! Processes: their identity, their pod and role, and how they ended.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use crate::event::{
-    CgroupId, Comm, ContainerId, Ktime, Namespaces, PodId, ProcessId, SignalResult, Text,
+    CgroupId, Comm, ContainerId, Ktime, Namespaces, Outsider, PodId, ProcessId, SignalResult, Text,
     WaitStatus,
 };
 
@@ -50,6 +53,10 @@ pub struct Received {
     /// The sender's name.
     pub sender_comm: Comm,
     pub(crate) sender_role: Role,
+    /// Who the sender is, if it is outside the pods and `/proc` still showed it.
+    pub(crate) outsider: Option<Arc<Outsider>>,
+    /// The name that the process had when it got the signal.
+    pub(crate) target_comm: Comm,
     /// The sender's pod, if it is in one.
     pub(crate) sender_pod: Option<PodId>,
     /// When a handler took it.
@@ -152,6 +159,10 @@ pub struct Process {
     pub(crate) seen: Ktime,
     /// The file that it executed last; empty if none is known.
     pub file: Text,
+    /// When it executed that file, if the exec was reported.
+    pub(crate) last_exec: Option<Ktime>,
+    /// Its name after its first exec inside its container, and the file of that exec.
+    pub(crate) first: Option<(Comm, Text)>,
     /// The number of its execs inside its container.
     pub execs: u32,
     /// The namespaces that it is in.
@@ -227,12 +238,39 @@ impl Process {
         }
     }
 
-    /// The file that it executed last; its name if that exec was not reported.
-    pub(crate) fn executable(&self) -> String {
-        match self.file.0.is_empty() {
-            true => self.comm.to_string(),
-            false => self.file.to_string(),
+    /// The name that it had after its first exec inside its container.
+    pub(crate) fn first_comm(&self) -> Comm {
+        match &self.first {
+            Some((comm, _)) if self.last_exec > self.executed => *comm,
+            _ => self.comm,
         }
+    }
+
+    /// The file that it executed first inside its container, or last if it is in none; its name if
+    /// that exec was not reported.
+    pub(crate) fn executable(&self) -> String {
+        let file = match &self.first {
+            Some((_, file)) => file,
+            None => &self.file,
+        };
+        shown_as(file, self.first_comm())
+    }
+
+    /// Its last exec if that was after `time`, as evidence: `sh (pid 7) executed /sbin/tini`.
+    pub(crate) fn exec_after(&self, time: Ktime) -> Option<(Ktime, String)> {
+        let at = self.last_exec.filter(|at| *at > time)?;
+        let file = shown_as(&self.file, self.comm);
+        let what = format!(
+            "pid {} executed {file} and was called {} from then on",
+            self.id.pid, self.comm
+        );
+        Some((at, what))
+    }
+
+    /// Whether only `/proc` may know what it is called: it executed itself, and since then no
+    /// record has shown a name that it gave itself.
+    pub(super) fn is_nameless(&self) -> bool {
+        self.is_alive() && self.file.names_itself() && self.file.gives_name(self.comm)
     }
 
     /// Whether it has exited and has not been reaped.
@@ -280,6 +318,16 @@ impl Process {
         if let Some(received) = self.signals.iter_mut().rev().chain(others).find(waiting) {
             received.handled = Some(now);
         }
+    }
+}
+
+/// An executed file; the name of the process if there is no file, or if the process executed itself
+/// and has named itself since.
+fn shown_as(file: &Text, comm: Comm) -> String {
+    let has_own_name = file.names_itself() && !file.gives_name(comm);
+    match file.0.is_empty() || has_own_name {
+        true => comm.to_string(),
+        false => file.to_string(),
     }
 }
 
@@ -376,6 +424,8 @@ mod tests {
             sender: None,
             sender_comm: Comm::default(),
             sender_role: Role::Stranger,
+            outsider: None,
+            target_comm: Comm::default(),
             sender_pod: None,
             handled: None,
         }

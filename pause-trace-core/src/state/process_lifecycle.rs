@@ -11,6 +11,7 @@ use crate::{
 impl State {
     pub(super) fn forked(&mut self, now: Ktime, task: &TaskInfo) {
         self.update_process(now, task);
+        self.named_like(task.parent, task.comm);
         let (process, parent) = (task.process, task.parent);
         let born_of = parent;
         self.inherit_outside(born_of, process);
@@ -178,6 +179,11 @@ impl State {
             return;
         };
         process.file = file.detached();
+        process.last_exec = Some(now);
+        self.await_name(now, id);
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
         if process.role == Role::Stranger
             && self
                 .processes
@@ -257,6 +263,8 @@ impl State {
         }
         process.execs += 1;
         process.executed.get_or_insert(now);
+        let as_executed = (process.comm, process.file.clone());
+        process.first.get_or_insert(as_executed);
         let (namespaces, pod, outside) =
             (process.namespaces, container.pod.clone(), container.outside);
         for kind in NamespaceKind::ALL {

@@ -8,10 +8,19 @@ use crate::{
 
 impl State {
     pub(super) fn signalled(&mut self, now: Ktime, signal: &Signal, changes: &mut Vec<Change>) {
+        // A process may have named itself since its last exec.
+        self.rename(signal.sender, signal.sender_comm);
+        self.rename(signal.target, signal.target_comm);
         let sender = self.processes.get(signal.sender);
         let (role, sender_pod) = sender.map_or((Role::Stranger, None), |sender| {
             (sender.role, sender.pod.clone())
         });
+        let is_outside = role != Role::Runtime && sender_pod.is_none();
+        let outsider = is_outside
+            .then(|| self.outsider(signal.sender))
+            .flatten()
+            .filter(|outsider| outsider.comm == signal.sender_comm)
+            .cloned();
         let Some(target) = self.processes.get_mut(signal.target) else {
             return;
         };
@@ -44,6 +53,8 @@ impl State {
             sender: signal.is_from_process().then_some(signal.sender),
             sender_comm: signal.sender_comm,
             sender_role: role,
+            outsider: outsider.filter(|_| signal.is_from_process()),
+            target_comm: target.comm,
             sender_pod,
             handled: None,
         };

@@ -40,6 +40,8 @@ impl State {
             (start, pid)
         });
         facts.extend(processes.into_iter().map(found));
+        let outsiders = self.outsiders.iter();
+        facts.extend(outsiders.map(|outsider| Fact::Outsider(outsider.as_ref().clone())));
         let at = |fact| Event { time: now, fact };
         facts.into_iter().map(at).collect()
     }

@@ -5,13 +5,15 @@ mod ends;
 mod found;
 mod hooks;
 mod memory;
+mod names;
 mod pins;
 mod reparenting;
 mod roles;
 
 use super::*;
 use crate::event::{
-    ContainerFact, ContainerKind, Mode, Modes, PodFact, Signal, SignalResult, Source, WaitStatus,
+    ContainerFact, ContainerKind, Mode, Modes, PodFact, Signal, SignalResult, Source, TaskInfo,
+    WaitStatus,
 };
 
 const HOST: Namespaces = Namespaces {

@@ -254,6 +254,7 @@ impl<'a> Builder<'a> {
                 what,
                 container: Some(container),
                 process: Some(target),
+                thread: None,
                 evidence: Evidence::Cgroup(signal.cgroup),
             });
         }
@@ -276,6 +277,7 @@ impl<'a> Builder<'a> {
             what,
             container,
             process,
+            thread: None,
             evidence,
         });
     }
@@ -295,6 +297,7 @@ impl<'a> Builder<'a> {
             what,
             container,
             process,
+            thread: None,
             evidence,
         });
     }

@@ -49,6 +49,13 @@ pub(super) struct Call {
     pub(super) after: Namespaces,
 }
 
+impl Call {
+    /// The thread that made it, if that is not the first one of its process.
+    pub(super) fn thread(&self, process: ProcessId) -> Option<u32> {
+        (self.tid != process.pid).then_some(self.tid)
+    }
+}
+
 /// What the journal keeps of a process.
 #[derive(Clone, Debug)]
 pub(super) struct ProcessHistory {
@@ -326,10 +333,6 @@ impl Journal {
     /// namespace of its parent. `runc init` does so, and on a busy machine it is already in the
     /// container's cgroup (see `State::is_self_exec`).
     fn is_self_exec(&self, task: &TaskInfo, file: &Text) -> bool {
-        let names_itself = ["/proc/self/", "/proc/thread-self/", "/dev/fd/"];
-        let names_itself = names_itself
-            .iter()
-            .any(|prefix| file.0.starts_with(prefix.as_bytes()));
         let forked_by = self
             .processes
             .get(&task.process)
@@ -339,7 +342,7 @@ impl Journal {
             .get(&forked_by)
             .map(|past| past.namespaces.mnt);
         let mnt = task.namespaces.mnt;
-        names_itself && (mnt == self.host.mnt || parents == Some(mnt))
+        file.names_itself() && (mnt == self.host.mnt || parents == Some(mnt))
     }
 
     /// Whether a process runs the user's code in a container, so that its fork was not kept.

@@ -58,6 +58,7 @@ fn described(timeline: &Timeline, element: &Element, clock: Clock) -> wire::Elem
         pod: Some(pod(timeline)),
         container: element.container.as_ref().map(|id| container(timeline, id)),
         process: element.process.map(Process::from),
+        thread: element.thread,
         details: details(&element.what),
         message: words::phrase(timeline, element),
         evidence: words::evidence(&element.evidence),

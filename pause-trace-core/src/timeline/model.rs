@@ -61,6 +61,8 @@ pub struct Element {
     pub(crate) container: Option<ContainerId>,
     /// The process that did it, or that it happened to.
     pub process: Option<ProcessRef>,
+    /// The thread that did it, if it is not the first one of the process.
+    pub(crate) thread: Option<u32>,
     /// Why it is attributed to this pod.
     pub(crate) evidence: Evidence,
 }

@@ -2,7 +2,7 @@
 
 use super::{
     build::{Builder, reference},
-    journal::ProcessHistory,
+    journal::{Call, ProcessHistory},
     model::{CreatedBy, Element, Evidence, Extent, What},
 };
 use crate::event::{Ktime, NamespaceCall, NamespaceKind, ProcessId};
@@ -30,22 +30,25 @@ impl<'a> Builder<'a> {
             .iter()
             .find(|element| matches!(element.what, What::Run { .. }));
         let by = pause.map_or(Ktime::MAX, |pause| pause.time);
-        let made = creations.iter().rfind(|(time, _)| *time <= by).copied();
-        let since = made.map_or(0, |(time, _)| time);
+        let made = creations.iter().rfind(|(call, _)| call.time <= by).copied();
+        let since = made.map_or(0, |(call, _)| call.time);
         let until = creations
             .iter()
-            .map(|(time, _)| *time)
+            .map(|(call, _)| call.time)
             .find(|time| *time > by)
             .unwrap_or(Ktime::MAX);
         let evidence = Evidence::Namespace(net);
-        if let Some((time, past)) = made
+        if let Some((call, past)) = made
             && !self.owned.contains_key(&past.id)
         {
             let what = What::Made {
                 namespaces: vec![(NamespaceKind::Net, net)],
                 how: CreatedBy::Unshare,
             };
-            self.moment(time, what, None, Some(past), evidence.clone());
+            self.moment(call.time, what, None, Some(past), evidence.clone());
+            if let Some(element) = self.elements.last_mut() {
+                element.thread = call.thread(past.id);
+            }
         }
         let entered = |past: &&ProcessHistory| {
             past.calls.iter().any(|call| {
@@ -70,8 +73,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The processes that created a network namespace with this number by unshare, by time.
-    fn creations(&self, net: u32) -> Vec<(Ktime, &'a ProcessHistory)> {
+    /// The calls of unshare that created a network namespace with this number, by time.
+    fn creations(&self, net: u32) -> Vec<(&'a Call, &'a ProcessHistory)> {
         let processes = self.journal.processes.values();
         let mut creations: Vec<_> = processes
             .flat_map(|past| past.calls.iter().map(move |call| (call, past)))
@@ -79,9 +82,8 @@ impl<'a> Builder<'a> {
                 call.call == NamespaceCall::Unshare && call.errno == 0 && call.after.net == net
             })
             .filter(|(call, _)| call.flags & NamespaceKind::Net.flag() != 0)
-            .map(|(call, past)| (call.time, past))
             .collect();
-        creations.sort_by_key(|(time, past)| (*time, past.id));
+        creations.sort_by_key(|(call, past)| (call.time, past.id));
         creations
     }
 
@@ -174,6 +176,7 @@ impl<'a> Builder<'a> {
                 },
                 container: None,
                 process: Some(reference(past)),
+                thread: None,
                 evidence: Evidence::None,
             })
         });

@@ -52,6 +52,9 @@ impl Builder<'_> {
                         Some(past),
                         evidence.clone(),
                     );
+                    if let Some(element) = self.elements.last_mut() {
+                        element.thread = call.thread(id);
+                    }
                 }
             }
         }

@@ -30,7 +30,7 @@ fn a_real_start_has_all_its_elements_in_their_order() {
     let timeline = only(&recorded());
     let phrases = phrases(&timeline);
     let order = [
-        "makes net 4026532247: containerd (14315)",
+        "makes net 4026532247: containerd (14315), in thread 14344",
         "CNI bridge",
         "CNI loopback",
         "CNI   host-local",

@@ -10,7 +10,10 @@ use crate::{
 
 /// `app · joins net 4026532247, the pod's`
 pub(super) fn phrase(timeline: &Timeline, element: &Element) -> String {
-    let what = what(element);
+    let mut what = what(element);
+    if let Some(thread) = element.thread {
+        what.push_str(&format!(", in thread {thread}"));
+    }
     match &element.container {
         Some(id) => format!("{} · {what}", timeline.container_title(id)),
         None => what,
@@ -34,9 +37,7 @@ fn what(element: &Element) -> String {
         } => format!("CNI   {}", base_name(file)),
         // runc executes a copy of itself that no container can write to. The name of that file has
         // no meaning.
-        What::Program { file }
-            if file.0.starts_with(b"/proc/self/") || file.0.starts_with(b"/dev/fd/") =>
-        {
+        What::Program { file } if file.names_itself() => {
             element.process.map_or(String::new(), |process| {
                 format!("{}, copy of itself", process.comm)
             })

@@ -32,8 +32,8 @@ fn signal_generate(ctx: BtfTracePointContext) -> i32 {
         code: task::signal_code(ctx.arg::<*const u8>(1)),
         result: ctx.arg(4),
         flooding: u32::from(admission == Admission::Last),
-        sender_comm: sender.comm(),
-        target_comm: target.comm(),
+        sender_comm: sender.leader().comm(),
+        target_comm: target.leader().comm(),
     });
     0
 }

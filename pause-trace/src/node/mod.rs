@@ -9,6 +9,7 @@ pub(crate) mod holders;
 pub(crate) mod identity;
 pub(crate) mod intent;
 pub(crate) mod network;
+pub(crate) mod outsider;
 pub(crate) mod procfs;
 pub(crate) mod survey;
 

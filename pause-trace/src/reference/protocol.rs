@@ -338,6 +338,10 @@ pub(crate) enum Request {
     Unshare {
         kinds: Vec<String>,
     },
+    /// The same in a thread other than the first, which ends afterwards.
+    UnshareInThread {
+        kinds: Vec<String>,
+    },
     /// Enters namespaces of another process, given by its pid in the agent's pid namespace.
     JoinOf {
         pid: i32,

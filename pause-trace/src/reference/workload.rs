@@ -170,6 +170,14 @@ impl Agent {
             Request::Unshare { kinds } => unshare(flags(&kinds)?)
                 .step(format!("unshare {}", kinds.join(", ")))
                 .map(done),
+            Request::UnshareInThread { kinds } => {
+                let flags = flags(&kinds)?;
+                let unshared = std::thread::spawn(move || unshare(flags)).join();
+                unshared
+                    .unwrap_or(Err(Errno::EAGAIN))
+                    .step(format!("unshare {} in a thread", kinds.join(", ")))
+                    .map(done)
+            }
             Request::JoinOf { pid, kinds } => join_of(pid, &kinds).map(done),
             Request::SendSignal { pid, signal } => {
                 let target = sys::pidfd_open(Pid::from_raw(pid)).step(format!("find pid {pid}"))?;

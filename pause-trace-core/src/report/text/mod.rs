@@ -213,7 +213,7 @@ impl<W: Write + Send> Report for TextReport<W> {
         let subject = Subject {
             pod: Some(news.pod.clone()),
             container: news.container.clone(),
-            process: None,
+            ..Subject::default()
         };
         let [mark_at, subject_at, what_at] = news::COLUMNS;
         let mut line = self.line();

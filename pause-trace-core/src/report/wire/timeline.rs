@@ -26,6 +26,10 @@ pub(crate) struct Element {
     pub(crate) container: Option<Container>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) process: Option<Process>,
+    /// The id of the thread that did it, if it is not the first thread of the process: what it did
+    /// is true of this thread, and not of the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) thread: Option<u32>,
     #[serde(flatten)]
     pub(crate) details: ElementDetails,
     /// The element as a phrase.

@@ -41,6 +41,10 @@ struct About<'a> {
     container: Option<Container>,
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<Process>,
+    /// The id of the thread that did it, if it is not the first thread of the process: what it did
+    /// is true of this thread, and not of the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread: Option<u32>,
 }
 
 impl<'a> About<'a> {
@@ -65,6 +69,7 @@ impl<'a> About<'a> {
                 .as_ref()
                 .map(|container| names.container(container)),
             process: subject.process.map(Process::from),
+            thread: subject.thread,
         }
     }
 }

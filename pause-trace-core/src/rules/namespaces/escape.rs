@@ -15,8 +15,9 @@ No process of a pod may join (setns) a namespace of the host or of another pod. 
 namespaces of its pod's containers and those that the pod's processes created, and it may create \
 new ones (unshare, clone). If the owner of a namespace is unknown, the verdict is inconclusive. \
 For a pod with the node's network, pid or ipc namespace (CNI agents, `kubectl debug node`) a \
-violation is a warning, because such a pod works on the node by design. The runtime's processes \
-are not checked.
+violation is a warning, because such a pod works on the node by design. A thread other than the \
+first one does not move its process, so what it joins is an info. The runtime's processes are not \
+checked.
 
 ## Why it matters
 Namespaces isolate a pod from the node. A process that leaves them can read the node's files, see \
@@ -52,6 +53,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     match change {
         Change::NamespaceChanged {
             process,
+            thread,
             call: NamespaceCall::Setns,
             flags,
             errno: 0,
@@ -65,11 +67,15 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 return;
             }
             for (kind, from, to) in membership::changed(*flags, before, after) {
-                let (comm, name) = (process.comm, kind.name());
-                let pid = process.id.pid;
+                let (who, name) = (membership::caller(process, *thread), kind.name());
+                let caller = membership::short_caller(process, *thread);
+                let was = match thread {
+                    None => "it was in",
+                    Some(_) => "the process stays in",
+                };
                 let details = |owner: &str| {
                     Details::new(format!(
-                        "{comm} (pid {pid}) entered {name} namespace {to} {owner} by setns; it was in {from}"
+                        "{who} entered {name} namespace {to} {owner} by setns; {was} {from}"
                     ))
                     .expected(name, Value::Text("the pod's, or one made by it".to_owned()))
                     .observed(name, Value::Namespace(to))
@@ -77,23 +83,21 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                         process.executed.unwrap_or(process.forked),
                         origin(process, container),
                     )
-                    .evidence(context.now, format!("pid {pid} called setns"))
+                    .evidence(context.now, format!("{caller} called setns"))
                 };
                 match owner(context, container, pod, kind, to) {
                     Owner::Own => {}
                     Owner::Unknown => {
-                        sink.inconclusive(Subject::process(process), || {
+                        sink.inconclusive(Subject::thread(process, *thread), || {
                             details("of an unknown owner")
                         });
                     }
-                    Owner::Host => sink.fail(Subject::process(process), || {
-                        graded(pod, details("of the host"))
+                    Owner::Host => sink.fail(Subject::thread(process, *thread), || {
+                        graded(pod, *thread, details("of the host"))
                     }),
-                    Owner::Pod(other) => sink.fail(Subject::process(process), || {
-                        graded(
-                            pod,
-                            details(&format!("of pod {}", membership::pod_name(context, &other))),
-                        )
+                    Owner::Pod(other) => sink.fail(Subject::thread(process, *thread), || {
+                        let of = format!("of pod {}", membership::pod_name(context, &other));
+                        graded(pod, *thread, details(&of))
                     }),
                 }
             }
@@ -132,12 +136,12 @@ fn owner(
     }
 }
 
-fn graded(pod: &Pod, details: Details) -> Details {
-    if membership::is_node_agent(pod) {
-        details.milder(Severity::Warning)
-    } else {
-        details
-    }
+fn graded(pod: &Pod, thread: Option<u32>, details: Details) -> Details {
+    let details = match membership::is_node_agent(pod) {
+        true => details.milder(Severity::Warning),
+        false => details,
+    };
+    membership::milder_for(thread, details)
 }
 
 fn origin(process: &Process, container: &Container) -> String {
@@ -326,6 +330,39 @@ mod tests {
     }
 
     #[test]
+    fn a_threads_join_is_an_info_about_the_thread_and_hides_nothing_of_its_process() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        let home = scene.namespaces(init).mnt;
+        for _ in 0..9 {
+            scene.change_thread(init, NamespaceCall::Setns, MNT, |ns| ns.mnt = HOST.mnt);
+        }
+        scene.change_namespaces(init, NamespaceCall::Setns, MNT, 0, |ns| ns.mnt = HOST.mnt);
+        scene.end(init, WaitStatus::exited(0));
+        let [of_thread, of_process] = &scene.expect("PT109", &[Outcome::Fail; 2])[..] else {
+            panic!("two verdicts")
+        };
+        assert_eq!(of_thread.severity(), Severity::Info);
+        let thread = of_thread.subject.thread.expect("the thread");
+        let (pid, host) = (init.pid, HOST.mnt);
+        assert_eq!(
+            of_thread.details.message,
+            format!(
+                "thread {thread} of a (pid {pid}) entered mnt namespace {host} of the host by \
+                 setns; the process stays in {home}"
+            )
+        );
+        assert_eq!(of_process.severity(), Severity::Error);
+        assert_eq!(of_process.subject.thread, None);
+        assert!(
+            of_process.details.message.starts_with("a (pid"),
+            "{}",
+            of_process.details.message
+        );
+    }
+
+    #[test]
     fn a_thread_that_joins_a_namespace_does_not_move_its_process() {
         let mut scene = Scene::new();
         let pause = scene.pod("p");
@@ -337,6 +374,9 @@ mod tests {
         scene.change_thread(init, NamespaceCall::Setns, NET, |ns| ns.net = home);
         scene.end(init, WaitStatus::exited(0));
         scene.expect("PT109", &[Outcome::Pass]);
-        scene.expect("PT108", &[Outcome::Fail]);
+        let [verdict] = &scene.expect("PT108", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(verdict.severity(), Severity::Info);
     }
 }

@@ -13,8 +13,8 @@ pub(super) const CHECK: Check = Check {
 ## What it checks
 Only processes of the pod and of the container runtime should join (setns) a pod's namespaces. \
 This rule reports any other process: a process of another pod as a warning, and a process of the \
-node (an administrator's `nsenter`, a monitoring agent, a pod with host namespaces) as an info. It \
-reports a join only if a process of the pod lives in that namespace.
+node (an administrator's `nsenter`, a monitoring agent, a pod with host namespaces) or a thread \
+that is not the first one of its process as an info. It reports a join only if a process of the pod lives in that namespace.
 
 ## Why it matters
 A process in a pod's network namespace can capture its traffic and use its address. A process in \
@@ -41,6 +41,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     match change {
         Change::NamespaceChanged {
             process,
+            thread,
             call: NamespaceCall::Setns,
             flags,
             errno: 0,
@@ -60,7 +61,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                     continue;
                 };
                 if visitor.pod.as_ref() != Some(pod) && context.state.is_held_by(pod, to) {
-                    fail(context, visitor, pod, (kind, from, to), sink);
+                    fail(context, (visitor, *thread), pod, (kind, from, to), sink);
                 }
             }
         }
@@ -82,7 +83,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
 
 fn fail(
     context: &Context<'_>,
-    visitor: &Process,
+    (visitor, thread): (&Process, Option<u32>),
     pod: &PodId,
     (kind, from, to): (NamespaceKind, u32, u32),
     sink: &mut Sink<'_>,
@@ -94,15 +95,34 @@ fn fail(
         pod: Some(pod.clone()),
         container: None,
         process: Some(ProcessRef { id, ns_pid, comm }),
+        thread,
     };
     let details = || {
         let (name, pid) = (kind.name(), id.pid);
         let home = visitor.pod.as_ref();
-        let of_home = home
-            .map(|home| format!(" of pod {}", membership::pod_name(context, home)))
-            .unwrap_or_default();
+        let outsider = context
+            .state
+            .outsider(id)
+            .filter(|outsider| home.is_none() && outsider.comm == comm);
+        let from_where = match (home, outsider) {
+            (Some(home), _) => format!(" of pod {}", membership::pod_name(context, home)),
+            (None, Some(outsider)) => outsider.to_string(),
+            (None, None) => String::new(),
+        };
+        let of_process = match thread {
+            Some(thread) => format!("thread {thread} of "),
+            None => String::new(),
+        };
+        let caller = membership::short_caller(visitor, thread);
+        let left = match thread {
+            Some(_) => {
+                format!("{caller} entered {name} namespace {to}; the process stays in {from}")
+            }
+            None => format!("{caller} left {name} namespace {from} for {to}"),
+        };
         let details = Details::new(format!(
-            "{comm} (pid {pid}{of_home}) entered {name} namespace {to} of pod {} by setns",
+            "{of_process}{comm} (pid {pid}{from_where}) entered {name} namespace {to} of pod {} by \
+             setns",
             membership::pod_name(context, pod)
         ))
         .expected(
@@ -110,10 +130,8 @@ fn fail(
             Value::Text("entered by runtime and pod only".to_owned()),
         )
         .observed(name, Value::Namespace(to))
-        .evidence(
-            context.now,
-            format!("pid {pid} left {name} namespace {from} for {to}"),
-        );
+        .evidence(context.now, left);
+        let details = membership::milder_for(thread, details);
         match home.map(|home| context.state.pods.get(home)) {
             Some(home) if !home.is_some_and(membership::is_node_agent) => details,
             _ => details.milder(Severity::Info),
@@ -193,6 +211,44 @@ mod tests {
             "{}",
             verdict.details.message
         );
+    }
+
+    #[test]
+    fn a_visitor_from_the_node_is_named_with_its_parent_and_command_line() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let net = scene.namespaces(pause).net;
+        let visitor = scene.stranger;
+        scene.outsider(visitor, "ip netns exec x tcpdump");
+        scene.change_namespaces(visitor, NamespaceCall::Setns, NET, 0, |ns| ns.net = net);
+        let [verdict] = &scene.expect("PT110", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(
+            verdict.details.message,
+            format!(
+                "stranger (pid 200, child of script.sh (pid 199), command \"ip netns exec x \
+                 tcpdump\") entered net namespace {net} of pod default/p by setns"
+            )
+        );
+    }
+
+    #[test]
+    fn a_thread_of_another_pods_process_is_an_info() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let net = scene.namespaces(pause).net;
+        scene.pod("q");
+        let agent = scene.container("q", "x");
+        scene.change_thread(agent, NamespaceCall::Setns, NET, |ns| ns.net = net);
+        let [verdict] = &scene.expect("PT110", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(verdict.severity(), Severity::Info);
+        let thread = verdict.subject.thread.expect("the thread");
+        let message = &verdict.details.message;
+        let of = format!("thread {thread} of x (pid {} of pod default/q)", agent.pid);
+        assert!(message.starts_with(&of), "{message}");
     }
 
     #[test]

@@ -137,6 +137,7 @@ fn refused(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
             pod: Some(pod.clone()),
             container: None,
             process: Some(ProcessRef { id, ns_pid, comm }),
+            thread: None,
         };
         ending::fail_unless_gap(context, since, sink, subject, || {
             details(format!(

@@ -15,7 +15,8 @@ After a container's entrypoint has executed, none of its processes may leave a n
 container shares with its pod, its target or the node (net, ipc, uts, and pid and user where they \
 are shared), or join such a namespace late. For the entrypoint or the pause this is a warning. For \
 a helper process that creates a new namespace, as the sandboxes of browsers and build tools do, it \
-is an info. Joining a namespace outside the pod is PT109.
+is an info, and so it is for a thread other than the first one, which does not move its process. \
+Joining a namespace outside the pod is PT109.
 
 ## Why it matters
 The runtime sets the namespaces before a container's first instruction. A container that changes \
@@ -53,6 +54,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     match change {
         Change::NamespaceChanged {
             process,
+            thread,
             call,
             flags,
             errno: 0,
@@ -69,26 +71,32 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 let Some(shared) = shared(context, container, pod, kind) else {
                     continue;
                 };
-                let process_name = format!("{} (pid {})", process.comm, process.id.pid);
+                let who = membership::caller(process, *thread);
+                let caller = membership::short_caller(process, *thread);
                 let name = kind.name();
                 let what = match (from == shared, to == shared) {
                     (true, _) if *call == NamespaceCall::Setns && !is_of_pod(context, pod, to) => {
                         continue;
                     } // PT109
                     (true, _) => {
-                        format!("{process_name} left the shared {name} namespace {from} for {to}")
+                        format!("{who} left the shared {name} namespace {from} for {to}")
                     }
                     (_, true) => {
-                        format!("{process_name} left {name} namespace {from} for the shared {to}")
+                        format!("{who} left {name} namespace {from} for the shared {to}")
                     }
                     _ => continue,
                 };
                 let call = membership::call_name(*call);
                 let since = process.forked;
-                ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
+                let subject = Subject::thread(process, *thread);
+                ending::fail_unless_gap(context, since, sink, subject, || {
                     let after = Duration(context.now.saturating_sub(started));
+                    let stays = match thread {
+                        Some(_) => format!("; the process stays in {from}"),
+                        None => String::new(),
+                    };
                     let details = Details::new(format!(
-                        "{what} by {call}, {after} after the container's entrypoint executed"
+                        "{what} by {call}, {after} after the container's entrypoint executed{stays}"
                     ))
                     .expected(name, Value::Namespace(shared))
                     .observed(name, Value::Namespace(to))
@@ -96,7 +104,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                         started,
                         format!("the entrypoint of container {} executed", container.name),
                     )
-                    .evidence(context.now, format!("pid {} called {call}", process.id.pid));
+                    .evidence(context.now, format!("{caller} called {call}"));
+                    let details = membership::milder_for(*thread, details);
                     match process.role {
                         Role::Member | Role::Session => details.milder(Severity::Info),
                         _ => details,
@@ -175,6 +184,34 @@ mod tests {
         };
         assert_eq!(verdict.severity(), Severity::Warning);
         assert_eq!(verdict.details.observed, [("net", Value::Namespace(77))]);
+    }
+
+    #[test]
+    fn a_thread_that_unshares_the_network_is_an_info_about_the_thread() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "dockerd");
+        let home = scene.namespaces(init).net;
+        scene.change_thread(init, NamespaceCall::Unshare, NET, |ns| ns.net = 77);
+        let [verdict] = &scene.expect("PT108", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(verdict.severity(), Severity::Info);
+        let thread = verdict.subject.thread.expect("the thread");
+        let Details {
+            message, evidence, ..
+        } = &verdict.details;
+        let pid = init.pid;
+        let of = format!("thread {thread} of dockerd (pid {pid}) left the shared net namespace");
+        assert!(message.starts_with(&of), "{message}");
+        let stays = format!("; the process stays in {home}");
+        assert!(message.ends_with(&stays), "{message}");
+        let called = format!("thread {thread} of pid {pid} called unshare");
+        assert_eq!(evidence[1].what, called);
+        // The first thread moves the process, as before, and is not hidden.
+        scene.change_namespaces(init, NamespaceCall::Unshare, NET, 0, |ns| ns.net = 78);
+        let verdicts = scene.expect("PT108", &[Outcome::Fail; 2]);
+        assert_eq!(verdicts[1].severity(), Severity::Warning);
     }
 
     #[test]

@@ -214,7 +214,7 @@ fn judge_container(
             let of_holder = holder
                 .map(|holder| format!(" of {}", holder.name))
                 .unwrap_or_default();
-            let (comm, executed) = (process.comm, process.is_or_executed());
+            let (comm, executed) = (process.first_comm(), process.is_or_executed());
             Details::new(format!(
                 "{comm} {executed} in {name} namespace {observed}{of_holder} instead of {inode} {of}"
             ))
@@ -234,7 +234,7 @@ fn judge_container(
                 name: holder,
                 since,
             }) => fail(context, process, container, since, sink, || {
-                let (comm, executed) = (process.comm, process.is_or_executed());
+                let (comm, executed) = (process.first_comm(), process.is_or_executed());
                 Details::new(format!(
                     "{comm} {executed} in {name} namespace {observed} of {holder} instead of in its own"
                 ))
@@ -376,6 +376,33 @@ pub(super) fn changed(
         .filter(move |kind| flags == 0 || flags & kind.flag() != 0)
         .map(|kind| (kind, before.of_children(kind), after.of_children(kind)))
         .filter(|(_, from, to)| from != to && *to != 0)
+}
+
+/// Who made a call: `nginx (pid 4711)`, or `thread 4720 of nginx (pid 4711)`.
+pub(super) fn caller(process: &Process, thread: Option<u32>) -> String {
+    let name = format!("{} (pid {})", process.comm, process.id.pid);
+    match thread {
+        Some(thread) => format!("thread {thread} of {name}"),
+        None => name,
+    }
+}
+
+/// The same without the name, for evidence: `pid 4711`, or `thread 4720 of pid 4711`.
+pub(super) fn short_caller(process: &Process, thread: Option<u32>) -> String {
+    let pid = process.id.pid;
+    match thread {
+        Some(thread) => format!("thread {thread} of pid {pid}"),
+        None => format!("pid {pid}"),
+    }
+}
+
+/// A thread that changes its namespaces does not move its process. Daemons that set up networks
+/// (containerd, dockerd, CNI agents) do so in a thread that they then end, or move back.
+pub(super) fn milder_for(thread: Option<u32>, details: Details) -> Details {
+    match thread {
+        Some(_) => details.milder(Severity::Info),
+        None => details,
+    }
 }
 
 /// Passes at the end of a container's entrypoint or of the pause, with a message about the time

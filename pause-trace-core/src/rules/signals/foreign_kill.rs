@@ -14,7 +14,8 @@ pub(super) const CHECK: Check = Check {
         doc: "\
 ## What it checks
 A signal that kills a process of a container must come from the container runtime, the pod itself \
-or the kernel. Otherwise the finding names the sender. A signal with a handler does not kill. \
+or the kernel. Otherwise the finding names the sender, and if it was still there when the signal \
+was read, its parent and the beginning of its command line. A signal with a handler does not kill. \
 PT202 reports a pause that is killed while containers run, and also names the sender.
 
 ## Why it matters
@@ -26,8 +27,8 @@ Find out why the named process sent the signal. If it belongs to another pod, re
 `hostPID` or privileges. If it is systemd, find the unit whose stop includes the pod's cgroups.
 
 ## Example
-    init web (pid 812) was killed by SIGKILL from cleanup.sh (pid 4711, outside the pod and its \
-runtime)
+    init web (pid 812) was killed by SIGKILL from kill (pid 4711, outside the pod and its \
+runtime, child of cleanup.sh (pid 4700), command \"kill -9 812\")
 
 ## Source
 signal(7); Linux `signal_generate` (include/trace/events/signal.h).
@@ -98,6 +99,15 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         )
         .observed("signal", Value::Signal(by.signal))
         .observed("end", Value::Status(ended.status));
+        let outsider = by.outsider.as_ref();
+        let parent = outsider.and_then(|outsider| outsider.parent());
+        let command = outsider.map(|outsider| outsider.command.to_string());
+        let details = [("sender parent", parent), ("sender command", command)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?)))
+            .fold(details, |details, (name, value)| {
+                details.observed(name, Value::Text(value))
+            });
         let details = if process.signals.contains(by) {
             details
         } else {
@@ -142,6 +152,52 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    #[test]
+    fn a_sender_outside_is_named_with_its_parent_and_command_line() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.outsider(scene.stranger, "ip link del \u{1b}[2J");
+        scene.signal(scene.stranger, init, SIGKILL, SignalResult::Delivered);
+        scene.end(init, WaitStatus::killed(SIGKILL));
+        let [verdict] = &scene.expect("PT310", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        let Details {
+            message, observed, ..
+        } = &verdict.details;
+        assert!(
+            message.ends_with(
+                "from stranger (pid 200, outside the pod and its runtime, child of script.sh \
+                 (pid 199), command \"ip link del \\u{1b}[2J\")"
+            ),
+            "{message}"
+        );
+        let text = |text: &str| Value::Text(text.to_owned());
+        for expected in [
+            ("sender parent", text("script.sh (pid 199)")),
+            ("sender command", text("ip link del \\u{1b}[2J")),
+        ] {
+            assert!(observed.contains(&expected), "{observed:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_sender_was_under_another_name_is_not_said() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.outsider(scene.stranger, "sh cleanup");
+        scene.exec_as(scene.stranger, "/bin/kill");
+        scene.signal(scene.stranger, init, SIGKILL, SignalResult::Delivered);
+        scene.end(init, WaitStatus::killed(SIGKILL));
+        let [verdict] = &scene.expect("PT310", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        let message = &verdict.details.message;
+        assert!(message.ends_with("and its runtime)"), "{message}");
     }
 
     #[test]

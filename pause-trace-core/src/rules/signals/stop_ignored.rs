@@ -137,22 +137,27 @@ fn was_dying(init: &Process, stop: &Received, limits: &Limits) -> bool {
 }
 
 fn judge_ignored(context: &Context<'_>, init: &Process, stop: &Received, sink: &mut Sink<'_>) {
-    sink.fail(Subject::process(init), || {
+    // The name that it had then: a shell may have executed an init since.
+    let comm = stop.target_comm;
+    sink.fail(Subject::process_as(init, comm), || {
         let (what, why) = if init.is_namespace_init() {
             (", pid 1 of its pid namespace", "no handler, or SIG_IGN")
         } else {
             ("", "SIG_IGN")
         };
-        Details::new(format!(
-            "init {} (pid {}{what}) ignored {}",
-            init.comm,
+        let details = Details::new(format!(
+            "init {comm} (pid {}{what}) ignored {}",
             init.id.pid,
             ending::from(context, init, stop)
         ))
         .expected("disposition", Value::Text("handler".to_owned()))
         .observed("disposition", Value::Text(why.to_owned()))
         .observed("signal", Value::Signal(stop.signal))
-        .evidence(stop.time, ending::line(context, init, stop))
+        .evidence(stop.time, ending::line(context, init, stop));
+        match init.exec_after(stop.time) {
+            Some((at, what)) => details.evidence(at, what),
+            None => details,
+        }
     });
 }
 
@@ -180,6 +185,50 @@ mod tests {
             message.contains("pid 1 of its pid namespace) ignored SIGTERM from shim"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_shell_that_becomes_an_init_later_is_named_as_the_shell() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.exec_as(init, "/bin/sh");
+        scene.signal(scene.runtime, init, SIGTERM, SignalResult::Ignored);
+        scene.wait_ms(900);
+        scene.exec_as(init, "/sbin/tini");
+        scene.wait_ms(200);
+        let [verdict] = &scene.expect("PT301", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        let Details {
+            message, evidence, ..
+        } = &verdict.details;
+        assert!(message.starts_with("init sh (pid"), "{message}");
+        let process = verdict.subject.process.expect("the init");
+        assert_eq!(process.comm.to_string(), "sh");
+        let lines: Vec<_> = evidence.iter().map(|line| &line.what[..]).collect();
+        let pid = init.pid;
+        assert_eq!(
+            lines,
+            [
+                format!("SIGTERM from shim (pid 100, the runtime) to sh (pid {pid}): ignored"),
+                format!("pid {pid} executed /sbin/tini and was called tini from then on"),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_init_that_was_exec_d_before_the_signal_has_no_later_exec() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.exec_as(init, "/sbin/tini");
+        scene.signal(scene.runtime, init, SIGTERM, SignalResult::Ignored);
+        scene.wait_ms(1_100);
+        let [verdict] = &scene.expect("PT301", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        assert_eq!(verdict.details.evidence.len(), 1);
     }
 
     #[test]

@@ -133,7 +133,7 @@ fn judge_end(context: &Context<'_>, process: ProcessId, sink: &mut Sink<'_>) {
     let grace = kill.time.saturating_sub(stop.time);
     let since = stop.time;
     ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
-        let (comm, pid, signal) = (init.comm, init.id.pid, signal_name(stop.signal));
+        let (comm, pid, signal) = (stop.target_comm, init.id.pid, signal_name(stop.signal));
         let latency = Duration(handled.saturating_sub(stop.time));
         let (sender, names) = (stop.sender_comm, ending::named(&children));
         let grace_text = Duration(grace);

@@ -133,13 +133,15 @@ fn pass(init: &Process, stop: &Received, until: Ktime, sink: &mut Sink<'_>) {
 fn fail(context: &Context<'_>, init: &Process, stop: &Received, until: Ktime, sink: &mut Sink<'_>) {
     let pending = until.saturating_sub(stop.time);
     let since = stop.time;
-    ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
+    let subject = Subject::process_as(init, stop.target_comm);
+    ending::fail_unless_gap(context, since, sink, subject, || {
         let outcome = if init.ended.is_some() {
             "and was killed after"
         } else {
             "which has been pending for"
         };
-        let (comm, pid, from) = (init.comm, init.id.pid, ending::from(context, init, stop));
+        let (comm, pid) = (stop.target_comm, init.id.pid);
+        let from = ending::from(context, init, stop);
         let details = Details::new(format!(
             "init {comm} (pid {pid}) did not act on {from} {outcome} {}",
             Duration(pending)

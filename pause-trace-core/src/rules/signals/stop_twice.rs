@@ -103,7 +103,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         let name = if process.role == Role::Pause {
             "the pause".to_owned()
         } else {
-            format!("init {}", process.comm)
+            format!("init {}", second.target_comm)
         };
         Details::new(format!(
             "{name} (pid {}) received {} and, {} later, {}",

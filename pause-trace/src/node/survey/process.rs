@@ -63,12 +63,12 @@ impl Process {
 pub(in crate::node) struct Directory(OwnedFd);
 
 /// The fields of `/proc/PID/stat` that are used.
-pub(super) struct Stat {
+pub(in crate::node) struct Stat {
     pid: u32,
-    comm: Comm,
+    pub(in crate::node) comm: Comm,
     state: u8,
-    pub(super) parent: u32,
-    start_ticks: u64,
+    pub(in crate::node) parent: u32,
+    pub(in crate::node) start_ticks: u64,
 }
 
 impl Stat {
@@ -100,12 +100,25 @@ impl Directory {
     /// # Errors
     /// Fails when the process has ended, among other reasons.
     pub(in crate::node) fn file(&self, name: &str, buffer: &mut Vec<u8>) -> io::Result<()> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let file = openat(&self.0, name, flags, Mode::empty())?;
-        fill(file.into(), MAX_FILE_BYTES, buffer)
+        self.beginning(name, MAX_FILE_BYTES, buffer)
     }
 
-    pub(super) fn stat(&self, buffer: &mut Vec<u8>) -> Option<Stat> {
+    /// Reads at most `longest` bytes of a file of the directory into `buffer`.
+    ///
+    /// # Errors
+    /// As [`Directory::file`].
+    pub(in crate::node) fn beginning(
+        &self,
+        name: &str,
+        longest: u64,
+        buffer: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let file = openat(&self.0, name, flags, Mode::empty())?;
+        fill(file.into(), longest, buffer)
+    }
+
+    pub(in crate::node) fn stat(&self, buffer: &mut Vec<u8>) -> Option<Stat> {
         self.file("stat", buffer).ok()?;
         // The name may contain any bytes, parentheses included.
         let opening = buffer.iter().position(|byte| *byte == b'(')?;

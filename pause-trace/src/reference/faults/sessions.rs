@@ -15,6 +15,7 @@ use crate::{
         stage::{Play, PodKind},
     },
     scenario::Scenario,
+    verdict::Severity,
 };
 
 /// The probes that each leave a process.
@@ -29,6 +30,15 @@ pub(super) const SCRIPTS: &[Script] = &[
             finds: &["PT108"],
         },
         play: |play| Box::pin(late_join(play)),
+    },
+    Script {
+        scenario: Scenario {
+            name: "late-join-in-thread",
+            title: "a thread of a container's entrypoint leaves the pod's network, the process stays in it",
+            proves: &[],
+            finds: &["PT108"],
+        },
+        play: |play| Box::pin(late_join_in_thread(play)),
     },
     Script {
         scenario: Scenario {
@@ -79,6 +89,27 @@ async fn late_join(play: &Play<'_>) -> Result<String, PlayError> {
     let after = namespace(&pod, app.process, NamespaceKind::Net);
     pod.finish().await?;
     Ok(format!("net {before}, then net {after}"))
+}
+
+async fn late_join_in_thread(play: &Play<'_>) -> Result<String, PlayError> {
+    let (pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
+    let before = namespace(&pod, app.process, NamespaceKind::Net);
+    app.ask(Request::UnshareInThread {
+        kinds: vec!["net".to_owned()],
+    })
+    .await?;
+    let finding = play.found("PT108").await?;
+    let after = namespace(&pod, app.process, NamespaceKind::Net);
+    let is_of_thread = finding.details.message.starts_with("thread ");
+    if !is_of_thread || finding.severity() != Severity::Info || before != after {
+        return Err(PlayError::Unexpected(format!(
+            "net {before}, then net {after}, and PT108 says as {}: {}",
+            finding.severity(),
+            finding.details.message
+        )));
+    }
+    pod.finish().await?;
+    Ok(format!("net {before} before and after"))
 }
 
 async fn escape(play: &Play<'_>) -> Result<String, PlayError> {
