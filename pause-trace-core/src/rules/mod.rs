@@ -14,7 +14,7 @@ mod namespaces;
 mod pause;
 mod signals;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod zombies;
 
 /// What every rule's file begins with.

@@ -109,7 +109,7 @@ pub enum Change {
         /// Why, escaped.
         reason: String,
     },
-    /// The OOM killer chose a process.
+    /// A process of a container ended because the OOM killer killed it. Comes before its `Ended`.
     OomKilled(ProcessId),
     /// Events were lost.
     Lost {

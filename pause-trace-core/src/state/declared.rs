@@ -99,6 +99,7 @@ impl State {
                 member_left: None,
                 member_told: None,
                 cut: Cut::default(),
+                oom: None,
                 flooded: None,
                 reaps: Reaps::default(),
                 session_reaps: Reaps::default(),

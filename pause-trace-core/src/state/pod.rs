@@ -5,7 +5,10 @@ use crate::event::{
     ProcessId, Source, Text,
 };
 
-use super::process::{Ended, Handlers};
+use super::{
+    kills::OomKilled,
+    process::{Ended, Handlers},
+};
 
 /// An orderly stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +64,8 @@ pub struct Container {
     /// Its processes that the kernel or the runtime killed, since its entrypoint was sent a signal
     /// to end.
     pub(crate) cut: Cut,
+    /// Its processes that the OOM killer killed.
+    pub(crate) oom: Option<OomKilled>,
     /// When a signal to end a process was last counted without being reported, because of the rate
     /// limit.
     pub(crate) flooded: Option<Ktime>,

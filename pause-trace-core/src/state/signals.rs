@@ -12,6 +12,7 @@ impl State {
         let (role, sender_pod) = sender.map_or((Role::Stranger, None), |sender| {
             (sender.role, sender.pod.clone())
         });
+        let reason = self.reason_of(now, signal);
         let Some(target) = self.processes.get_mut(signal.target) else {
             return;
         };
@@ -45,6 +46,8 @@ impl State {
             sender_comm: signal.sender_comm,
             sender_role: role,
             sender_pod,
+            running: signal.sender,
+            reason,
             handled: None,
         };
         if is_stop {

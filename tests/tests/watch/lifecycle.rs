@@ -52,6 +52,10 @@ fn faults_in_the_life_of_a_pod_are_found() {
             ("crashes_and_is_restarted", crashes_and_is_restarted),
             ("loses_its_pause", loses_its_pause),
             ("runs_out_of_memory", runs_out_of_memory),
+            (
+                "loses_a_process_to_the_oom_killer",
+                loses_a_process_to_the_oom_killer,
+            ),
             ("outlives_its_sandbox", outlives_its_sandbox),
             ("gets_a_namespace_of_its_own", gets_a_namespace_of_its_own),
         ],
@@ -222,6 +226,20 @@ fn runs_out_of_memory(scene: &Scene, pod: Pod<'_>) {
     assert!(cause.contains("OOM"), "{died}");
     container.end();
     end(scene, pod).assert_broken(["PT202"]);
+}
+
+fn loses_a_process_to_the_oom_killer(scene: &Scene, pod: Pod<'_>) {
+    let container = pod.serve("app");
+    container.limit_memory(64 << 20);
+    let eaten = container.exec(["/workload", "eat-memory", "256"]);
+    assert_eq!(eaten.exit_code, 128 + libc::SIGKILL);
+    let killed = scene.watch.await_container(container.id(), "oom_killed");
+    let id = container.id().to_owned();
+    container.end();
+    let ended = scene.watch.await_container(&id, "ended");
+    assert_eq!(ended["oom_killed"], killed["process"], "{ended}");
+    assert_eq!(ended["status"], "exit code 0", "{ended}");
+    end(scene, pod).assert_healthy(["app"]);
 }
 
 fn outlives_its_sandbox(scene: &Scene, pod: Pod<'_>) {

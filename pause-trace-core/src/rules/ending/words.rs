@@ -1,0 +1,150 @@
+//! How findings say who sent a signal, why a process ended, and what happened to it before.
+
+use super::{Party, fatal, party};
+use crate::{
+    rules::prelude::*,
+    signal::SIGKILL,
+    state::{OomKilled, Reason},
+};
+
+/// How the OOM killer killed a process, if it did.
+pub(in crate::rules) fn oom(process: &Process) -> Option<String> {
+    let reason = fatal(process).map(|by| by.reason);
+    process.is_oom_killed().then(|| match reason {
+        Some(Reason::OomShared { victim, comm }) => format!(
+            "the OOM killer killed it with {comm} (pid {}), whose memory it shared",
+            victim.pid
+        ),
+        _ => "the OOM killer chose it".to_owned(),
+    })
+}
+
+/// `SIGTERM from shim (pid 100, the runtime)`.
+pub(in crate::rules) fn from(
+    context: &Context<'_>,
+    target: &Process,
+    received: &Received,
+) -> String {
+    let signal = signal_name(received.signal);
+    let Some(sender) = received.sender else {
+        return match received.reason {
+            Reason::Unseen if received.signal == SIGKILL => format!(
+                "{signal} from the kernel, for a reason that was not seen (RLIMIT_CPU, a tracer \
+                 that ended, or the OOM killer for memory that it shared)"
+            ),
+            Reason::Unseen => format!("{signal} from the kernel"),
+            Reason::Teardown => format!(
+                "{signal} from the kernel, because pid 1 of its pid namespace (pid {}) ended",
+                received.running.pid
+            ),
+            Reason::Oom => format!("{signal} from the OOM killer"),
+            Reason::OomShared { victim, comm } => format!(
+                "{signal} from the OOM killer, which chose {comm} (pid {}), whose memory it shared",
+                victim.pid
+            ),
+        };
+    };
+    let comm = received.sender_comm;
+    let who = match party(target, received) {
+        Party::Runtime => "the runtime".to_owned(),
+        _ if sender == target.id => "itself".to_owned(),
+        Party::Pod => {
+            let container = context
+                .state
+                .processes
+                .get(sender)
+                .and_then(|sender| sender.container.as_ref());
+            container.map_or("of the same pod".to_owned(), |container| {
+                format!(
+                    "in container {} of the same pod",
+                    context.container_name(container)
+                )
+            })
+        }
+        _ => received.sender_pod.as_ref().map_or(
+            "outside the pod and its runtime".to_owned(),
+            |pod| {
+                let name = context.state.pods.get(pod).map_or(pod.to_string(), |pod| {
+                    format!("{}/{}", pod.namespace, pod.name)
+                });
+                format!("in another pod, {name}")
+            },
+        ),
+    };
+    format!("{signal} from {comm} (pid {}, {who})", sender.pid)
+}
+
+/// A signal, its target and its result, as a line of evidence.
+pub(in crate::rules) fn line(
+    context: &Context<'_>,
+    target: &Process,
+    received: &Received,
+) -> String {
+    let result = match (received.result, received.handled) {
+        (_, Some(handled)) => {
+            format!(
+                "handled after {}",
+                Duration(handled.saturating_sub(received.time))
+            )
+        }
+        (SignalResult::Ignored, _) => "ignored".to_owned(),
+        (SignalResult::AlreadyPending, _) => "the same signal was already pending".to_owned(),
+        (SignalResult::OverflowFail, _) => "not queued".to_owned(),
+        (_, None) => "queued, no handler ran".to_owned(),
+    };
+    format!(
+        "{} to {} (pid {}): {result}",
+        from(context, target, received),
+        target.comm,
+        target.id.pid
+    )
+}
+
+/// Adds the signals that a process received, and its end, as evidence.
+pub(in crate::rules) fn with_history(
+    context: &Context<'_>,
+    process: &Process,
+    details: Details,
+) -> Details {
+    let mut details = details;
+    for received in &process.signals {
+        details = details.evidence(received.time, line(context, process, received));
+    }
+    if let Some(at) = process.oom {
+        let (comm, pid) = (process.comm, process.id.pid);
+        let chose = match process.ended.is_some() && !process.is_oom_killed() {
+            true => format!("the OOM killer marked {comm} (pid {pid}), which was already ending"),
+            false => format!("the OOM killer chose {comm} (pid {pid})"),
+        };
+        details = details.evidence(at, chose);
+    }
+    let container = context.state.container_of(process);
+    if let Some(killed) = container.and_then(|container| container.oom)
+        && killed.id != process.id
+    {
+        details = details.evidence(killed.time, oom_kills(&killed));
+    }
+    if let Some(ended) = process.ended {
+        let what = format!(
+            "{} (pid {}) ended: {}",
+            process.comm, process.id.pid, ended.status
+        );
+        details = details.evidence(ended.time, what);
+    }
+    details
+}
+
+/// Which processes of a container the OOM killer killed.
+fn oom_kills(killed: &OomKilled) -> String {
+    let OomKilled { comm, id, .. } = killed;
+    match killed.count {
+        1 => format!(
+            "the OOM killer killed {comm} (pid {}) of its container",
+            id.pid
+        ),
+        count => format!(
+            "the OOM killer killed {count} processes of its container, the last was {comm} (pid {})",
+            id.pid
+        ),
+    }
+}
