@@ -45,6 +45,7 @@ const TABLE: &[Says] = &[
     ("PT111", &[], &[], "nobody saw how the containers joined"),
     ("PT112", &[Pass], &[], "the namespaces that both are in"),
     ("PT113", &[], &[], "nobody looked at the network"),
+    ("PT114", &[], &[], "nobody looked at the network"),
     ("PT201", &[Pass], &[], "the start times of the processes"),
     ("PT202", &[], &[Pass], "the ends that were seen"),
     ("PT203", &[], &[], "no container starts"),

@@ -35,6 +35,7 @@ impl State {
             has_measured_pause: false,
             network_ready: None,
             network_unready: None,
+            network: None,
         });
         (known.namespace, known.name, known.modes) =
             (namespace.clone(), name.clone(), modes.clone());

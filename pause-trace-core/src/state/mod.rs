@@ -11,6 +11,7 @@ mod due;
 mod found;
 mod kills;
 mod namespaces;
+mod network;
 mod placement;
 mod pod;
 mod process;
@@ -29,6 +30,7 @@ pub use deadlines::Limits;
 use deadlines::{Deadline, Deadlines};
 pub use kills::OomKilled;
 use kills::OomKiller;
+pub use network::Network;
 pub use pod::{Container, Cut, Pin, Pod, Reaps, Stop, Worker};
 pub use process::{Ended, Handlers, Joins, Process, Processes, Reason, Received, Refused, Role};
 
@@ -323,12 +325,7 @@ impl State {
             }
             Fact::Observed(observation) => {
                 if observation.what == Observed::NetworkReady {
-                    if let Some(pod) = self.pods.get_mut(&observation.pod) {
-                        match observation.holds {
-                            true => pod.network_ready = pod.network_ready.or(Some(now)),
-                            false => pod.network_unready = Some(now),
-                        }
-                    }
+                    self.looked_at_network(now, observation);
                 }
                 changes.push(Change::Observed(observation.clone()));
             }

@@ -7,6 +7,7 @@ use crate::event::{
 
 use super::{
     kills::OomKilled,
+    network::Network,
     process::{Ended, Handlers},
 };
 
@@ -193,6 +194,8 @@ pub struct Pod {
     /// When its network was first observed to be ready, and last observed not to be.
     pub(crate) network_ready: Option<Ktime>,
     pub(crate) network_unready: Option<Ktime>,
+    /// The network namespace in which it was last seen to be ready.
+    pub(crate) network: Option<Network>,
     /// The last measurement of its pause, and the one before it.
     pub(crate) measured: Option<PauseStatus>,
     pub(crate) measured_before: Option<PauseStatus>,
