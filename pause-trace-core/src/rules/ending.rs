@@ -11,7 +11,7 @@ use crate::{
 
 mod words;
 
-pub(super) use words::{from, line, oom, with_history};
+pub(super) use words::{as_consequence, from, line, oom, why, with_history};
 
 /// Most processes that one verdict lists.
 pub(super) const MAX_LISTED: usize = 8;

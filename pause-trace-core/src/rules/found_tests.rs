@@ -55,6 +55,7 @@ const TABLE: &[Says] = &[
     ("PT207", &[], &[], "nobody saw when the containers executed"),
     ("PT208", &[], &[Pass, Pass], "the ends that were seen"),
     ("PT209", &[], &[Pass], "what a session leaves at its end"),
+    ("PT210", &[], &[], "the parent is no shim or conmon"),
     ("PT301", &[], &[Pass], "the signal that was seen"),
     ("PT302", &[], &[Pass], "the signal that was seen"),
     ("PT303", &[], &[Pass], "the signal that was seen"),

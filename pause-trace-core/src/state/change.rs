@@ -42,6 +42,8 @@ pub enum Change {
     },
     /// A process of a container exited. The pause counts, too.
     Ended(ProcessId),
+    /// A shim or a conmon ended, and containers that it is the parent of still run.
+    SupervisorEnded(ProcessId),
     /// A process was reaped. The state forgets it after this change.
     Reaped(ProcessId),
     /// A process exited `Limits::zombie` ago and has not been reaped.
@@ -137,6 +139,7 @@ pub(crate) enum On {
     Signalled,
     SignalTaken,
     Ended,
+    SupervisorEnded,
     Reaped,
     ZombieDue,
     StopDue,
@@ -175,6 +178,7 @@ impl Change {
             Self::Signalled(_) => On::Signalled,
             Self::SignalTaken { .. } => On::SignalTaken,
             Self::Ended(_) => On::Ended,
+            Self::SupervisorEnded(_) => On::SupervisorEnded,
             Self::Reaped(_) => On::Reaped,
             Self::ZombieDue(_) => On::ZombieDue,
             Self::StopDue { .. } => On::StopDue,

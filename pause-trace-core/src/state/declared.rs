@@ -101,6 +101,7 @@ impl State {
                 member_told: None,
                 cut: Cut::default(),
                 oom: None,
+                orphaned: None,
                 flooded: None,
                 reaps: Reaps::default(),
                 session_reaps: Reaps::default(),

@@ -18,6 +18,7 @@ mod process;
 mod process_lifecycle;
 mod signals;
 mod snapshot;
+mod supervisors;
 #[cfg(test)]
 mod tests;
 

@@ -8,7 +8,7 @@ use crate::event::{
 use super::{
     kills::OomKilled,
     network::Network,
-    process::{Ended, Handlers},
+    process::{Ended, Handlers, Process},
 };
 
 /// An orderly stop.
@@ -65,6 +65,8 @@ pub struct Container {
     /// Its processes that the kernel or the runtime killed, since its entrypoint was sent a signal
     /// to end.
     pub(crate) cut: Cut,
+    /// Its shim or conmon, as it was when it ended, if it ended before the container.
+    pub(crate) orphaned: Option<Box<Process>>,
     /// Its processes that the OOM killer killed.
     pub(crate) oom: Option<OomKilled>,
     /// When a signal to end a process was last counted without being reported, because of the rate

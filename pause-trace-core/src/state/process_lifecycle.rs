@@ -328,6 +328,7 @@ impl State {
         }
         self.deadlines
             .arm(now + self.limits.zombie, Deadline::Zombie(id));
+        self.supervisor_ended(id, changes);
         self.reparent_children(id);
         if is_init && self.members_of(namespaces.pid) > 1 {
             let deadline = Deadline::Teardown {

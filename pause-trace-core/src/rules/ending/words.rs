@@ -67,7 +67,10 @@ pub(in crate::rules) fn from(
                 let name = context.state.pods.get(pod).map_or(pod.to_string(), |pod| {
                     format!("{}/{}", pod.namespace, pod.name)
                 });
-                format!("in another pod, {name}")
+                match target.pod {
+                    Some(_) => format!("in another pod, {name}"),
+                    None => format!("in pod {name}"),
+                }
             },
         ),
     };
@@ -119,6 +122,11 @@ pub(in crate::rules) fn with_history(
         details = details.evidence(at, chose);
     }
     let container = context.state.container_of(process);
+    if let Some((supervisor, ended)) = container.and_then(supervisor) {
+        let (comm, pid) = (supervisor.comm, supervisor.id.pid);
+        let what = format!("its {comm} (pid {pid}) ended: {}", why(context, supervisor));
+        details = details.evidence(ended.time, what);
+    }
     if let Some(killed) = container.and_then(|container| container.oom)
         && killed.id != process.id
     {
@@ -132,6 +140,58 @@ pub(in crate::rules) fn with_history(
         details = details.evidence(ended.time, what);
     }
     details
+}
+
+/// The shim or conmon of a container and its end, if it ended before the container.
+fn supervisor(container: &Container) -> Option<(&Process, Ended)> {
+    let supervisor = container.orphaned.as_deref()?;
+    Some((supervisor, supervisor.ended?))
+}
+
+/// Why a process of the runtime ended.
+pub(in crate::rules) fn why(context: &Context<'_>, process: &Process) -> String {
+    let Some(ended) = process.ended else {
+        return "it is alive".to_owned();
+    };
+    if let Some(oom) = oom(process) {
+        return oom;
+    }
+    if let Some(signal) = ended.status.signal() {
+        return match fatal(process) {
+            Some(by)
+                if signal != SIGKILL && by.sender.is_none_or(|sender| sender == process.id) =>
+            {
+                format!("it crashed, {}", signal_name(signal))
+            }
+            Some(by) => from(context, process, by),
+            None => format!("{} from an unknown sender", signal_name(signal)),
+        };
+    }
+    let reaction = context.state.limits.reaction;
+    let asked = process.signals.iter().rfind(|received| {
+        let taken = received.handled.unwrap_or(received.time);
+        received.sender.is_some_and(|sender| sender != process.id)
+            && received.was_queued()
+            && ended.time.saturating_sub(taken) <= reaction
+    });
+    match asked {
+        Some(by) => format!("{} after {}", ended.status, from(context, process, by)),
+        None => format!("it exited by itself, {}", ended.status),
+    }
+}
+
+/// Makes a finding about what the runtime did to a container an info, if it follows from the end of
+/// the container's shim or conmon, which PT210 reports.
+pub(in crate::rules) fn as_consequence(container: &Container, details: Details) -> Details {
+    let Some((supervisor, _)) = supervisor(container) else {
+        return details;
+    };
+    let (comm, pid) = (supervisor.comm, supervisor.id.pid);
+    let message = format!(
+        "{}, after its {comm} (pid {pid}) had ended (PT210)",
+        details.message
+    );
+    Details { message, ..details }.milder(Severity::Info)
 }
 
 /// Which processes of a container the OOM killer killed.

@@ -18,7 +18,8 @@ pub(super) const CHECK: Check = Check {
 When the runtime ends a container's init with SIGKILL, it must have sent a stop signal before, \
 unless a grace period of 0 was requested. If the requested grace period is unknown, the finding is \
 an info, one for each pod, and only if the runtime sent another container of the pod a stop signal, \
-which shows that the grace period was not 0. Not checked: SIGKILL from the kernel (OOM killer, end of a pid \
+which shows that the grace period was not 0. It is an info, too, if the container's shim or \
+conmon has ended (see PT210). Not checked: SIGKILL from the kernel (OOM killer, end of a pid \
 namespace), from other processes (PT310) and from the pod itself; and the pause, which runtimes \
 may kill without a stop signal.
 
@@ -83,6 +84,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             )
             .observed("stop signal", Value::Text("none".to_owned()))
             .observed("end", Value::Status(ended.status));
+        let details = ending::as_consequence(container, details);
         ending::with_history(context, init, details)
     };
     let (comm, pid) = (init.comm, init.id.pid);
