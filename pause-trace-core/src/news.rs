@@ -1,12 +1,12 @@
 //! News: what happens to the node's pods, without a judgement: starts, ends, removals.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     event::{ContainerId, Ktime, NamespaceKind, Namespaces, PodId, WaitStatus},
     observer::Observer,
     rules::{Counts, Ledger},
-    state::{Change, Process, Role, State},
+    state::{Change, OomKilled, Process, Role, State},
     verdict::ProcessRef,
 };
 
@@ -50,6 +50,15 @@ pub enum Happened {
         status: WaitStatus,
         /// The time since it started, in ns.
         lived: Ktime,
+        /// The process of the container that the OOM killer killed last, if it killed one.
+        oom_killed: Option<ProcessRef>,
+    },
+    /// The OOM killer killed a process of a container that is not its entrypoint.
+    OomKilled {
+        /// The process.
+        process: ProcessRef,
+        /// How many processes of the container it has killed.
+        count: u64,
     },
     /// The pod was removed.
     Removed {
@@ -69,6 +78,7 @@ impl Happened {
         match self {
             Self::Started { .. } => "started",
             Self::Ended { .. } => "ended",
+            Self::OomKilled { .. } => "oom_killed",
             Self::Removed { .. } => "removed",
             Self::Verified { .. } => "verified",
         }
@@ -81,7 +91,13 @@ pub(crate) struct NewsFeed {
     fresh: Vec<News>,
     /// The containers whose start was reported, and whose end was not.
     started: HashSet<ContainerId>,
+    /// When a kill of the OOM killer was last reported, by container, until the container ends.
+    oom_killed: HashMap<ContainerId, Ktime>,
 }
+
+/// How often the kills of the OOM killer in one container are reported, in ns. A container can
+/// start processes that run out of memory as fast as the OOM killer kills them.
+const OOM_PERIOD: Ktime = 10_000_000_000;
 
 impl NewsFeed {
     /// The news since the last call, oldest first.
@@ -97,7 +113,19 @@ impl NewsFeed {
         };
         match news.what {
             Happened::Started { .. } => self.started.insert(container.clone()),
-            Happened::Ended { .. } => self.started.remove(container),
+            Happened::Ended { .. } => {
+                self.oom_killed.remove(container);
+                self.started.remove(container)
+            }
+            Happened::OomKilled { .. } => {
+                let last = self.oom_killed.get(container);
+                let is_due = last.is_none_or(|last| news.time.saturating_sub(*last) >= OOM_PERIOD);
+                if is_due && self.started.contains(container) {
+                    self.oom_killed.insert(container.clone(), news.time);
+                    return true;
+                }
+                false
+            }
             _ => true,
         }
     }
@@ -152,6 +180,19 @@ impl News {
                     is_pause: process.role == Role::Pause,
                     status: ended.status,
                     lived: ended.time.saturating_sub(process.id.start),
+                    oom_killed: oom_kills(state, process).as_ref().map(killed),
+                };
+                (process.pod.clone()?, process.container.clone(), what)
+            }
+            Change::OomKilled(id) => {
+                let process = state.processes.get(*id)?;
+                if entrypoint(state, *id).is_some() {
+                    return None; // its end says so
+                }
+                let kills = oom_kills(state, process)?;
+                let what = Happened::OomKilled {
+                    process: killed(&kills),
+                    count: kills.count,
                 };
                 (process.pod.clone()?, process.container.clone(), what)
             }
@@ -193,6 +234,19 @@ fn entrypoint(state: &State, id: crate::event::ProcessId) -> Option<&Process> {
         .filter(|process| matches!(process.role, Role::Pause | Role::Init))
 }
 
+/// What the OOM killer did in the container of a process.
+fn oom_kills(state: &State, process: &Process) -> Option<OomKilled> {
+    state.container_of(process)?.oom
+}
+
+fn killed(kills: &OomKilled) -> ProcessRef {
+    ProcessRef {
+        id: kills.id,
+        ns_pid: kills.ns_pid,
+        comm: kills.comm,
+    }
+}
+
 fn reference(process: &Process) -> ProcessRef {
     ProcessRef {
         id: process.id,
@@ -225,6 +279,12 @@ fn compare(state: &State, process: &Process) -> (Vec<NamespaceKind>, Vec<Namespa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        event::{Fact, SignalResult},
+        rules::testing::{SI_KERNEL, Scene},
+        signal::SIGKILL,
+        state::Limits,
+    };
 
     fn news(what: Happened) -> News {
         News {
@@ -248,5 +308,100 @@ mod tests {
         let verified = news(Happened::Verified { verdicts });
         assert!(verified.follows(5));
         assert!(!verified.follows(6));
+    }
+
+    /// The news of a scene.
+    fn told(scene: &Scene) -> Vec<Happened> {
+        let mut state = State::new(Limits::REFERENCE);
+        let mut ledger = Ledger::new(|_| true);
+        let mut feed = NewsFeed::default();
+        for event in &scene.events {
+            ledger.judge(&mut state, event, |change, state, ledger| {
+                feed.change(event.time, change, state, ledger);
+            });
+        }
+        let told = feed.take().into_iter().map(|news| news.what);
+        told.filter(|what| !matches!(what, Happened::Started { .. }))
+            .collect()
+    }
+
+    /// The OOM killer kills a process.
+    fn oom(scene: &mut Scene, process: crate::event::ProcessId) {
+        let (kill, result) = (SIGKILL, SignalResult::Delivered);
+        scene.signal_with_code(process, process, kill, result, SI_KERNEL);
+        scene.push(Fact::OomVictim { pid: process.pid });
+        scene.end(process, WaitStatus::killed(SIGKILL));
+    }
+
+    #[test]
+    fn a_kill_of_the_oom_killer_is_told_and_the_end_of_its_container_too() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        let [first, second] = [scene.fork(init), scene.fork(init)];
+        oom(&mut scene, first);
+        oom(&mut scene, second);
+        scene.end(init, WaitStatus::exited(137));
+        let told = told(&scene);
+        let [
+            Happened::OomKilled { process, count: 1 },
+            Happened::Ended {
+                oom_killed: Some(last),
+                ..
+            },
+        ] = &told[..]
+        else {
+            panic!("the second kill comes too soon after the first: {told:?}")
+        };
+        assert_eq!((process.id, last.id), (first, second));
+    }
+
+    #[test]
+    fn kills_of_the_oom_killer_are_told_again_after_a_while() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        for wait in [0, 9_000, 2_000] {
+            scene.wait_ms(wait);
+            let child = scene.fork(init);
+            oom(&mut scene, child);
+        }
+        let counts: Vec<_> = told(&scene)
+            .iter()
+            .map(|what| match what {
+                Happened::OomKilled { count, .. } => *count,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(counts, [1, 3]);
+    }
+
+    #[test]
+    fn the_victim_that_is_the_entrypoint_is_told_once() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        oom(&mut scene, init);
+        let told = told(&scene);
+        let [Happened::Ended { oom_killed, .. }] = &told[..] else {
+            panic!("{told:?}")
+        };
+        assert_eq!(oom_killed.map(|killed| killed.id), Some(init));
+
+        // It was marked, and ended by itself.
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.push(Fact::OomVictim { pid: init.pid });
+        scene.end(init, WaitStatus::exited(0));
+        let told = self::told(&scene);
+        let [
+            Happened::Ended {
+                oom_killed: None, ..
+            },
+        ] = &told[..]
+        else {
+            panic!("{told:?}")
+        };
     }
 }

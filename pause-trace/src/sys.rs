@@ -278,13 +278,26 @@ pub(crate) fn crash() -> ! {
 
 /// Brings an interface of this network namespace up.
 pub(crate) fn interface_up(name: &str) -> nix::Result<()> {
+    change_interface(name, |flags| flags | libc::IFF_UP as libc::c_short)
+}
+
+/// Takes an interface of this network namespace down. Of an alias such as `lo:1` that removes the
+/// address.
+pub(crate) fn interface_down(name: &str) -> nix::Result<()> {
+    change_interface(name, |flags| flags & !(libc::IFF_UP as libc::c_short))
+}
+
+fn change_interface(
+    name: &str,
+    change: impl FnOnce(libc::c_short) -> libc::c_short,
+) -> nix::Result<()> {
     let socket = control_socket()?;
     let mut request = interface_request(name)?;
     let raw = socket.as_raw_fd();
     // SAFETY: `request` is an ifreq with a terminated name, as SIOCGIFFLAGS reads and writes it.
     Errno::result(unsafe { libc::ioctl(raw, libc::SIOCGIFFLAGS as _, &raw mut request) })?;
     // SAFETY: SIOCGIFFLAGS has just filled this member in.
-    unsafe { request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short };
+    unsafe { request.ifr_ifru.ifru_flags = change(request.ifr_ifru.ifru_flags) };
     // SAFETY: as above; SIOCSIFFLAGS only reads it.
     let set = unsafe { libc::ioctl(raw, libc::SIOCSIFFLAGS as _, &raw mut request) };
     Errno::result(set).map(drop)

@@ -6,8 +6,12 @@ use crate::signal::{
 
 use crate::{
     rules::prelude::*,
-    state::{Handlers, Limits, State, Stop, Worker},
+    state::{Handlers, Limits, Reason, State, Stop, Worker},
 };
+
+mod words;
+
+pub(super) use words::{as_consequence, from, line, oom, why, with_history};
 
 /// Most processes that one verdict lists.
 pub(super) const MAX_LISTED: usize = 8;
@@ -37,11 +41,12 @@ pub(super) fn party(target: &Process, received: &Received) -> Party {
 
 /// Whether the signal was queued for its target, which then handles it or has it pending.
 pub(super) fn was_queued(received: &Received) -> bool {
-    use SignalResult::{AlreadyPending, Delivered, LoseInfo, Unknown};
-    matches!(
-        received.result,
-        Delivered | AlreadyPending | LoseInfo | Unknown
-    )
+    received.was_queued()
+}
+
+/// Whether the kernel sent this SIGKILL and no record shows why.
+pub(super) fn is_unexplained(received: &Received) -> bool {
+    received.signal == SIGKILL && received.sender.is_none() && received.reason == Reason::Unseen
 }
 
 /// Whether a signal must end a pause.
@@ -144,11 +149,7 @@ pub(super) fn with_workers(workers: &[&Worker], signal: i32, details: Details) -
 
 /// The signal that killed a process, if one did and it was recorded.
 pub(super) fn fatal(process: &Process) -> Option<&Received> {
-    let signal = process.ended?.status.signal()?;
-    let others = process.others.iter().map(|other| &other.last);
-    process.signals.iter().chain(others).find(|received| {
-        received.signal == signal && was_queued(received) && received.handled.is_none()
-    })
+    process.fatal()
 }
 
 /// The orderly stop that a container is in: its own, else its pod's.
@@ -159,7 +160,7 @@ pub(super) fn stopping(container: &Container, pod: &Pod) -> Option<Stop> {
 /// Why a pause ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause<'a> {
-    /// The OOM killer chose it.
+    /// The OOM killer killed it.
     Oom,
     /// This signal killed it; with the sender, if that was recorded.
     Killed(i32, Option<&'a Received>),
@@ -184,7 +185,7 @@ pub(super) fn cause<'a>(
         let by = fatal(pause);
         let is_own = by.is_none_or(|by| by.sender.is_none_or(|sender| sender == pause.id));
         return Some(match signal {
-            SIGKILL if pause.oom.is_some() => Cause::Oom,
+            SIGKILL if pause.is_oom_killed() => Cause::Oom,
             SIGKILL => Cause::Killed(signal, by),
             SIGSEGV | SIGBUS | SIGILL | SIGFPE | SIGTRAP | SIGSYS | SIGABRT if is_own => {
                 Cause::Crashed(signal)
@@ -320,100 +321,6 @@ pub(super) fn fail_unless_gap_of(
             }
         }),
     }
-}
-
-/// `SIGTERM from shim (pid 100, the runtime)`. A sender outside the pods is described by its parent
-/// and its command line, if those are known.
-pub(super) fn from(context: &Context<'_>, target: &Process, received: &Received) -> String {
-    let signal = signal_name(received.signal);
-    let Some(sender) = received.sender else {
-        return format!("{signal} from the kernel");
-    };
-    let comm = received.sender_comm;
-    let who = match party(target, received) {
-        Party::Runtime => "the runtime".to_owned(),
-        _ if sender == target.id => "itself".to_owned(),
-        Party::Pod => {
-            let container = context
-                .state
-                .processes
-                .get(sender)
-                .and_then(|sender| sender.container.as_ref());
-            container.map_or("of the same pod".to_owned(), |container| {
-                format!(
-                    "in container {} of the same pod",
-                    context.container_name(container)
-                )
-            })
-        }
-        _ => match (&received.sender_pod, &received.outsider) {
-            (Some(pod), _) => {
-                let name = context.state.pods.get(pod).map_or(pod.to_string(), |pod| {
-                    format!("{}/{}", pod.namespace, pod.name)
-                });
-                format!("in another pod, {name}")
-            }
-            (None, Some(outsider)) => format!("outside the pod and its runtime{outsider}"),
-            (None, None) => "outside the pod and its runtime".to_owned(),
-        },
-    };
-    format!("{signal} from {comm} (pid {}, {who})", sender.pid)
-}
-
-/// A signal, its target and its result, as a line of evidence.
-pub(super) fn line(context: &Context<'_>, target: &Process, received: &Received) -> String {
-    let result = match (received.result, received.handled) {
-        (_, Some(handled)) => {
-            format!(
-                "handled after {}",
-                Duration(handled.saturating_sub(received.time))
-            )
-        }
-        (SignalResult::Ignored, _) => "ignored".to_owned(),
-        (SignalResult::AlreadyPending, _) => "the same signal was already pending".to_owned(),
-        (SignalResult::OverflowFail, _) => "not queued".to_owned(),
-        (_, None) => "queued, no handler ran".to_owned(),
-    };
-    format!(
-        "{} to {} (pid {}): {result}",
-        from(context, target, received),
-        received.target_comm,
-        target.id.pid
-    )
-}
-
-/// Adds the signals that a process received, its last exec if that came after the first of them,
-/// and its end, as evidence.
-pub(super) fn with_history(context: &Context<'_>, process: &Process, details: Details) -> Details {
-    let mut details = details;
-    let first = process.signals.first();
-    let mut exec = first.and_then(|first| process.exec_after(first.time));
-    for received in &process.signals {
-        if let Some((at, what)) = exec.take_if(|(at, _)| *at < received.time) {
-            details = details.evidence(at, what);
-        }
-        details = details.evidence(received.time, line(context, process, received));
-    }
-    if let Some((at, what)) = exec {
-        details = details.evidence(at, what);
-    }
-    if let Some(at) = process.oom {
-        details = details.evidence(
-            at,
-            format!(
-                "the OOM killer chose {} (pid {})",
-                process.comm, process.id.pid
-            ),
-        );
-    }
-    if let Some(ended) = process.ended {
-        let what = format!(
-            "{} (pid {}) ended: {}",
-            process.comm, process.id.pid, ended.status
-        );
-        details = details.evidence(ended.time, what);
-    }
-    details
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod namespaces;
 mod pause;
 mod signals;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod truth_tests;
 mod zombies;

@@ -45,6 +45,8 @@ pub enum Change {
     },
     /// A process of a container exited. The pause counts, too.
     Ended(ProcessId),
+    /// A shim or a conmon ended, and containers that it is the parent of still run.
+    SupervisorEnded(ProcessId),
     /// A process was reaped. The state forgets it after this change.
     Reaped(ProcessId),
     /// A process exited `Limits::zombie` ago and has not been reaped.
@@ -112,7 +114,7 @@ pub enum Change {
         /// Why, escaped.
         reason: String,
     },
-    /// The OOM killer chose a process.
+    /// A process of a container ended because the OOM killer killed it. Comes before its `Ended`.
     OomKilled(ProcessId),
     /// Events were lost.
     Lost {
@@ -140,6 +142,7 @@ pub(crate) enum On {
     Signalled,
     SignalTaken,
     Ended,
+    SupervisorEnded,
     Reaped,
     ZombieDue,
     StopDue,
@@ -178,6 +181,7 @@ impl Change {
             Self::Signalled(_) => On::Signalled,
             Self::SignalTaken { .. } => On::SignalTaken,
             Self::Ended(_) => On::Ended,
+            Self::SupervisorEnded(_) => On::SupervisorEnded,
             Self::Reaped(_) => On::Reaped,
             Self::ZombieDue(_) => On::ZombieDue,
             Self::StopDue { .. } => On::StopDue,

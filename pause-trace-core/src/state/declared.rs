@@ -35,6 +35,7 @@ impl State {
             has_measured_pause: false,
             network_ready: None,
             network_unready: None,
+            network: None,
         });
         (known.namespace, known.name, known.modes) =
             (namespace.clone(), name.clone(), modes.clone());
@@ -99,6 +100,8 @@ impl State {
                 member_left: None,
                 member_told: None,
                 cut: Cut::default(),
+                oom: None,
+                orphaned: None,
                 flooded: None,
                 reaps: Reaps::default(),
                 session_reaps: Reaps::default(),

@@ -9,8 +9,10 @@ mod deadlines;
 mod declared;
 mod due;
 mod found;
+mod kills;
 mod names;
 mod namespaces;
+mod network;
 mod outsiders;
 mod placement;
 mod pod;
@@ -18,6 +20,7 @@ mod process;
 mod process_lifecycle;
 mod signals;
 mod snapshot;
+mod supervisors;
 #[cfg(test)]
 mod tests;
 
@@ -31,8 +34,11 @@ pub use change::Change;
 pub(crate) use change::On;
 pub use deadlines::Limits;
 use deadlines::{Deadline, Deadlines};
+pub use kills::OomKilled;
+use kills::OomKiller;
+pub use network::Network;
 pub use pod::{Container, Cut, Pin, Pod, Reaps, Stop, Worker};
-pub use process::{Ended, Handlers, Joins, Process, Processes, Received, Refused, Role};
+pub use process::{Ended, Handlers, Joins, Process, Processes, Reason, Received, Refused, Role};
 
 use crate::event::{
     CgroupId, Comm, ContainerId, Event, Fact, Kind, Ktime, Namespaces, Observed, Outsider, PodId,
@@ -65,6 +71,8 @@ pub struct State {
     /// latest last.
     outsiders: VecDeque<Arc<Outsider>>,
     deadlines: Deadlines,
+    /// What the OOM killer did last.
+    oom_killer: Option<OomKiller>,
     /// The time of the last loss of each kind of record; `Ktime::MAX` if the kernel has no hook for
     /// it.
     lost: HashMap<Kind, Ktime>,
@@ -92,6 +100,7 @@ impl State {
             pins: HashMap::new(),
             outsiders: VecDeque::new(),
             deadlines: Deadlines::default(),
+            oom_killer: None,
             lost: HashMap::new(),
         }
     }
@@ -276,18 +285,7 @@ impl State {
                 self.update_process(now, task);
                 self.attached(now, task.process);
             }
-            Fact::OomVictim { pid } => {
-                if let Some(id) = self
-                    .processes
-                    .by_pid(*pid)
-                    .filter(|process| process.is_alive())
-                    .map(|process| process.id)
-                    && let Some(process) = self.processes.get_mut(id)
-                {
-                    process.oom = Some(now);
-                    changes.push(Change::OomKilled(id));
-                }
-            }
+            Fact::OomVictim { pid } => self.oom_marked(now, *pid),
             Fact::Host { namespaces } => self.host = *namespaces,
             Fact::Pod(fact) => self.pod(now, fact, changes),
             Fact::Container(fact) => self.container(now, fact, changes),
@@ -339,13 +337,8 @@ impl State {
                 }
             }
             Fact::Observed(observation) => {
-                if observation.what == Observed::NetworkReady
-                    && let Some(pod) = self.pods.get_mut(&observation.pod)
-                {
-                    match observation.holds {
-                        true => pod.network_ready = pod.network_ready.or(Some(now)),
-                        false => pod.network_unready = Some(now),
-                    }
+                if observation.what == Observed::NetworkReady {
+                    self.looked_at_network(now, observation);
                 }
                 changes.push(Change::Observed(observation.clone()));
             }

@@ -5,7 +5,11 @@ use crate::event::{
     ProcessId, Source, Text,
 };
 
-use super::process::{Ended, Handlers};
+use super::{
+    kills::OomKilled,
+    network::Network,
+    process::{Ended, Handlers, Process},
+};
 
 /// An orderly stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +65,10 @@ pub struct Container {
     /// Its processes that the kernel or the runtime killed, since its entrypoint was sent a signal
     /// to end.
     pub(crate) cut: Cut,
+    /// Its shim or conmon, as it was when it ended, if it ended before the container.
+    pub(crate) orphaned: Option<Box<Process>>,
+    /// Its processes that the OOM killer killed.
+    pub(crate) oom: Option<OomKilled>,
     /// When a signal to end a process was last counted without being reported, because of the rate
     /// limit.
     pub(crate) flooded: Option<Ktime>,
@@ -188,6 +196,8 @@ pub struct Pod {
     /// When its network was first observed to be ready, and last observed not to be.
     pub(crate) network_ready: Option<Ktime>,
     pub(crate) network_unready: Option<Ktime>,
+    /// The network namespace in which it was last seen to be ready.
+    pub(crate) network: Option<Network>,
     /// The last measurement of its pause, and the one before it.
     pub(crate) measured: Option<PauseStatus>,
     pub(crate) measured_before: Option<PauseStatus>,

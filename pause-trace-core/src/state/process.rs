@@ -59,8 +59,40 @@ pub struct Received {
     pub(crate) target_comm: Comm,
     /// The sender's pod, if it is in one.
     pub(crate) sender_pod: Option<PodId>,
+    /// The process that was running when it was generated: the sender, unless the kernel sent it.
+    pub(crate) running: ProcessId,
+    /// Why the kernel sent it, if it is a SIGKILL of the kernel.
+    pub(crate) reason: Reason,
     /// When a handler took it.
     pub handled: Option<Ktime>,
+}
+
+impl Received {
+    /// Whether it was queued for its target, which then handles it or has it pending.
+    pub(crate) fn was_queued(&self) -> bool {
+        use SignalResult::{AlreadyPending, Delivered, LoseInfo, Unknown};
+        matches!(self.result, Delivered | AlreadyPending | LoseInfo | Unknown)
+    }
+}
+
+/// Why the kernel sent a SIGKILL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reason {
+    /// No record shows why: RLIMIT_CPU, a tracer with PTRACE_O_EXITKILL that ended, bad memory, or
+    /// the OOM killer if its mark was missed.
+    #[default]
+    Unseen,
+    /// The init of the process's pid namespace ended.
+    Teardown,
+    /// The OOM killer chose the process.
+    Oom,
+    /// The OOM killer chose another process, whose memory this one shared.
+    OomShared {
+        /// The chosen process.
+        victim: ProcessId,
+        /// Its name.
+        comm: Comm,
+    },
 }
 
 /// Signals of one number that are not sent to end a process, but may end it.
@@ -191,7 +223,7 @@ pub struct Process {
     pub overdue: bool,
     /// When a child of it was last reported as reaped.
     pub(crate) last_reap: Ktime,
-    /// When the OOM killer chose it.
+    /// When the OOM killer marked it. See [`Process::is_oom_killed`].
     pub(crate) oom: Option<Ktime>,
     /// The signals that were sent to end it, oldest first.
     pub signals: Vec<Received>,
@@ -427,6 +459,8 @@ mod tests {
             outsider: None,
             target_comm: Comm::default(),
             sender_pod: None,
+            running: ProcessId::default(),
+            reason: Reason::Unseen,
             handled: None,
         }
     }

@@ -305,6 +305,8 @@ impl State {
         let is_orphan = process.role == Role::Member && process.born_of != parent;
         let was_refused = process.role == Role::Runtime && !process.joins.refused.is_empty();
         self.count_alive(container.as_ref(), -1);
+        self.settle_reason(id);
+        self.note_oom_kill(now, id, container.as_ref(), changes);
         let is_adopted = is_orphan
             && self
                 .processes
@@ -334,6 +336,7 @@ impl State {
         }
         self.deadlines
             .arm(now + self.limits.zombie, Deadline::Zombie(id));
+        self.supervisor_ended(id, changes);
         self.reparent_children(id);
         if is_init && self.members_of(namespaces.pid) > 1 {
             let deadline = Deadline::Teardown {
@@ -362,7 +365,7 @@ impl State {
     fn cut_off(&self, id: ProcessId, ended: Ended) -> Option<(ProcessId, Worker)> {
         let process = self.processes.get(id)?;
         let is_member = process.role == Role::Member && process.session.is_none();
-        let is_killed = ended.status.signal() == Some(SIGKILL) && process.oom.is_none();
+        let is_killed = ended.status.signal() == Some(SIGKILL) && !process.is_oom_killed();
         if !is_member || !is_killed {
             return None;
         }

@@ -21,10 +21,15 @@ impl State {
             .flatten()
             .filter(|outsider| outsider.comm == signal.sender_comm)
             .cloned();
+        let reason = self.reason_of(now, signal);
+        let target = self.processes.get(signal.target);
+        let is_supervisor = target.is_some_and(|target| self.is_supervisor(target));
         let Some(target) = self.processes.get_mut(signal.target) else {
             return;
         };
-        if target.pod.is_none() && sender_pod.is_none() {
+        // Who kills a shim or a conmon matters to the pods that it leaves behind.
+        let is_outside = target.pod.is_none() && sender_pod.is_none();
+        if is_outside && !is_supervisor {
             return;
         }
         let stop_signal = target
@@ -56,6 +61,8 @@ impl State {
             outsider: outsider.filter(|_| signal.is_from_process()),
             target_comm: target.comm,
             sender_pod,
+            running: signal.sender,
+            reason,
             handled: None,
         };
         if is_stop {
@@ -69,9 +76,12 @@ impl State {
                 self.deadlines.arm(now + self.limits.stop, deadline);
             }
         } else if target.role == Role::Pause
-            || (target.role.is_inside() && is_fatal_by_default(signal.signal))
+            || ((target.role.is_inside() || is_supervisor) && is_fatal_by_default(signal.signal))
         {
             target.receive_other(received);
+        }
+        if is_outside {
+            return;
         }
         if is_stop
             && is_from_other

@@ -12,6 +12,16 @@ use crate::{
 /// as work.
 const SETTLED: Duration = Duration::from_secs(1);
 
+/// How long after a look that finds a pod's network missing to look again. In a stop, the network is
+/// taken down a moment before the pause ends.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Observes again whether a pod's network is ready.
+pub(super) async fn network_again(pod: PodId, container: ContainerId, process: ProcessId) -> Told {
+    tokio::time::sleep(AGAIN).await;
+    network(pod, container, process).await
+}
+
 /// Observes whether the network of a container that has started is ready.
 pub(super) async fn network(pod: PodId, container: ContainerId, process: ProcessId) -> Told {
     let seen = on_a_thread(move || network::read(process.pid)).await;

@@ -187,7 +187,9 @@ impl<'a> Follower<'a> {
                 Some(result) = self.pending.next() => match result {
                     Told::Answer { question, answer } => self.answered(question, answer),
                     Told::Fact(fact) => {
-                        fact.into_iter().for_each(|fact| self.live.inject(fact));
+                        if let Some(fact) = fact {
+                            self.looked(fact);
+                        }
                         self.unsettled = self.unsettled.saturating_sub(1);
                     }
                 },
@@ -300,6 +302,25 @@ impl<'a> Follower<'a> {
                 .push(Box::pin(look::pause_at_start(pod.clone(), process)));
             self.pending
                 .push(Box::pin(look::pause(pod.clone(), process)));
+        }
+    }
+
+    /// Takes in what a look has shown. If a pod's network was there and is missing now, one more look
+    /// has to confirm it.
+    fn looked(&mut self, fact: Fact) {
+        let pod = match &fact {
+            Fact::Observed(look) if !look.holds => Some(look.pod.clone()),
+            _ => None,
+        };
+        self.live.inject(fact);
+        let doubtful = pod.and_then(|pod| {
+            let through = self.live.look(|core| core.state.network_in_doubt(&pod))?;
+            Some((pod, through))
+        });
+        if let Some((pod, (container, process))) = doubtful {
+            self.unsettled += 1;
+            self.pending
+                .push(Box::pin(look::network_again(pod, container, process)));
         }
     }
 

@@ -270,6 +270,10 @@ pub(crate) enum Request {
     Hostname,
     /// The addresses of its network namespace's interfaces.
     Addresses,
+    /// Takes the interface of this name down, or removes its address if it is an alias.
+    TakeDown {
+        interface: String,
+    },
     /// Listens on TCP; with port 0 on a free port. Answers the port. Each connection gets its data
     /// echoed once.
     Listen {

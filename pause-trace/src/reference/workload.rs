@@ -128,6 +128,9 @@ impl Agent {
             Request::Addresses => addresses()
                 .step("list the addresses")
                 .map(Answer::Addresses),
+            Request::TakeDown { interface } => sys::interface_down(&interface)
+                .step(format!("take {interface} down"))
+                .map(done),
             Request::Listen { address, port } => self.listen(address, port).map(Answer::Port),
             Request::Connect {
                 address,

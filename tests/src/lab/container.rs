@@ -16,7 +16,7 @@ use pause_trace_cri::{
     },
 };
 
-use super::{Pod, image};
+use super::{Pod, image, pod::memory_cgroup};
 use crate::process;
 
 /// How long a command in a container may take.
@@ -245,6 +245,18 @@ impl Container<'_> {
     pub fn log(&self) -> String {
         // The file is missing until there is output.
         fs::read_to_string(self.pod.lab.node().path(&self.log)).unwrap_or_default()
+    }
+
+    /// Limits its memory from now on.
+    ///
+    /// # Panics
+    /// When the machine has no memory controller for cgroups.
+    #[track_caller]
+    pub fn limit_memory(&self, bytes: u64) {
+        let (directory, limit) = memory_cgroup(self.pid());
+        let file = format!("{directory}/{limit}");
+        fs::write(&file, bytes.to_string())
+            .unwrap_or_else(|error| panic!("failed to write {file}: {error}"));
     }
 
     /// Runs a command in it, as `kubectl exec` and probes do.

@@ -285,7 +285,7 @@ fn cgroup(uid: &str) -> String {
 }
 
 /// The memory cgroup of a process, and the name of the file that limits it.
-fn memory_cgroup(pid: i32) -> (String, &'static str) {
+pub(super) fn memory_cgroup(pid: i32) -> (String, &'static str) {
     let file = format!("/proc/{pid}/cgroup");
     let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
     let of = |line: &str, controllers: &str| {

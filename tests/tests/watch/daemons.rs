@@ -39,6 +39,13 @@ fn pods_are_followed_through_the_failures_of_their_runtime() {
 
     // containerd detects that the shim has ended, and makes runc kill the shim's processes.
     kill(Pid::from_raw(unlucky.shim_pid()), Signal::SIGKILL).expect("it runs");
+    let died = watch.await_finding(unlucky.uid(), "PT210");
+    let cause = died["observed"]["cause"].as_str().expect("a cause");
+    let killer = format!("(pid {}, outside the pod", std::process::id());
+    assert!(
+        cause.contains("SIGKILL from ") && cause.contains(&killer),
+        "{died}"
+    );
     of_unlucky.await_end();
     of_unlucky.remove();
     let unlucky = remove(unlucky);
@@ -51,9 +58,10 @@ fn pods_are_followed_through_the_failures_of_their_runtime() {
     watch.verified(&lucky).assert_healthy(["app"]);
     watch.verified(&late).assert_healthy(["app"]);
     let unlucky = watch.verified(&unlucky);
-    // runc kills the pause and the container at the same time.
+    // runc kills the pause and the container at the same time, which is no fault of its own.
     let order = unlucky.ended().first().is_some_and(|name| *name == "pause");
-    unlucky.assert_broken(order.then_some("PT309"));
+    unlucky.assert_broken(["PT210"].into_iter().chain(order.then_some("PT309")));
+    assert_eq!(unlucky.accused(), ["PT210"].into(), "{unlucky}");
     assert!(unlucky.passed("PT101", "app"), "{unlucky}");
 
     lab.kill();

@@ -8,6 +8,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use pause_trace_cri::messages::Capability;
 use pause_trace_tests::{
     lab::{Container, Containerd, Pod, Version, image},
     watch::{Outcome, Watch},
@@ -52,6 +53,11 @@ fn faults_in_the_life_of_a_pod_are_found() {
             ("crashes_and_is_restarted", crashes_and_is_restarted),
             ("loses_its_pause", loses_its_pause),
             ("runs_out_of_memory", runs_out_of_memory),
+            (
+                "loses_a_process_to_the_oom_killer",
+                loses_a_process_to_the_oom_killer,
+            ),
+            ("loses_its_address", loses_its_address),
             ("outlives_its_sandbox", outlives_its_sandbox),
             ("gets_a_namespace_of_its_own", gets_a_namespace_of_its_own),
         ],
@@ -222,6 +228,52 @@ fn runs_out_of_memory(scene: &Scene, pod: Pod<'_>) {
     assert!(cause.contains("OOM"), "{died}");
     container.end();
     end(scene, pod).assert_broken(["PT202"]);
+}
+
+fn loses_a_process_to_the_oom_killer(scene: &Scene, pod: Pod<'_>) {
+    let container = pod.serve("app");
+    container.limit_memory(64 << 20);
+    let eaten = container.exec(["/workload", "eat-memory", "256"]);
+    assert_eq!(eaten.exit_code, 128 + libc::SIGKILL);
+    let killed = scene.watch.await_container(container.id(), "oom_killed");
+    let id = container.id().to_owned();
+    container.end();
+    let ended = scene.watch.await_container(&id, "ended");
+    assert_eq!(ended["oom_killed"], killed["process"], "{ended}");
+    assert_eq!(ended["status"], "exit code 0", "{ended}");
+    end(scene, pod).assert_healthy(["app"]);
+}
+
+/// A process with CAP_NET_ADMIN takes the pod's address away. The next look is that at a container
+/// which starts later.
+fn loses_its_address(scene: &Scene, pod: Pod<'_>) {
+    let careless = pod
+        .container("careless")
+        .command(["/bin/busybox", "sleep", "3600"]);
+    let add_capabilities = vec!["NET_ADMIN".to_owned()];
+    let careless = careless.security(|security| {
+        security.capabilities = Some(Capability {
+            add_capabilities,
+            drop_capabilities: Vec::new(),
+        });
+    });
+    let careless = careless.start();
+    scene.watch.await_container(careless.id(), "started");
+    let flush = ["/bin/busybox", "ip", "address", "flush", "dev", "eth0"];
+    let flushed = careless.exec(flush);
+    assert_eq!(flushed.exit_code, 0, "{flushed:?}");
+    let late = pod.serve("late");
+    let lost = scene.watch.await_finding(pod.uid(), "PT114");
+    assert_eq!(
+        lost["observed"]["network"], "no address but loopback's",
+        "{lost}"
+    );
+    late.end();
+    careless.stop(Duration::ZERO);
+    careless.await_end();
+    careless.remove();
+    let outcome = end(scene, pod);
+    assert_eq!(outcome.accused(), ["PT114"].into(), "{outcome}");
 }
 
 fn outlives_its_sandbox(scene: &Scene, pod: Pod<'_>) {

@@ -5,8 +5,8 @@ use anstyle::Style;
 use crate::{
     event::{NamespaceKind, WaitStatus},
     news::{Happened, TOLD},
-    text::{BAD, DIM, DOUBTFUL, GOOD},
-    verdict::Duration,
+    text::{BAD, DIM, DOUBTFUL, GOOD, counted},
+    verdict::{Duration, ProcessRef},
 };
 
 /// The columns: mark, subject, text.
@@ -17,7 +17,7 @@ pub(super) fn mark(what: &Happened) -> (Style, &'static str) {
     match what {
         Happened::Started { .. } => (GOOD, "+"),
         Happened::Ended { status, .. } if *status == WaitStatus::exited(0) => (DIM, "-"),
-        Happened::Ended { .. } => (DOUBTFUL, "-"),
+        Happened::Ended { .. } | Happened::OomKilled { .. } => (DOUBTFUL, "-"),
         Happened::Removed { .. } => (DIM, "-"),
         Happened::Verified { verdicts } => match (verdicts.fail, verdicts.inconclusive) {
             (0, 0) => (GOOD, "✓"),
@@ -74,11 +74,35 @@ pub(super) fn words(what: &Happened) -> String {
             }
             parts.join(" · ")
         }
-        Happened::Ended { status, lived, .. } => format!("{status} after {}", Duration(*lived)),
+        Happened::Ended {
+            process,
+            status,
+            lived,
+            oom_killed,
+            ..
+        } => {
+            let oom = match oom_killed {
+                Some(killed) if killed.id == process.id => " · by the OOM killer".to_owned(),
+                Some(killed) => format!(" · the OOM killer had killed {}", named(killed)),
+                None => String::new(),
+            };
+            format!("{status} after {}{oom}", Duration(*lived))
+        }
+        Happened::OomKilled { process, count } => {
+            let which = match *count {
+                0 | 1 => String::new(),
+                count => format!(", and {} before it", counted(count - 1, "other")),
+            };
+            format!("the OOM killer killed {}{which}", named(process))
+        }
         Happened::Removed { lived } => format!("removed after {}", Duration(*lived)),
         Happened::Verified { verdicts } => format!(
             "verified: {} passed, {} failed, {} inconclusive",
             verdicts.pass, verdicts.fail, verdicts.inconclusive
         ),
     }
+}
+
+fn named(process: &ProcessRef) -> String {
+    format!("{} (pid {})", process.comm, process.id.pid)
 }

@@ -29,17 +29,17 @@ pub(crate) struct Hello<'a> {
     pub(crate) hooks: &'a [Hook],
 }
 
-/// The start or end of a pod or container, or the verification of a pod.
+/// The start or end of a pod or container, a kill by the OOM killer, or the verification of a pod.
 #[derive(Default, Serialize, JsonSchema)]
 pub(crate) struct PodEvent {
     #[serde(flatten)]
     when: When,
-    #[schemars(extend("enum" = ["started", "ended", "removed", "verified"]))]
+    #[schemars(extend("enum" = ["started", "ended", "oom_killed", "removed", "verified"]))]
     event: &'static str,
     pod: Pod,
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<Container>,
-    /// `started` and `ended`: the container's entrypoint.
+    /// `started` and `ended`: the container's entrypoint. `oom_killed`: the killed process.
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<Process>,
     /// `started` and `ended`: whether the process is the pod's pause.
@@ -60,6 +60,12 @@ pub(crate) struct PodEvent {
     /// `ended`: what wait(2) reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
+    /// `ended`: the process of the container that the OOM killer killed last, if it killed one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oom_killed: Option<Process>,
+    /// `oom_killed`: how many processes of the container the OOM killer has killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
     /// `ended` and `removed`: how long it lived.
     #[serde(skip_serializing_if = "Option::is_none")]
     lived_ns: Option<u64>,
@@ -102,11 +108,18 @@ impl PodEvent {
                 is_pause,
                 status,
                 lived,
+                oom_killed,
             } => Self {
                 process: Some((*process).into()),
                 pause: Some(*is_pause),
                 status: Some(status.to_string()),
                 lived_ns: Some(*lived),
+                oom_killed: oom_killed.map(Into::into),
+                ..common
+            },
+            Happened::OomKilled { process, count } => Self {
+                process: Some((*process).into()),
+                count: Some(*count),
                 ..common
             },
             Happened::Removed { lived } => Self {

@@ -1,5 +1,7 @@
 //! Tests of what the rules about stopping share.
 
+mod oom;
+
 use std::collections::BTreeSet;
 
 use crate::signal::{SIGCHLD, SIGUSR1};

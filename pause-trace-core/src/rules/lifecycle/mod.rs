@@ -8,6 +8,7 @@ mod pause_leaked;
 mod sandbox_first;
 mod session_left;
 mod stale_sandbox;
+mod supervisor_died;
 mod teardown_stalled;
 
 use super::Check;
@@ -23,4 +24,5 @@ pub(super) const CHECKS: &[Check] = &[
     init_stuck::CHECK,
     teardown_stalled::CHECK,
     session_left::CHECK,
+    supervisor_died::CHECK,
 ];

@@ -111,7 +111,7 @@ fn judge_end(
             .map(|(container, _)| container.name.to_string())
             .collect();
         let why = match cause {
-            Cause::Oom => "the OOM killer chose it".to_owned(),
+            Cause::Oom => ending::oom(pause).unwrap_or_default(),
             Cause::Crashed(signal) => format!("it crashed, {}", signal_name(signal)),
             Cause::Killed(_, Some(by)) | Cause::Stopped(by) | Cause::Fragile(by) => {
                 ending::from(context, pause, by)

@@ -10,6 +10,7 @@ mod late_join;
 mod membership;
 mod mount_private;
 mod net_shared;
+mod network_lost;
 mod network_ready;
 mod pid_mode;
 mod user_owned;
@@ -32,6 +33,7 @@ pub(super) const CHECKS: &[Check] = &[
     join_failed::CHECK,
     exec_session::CHECK,
     network_ready::CHECK,
+    network_lost::CHECK,
 ];
 
 #[cfg(test)]

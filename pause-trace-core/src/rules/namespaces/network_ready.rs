@@ -15,8 +15,9 @@ When a pod's first container executes, the loopback interface of the pod's netwo
 be up, and the namespace must have an address other than loopback's. The state is read from inside \
 the namespace. A reading before the first container executes can prove that the network is ready, \
 but not that it is not. If the network is first read long after that, because pause-trace or a look \
-at it came late, a missing address is inconclusive: the pod may have lost it since. Not checked: pods in the node's network, an address that is lost later, \
-and a container that is in another network namespace than its sandbox (see PT101).
+at it came late, a missing address is inconclusive: the pod may have lost it since. Not checked: \
+pods in the node's network, an address that is lost later (see PT114), and a container that is in \
+another network namespace than its sandbox (see PT101).
 
 ## Why it matters
 The CNI plugins run before any container, and programs depend on that: in their first milliseconds \
@@ -126,7 +127,7 @@ fn judge_observation(context: &Context<'_>, observation: &Observation, sink: &mu
     }
 }
 
-fn is_ending(pod: &Pod) -> bool {
+pub(super) fn is_ending(pod: &Pod) -> bool {
     pod.stopping.is_some() || pod.removed.is_some()
 }
 
@@ -139,7 +140,7 @@ fn is_found(context: &Context<'_>, pod: &Pod) -> bool {
         .any(|init| init.found)
 }
 
-fn has_own_network(pod: &Pod) -> bool {
+pub(super) fn has_own_network(pod: &Pod) -> bool {
     pod.modes.net != Mode::Node
 }
 
@@ -152,7 +153,11 @@ fn first_container(context: &Context<'_>, pod: &Pod) -> Option<Ktime> {
 }
 
 /// Whether this container is in its sandbox's network namespace; true if either is unknown.
-fn is_in_the_pods_network(context: &Context<'_>, pod: &Pod, container: &ContainerId) -> bool {
+pub(super) fn is_in_the_pods_network(
+    context: &Context<'_>,
+    pod: &Pod,
+    container: &ContainerId,
+) -> bool {
     let net = |container: &Container| container.namespaces.map(|namespaces| namespaces.net);
     let own = context.state.containers.get(container).and_then(net);
     let held = context

@@ -1,8 +1,11 @@
 //! PT310: only the runtime, the pod and the kernel kill a pod's processes.
 
-use crate::rules::{
-    ending::{self, Cause, Party},
-    prelude::*,
+use crate::{
+    rules::{
+        ending::{self, Cause, Party},
+        prelude::*,
+    },
+    signal::SIGKILL,
 };
 
 pub(super) const CHECK: Check = Check {
@@ -14,8 +17,10 @@ pub(super) const CHECK: Check = Check {
         doc: "\
 ## What it checks
 A signal that kills a process of a container must come from the container runtime, the pod itself \
-or the kernel. Otherwise the finding names the sender, and if it was still there when the signal \
-was read, its parent and the beginning of its command line. A signal with a handler does not kill. \
+or the kernel: the OOM killer, or the end of a pid namespace. Otherwise the finding names the \
+sender, and if it was still there when the signal was read, its parent and the beginning of its \
+command line. A signal with a handler does not kill. If the kernel sent SIGKILL to the container's \
+first process and no record shows why, or no record shows who sent it, the verdict is inconclusive. \
 PT202 reports a pause that is killed while containers run, and also names the sender.
 
 ## Why it matters
@@ -52,10 +57,10 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     else {
         return;
     };
-    let killer = ending::fatal(process).filter(|_| process.oom.is_none());
+    let killer = ending::fatal(process);
     let Some(by) = killer.filter(|by| ending::party(process, by) == Party::Foreign) else {
         if process.role == Role::Init {
-            pass(context, process, ended, sink);
+            pass_or_doubt(context, process, ended, sink);
         }
         return;
     };
@@ -117,20 +122,34 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     });
 }
 
-fn pass(context: &Context<'_>, init: &Process, ended: Ended, sink: &mut Sink<'_>) {
+/// A SIGKILL whose sender or reason was not recorded is no proof that nobody else killed the init.
+fn pass_or_doubt(context: &Context<'_>, init: &Process, ended: Ended, sink: &mut Sink<'_>) {
+    let killer = ending::fatal(init);
+    let is_unknown = ended.status.signal() == Some(SIGKILL)
+        && !init.is_oom_killed()
+        && killer.is_none_or(ending::is_unexplained);
+    let why = || match killer {
+        _ if let Some(oom) = ending::oom(init) => format!("killed by SIGKILL: {oom}"),
+        Some(by) => ending::from(context, init, by),
+        None if is_unknown => "SIGKILL whose sender was not recorded".to_owned(),
+        None => ended.status.to_string(),
+    };
+    if is_unknown {
+        return sink.inconclusive(Subject::process(init), || {
+            let (comm, pid) = (init.comm, init.id.pid);
+            let message = format!("init {comm} (pid {pid}) was killed by {}", why());
+            let details = Details::new(message).observed("end", Value::Status(ended.status));
+            ending::with_history(context, init, details)
+        });
+    }
     sink.pass(Subject::process(init), || {
-        let why = match ending::fatal(init) {
-            _ if init.oom.is_some() => "killed by the OOM killer".to_owned(),
-            Some(by) => ending::from(context, init, by),
-            None => ended.status.to_string(),
-        };
-        Details::new(format!("ended: {why}")).observed("end", Value::Status(ended.status))
+        Details::new(format!("ended: {}", why())).observed("end", Value::Status(ended.status))
     });
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::signal::{SIGKILL, SIGSEGV, SIGTERM, SIGUSR1};
+    use crate::signal::{SIGSEGV, SIGTERM, SIGUSR1};
 
     use super::*;
     use crate::rules::testing::*;
@@ -227,7 +246,7 @@ mod tests {
     fn the_runtime_the_pod_the_kernel_and_the_process_itself_may_kill() {
         let mut scene = Scene::new();
         scene.shared_pid_pod("p");
-        for name in ["runtime", "pod", "kernel", "self", "oom"] {
+        for name in ["runtime", "pod", "self", "oom"] {
             let init = scene.container("p", name);
             let child = scene.fork(init);
             let (sender, code) = match name {
@@ -245,10 +264,10 @@ mod tests {
         let init = scene.container("p", "crash");
         scene.signal_with_code(scene.stranger, init, SIGSEGV, SignalResult::Delivered, 1);
         scene.end(init, WaitStatus(0x8b));
-        let verdicts = scene.expect("PT310", &[Outcome::Pass; 6]);
+        let verdicts = scene.expect("PT310", &[Outcome::Pass; 5]);
         assert_eq!(
-            verdicts[4].details.message,
-            "ended: killed by the OOM killer"
+            verdicts[3].details.message,
+            "ended: killed by SIGKILL: the OOM killer chose it"
         );
     }
 

@@ -77,7 +77,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             })
         });
     }
-    if init.oom.is_some() {
+    if init.is_oom_killed() {
         return;
     }
     let Some(kill) = ending::fatal(init) else {

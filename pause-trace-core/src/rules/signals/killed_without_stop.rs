@@ -18,9 +18,10 @@ pub(super) const CHECK: Check = Check {
 When the runtime ends a container's init with SIGKILL, it must have sent a stop signal before, \
 unless a grace period of 0 was requested. If the requested grace period is unknown, the finding is \
 an info, one for each pod, and only if the runtime sent another container of the pod a stop signal, \
-which shows that the grace period was not 0. Not checked: SIGKILL from the kernel (OOM killer, end of a pid namespace), from other \
-processes (PT310) and from the pod itself; and the pause, which runtimes may kill without a stop \
-signal.
+which shows that the grace period was not 0. It is an info, too, if the container's shim or \
+conmon has ended (see PT210). Not checked: SIGKILL from the kernel (OOM killer, end of a pid \
+namespace), from other processes (PT310) and from the pod itself; and the pause, which runtimes \
+may kill without a stop signal.
 
 ## Why it matters
 The program had no chance to end cleanly and lost what it held in memory, although Kubernetes \
@@ -59,15 +60,16 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     if let Some(first) = init.signals.iter().find(is_stop) {
         let before = ended.time.saturating_sub(first.time);
         return sink.pass(Subject::process(init), || {
+            let oom = ending::oom(init).map_or(String::new(), |oom| format!("; {oom}"));
             Details::new(format!(
-                "received {} {} before it ended",
+                "received {} {} before it ended{oom}",
                 signal_name(first.signal),
                 Duration(before)
             ))
             .observed("asked before its end", Value::Duration(before))
         });
     }
-    let kill = ending::fatal(init).filter(|kill| kill.signal == SIGKILL && init.oom.is_none());
+    let kill = ending::fatal(init).filter(|kill| kill.signal == SIGKILL && !init.is_oom_killed());
     let Some(kill) = kill.filter(|kill| ending::party(init, kill) == Party::Runtime) else {
         return;
     };
@@ -82,6 +84,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             )
             .observed("stop signal", Value::Text("none".to_owned()))
             .observed("end", Value::Status(ended.status));
+        let details = ending::as_consequence(container, details);
         ending::with_history(context, init, details)
     };
     let (comm, pid) = (init.comm, init.id.pid);

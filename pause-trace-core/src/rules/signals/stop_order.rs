@@ -15,7 +15,8 @@ pub(super) const CHECK: Check = Check {
 ## What it checks
 When a pod is being stopped, or the runtime stops its pause, no container of the pod may still run \
 when the pause ends. PT202 reports a pause that ends while the pod is not being stopped. With a \
-grace period of 0 the order does not matter.
+grace period of 0 the order does not matter. If the pause's shim or conmon has ended, it is an info \
+(see PT210).
 
 ## Why it matters
 Containers need the pod's network during their grace period. In a shared pid namespace, the end of \
@@ -123,6 +124,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             );
             details.evidence(container.started.unwrap_or(init.forked), what)
         });
+        let details = ending::as_consequence(sandbox, details);
         ending::with_history(context, pause, details)
     });
 }

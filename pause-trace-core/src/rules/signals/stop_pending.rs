@@ -90,7 +90,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 .is_some_and(|acted| acted >= stop.time);
             let kill = ending::fatal(init).filter(|kill| {
                 let party = ending::party(init, kill);
-                matches!(party, Party::Runtime | Party::Foreign) && init.oom.is_none()
+                matches!(party, Party::Runtime | Party::Foreign) && !init.is_oom_killed()
             });
             let Some(kill) = kill.filter(|kill| !acted && kill.time > stop.time) else {
                 return;

@@ -44,6 +44,17 @@ fn app(scene: &mut Scene) -> (ProcessId, ProcessId) {
     (scene.pod("p"), scene.container("p", "a"))
 }
 
+/// Starts processes as the children of a shim, which is the result.
+pub(super) fn supervised(scene: &mut Scene, start: impl FnOnce(&mut Scene)) -> ProcessId {
+    let runtime = scene.runtime;
+    let shim = scene.enter(runtime, 1, HOST, 0, "containerd-shim");
+    scene.exec(shim);
+    scene.runtime = shim;
+    start(scene);
+    scene.runtime = runtime;
+    shim
+}
+
 /// The runtime kills a container's init.
 fn kill(scene: &mut Scene, init: ProcessId) {
     scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);

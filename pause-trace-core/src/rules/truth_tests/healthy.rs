@@ -1,6 +1,6 @@
 //! Healthy pods that together give every rule something to pass.
 
-use super::faults::{own_users, pin, sandbox};
+use super::faults::{own_users, pin, sandbox, supervised};
 use crate::{
     event::*,
     rules::testing::*,
@@ -26,6 +26,7 @@ pub(super) fn pods() -> Scene {
         ("users", own_users()),
         ("again", Modes::plain()),
         ("host", host),
+        ("supervised", Modes::plain()),
     ] {
         scene.declare_pod(pod, &modes);
     }
@@ -35,6 +36,7 @@ pub(super) fn pods() -> Scene {
     scene.container("users", "of-users");
     replace_sandbox(&mut scene);
     run_on_the_host(&mut scene);
+    outlived_by_its_shim(&mut scene);
     scene.wait_ms(2_000);
     stop(&mut scene, "plain", &plain);
     stop(&mut scene, "shared", &shared);
@@ -63,13 +65,15 @@ fn run_plain(scene: &mut Scene) -> Vec<ProcessId> {
     }));
     scene.pause_started("plain", |_| {});
     let init = scene.container("plain", "of-plain");
-    scene.observe(
-        "plain",
-        "of-plain",
-        Observed::NetworkReady,
-        true,
-        "10.88.0.2",
-    );
+    for _ in 0..2 {
+        scene.observe(
+            "plain",
+            "of-plain",
+            Observed::NetworkReady,
+            true,
+            "10.88.0.2",
+        );
+    }
     let worker = scene.fork(init);
     scene.exec(worker);
     let child = scene.fork(worker);
@@ -166,6 +170,17 @@ fn run_on_the_host(scene: &mut Scene) {
     scene.change_namespaces(child, NamespaceCall::Setns, net, 0, |_| {});
     scene.signal(agent, child, SIGKILL, SignalResult::Delivered);
     scene.end(child, WaitStatus::killed(SIGKILL));
+}
+
+/// A pod whose container and pause end before their shim.
+fn outlived_by_its_shim(scene: &mut Scene) {
+    let mut started = Vec::new();
+    let shim = supervised(scene, |scene| {
+        started.push(scene.sandbox("supervised", |_| {}));
+        started.push(scene.container("supervised", "of-shim"));
+    });
+    stop(scene, "supervised", &started);
+    scene.end(shim, WaitStatus::exited(0));
 }
 
 /// The runtime stops a pod: its worker, if it has one, its init and then its pause.

@@ -8,7 +8,7 @@ use crate::{
         bystander::Bystander,
         protocol::{Answer, Join, Request},
         scenario::Script,
-        stage::{Play, PodKind},
+        stage::{Play, PodKind, ReferencePod, Started},
     },
     scenario::Scenario,
 };
@@ -49,6 +49,15 @@ pub(super) const SCRIPTS: &[Script] = &[
             finds: &["PT113"],
         },
         play: |play| Box::pin(no_network(play)),
+    },
+    Script {
+        scenario: Scenario {
+            name: "network-lost",
+            title: "a running pod loses its address",
+            proves: &[],
+            finds: &["PT114"],
+        },
+        play: |play| Box::pin(network_lost(play)),
     },
 ];
 
@@ -112,4 +121,34 @@ async fn no_network(play: &Play<'_>) -> Result<String, PlayError> {
     );
     pod.finish().await?;
     Ok(format!("{count} addresses, lo is down"))
+}
+
+async fn network_lost(play: &Play<'_>) -> Result<String, PlayError> {
+    let mut pod = play.pod(PodKind::Plain).await?;
+    let app = pod.container("app").await?;
+    let before = look(&pod, &app).await?;
+    // As a process with CAP_NET_ADMIN can do it. The alias has the pod's address.
+    let interface = "lo:1".to_owned();
+    app.ask(Request::TakeDown { interface }).await?;
+    look(&pod, &app).await?;
+    let after = look(&pod, &app).await?;
+    pod.finish().await?;
+    Ok(format!("{before} addresses before, {after} after"))
+}
+
+/// Looks at a pod's network from inside a container. Returns the number of addresses.
+async fn look(pod: &ReferencePod<'_>, app: &Started) -> Result<usize, PlayError> {
+    let Answer::Addresses(addresses) = app.ask(Request::Addresses).await? else {
+        return Err(PlayError::Unexpected(
+            "the container did not report its addresses".to_owned(),
+        ));
+    };
+    let outer = addresses.iter().filter(|address| !address.is_loopback());
+    let outer: Vec<_> = outer.map(ToString::to_string).collect();
+    let detail = match outer.is_empty() {
+        true => "no address but loopback's".to_owned(),
+        false => outer.join(", "),
+    };
+    pod.observe(app, Observed::NetworkReady, !outer.is_empty(), &detail);
+    Ok(addresses.len())
 }

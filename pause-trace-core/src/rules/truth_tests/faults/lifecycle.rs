@@ -1,6 +1,6 @@
 //! Faults of PT2xx.
 
-use super::{Fault, app, pin, sandbox};
+use super::{Fault, app, pin, sandbox, supervised};
 use crate::{event::*, rules::testing::*, signal::SIGKILL};
 use Outcome::{Fail, Inconclusive};
 
@@ -126,6 +126,20 @@ pub(super) const FAULTS: &[Fault] = &[
                 s.wait_ms(2_000);
                 s.end(shell, WaitStatus::killed(SIGKILL));
             }
+        },
+        Fail,
+        Some(Fail),
+    ),
+    (
+        "PT210",
+        |s, attach| {
+            let shim = supervised(s, |s| {
+                app(s);
+            });
+            attach(s);
+            s.push(Fact::Runtime { process: shim });
+            s.signal(s.stranger, shim, SIGKILL, SignalResult::Delivered);
+            s.exit(shim, WaitStatus::killed(SIGKILL));
         },
         Fail,
         Some(Fail),

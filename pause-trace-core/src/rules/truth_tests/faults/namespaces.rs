@@ -124,4 +124,18 @@ pub(super) const FAULTS: &[Fault] = &[
         Fail,
         Some(Inconclusive),
     ),
+    (
+        "PT114",
+        |s, attach| {
+            app(s);
+            attach(s);
+            s.observe("p", "a", Observed::NetworkReady, true, "10.88.0.2");
+            for _ in 0..2 {
+                s.wait_ms(5_000);
+                s.observe("p", "a", Observed::NetworkReady, false, "no address");
+            }
+        },
+        Fail,
+        Some(Fail),
+    ),
 ];
