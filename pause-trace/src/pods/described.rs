@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{read::Pinned, roster::Roster};
+use super::{read::Pinned, roster::Roster, runs};
 use crate::{
     event::{
         CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, Namespaces, PodFact, PodId, Text,
@@ -109,6 +109,7 @@ impl Described {
         for fact in self.roster.asked(cgroup, id, known) {
             self.take(fact);
         }
+        let id = &self.roster.run_of(id);
         self.pods
             .entry(sandbox.pod.pod.clone())
             .or_insert(sandbox.pod);
@@ -150,7 +151,7 @@ impl Described {
             fact,
             sandbox,
             first,
-        }) = self.containers.get(id)
+        }) = self.containers.get(&self.roster.run_of(id))
         {
             let pod = self.pods.get(&fact.pod);
             return Some(Description {
@@ -158,7 +159,7 @@ impl Described {
                 namespace: pod.map(|pod| pod.namespace.clone()),
                 pod_name: pod.map(|pod| pod.name.clone()),
                 name: Some(fact.name.clone()),
-                sandbox: Some(sandbox.clone()),
+                sandbox: self.existing(sandbox),
                 fact: Some(fact.clone()),
                 first: *first,
             });
@@ -183,5 +184,12 @@ impl Described {
             first: None,
             pod,
         })
+    }
+
+    /// The id of the container with this run, unless the run has ended and the container was
+    /// started again.
+    fn existing(&self, run: &ContainerId) -> Option<ContainerId> {
+        let container = ContainerId::from(runs::container(run));
+        (self.roster.run_of(&container) == *run).then_some(container)
     }
 }
