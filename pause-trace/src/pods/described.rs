@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use super::{read::Pinned, roster::Roster, runs};
 use crate::{
     event::{
-        CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, Namespaces, PodFact, PodId, Text,
+        CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, NamespaceKind, Namespaces,
+        PodFact, PodId, Text,
     },
     node::{
         bundle::{Bundle, Kind, PodNames},
@@ -22,6 +23,8 @@ pub(super) struct Described {
     containers: HashMap<ContainerId, Entry>,
     /// Namespaces of sandboxes that have no pause.
     pinned: HashMap<ContainerId, Namespaces>,
+    /// The host's namespaces as the runtime of a container has them.
+    hosts: HashMap<ContainerId, Namespaces>,
     /// From the bundles of containers, for those whose sandbox is not known.
     outlines: HashMap<ContainerId, Outline>,
 }
@@ -90,6 +93,23 @@ impl Described {
                 self.take(fact);
             }
         }
+    }
+
+    /// Adds the host's namespaces as the runtime of a container has them. This process may have
+    /// others.
+    pub(super) fn host(&mut self, container: &ContainerId, namespaces: Namespaces) {
+        self.hosts.insert(container.clone(), namespaces);
+    }
+
+    /// The inode number of the host's namespace, if the runtime of a container shows it. It says so
+    /// of those kinds that [`State::host_of`](crate::state::State::host_of) takes from a runtime.
+    pub(super) fn host_of(&self, container: &ContainerId, kind: NamespaceKind) -> Option<u32> {
+        let is_runtimes = matches!(
+            kind,
+            NamespaceKind::Net | NamespaceKind::Ipc | NamespaceKind::Uts
+        );
+        let inode = self.hosts.get(container)?.get(kind);
+        (is_runtimes && inode != 0).then_some(inode)
     }
 
     /// The namespaces of a sandbox that has no pause.
