@@ -1,6 +1,6 @@
 //! News: what happens to the node's pods, without a judgement: starts, ends, removals.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::{
     event::{ContainerId, Ktime, NamespaceKind, Namespaces, PodId, WaitStatus},
@@ -89,10 +89,18 @@ impl Happened {
 #[derive(Debug, Default)]
 pub(crate) struct NewsFeed {
     fresh: Vec<News>,
-    /// The containers whose start was reported, and whose end was not.
-    started: HashSet<ContainerId>,
+    /// What was reported of each container whose pod has not been forgotten.
+    reported: HashMap<ContainerId, Reported>,
     /// When a kill of the OOM killer was last reported, by container, until the container ends.
     oom_killed: HashMap<ContainerId, Ktime>,
+}
+
+/// What was reported of a container. A container that is declared again, even after its end, is
+/// judged again, but starts and ends only once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reported {
+    Start,
+    End,
 }
 
 /// How often the kills of the OOM killer in one container are reported, in ns. A container can
@@ -105,38 +113,54 @@ impl NewsFeed {
         std::mem::take(&mut self.fresh)
     }
 
-    /// Whether this was not reported yet. A container that is declared again is judged again, but
-    /// has started only once.
-    fn is_news(&mut self, news: &News) -> bool {
-        let Some(container) = &news.container else {
-            return true;
-        };
-        match news.what {
-            Happened::Started { .. } => self.started.insert(container.clone()),
-            Happened::Ended { .. } => {
-                self.oom_killed.remove(container);
-                self.started.remove(container)
-            }
-            Happened::OomKilled { .. } => {
-                let last = self.oom_killed.get(container);
-                let is_due = last.is_none_or(|last| news.time.saturating_sub(*last) >= OOM_PERIOD);
-                if is_due && self.started.contains(container) {
+    fn report(&mut self, news: News) {
+        if let Some(container) = &news.container {
+            let before = self.reported.get(container).copied();
+            let now = match news.what {
+                Happened::Started { .. } if before.is_none() => Reported::Start,
+                Happened::Ended { .. } if before == Some(Reported::Start) => Reported::End,
+                Happened::OomKilled { .. } if before == Some(Reported::Start) => {
+                    let last = self.oom_killed.get(container);
+                    if last.is_some_and(|last| news.time.saturating_sub(*last) < OOM_PERIOD) {
+                        return;
+                    }
                     self.oom_killed.insert(container.clone(), news.time);
-                    return true;
+                    Reported::Start
                 }
-                false
-            }
-            _ => true,
+                _ => return,
+            };
+            self.reported.insert(container.clone(), now);
+        }
+        self.fresh.push(news);
+    }
+
+    fn forget(&mut self, pod: &PodId, state: &State) {
+        let Some(pod) = state.pods.get(pod) else {
+            return;
+        };
+        for container in pod.sandboxes.iter().chain(&pod.containers) {
+            self.reported.remove(container);
+            self.oom_killed.remove(container);
         }
     }
 }
 
 impl Observer for NewsFeed {
     fn change(&mut self, time: Ktime, change: &Change, state: &State, ledger: &Ledger) {
-        if let Some(news) = News::of(time, change, state, |pod| ledger.counts_of(pod))
-            && self.is_news(&news)
-        {
-            self.fresh.push(news);
+        if let Some(news) = News::of(time, change, state, |pod| ledger.counts_of(pod)) {
+            self.report(news);
+        }
+        match change {
+            // A container that ended before it was declared: no other change reports its end.
+            Change::Executed(id) => {
+                if let Some(process) = entrypoint(state, *id).filter(|known| !known.ended_unseen())
+                    && let Some(news) = News::of_end(process, state)
+                {
+                    self.report(news);
+                }
+            }
+            Change::RemovalDue(pod) => self.forget(pod, state),
+            _ => {}
         }
     }
 }
@@ -160,29 +184,7 @@ impl News {
     ) -> Option<Self> {
         let (pod, container, what) = match change {
             Change::Executed(id) => {
-                let process = entrypoint(state, *id).filter(|process| process.execs == 1)?;
-                let (shared, host) = compare(state, process);
-                let what = Happened::Started {
-                    process: reference(process),
-                    is_pause: process.role == Role::Pause,
-                    found: process.found,
-                    namespaces: process.namespaces,
-                    shared,
-                    host,
-                };
-                (process.pod.clone()?, process.container.clone(), what)
-            }
-            Change::Ended(id) => {
-                let process = entrypoint(state, *id)?;
-                let ended = process.ended?;
-                let what = Happened::Ended {
-                    process: reference(process),
-                    is_pause: process.role == Role::Pause,
-                    status: ended.status,
-                    lived: ended.time.saturating_sub(process.id.start),
-                    oom_killed: oom_kills(state, process).as_ref().map(killed),
-                };
-                (process.pod.clone()?, process.container.clone(), what)
+                return Self::of_start(time, entrypoint(state, *id)?, state);
             }
             Change::OomKilled(id) => {
                 let process = state.processes.get(*id)?;
@@ -196,6 +198,7 @@ impl News {
                 };
                 (process.pod.clone()?, process.container.clone(), what)
             }
+            Change::Ended(id) => return Self::of_end(entrypoint(state, *id)?, state),
             Change::PodRemoved(id) => {
                 let pod = state.pods.get(id)?;
                 let lived = time.saturating_sub(state.exists_since(pod));
@@ -214,9 +217,47 @@ impl News {
             what,
         })
     }
-}
 
-impl News {
+    /// The start of a container. Its time is that of the exec, which may have been before the
+    /// container was declared; for a process that was found, it is `time`.
+    fn of_start(time: Ktime, process: &Process, state: &State) -> Option<Self> {
+        if process.execs != 1 {
+            return None;
+        }
+        let (shared, host) = compare(state, process);
+        let executed = process.executed.filter(|_| !process.found);
+        Some(Self {
+            time: executed.unwrap_or(time),
+            pod: process.pod.clone()?,
+            container: process.container.clone(),
+            what: Happened::Started {
+                process: reference(process),
+                is_pause: process.role == Role::Pause,
+                found: process.found,
+                namespaces: process.namespaces,
+                shared,
+                host,
+            },
+        })
+    }
+
+    /// The end of a container, if it has ended.
+    fn of_end(process: &Process, state: &State) -> Option<Self> {
+        let ended = process.ended?;
+        Some(Self {
+            time: ended.time,
+            pod: process.pod.clone()?,
+            container: process.container.clone(),
+            what: Happened::Ended {
+                process: reference(process),
+                is_pause: process.role == Role::Pause,
+                status: ended.status,
+                lived: ended.time.saturating_sub(process.id.start),
+                oom_killed: oom_kills(state, process).as_ref().map(killed),
+            },
+        })
+    }
+
     /// Whether a verdict of this time is reported before this news. An event is reported before the
     /// verdicts on it, but `Verified` is reported after all verdicts on the pod.
     pub fn follows(&self, verdict: Ktime) -> bool {
@@ -276,6 +317,8 @@ fn compare(state: &State, process: &Process) -> (Vec<NamespaceKind>, Vec<Namespa
     (shared, host)
 }
 
+#[cfg(test)]
+mod order_tests;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -131,6 +131,63 @@ fn pods_are_listed_and_inspected() {
         .for_each(pause_trace_tests::lab::Pod::remove);
 }
 
+/// The runtime is in a network namespace of its own, as on a node that is a container. Its host
+/// network is that of its pods, wherever pause-trace runs.
+#[test]
+fn the_hosts_network_is_that_of_the_runtime_for_every_command() {
+    let lab = Containerd::start(Version::V1);
+    lab.import(&image::workload());
+    let host = lab.pod("host").host_network().run();
+    let agent = host.serve("agent");
+    let uid = host.uid();
+    let run = |is_inside: bool, args: &[&str]| -> Run {
+        let mut command = Command::new(pause_trace());
+        command.args(args).stdin(Stdio::null());
+        match is_inside {
+            true => lab.node().output(&mut command).into(),
+            false => command.output().expect("it starts").into(),
+        }
+    };
+    for is_inside in [true, false] {
+        for more in [&[][..], &["--no-ebpf"]] {
+            let listed = run(is_inside, &[&["ls", "--format", "json"], more].concat());
+            let listed = listed.objects();
+            let line = of(&listed, uid);
+            let hosts = line["host"].as_array().expect("a list");
+            assert!(hosts.contains(&"net".into()), "{is_inside} {more:?} {line}");
+            assert_eq!(line["misfits"], json!([]), "{is_inside} {more:?}");
+
+            let args = [&["inspect", uid, "--format", "json"], more].concat();
+            let inspected = run(is_inside, &args).objects();
+            let pod = &inspected[0];
+            for container in pod["containers"].as_array().expect("a list") {
+                let net = &container["namespaces"]["net"];
+                assert_eq!(net["is"], "host", "{is_inside} {more:?} {pod}");
+                assert_eq!(net["fits"], true, "{is_inside} {more:?} {pod}");
+                assert_eq!(
+                    net["inode"], pod["host"]["net"],
+                    "{is_inside} {more:?} {pod}"
+                );
+            }
+        }
+        let watch = run(is_inside, &["watch", "--once", "--format", "json"]);
+        let mut findings = watch.of_type("finding");
+        findings.retain(|finding| finding["pod"]["uid"] == uid);
+        assert!(findings.is_empty(), "{is_inside} {findings:?}");
+        let lines = watch.objects();
+        let mut started = lines
+            .iter()
+            .filter(|line| line["event"] == "started" && line["pod"]["uid"] == uid);
+        let is_hosts = |line: &Value| {
+            let hosts = line["host"].as_array();
+            hosts.is_some_and(|hosts| hosts.contains(&"net".into()))
+        };
+        assert!(started.all(is_hosts), "{is_inside} {lines:?}");
+    }
+    agent.end();
+    host.remove();
+}
+
 /// A zombie from before the start is overdue when nobody has reaped it for the limit. A look at the
 /// node waits for that, and only then.
 #[test]

@@ -39,6 +39,11 @@ impl CgroupIndex {
         self.outside.insert(cgroup);
     }
 
+    /// Whether a cgroup is known to be in no pod.
+    pub(super) fn is_outside(&self, cgroup: CgroupId) -> bool {
+        self.outside.contains(&cgroup)
+    }
+
     /// Whether a cgroup exists and is not known to be in no pod.
     pub(super) fn has_unknown_owner(&self, cgroup: CgroupId) -> bool {
         self.paths.contains_key(&cgroup) && !self.outside.contains(&cgroup)

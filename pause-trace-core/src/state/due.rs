@@ -47,7 +47,7 @@ impl State {
             Deadline::Pin(path) => !pins.contains_key(path),
             Deadline::Identity { process, .. } => processes
                 .get(*process)
-                .is_none_or(|process| process.container.is_some()),
+                .is_none_or(|process| process.container.is_some() && process.reaped.is_none()),
             Deadline::Name(process) => processes
                 .get(*process)
                 .is_none_or(|process| !process.is_nameless()),
@@ -209,6 +209,13 @@ impl State {
                 }
             }
             Deadline::Identity { process, cgroup } => {
+                if let Some(known) = self.processes.get_mut(process)
+                    && known.reaped.is_some()
+                {
+                    // It waited for a declaration, which has come or will not come.
+                    known.unplaced = None;
+                    return self.forget_process(process);
+                }
                 let is_unknown = self
                     .processes
                     .get(process)

@@ -122,6 +122,13 @@ impl State {
         self.containers.get(process.container.as_ref()?)
     }
 
+    /// The entrypoints of a pod's containers, also of those that have ended.
+    pub fn inits_of(&self, pod: &PodId) -> impl Iterator<Item = ProcessId> {
+        let pod = self.pods.get(pod).into_iter();
+        let containers = pod.flat_map(|pod| pod.sandboxes.iter().chain(&pod.containers));
+        containers.filter_map(|id| self.containers.get(id)?.init)
+    }
+
     /// The current sandbox of a pod.
     pub(crate) fn sandbox_of(&self, pod: &Pod) -> Option<&Container> {
         self.containers.get(pod.sandbox()?)
@@ -403,6 +410,10 @@ impl State {
         for change in changes {
             match change {
                 Change::Reaped(process) => self.forget_process(*process),
+                // It was declared after it was reaped.
+                Change::Executed(id) if self.processes.get(*id).is_some_and(Process::is_reaped) => {
+                    self.forget_process(*id);
+                }
                 Change::RemovalDue(pod) => self.forget_pod(pod),
                 _ => {}
             }

@@ -31,7 +31,7 @@ impl State {
     /// The node's namespaces from the view of a container. For net, ipc and uts, Kubernetes means
     /// those of the runtime. The loader may have others if it runs in a pod, and so may the runtime
     /// on a node that is a container or a directory.
-    pub(crate) fn host_of(&self, container: &Container) -> Namespaces {
+    pub fn host_of(&self, container: &Container) -> Namespaces {
         let Namespaces { net, ipc, uts, .. } = container.outside.unwrap_or(self.host);
         Namespaces {
             net,

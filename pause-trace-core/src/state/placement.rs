@@ -1,7 +1,7 @@
 //! Containers that are declared after their processes started: the answer of a runtime takes longer
 //! than the exec of the container's entrypoint.
 
-use super::{Change, Role, State};
+use super::{Change, Process, Role, State};
 use crate::event::{ContainerId, ProcessId};
 
 impl State {
@@ -23,7 +23,7 @@ impl State {
     /// Assigns the processes that are already in a container's cgroup to the container, as if they
     /// had started after its declaration.
     pub(super) fn place_early(&mut self, container: &ContainerId, changes: &mut Vec<Change>) {
-        let is_early = |process: &&super::Process| {
+        let is_early = |process: &&Process| {
             process.container.is_none() && self.cgroups.container(process.cgroup) == Some(container)
         };
         let mut early: Vec<_> = self
@@ -108,5 +108,33 @@ impl State {
             pod.zombies += 1;
             pod.most_zombies = pod.most_zombies.max(pod.zombies);
         }
+    }
+
+    /// Removes a process, unless it is still needed: rules need to know how a container's
+    /// entrypoint ended until the pod is removed, and a container that lived for a few milliseconds
+    /// may be declared only after its entrypoint was reaped.
+    pub(super) fn forget_process(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get(id) else {
+            return;
+        };
+        let is_init = self
+            .container_of(process)
+            .is_some_and(|container| container.init == Some(id));
+        if !is_init && !self.awaits_declaration(process) {
+            self.processes.remove(id);
+        }
+    }
+
+    /// Whether a reaped process may turn out to be the entrypoint of a container that is not
+    /// declared yet. [`Deadline::Identity`] ends the wait.
+    fn awaits_declaration(&self, process: &Process) -> bool {
+        let Some((cgroup, executed)) = process.unplaced else {
+            return false;
+        };
+        let limit = executed + self.limits.identity;
+        process.container.is_none()
+            && process.may_be_container
+            && process.reaped < Some(limit)
+            && !self.cgroups.is_outside(cgroup)
     }
 }

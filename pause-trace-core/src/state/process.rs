@@ -212,12 +212,15 @@ pub struct Process {
     pub executed: Option<Ktime>,
     /// The cgroup and time of its last exec in a cgroup without a declared container.
     pub(super) unplaced: Option<(CgroupId, Ktime)>,
+    /// Whether that exec may have been the one of a container's entrypoint.
+    pub(super) may_be_container: bool,
     /// The cgroup without a declared container in which it was forked by a process that had
     /// executed there.
     pub(super) unplaced_member: Option<CgroupId>,
     /// How it ended.
     pub ended: Option<Ended>,
-    /// When it was reaped. Only a container's entrypoint stays in the state afterwards.
+    /// When it was reaped. Only a container's entrypoint stays in the state afterwards, and for a
+    /// while a process that may become one when its container is declared.
     pub(crate) reaped: Option<Ktime>,
     /// Whether it exited longer than `Limits::zombie` ago and has not been reaped.
     pub overdue: bool,
@@ -254,6 +257,11 @@ impl Process {
     /// Whether it has not ended.
     pub fn is_alive(&self) -> bool {
         self.ended.is_none() && self.reaped.is_none()
+    }
+
+    /// Whether it was reaped.
+    pub(super) fn is_reaped(&self) -> bool {
+        self.reaped.is_some()
     }
 
     /// Whether it was a zombie when it was found. When it ended is unknown.

@@ -210,6 +210,7 @@ impl State {
                 && let Some(process) = self.processes.get_mut(id)
             {
                 process.unplaced = Some((cgroup, now));
+                process.may_be_container = may_be_container;
             }
             if may_be_container {
                 let deadline = Deadline::Identity {
@@ -484,18 +485,5 @@ impl State {
             pod.overdue = pod.overdue.saturating_sub(u32::from(was_overdue));
         }
         self.leave_pid_namespace(pid_namespace);
-    }
-
-    /// Removes a process, unless it is a container's entrypoint: rules need to know how that ended
-    /// until the pod is removed.
-    pub(super) fn forget_process(&mut self, id: ProcessId) {
-        let kept = self
-            .processes
-            .get(id)
-            .and_then(|process| self.container_of(process))
-            .is_some_and(|container| container.init == Some(id));
-        if !kept {
-            self.processes.remove(id);
-        }
     }
 }

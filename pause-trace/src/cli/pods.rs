@@ -82,7 +82,10 @@ impl SnapshotArgs {
             true => None,
             false => Some(self.judge(global).await),
         };
-        let mut snapshot = pods::collect(&hierarchies, self.runtime.cri.clone()).await?;
+        let hosts = judged
+            .as_ref()
+            .and_then(|judged| Some(&judged.as_ref().ok()?.hosts));
+        let mut snapshot = pods::collect(&hierarchies, self.runtime.cri.clone(), hosts).await?;
         refuse_if_hidden(&snapshot.pods)?;
         let judged = match judged {
             Some(Ok(judged)) => {

@@ -51,8 +51,8 @@ pub(super) struct Arrivals {
     fresh: Vec<Arrival>,
     /// Containers' cgroups that were created and are still empty.
     empty: HashMap<CgroupId, Text>,
-    /// Running entrypoints that were reported. A container that is declared again executes again
-    /// for the rules, but is reported once.
+    /// Entrypoints that were reported, of pods that have not been forgotten. A container that is
+    /// declared again, even after its end, executes again for the rules, but is reported once.
     started: HashSet<ProcessId>,
 }
 
@@ -108,7 +108,11 @@ impl Observer for Arrivals {
                     });
                 }
             }
-            Change::Ended(id) => _ = self.started.remove(id),
+            Change::RemovalDue(pod) => {
+                for init in state.inits_of(pod) {
+                    self.started.remove(&init);
+                }
+            }
             _ => {}
         }
     }

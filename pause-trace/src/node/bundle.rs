@@ -90,8 +90,8 @@ pub(crate) struct Bundle {
 pub(crate) struct Docker {
     /// Its name, without the slash that Docker writes before it.
     pub(crate) name: Option<Text>,
-    /// The container whose network namespace it joins (`--network container:ID`), as its user
-    /// named it or by its id.
+    /// The id of the container whose network namespace it joins (`--network container:…`), if that
+    /// container still exists.
     pub(crate) network_of: Option<Text>,
 }
 

@@ -187,6 +187,20 @@ pub(crate) fn joined(container: &Bundle, holder: impl Fn(u32) -> Holder) -> Opti
         })
 }
 
+/// The pid of the process whose namespaces a container joined, if that process is gone: the other
+/// container has ended, or was started again. For bundles as in [`joined`].
+pub(crate) fn joined_gone(container: &Bundle, is_gone: impl Fn(u32) -> bool) -> Option<u32> {
+    let of_other = |kind| match container.namespaces.get(kind) {
+        Entry::Path(path) => joined_pid(path, kind),
+        _ => None,
+    };
+    let is_unnamed = container.kind.is_none() && container.sandbox.is_none();
+    let mut pids = [NamespaceKind::Net, NamespaceKind::Ipc, NamespaceKind::Pid]
+        .into_iter()
+        .filter_map(of_other);
+    pids.next().filter(|pid| is_unnamed && is_gone(*pid))
+}
+
 fn unknown(kind: NamespaceKind, why: Why) -> Unknown {
     Unknown { kind, why }
 }

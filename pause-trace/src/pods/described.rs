@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::{read::Pinned, roster::Roster};
+use super::{read::Pinned, roster::Roster, runs};
 use crate::{
     event::{
-        CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, Namespaces, PodFact, PodId, Text,
+        CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, NamespaceKind, Namespaces,
+        PodFact, PodId, Text,
     },
     node::{
         bundle::{Bundle, Kind, PodNames},
@@ -22,6 +23,8 @@ pub(super) struct Described {
     containers: HashMap<ContainerId, Entry>,
     /// Namespaces of sandboxes that have no pause.
     pinned: HashMap<ContainerId, Namespaces>,
+    /// The host's namespaces as the runtime of a container has them.
+    hosts: HashMap<ContainerId, Namespaces>,
     /// From the bundles of containers, for those whose sandbox is not known.
     outlines: HashMap<ContainerId, Outline>,
 }
@@ -92,6 +95,23 @@ impl Described {
         }
     }
 
+    /// Adds the host's namespaces as the runtime of a container has them. This process may have
+    /// others.
+    pub(super) fn host(&mut self, container: &ContainerId, namespaces: Namespaces) {
+        self.hosts.insert(container.clone(), namespaces);
+    }
+
+    /// The inode number of the host's namespace, if the runtime of a container shows it. It says so
+    /// of those kinds that [`State::host_of`](crate::state::State::host_of) takes from a runtime.
+    pub(super) fn host_of(&self, container: &ContainerId, kind: NamespaceKind) -> Option<u32> {
+        let is_runtimes = matches!(
+            kind,
+            NamespaceKind::Net | NamespaceKind::Ipc | NamespaceKind::Uts
+        );
+        let inode = self.hosts.get(container)?.get(kind);
+        (is_runtimes && inode != 0).then_some(inode)
+    }
+
     /// The namespaces of a sandbox that has no pause.
     pub(super) fn pins(&self, sandbox: &ContainerId) -> Option<&Namespaces> {
         self.pinned.get(sandbox)
@@ -109,6 +129,7 @@ impl Described {
         for fact in self.roster.asked(cgroup, id, known) {
             self.take(fact);
         }
+        let id = &self.roster.run_of(id);
         self.pods
             .entry(sandbox.pod.pod.clone())
             .or_insert(sandbox.pod);
@@ -150,7 +171,7 @@ impl Described {
             fact,
             sandbox,
             first,
-        }) = self.containers.get(id)
+        }) = self.containers.get(&self.roster.run_of(id))
         {
             let pod = self.pods.get(&fact.pod);
             return Some(Description {
@@ -158,7 +179,7 @@ impl Described {
                 namespace: pod.map(|pod| pod.namespace.clone()),
                 pod_name: pod.map(|pod| pod.name.clone()),
                 name: Some(fact.name.clone()),
-                sandbox: Some(sandbox.clone()),
+                sandbox: self.existing(sandbox),
                 fact: Some(fact.clone()),
                 first: *first,
             });
@@ -183,5 +204,12 @@ impl Described {
             first: None,
             pod,
         })
+    }
+
+    /// The id of the container with this run, unless the run has ended and the container was
+    /// started again.
+    fn existing(&self, run: &ContainerId) -> Option<ContainerId> {
+        let container = ContainerId::from(runs::container(run));
+        (self.roster.run_of(&container) == *run).then_some(container)
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::runs;
 use crate::{
-    event::{Comm, ContainerId, Ktime, PodId, SignalResult},
+    event::{Comm, ContainerId, Ktime, Namespaces, PodId, SignalResult},
     live::Live,
     report::Names,
     state::{Process, State},
@@ -18,6 +19,8 @@ pub(crate) struct Judged {
     pub(crate) names: Names,
     /// Oldest first.
     pub(crate) signals: Vec<ObservedSignal>,
+    /// The host's namespaces as each container's runtime has them, by the container's id.
+    pub(crate) hosts: HashMap<ContainerId, Namespaces>,
     /// How many of the kernel's records were dropped.
     pub(crate) lost: u64,
     /// Whether some runtimes had not answered by then.
@@ -49,6 +52,7 @@ impl Judged {
             verdicts,
             names: core.names.clone(),
             signals: signals(&core.state),
+            hosts: hosts(&core.state),
             lost: core.records.lost_in_all(),
             is_early,
         })
@@ -74,6 +78,15 @@ fn signals(state: &State) -> Vec<ObservedSignal> {
     let mut signals: Vec<_> = state.processes.iter().flat_map(to_process).collect();
     signals.sort_by_key(|signal| (signal.time, signal.target.id));
     signals
+}
+
+/// Runs of a container have the same runtime.
+fn hosts(state: &State) -> HashMap<ContainerId, Namespaces> {
+    let containers = state.containers.iter();
+    let executed = containers.filter(|(_, container)| container.init.is_some());
+    executed
+        .map(|(run, container)| (runs::container(run).into(), state.host_of(container)))
+        .collect()
 }
 
 fn to_process(process: &Process) -> Vec<ObservedSignal> {

@@ -47,6 +47,7 @@ use crate::{
         cgroup::{Hierarchy, Layout},
         cri::Answer,
         identity::{self, Identity},
+        procfs,
     },
     pipeline::Core,
     probe,
@@ -160,7 +161,7 @@ impl<'a> Follower<'a> {
 
     /// Identifies the container and pod of each cgroup.
     pub(crate) async fn run(&mut self) -> Result<()> {
-        for arrival in self.live.take_arrivals() {
+        for arrival in oldest_first(self.live.take_arrivals()) {
             self.take(arrival).await?;
         }
         loop {
@@ -419,4 +420,18 @@ impl<'a> Follower<'a> {
             _ => {}
         }
     }
+}
+
+/// Moves the containers that run to the front, sorted by the start of their processes: one that
+/// joined another's namespaces is younger than that one, or is left over from a former run of it.
+fn oldest_first(arrivals: Vec<Arrival>) -> Vec<Arrival> {
+    let (mut entered, others): (Vec<_>, Vec<_>) = arrivals
+        .into_iter()
+        .partition(|arrival| matches!(arrival, Arrival::Entered { .. }));
+    entered.sort_by_cached_key(|arrival| match arrival {
+        Arrival::Entered { pids, .. } => pids.first().and_then(|pid| procfs::start_ticks(*pid)),
+        _ => None,
+    });
+    entered.extend(others);
+    entered
 }

@@ -1,17 +1,15 @@
 //! Groups containers into pods, records their requested modes, and detects the removal of pods.
 //! Pure: descriptions of containers go in, facts come out.
 
+mod former;
+mod member;
+
 use std::collections::{HashMap, HashSet};
 
-use super::{
-    runs::{self, Runs},
-    runtimes::Question,
-};
+use self::member::Member;
+use super::{runs::Runs, runtimes::Question};
 use crate::{
-    event::{
-        CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, Mode, Modes, Namespaces,
-        PodFact, PodId, Source, Text,
-    },
+    event::{CgroupId, ContainerId, ContainerKind, Fact, Mode, Namespaces, PodId},
     node::{
         bundle::{Bundle, Kind},
         cri::Known,
@@ -22,24 +20,6 @@ use crate::{
 
 /// The most containers that wait for the description of their sandbox, which may never arrive.
 const MAX_WAITING: usize = 1_024;
-
-/// A container with an existing cgroup and at least one description.
-#[derive(Clone, Debug)]
-struct Member {
-    container: ContainerId,
-    cgroup: CgroupId,
-    /// The id of its sandbox; a sandbox has its own id here.
-    sandbox: ContainerId,
-    /// Whether it is a sandbox without a pause: its cgroup is the pod's, and files pin its
-    /// namespaces.
-    is_pinned: bool,
-    /// The uid of its pod, from the bundle or the path of its cgroup.
-    uid: Option<PodId>,
-    bundle: Option<Bundle>,
-    intent: Option<Intent>,
-    /// The answer of CRI.
-    cri: Option<(PodFact, ContainerFact)>,
-}
 
 /// The pods with existing cgroups.
 #[derive(Debug, Default)]
@@ -73,24 +53,21 @@ impl Roster {
     ) -> Vec<Fact> {
         let former = self.runs.current(&identity.container);
         let id = self.runs.enter(&identity.container, cgroup);
-        let holder = |pid| match who(pid) {
-            None => Holder::Gone,
-            Some(None) => Holder::Node,
-            Some(Some(id)) => {
-                let id = self.runs.current(&id);
-                Holder::Container {
-                    sandbox: self.members.get(&id).map(|member| member.sandbox.clone()),
-                    id,
-                }
-            }
-        };
+        let mut facts = Vec::new();
+        let by_pid = intent::joined(&bundle, |pid| self.holder(who(pid)));
+        let joined_gone = intent::joined_gone(&bundle, |pid| who(pid).is_none());
+        let of_gone = joined_gone
+            .filter(|_| by_pid.is_none())
+            .map(|_| self.sandbox_of_gone(&id, &bundle, &mut facts));
+        let holder = |pid| self.holder(who(pid));
         let sandbox = bundle.sandbox.as_ref().map(|id| self.runs.current(id));
         let joined = match bundle.kind {
             Some(Kind::Sandbox) => Some(id.clone()),
             Some(Kind::Container) => sandbox,
             None if identity.podman_pod.is_some() => Some(sandbox.unwrap_or(id.clone())),
             None => sandbox
-                .or_else(|| intent::joined(&bundle, holder))
+                .or(by_pid)
+                .or(of_gone)
                 // Containers of the former run are left: this is the sandbox of their pod.
                 .or_else(|| self.sandboxes.contains_key(&former).then(|| id.clone())),
         };
@@ -104,10 +81,15 @@ impl Roster {
         } else {
             intent::of_container(&bundle, sandbox_bundle, holder)
         };
+        if is_sandbox {
+            self.complete_former(&former, &bundle, &mut facts);
+        }
         let member = Member {
             container: id.clone(),
             cgroup,
             sandbox: joined.clone().unwrap_or(id.clone()),
+            is_former: false,
+            joined_gone,
             uid: bundle
                 .pod
                 .uid
@@ -124,12 +106,26 @@ impl Roster {
             self.loose.insert(id);
             return vec![Fact::NotInPod { cgroup }];
         };
-        let mut facts = Vec::new();
         if self.loose.remove(&sandbox) {
             self.promote(&sandbox, &mut facts);
         }
         facts.extend(self.declare(&id));
         facts
+    }
+
+    /// Whose a process is that [`Roster::bundle`] asked about.
+    fn holder(&self, who: Option<Option<ContainerId>>) -> Holder {
+        match who {
+            None => Holder::Gone,
+            Some(None) => Holder::Node,
+            Some(Some(id)) => {
+                let id = self.runs.current(&id);
+                Holder::Container {
+                    sandbox: self.members.get(&id).map(|member| member.sandbox.clone()),
+                    id,
+                }
+            }
+        }
     }
 
     /// Adds CRI's answer about a container with a cgroup. An answer about a sandbox without a pause
@@ -157,6 +153,8 @@ impl Roster {
             intent: None,
             cri: None,
             is_pinned: false,
+            is_former: false,
+            joined_gone: None,
         });
         member.sandbox = its_sandbox;
         member.cri = Some((sandbox.pod, fact));
@@ -179,6 +177,8 @@ impl Roster {
             cgroup,
             sandbox: sandbox.clone(),
             is_pinned: true,
+            is_former: false,
+            joined_gone: None,
             uid: bundle.pod.uid.clone().or(uid),
             intent: Some(intent::of_sandbox(&bundle)),
             bundle: Some(bundle),
@@ -242,13 +242,18 @@ impl Roster {
         let Some(member) = self.members.get(id) else {
             return;
         };
-        let sandbox = self
-            .members
-            .get(&member.sandbox)
-            .and_then(|sandbox| Some((&sandbox.container, sandbox.bundle.as_ref()?)));
+        let sandbox = self.members.get(&member.sandbox);
         let (Some(bundle), Some(intent)) = (&member.bundle, member.intent.clone()) else {
             return;
         };
+        // The process that the container joined was the first of its sandbox, whichever is now.
+        let mut of_sandbox = sandbox.and_then(|sandbox| sandbox.bundle.clone());
+        if let (Some(bundle), Some(gone)) = (&mut of_sandbox, member.joined_gone) {
+            bundle.init = Some(gone);
+        }
+        let sandbox = sandbox
+            .map(|sandbox| &sandbox.container)
+            .zip(of_sandbox.as_ref());
         // Pids were resolved when the bundle was added; they may have been reused since.
         let again = intent::of_container(bundle, sandbox, |_| Holder::Gone);
         let intent = Intent {
@@ -285,7 +290,10 @@ impl Roster {
                 .insert(member.sandbox.clone(), (pod.clone(), true));
         }
         facts.push(Fact::Container(member.fact(&pod, modes)));
-        self.pods.entry(pod).or_default().insert(member.cgroup);
+        let cgroups = self.pods.entry(pod).or_default();
+        if !member.is_former {
+            cgroups.insert(member.cgroup);
+        }
     }
 
     /// Handles the removal of a cgroup. A pod is removed with its last cgroup: the sandbox remains
@@ -304,9 +312,10 @@ impl Roster {
         let has_members = self
             .members
             .values()
-            .any(|member| member.sandbox == gone.sandbox);
+            .any(|member| member.sandbox == gone.sandbox && !member.is_former);
         if !has_members {
             self.sandboxes.remove(&gone.sandbox);
+            self.members.remove(&gone.sandbox);
         }
         is_last.then(|| {
             self.pods.remove(&pod);
@@ -343,6 +352,11 @@ impl Roster {
         self.is_sandbox(id) && self.is_of_kubernetes(id)
     }
 
+    /// The id of the current run of a container.
+    pub(crate) fn run_of(&self, id: &ContainerId) -> ContainerId {
+        self.runs.current(id)
+    }
+
     /// The sandbox of an existing container; its own id if it is a sandbox.
     pub(crate) fn sandbox_of(&self, id: &ContainerId) -> Option<&ContainerId> {
         self.members.get(id).map(|member| &member.sandbox)
@@ -351,116 +365,6 @@ impl Roster {
     /// Whether a container is a sandbox that has been declared.
     pub(crate) fn is_sandbox(&self, id: &ContainerId) -> bool {
         self.sandboxes.contains_key(id)
-    }
-}
-
-impl Member {
-    fn is_sandbox(&self) -> bool {
-        self.sandbox == self.container
-    }
-
-    fn short(id: &str) -> Text {
-        let id = runs::container(id);
-        Text::new(id.get(..12).unwrap_or(id))
-    }
-
-    /// The pod of this sandbox, and whether its pid mode is known, which a bundle does not contain.
-    fn pod_fact(&self) -> (PodFact, bool) {
-        let source = self.source();
-        if let Some((pod, _)) = &self.cri {
-            return (pod.clone(), true);
-        }
-        let names = self.bundle.as_ref().map(|bundle| &bundle.pod);
-        let named = |text: Option<&Text>| text.cloned();
-        let knows_pids = self
-            .intent
-            .as_ref()
-            .is_some_and(|intent| intent.pid.is_ok());
-        let fact = PodFact {
-            pod: self
-                .uid
-                .clone()
-                .unwrap_or_else(|| runs::container(&self.container).into()),
-            namespace: named(names.and_then(|names| names.namespace.as_ref()))
-                .unwrap_or_else(|| Text::new("-")),
-            name: named(names.and_then(|names| names.name.as_ref()))
-                .unwrap_or_else(|| Self::short(&self.container)),
-            modes: self.modes(),
-            source,
-        };
-        (fact, knows_pids)
-    }
-
-    fn fact(&self, pod: &PodId, modes: Modes) -> ContainerFact {
-        if let Some((_, fact)) = &self.cri {
-            return ContainerFact {
-                container: self.container.clone(),
-                pod: pod.clone(),
-                cgroup: self.own_cgroup(),
-                sandbox: Some(self.sandbox.clone()),
-                ..fact.clone()
-            };
-        }
-        let bundle = self.bundle.as_ref();
-        let name = bundle
-            .and_then(|bundle| bundle.name.clone())
-            .unwrap_or_else(|| match self.is_sandbox() {
-                true => Text::new("pause"),
-                false => Self::short(&self.container),
-            });
-        let what = match modes.pid {
-            _ if self.is_sandbox() => ContainerKind::Sandbox,
-            Mode::Target(_) => ContainerKind::Ephemeral,
-            _ => ContainerKind::App,
-        };
-        let stop_signal = bundle.and_then(Bundle::stop_signal);
-        ContainerFact {
-            container: self.container.clone(),
-            pod: pod.clone(),
-            name,
-            what,
-            cgroup: self.own_cgroup(),
-            modes,
-            stop_signal: stop_signal.unwrap_or_default(),
-            sandbox: Some(self.sandbox.clone()),
-            file: None,
-            source: self.source(),
-        }
-    }
-
-    /// The cgroup of its own processes; 0 for a sandbox without a pause.
-    fn own_cgroup(&self) -> CgroupId {
-        if self.is_pinned { 0 } else { self.cgroup }
-    }
-
-    fn source(&self) -> Source {
-        match self.cri {
-            Some(_) => Source::Cri,
-            None => Source::Bundle,
-        }
-    }
-
-    /// The requested modes: from CRI if it answered, otherwise from the bundle.
-    fn modes(&self) -> Modes {
-        if let Some((_, fact)) = &self.cri {
-            return fact.modes.clone();
-        }
-        let Some(intent) = self.intent.clone() else {
-            return Modes::unknown();
-        };
-        let or_unknown = |mode: Result<Mode, intent::Unknown>| mode.unwrap_or(Mode::Unknown);
-        let pid = match intent.pid {
-            // A sandbox has a pid namespace of its own, whether or not its containers share it.
-            Err(_) if self.is_sandbox() => Mode::Container,
-            pid => or_unknown(pid),
-        };
-        Modes {
-            net: or_unknown(intent.net),
-            ipc: or_unknown(intent.ipc),
-            uts: or_unknown(intent.uts),
-            pid,
-            user: or_unknown(intent.user),
-        }
     }
 }
 

@@ -37,6 +37,11 @@ impl Runs {
         container.clone()
     }
 
+    /// Whether a run of a container is known.
+    pub(super) fn is_known(&self, container: &ContainerId) -> bool {
+        self.current.contains_key(container)
+    }
+
     /// The id of the current run of a container, the first one if no run is known.
     pub(super) fn current(&self, container: &ContainerId) -> ContainerId {
         match self.current.get(container) {

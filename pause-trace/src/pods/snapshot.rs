@@ -1,7 +1,11 @@
 //! Takes a snapshot of the node's pods without the eBPF program: from the survey, bundles, runtimes
 //! and `/proc`.
 
-use std::{collections::BTreeSet, rc::Rc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    iter,
+    rc::Rc,
+};
 
 use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
@@ -16,9 +20,9 @@ use super::{
     view::{self, PodView},
 };
 use crate::{
-    event::{NamespaceKind, ProcessId},
+    event::{Comm, ContainerId, NamespaceKind, Namespaces, ProcessId},
     node::{
-        cgroup::Hierarchies,
+        cgroup::{Hierarchies, Hierarchy},
         cri::Answer,
         network,
         procfs::{self, NS_PER_TICK},
@@ -27,10 +31,14 @@ use crate::{
             process::{self, Link, Process},
         },
     },
+    runtimes::programs,
 };
 
 /// Concurrent queries to the runtimes.
 const CONCURRENT_QUERIES: usize = 8;
+
+/// The most ancestors of a container that are read. A runtime is two or three above it.
+const MAX_ANCESTORS: usize = 16;
 
 /// The most gaps that are kept.
 const MAX_GAPS: usize = 8;
@@ -38,18 +46,21 @@ const MAX_GAPS: usize = 8;
 /// The node's pods at one time.
 pub(crate) struct Snapshot {
     pub(crate) pods: Vec<PodView>,
-    /// This process, which is in the host's namespaces.
-    pub(crate) host: Option<Process>,
     /// What is unknown, and why: sentences, escaped.
     pub(crate) gaps: Vec<String>,
 }
 
 /// Takes a snapshot. `socket` is the CRI socket to use instead of that of each container's own
-/// runtime.
+/// runtime. `hosts` are the host's namespaces as each container's runtime has them, which the
+/// kernel's events show; for other containers, `/proc` is read.
 ///
 /// # Errors
 /// Fails when cgroups or `/proc` cannot be read at all.
-pub(crate) async fn collect(hierarchies: &Hierarchies, socket: Option<Socket>) -> Result<Snapshot> {
+pub(crate) async fn collect(
+    hierarchies: &Hierarchies,
+    socket: Option<Socket>,
+    hosts: Option<&HashMap<ContainerId, Namespaces>>,
+) -> Result<Snapshot> {
     let hierarchy = hierarchies.watched();
     let mut survey = survey::survey(hierarchy)
         .with_context(|| format!("failed to read {}", hierarchy.mount.display()))?;
@@ -76,6 +87,10 @@ pub(crate) async fn collect(hierarchies: &Hierarchies, socket: Option<Socket>) -
         let identity = &container.identity;
         let cgroup = container.groups.first().map_or(0, |group| group.id);
         let pid = view::oldest(container).map_or(0, |oldest| oldest.pid);
+        let host = hosts.and_then(|hosts| hosts.get(&identity.container).copied());
+        if let Some(host) = host.or_else(|| runtimes_namespaces(hierarchy, pid)) {
+            described.host(&identity.container, host);
+        }
         let mut socket = None;
         match bundles.read(identity, vec![pid]).await {
             Ok(Read {
@@ -123,18 +138,43 @@ pub(crate) async fn collect(hierarchies: &Hierarchies, socket: Option<Socket>) -
     let host = process::read(std::process::id());
     let mut pods = view::views(survey, &described, host.as_ref());
     for pod in &mut pods {
-        complete(pod, hierarchies, host.as_ref());
+        complete(pod, hierarchies);
     }
     Ok(Snapshot {
         pods,
-        host,
         gaps: gaps.0.into_iter().collect(),
     })
 }
 
+/// The namespaces of the runtime that made a process of a container, as
+/// [`State::host_of`](crate::state::State::host_of) has them: those of the first process of the
+/// runtime among its ancestors. `None` if no ancestor is a runtime's.
+fn runtimes_namespaces(hierarchy: &Hierarchy, pid: u32) -> Option<Namespaces> {
+    let names: Vec<_> = programs().map(Comm::new).collect();
+    let above = |process: &Process| process::read(process.parent);
+    let ancestors = iter::successors(above(&process::read(pid)?), above).take(MAX_ANCESTORS);
+    let is_runtime = |process: &Process| {
+        names.contains(&process.comm)
+            // Otherwise it belongs to a container, such as a node that is itself a container.
+            && process.pid_level == 0
+            && tree::container_of(hierarchy, process.pid, process.pid) == Some(None)
+    };
+    let of_runtime = ancestors.skip_while(|process| !is_runtime(process));
+    let first = of_runtime.take_while(is_runtime).last()?;
+    let inode = |kind| match first.namespace(kind) {
+        Link::Inode(inode) => inode,
+        Link::Gone | Link::Unknown => 0,
+    };
+    Some(Namespaces {
+        net: inode(NamespaceKind::Net),
+        ipc: inode(NamespaceKind::Ipc),
+        uts: inode(NamespaceKind::Uts),
+        ..Namespaces::default()
+    })
+}
+
 /// Adds memory, the status of the pause, and networks, from the pod's processes and cgroups.
-fn complete(pod: &mut PodView, hierarchies: &Hierarchies, host: Option<&Process>) {
-    let host = host.map(|host| host.namespace(NamespaceKind::Net));
+fn complete(pod: &mut PodView, hierarchies: &Hierarchies) {
     for container in &mut pod.containers {
         let group = container.group.as_ref();
         container.memory = group.and_then(|group| hierarchies.memory(&group.path));
@@ -148,7 +188,7 @@ fn complete(pod: &mut PodView, hierarchies: &Hierarchies, host: Option<&Process>
             container.status = procfs::pause_status(&pod.id, process).ok();
         }
         if let Link::Inode(inode) = net
-            && Some(net) != host
+            && !container.is_in_hosts(NamespaceKind::Net)
             && !pod.networks.contains_key(&inode)
             && let Ok(network) = network::read(pid)
         {
@@ -234,7 +274,7 @@ mod tests {
         let nowhere = "unix:///nowhere/pause-trace.sock"
             .parse()
             .expect("it is a socket");
-        let snapshot = collect(&hierarchies, Some(nowhere))
+        let snapshot = collect(&hierarchies, Some(nowhere), None)
             .await
             .expect("it can be read");
         let found = snapshot.pods.iter().find(|pod| *pod.id == *name);

@@ -49,6 +49,8 @@ pub(crate) struct ContainerView {
     /// The entrypoint's namespaces, in the order of [`NamespaceKind::ALL`]; empty without an
     /// entrypoint.
     pub(crate) namespaces: Vec<Compared>,
+    /// The host's namespaces as its runtime has them, in the order of [`NamespaceKind::ALL`].
+    pub(crate) host: [Link; NamespaceKind::ALL.len()],
     /// Its cgroup, if that still exists.
     pub(crate) group: Option<Group>,
     /// The memory that its cgroup is charged with, in bytes.
@@ -136,6 +138,14 @@ impl PodView {
         sandboxes
     }
 
+    /// The host's namespaces as its runtime has them, in the order of [`NamespaceKind::ALL`].
+    pub(crate) fn host(&self) -> [Link; NamespaceKind::ALL.len()] {
+        let first = self.containers.first();
+        first.map_or([Link::Unknown; NamespaceKind::ALL.len()], |container| {
+            container.host
+        })
+    }
+
     /// `default/web`, or the uid of a pod whose name is unknown.
     pub(crate) fn title(&self) -> String {
         match (&self.namespace, &self.name) {
@@ -201,6 +211,12 @@ impl ContainerView {
         }
     }
 
+    /// Whether its entrypoint is in the host's namespace of this kind.
+    pub(crate) fn is_in_hosts(&self, kind: NamespaceKind) -> bool {
+        let mut namespaces = self.namespaces.iter();
+        namespaces.any(|found| found.kind == kind && found.whose == Whose::Host)
+    }
+
     /// Its processes as a tree, each with its depth. The roots are processes whose parent is
     /// outside the container.
     pub(crate) fn tree(&self) -> Vec<(usize, &Process)> {
@@ -228,7 +244,8 @@ impl ContainerView {
     }
 }
 
-/// Combines a survey with descriptions. `host` is a process in the host's namespaces.
+/// Combines a survey with descriptions. `host` is a process in the host's namespaces, unless a
+/// runtime shows others.
 pub(super) fn views(survey: Survey, described: &Described, host: Option<&Process>) -> Vec<PodView> {
     let mut pods: BTreeMap<PodId, PodView> = BTreeMap::new();
     for container in survey.containers {
@@ -257,6 +274,7 @@ pub(super) fn views(survey: Survey, described: &Described, host: Option<&Process
     for pod in &mut pods {
         for container in &mut pod.containers {
             container.namespaces = owners.compare(container);
+            container.host = NamespaceKind::ALL.map(|kind| owners.host(&container.id, kind));
         }
         let start = |container: &ContainerView| {
             container
@@ -293,6 +311,7 @@ fn unconnected(
         processes: container.processes,
         is_cut: container.is_cut,
         namespaces: Vec::new(),
+        host: [Link::Unknown; NamespaceKind::ALL.len()],
         group: container.groups.into_iter().next(),
         memory: None,
         status: None,
@@ -368,10 +387,7 @@ impl<'a> Owners<'a> {
         let Link::Inode(inode) = link else {
             return Whose::Unknown;
         };
-        let host = self
-            .host
-            .as_ref()
-            .map_or(Link::Unknown, |host| host.namespace(kind));
+        let host = self.host(&container.id, kind);
         if host == Link::Unknown {
             return Whose::Unknown;
         }
@@ -385,6 +401,14 @@ impl<'a> Owners<'a> {
             Some((_, owner)) if *owner != container.id => Whose::Other(owner.clone()),
             _ => Whose::Own,
         }
+    }
+
+    /// The host's namespace as the runtime of a container has it, otherwise as this process has it.
+    fn host(&self, container: &ContainerId, kind: NamespaceKind) -> Link {
+        let own = self.host.as_ref();
+        let own = own.map_or(Link::Unknown, |host| host.namespace(kind));
+        let runtimes = self.described.host_of(container, kind);
+        runtimes.map_or(own, Link::Inode)
     }
 
     /// The namespace of the pause of a container's sandbox, or the one that a file pins if there is

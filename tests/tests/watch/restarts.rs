@@ -1,13 +1,18 @@
 //! `pause-trace watch` on containers that are started again under the same id.
 
-use std::time::Duration;
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use nix::libc;
 use pause_trace_tests::{
+    Run,
     lab::{Engine, EngineContainer, Sharing, image},
+    pause_trace,
     watch::Watch,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Waits for an event of a run of a container.
 #[track_caller]
@@ -108,6 +113,60 @@ fn who_joined_the_former_run_of_a_sandbox_is_stranded_and_who_joins_the_next_is_
         .collect();
     assert!(
         accused.is_empty(),
+        "the healthy container is accused: {accused:#?}"
+    );
+    watch.stop();
+}
+
+/// The same, but the sandbox was started again before `watch`: only Docker's configuration says
+/// which container the one that is left has joined.
+#[test]
+fn who_is_left_in_a_former_run_of_a_sandbox_is_found_by_a_later_watch() {
+    let engine = Engine::docker();
+    engine.import(&image::workload());
+    let pod = engine.pod(Sharing::Plain);
+    let left = pod.workload(&["serve"]).settled_in(libc::SYS_ppoll);
+    let well = pod.workload(&["serve"]).settled_in(libc::SYS_ppoll);
+    restart(&pod.pause, Duration::from_secs(2));
+    restart(&well, Duration::from_secs(2));
+    let well = well.settled_in(libc::SYS_ppoll);
+
+    let mut list = Command::new(pause_trace());
+    list.args(["ls", "--format", "json"]).stdin(Stdio::null());
+    let list: Run = engine.node().output(&mut list).into();
+    assert_eq!(list.code, Some(0), "{list:?}");
+    let mut lines = list.objects();
+    lines.retain(|line| line["pod"]["uid"] == pod.pause.id());
+    let shown: Vec<_> = lines
+        .iter()
+        .map(|line| (line["sandbox"].clone(), line["containers"].clone()))
+        .collect();
+    let expected = [(json!(pod.pause.id()), json!(1)), (Value::Null, json!(1))];
+    assert_eq!(shown, expected, "{list:?}");
+    assert_eq!(lines[0]["verdicts"]["rules"], json!(["PT203"]), "{list:?}");
+
+    let watch = Watch::start(engine.node());
+    let uid = pod.pause.id();
+    let stranded = watch.await_finding(uid, "PT203");
+    assert_eq!(stranded["container"]["id"], left.id(), "{stranded}");
+    for container in [&left, &well] {
+        let started = await_run(&watch, container.id(), None, "started");
+        assert_eq!(started["pod"]["uid"], uid, "{started}");
+    }
+    let healthy = well.id().to_owned();
+    for container in [well, left] {
+        container.stop(Duration::from_secs(30));
+        container.remove();
+    }
+    let uid = uid.to_owned();
+    pod.pause.stop(Duration::from_secs(30));
+    pod.remove();
+    let outcome = watch.verified(&uid);
+    let mut findings = outcome.lines().iter();
+    let accused = findings
+        .find(|line| line["type"] == "finding" && line["container"]["id"] == healthy.as_str());
+    assert!(
+        accused.is_none(),
         "the healthy container is accused: {accused:#?}"
     );
     watch.stop();

@@ -285,6 +285,31 @@ mod tests {
         );
     }
 
+    /// The sandbox was started again before pause-trace was: nothing of its former run is left but
+    /// a container in its namespaces.
+    #[test]
+    fn who_is_found_in_a_former_sandbox_fails_and_who_is_in_the_present_one_does_not() {
+        let mut scene = Scene::new();
+        let former = scene.pod("p");
+        let left = scene.container("p", "left");
+        scene.end(former, WaitStatus::killed(9));
+        scene.sandbox("p", |_| {});
+        scene.container("p", "well");
+        scene.made_for("left", 0);
+        scene.made_for("well", 1);
+        scene.attach_late();
+        let [verdict] = &scene.expect("PT203", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        let accused = verdict.subject.process.map(|process| process.id);
+        assert_eq!(accused, Some(left));
+        for rule in ["PT101", "PT102", "PT104", "PT201", "PT204"] {
+            let mut verdicts = scene.verdicts(rule).into_iter();
+            let fault = verdicts.find(|verdict| verdict.outcome == Outcome::Fail);
+            assert!(fault.is_none(), "{fault:?}");
+        }
+    }
+
     #[test]
     fn lost_exits_make_it_inconclusive() {
         let mut scene = Scene::new();

@@ -255,7 +255,7 @@ fn list(current: &str, all: impl Iterator<Item = Candidate>) -> Vec<Candidate> {
 fn running_pods() -> Vec<String> {
     let look = async {
         let hierarchies = Hierarchies::discover()?;
-        let collected = tokio::time::timeout(PATIENCE, pods::collect(&hierarchies, None));
+        let collected = tokio::time::timeout(PATIENCE, pods::collect(&hierarchies, None, None));
         anyhow::Ok(collected.await??.pods)
     };
     let pods = session::block_on(look).unwrap_or_default();

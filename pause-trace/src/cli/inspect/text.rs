@@ -43,7 +43,7 @@ pub(in crate::cli) fn shown(
     };
     text.title(pod);
     text.containers(node, pod);
-    text.namespaces(node, pod);
+    text.namespaces(pod);
     text.processes(node, pod);
     text.networks(pod);
     text.signals(node, pod);
@@ -161,16 +161,12 @@ impl Block {
         }
     }
 
-    fn namespaces(&mut self, node: &NodeSnapshot, pod: &PodView) {
+    fn namespaces(&mut self, pod: &PodView) {
         self.head("Namespaces");
         let mut heads = vec!["OF"];
         heads.extend(NamespaceKind::ALL.map(NamespaceKind::name));
-        let host = node.snapshot.host.as_ref();
         let mut hosts = vec![Cell::painted(DIM, "the host")];
-        hosts.extend(NamespaceKind::ALL.map(|kind| {
-            let link = host.map_or(Link::Unknown, |host| host.namespace(kind));
-            Cell::painted(DIM, number(link))
-        }));
+        hosts.extend(pod.host().map(|link| Cell::painted(DIM, number(link))));
         let mut rows = vec![hosts];
         for container in pod
             .containers

@@ -143,10 +143,10 @@ fn running(process: &process::Process, now: Ktime) -> RunningProcess {
 
 fn inspect<'a>(node: &'a NodeSnapshot, pod: &'a PodView) -> Inspect<'a> {
     let judged = node.judged.as_ref();
-    let host = node.snapshot.host.as_ref();
     let hosts: Namespaces = NamespaceKind::ALL
         .into_iter()
-        .filter_map(|kind| match host?.namespace(kind) {
+        .zip(pod.host())
+        .filter_map(|(kind, link)| match link {
             Link::Inode(inode) => Some((kind, inode)),
             Link::Gone | Link::Unknown => None,
         })
@@ -292,6 +292,8 @@ fn signal(node: &NodeSnapshot, signal: &ObservedSignal) -> Signal {
 
 #[cfg(test)]
 pub(in crate::cli) mod testing {
+    use std::collections::HashMap;
+
     use super::*;
     use crate::{
         event::{Comm, ProcessId, SignalResult},
@@ -307,7 +309,6 @@ pub(in crate::cli) mod testing {
             clock: testing::CLOCK,
             snapshot: Snapshot {
                 pods: pods::testing::pods(),
-                host: Some(pods::testing::host()),
                 gaps: Vec::new(),
             },
             judged,
@@ -323,6 +324,7 @@ pub(in crate::cli) mod testing {
         Judged {
             verdicts,
             names: testing::names(),
+            hosts: HashMap::new(),
             signals: vec![ObservedSignal {
                 time: 99_000_000_000,
                 pod: "uid-web".into(),

@@ -182,8 +182,9 @@ impl Top<'_> {
     async fn inspect(&self, pod: PodId, verdicts: Vec<Verdict>, width: usize) -> Result<String> {
         let hierarchies =
             Hierarchies::discover().map_err(|error| anyhow!("failed to {error:#}"))?;
-        let snapshot = pods::collect(&hierarchies, self.args.runtime.cri.clone()).await?;
         let judged = Judged::now(self.live, verdicts, false);
+        let cri = self.args.runtime.cri.clone();
+        let snapshot = pods::collect(&hierarchies, cri, Some(&judged.hosts)).await?;
         let node = NodeSnapshot {
             now: probe::now(),
             clock: summary::clock()?,

@@ -6,6 +6,7 @@
 //! directory with the right name, and a file that names this container, are believed.
 
 use std::{
+    fs,
     io::{BufReader, Read as _},
     path::{Component, Path, PathBuf},
 };
@@ -17,9 +18,13 @@ use super::{
     Bundle, BundleError, Docker, Location, MAX_CONFIG_BYTES, Manager, open,
     spec::{self, Spec},
 };
+use crate::event::Text;
 
 /// The files of a container's directory that dockerd mounts into containers.
 const MOUNTED: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
+
+/// The most containers that are searched for a name.
+const MAX_CONTAINERS: usize = 1_024;
 
 /// The default data root of dockerd.
 const DATA_ROOT: &str = "/var/lib/docker";
@@ -102,8 +107,35 @@ pub(super) fn complete(bundle: &mut Bundle, places: &[PathBuf]) {
         network_of: host
             .network_mode
             .strip_prefix("container:")
-            .and_then(spec::text),
+            .and_then(|named| resolved(place.parent()?, named)),
     };
+}
+
+/// The id of a container that a user named by its id, the beginning of it, or its name, as dockerd
+/// looks it up (`GetContainer`, daemon/container.go). `containers` has a directory of each.
+fn resolved(containers: &Path, named: &str) -> Option<Text> {
+    if is_id(named) || named.is_empty() {
+        return spec::text(named);
+    }
+    let ids = fs::read_dir(containers).ok()?.flatten();
+    let ids = ids.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut ids: Vec<_> = ids.filter(|id| is_id(id)).take(MAX_CONTAINERS).collect();
+    ids.sort_unstable();
+    let is_named = |id: &&String| {
+        let config: Result<Config, _> = read(&containers.join(id).join("config.v2.json"));
+        let name = config.ok().filter(|config| config.id == **id);
+        name.is_some_and(|config| config.name.strip_prefix('/') == Some(named))
+    };
+    let mut begin = ids.iter().filter(|id| id.starts_with(named));
+    let only = begin.next().filter(|_| begin.next().is_none());
+    ids.iter()
+        .find(is_named)
+        .or(only)
+        .and_then(|id| spec::text(id))
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, BundleError> {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::{
+    event::{ContainerFact, Modes, PodFact, Source, Text},
     node::{
         bundle::{Manager, testing::bundle},
         cri::intent::Sandbox,
@@ -325,4 +326,103 @@ fn a_sandbox_without_a_pause_has_pinned_namespaces() {
     // The removal of a container's cgroup does not end the pod; the removal of the pod's does.
     assert_eq!(roster.removed(2), None);
     assert_eq!(described(roster.removed(9)), ["removed"]);
+}
+
+/// A bundle of Docker that joined `sandbox`, whose process is gone.
+fn joined_gone(sandbox: Option<&str>) -> Bundle {
+    let mut bundle = fixture!(Docker, "docker-joined");
+    bundle.docker.network_of = sandbox.map(Text::new);
+    bundle
+}
+
+#[test]
+fn who_joined_a_former_run_of_a_sandbox_is_in_the_former_run() {
+    let mut roster = Roster::default();
+    let facts = roster.bundle(
+        1,
+        &identity("left", None),
+        joined_gone(Some("box")),
+        no_process,
+    );
+    let former = match &facts[..] {
+        [
+            Fact::Pod(pod),
+            Fact::Container(former),
+            Fact::Container(left),
+        ] => {
+            assert_eq!((&*pod.pod, &*left.pod), ("box", "box"));
+            assert_eq!(left.sandbox.as_deref(), Some("box"));
+            assert_eq!(
+                left.modes.net,
+                Mode::Unknown,
+                "its sandbox may be in the host's"
+            );
+            former.clone()
+        }
+        _ => panic!("{facts:?}"),
+    };
+    assert_eq!((&*former.container, former.cgroup), ("box", 0));
+    assert!(!roster.is_of_kubernetes(&"left".into()));
+
+    // The sandbox is found, and shows what both runs of it were asked to be.
+    let alone = fixture!(Docker, "docker-alone");
+    let facts = described(roster.bundle(2, &identity("box", None), alone, no_process));
+    assert_eq!(
+        facts,
+        [
+            "pod -/box PPPCN",
+            "box (pause) Sandbox in 0 PPPCN",
+            "pod -/box PPPPN",
+            "left (left) App in 1 PPCPN",
+            "pod -/box PPPCN",
+            "box@2 (pause) Sandbox in 2 PPPCN",
+        ]
+    );
+    // Who joins now joins the present run.
+    let who = |_| Some(Some("box".into()));
+    let joined = fixture!(Docker, "docker-joined");
+    let facts = roster.bundle(3, &identity("new", None), joined, who);
+    let Some(Fact::Container(new)) = facts.last() else {
+        panic!("{facts:?}");
+    };
+    assert_eq!(new.sandbox.as_deref(), Some("box@2"));
+
+    assert_eq!(roster.removed(1), None);
+    assert!(
+        !roster.is_sandbox(&"box".into()),
+        "nothing is left of the former run"
+    );
+    assert_eq!(roster.removed(3), None);
+    assert_eq!(described(roster.removed(2)), ["removed"]);
+    assert!(roster.members.is_empty() && roster.sandboxes.is_empty() && roster.pods.is_empty());
+}
+
+#[test]
+fn a_container_whose_sandbox_is_gone_for_good_stays_in_its_pod() {
+    let mut roster = Roster::default();
+    let facts = roster.bundle(
+        1,
+        &identity("left", None),
+        joined_gone(Some("box")),
+        no_process,
+    );
+    assert_eq!(facts.len(), 3);
+    assert_eq!(described(roster.removed(1)), ["removed"]);
+    assert!(roster.members.is_empty() && roster.sandboxes.is_empty() && roster.pods.is_empty());
+}
+
+#[test]
+fn a_container_that_joined_nobody_knows_whom_is_a_pod_without_a_sandbox() {
+    let mut roster = Roster::default();
+    let facts = roster.bundle(1, &identity("left", None), joined_gone(None), no_process);
+    let [Fact::Pod(pod), Fact::Container(left)] = &facts[..] else {
+        panic!("{facts:?}");
+    };
+    assert_eq!((&*pod.pod, &*left.pod), ("left", "left"));
+    assert_eq!(
+        (left.sandbox.as_deref(), left.what),
+        (None, ContainerKind::App)
+    );
+    assert_eq!(described(roster.removed(1)), ["removed"]);
+    assert!(roster.members.is_empty() && roster.sandboxes.is_empty() && roster.pods.is_empty());
 }

@@ -224,3 +224,38 @@ fn containers_are_compared_with_pinned_namespaces_of_their_sandbox() {
     let pods = views(survey, &described, Some(&host()));
     assert_eq!(shown(&pods[0], "a1"), "same same own! own");
 }
+
+#[test]
+fn the_host_is_that_of_the_runtime_and_not_of_this_process() {
+    let modes = Modes {
+        net: Mode::Node,
+        ..Modes::plain()
+    };
+    let db = ("uid-db", "db");
+    let mut described = Described::default();
+    described.answered(1, &id("b0").into(), answer(db, &modes, "b0", "b0", "pause"));
+    let view = |described: &Described| {
+        let links = links([77, 2002, 2003, 2004, 2005, 6, 7]);
+        let pause = Process::made_up(2000, 1, b'S', links);
+        let survey = Survey {
+            containers: vec![surveyed("uid-db", "b0", vec![pause])],
+            hidden: 0,
+        };
+        views(survey, described, Some(&host())).remove(0)
+    };
+    assert_eq!(shown(&view(&described), "b0"), "own! own own own");
+
+    let namespaces = Namespaces {
+        net: 77,
+        ipc: 2,
+        uts: 3,
+        // Whatever a runtime says of other kinds: they are this process'.
+        user: 8,
+        ..Namespaces::default()
+    };
+    described.host(&id("b0").into(), namespaces);
+    let pod = view(&described);
+    assert_eq!(shown(&pod, "b0"), "host own own own");
+    assert!(pod.containers[0].is_in_hosts(NamespaceKind::Net));
+    assert_eq!(pod.host(), links([77, 2, 3, 4, 5, 6, 7]));
+}

@@ -53,7 +53,7 @@ fn the_configuration_is_beside_the_files_that_are_mounted() {
         scratch.write(&containers("srv/docker", ID, "hostconfig.json"), host);
         let bundle = read_bundle(&location).expect("it is a bundle");
         assert_eq!(bundle.stop_signal(), Some(37), "{name}");
-        let shown = |text: Option<&crate::event::Text>| text.map(ToString::to_string);
+        let shown = |text: Option<&Text>| text.map(ToString::to_string);
         assert_eq!(shown(bundle.docker.name.as_ref()).as_deref(), Some("web"));
         assert_eq!(
             shown(bundle.docker.network_of.as_ref()).as_deref(),
@@ -169,10 +169,39 @@ fn names_are_bounded() {
     let host = json!({"NetworkMode": mode}).to_string();
     scratch.write(&containers("srv/docker", ID, "hostconfig.json"), host);
     let Docker { name, network_of } = read_bundle(&location).expect("it is a bundle").docker;
-    for text in [name, network_of] {
-        assert_eq!(
-            text.map(|text| text.to_string().len()),
-            Some(super::super::MAX_NAME_BYTES)
+    let length = name.map(|text| text.to_string().len());
+    assert_eq!(length, Some(super::super::MAX_NAME_BYTES));
+    assert_eq!(network_of, None);
+}
+
+#[test]
+fn a_container_that_is_joined_by_its_name_is_found_by_its_id() {
+    let (scratch, location) = node("docker-names", ID);
+    let named = |id: &str, name: &str| json!({"ID": id, "Name": name}).to_string();
+    let write = |id: &str, file: &str, text: String| {
+        scratch.write(&containers("srv/docker", id, file), text);
+    };
+    write(ID, "config.v2.json", named(ID, "/app"));
+    write(OTHER, "config.v2.json", named(OTHER, "/8852"));
+    // The names of another container are believed only from its own file.
+    let third = "3".repeat(64);
+    write(&third, "config.v2.json", named(OTHER, "/stolen"));
+    for (mode, expected) in [
+        ("container:8852", Some(OTHER)),
+        ("container:14e3592df886", Some(OTHER)),
+        (&format!("container:{OTHER}"), Some(OTHER)),
+        ("container:stolen", None),
+        ("container:../../x", None),
+        ("container:", None),
+        ("bridge", None),
+    ] {
+        write(
+            ID,
+            "hostconfig.json",
+            json!({"NetworkMode": mode}).to_string(),
         );
+        let docker = read_bundle(&location).expect("it is a bundle").docker;
+        let found = docker.network_of.map(|text| text.to_string());
+        assert_eq!(found.as_deref(), expected, "{mode}");
     }
 }
