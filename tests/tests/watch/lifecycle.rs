@@ -50,6 +50,11 @@ fn faults_in_the_life_of_a_pod_are_found() {
             ),
             ("leaves_zombies_to_pid_1", leaves_zombies_to_pid_1),
             ("leaves_orphans_to_the_pause", leaves_orphans_to_the_pause),
+            (
+                "is_left_processes_by_its_probes",
+                is_left_processes_by_its_probes,
+            ),
+            ("starts_one_daemon_by_hand", starts_one_daemon_by_hand),
             ("crashes_and_is_restarted", crashes_and_is_restarted),
             ("loses_its_pause", loses_its_pause),
             ("runs_out_of_memory", runs_out_of_memory),
@@ -190,6 +195,38 @@ fn leaves_orphans_to_the_pause(scene: &Scene, pod: Pod<'_>) {
     let outcome = end(scene, pod);
     outcome.assert_healthy(["app"]);
     assert!(outcome.passed("PT402", "pause"), "{outcome}");
+}
+
+/// Each probe leaves a process, as one does that hangs and is killed. The last runs for longer than
+/// the age from which a process counts as left.
+fn is_left_processes_by_its_probes(scene: &Scene, pod: Pod<'_>) {
+    let app = sleeps_until_it_is_stopped(&pod);
+    for _ in 0..3 {
+        assert_eq!(app.exec(["sh", "-c", LEAVE]).exit_code, 0);
+    }
+    assert_eq!(app.exec(["sleep", "7"]).exit_code, 0);
+    let left = scene.watch.await_finding(pod.uid(), "PT209");
+    let message = left["message"].as_str().expect("a message");
+    assert!(message.starts_with("3 exec sessions"), "{left}");
+    app.end();
+    end(scene, pod).assert_broken(["PT209"]);
+}
+
+fn starts_one_daemon_by_hand(scene: &Scene, pod: Pod<'_>) {
+    let app = sleeps_until_it_is_stopped(&pod);
+    assert_eq!(app.exec(["sh", "-c", LEAVE]).exit_code, 0);
+    assert_eq!(app.exec(["sleep", "7"]).exit_code, 0);
+    app.end();
+    end(scene, pod).assert_healthy(["app"]);
+}
+
+/// A session that leaves a process.
+const LEAVE: &str = "sleep 1000 < /dev/null > /dev/null 2>&1 &";
+
+fn sleeps_until_it_is_stopped<'a>(pod: &'a Pod<'a>) -> Container<'a> {
+    let script = "trap 'exit 0' TERM; sleep 1000 & while :; do wait; done";
+    let container = pod.container("app").command(["sh", "-c", script]);
+    container.start().settled_in(libc::SYS_rt_sigsuspend)
 }
 
 fn crashes_and_is_restarted(scene: &Scene, pod: Pod<'_>) {
