@@ -215,7 +215,7 @@ fn the_page_of_rules_is_up_to_date() {
     let generated = run(["rules", "--format", "markdown"]).stdout;
     assert_eq!(
         written, generated,
-        "run `pause-trace rules --format markdown > docs/rules.md`"
+        "run `PAUSE_TRACE_BLESS=1 cargo test -p pause-trace-core --test rules_page`"
     );
 }
 

@@ -10,6 +10,7 @@ mod evidence;
 mod found_tests;
 mod ledger;
 mod lifecycle;
+mod markdown;
 mod namespaces;
 mod pause;
 mod signals;
@@ -32,6 +33,7 @@ mod prelude {
 
 use ledger::Topic;
 pub use ledger::{Counts, Ledger};
+pub use markdown::markdown;
 
 pub use crate::verdict::Rule;
 use crate::{

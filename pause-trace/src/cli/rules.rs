@@ -1,7 +1,5 @@
 //! `rules`: the list of rules.
 
-use std::fmt::Write as _;
-
 use clap::ValueEnum;
 
 use super::{Exit, Global, output::Format, print};
@@ -34,7 +32,7 @@ impl Args {
         let text = match self.format.chosen {
             Listing::Text => table(global.look(), rules::all()),
             Listing::Json => json(rules::all())?,
-            Listing::Markdown => markdown(rules::all()),
+            Listing::Markdown => rules::markdown(rules::all()),
         };
         print(&text)
     }
@@ -69,33 +67,6 @@ fn json(mut rules: impl Iterator<Item = &'static Rule>) -> serde_json::Result<St
     })
 }
 
-fn markdown(rules: impl Iterator<Item = &'static Rule>) -> String {
-    let mut text = "# Rules\n".to_owned();
-    for Rule {
-        id,
-        name,
-        severity,
-        summary,
-        doc,
-        ..
-    } in rules
-    {
-        let _ = write!(text, "\n## {id} {name}\n\n*{severity}*: {summary}.\n");
-        for line in doc.trim().lines() {
-            // The headings of a rule are one level below the rule itself, and need blank lines
-            // around them.
-            match line.strip_prefix("## ") {
-                Some(heading) => _ = write!(text, "\n### {heading}\n\n"),
-                None => _ = writeln!(text, "{line}"),
-            }
-        }
-    }
-    while let Some(at) = text.find("\n\n\n") {
-        text.remove(at);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,16 +96,5 @@ mod tests {
             "{text}"
         );
         assert_eq!(text.lines().count(), 1);
-    }
-
-    #[test]
-    fn markdown_headings_are_nested() {
-        let text = markdown(net_shared());
-        assert!(
-            text.starts_with("# Rules\n\n## PT101 net-shared\n\n*error*: a pod"),
-            "{text}"
-        );
-        assert!(text.contains("\n\n### Why it matters\n\n"), "{text}");
-        assert!(!text.contains("\n\n\n"));
     }
 }
