@@ -169,6 +169,8 @@ impl Console {
 mod tests {
     use std::fs;
 
+    use clap::ValueEnum as _;
+
     use super::*;
     use crate::{
         cli::output,
@@ -200,8 +202,8 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_told_in_every_format() {
-        for format in [Format::Text, Format::Json, Format::Junit, Format::Sarif] {
-            let mut console = open(format, "/dev/full").expect("it can be opened");
+        for format in Format::value_variants() {
+            let mut console = open(*format, "/dev/full").expect("it can be opened");
             console.echo = None;
             let result = console
                 .hello(&testing::hello())
