@@ -113,7 +113,7 @@ fn every_tracepoint_is_named() {
         .skip(1)
         .filter_map(|rest| Some(rest.split_once('"')?.0))
         .collect();
-    assert_eq!(tracepoints.len(), 10, "{tracepoints:?}");
+    assert!(tracepoints.len() >= 10, "{tracepoints:?}");
     let page = page();
     for tracepoint in tracepoints {
         assert!(

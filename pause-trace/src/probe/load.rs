@@ -23,7 +23,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pa
 
 /// Tracepoints that BTF programs attach to: the tracepoint's name, its programs in the order in
 /// which they run, and the kind of record that they report.
-const TRACEPOINTS: [(&str, &[&str], Kind); 10] = [
+const TRACEPOINTS: &[(&str, &[&str], Kind)] = &[
     ("sched_process_fork", &["fork", "fork_again"], Kind::Fork),
     ("sched_process_exec", &["exec", "exec_again"], Kind::Exec),
     ("sched_process_exit", &["exit", "exit_again"], Kind::Exit),
@@ -149,7 +149,7 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
         .load(OBJECT)
         .map_err(|error| LoadError::Refused(error.into()))?;
     let (mut hooks, mut seconds) = (Vec::new(), Vec::new());
-    for (tracepoint, programs, kind) in TRACEPOINTS {
+    for &(tracepoint, programs, kind) in TRACEPOINTS {
         let how = if types.has_tracepoint(tracepoint) {
             attach_tracepoint(&mut ebpf, programs, tracepoint, &btf).map(|second| {
                 seconds.extend(second);
