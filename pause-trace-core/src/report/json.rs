@@ -1,5 +1,5 @@
 //! JSON lines: one object per line, flushed with the batch of events that it came from.
-//! [`wire`](super::wire) describes the lines.
+//! [`super::wire`] describes the lines.
 
 use std::io::{self, Write};
 
