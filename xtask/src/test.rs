@@ -55,7 +55,7 @@ struct Step {
     run: fn(&Args) -> Result<Done>,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: &[Step] = &[
     Step {
         name: "fmt",
         needs: &[],
@@ -73,6 +73,12 @@ const STEPS: [Step; 10] = [
         needs: &["toolchain"],
         lint: true,
         run: clippy,
+    },
+    Step {
+        name: "doc",
+        needs: &["toolchain"],
+        lint: true,
+        run: doc,
     },
     Step {
         name: "deny",
@@ -251,6 +257,20 @@ fn clippy(_: &Args) -> Result<Done> {
         "-D",
         "warnings",
     ]))
+}
+
+/// The documentation has no broken link, also that of private items, which is for contributors.
+fn doc(_: &Args) -> Result<Done> {
+    passes(
+        cargo::cargo()
+            .args([
+                "doc",
+                "--workspace",
+                "--no-deps",
+                "--document-private-items",
+            ])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
 }
 
 fn deny(_: &Args) -> Result<Done> {
