@@ -19,12 +19,12 @@ pub struct News {
     /// `None` for the pod as a whole.
     pub container: Option<ContainerId>,
     /// What happened to it.
-    pub what: Happened,
+    pub what: NewsKind,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Happened {
+pub enum NewsKind {
     /// A container's entrypoint (the pause of a sandbox) has started.
     Started {
         /// The entrypoint.
@@ -72,7 +72,7 @@ pub enum Happened {
     },
 }
 
-impl Happened {
+impl NewsKind {
     /// The name in JSON.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -117,9 +117,9 @@ impl NewsFeed {
         if let Some(container) = &news.container {
             let before = self.reported.get(container).copied();
             let now = match news.what {
-                Happened::Started { .. } if before.is_none() => Reported::Start,
-                Happened::Ended { .. } if before == Some(Reported::Start) => Reported::End,
-                Happened::OomKilled { .. } if before == Some(Reported::Start) => {
+                NewsKind::Started { .. } if before.is_none() => Reported::Start,
+                NewsKind::Ended { .. } if before == Some(Reported::Start) => Reported::End,
+                NewsKind::OomKilled { .. } if before == Some(Reported::Start) => {
                     let last = self.oom_killed.get(container);
                     if last.is_some_and(|last| news.time.saturating_sub(*last) < OOM_PERIOD) {
                         return;
@@ -166,7 +166,7 @@ impl Observer for NewsFeed {
 }
 
 /// The namespaces that the news of a container lists.
-pub const TOLD: [NamespaceKind; 5] = [
+pub const LISTED_NAMESPACES: [NamespaceKind; 5] = [
     NamespaceKind::Net,
     NamespaceKind::Ipc,
     NamespaceKind::Uts,
@@ -192,7 +192,7 @@ impl News {
                     return None; // its end says so
                 }
                 let kills = oom_kills(state, process)?;
-                let what = Happened::OomKilled {
+                let what = NewsKind::OomKilled {
                     process: killed(&kills),
                     count: kills.count,
                 };
@@ -202,11 +202,11 @@ impl News {
             Change::PodRemoved(id) => {
                 let pod = state.pods.get(id)?;
                 let lived = time.saturating_sub(state.exists_since(pod));
-                (id.clone(), None, Happened::Removed { lived })
+                (id.clone(), None, NewsKind::Removed { lived })
             }
             Change::RemovalDue(id) => {
                 let verdicts = counts(id);
-                (id.clone(), None, Happened::Verified { verdicts })
+                (id.clone(), None, NewsKind::Verified { verdicts })
             }
             _ => return None,
         };
@@ -230,7 +230,7 @@ impl News {
             time: executed.unwrap_or(time),
             pod: process.pod.clone()?,
             container: process.container.clone(),
-            what: Happened::Started {
+            what: NewsKind::Started {
                 process: reference(process),
                 is_pause: process.role == Role::Pause,
                 found: process.found,
@@ -248,7 +248,7 @@ impl News {
             time: ended.time,
             pod: process.pod.clone()?,
             container: process.container.clone(),
-            what: Happened::Ended {
+            what: NewsKind::Ended {
                 process: reference(process),
                 is_pause: process.role == Role::Pause,
                 status: ended.status,
@@ -262,7 +262,7 @@ impl News {
     /// verdicts on it, but `Verified` is reported after all verdicts on the pod.
     pub fn follows(&self, verdict: Ktime) -> bool {
         match self.what {
-            Happened::Verified { .. } => verdict <= self.time,
+            NewsKind::Verified { .. } => verdict <= self.time,
             _ => verdict < self.time,
         }
     }
@@ -305,7 +305,10 @@ fn compare(state: &State, process: &Process) -> (Vec<NamespaceKind>, Vec<Namespa
     let own = &process.namespaces;
     let same_as = |other: &Namespaces| {
         let same = |kind: &NamespaceKind| own.get(*kind) == other.get(*kind);
-        TOLD.into_iter().filter(same).collect::<Vec<_>>()
+        LISTED_NAMESPACES
+            .into_iter()
+            .filter(same)
+            .collect::<Vec<_>>()
     };
     let container = process.container.as_ref();
     let host = container
@@ -329,7 +332,7 @@ mod tests {
         state::Limits,
     };
 
-    fn news(what: Happened) -> News {
+    fn news(what: NewsKind) -> News {
         News {
             time: 5,
             pod: "p".into(),
@@ -340,7 +343,7 @@ mod tests {
 
     #[test]
     fn news_is_reported_before_the_verdicts_on_it() {
-        let removed = news(Happened::Removed { lived: 1 });
+        let removed = news(NewsKind::Removed { lived: 1 });
         assert!(removed.follows(4));
         assert!(!removed.follows(5));
     }
@@ -348,13 +351,13 @@ mod tests {
     #[test]
     fn verified_is_reported_after_the_last_verdict() {
         let verdicts = Counts::default();
-        let verified = news(Happened::Verified { verdicts });
+        let verified = news(NewsKind::Verified { verdicts });
         assert!(verified.follows(5));
         assert!(!verified.follows(6));
     }
 
     /// The news of a scene.
-    fn told(scene: &Scene) -> Vec<Happened> {
+    fn told(scene: &Scene) -> Vec<NewsKind> {
         let mut state = State::new(Limits::REFERENCE);
         let mut ledger = Ledger::new(|_| true);
         let mut feed = NewsFeed::default();
@@ -364,7 +367,7 @@ mod tests {
             });
         }
         let told = feed.take().into_iter().map(|news| news.what);
-        told.filter(|what| !matches!(what, Happened::Started { .. }))
+        told.filter(|what| !matches!(what, NewsKind::Started { .. }))
             .collect()
     }
 
@@ -387,8 +390,8 @@ mod tests {
         scene.end(init, WaitStatus::exited(137));
         let told = told(&scene);
         let [
-            Happened::OomKilled { process, count: 1 },
-            Happened::Ended {
+            NewsKind::OomKilled { process, count: 1 },
+            NewsKind::Ended {
                 oom_killed: Some(last),
                 ..
             },
@@ -412,7 +415,7 @@ mod tests {
         let counts: Vec<_> = told(&scene)
             .iter()
             .map(|what| match what {
-                Happened::OomKilled { count, .. } => *count,
+                NewsKind::OomKilled { count, .. } => *count,
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -426,7 +429,7 @@ mod tests {
         let init = scene.container("p", "a");
         oom(&mut scene, init);
         let told = told(&scene);
-        let [Happened::Ended { oom_killed, .. }] = &told[..] else {
+        let [NewsKind::Ended { oom_killed, .. }] = &told[..] else {
             panic!("{told:?}")
         };
         assert_eq!(oom_killed.map(|killed| killed.id), Some(init));
@@ -439,7 +442,7 @@ mod tests {
         scene.end(init, WaitStatus::exited(0));
         let told = self::told(&scene);
         let [
-            Happened::Ended {
+            NewsKind::Ended {
                 oom_killed: None, ..
             },
         ] = &told[..]

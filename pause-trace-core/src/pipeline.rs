@@ -104,14 +104,14 @@ impl Observer for LossFeed {
 }
 
 impl LossFeed {
-    fn take(&mut self, which: Which) -> Vec<Loss> {
+    fn take(&mut self, which: LossFilter) -> Vec<Loss> {
         let rest = match which {
-            Which::Complete => {
+            LossFilter::Complete => {
                 let is_complete = |(second, _): &(u64, Kind)| *second < self.now;
                 let unfinished = self.pending.keys().find(|key| !is_complete(key)).copied();
                 unfinished.map(|first| self.pending.split_off(&first))
             }
-            Which::All => None,
+            LossFilter::All => None,
         };
         let taken = std::mem::replace(&mut self.pending, rest.unwrap_or_default());
         taken.into_values().collect()
@@ -124,7 +124,7 @@ const MAX_LOSSES: usize = 4096;
 
 /// Which losses are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum LossFilter {
     /// Those of the seconds that are over.
     Complete,
     /// All, at the end of a run.
@@ -194,12 +194,12 @@ impl Pipeline {
     }
 
     /// Records an event, judges it by the rules, and passes it to the observers.
-    pub fn take_in(&self, event: &Event) {
+    pub fn process_event(&self, event: &Event) {
         if let Some(recorder) = &self.recorder {
             recorder.write(&Entry::Event(event));
         }
         let mut core = self.core.borrow_mut();
-        core.take_in(event, &mut self.observers.borrow_mut());
+        core.process_event(event, &mut self.observers.borrow_mut());
     }
 
     /// Called after a batch of events: if the recording has reached its maximum size, a new segment
@@ -224,12 +224,12 @@ impl Pipeline {
 
     /// Why the recording failed; returned once.
     pub fn take_recording_failure(&self) -> Option<String> {
-        self.recorder.as_ref()?.take_complaint()
+        self.recorder.as_ref()?.take_error()
     }
 
-    /// Calls `look` with the current state.
-    pub fn look<T>(&self, look: impl FnOnce(&Core) -> T) -> T {
-        look(&self.core.borrow())
+    /// Calls `read` with the current state.
+    pub fn read<T>(&self, read: impl FnOnce(&Core) -> T) -> T {
+        read(&self.core.borrow())
     }
 
     /// The time of the next deadline.
@@ -244,7 +244,7 @@ impl Pipeline {
     }
 
     /// The losses since the last call, oldest first, one for each kind and second.
-    pub fn losses(&self, which: Which) -> Vec<Loss> {
+    pub fn losses(&self, which: LossFilter) -> Vec<Loss> {
         self.core.borrow_mut().losses.take(which)
     }
 
@@ -255,7 +255,7 @@ impl Pipeline {
 }
 
 impl Core {
-    fn take_in(&mut self, event: &Event, observers: &mut [Box<dyn Observer>]) {
+    fn process_event(&mut self, event: &Event, observers: &mut [Box<dyn Observer>]) {
         let Self {
             state,
             ledger,
@@ -302,7 +302,7 @@ mod tests {
         let pipeline = Pipeline::new(Limits::NODE, |_| false);
         let lose = |ms: u64, kind| {
             let fact = Fact::Lost { kind, count: 2 };
-            pipeline.take_in(&Event {
+            pipeline.process_event(&Event {
                 time: ms * 1_000_000,
                 fact,
             });
@@ -318,17 +318,17 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         // The second 2 is not over: more may follow.
-        assert_eq!(short(Which::Complete), [(1_900, Kind::Exec, 6)]);
-        assert_eq!(short(Which::Complete), []);
+        assert_eq!(short(LossFilter::Complete), [(1_900, Kind::Exec, 6)]);
+        assert_eq!(short(LossFilter::Complete), []);
         lose(2_200, Kind::Fork);
         let time = 3_000_000_000;
         let fact = Fact::Tick;
-        pipeline.take_in(&Event { time, fact });
-        let mut second = short(Which::Complete);
+        pipeline.process_event(&Event { time, fact });
+        let mut second = short(LossFilter::Complete);
         second.sort_unstable_by_key(|(time, ..)| *time);
         assert_eq!(second, [(2_000, Kind::Exec, 2), (2_200, Kind::Fork, 4)]);
         lose(3_100, Kind::Exit);
-        assert_eq!(short(Which::All), [(3_100, Kind::Exit, 2)]);
+        assert_eq!(short(LossFilter::All), [(3_100, Kind::Exit, 2)]);
     }
 
     #[test]
@@ -341,9 +341,9 @@ mod tests {
                 count: 1,
             };
             let time = second * NS_PER_SECOND;
-            pipeline.take_in(&Event { time, fact });
+            pipeline.process_event(&Event { time, fact });
         }
-        let losses = pipeline.losses(Which::All);
+        let losses = pipeline.losses(LossFilter::All);
         assert_eq!(losses.len(), MAX_LOSSES);
         assert_eq!(losses.iter().map(|loss| loss.count).sum::<u64>(), seconds);
     }

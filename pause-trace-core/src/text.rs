@@ -21,7 +21,7 @@ pub const TERM: Style = AnsiColor::Cyan.on_default();
 
 /// What the reader of a stream can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct TextStyle {
     /// Whether to write in colour.
     pub color: bool,
     /// Whether to write UTF-8 rather than ASCII.
@@ -30,8 +30,8 @@ pub struct Look {
     pub width: Option<usize>,
 }
 
-impl Look {
-    /// The look of a file: no colour, UTF-8 in every locale, any width.
+impl TextStyle {
+    /// The style of a file: no colour, UTF-8 in every locale, any width.
     pub const PLAIN: Self = Self {
         color: false,
         utf8: true,
@@ -44,16 +44,16 @@ impl Look {
 /// catch an unescaped one.
 #[derive(Clone, Debug)]
 pub struct Line {
-    look: Look,
+    text_style: TextStyle,
     text: String,
     columns: usize,
 }
 
 impl Line {
     /// An empty line.
-    pub fn new(look: Look) -> Self {
+    pub fn new(text_style: TextStyle) -> Self {
         Self {
-            look,
+            text_style,
             text: String::new(),
             columns: 0,
         }
@@ -61,7 +61,7 @@ impl Line {
 
     /// Whether it is written in colour.
     pub fn has_color(&self) -> bool {
-        self.look.color
+        self.text_style.color
     }
 
     /// Its current width.
@@ -71,7 +71,7 @@ impl Line {
 
     /// Appends text.
     pub fn push(&mut self, text: &str) -> &mut Self {
-        let shown = shown(text, self.look.utf8);
+        let shown = shown(text, self.text_style.utf8);
         self.columns += shown.chars().count();
         self.text.push_str(&shown);
         self
@@ -79,7 +79,7 @@ impl Line {
 
     /// Appends text in a style, if colour is on.
     pub fn paint(&mut self, style: Style, text: &str) -> &mut Self {
-        if !self.look.color {
+        if !self.text_style.color {
             return self.push(text);
         }
         let _ = write!(self.text, "{style}");
@@ -182,18 +182,18 @@ pub fn counted(count: u64, noun: &str) -> String {
 mod tests {
     use super::*;
 
-    const ASCII: Look = Look {
+    const ASCII: TextStyle = TextStyle {
         utf8: false,
-        ..Look::PLAIN
+        ..TextStyle::PLAIN
     };
-    const COLOR: Look = Look {
+    const COLOR: TextStyle = TextStyle {
         color: true,
-        ..Look::PLAIN
+        ..TextStyle::PLAIN
     };
 
     #[test]
     fn a_line_has_no_control_characters() {
-        let mut line = Line::new(Look::PLAIN);
+        let mut line = Line::new(TextStyle::PLAIN);
         line.push("a\x1b[2J\nb\u{202e}\u{9b}c");
         assert_eq!(line.end(), "a\\u{1b}[2J\\u{a}b\\u{202e}\\u{9b}c\n");
     }

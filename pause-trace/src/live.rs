@@ -134,27 +134,28 @@ impl Live {
         let raw: Vec<_> = names.iter().map(|name| name.0).collect();
         kernel.loaded.watch_names(&raw)?;
         let names = names.to_vec();
-        kernel.take_in(Some(Fact::RuntimeNames { names }), &self.pipeline)?;
+        kernel.process_event(Some(Fact::RuntimeNames { names }), &self.pipeline)?;
         let count = |core: &Core| core.records.by_kind.get(&Kind::Found).copied().unwrap_or(0);
         let mut found = 0;
         for _ in 0..MAX_READINGS {
             // A runtime's cgroups are reported once the runtime is found. The next walk finds those
             // that it created since the last walk.
             for (cgroup, path) in walk()? {
-                if self.look(|core| core.state.cgroup_path(cgroup).is_none()) {
+                if self.read(|core| core.state.cgroup_path(cgroup).is_none()) {
                     kernel.loaded.watch_cgroup(cgroup)?;
-                    kernel.take_in(Some(Fact::CgroupMade { cgroup, path }), &self.pipeline)?;
+                    kernel
+                        .process_event(Some(Fact::CgroupMade { cgroup, path }), &self.pipeline)?;
                 }
             }
             kernel.loaded.iterator()?.read_to_end(&mut Vec::new())?;
-            kernel.take_in(None, &self.pipeline)?;
-            let now_found = self.look(count);
+            kernel.process_event(None, &self.pipeline)?;
+            let now_found = self.read(count);
             if now_found == found {
                 break;
             }
             found = now_found;
         }
-        self.look(|core| self.arrivals.borrow_mut().settle(&core.state));
+        self.read(|core| self.arrivals.borrow_mut().settle(&core.state));
         Ok(())
     }
 
@@ -230,7 +231,9 @@ impl Live {
                     () = self.changed.notified() => continue,
                 }
             }
-            self.kernel.borrow_mut().take_in(None, &self.pipeline)?;
+            self.kernel
+                .borrow_mut()
+                .process_event(None, &self.pipeline)?;
             self.changed.notify_waiters();
         }
     }
@@ -238,7 +241,7 @@ impl Live {
     /// Injects a fact that does not come from the kernel, after all events that happened before it.
     pub(crate) fn inject(&self, fact: Fact) {
         let mut kernel = self.kernel.borrow_mut();
-        if let Err(error) = kernel.take_in(Some(fact), &self.pipeline) {
+        if let Err(error) = kernel.process_event(Some(fact), &self.pipeline) {
             kernel.failure = Some(error);
         }
         drop(kernel);
@@ -250,16 +253,16 @@ impl Live {
         probe::verified(&self.kernel.borrow().loaded)
     }
 
-    /// Calls `look` with the current state.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&Core) -> T) -> T {
-        self.pipeline.look(look)
+    /// Calls `read` with the current state.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Core) -> T) -> T {
+        self.pipeline.read(read)
     }
 
-    /// Waits until `look` returns a value.
-    pub(crate) async fn until<T>(&self, mut look: impl FnMut(&Core) -> Option<T>) -> T {
+    /// Waits until `read` returns a value.
+    pub(crate) async fn until<T>(&self, mut read: impl FnMut(&Core) -> Option<T>) -> T {
         loop {
             let changed = self.changed.notified();
-            if let Some(found) = self.pipeline.look(&mut look) {
+            if let Some(found) = self.pipeline.read(&mut read) {
                 return found;
             }
             changed.await;
@@ -274,7 +277,7 @@ impl Live {
 
 impl Kernel {
     /// Takes in all events up to now, then `fact`.
-    fn take_in(&mut self, fact: Option<Fact>, pipeline: &Pipeline) -> anyhow::Result<()> {
+    fn process_event(&mut self, fact: Option<Fact>, pipeline: &Pipeline) -> anyhow::Result<()> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
@@ -287,14 +290,14 @@ impl Kernel {
         events.push(Event { time, fact });
         let mut next = 0;
         while let Some(time) = events.get(next).map(|event| event.time) {
-            if let Some((due, pending)) = pipeline.look(|core| core.state.in_question(time)) {
+            if let Some((due, pending)) = pipeline.read(|core| core.state.in_question(time)) {
                 for process in self.gone((due, pending), next, &mut events)? {
                     let fact = Fact::Reaped { process };
                     let time = due.saturating_sub(1);
                     self.judge(&Event { time, fact }, pipeline)?;
                 }
             }
-            let (nameless, who) = pipeline.look(|core| {
+            let (nameless, who) = pipeline.read(|core| {
                 let state = &core.state;
                 (state.nameless(time), state.asks_who(&events[next].fact))
             });
@@ -331,7 +334,7 @@ impl Kernel {
         pipeline: &Pipeline,
     ) -> anyhow::Result<Ktime> {
         let mut time = self.read(events)?;
-        while let Some(until) = pipeline.look(|core| oom::report_is_due(events, &core.state))
+        while let Some(until) = pipeline.read(|core| oom::report_is_due(events, &core.state))
             && time < until
         {
             self.rings.wait(Duration::from_nanos(until - time))?;
@@ -379,10 +382,10 @@ impl Kernel {
         if let Fact::PodRemoved { pod } = &event.fact {
             // The kernel reuses inode numbers: the next process in a namespace of the same number
             // has not joined this pod.
-            let namespaces = pipeline.look(|core| core.state.namespaces_of(pod));
+            let namespaces = pipeline.read(|core| core.state.namespaces_of(pod));
             self.loaded.forget_namespaces(&namespaces)?;
         }
-        pipeline.take_in(event);
+        pipeline.process_event(event);
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     live::Live,
     pipeline::Pipeline,
     probe,
-    record::{Mark, Over, Said},
+    record::{Mark, PlayResult, ScenarioEnd},
     scenario::{Played, Scenario, SortedVerdicts},
     verdict::Verdict,
 };
@@ -52,15 +52,15 @@ impl PlayError {
     }
 
     /// How the error decides the scenario.
-    fn said(self, has_lost: bool) -> Said {
+    fn result(self, has_lost: bool) -> PlayResult {
         match self {
-            Self::Impossible(why) => Said::Impossible(why),
+            Self::Impossible(why) => PlayResult::Impossible(why),
             // The missing record may be among the lost ones.
             Self::Missed(why) if has_lost => {
-                Said::Impossible(format!("{why}, and records were lost"))
+                PlayResult::Impossible(format!("{why}, and records were lost"))
             }
             Self::Missed(why) | Self::Refused { why, .. } | Self::Unexpected(why) => {
-                Said::Broken(why)
+                PlayResult::Broken(why)
             }
         }
     }
@@ -130,21 +130,21 @@ impl<'a> Scene<'a> {
         counts: impl Fn(&Verdict) -> bool,
         selected: impl Fn(&str) -> bool,
     ) -> Played {
-        let said = match proof {
-            Ok(proof) => Said::Proof(proof),
-            Err(error) => error.said(self.live.look(|core| !core.records.lost.is_empty())),
+        let result = match proof {
+            Ok(proof) => PlayResult::Proof(proof),
+            Err(error) => error.result(self.live.read(|core| !core.records.lost.is_empty())),
         };
-        let over = Over {
+        let over = ScenarioEnd {
             scenario: scenario.name.to_owned(),
             pods: self.pods(),
             culprit: self.culprit.get(),
-            said,
+            result,
             duration: probe::now().saturating_sub(self.began),
         };
         let pipeline: &Pipeline = &self.live.pipeline;
         let judged = (pipeline, self.verdicts);
         let played = Played::judge(scenario, &over, judged, counts, selected);
-        pipeline.mark(|| Mark::Over(over));
+        pipeline.mark(|| Mark::ScenarioEnded(over));
         played
     }
 }
@@ -189,11 +189,11 @@ mod tests {
     #[test]
     fn a_missing_report_is_inconclusive_if_records_were_lost() {
         let missed = || PlayError::Missed("PT403 reported nothing".to_owned());
-        assert!(matches!(missed().said(false), Said::Broken(_)));
-        assert!(matches!(missed().said(true), Said::Impossible(_)));
+        assert!(matches!(missed().result(false), PlayResult::Broken(_)));
+        assert!(matches!(missed().result(true), PlayResult::Impossible(_)));
         let unexpected = PlayError::Unexpected("it said no".to_owned());
-        assert!(matches!(unexpected.said(true), Said::Broken(_)));
+        assert!(matches!(unexpected.result(true), PlayResult::Broken(_)));
         let unable = PlayError::Impossible("no user namespaces".to_owned());
-        assert!(matches!(unable.said(false), Said::Impossible(_)));
+        assert!(matches!(unable.result(false), PlayResult::Impossible(_)));
     }
 }

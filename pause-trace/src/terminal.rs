@@ -3,7 +3,7 @@
 use std::{env, io::IsTerminal, os::fd::AsFd};
 
 use clap::ValueEnum;
-use pause_trace_core::text::Look;
+use pause_trace_core::text::TextStyle;
 
 /// Whether to write in colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -18,7 +18,7 @@ pub(crate) enum Color {
 }
 
 /// The style for output to `stream`.
-pub(crate) fn look(stream: &(impl IsTerminal + AsFd), color: Color) -> Look {
+pub(crate) fn text_style(stream: &(impl IsTerminal + AsFd), color: Color) -> TextStyle {
     let is_terminal = stream.is_terminal();
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
     let color = match color {
@@ -33,7 +33,7 @@ pub(crate) fn look(stream: &(impl IsTerminal + AsFd), color: Color) -> Look {
     let width = is_terminal
         .then(|| terminal_size::terminal_size_of(stream))
         .flatten();
-    Look {
+    TextStyle {
         color,
         utf8: is_utf8(|name| env::var(name).ok()),
         width: width.map(|(width, _)| width.0.into()),
@@ -41,8 +41,8 @@ pub(crate) fn look(stream: &(impl IsTerminal + AsFd), color: Color) -> Look {
 }
 
 /// The style for a text file.
-pub(crate) fn look_of_file(color: Color) -> Look {
-    Look {
+pub(crate) fn text_style_of_file(color: Color) -> TextStyle {
+    TextStyle {
         color: color == Color::Always,
         utf8: is_utf8(|name| env::var(name).ok()),
         width: None,

@@ -9,7 +9,7 @@ use crate::lab::{installed, places};
 
 /// A page after its script has run.
 #[derive(Debug)]
-pub struct Shown {
+pub struct RenderedPage {
     /// The document, as markup.
     pub dom: String,
     /// Errors of the script or of the page's content security policy.
@@ -21,10 +21,10 @@ pub struct Shown {
 /// # Panics
 /// When the browser can't be run.
 #[must_use]
-pub fn open(page: &Path, fragment: &str) -> Shown {
+pub fn open(page: &Path, fragment: &str) -> RenderedPage {
     let output = run(page, fragment, &["--dump-dom".to_owned()]);
     let errors = String::from_utf8_lossy(&output.stderr);
-    Shown {
+    RenderedPage {
         dom: String::from_utf8_lossy(&output.stdout).into_owned(),
         complaints: errors
             .lines()

@@ -30,11 +30,11 @@ pub(crate) struct Boot {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Job {
     pub(crate) column: &'static str,
-    pub(crate) what: What,
+    pub(crate) what: JobKind,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum What {
+pub(crate) enum JobKind {
     /// The reference check passes: these scenarios, or all if the list is empty.
     Check {
         scenarios: &'static [&'static str],
@@ -66,7 +66,7 @@ const SOME: &[&str] = &[
 const ALL: &[&str] = &[];
 
 const fn check(column: &'static str, scenarios: &'static [&'static str]) -> Job {
-    let what = What::Check {
+    let what = JobKind::Check {
         scenarios,
         way: None,
     };
@@ -74,7 +74,7 @@ const fn check(column: &'static str, scenarios: &'static [&'static str]) -> Job 
 }
 
 const fn by(way: &'static str) -> Job {
-    let what = What::Check {
+    let what = JobKind::Check {
         scenarios: SOME,
         way: Some(way),
     };
@@ -82,7 +82,7 @@ const fn by(way: &'static str) -> Job {
 }
 
 const fn fault(name: &'static str, rule: &'static str) -> Job {
-    let what = What::Fault { name, rule };
+    let what = JobKind::Fault { name, rule };
     Job {
         column: "faults",
         what,
@@ -91,13 +91,13 @@ const fn fault(name: &'static str, rule: &'static str) -> Job {
 
 const DOCTOR: Job = Job {
     column: "doctor",
-    what: What::Doctor { lacks: None },
+    what: JobKind::Doctor { lacks: None },
 };
 
 /// aarch64 has BPF trampolines, which fentry needs, since Linux 6.4.
 const DOCTOR_WITHOUT_FENTRY: Job = Job {
     column: "doctor",
-    what: What::Doctor {
+    what: JobKind::Doctor {
         lacks: Some("by fentry"),
     },
 };
@@ -138,7 +138,7 @@ pub(crate) const WHOLE: &[Boot] = &[
         containerd: true,
         jobs: &[Job {
             column: "containerd",
-            what: What::Conformance,
+            what: JobKind::Conformance,
         }],
         ..PLAIN
     },
@@ -201,7 +201,7 @@ impl Job {
         let mut words = vec![&*number, PROGRAM];
         let names;
         match self.what {
-            What::Check { scenarios, way } => {
+            JobKind::Check { scenarios, way } => {
                 words.extend(["check", "--format", "json", "--patience", &patience]);
                 if let Some(way) = way {
                     words.extend(["--namespace-hook", way]);
@@ -214,7 +214,7 @@ impl Job {
                     words.extend(["--scenario", &names]);
                 }
             }
-            What::Conformance => {
+            JobKind::Conformance => {
                 words.extend(["check", "--format", "json", "--patience", &patience]);
                 words.extend(["--cri", containerd::SOCKET]);
                 names = selected.join(",");
@@ -222,11 +222,11 @@ impl Job {
                     words.extend(["--scenario", &names]);
                 }
             }
-            What::Fault { name, .. } => {
+            JobKind::Fault { name, .. } => {
                 words.extend(["check", "--format", "json", "--patience", &patience]);
                 words.extend(["--inject", name]);
             }
-            What::Doctor { .. } => words.extend(["doctor", "--thorough", "--format", "json"]),
+            JobKind::Doctor { .. } => words.extend(["doctor", "--thorough", "--format", "json"]),
         }
         words.join("\t")
     }
@@ -234,7 +234,7 @@ impl Job {
     /// Its name in the list of results.
     pub(crate) fn name(&self) -> String {
         match self.what {
-            What::Fault { name, .. } => format!("{}: {name}", self.column),
+            JobKind::Fault { name, .. } => format!("{}: {name}", self.column),
             _ => self.column.to_owned(),
         }
     }
@@ -242,10 +242,10 @@ impl Job {
     /// Judges what it printed.
     pub(crate) fn judge(&self, ran: &Ran) -> Cell {
         match self.what {
-            What::Check { way, .. } => judge::check(ran, way),
-            What::Conformance => judge::check(ran, None),
-            What::Fault { rule, .. } => judge::fault(ran, rule),
-            What::Doctor { lacks } => judge::doctor(ran, lacks),
+            JobKind::Check { way, .. } => judge::check(ran, way),
+            JobKind::Conformance => judge::check(ran, None),
+            JobKind::Fault { rule, .. } => judge::fault(ran, rule),
+            JobKind::Doctor { lacks } => judge::doctor(ran, lacks),
         }
     }
 }

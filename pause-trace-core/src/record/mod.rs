@@ -78,7 +78,7 @@ pub trait Recorder {
     /// Begins a new segment with a snapshot of the state.
     fn rotate(&self, begin: &Begin, snapshot: &[Event]);
     /// Why writing failed, as a message. It is returned once.
-    fn take_complaint(&self) -> Option<String>;
+    fn take_error(&self) -> Option<String>;
 }
 
 /// An entry of a recording. `E` is `&Event` in the writer.
@@ -153,11 +153,11 @@ pub enum Mark {
     /// The program began to follow the node's pods.
     Followed,
     /// The program reported everything that had been decided by then.
-    Told,
+    Reported,
     /// A scenario ended and was judged.
-    Over(Over),
+    ScenarioEnded(ScenarioEnd),
     /// A scenario was reported.
-    ScenarioTold {
+    ScenarioReported {
         /// Its name.
         scenario: String,
         /// When it was reported.
@@ -167,7 +167,7 @@ pub enum Mark {
 
 /// The part of a scenario's outcome that does not follow from the verdicts on its pods.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Over {
+pub struct ScenarioEnd {
     /// Its name.
     pub scenario: String,
     /// The pods that it created.
@@ -175,14 +175,14 @@ pub struct Over {
     /// The process that the finding of a planted fault has to name.
     pub culprit: Option<ProcessId>,
     /// The result that it reported.
-    pub said: Said,
+    pub result: PlayResult,
     /// In ns.
     pub duration: u64,
 }
 
 /// The result that a scenario reported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Said {
+pub enum PlayResult {
     /// It was played. The text is the proof.
     Proof(String),
     /// It cannot be played here. The text is the reason.

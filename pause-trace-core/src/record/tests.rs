@@ -167,7 +167,7 @@ fn recorded() -> Vec<u8> {
     let events = events();
     let first = vec![Entry::Opening(opening()), Entry::Begin(begin())];
     let each = events.iter().map(|event| vec![Entry::Event(event)]);
-    let last = vec![Entry::Mark(Mark::Told), Entry::Closed];
+    let last = vec![Entry::Mark(Mark::Reported), Entry::Closed];
     let mut file = Vec::new();
     write_head(&mut file).expect("memory has room");
     let mut packer = Packer::default();
@@ -188,7 +188,7 @@ fn entries_are_read_as_they_were_written() {
     assert_eq!(ending, Ending::Closed);
     let mut expected = vec![Entry::Opening(opening()), Entry::Begin(begin())];
     expected.extend(events().into_iter().map(Entry::Event));
-    expected.push(Entry::Mark(Mark::Told));
+    expected.push(Entry::Mark(Mark::Reported));
     assert_eq!(entries, expected);
 }
 

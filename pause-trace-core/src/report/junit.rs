@@ -19,7 +19,7 @@ use quick_junit::{
 use super::{Hello, Loss, Names, Report, ScenarioResult, Summary, TextReport, lost};
 use crate::{
     event::Kind,
-    text::Look,
+    text::TextStyle,
     verdict::{Outcome, Severity, Subject, Verdict},
 };
 
@@ -68,7 +68,7 @@ fn status(outcome: Outcome, kind: &str, message: &str, description: &str) -> Tes
 /// A violation as the text report shows it.
 fn described(verdict: &Verdict, names: &Names) -> io::Result<String> {
     let mut text = Vec::new();
-    TextReport::new(&mut text, Look::PLAIN, true).verdict(verdict, names)?;
+    TextReport::new(&mut text, TextStyle::PLAIN, true).verdict(verdict, names)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 

@@ -32,7 +32,7 @@ use crate::{
     event::{Kind, Ktime},
     news::News,
     rules::Counts,
-    text::{Look, counted},
+    text::{TextStyle, counted},
     verdict::{Outcome, Severity, Verdict},
 };
 
@@ -191,7 +191,7 @@ pub struct Settings {
     /// Converts kernel time to UTC.
     pub clock: Clock,
     /// What the reader's terminal can show.
-    pub look: Look,
+    pub text_style: TextStyle,
     /// Whether the text report shows each verdict that passed.
     pub passes: bool,
     /// The lowest severity of a violation that fails the run.
@@ -202,7 +202,7 @@ pub struct Settings {
 pub fn new(format: Format, out: Box<dyn Write + Send>, settings: Settings) -> Box<dyn Report> {
     match format {
         Format::Text => Box::new(
-            TextReport::new(out, settings.look, settings.passes).with_clock(settings.clock),
+            TextReport::new(out, settings.text_style, settings.passes).with_clock(settings.clock),
         ),
         Format::Json => Box::new(json::JsonReport::new(out, settings.clock)),
         Format::Junit => Box::new(junit::JunitReport::new(out, settings.fail_on)),

@@ -75,7 +75,7 @@ impl Names {
 
     /// Whether a pod is called `NAMESPACE/NAME` or `NAME`, or its uid or the id of one of its
     /// containers begins so.
-    pub fn is_called(&self, id: &PodId, wanted: &str) -> bool {
+    pub fn matches(&self, id: &PodId, wanted: &str) -> bool {
         let is_name = |(namespace, name): &(String, String)| match wanted.split_once('/') {
             Some((its_namespace, its_name)) => its_namespace == namespace && its_name == name,
             None => wanted == name,
@@ -175,9 +175,9 @@ mod tests {
     #[test]
     fn a_pod_is_called_by_its_name_its_uid_or_a_containers_id() {
         let names = testing::names();
-        let is_called = |wanted| names.is_called(&"uid-1".into(), wanted);
+        let matches = |wanted| names.matches(&"uid-1".into(), wanted);
         for wanted in ["default/web", "web", "uid-1", "uid-", "c1"] {
-            assert!(is_called(wanted), "{wanted}");
+            assert!(matches(wanted), "{wanted}");
         }
         for wanted in [
             "",
@@ -188,7 +188,7 @@ mod tests {
             "c2",
             "id-1",
         ] {
-            assert!(!is_called(wanted), "{wanted}");
+            assert!(!matches(wanted), "{wanted}");
         }
     }
 

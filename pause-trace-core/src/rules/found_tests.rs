@@ -9,14 +9,14 @@ use Outcome::Pass;
 /// What a rule says of a healthy pod with one container, which has a child and an exec session: of
 /// what was found, by two seconds later; and of what follows until the pod is gone. A pass at the
 /// first place must rest on what is, not on what was: the reason says on what.
-type Says = (
+type Expectation = (
     &'static str,
     &'static [Outcome],
     &'static [Outcome],
     &'static str,
 );
 
-const TABLE: &[Says] = &[
+const TABLE: &[Expectation] = &[
     ("PT101", &[Pass], &[], "the namespaces that both are in"),
     ("PT102", &[Pass], &[], "the namespaces that both are in"),
     ("PT103", &[Pass], &[], "the namespaces that both are in"),

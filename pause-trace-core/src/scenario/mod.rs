@@ -10,7 +10,7 @@ pub use sorted::SortedVerdicts;
 use crate::{
     event::ProcessId,
     pipeline::Pipeline,
-    record::{Over, Said},
+    record::{PlayResult, ScenarioEnd},
     rules,
     verdict::{Outcome, Severity, Verdict},
 };
@@ -63,7 +63,7 @@ impl Scenario {
     /// first rule must name the culprit. `selected` excludes rules that did not run.
     pub(crate) fn judge(
         &self,
-        over: &Over,
+        over: &ScenarioEnd,
         verdicts: &[Verdict],
         selected: impl Fn(&str) -> bool,
     ) -> Judgement {
@@ -86,12 +86,12 @@ impl Scenario {
                 verdict.rule.id, verdict.rule.name, verdict.details.message
             ));
         }
-        let proof = match &over.said {
-            Said::Proof(proof) => proof.clone(),
-            Said::Impossible(why) => return inconclusive(why.clone()),
+        let proof = match &over.result {
+            PlayResult::Proof(proof) => proof.clone(),
+            PlayResult::Impossible(why) => return inconclusive(why.clone()),
             // A fault has to complete too: one that prevents a pod from being built expects the
             // refusal.
-            Said::Broken(why) => return fail(why.clone()),
+            PlayResult::Broken(why) => return fail(why.clone()),
         };
         for rule in self.finds.iter().filter(|rule| selected(rule)) {
             let found: Vec<_> = verdicts
@@ -153,7 +153,7 @@ impl Played {
     /// Judges a scenario by the verdicts on its pods so far that `counts` accepts.
     pub fn judge(
         scenario: &'static Scenario,
-        over: &Over,
+        over: &ScenarioEnd,
         (pipeline, sorted): (&Pipeline, &SortedVerdicts),
         counts: impl Fn(&Verdict) -> bool,
         selected: impl Fn(&str) -> bool,

@@ -345,7 +345,7 @@ impl State {
             }
             Fact::Observed(observation) => {
                 if observation.what == Observed::NetworkReady {
-                    self.looked_at_network(now, observation);
+                    self.observed_network(now, observation);
                 }
                 changes.push(Change::Observed(observation.clone()));
             }

@@ -22,14 +22,14 @@ pub struct Network {
 
 impl State {
     /// Notes a look at a pod's network.
-    pub(super) fn looked_at_network(&mut self, now: Ktime, look: &Observation) {
-        let container = self.containers.get(&look.container);
+    pub(super) fn observed_network(&mut self, now: Ktime, observation: &Observation) {
+        let container = self.containers.get(&observation.container);
         let namespaces = container.and_then(|container| container.namespaces);
         let namespace = namespaces.map_or(0, |namespaces| namespaces.net);
-        let Some(pod) = self.pods.get_mut(&look.pod) else {
+        let Some(pod) = self.pods.get_mut(&observation.pod) else {
             return;
         };
-        match look.holds {
+        match observation.holds {
             true => pod.network_ready = pod.network_ready.or(Some(now)),
             false => pod.network_unready = Some(now),
         }
@@ -37,11 +37,11 @@ impl State {
             .network
             .take()
             .filter(|known| known.namespace == namespace);
-        pod.network = match (look.holds, known) {
+        pod.network = match (observation.holds, known) {
             (true, known) => Some(Network {
                 namespace,
                 ready: now,
-                addresses: look.detail.detached(),
+                addresses: observation.detail.detached(),
                 before: known.map(|known| (known.ready, known.addresses)),
                 lost: None,
             }),

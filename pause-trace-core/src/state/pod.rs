@@ -104,7 +104,7 @@ pub struct Worker {
     /// Its handlers; `None` if they were not recorded.
     pub(crate) handlers: Option<Handlers>,
     /// When another process last sent it a signal other than SIGKILL.
-    pub(crate) told: Option<Ktime>,
+    pub(crate) signalled: Option<Ktime>,
     /// Whether another process ever sent it a signal that asks it to end.
     pub(crate) asked: bool,
 }

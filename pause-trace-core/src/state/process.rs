@@ -236,7 +236,7 @@ pub struct Process {
     /// When it last sent a signal to end another process.
     pub(crate) sent: Option<Ktime>,
     /// When another process last sent it a signal other than SIGKILL.
-    pub(super) told: Option<Ktime>,
+    pub(super) signalled: Option<Ktime>,
     /// Whether another process ever sent it a signal that asks it to end.
     pub(super) asked: bool,
     /// Its handlers, if SIGKILL ended it.

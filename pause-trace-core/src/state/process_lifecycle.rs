@@ -383,7 +383,7 @@ impl State {
                 forked: process.forked,
                 ended: ended.time,
                 handlers: process.handlers,
-                told: process.told,
+                signalled: process.signalled,
                 asked: process.asked,
             },
         ))

@@ -40,7 +40,7 @@ impl State {
         let is_stop = Some(signal.signal) == stop_signal || is_ending(signal.signal);
         let is_from_other = signal.is_from_process() && signal.sender != signal.target;
         if is_from_other && signal.signal != SIGKILL {
-            target.told = Some(now);
+            target.signalled = Some(now);
             target.asked |= Some(signal.signal) == stop_signal
                 || matches!(signal.signal, SIGTERM | SIGINT | SIGQUIT);
             if target.role == Role::Member

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     journal::{Exec, Journal, Pod, ProcessHistory},
-    model::{Element, Evidence, Extent, Lane, Timeline, What},
+    model::{Element, ElementKind, Evidence, Extent, Lane, Timeline},
 };
 use crate::{
     event::{
@@ -120,13 +120,13 @@ impl<'a> Builder<'a> {
         self.network();
         self.signals();
         if let Some((time, address)) = &known.network_ready {
-            let what = What::NetworkReady {
+            let what = ElementKind::NetworkReady {
                 address: address.clone(),
             };
             self.moment(*time, what, None, None, Evidence::Named);
         }
         if let Some(time) = known.removed {
-            self.moment(time, What::Removed, None, None, Evidence::Named);
+            self.moment(time, ElementKind::Removed, None, None, Evidence::Named);
         }
         let up = self.up();
         // For a sandbox without a pause, the start was observed if that of one of its containers
@@ -238,7 +238,7 @@ impl<'a> Builder<'a> {
                 comm: signal.sender_comm,
             };
             let from = signal.is_from_process().then_some(from);
-            let what = What::Signal {
+            let what = ElementKind::Signal {
                 signal: signal.signal,
                 from,
                 result: signal.result,
@@ -264,7 +264,7 @@ impl<'a> Builder<'a> {
         &mut self,
         time: Ktime,
         end: Option<Ktime>,
-        what: What,
+        what: ElementKind,
         container: Option<ContainerId>,
         past: &ProcessHistory,
         evidence: Evidence,
@@ -285,7 +285,7 @@ impl<'a> Builder<'a> {
     pub(super) fn moment(
         &mut self,
         time: Ktime,
-        what: What,
+        what: ElementKind,
         container: Option<ContainerId>,
         past: Option<&ProcessHistory>,
         evidence: Evidence,

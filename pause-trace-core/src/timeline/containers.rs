@@ -7,7 +7,7 @@
 use super::{
     build::{Builder, Owned},
     journal::{Exec, ProcessHistory},
-    model::{Evidence, What},
+    model::{ElementKind, Evidence},
 };
 use crate::{
     event::{Comm, ContainerFact, ContainerId, ProcessId},
@@ -29,14 +29,14 @@ impl<'a> Builder<'a> {
                 self.span(
                     begins,
                     Some(exec.time),
-                    What::Create,
+                    ElementKind::Create,
                     id.clone(),
                     init,
                     within.clone(),
                 );
             }
             self.own(init, id.clone(), within.clone());
-            let run = What::Run {
+            let run = ElementKind::Run {
                 file: exec.file.clone(),
             };
             self.span(
@@ -57,7 +57,7 @@ impl<'a> Builder<'a> {
         {
             self.own(past, id.clone(), within.clone());
             let begins = past.entered(cgroup).or(past.forked).unwrap_or(exec.time);
-            let session = What::Session {
+            let session = ElementKind::Session {
                 file: exec.file.clone(),
             };
             self.span(
@@ -82,7 +82,7 @@ impl<'a> Builder<'a> {
         if let Some((time, past)) = entered.min_by_key(|(time, past)| (*time, past.id)) {
             self.moment(
                 time,
-                What::CgroupEntered,
+                ElementKind::CgroupEntered,
                 id.clone(),
                 Some(past),
                 within.clone(),
@@ -92,13 +92,13 @@ impl<'a> Builder<'a> {
             let path = made.path.clone();
             self.moment(
                 made.made,
-                What::CgroupMade { path },
+                ElementKind::CgroupMade { path },
                 id.clone(),
                 None,
                 within.clone(),
             );
             if let Some(removed) = made.removed {
-                self.moment(removed, What::CgroupRemoved, id, None, within);
+                self.moment(removed, ElementKind::CgroupRemoved, id, None, within);
             }
         }
     }
@@ -114,7 +114,7 @@ impl<'a> Builder<'a> {
         let is_hook = |parent: ProcessId| hooks.iter().any(|(_, past)| past.id == parent);
         for (exec, past) in hooks.iter().filter(|(_, past)| !is_hook(past.parent)) {
             self.own(past, Some(id.clone()), within.clone());
-            let hook = What::Hook {
+            let hook = ElementKind::Hook {
                 file: exec.file.clone(),
             };
             self.span(
@@ -140,13 +140,13 @@ impl<'a> Builder<'a> {
         };
         self.moment(
             ended,
-            What::Exited { status },
+            ElementKind::Exited { status },
             container.clone(),
             Some(past),
             evidence.clone(),
         );
         if let Some(reaped) = past.reaped {
-            let what = What::Reaped {
+            let what = ElementKind::Reaped {
                 after: reaped.saturating_sub(ended),
             };
             self.moment(reaped, what, container, Some(past), evidence.clone());

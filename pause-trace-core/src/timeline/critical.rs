@@ -7,7 +7,7 @@
 
 use std::{cmp::Reverse, fmt};
 
-use super::model::{Element, Evidence, Extent, Timeline, What};
+use super::model::{Element, ElementKind, Evidence, Extent, Timeline};
 use crate::event::{ContainerId, ContainerKind, Ktime};
 
 /// What a step belongs to.
@@ -145,18 +145,20 @@ fn step(timeline: &Timeline, element: &Element) -> Option<Step> {
     };
     let share = match (&element.what, &element.container) {
         (
-            What::Plugin {
+            ElementKind::Plugin {
                 delegated: false, ..
             },
             _,
         ) => Share::Cni,
         // A program that a shim executes, such as `runc start`, is part of the creation of a
         // container.
-        (What::Program { .. }, None) if matches!(element.evidence, Evidence::AncestorOf(_)) => {
+        (ElementKind::Program { .. }, None)
+            if matches!(element.evidence, Evidence::AncestorOf(_)) =>
+        {
             Share::Runtime
         }
-        (What::Create, Some(id)) => Share::Create(id.clone()),
-        (What::Run { .. }, Some(id)) if is_init(id) => Share::Run(id.clone()),
+        (ElementKind::Create, Some(id)) => Share::Create(id.clone()),
+        (ElementKind::Run { .. }, Some(id)) if is_init(id) => Share::Run(id.clone()),
         _ => return None,
     };
     Some(Step {

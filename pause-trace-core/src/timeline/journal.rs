@@ -278,7 +278,7 @@ impl Journal {
         if wanted.is_empty() {
             return Vec::new();
         }
-        let is_called = |id: &PodId, pod: &Pod| {
+        let matches = |id: &PodId, pod: &Pod| {
             let title = [&pod.namespace.0[..], b"/", &pod.name.0].concat();
             title == wanted.as_bytes()
                 || pod.name.0 == wanted.as_bytes()
@@ -288,7 +288,7 @@ impl Journal {
         let by_name = self
             .pods
             .iter()
-            .filter(|(id, pod)| is_called(id, pod))
+            .filter(|(id, pod)| matches(id, pod))
             .map(|(id, _)| id);
         let containers = self
             .containers

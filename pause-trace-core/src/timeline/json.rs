@@ -5,7 +5,7 @@ use std::io;
 
 use super::{
     critical::Critical,
-    model::{CreatedBy, Element, Extent, Owner, Timeline, What},
+    model::{CreatedBy, Element, ElementKind, Extent, Owner, Timeline},
     words,
 };
 use crate::{
@@ -78,22 +78,22 @@ fn container(timeline: &Timeline, id: &ContainerId) -> Container {
 }
 
 /// The fields that only some elements have.
-fn details(what: &What) -> ElementDetails {
+fn details(what: &ElementKind) -> ElementDetails {
     let none = ElementDetails::default();
     match what {
-        What::Plugin { file, delegated } => ElementDetails {
+        ElementKind::Plugin { file, delegated } => ElementDetails {
             file: Some(file.to_string()),
             delegated: Some(*delegated),
             ..none
         },
-        What::Program { file }
-        | What::Run { file }
-        | What::Session { file }
-        | What::Hook { file } => ElementDetails {
+        ElementKind::Program { file }
+        | ElementKind::Run { file }
+        | ElementKind::Session { file }
+        | ElementKind::Hook { file } => ElementDetails {
             file: Some(file.to_string()),
             ..none
         },
-        What::Made { namespaces, how } => ElementDetails {
+        ElementKind::Made { namespaces, how } => ElementDetails {
             namespaces: namespaces.iter().copied().collect(),
             how: Some(match how {
                 CreatedBy::Unshare => "unshare",
@@ -101,7 +101,7 @@ fn details(what: &What) -> ElementDetails {
             }),
             ..none
         },
-        What::Joined { kind, inode, owner } => ElementDetails {
+        ElementKind::Joined { kind, inode, owner } => ElementDetails {
             namespaces: [(*kind, *inode)].into_iter().collect(),
             whose: Some(match owner {
                 Owner::Pod => "pod",
@@ -110,33 +110,36 @@ fn details(what: &What) -> ElementDetails {
             }),
             ..none
         },
-        What::Refused { kinds, errno } => ElementDetails {
+        ElementKind::Refused { kinds, errno } => ElementDetails {
             refused: kinds.clone(),
             errno: Some(format!("{:?}", Errno(*errno))),
             ..none
         },
-        What::CgroupMade { path } => ElementDetails {
+        ElementKind::CgroupMade { path } => ElementDetails {
             path: Some(path.to_string()),
             ..none
         },
-        What::NetworkReady { address } => ElementDetails {
+        ElementKind::NetworkReady { address } => ElementDetails {
             address: Some(address.to_string()),
             ..none
         },
-        What::Signal { signal, from, .. } => ElementDetails {
+        ElementKind::Signal { signal, from, .. } => ElementDetails {
             signal: Some(signal_name(*signal)),
             from: from.map(Process::from),
             ..none
         },
-        What::Exited { status } => ElementDetails {
+        ElementKind::Exited { status } => ElementDetails {
             status: Some(status.to_string()),
             ..none
         },
-        What::Reaped { after } => ElementDetails {
+        ElementKind::Reaped { after } => ElementDetails {
             waited_ns: Some(*after),
             ..none
         },
-        What::Create | What::CgroupEntered | What::CgroupRemoved | What::Removed => none,
+        ElementKind::Create
+        | ElementKind::CgroupEntered
+        | ElementKind::CgroupRemoved
+        | ElementKind::Removed => none,
     }
 }
 

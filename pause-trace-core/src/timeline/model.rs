@@ -56,7 +56,7 @@ pub struct Element {
     pub time: Ktime,
     pub(crate) extent: Extent,
     /// What happened.
-    pub what: What,
+    pub what: ElementKind,
     /// The container; `None` for the pod as a whole.
     pub(crate) container: Option<ContainerId>,
     /// The process that did it, or that it happened to.
@@ -79,7 +79,7 @@ pub(crate) enum Extent {
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
-pub enum What {
+pub enum ElementKind {
     /// A CNI plugin, from fork to exit.
     Plugin {
         file: Text,
@@ -200,7 +200,7 @@ impl Element {
     }
 }
 
-impl What {
+impl ElementKind {
     /// Its name in JSON.
     pub fn name(&self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 use super::{
     build::{Builder, reference},
     journal::{Call, ProcessHistory},
-    model::{CreatedBy, Element, Evidence, Extent, What},
+    model::{CreatedBy, Element, ElementKind, Evidence, Extent},
 };
 use crate::event::{Ktime, NamespaceCall, NamespaceKind, ProcessId};
 
@@ -28,7 +28,7 @@ impl<'a> Builder<'a> {
         let pause = self
             .elements
             .iter()
-            .find(|element| matches!(element.what, What::Run { .. }));
+            .find(|element| matches!(element.what, ElementKind::Run { .. }));
         let by = pause.map_or(Ktime::MAX, |pause| pause.time);
         let made = creations.iter().rfind(|(call, _)| call.time <= by).copied();
         let since = made.map_or(0, |(call, _)| call.time);
@@ -41,7 +41,7 @@ impl<'a> Builder<'a> {
         if let Some((call, past)) = made
             && !self.owned.contains_key(&past.id)
         {
-            let what = What::Made {
+            let what = ElementKind::Made {
                 namespaces: vec![(NamespaceKind::Net, net)],
                 how: CreatedBy::Unshare,
             };
@@ -115,7 +115,7 @@ impl<'a> Builder<'a> {
         generations: usize,
     ) {
         if let (Some(forked), Some(file)) = (past.forked, past.file()) {
-            let what = What::Plugin {
+            let what = ElementKind::Plugin {
                 file: file.clone(),
                 delegated,
             };
@@ -171,7 +171,7 @@ impl<'a> Builder<'a> {
                 extent: past
                     .ended
                     .map_or(Extent::Open, |(end, _)| Extent::Until(end)),
-                what: What::Program {
+                what: ElementKind::Program {
                     file: past.file()?.clone(),
                 },
                 container: None,

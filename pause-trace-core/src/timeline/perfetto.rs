@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     critical::Critical,
-    model::{Element, Extent, Timeline, What},
+    model::{Element, ElementKind, Extent, Timeline},
     words,
 };
 use crate::event::{ContainerId, Ktime};
@@ -67,7 +67,12 @@ impl Trace<'_> {
     fn group(&self, element: &Element) -> u32 {
         match (&element.container, &element.what) {
             (Some(id), _) => self.group_of(id),
-            (None, What::Plugin { .. } | What::Made { .. } | What::NetworkReady { .. }) => NETWORK,
+            (
+                None,
+                ElementKind::Plugin { .. }
+                | ElementKind::Made { .. }
+                | ElementKind::NetworkReady { .. },
+            ) => NETWORK,
             (None, _) => RUNTIME,
         }
     }
@@ -87,7 +92,11 @@ impl Trace<'_> {
         // Elements of the container as a whole have a separate track, beside those of its
         // processes.
         let track = match (&element.what, element.process) {
-            (What::Create | What::CgroupMade { .. } | What::CgroupRemoved, _) | (_, None) => 0,
+            (
+                ElementKind::Create | ElementKind::CgroupMade { .. } | ElementKind::CgroupRemoved,
+                _,
+            )
+            | (_, None) => 0,
             (_, Some(process)) => process.id.pid,
         };
         let name = match (track, element.process) {

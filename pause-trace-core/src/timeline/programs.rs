@@ -3,7 +3,7 @@
 use super::{
     build::{Builder, Owned},
     journal::{Call, ProcessHistory},
-    model::{CreatedBy, Evidence, Owner, What},
+    model::{CreatedBy, ElementKind, Evidence, Owner},
 };
 use crate::event::{ContainerId, Ktime, NamespaceCall, NamespaceKind, Namespaces};
 
@@ -31,7 +31,7 @@ impl Builder<'_> {
                 !exec.is_self_exec && self.journal.container_at(exec.cgroup).is_some()
             });
             if let (None, Some(forked), Some(file)) = (inside, past.forked, past.file()) {
-                let what = What::Program { file: file.clone() };
+                let what = ElementKind::Program { file: file.clone() };
                 let end = past.ended.map(|(end, _)| end);
                 self.span(forked, end, what, container.clone(), past, evidence.clone());
             }
@@ -91,7 +91,7 @@ impl Builder<'_> {
                 .into_iter()
                 .map(|kind| (kind, past.namespaces.get(kind)))
                 .collect();
-            let what = What::Made {
+            let what = ElementKind::Made {
                 namespaces,
                 how: CreatedBy::Clone,
             };
@@ -106,7 +106,7 @@ impl Builder<'_> {
     }
 
     /// What a setns or unshare did, in the order of namespace kinds.
-    fn of_call(&self, call: &Call, before: &Namespaces) -> Vec<What> {
+    fn of_call(&self, call: &Call, before: &Namespaces) -> Vec<ElementKind> {
         let is_requested = |kind: &NamespaceKind| call.flags & kind.flag() != 0;
         let changed =
             |kind: &NamespaceKind| call.after.of_children(*kind) != before.of_children(*kind);
@@ -122,17 +122,17 @@ impl Builder<'_> {
                 .into_iter()
                 .map(|kind| {
                     let inode = call.after.of_children(kind);
-                    What::Joined {
+                    ElementKind::Joined {
                         kind,
                         inode,
                         owner: self.owner(kind, inode),
                     }
                 })
                 .collect(),
-            (NamespaceCall::Setns, errno) => vec![What::Refused { kinds, errno }],
+            (NamespaceCall::Setns, errno) => vec![ElementKind::Refused { kinds, errno }],
             (NamespaceCall::Unshare, 0) if !kinds.is_empty() => {
                 let made = |kind: NamespaceKind| (kind, call.after.of_children(kind));
-                vec![What::Made {
+                vec![ElementKind::Made {
                     namespaces: kinds.into_iter().map(made).collect(),
                     how: CreatedBy::Unshare,
                 }]

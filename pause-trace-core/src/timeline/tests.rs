@@ -4,10 +4,10 @@ mod output;
 
 use serde_json::Value as Json;
 
-use super::{critical::Critical, model::What, testing::*, words, *};
+use super::{critical::Critical, model::ElementKind, testing::*, words, *};
 use crate::{
     event::{Event, Fact, ProcessId},
-    text::Look,
+    text::TextStyle,
 };
 
 /// The phrases of all elements, in order.
@@ -105,7 +105,7 @@ fn two_pods_that_start_at_once_do_not_mix() {
         let plugins = timeline
             .elements
             .iter()
-            .filter(|element| matches!(element.what, What::Plugin { .. }));
+            .filter(|element| matches!(element.what, ElementKind::Plugin { .. }));
         plugins
             .filter_map(|element| Some(element.process?.id.pid))
             .collect()
@@ -167,7 +167,7 @@ fn a_pod_on_the_hosts_network_has_no_plugins() {
         !timeline
             .elements
             .iter()
-            .any(|element| matches!(element.what, What::Plugin { .. }))
+            .any(|element| matches!(element.what, ElementKind::Plugin { .. }))
     );
     assert!(timeline.up.is_some());
 }
@@ -234,7 +234,7 @@ fn a_session_is_not_a_second_entrypoint() {
     let sessions: Vec<_> = timeline
         .elements
         .iter()
-        .filter(|element| matches!(element.what, What::Session { .. }))
+        .filter(|element| matches!(element.what, ElementKind::Session { .. }))
         .collect();
     let [session] = &sessions[..] else {
         panic!("one session: {sessions:#?}")
@@ -291,11 +291,11 @@ fn an_oci_hook_is_not_the_entrypoint_and_the_start_waits_for_it() {
     let phrases = phrases(&timeline);
     index(&phrases, "app · OCI hook /usr/bin/hook");
     let hook = timeline.elements.iter();
-    let mut hook = hook.filter(|element| matches!(element.what, What::Hook { .. }));
+    let mut hook = hook.filter(|element| matches!(element.what, ElementKind::Hook { .. }));
     let duration = hook.next().and_then(|hook| hook.duration());
     assert_eq!(duration, Some(4_000_000));
     let runs = timeline.elements.iter();
-    let runs = runs.filter(|element| matches!(element.what, What::Run { .. }));
+    let runs = runs.filter(|element| matches!(element.what, ElementKind::Run { .. }));
     let mut runs = runs.filter_map(|element| element.process);
     assert!(runs.all(|process| process.id.pid != 20010));
 }
@@ -317,7 +317,7 @@ fn a_pod_that_ran_before_has_no_start() {
     let timeline = only(&events);
     assert_eq!((timeline.began, timeline.up), (None, None));
     assert_eq!(Critical::of(&timeline), None);
-    assert!(shown(Look::PLAIN, &timeline).contains("its start was not observed"));
+    assert!(shown(TextStyle::PLAIN, &timeline).contains("its start was not observed"));
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn a_timeline_can_be_extracted_at_any_time() {
         for timeline in pods.iter().filter_map(|pod| Timeline::of(&journal, pod)) {
             assert!(timeline.elements.len() >= most, "elements do not disappear");
             most = timeline.elements.len();
-            assert!(shown(Look::PLAIN, &timeline).lines().count() > most);
+            assert!(shown(TextStyle::PLAIN, &timeline).lines().count() > most);
         }
     }
     assert!(most > 30, "{most}");

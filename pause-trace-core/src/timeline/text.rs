@@ -2,12 +2,12 @@
 
 use super::{
     critical::Critical,
-    model::{Element, Extent, Timeline, What},
+    model::{Element, ElementKind, Extent, Timeline},
     words,
 };
 use crate::{
     event::Ktime,
-    text::{BAD, BOLD, DIM, DOUBTFUL, Line, Look, TERM, counted, wrap},
+    text::{BAD, BOLD, DIM, DOUBTFUL, Line, TERM, TextStyle, counted, wrap},
     verdict::Duration,
 };
 
@@ -24,8 +24,8 @@ const NARROWEST: usize = 80;
 const WIDEST_BAR: usize = 80;
 
 /// The whole timeline.
-pub fn shown(look: Look, timeline: &Timeline) -> String {
-    let mut waterfall = Waterfall::new(look, timeline);
+pub fn shown(text_style: TextStyle, timeline: &Timeline) -> String {
+    let mut waterfall = Waterfall::new(text_style, timeline);
     waterfall.head();
     let since = timeline.up.unwrap_or(Ktime::MAX);
     let (start, after): (Vec<_>, Vec<_>) = timeline
@@ -55,14 +55,14 @@ pub fn shown(look: Look, timeline: &Timeline) -> String {
 }
 
 /// One element while the pod starts. It has no bar, because there is no scale yet.
-pub fn line(look: Look, timeline: &Timeline, element: &Element) -> String {
-    let mut waterfall = Waterfall::new(look, timeline);
+pub fn line(text_style: TextStyle, timeline: &Timeline, element: &Element) -> String {
+    let mut waterfall = Waterfall::new(text_style, timeline);
     waterfall.element(element, false);
     waterfall.text
 }
 
 struct Waterfall<'a> {
-    look: Look,
+    text_style: TextStyle,
     timeline: &'a Timeline,
     /// Columns of the phrase and of the bars.
     phrase: usize,
@@ -74,8 +74,8 @@ struct Waterfall<'a> {
 }
 
 impl<'a> Waterfall<'a> {
-    fn new(look: Look, timeline: &'a Timeline) -> Self {
-        let width = look.width.unwrap_or(USUAL).max(NARROWEST);
+    fn new(text_style: TextStyle, timeline: &'a Timeline) -> Self {
+        let width = text_style.width.unwrap_or(USUAL).max(NARROWEST);
         let phrase = PHRASE + (width - NARROWEST) / 2;
         // One column is left free: a full line would move the cursor to the next line.
         let bar = (width - WHAT - phrase - 2).min(WIDEST_BAR);
@@ -85,7 +85,7 @@ impl<'a> Waterfall<'a> {
             .unwrap_or(0);
         let end = timeline.up.unwrap_or(timeline.now).max(begin + 1);
         Self {
-            look,
+            text_style,
             timeline,
             phrase,
             bar,
@@ -96,7 +96,7 @@ impl<'a> Waterfall<'a> {
     }
 
     fn line(&mut self, write: impl FnOnce(&mut Line) -> &mut Line) {
-        let mut line = Line::new(self.look);
+        let mut line = Line::new(self.text_style);
         write(&mut line);
         self.text.push_str(&line.end());
     }
@@ -107,7 +107,10 @@ impl<'a> Waterfall<'a> {
     }
 
     fn sentence(&mut self, sentence: &str) {
-        let width = self.look.width.map(|width| width.saturating_sub(2).max(20));
+        let width = self
+            .text_style
+            .width
+            .map(|width| width.saturating_sub(2).max(20));
         for part in wrap(sentence, width) {
             self.line(|line| line.paint(DOUBTFUL, &part));
         }
@@ -121,7 +124,7 @@ impl<'a> Waterfall<'a> {
         match Critical::of(timeline) {
             Some(critical) => {
                 let sentence = critical.sentence(timeline);
-                for part in wrap(&sentence, self.look.width.map(|width| width - 1)) {
+                for part in wrap(&sentence, self.text_style.width.map(|width| width - 1)) {
                     self.line(|line| line.paint(BOLD, &part));
                 }
             }
@@ -161,15 +164,19 @@ impl<'a> Waterfall<'a> {
         } else {
             self.phrase + self.bar
         };
-        let phrase = cut(&words::phrase(self.timeline, element), room, self.look.utf8);
+        let phrase = cut(
+            &words::phrase(self.timeline, element),
+            room,
+            self.text_style.utf8,
+        );
         let style = match &element.what {
-            What::Refused { .. } => BAD,
-            What::Plugin { .. }
-            | What::Create
-            | What::Run { .. }
-            | What::Session { .. }
-            | What::Hook { .. } => TERM,
-            What::Program { .. } => anstyle::Style::new(),
+            ElementKind::Refused { .. } => BAD,
+            ElementKind::Plugin { .. }
+            | ElementKind::Create
+            | ElementKind::Run { .. }
+            | ElementKind::Session { .. }
+            | ElementKind::Hook { .. } => TERM,
+            ElementKind::Program { .. } => anstyle::Style::new(),
             _ => DIM,
         };
         let bar = has_bar.then(|| self.bar(element));
@@ -196,7 +203,7 @@ impl<'a> Waterfall<'a> {
         };
         let first = column(element.time);
         let last = column(element.end().unwrap_or(self.end)).max(first);
-        let (block, point, open) = if self.look.utf8 {
+        let (block, point, open) = if self.text_style.utf8 {
             ("█", "│", "▶")
         } else {
             ("#", "|", ">")
@@ -215,7 +222,7 @@ impl<'a> Waterfall<'a> {
         self.text.push('\n');
         let text =
             "Not visible: when a process first listens. No hook reports it, and it is not guessed.";
-        for part in wrap(text, self.look.width.map(|width| width - 1)) {
+        for part in wrap(text, self.text_style.width.map(|width| width - 1)) {
             self.line(|line| line.paint(DIM, &part));
         }
         for (kind, count) in &timeline.lost {

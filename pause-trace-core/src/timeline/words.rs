@@ -2,7 +2,7 @@
 
 use crate::errno::Errno;
 
-use super::model::{CreatedBy, Element, Evidence, Owner, Timeline, What};
+use super::model::{CreatedBy, Element, ElementKind, Evidence, Owner, Timeline};
 use crate::{
     event::{NamespaceKind, SignalResult, Text, signal_name},
     verdict::{Duration, ProcessRef},
@@ -27,27 +27,27 @@ fn what(element: &Element) -> String {
             .map_or(String::new(), |process| format!("{before}{}", who(process)))
     };
     match &element.what {
-        What::Plugin {
+        ElementKind::Plugin {
             file,
             delegated: false,
         } => format!("CNI {}", base_name(file)),
-        What::Plugin {
+        ElementKind::Plugin {
             file,
             delegated: true,
         } => format!("CNI   {}", base_name(file)),
         // runc executes a copy of itself that no container can write to. The name of that file has
         // no meaning.
-        What::Program { file } if file.names_itself() => {
+        ElementKind::Program { file } if file.names_itself() => {
             element.process.map_or(String::new(), |process| {
                 format!("{}, copy of itself", process.comm)
             })
         }
-        What::Program { file } => base_name(file),
-        What::Create => "create".to_owned(),
-        What::Run { file } => format!("runs {file}"),
-        What::Session { file } => format!("session {file}"),
-        What::Hook { file } => format!("OCI hook {file}"),
-        What::Made { namespaces, how } => {
+        ElementKind::Program { file } => base_name(file),
+        ElementKind::Create => "create".to_owned(),
+        ElementKind::Run { file } => format!("runs {file}"),
+        ElementKind::Session { file } => format!("session {file}"),
+        ElementKind::Hook { file } => format!("OCI hook {file}"),
+        ElementKind::Made { namespaces, how } => {
             let made = namespaces
                 .iter()
                 .map(|(kind, inode)| format!("{} {inode}", kind.name()));
@@ -57,7 +57,7 @@ fn what(element: &Element) -> String {
                 CreatedBy::Clone => format!("is forked into {made}{}", by(": ")),
             }
         }
-        What::Joined { kind, inode, owner } => {
+        ElementKind::Joined { kind, inode, owner } => {
             let owner = match owner {
                 Owner::Pod => "the pod's",
                 Owner::Host => "the host's",
@@ -65,7 +65,7 @@ fn what(element: &Element) -> String {
             };
             format!("joins {} {inode}, {owner}", kind.name())
         }
-        What::Refused { kinds, errno } => {
+        ElementKind::Refused { kinds, errno } => {
             let kinds: Vec<_> = kinds
                 .iter()
                 .map(|kind: &NamespaceKind| kind.name())
@@ -77,11 +77,11 @@ fn what(element: &Element) -> String {
             };
             format!("is refused {kinds}: {:?}", Errno(*errno))
         }
-        What::CgroupMade { .. } => "cgroup made".to_owned(),
-        What::CgroupEntered => format!("cgroup entered{}", by(" by ")),
-        What::CgroupRemoved => "cgroup removed".to_owned(),
-        What::NetworkReady { address } => format!("network ready, {address}"),
-        What::Signal {
+        ElementKind::CgroupMade { .. } => "cgroup made".to_owned(),
+        ElementKind::CgroupEntered => format!("cgroup entered{}", by(" by ")),
+        ElementKind::CgroupRemoved => "cgroup removed".to_owned(),
+        ElementKind::NetworkReady { address } => format!("network ready, {address}"),
+        ElementKind::Signal {
             signal,
             from,
             result,
@@ -95,9 +95,9 @@ fn what(element: &Element) -> String {
             };
             format!("{} from {from}{}{result}", signal_name(*signal), by(" to "))
         }
-        What::Exited { status } => format!("{status}{}", by(": ")),
-        What::Reaped { after } => format!("reaped after {}{}", Duration(*after), by(": ")),
-        What::Removed => "removed".to_owned(),
+        ElementKind::Exited { status } => format!("{status}{}", by(": ")),
+        ElementKind::Reaped { after } => format!("reaped after {}{}", Duration(*after), by(": ")),
+        ElementKind::Removed => "removed".to_owned(),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     conformance,
     playing::Script,
     reference::{self, faults, image, patience::Patience, pod::Pause, scenarios},
-    text::{BOLD, Line, Look},
+    text::{BOLD, Line, TextStyle},
 };
 
 /// Run the reference check: build a pod, verify it, exit
@@ -89,10 +89,10 @@ impl Args {
             return self.run_with(socket, global);
         }
         if self.list {
-            return print(&list(global.look(), scenarios::all()));
+            return print(&list(global.text_style(), scenarios::all()));
         }
         if self.inject.as_deref() == Some("help") {
-            return print(&list(global.look(), faults::all()));
+            return print(&list(global.text_style(), faults::all()));
         }
         let scenarios = match (&self.inject, &self.scenarios[..]) {
             (Some(fault), _) => vec![find(
@@ -123,7 +123,7 @@ impl Args {
     fn run_with(&self, socket: &Socket, global: &Global) -> Result<Exit> {
         let known = conformance::scenarios::all();
         if self.list {
-            return print(&list(global.look(), known));
+            return print(&list(global.text_style(), known));
         }
         let scenarios = match &self.scenarios[..] {
             [] => None,
@@ -206,7 +206,7 @@ fn program(path: &Path) -> Result<Pause, Usage> {
 }
 
 fn list<F: 'static>(
-    look: Look,
+    text_style: TextStyle,
     scripts: impl Iterator<Item = &'static Script<F>> + Clone,
 ) -> String {
     let name = scripts
@@ -217,7 +217,7 @@ fn list<F: 'static>(
         + 2;
     let mut text = String::new();
     for Script { scenario, .. } in scripts {
-        let mut line = Line::new(look);
+        let mut line = Line::new(text_style);
         line.paint(BOLD, scenario.name).pad(name);
         if scenario.is_fault() {
             line.push(&scenario.finds.join("+")).push("  ");

@@ -40,12 +40,12 @@ impl Console {
         let out = target
             .open()
             .map_err(|error| Usage(format!("failed to create {target}: {error}")))?;
-        let look = match target {
-            Target::Stdout => global.look(),
-            Target::File(_) => terminal::look_of_file(global.color),
+        let text_style = match target {
+            Target::Stdout => global.text_style(),
+            Target::File(_) => terminal::text_style_of_file(global.color),
         };
         let passes = passes || global.verbose;
-        let stderr = terminal::look(&io::stderr(), global.color);
+        let stderr = terminal::text_style(&io::stderr(), global.color);
         let is_file = target != Target::Stdout;
         Ok(Self {
             report: report::new(
@@ -53,7 +53,7 @@ impl Console {
                 out,
                 Settings {
                     clock,
-                    look,
+                    text_style,
                     passes,
                     fail_on: output.fail_on,
                 },

@@ -3,12 +3,12 @@
 use super::{
     Exit, Global,
     examine::examine,
-    output::{Format, Shown},
+    output::{Format, StateFormat},
     print,
 };
 use crate::{
     report::wire::{self, Body, Check, State},
-    text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, Look, wrap},
+    text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, TextStyle, wrap},
 };
 
 /// Show which hooks and features this kernel and node offer, and what cannot be verified without
@@ -19,7 +19,7 @@ use crate::{
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]
-    pub(crate) format: Format<Shown>,
+    pub(crate) format: Format<StateFormat>,
     /// Also try every way to observe setns and unshare, and compare what they report
     #[arg(long)]
     pub(crate) thorough: bool,
@@ -32,8 +32,8 @@ impl Args {
             .build()?;
         let checks = &runtime.block_on(examine(global, self.thorough));
         let text = match self.format.chosen {
-            Shown::Text => shown(global.look(), checks, global.verbose),
-            Shown::Json => json(checks)?,
+            StateFormat::Text => shown(global.text_style(), checks, global.verbose),
+            StateFormat::Json => json(checks)?,
         };
         print(&text)?;
         Ok(exit(checks))
@@ -55,7 +55,7 @@ fn exit(checks: &[Check]) -> Exit {
     }
 }
 
-fn shown(look: Look, checks: &[Check], verbose: bool) -> String {
+fn shown(text_style: TextStyle, checks: &[Check], verbose: bool) -> String {
     let name = checks
         .iter()
         .map(|check| check.name.chars().count())
@@ -69,7 +69,7 @@ fn shown(look: Look, checks: &[Check], verbose: bool) -> String {
             State::Degraded => (DOUBTFUL, "~"),
             State::Missing => (BAD, "✗"),
         };
-        let mut line = Line::new(look);
+        let mut line = Line::new(text_style);
         line.paint(style, mark)
             .push(" ")
             .push(&check.name)
@@ -77,12 +77,12 @@ fn shown(look: Look, checks: &[Check], verbose: bool) -> String {
             .push(&check.detail);
         text.push_str(&line.end());
         for (name, number) in check.numbers.iter().filter(|_| verbose) {
-            let mut line = Line::new(look);
+            let mut line = Line::new(text_style);
             line.pad(4).paint(DIM, &format!("{number:>8}  {name}"));
             text.push_str(&line.end());
         }
         for (what, sentence) in [("", &check.consequence), ("to do: ", &check.fix)] {
-            let width = look
+            let width = text_style
                 .width
                 .map(|width| width.saturating_sub(4 + what.len()).max(20));
             let parts = if sentence.is_empty() {
@@ -91,7 +91,7 @@ fn shown(look: Look, checks: &[Check], verbose: bool) -> String {
                 wrap(sentence, width)
             };
             for (index, part) in parts.iter().enumerate() {
-                let mut line = Line::new(look);
+                let mut line = Line::new(text_style);
                 line.pad(4).paint(DIM, if index == 0 { what } else { "" });
                 if line.columns() < 4 + what.len() {
                     line.pad(4 + what.len());
@@ -109,7 +109,7 @@ fn shown(look: Look, checks: &[Check], verbose: bool) -> String {
         ),
         _ => (GOOD, "everything can be verified here"),
     };
-    let mut line = Line::new(look);
+    let mut line = Line::new(text_style);
     line.paint(style, verdict).paint(
         BOLD,
         &format!(
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    const PLAIN: Look = Look::PLAIN;
+    const PLAIN: TextStyle = TextStyle::PLAIN;
 
     fn check(name: &str, state: State, required: bool) -> Check {
         let bad = state != State::Ok;
@@ -167,7 +167,7 @@ verdicts that depend on the missing parts stay inconclusive · 1 ok, 0 degraded,
 ";
         assert_eq!(shown(PLAIN, &checks, false), expected);
         let narrow = shown(
-            Look {
+            TextStyle {
                 width: Some(34),
                 ..PLAIN
             },

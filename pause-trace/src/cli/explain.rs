@@ -3,7 +3,7 @@
 use super::{Exit, Global, print, unknown};
 use crate::{
     rules::{self, Rule},
-    text::{BAD, BOLD, DIM, Line, Look, TERM, wrap},
+    text::{BAD, BOLD, DIM, Line, TERM, TextStyle, wrap},
 };
 
 /// Show what a rule checks, why it matters and how to fix a violation
@@ -22,32 +22,34 @@ impl Args {
         let known = || rules::all().flat_map(|rule| [rule.id, rule.name]);
         let rule = rules::find(&self.rule)
             .ok_or_else(|| unknown("rule", &self.rule, known(), "pause-trace rules"))?;
-        print(&page(global.look(), rule))
+        print(&page(global.text_style(), rule))
     }
 }
 
-fn page(look: Look, rule: &Rule) -> String {
-    let mut line = Line::new(look);
+fn page(text_style: TextStyle, rule: &Rule) -> String {
+    let mut line = Line::new(text_style);
     line.paint(BOLD, rule.id)
         .push(" ")
         .paint(BOLD, rule.name)
         .push(" · ")
         .paint(BAD, &rule.severity.to_string());
-    let summary = wrap(rule.summary, Some(width(look)));
-    let summary = summary.iter().map(|part| Line::new(look).push(part).end());
-    line.end() + &summary.collect::<String>() + &rendered(look, rule.doc)
+    let summary = wrap(rule.summary, Some(width(text_style)));
+    let summary = summary
+        .iter()
+        .map(|part| Line::new(text_style).push(part).end());
+    line.end() + &summary.collect::<String>() + &rendered(text_style, rule.doc)
 }
 
-fn width(look: Look) -> usize {
-    look.width.unwrap_or(MAX_WIDTH).clamp(40, MAX_WIDTH)
+fn width(text_style: TextStyle) -> usize {
+    text_style.width.unwrap_or(MAX_WIDTH).clamp(40, MAX_WIDTH)
 }
 
 /// Renders Markdown as plain text: a blank line before headings, paragraphs and list items wrapped,
 /// code blocks unchanged.
-fn rendered(look: Look, markdown: &str) -> String {
+fn rendered(text_style: TextStyle, markdown: &str) -> String {
     let mut text = String::new();
     for source in markdown.trim_end().lines() {
-        let mut line = Line::new(look);
+        let mut line = Line::new(text_style);
         if let Some(heading) = source.strip_prefix("## ") {
             if !text.ends_with("\n\n") {
                 text.push('\n');
@@ -59,8 +61,11 @@ fn rendered(look: Look, markdown: &str) -> String {
             let (bullet, rest) = source
                 .strip_prefix("- ")
                 .map_or((0, source), |rest| (2, rest));
-            for (index, part) in wrap(rest, Some(width(look) - bullet)).iter().enumerate() {
-                let mut line = Line::new(look);
+            for (index, part) in wrap(rest, Some(width(text_style) - bullet))
+                .iter()
+                .enumerate()
+            {
+                let mut line = Line::new(text_style);
                 line.push(if bullet > 0 && index == 0 { "- " } else { "" });
                 if line.columns() < bullet {
                     line.pad(bullet);
@@ -95,7 +100,7 @@ fn inline(line: &mut Line, text: &str) {
 mod tests {
     use super::*;
 
-    const PLAIN: Look = Look::PLAIN;
+    const PLAIN: TextStyle = TextStyle::PLAIN;
 
     const DOC: &str =
         "## What it checks\nThat `net` is one.\n\n## Example\n    net 1, `net` 2\n- one two\n";
@@ -109,20 +114,20 @@ mod tests {
 
     #[test]
     fn code_is_coloured_and_paragraphs_are_wrapped() {
-        let look = Look {
+        let text_style = TextStyle {
             color: true,
             width: Some(40),
             ..PLAIN
         };
         let text = rendered(
-            look,
+            text_style,
             "That `net` is the same for each and every one of them.",
         );
         assert_eq!(
             text,
             "That \x1b[36mnet\x1b[0m is the same for each and\nevery one of them.\n"
         );
-        let item = rendered(look, "- one two three four five six seven eight nine");
+        let item = rendered(text_style, "- one two three four five six seven eight nine");
         assert_eq!(item, "- one two three four five six seven\n  eight nine\n");
     }
 

@@ -4,7 +4,7 @@ pub(super) mod text;
 
 use super::{
     Exit, Global,
-    output::Shown,
+    output::StateFormat,
     pods::{SnapshotArgs, json, wanted},
     print,
 };
@@ -43,8 +43,13 @@ impl Args {
             };
             let pod = wanted::find(&node.snapshot.pods, &self.pod)?;
             match self.snapshot.format.chosen {
-                Shown::Json => print(&json::inspected(&node, pod)?),
-                Shown::Text => print(&text::shown(global.look(), global.verbose, &node, pod)?),
+                StateFormat::Json => print(&json::inspected(&node, pod)?),
+                StateFormat::Text => print(&text::shown(
+                    global.text_style(),
+                    global.verbose,
+                    &node,
+                    pod,
+                )?),
             }
         })
     }

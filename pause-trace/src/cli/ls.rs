@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Exit, Global,
-    output::Shown,
+    output::StateFormat,
     pods::{
         NodeSnapshot, SnapshotArgs, age, badness, json, size,
         table::{Cell, Table},
@@ -16,11 +16,11 @@ use super::{
 };
 use crate::{
     event::{Mode, NamespaceKind},
-    news::TOLD,
+    news::LISTED_NAMESPACES,
     node::procfs::NS_PER_TICK,
-    pods::{ContainerView, PodView, SandboxView, Whose},
+    pods::{ContainerView, NamespaceOwner, PodView, SandboxView},
     session,
-    text::{BAD, DIM, DOUBTFUL, GOOD, Look, TERM},
+    text::{BAD, DIM, DOUBTFUL, GOOD, TERM, TextStyle},
     verdict::{Outcome, Severity, Verdict},
 };
 
@@ -68,15 +68,15 @@ impl Args {
                 let _ = writeln!(io::stderr(), "no pods run on this node");
             }
             match self.snapshot.format.chosen {
-                Shown::Json => print(&json::list(&node)?),
-                Shown::Text if node.snapshot.pods.is_empty() => Ok(Exit::Pass),
-                Shown::Text => print(&text(global.look(), &node)),
+                StateFormat::Json => print(&json::list(&node)?),
+                StateFormat::Text if node.snapshot.pods.is_empty() => Ok(Exit::Pass),
+                StateFormat::Text => print(&text(global.text_style(), &node)),
             }
         })
     }
 }
 
-fn text(look: Look, node: &NodeSnapshot) -> String {
+fn text(text_style: TextStyle, node: &NodeSnapshot) -> String {
     let mut table = Table {
         heads: vec![
             "POD",
@@ -100,7 +100,7 @@ fn text(look: Look, node: &NodeSnapshot) -> String {
             .rows
             .extend(sandboxes.iter().map(|sandbox| row(node, pod, sandbox)));
     }
-    table.fitted(look, &SPARE)
+    table.fitted(text_style, &SPARE)
 }
 
 fn row(node: &NodeSnapshot, pod: &PodView, sandbox: &SandboxView<'_>) -> Vec<Cell> {
@@ -152,9 +152,9 @@ fn namespaces(sandbox: &SandboxView<'_>) -> Cell {
             .iter()
             .filter_map(|member| whose(member, *kind))
             .peekable();
-        whose(pause, *kind) == Some(Whose::Own)
+        whose(pause, *kind) == Some(NamespaceOwner::Own)
             && match members.peek() {
-                Some(_) => members.all(|whose| whose == Whose::Pause),
+                Some(_) => members.all(|whose| whose == NamespaceOwner::Pause),
                 None => asked == Some(&Mode::Pod),
             }
     };
@@ -164,10 +164,10 @@ fn namespaces(sandbox: &SandboxView<'_>) -> Cell {
     };
     // Most pods use the host's user namespace, so it is not listed.
     let is_hosts = |kind: &NamespaceKind| {
-        *kind != NamespaceKind::User && whose(pause, *kind) == Some(Whose::Host)
+        *kind != NamespaceKind::User && whose(pause, *kind) == Some(NamespaceOwner::Host)
     };
-    let shared = list(TOLD.into_iter().filter(is_shared).collect());
-    let host = list(TOLD.into_iter().filter(is_hosts).collect());
+    let shared = list(LISTED_NAMESPACES.into_iter().filter(is_shared).collect());
+    let host = list(LISTED_NAMESPACES.into_iter().filter(is_hosts).collect());
     let all = sandbox.members.iter().copied().chain([pause]);
     let misfits: Vec<String> = all
         .flat_map(|container| {
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn each_pause_is_one_line_and_hostile_names_are_escaped() {
         assert_eq!(
-            text(Look::PLAIN, &testing::node(None)),
+            text(TextStyle::PLAIN, &testing::node(None)),
             "\
 POD                   SANDBOX       PID   AGE    NAMESPACES               NET   CONTAINERS  MEMBERS  ZOMBIES  PAUSE   MEMORY   VERDICT
 default/db            b0b0b0b0b0b0  2000  3m20s  ipc · host net uts       1     1           1        0        -       -        ?

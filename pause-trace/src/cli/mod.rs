@@ -50,7 +50,7 @@ use crate::{
     reference, session,
     sink::{Failed, Target},
     terminal::{self, Color},
-    text::Look,
+    text::TextStyle,
 };
 
 /// Verifies, from inside the kernel, that the pods on a node are built the way Kubernetes promises.
@@ -177,8 +177,8 @@ impl Global {
     }
 
     /// Colour, width and character set of stdout.
-    fn look(&self) -> Look {
-        terminal::look(&io::stdout(), self.color)
+    fn text_style(&self) -> TextStyle {
+        terminal::text_style(&io::stdout(), self.color)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{report, verdict::Severity};
 
 /// The `--format` option; `F` lists the formats that the command offers.
 #[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Format<F: Offered> {
+pub(crate) struct Format<F: FormatSet> {
     /// The output format
     #[arg(
         id = "format",
@@ -21,13 +21,13 @@ pub(crate) struct Format<F: Offered> {
 }
 
 /// A set of formats that a command offers.
-pub(crate) trait Offered: ValueEnum + Copy + Send + Sync + 'static {}
+pub(crate) trait FormatSet: ValueEnum + Copy + Send + Sync + 'static {}
 
-impl<F: ValueEnum + Copy + Send + Sync + 'static> Offered for F {}
+impl<F: ValueEnum + Copy + Send + Sync + 'static> FormatSet for F {}
 
 /// The formats of commands that show state and judge nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Shown {
+pub(crate) enum StateFormat {
     /// Text for a terminal.
     Text,
     /// One JSON object per line.

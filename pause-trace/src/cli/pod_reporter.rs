@@ -8,8 +8,8 @@ use clap::builder::NonEmptyStringValueParser;
 use super::{Console, End, summary};
 use crate::{
     event::{ContainerId, Ktime, PodId},
-    news::Happened,
-    pipeline::{Pipeline, Which},
+    news::NewsKind,
+    pipeline::{LossFilter, Pipeline},
     record::Mark,
     report::{Names, Summary},
     rules::Counts,
@@ -20,7 +20,7 @@ use crate::{
 
 /// Which pods and findings are reported.
 #[derive(clap::Args, Clone, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct PodFilter {
     /// Report only this pod: NAMESPACE/NAME or NAME, or a prefix of its uid or of a container's id;
     /// the exit code is 3 if there is none
     #[arg(long, value_name = "POD", value_parser = NonEmptyStringValueParser::new())]
@@ -33,12 +33,12 @@ pub(crate) struct Wanted {
     pub(crate) min_severity: Severity,
 }
 
-impl Wanted {
+impl PodFilter {
     /// Whether a pod is to be reported.
     pub(super) fn includes(&self, pod: &PodId, names: &Names) -> bool {
         self.pod
             .as_ref()
-            .is_none_or(|wanted| names.is_called(pod, wanted))
+            .is_none_or(|wanted| names.matches(pod, wanted))
     }
 
     /// Whether a verdict belongs to the pods that are reported. One on no pod concerns all of them.
@@ -78,14 +78,14 @@ fn whole_number(text: &str) -> Result<usize, &'static str> {
 
 /// Reports the wanted pods and findings.
 pub(super) struct PodReporter<'a> {
-    wanted: &'a Wanted,
+    wanted: &'a PodFilter,
     /// The pods that were there, up to the number that is required.
     found: HashSet<PodId>,
     totals: Totals,
 }
 
 impl<'a> PodReporter<'a> {
-    pub(super) fn new(wanted: &'a Wanted) -> Self {
+    pub(super) fn new(wanted: &'a PodFilter) -> Self {
         Self {
             wanted,
             found: HashSet::new(),
@@ -99,13 +99,13 @@ impl<'a> PodReporter<'a> {
         pipeline: &Pipeline,
         console: &mut Console,
     ) -> Result<(), Failed> {
-        self.report_with(pipeline, Which::Complete, console)
+        self.report_with(pipeline, LossFilter::Complete, console)
     }
 
     fn report_with(
         &mut self,
         pipeline: &Pipeline,
-        losses: Which,
+        losses: LossFilter,
         console: &mut Console,
     ) -> Result<(), Failed> {
         summary::report_failed_recording(pipeline, console)?;
@@ -114,8 +114,8 @@ impl<'a> PodReporter<'a> {
         if news.is_empty() && verdicts.is_empty() && losses.is_empty() {
             return Ok(());
         }
-        pipeline.mark(|| Mark::Told);
-        pipeline.look(|core| {
+        pipeline.mark(|| Mark::Reported);
+        pipeline.read(|core| {
             let mut verdicts = verdicts.iter().peekable();
             for news in &news {
                 while let Some(verdict) = verdicts.next_if(|verdict| news.follows(verdict.time)) {
@@ -125,7 +125,7 @@ impl<'a> PodReporter<'a> {
                     if self.found.len() < self.wanted.required() {
                         self.found.insert(news.pod.clone());
                     }
-                    if matches!(news.what, Happened::Verified { .. }) {
+                    if matches!(news.what, NewsKind::Verified { .. }) {
                         self.totals.close(&news.pod);
                     }
                     console.news(news, &core.names)?;
@@ -163,7 +163,7 @@ impl<'a> PodReporter<'a> {
         (since, until): (Ktime, Ktime),
         end: End,
     ) -> Result<(End, Summary)> {
-        let reported = self.report_with(pipeline, Which::All, console);
+        let reported = self.report_with(pipeline, LossFilter::All, console);
         let mut end = match (end, reported) {
             (End::Finished, Err(failed)) => End::from_failed(failed)?,
             _ => end,
@@ -223,8 +223,8 @@ mod tests {
     use super::*;
     use crate::report::testing;
 
-    fn wanted(pod: Option<&str>, require_pods: Option<usize>) -> Wanted {
-        Wanted {
+    fn wanted(pod: Option<&str>, require_pods: Option<usize>) -> PodFilter {
+        PodFilter {
             pod: pod.map(str::to_owned),
             require_pods,
             min_severity: Severity::Info,

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{
     Global,
-    output::{Format, Shown},
+    output::{Format, StateFormat},
     summary,
     watch::{Runtime, parse_duration},
 };
@@ -49,7 +49,7 @@ pub(super) struct SnapshotArgs {
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
     #[command(flatten)]
-    pub(super) format: Format<Shown>,
+    pub(super) format: Format<StateFormat>,
 }
 
 /// Everything that is known of the node's pods at one moment.
@@ -169,9 +169,9 @@ fn refuse_if_hidden(pods: &[PodView]) -> Result<()> {
 
 /// Writes the missing information to stderr. A failure to write is ignored.
 fn report_gaps(gaps: &[String], global: &Global) {
-    let look = terminal::look(&io::stderr(), global.color);
+    let text_style = terminal::text_style(&io::stderr(), global.color);
     for gap in gaps {
-        let mut line = Line::new(look);
+        let mut line = Line::new(text_style);
         line.paint(DOUBTFUL, "pause-trace:").push(" ").push(gap);
         let _ = io::stderr().write_all(line.end().as_bytes());
     }

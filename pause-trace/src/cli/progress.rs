@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::text::{DIM, Line, Look};
+use crate::text::{DIM, Line, TextStyle};
 
 /// A wait that is shorter than this is not shown.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -16,7 +16,7 @@ const REDRAW: Duration = Duration::from_millis(100);
 
 /// A status line on stderr. It is shown only if stderr is a terminal.
 pub(crate) struct Progress {
-    look: Look,
+    text_style: TextStyle,
     /// Where to draw; `None` if stderr is not a terminal.
     terminal: Option<io::Stderr>,
     started: Instant,
@@ -33,10 +33,10 @@ struct Step {
 }
 
 impl Progress {
-    pub(crate) fn new(look: Look) -> Self {
+    pub(crate) fn new(text_style: TextStyle) -> Self {
         let terminal = io::stderr().is_terminal().then(io::stderr);
         Self {
-            look,
+            text_style,
             terminal,
             started: Instant::now(),
             step: None,
@@ -108,12 +108,12 @@ impl Progress {
         let took = format!(" · {:.1} s", now.duration_since(step.started).as_secs_f64());
         // One column is left free: a full line would move the cursor to the next one.
         let room = self
-            .look
+            .text_style
             .width
             .unwrap_or(80)
             .saturating_sub(count.len() + took.chars().count() + 1);
         let name: String = step.name.chars().take(room).collect();
-        let mut line = Line::new(self.look);
+        let mut line = Line::new(self.text_style);
         line.paint(DIM, &count).push(&name).paint(DIM, &took);
         Some(line.end())
     }
@@ -131,9 +131,9 @@ mod tests {
 
     #[test]
     fn short_waits_are_not_shown() {
-        let mut progress = Progress::new(Look {
+        let mut progress = Progress::new(TextStyle {
             width: Some(30),
-            ..Look::PLAIN
+            ..TextStyle::PLAIN
         });
         progress.terminal = None;
         progress.step(Some((7, 31)), "zombie-reaped");

@@ -82,7 +82,7 @@ impl Recording {
     /// Returns an error if the recording failed and the run has no other purpose.
     pub(super) fn check(&self) -> Result<()> {
         if let Some(recorder) = self.recorder.as_ref().filter(|_| self.is_required)
-            && let Some(why) = recorder.take_complaint()
+            && let Some(why) = recorder.take_error()
         {
             bail!("{why}; `pause-trace replay` shows what was recorded before");
         }
@@ -96,7 +96,7 @@ impl Recording {
             return exit;
         };
         recorder.close();
-        if let Some(why) = recorder.take_complaint() {
+        if let Some(why) = recorder.take_error() {
             eprintln!("pause-trace: {why}; the end of the run is missing in the recording");
         }
         match exit {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use super::{
     Console, End, Exit, Global, Usage, conform,
     output::Output,
-    pod_reporter::{PodReporter, Wanted},
+    pod_reporter::{PodFilter, PodReporter},
     scenario_reporter::ScenarioReporter,
     select::Selection,
 };
@@ -19,7 +19,7 @@ use crate::{
     event::{Ktime, Text},
     pipeline::Pipeline,
     playing::Script,
-    record::{self, Begin, Ending, Entry, Mark, Next, Opening, Over, Run},
+    record::{self, Begin, Ending, Entry, Mark, Next, Opening, Run, ScenarioEnd},
     reference::{faults, scenarios},
     report::Summary,
     rules,
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     #[command(flatten)]
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: PodFilter,
     #[command(flatten)]
     pub(crate) selection: Selection,
     #[command(flatten)]
@@ -164,7 +164,7 @@ impl<'a> Replay<'a> {
             Entry::End(end) => return self.end_part(Some(end), console),
             Entry::Event(event) => {
                 if let Some(part) = &mut self.part {
-                    part.pipeline.take_in(&event);
+                    part.pipeline.process_event(&event);
                     part.last = event.time;
                 }
                 Ok(())
@@ -224,9 +224,11 @@ impl<'a> Replay<'a> {
         };
         match (mark, reporter) {
             (Mark::Followed, _) => pipeline.follow(),
-            (Mark::Told, Reporter::Pods(reporter)) => return reporter.report(pipeline, console),
+            (Mark::Reported, Reporter::Pods(reporter)) => {
+                return reporter.report(pipeline, console);
+            }
             (
-                Mark::Over(over),
+                Mark::ScenarioEnded(over),
                 Reporter::Scenarios {
                     sorted, waiting, ..
                 },
@@ -261,7 +263,7 @@ impl<'a> Replay<'a> {
                 }
             }
             (
-                Mark::ScenarioTold { scenario, time },
+                Mark::ScenarioReported { scenario, time },
                 Reporter::Scenarios {
                     reporter,
                     sorted,
@@ -311,7 +313,7 @@ impl<'a> Replay<'a> {
 /// Judges a scenario as the run did when it ended; `None` if no scenario has this name.
 fn judge<F: 'static>(
     mut known: impl Iterator<Item = &'static Script<F>>,
-    over: &Over,
+    over: &ScenarioEnd,
     judged: Judged<'_>,
     counts: impl Fn(&Verdict) -> bool,
     selected: impl Fn(&str) -> bool,

@@ -23,11 +23,11 @@ use crate::{
     event::Ktime,
     pipeline::Pipeline,
     playing::Script,
-    record::{self, Begin, Ending, Entry, Mark, Next, Over, Run},
+    record::{self, Begin, Ending, Entry, Mark, Next, Run, ScenarioEnd},
     reference::{faults, scenarios},
     report::{
         self, Summary,
-        html::{self, Gathered, Page},
+        html::{self, Page, PageBuilder},
     },
     scenario::SortedVerdicts,
     verdict::{Severity, Verdict},
@@ -109,14 +109,14 @@ impl Args {
         Ok(recording.close(exit))
     }
 
-    /// `is_told`: whether the run that made the recording has said what is missing.
-    fn report(&self, path: &Path, is_told: bool) -> Result<Exit> {
+    /// `is_reported`: whether the run that made the recording has said what is missing.
+    fn report(&self, path: &Path, is_reported: bool) -> Result<Exit> {
         let shown = path.display();
         let mut recording =
             record::open(path).map_err(|error| Usage(format!("{shown}: {error}")))?;
         let mut reading = Reading {
             args: self,
-            gathered: Gathered::new(recording.opening.clock()),
+            gathered: PageBuilder::new(recording.opening.clock()),
             part: None,
             summary: None,
             tally: Tally::default(),
@@ -160,7 +160,7 @@ impl Args {
             page.keep(wanted);
         }
         if let Some(missing) = self.pods.wanted.missing(page.pods()) {
-            if !is_told {
+            if !is_reported {
                 eprintln!("pause-trace: {shown}: {missing}");
             }
             end = End::Closed;
@@ -201,7 +201,7 @@ impl Drop for TempDir {
 /// A recording that is being read.
 struct Reading<'a> {
     args: &'a Args,
-    gathered: Gathered,
+    gathered: PageBuilder,
     part: Option<Part>,
     summary: Option<Summary>,
     tally: Tally,
@@ -231,14 +231,14 @@ impl Reading<'_> {
             Entry::End(end) => self.end_part(Some(end)),
             Entry::Event(event) => {
                 if let Some(part) = &mut self.part {
-                    part.pipeline.take_in(&event);
+                    part.pipeline.process_event(&event);
                     part.last = event.time;
                     let gathered = &mut self.gathered;
-                    part.pipeline.look(|core| gathered.see(&event, &core.state));
+                    part.pipeline.read(|core| gathered.see(&event, &core.state));
                 }
             }
-            Entry::Mark(Mark::Over(over)) => self.over(&over),
-            Entry::Mark(Mark::Told) => self.reported(),
+            Entry::Mark(Mark::ScenarioEnded(over)) => self.over(&over),
+            Entry::Mark(Mark::Reported) => self.reported(),
             Entry::Mark(_) | Entry::Opening(_) => {}
             Entry::Settled | Entry::Continued | Entry::Closed => {}
         }
@@ -257,7 +257,7 @@ impl Reading<'_> {
     }
 
     /// Ends a scenario. The findings that it planted are not violations.
-    fn over(&mut self, over: &Over) {
+    fn over(&mut self, over: &ScenarioEnd) {
         let Some(part) = self.part.take() else {
             return;
         };
@@ -277,7 +277,7 @@ impl Reading<'_> {
         let reported = verdicts
             .iter()
             .filter(|it| it.severity() >= wanted.min_severity);
-        part.pipeline.look(|core| {
+        part.pipeline.read(|core| {
             for verdict in reported {
                 let planted = is_planted(verdict);
                 if !planted && wanted.is_about(verdict, &core.names) {
@@ -309,7 +309,7 @@ impl Reading<'_> {
 
 fn expects<F: 'static>(
     mut known: impl Iterator<Item = &'static Script<F>>,
-    over: &Over,
+    over: &ScenarioEnd,
     verdict: &Verdict,
 ) -> bool {
     known

@@ -6,7 +6,7 @@ use super::{Exit, Global, output::Format, print};
 use crate::{
     report::wire::{self, Body},
     rules::{self, Rule},
-    text::{BAD, BOLD, DOUBTFUL, Line, Look},
+    text::{BAD, BOLD, DOUBTFUL, Line, TextStyle},
     verdict::Severity,
 };
 
@@ -30,7 +30,7 @@ pub(crate) enum Listing {
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
         let text = match self.format.chosen {
-            Listing::Text => table(global.look(), rules::all()),
+            Listing::Text => table(global.text_style(), rules::all()),
             Listing::Json => json(rules::all())?,
             Listing::Markdown => rules::markdown(rules::all()),
         };
@@ -39,7 +39,7 @@ impl Args {
 }
 
 /// Renders one line per rule, with a blank line between families.
-fn table(look: Look, rules: impl Iterator<Item = &'static Rule>) -> String {
+fn table(text_style: TextStyle, rules: impl Iterator<Item = &'static Rule>) -> String {
     let mut text = String::new();
     let mut family = None;
     for rule in rules {
@@ -48,7 +48,7 @@ fn table(look: Look, rules: impl Iterator<Item = &'static Rule>) -> String {
         }
         family = Some(rule.id.get(..3));
         let severity = rule.severity.to_string();
-        let mut line = Line::new(look);
+        let mut line = Line::new(text_style);
         line.paint(BOLD, rule.id).pad(7);
         match rule.severity {
             Severity::Error => line.paint(BAD, &severity),
@@ -71,7 +71,7 @@ fn json(mut rules: impl Iterator<Item = &'static Rule>) -> serde_json::Result<St
 mod tests {
     use super::*;
 
-    const PLAIN: Look = Look::PLAIN;
+    const PLAIN: TextStyle = TextStyle::PLAIN;
 
     fn net_shared() -> impl Iterator<Item = &'static Rule> {
         rules::find("PT101").into_iter()

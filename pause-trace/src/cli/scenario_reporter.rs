@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::{Console, End, summary};
 use crate::{
     event::Ktime,
-    pipeline::{Pipeline, Which},
+    pipeline::{LossFilter, Pipeline},
     playing::Progress,
     probe,
     record::Mark,
@@ -96,7 +96,7 @@ impl ScenarioReporter {
             }
             Progress::Played(played) => {
                 let time = probe::now();
-                pipeline.mark(|| Mark::ScenarioTold {
+                pipeline.mark(|| Mark::ScenarioReported {
                     scenario: played.scenario.name.to_owned(),
                     time,
                 });
@@ -127,7 +127,7 @@ impl ScenarioReporter {
             .into_iter()
             .partition(|verdict| scenario.is_fault() && verdict.outcome == Outcome::Inconclusive);
         self.leave_out(caught.iter().chain(&undecided).copied());
-        pipeline.look(|core| {
+        pipeline.read(|core| {
             reported
                 .iter()
                 .try_for_each(|verdict| console.verdict(verdict, &core.names))
@@ -177,7 +177,7 @@ impl ScenarioReporter {
             found,
             duration: *duration,
         })?;
-        self.report_general(pipeline, sorted, Which::Complete, console)?;
+        self.report_general(pipeline, sorted, LossFilter::Complete, console)?;
         console.flush()
     }
 
@@ -186,7 +186,7 @@ impl ScenarioReporter {
         &mut self,
         pipeline: &Pipeline,
         sorted: &SortedVerdicts,
-        losses: Which,
+        losses: LossFilter,
         console: &mut Console,
     ) -> Result<(), Failed> {
         let losses = pipeline.losses(losses);
@@ -197,7 +197,7 @@ impl ScenarioReporter {
             .into_iter()
             .partition(|verdict| self.is_ours.is_none_or(|is_ours| is_ours(verdict)));
         self.foreign.extend(unreported);
-        pipeline.look(|core| {
+        pipeline.read(|core| {
             reported
                 .iter()
                 .try_for_each(|verdict| console.verdict(verdict, &core.names))
@@ -212,7 +212,7 @@ impl ScenarioReporter {
         (since, until): (Ktime, Ktime),
         end: End,
     ) -> Result<(End, Summary)> {
-        let reported = self.report_general(pipeline, sorted, Which::All, console);
+        let reported = self.report_general(pipeline, sorted, LossFilter::All, console);
         let end = match (end, reported) {
             (End::Finished, Err(failed)) => End::from_failed(failed)?,
             _ => end,

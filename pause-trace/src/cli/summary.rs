@@ -98,7 +98,7 @@ pub(super) fn summary(
         let unreported = unreported.get(rule).copied().unwrap_or_default();
         (*rule, counts.without(unreported))
     };
-    pipeline.look(|core| {
+    pipeline.read(|core| {
         let rules: Vec<_> = core.ledger.counts().iter().map(reported).collect();
         let events = core.records.by_kind.iter();
         let lost = core.records.lost.iter();

@@ -15,7 +15,7 @@ use clap::ValueEnum;
 
 use super::{
     Exit, Global, Missing, Usage, file,
-    output::{Format, Shown},
+    output::{Format, StateFormat},
     print, summary,
     watch::{Runtime, parse_duration},
 };
@@ -27,7 +27,7 @@ use crate::{
     report::Clock,
     session::{self, Ended, Interrupt, Session, Setup, Stop},
     terminal,
-    text::{DOUBTFUL, Line, Look, counted},
+    text::{DOUBTFUL, Line, TextStyle, counted},
     timeline::{self, Element, Journal, Timeline},
 };
 
@@ -61,7 +61,7 @@ pub(crate) struct Args {
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
     #[command(flatten)]
-    format: Format<Shown>,
+    format: Format<StateFormat>,
     /// Also write the timeline to FILE, for Perfetto and chrome://tracing
     #[arg(long, value_name = "FILE")]
     perfetto: Option<PathBuf>,
@@ -139,7 +139,7 @@ impl Args {
         let timeline = self.meant(&journal)?;
         let mut writer = Writer {
             args: self,
-            look: global.look(),
+            text_style: global.text_style(),
             clock,
             written: HashSet::new(),
             pod: Some(timeline.pod.clone()),
@@ -226,7 +226,7 @@ impl Args {
         let session = session?;
         let mut writer = Writer {
             args: self,
-            look: global.look(),
+            text_style: global.text_style(),
             clock: summary::clock()?,
             written: HashSet::new(),
             pod: None,
@@ -380,7 +380,7 @@ fn refuse_early(path: &Path, force: bool) -> Result<(), Usage> {
 
 /// Writes a sentence to stderr. A failure to write is ignored.
 fn note(global: &Global, text: &str) {
-    let mut line = Line::new(terminal::look(&io::stderr(), global.color));
+    let mut line = Line::new(terminal::text_style(&io::stderr(), global.color));
     line.paint(DOUBTFUL, "pause-trace:").push(" ").push(text);
     let _ = io::stderr().write_all(line.end().as_bytes());
 }
@@ -391,7 +391,7 @@ type ElementKey = (Ktime, &'static str, ProcessId);
 /// Writes a timeline, and remembers which elements were written.
 struct Writer<'a> {
     args: &'a Args,
-    look: Look,
+    text_style: TextStyle,
     clock: Clock,
     written: HashSet<ElementKey>,
     /// The wanted pod, once it has started.
@@ -440,8 +440,8 @@ impl Writer<'_> {
         {
             if self.written.insert(identity(element)) {
                 text += &match self.args.format.chosen {
-                    Shown::Text => timeline::line(self.look, timeline, element),
-                    Shown::Json => timeline::element_line(timeline, element, self.clock)?,
+                    StateFormat::Text => timeline::line(self.text_style, timeline, element),
+                    StateFormat::Json => timeline::element_line(timeline, element, self.clock)?,
                 };
             }
         }
@@ -454,9 +454,13 @@ impl Writer<'_> {
     /// Writes the rest.
     fn finish(&mut self, timeline: &Timeline) -> Result<Exit> {
         match self.args.format.chosen {
-            Shown::Text if self.written.is_empty() => print(&timeline::shown(self.look, timeline)),
-            Shown::Text => print(&format!("\n{}", timeline::shown(self.look, timeline))),
-            Shown::Json => {
+            StateFormat::Text if self.written.is_empty() => {
+                print(&timeline::shown(self.text_style, timeline))
+            }
+            StateFormat::Text => {
+                print(&format!("\n{}", timeline::shown(self.text_style, timeline)))
+            }
+            StateFormat::Json => {
                 let is_unwritten = |element: &Element| !self.written.contains(&identity(element));
                 print(&timeline::lines(timeline, self.clock, is_unwritten)?)
             }

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use super::{
     Console, End, Exit, Global, Missing,
     output::Output,
-    pod_reporter::{PodReporter, Wanted},
+    pod_reporter::{PodFilter, PodReporter},
     recording::{Bound, Record, Recording},
     select::Selection,
     summary,
@@ -84,7 +84,7 @@ pub(super) async fn reach(socket: &Socket) -> Result<()> {
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Pods {
     #[command(flatten)]
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: PodFilter,
     /// Verify the pods that run now, and exit
     #[arg(long, conflicts_with = "duration")]
     pub(crate) once: bool,

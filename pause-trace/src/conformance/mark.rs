@@ -55,17 +55,17 @@ impl fmt::Display for Mark {
 
 /// The text is not a mark.
 #[derive(Debug)]
-pub(super) struct Strange;
+pub(super) struct ParseMarkError;
 
 impl FromStr for Mark {
-    type Err = Strange;
+    type Err = ParseMarkError;
 
-    fn from_str(text: &str) -> Result<Self, Strange> {
-        let numbers = text.strip_prefix(PREFIX).ok_or(Strange)?;
-        let (pid, started) = numbers.split_once('_').ok_or(Strange)?;
+    fn from_str(text: &str) -> Result<Self, ParseMarkError> {
+        let numbers = text.strip_prefix(PREFIX).ok_or(ParseMarkError)?;
+        let (pid, started) = numbers.split_once('_').ok_or(ParseMarkError)?;
         Ok(Self {
-            pid: pid.parse().map_err(|_| Strange)?,
-            started: started.parse().map_err(|_| Strange)?,
+            pid: pid.parse().map_err(|_| ParseMarkError)?,
+            started: started.parse().map_err(|_| ParseMarkError)?,
         })
     }
 }

@@ -310,7 +310,7 @@ impl Pod<'_> {
         let pid = container.process.pid;
         let is_running = || {
             let ended = |core: &Core| core.state.containers.get(&container.id)?.ended;
-            self.look(ended).is_none() && !procfs::is_gone(container.process)
+            self.read(ended).is_none() && !procfs::is_gone(container.process)
         };
         let ready = async {
             while SignalSets::of(pid).is_some_and(|sets| !is_ready(behaviour, sets)) && is_running()
@@ -428,9 +428,9 @@ impl Pod<'_> {
         self.play.remove_all().await
     }
 
-    /// Calls `look` with the current state.
-    pub(crate) fn look<T>(&self, look: impl FnOnce(&Core) -> T) -> T {
-        self.play.stage.live.look(look)
+    /// Calls `read` with the current state.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Core) -> T) -> T {
+        self.play.stage.live.read(read)
     }
 }
 

@@ -15,7 +15,7 @@ use pause_trace_cri::{Client, CriError, Detail, messages::ContainerStatusRespons
 
 use crate::event::ContainerFact;
 use backoff::Backoff;
-use intent::{Sandbox, Unclear};
+use intent::{IntentError, Sandbox};
 
 /// A client of one runtime.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub(crate) struct Known {
 
 enum Failure {
     Cri(CriError),
-    Unclear(Unclear),
+    Unclear(IntentError),
 }
 
 impl From<CriError> for Failure {
@@ -62,8 +62,8 @@ impl From<CriError> for Failure {
     }
 }
 
-impl From<Unclear> for Failure {
-    fn from(error: Unclear) -> Self {
+impl From<IntentError> for Failure {
+    fn from(error: IntentError) -> Self {
         Self::Unclear(error)
     }
 }
@@ -128,12 +128,15 @@ impl CriNames {
         if answer.status.as_ref().is_none_or(|status| status.id != id) {
             return Ok(None);
         }
-        let info = answer.info().map_err(Unclear::from)?.unwrap_or_default();
+        let info = answer
+            .info()
+            .map_err(IntentError::from)?
+            .unwrap_or_default();
         let sandbox = match &info.sandbox_id {
             Some(sandbox) => Some(sandbox.clone()),
             None => self.sandbox_of(id).await?,
         };
-        let sandbox = sandbox.ok_or(Unclear::Missing("the container's sandbox"))?;
+        let sandbox = sandbox.ok_or(IntentError::Missing("the container's sandbox"))?;
         let Some(sandbox) = self.sandbox(&sandbox).await? else {
             // The sandbox is being removed.
             return Ok(None);
@@ -189,7 +192,7 @@ impl CriNames {
             .image_status(&status.image_ref, Detail::Verbose)
             .await
         {
-            Ok(image) => Ok(image.info().map_err(Unclear::from)?),
+            Ok(image) => Ok(image.info().map_err(IntentError::from)?),
             Err(error) if error.is_answer() => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -28,11 +28,11 @@ pub(crate) struct Intent {
 #[error("determine the {} mode: {why}", .kind.name())]
 pub(crate) struct Unknown {
     pub(crate) kind: NamespaceKind,
-    pub(crate) why: Why,
+    pub(crate) why: UnknownReason,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Why {
+pub(crate) enum UnknownReason {
     /// The process whose namespace the container was to join has ended.
     Ended { pid: u32 },
     /// The pid has been reused by a process of another pod.
@@ -46,7 +46,7 @@ pub(crate) enum Why {
     NoContainer,
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for UnknownReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ended { pid } => write!(f, "it was to join pid {pid}, which has ended"),
@@ -92,7 +92,7 @@ pub(crate) fn of_sandbox(sandbox: &Bundle) -> Intent {
         // A namespace pinned for the pod: `/var/run/netns/cni-…`, CRI-O's `/var/run/ipcns/…`,
         // containerd 2's `pinned-namespaces`.
         Entry::Path(path) if joined_pid(path, kind).is_none() => Ok(Mode::Pod),
-        Entry::Path(_) => Err(unknown(kind, Why::UnknownPath)),
+        Entry::Path(_) => Err(unknown(kind, UnknownReason::UnknownPath)),
     };
     let pid = match (of(NamespaceKind::Pid), sandbox.cri_modes) {
         // NamespaceMode of CRI: POD, CONTAINER, NODE.
@@ -101,7 +101,7 @@ pub(crate) fn of_sandbox(sandbox: &Bundle) -> Intent {
             2 => Ok(Mode::Node),
             _ => Ok(Mode::Container),
         },
-        (Ok(Mode::Pod), None) => Err(unknown(NamespaceKind::Pid, Why::NoContainer)),
+        (Ok(Mode::Pod), None) => Err(unknown(NamespaceKind::Pid, UnknownReason::NoContainer)),
         (known, _) => known,
     };
     Intent {
@@ -127,7 +127,7 @@ pub(crate) fn of_container(
             Entry::Path(path) => path,
         };
         let pods = || {
-            let (_, sandbox) = sandbox.ok_or_else(|| unknown(kind, Why::NoSandbox))?;
+            let (_, sandbox) = sandbox.ok_or_else(|| unknown(kind, UnknownReason::NoSandbox))?;
             Ok(match sandbox.namespaces.get(kind) {
                 Entry::Absent => Mode::Node,
                 Entry::Path(path) if is_dockers_host_network(sandbox, path) => Mode::Node,
@@ -143,7 +143,7 @@ pub(crate) fn of_container(
             return match sandbox.map(|(_, sandbox)| sandbox.namespaces.get(kind)) {
                 Some(Entry::Path(its)) if same(its, path) => pods(),
                 _ if is_dockers_host_network(container, path) => Ok(Mode::Node),
-                _ => Err(unknown(kind, Why::UnknownPath)),
+                _ => Err(unknown(kind, UnknownReason::UnknownPath)),
             };
         };
         if sandbox.is_some_and(|(_, sandbox)| sandbox.init == Some(pid)) {
@@ -152,12 +152,12 @@ pub(crate) fn of_container(
         let own = sandbox.map(|(id, _)| id).or(container.sandbox.as_ref());
         match holder(pid) {
             Holder::Node => Ok(Mode::Node),
-            Holder::Gone => Err(unknown(kind, Why::Ended { pid })),
+            Holder::Gone => Err(unknown(kind, UnknownReason::Ended { pid })),
             Holder::Container { id, .. } if Some(&id) == own => pods(),
             Holder::Container { id, sandbox } => {
                 let is_pods = container.sandbox.is_none() || sandbox == container.sandbox;
                 let container = id.clone();
-                let reused = || unknown(kind, Why::Reused { pid, container });
+                let reused = || unknown(kind, UnknownReason::Reused { pid, container });
                 is_pods.then_some(Mode::Target(id)).ok_or_else(reused)
             }
         }
@@ -201,7 +201,7 @@ pub(crate) fn joined_gone(container: &Bundle, is_gone: impl Fn(u32) -> bool) -> 
     pids.next().filter(|pid| is_unnamed && is_gone(*pid))
 }
 
-fn unknown(kind: NamespaceKind, why: Why) -> Unknown {
+fn unknown(kind: NamespaceKind, why: UnknownReason) -> Unknown {
     Unknown { kind, why }
 }
 

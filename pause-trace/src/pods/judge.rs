@@ -48,7 +48,7 @@ pub(crate) struct ObservedSignal {
 impl Judged {
     /// Combines `verdicts` with the names and signals that are known now.
     pub(crate) fn now(live: &Live, verdicts: Vec<Verdict>, is_early: bool) -> Self {
-        live.look(|core| Self {
+        live.read(|core| Self {
             verdicts,
             names: core.names.clone(),
             signals: signals(&core.state),

@@ -8,7 +8,7 @@
 mod bundles;
 mod described;
 mod judge;
-mod look;
+mod observe;
 mod pins;
 mod read;
 mod roster;
@@ -37,7 +37,7 @@ use self::{
 pub(crate) use self::{
     judge::{Judged, ObservedSignal, standing},
     snapshot::{Snapshot, collect},
-    view::{Compared, ContainerView, PodView, SandboxView, Whose},
+    view::{Compared, ContainerView, NamespaceOwner, PodView, SandboxView},
 };
 use crate::{
     event::{CgroupId, Comm, ContainerId, Fact, NamespaceKind, PodId, ProcessId, Text},
@@ -59,10 +59,10 @@ use crate::{
 const RESTART: Duration = Duration::from_secs(1);
 
 /// A running lookup.
-type Pending<'a> = Pin<Box<dyn Future<Output = Told> + 'a>>;
+type Pending<'a> = Pin<Box<dyn Future<Output = Completed> + 'a>>;
 
 /// The result of a lookup.
-enum Told {
+enum Completed {
     /// A runtime's answer about a container.
     Answer { question: Question, answer: Answer },
     /// A fact that was read from the node, if any.
@@ -129,7 +129,7 @@ impl<'a> Follower<'a> {
 
     /// Whether a container runtime runs on this node.
     pub(crate) fn has_runtime(&self) -> bool {
-        self.live.look(|core| {
+        self.live.read(|core| {
             let mut processes = core.state.processes.iter();
             processes.any(|process| process.role == Role::Runtime && process.is_alive())
         })
@@ -177,17 +177,17 @@ impl<'a> Follower<'a> {
                 changed = self.pins.changed() => {
                     for pinned in changed.context("failed to watch the pinned network namespaces")? {
                         match pinned {
-                            Pinned::Came(path) => {
+                            Pinned::Added(path) => {
                                 self.unsettled += 1;
-                                self.pending.push(Box::pin(pins::came(path)));
+                                self.pending.push(Box::pin(pins::added(path)));
                             }
-                            Pinned::Went(path) => self.live.inject(pins::went(&path)),
+                            Pinned::Removed(path) => self.live.inject(pins::removed(&path)),
                         }
                     }
                 }
                 Some(result) = self.pending.next() => match result {
-                    Told::Answer { question, answer } => self.answered(question, answer),
-                    Told::Fact(fact) => {
+                    Completed::Answer { question, answer } => self.answered(question, answer),
+                    Completed::Fact(fact) => {
                         if let Some(fact) = fact {
                             self.looked(fact);
                         }
@@ -293,16 +293,16 @@ impl<'a> Follower<'a> {
             return;
         }
         self.unsettled += 1 + 2 * usize::from(is_pause);
-        self.pending.push(Box::pin(look::network(
+        self.pending.push(Box::pin(observe::network(
             pod.clone(),
             container.clone(),
             process,
         )));
         if is_pause {
             self.pending
-                .push(Box::pin(look::pause_at_start(pod.clone(), process)));
+                .push(Box::pin(observe::pause_at_start(pod.clone(), process)));
             self.pending
-                .push(Box::pin(look::pause(pod.clone(), process)));
+                .push(Box::pin(observe::pause(pod.clone(), process)));
         }
     }
 
@@ -310,18 +310,18 @@ impl<'a> Follower<'a> {
     /// has to confirm it.
     fn looked(&mut self, fact: Fact) {
         let pod = match &fact {
-            Fact::Observed(look) if !look.holds => Some(look.pod.clone()),
+            Fact::Observed(observation) if !observation.holds => Some(observation.pod.clone()),
             _ => None,
         };
         self.live.inject(fact);
         let doubtful = pod.and_then(|pod| {
-            let through = self.live.look(|core| core.state.network_in_doubt(&pod))?;
+            let through = self.live.read(|core| core.state.network_in_doubt(&pod))?;
             Some((pod, through))
         });
         if let Some((pod, (container, process))) = doubtful {
             self.unsettled += 1;
             self.pending
-                .push(Box::pin(look::network_again(pod, container, process)));
+                .push(Box::pin(observe::network_again(pod, container, process)));
         }
     }
 
@@ -380,7 +380,7 @@ impl<'a> Follower<'a> {
         self.pending.push(Box::pin(async move {
             tokio::time::sleep(after).await;
             let answer = runtimes.ask(&question).await;
-            Told::Answer { question, answer }
+            Completed::Answer { question, answer }
         }));
     }
 

@@ -21,7 +21,7 @@ use nix::sys::{
 };
 use tokio::io::unix::AsyncFd;
 
-use super::Told;
+use super::Completed;
 use crate::{
     event::{ContainerId, Fact, Text},
     sys,
@@ -49,8 +49,8 @@ pub(super) struct Pins {
 
 /// A change in a watched directory.
 pub(super) enum Pinned {
-    Came(PathBuf),
-    Went(PathBuf),
+    Added(PathBuf),
+    Removed(PathBuf),
 }
 
 impl Pins {
@@ -98,8 +98,8 @@ impl Pins {
                 let name = event.name.filter(|name| is_pods(name))?;
                 let path = self.directories.get(&event.wd)?.join(name);
                 match event.mask.contains(AddWatchFlags::IN_DELETE) {
-                    true => Some(Pinned::Went(path)),
-                    false => Some(Pinned::Came(path)),
+                    true => Some(Pinned::Removed(path)),
+                    false => Some(Pinned::Added(path)),
                 }
             });
             return Ok(pinned.collect());
@@ -126,12 +126,12 @@ pub(super) fn pinned(path: &Path, sandbox: Option<&ContainerId>) -> Option<Fact>
 }
 
 /// Reads a file that was just created.
-pub(super) async fn came(path: PathBuf) -> Told {
+pub(super) async fn added(path: PathBuf) -> Completed {
     tokio::time::sleep(MOUNT_DELAY).await;
-    Told::Fact(pinned(&path, None))
+    Completed::Fact(pinned(&path, None))
 }
 
-pub(super) fn went(path: &Path) -> Fact {
+pub(super) fn removed(path: &Path) -> Fact {
     Fact::NamespaceUnpinned {
         path: Text::new(&path.to_string_lossy()),
     }
@@ -158,8 +158,8 @@ mod tests {
         while changes.len() < 2 {
             changes.extend(pins.changed().await.expect("events"));
         }
-        assert!(matches!(&changes[0], Pinned::Came(path) if path.ends_with("cni-new")));
-        assert!(matches!(&changes[1], Pinned::Went(path) if path.ends_with("cni-old")));
+        assert!(matches!(&changes[0], Pinned::Added(path) if path.ends_with("cni-new")));
+        assert!(matches!(&changes[1], Pinned::Removed(path) if path.ends_with("cni-old")));
         fs::remove_dir_all(&directory).expect("it is ours");
     }
 

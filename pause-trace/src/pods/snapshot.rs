@@ -221,7 +221,7 @@ mod tests {
     use super::*;
     use crate::{
         node::cgroup::{self, Cgroup, Layout},
-        pods::Whose,
+        pods::NamespaceOwner,
     };
 
     /// A process in a network namespace of its own, killed and reaped on drop.
@@ -289,8 +289,8 @@ mod tests {
         let [net, ipc, ..] = &container.namespaces[..] else {
             panic!("{container:?}");
         };
-        assert_eq!((&net.whose, net.fits), (&Whose::Own, None));
-        assert_eq!((&ipc.whose, ipc.fits), (&Whose::Host, None));
+        assert_eq!((&net.whose, net.fits), (&NamespaceOwner::Own, None));
+        assert_eq!((&ipc.whose, ipc.fits), (&NamespaceOwner::Host, None));
         let inode = container.inode(NamespaceKind::Net).expect("we may look");
         let network = &pod.networks[&inode];
         assert!(!network.is_loopback_up(), "{network:?}");

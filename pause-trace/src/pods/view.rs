@@ -64,7 +64,7 @@ pub(crate) struct ContainerView {
 pub(crate) struct Compared {
     pub(crate) kind: NamespaceKind,
     pub(crate) link: Link,
-    pub(crate) whose: Whose,
+    pub(crate) whose: NamespaceOwner,
     /// The requested mode.
     pub(crate) asked: Mode,
     /// Whether the namespace matches the request; `None` if unknown.
@@ -73,7 +73,7 @@ pub(crate) struct Compared {
 
 /// The owner of a namespace, relative to a container in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Whose {
+pub(crate) enum NamespaceOwner {
     /// The pause of its sandbox.
     Pause,
     /// The container itself: no older container is in it.
@@ -84,7 +84,7 @@ pub(crate) enum Whose {
     Unknown,
 }
 
-impl Whose {
+impl NamespaceOwner {
     /// The owner in one word.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -214,7 +214,7 @@ impl ContainerView {
     /// Whether its entrypoint is in the host's namespace of this kind.
     pub(crate) fn is_in_hosts(&self, kind: NamespaceKind) -> bool {
         let mut namespaces = self.namespaces.iter();
-        namespaces.any(|found| found.kind == kind && found.whose == Whose::Host)
+        namespaces.any(|found| found.kind == kind && found.whose == NamespaceOwner::Host)
     }
 
     /// Its processes as a tree, each with its depth. The roots are processes whose parent is
@@ -383,23 +383,23 @@ impl<'a> Owners<'a> {
         NamespaceKind::ALL.map(compare).into()
     }
 
-    fn whose(&self, container: &ContainerView, kind: NamespaceKind, link: Link) -> Whose {
+    fn whose(&self, container: &ContainerView, kind: NamespaceKind, link: Link) -> NamespaceOwner {
         let Link::Inode(inode) = link else {
-            return Whose::Unknown;
+            return NamespaceOwner::Unknown;
         };
         let host = self.host(&container.id, kind);
         if host == Link::Unknown {
-            return Whose::Unknown;
+            return NamespaceOwner::Unknown;
         }
         if host == link {
-            return Whose::Host;
+            return NamespaceOwner::Host;
         }
         if !container.is_sandbox() && self.pauses(container, kind) == Some(link) {
-            return Whose::Pause;
+            return NamespaceOwner::Pause;
         }
         match self.oldest.get(&(kind, inode)) {
-            Some((_, owner)) if *owner != container.id => Whose::Other(owner.clone()),
-            _ => Whose::Own,
+            Some((_, owner)) if *owner != container.id => NamespaceOwner::Other(owner.clone()),
+            _ => NamespaceOwner::Own,
         }
     }
 
@@ -427,20 +427,20 @@ impl<'a> Owners<'a> {
         container: &ContainerView,
         kind: NamespaceKind,
         link: Link,
-        whose: &Whose,
+        whose: &NamespaceOwner,
         asked: &Mode,
     ) -> Option<bool> {
-        if *whose == Whose::Unknown {
+        if *whose == NamespaceOwner::Unknown {
             return None;
         }
         match asked {
-            Mode::Node => Some(*whose == Whose::Host),
-            Mode::Container => Some(*whose == Whose::Own),
-            Mode::Pod if container.is_sandbox() => Some(*whose == Whose::Own),
+            Mode::Node => Some(*whose == NamespaceOwner::Host),
+            Mode::Container => Some(*whose == NamespaceOwner::Own),
+            Mode::Pod if container.is_sandbox() => Some(*whose == NamespaceOwner::Own),
             Mode::Pod => {
                 self.pauses(container, kind)
                     .filter(|pauses| matches!(pauses, Link::Inode(_)))?;
-                Some(*whose == Whose::Pause)
+                Some(*whose == NamespaceOwner::Pause)
             }
             Mode::Target(id) => match self.links.get(id)?.namespace(kind) {
                 Link::Inode(target) => Some(link == Link::Inode(target)),

@@ -137,7 +137,7 @@ fn a_recording_with_a_limit_keeps_the_newest_events_and_can_be_replayed() {
     time += 1;
     recorder.write(&Entry::Event(&tick(time)));
     recorder.close();
-    assert_eq!(recorder.take_complaint(), None);
+    assert_eq!(recorder.take_error(), None);
 
     let size = |path: &Path| fs::metadata(path).expect("it is there").len();
     let slack = 2 * 1_000 * 20;
@@ -209,23 +209,23 @@ fn a_new_segment_begins_with_a_snapshot_of_the_state() {
     pipeline.begin(|limits| Begin { limits, ..begin() });
     pipeline.follow();
     let mut time = 0;
-    let mut take_in = |fact| {
+    let mut process_event = |fact| {
         time += 1;
-        pipeline.take_in(&Event { time, fact });
+        pipeline.process_event(&Event { time, fact });
         time
     };
-    take_in(Fact::Pod(pod("uid-1")));
+    process_event(Fact::Pod(pod("uid-1")));
     // Enough for two rotations: the files that are left do not contain the declaration of the pod.
     for _ in 0..12 {
         for _ in 0..1_000 {
             // LZ4 can hardly compress a pid that occurs once.
-            let pid = take_in(Fact::Tick) as u32;
-            take_in(Fact::OomVictim {
+            let pid = process_event(Fact::Tick) as u32;
+            process_event(Fact::OomVictim {
                 pid: pid.wrapping_mul(0x9e37_79b9),
             });
         }
         recorder.settled_on_disk();
-        let now = take_in(Fact::Tick);
+        let now = process_event(Fact::Tick);
         pipeline.settle(now);
     }
     recorder.close();
@@ -235,11 +235,11 @@ fn a_new_segment_begins_with_a_snapshot_of_the_state() {
     let again = Pipeline::new(Limits::NODE, |_| true);
     while let Next::Entry(entry) = recording.next_entry().expect("it can be read") {
         if let Entry::Event(event) = entry {
-            again.take_in(&event);
+            again.process_event(&event);
         }
     }
     let pods = |pipeline: &Pipeline| {
-        pipeline.look(|core| core.state.pods.keys().cloned().collect::<Vec<_>>())
+        pipeline.read(|core| core.state.pods.keys().cloned().collect::<Vec<_>>())
     };
     assert_eq!(pods(&again), pods(&pipeline));
     assert_eq!(pods(&again), ["uid-1".into()]);

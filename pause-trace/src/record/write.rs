@@ -193,7 +193,7 @@ impl Recorder for FileRecorder {
         self.shared.wake.notify_one();
     }
 
-    fn take_complaint(&self) -> Option<String> {
+    fn take_error(&self) -> Option<String> {
         let failure = match self.has_failed() {
             true => lock(&self.shared.queue).failure.take(),
             false => None,

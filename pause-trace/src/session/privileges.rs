@@ -44,14 +44,14 @@ impl Held {
 
 /// Something that this process may not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Lack {
+pub(crate) struct MissingPrivilege {
     /// The capability that permits it; `None` if something else than a capability is in the way.
     pub(crate) capability: Option<&'static str>,
     /// What it is needed for: `to read …`.
     pub(crate) to: String,
 }
 
-impl Lack {
+impl MissingPrivilege {
     fn of(Capability(name, _): Capability, to: impl Into<String>) -> Self {
         Self {
             capability: Some(name),
@@ -82,8 +82,8 @@ pub(crate) fn require(job: Job) -> Result<()> {
 }
 
 /// `CAP_BPF to load a program, CAP_KILL to end it and the permission to create pods`.
-pub(crate) fn named(lacks: &[Lack]) -> String {
-    let named = |lack: &Lack| match lack.capability {
+pub(crate) fn named(lacks: &[MissingPrivilege]) -> String {
+    let named = |lack: &MissingPrivilege| match lack.capability {
         Some(name) => format!("{name} {}", lack.to),
         None => format!("the permission {}", lack.to),
     };
@@ -95,7 +95,7 @@ pub(crate) fn named(lacks: &[Lack]) -> String {
     }
 }
 
-fn sentence(lacks: &[Lack], is_root: bool, job: Job) -> String {
+fn sentence(lacks: &[MissingPrivilege], is_root: bool, job: Job) -> String {
     let all = named(lacks);
     match (is_root, job) {
         (true, _) => format!("needs {all}; docs/deployment.md lists what a run needs"),
@@ -107,12 +107,12 @@ fn sentence(lacks: &[Lack], is_root: bool, job: Job) -> String {
 }
 
 /// Everything that this process lacks for the job.
-pub(crate) fn lacks(job: Job) -> Vec<Lack> {
+pub(crate) fn lacks(job: Job) -> Vec<MissingPrivilege> {
     let held = match Held::now() {
         Ok(held) => held,
         Err(error) => {
             let to = format!("to read /proc/self/status: {error}");
-            return vec![Lack {
+            return vec![MissingPrivilege {
                 capability: None,
                 to,
             }];
@@ -120,7 +120,7 @@ pub(crate) fn lacks(job: Job) -> Vec<Lack> {
     };
     let mut lacks = of_capabilities(held, job);
     if job == Job::Build && !Uid::effective().is_root() {
-        lacks.push(Lack {
+        lacks.push(MissingPrivilege {
             capability: None,
             to: "to create pods".to_owned(),
         });
@@ -133,21 +133,24 @@ pub(crate) fn lacks(job: Job) -> Vec<Lack> {
     lacks
 }
 
-fn of_capabilities(held: Held, job: Job) -> Vec<Lack> {
+fn of_capabilities(held: Held, job: Job) -> Vec<MissingPrivilege> {
     let mut lacks = Vec::new();
     if job != Job::Read && !held.has(SYS_ADMIN) {
-        lacks.push(Lack::of(SYS_ADMIN, "to load and test the eBPF program"));
+        lacks.push(MissingPrivilege::of(
+            SYS_ADMIN,
+            "to load and test the eBPF program",
+        ));
     }
     // The links in /proc/PID/ns and the memory of a process of another user, or with other
     // capabilities: ptrace_may_access (kernel/ptrace.c).
     if !held.has(SYS_PTRACE) {
         let to = "to read the namespaces of other users' processes in /proc";
-        lacks.push(Lack::of(SYS_PTRACE, to));
+        lacks.push(MissingPrivilege::of(SYS_PTRACE, to));
     }
     // /proc/PID/fd belongs to the user of the process, and only that user may search it.
     if !held.has(DAC_READ_SEARCH) && !held.has(DAC_OVERRIDE) {
         let to = "to read the files of other users' processes in /proc";
-        lacks.push(Lack::of(DAC_READ_SEARCH, to));
+        lacks.push(MissingPrivilege::of(DAC_READ_SEARCH, to));
     }
     lacks
 }
@@ -157,33 +160,33 @@ fn is_refused<T>(result: &io::Result<T>) -> bool {
     error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-fn refused_cgroups() -> Option<Lack> {
+fn refused_cgroups() -> Option<MissingPrivilege> {
     // Cgroups that are not mounted are another error, with a message of its own.
     let hierarchies = Hierarchies::discover().ok()?;
     let mount = &hierarchies.watched().mount;
     let to = format!("to read the cgroups in {}", mount.display());
-    is_refused(&fs::read_dir(mount)).then(|| Lack::of(DAC_READ_SEARCH, to))
+    is_refused(&fs::read_dir(mount)).then(|| MissingPrivilege::of(DAC_READ_SEARCH, to))
 }
 
 /// The places of bundles that may not be read.
-fn refused_bundles() -> impl Iterator<Item = Lack> {
+fn refused_bundles() -> impl Iterator<Item = MissingPrivilege> {
     let places = runtimes::bundles().map(|place| Path::new("/").join(place.state).join(place.kind));
     let refused = places.filter(|place| is_refused(&fs::read_dir(place)));
     refused.map(|place| {
         let to = format!("to read the runtime's bundles in {}", place.display());
-        Lack::of(DAC_READ_SEARCH, to)
+        MissingPrivilege::of(DAC_READ_SEARCH, to)
     })
 }
 
 /// The sockets of runtimes that may not be connected to. CAP_DAC_READ_SEARCH is not enough for
 /// that.
-fn refused_sockets() -> impl Iterator<Item = Lack> {
+fn refused_sockets() -> impl Iterator<Item = MissingPrivilege> {
     let refused = runtimes::sockets().filter(|socket| {
         let is_there = Path::new(socket).symlink_metadata().map(|_| ());
         let connect = is_there.and_then(|()| node::may(Path::new(socket), AccessFlags::W_OK));
         is_refused(&connect)
     });
-    refused.map(|socket| Lack::of(DAC_OVERRIDE, format!("to connect to {socket}")))
+    refused.map(|socket| MissingPrivilege::of(DAC_OVERRIDE, format!("to connect to {socket}")))
 }
 
 #[cfg(test)]

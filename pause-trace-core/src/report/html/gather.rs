@@ -20,7 +20,7 @@ const MAX_PODS: usize = 5_000;
 const MAX_OF_POD: usize = 400;
 
 /// The content collected so far.
-pub struct Gathered {
+pub struct PageBuilder {
     clock: Clock,
     /// The time 0 of the page.
     began: Option<Ktime>,
@@ -35,7 +35,7 @@ pub struct Gathered {
     passed: u64,
 }
 
-impl Gathered {
+impl PageBuilder {
     /// No content.
     pub fn new(clock: Clock) -> Self {
         Self {

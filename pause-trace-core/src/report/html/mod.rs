@@ -7,7 +7,7 @@
 mod gather;
 mod model;
 
-pub use gather::Gathered;
+pub use gather::PageBuilder;
 pub use model::Page;
 
 const PAGE: &str = include_str!("page.html");
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn names_cannot_escape_from_the_json() {
         let mut state = State::new(Limits::NODE);
-        let mut gathered = Gathered::new(Clock::new(0, 0));
+        let mut gathered = PageBuilder::new(Clock::new(0, 0));
         gathered.begin(5);
         let event = Event {
             time: 9,

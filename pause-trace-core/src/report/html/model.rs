@@ -141,7 +141,7 @@ pub(crate) struct Finding {
 }
 
 impl Page {
-    /// Keeps only the pods that are called so, as [`Names::is_called`](crate::report::Names) has
+    /// Keeps only the pods that are called so, as [`Names::matches`](crate::report::Names) has
     /// it, and their verdicts.
     pub fn keep(&mut self, wanted: &str) {
         let is_wanted = |pod: &Pod| {

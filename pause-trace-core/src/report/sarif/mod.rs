@@ -18,7 +18,7 @@ use document::{
     Message, Notification, PhysicalLocation, Properties, Region, RuleReference, Run, SarifResult,
     Step, Tool, level,
 };
-use place::Seen;
+use place::FingerprintCounts;
 
 use super::{Clock, Hello, Loss, Names, Report, ScenarioResult, Summary, lost, wire::Named};
 use crate::{
@@ -35,7 +35,7 @@ pub(super) struct SarifReport<W> {
     ended: Option<Ktime>,
     results: Vec<SarifResult>,
     notifications: Vec<Notification>,
-    seen: Seen,
+    seen: FingerprintCounts,
 }
 
 impl<W: Write> SarifReport<W> {
@@ -47,7 +47,7 @@ impl<W: Write> SarifReport<W> {
             ended: None,
             results: Vec::new(),
             notifications: Vec::new(),
-            seen: Seen::default(),
+            seen: FingerprintCounts::default(),
         }
     }
 

@@ -39,9 +39,9 @@ fn segment(text: &str) -> String {
 
 /// The results so far, by what identifies them.
 #[derive(Default)]
-pub(super) struct Seen(HashMap<u64, u32>);
+pub(super) struct FingerprintCounts(HashMap<u64, u32>);
 
-impl Seen {
+impl FingerprintCounts {
     /// The fingerprint of a result: a hash of the rule, the pod, the container and the program, and
     /// the number of the result among those with the same hash. Pids, inode numbers and times are
     /// others in each run, so they are not part of it.
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_fingerprint_is_that_of_the_next_run_and_of_no_other_result() {
         let names = testing::names();
-        let first = Seen::default().fingerprint(&testing::failed(), &names);
+        let first = FingerprintCounts::default().fingerprint(&testing::failed(), &names);
         assert_eq!(first, "a5fffd4db72ffdb7:1");
         let mut later = testing::failed();
         later.time += 1_000_000_000;
@@ -116,7 +116,7 @@ mod tests {
                 start: 1,
             };
         }
-        let mut seen = Seen::default();
+        let mut seen = FingerprintCounts::default();
         assert_eq!(seen.fingerprint(&later, &names), first);
         // The same program again, and another container.
         assert_eq!(seen.fingerprint(&later, &names), first.replace(":1", ":2"));

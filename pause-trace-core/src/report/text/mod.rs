@@ -13,7 +13,7 @@ use super::{Clock, Hello, Loss, Names, Report, ScenarioResult, Summary, total};
 use crate::{
     news::News,
     rules::Counts,
-    text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, Look, TERM, counted, grouped, wrap},
+    text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, TERM, TextStyle, counted, grouped, wrap},
     verdict::{Duration, Evidence, Outcome, Severity, Subject, Values, Verdict},
 };
 
@@ -26,7 +26,7 @@ const VERDICT_COLUMNS: [usize; 4] = [2, 9, 28, 60];
 /// scenario's proof gets a separate line, and sentences are broken between words.
 pub struct TextReport<W> {
     out: W,
-    look: Look,
+    text_style: TextStyle,
     /// Whether a verdict that passed gets a line.
     passes: bool,
     /// The clock for lines with a time.
@@ -38,10 +38,10 @@ pub struct TextReport<W> {
 
 impl<W: Write> TextReport<W> {
     /// A report to `out`. With `passes` it also shows verdicts that passed.
-    pub fn new(out: W, look: Look, passes: bool) -> Self {
+    pub fn new(out: W, text_style: TextStyle, passes: bool) -> Self {
         Self {
             out,
-            look,
+            text_style,
             passes,
             clock: None,
             written: false,
@@ -57,7 +57,7 @@ impl<W: Write> TextReport<W> {
     }
 
     fn line(&self) -> Line {
-        Line::new(self.look)
+        Line::new(self.text_style)
     }
 
     fn write(&mut self, line: &Line) -> io::Result<()> {
@@ -77,7 +77,7 @@ impl<W: Write> TextReport<W> {
     fn sentence(&mut self, indent: usize, text: &str) -> io::Result<()> {
         for part in wrap(
             text,
-            self.look
+            self.text_style
                 .width
                 .map(|width| width.saturating_sub(indent).max(20)),
         ) {
@@ -252,7 +252,7 @@ impl<W: Write + Send> Report for TextReport<W> {
             .push(scenario.title);
         if !proof.is_empty() {
             let whole = line.clone().pad(end).push(&proof).columns();
-            if self.look.width.is_some_and(|width| whole > width) {
+            if self.text_style.width.is_some_and(|width| whole > width) {
                 self.write(&line)?;
                 line = self.line();
                 line.pad(title);

@@ -4,7 +4,7 @@ use anstyle::Style;
 
 use crate::{
     event::{NamespaceKind, WaitStatus},
-    news::{Happened, TOLD},
+    news::{LISTED_NAMESPACES, NewsKind},
     text::{BAD, DIM, DOUBTFUL, GOOD, counted},
     verdict::{Duration, ProcessRef},
 };
@@ -13,13 +13,13 @@ use crate::{
 pub(super) const COLUMNS: [usize; 3] = [13, 15, 47];
 
 /// The mark of a line, and its style.
-pub(super) fn mark(what: &Happened) -> (Style, &'static str) {
+pub(super) fn mark(what: &NewsKind) -> (Style, &'static str) {
     match what {
-        Happened::Started { .. } => (GOOD, "+"),
-        Happened::Ended { status, .. } if *status == WaitStatus::exited(0) => (DIM, "-"),
-        Happened::Ended { .. } | Happened::OomKilled { .. } => (DOUBTFUL, "-"),
-        Happened::Removed { .. } => (DIM, "-"),
-        Happened::Verified { verdicts } => match (verdicts.fail, verdicts.inconclusive) {
+        NewsKind::Started { .. } => (GOOD, "+"),
+        NewsKind::Ended { status, .. } if *status == WaitStatus::exited(0) => (DIM, "-"),
+        NewsKind::Ended { .. } | NewsKind::OomKilled { .. } => (DOUBTFUL, "-"),
+        NewsKind::Removed { .. } => (DIM, "-"),
+        NewsKind::Verified { verdicts } => match (verdicts.fail, verdicts.inconclusive) {
             (0, 0) => (GOOD, "✓"),
             (0, _) => (DOUBTFUL, "?"),
             _ => (BAD, "✗"),
@@ -28,9 +28,9 @@ pub(super) fn mark(what: &Happened) -> (Style, &'static str) {
 }
 
 /// What happened, in one line and without names.
-pub(super) fn words(what: &Happened) -> String {
+pub(super) fn words(what: &NewsKind) -> String {
     match what {
-        Happened::Started {
+        NewsKind::Started {
             process,
             is_pause,
             found,
@@ -42,7 +42,7 @@ pub(super) fn words(what: &Happened) -> String {
                 let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
                 names.join(" ")
             };
-            let own: Vec<_> = TOLD
+            let own: Vec<_> = LISTED_NAMESPACES
                 .into_iter()
                 .filter(|kind| !shared.contains(kind) && !host.contains(kind))
                 .map(|kind| format!("{} {}", kind.name(), namespaces.get(kind)))
@@ -74,7 +74,7 @@ pub(super) fn words(what: &Happened) -> String {
             }
             parts.join(" · ")
         }
-        Happened::Ended {
+        NewsKind::Ended {
             process,
             status,
             lived,
@@ -88,15 +88,15 @@ pub(super) fn words(what: &Happened) -> String {
             };
             format!("{status} after {}{oom}", Duration(*lived))
         }
-        Happened::OomKilled { process, count } => {
+        NewsKind::OomKilled { process, count } => {
             let which = match *count {
                 0 | 1 => String::new(),
                 count => format!(", and {} before it", counted(count - 1, "other")),
             };
             format!("the OOM killer killed {}{which}", named(process))
         }
-        Happened::Removed { lived } => format!("removed after {}", Duration(*lived)),
-        Happened::Verified { verdicts } => format!(
+        NewsKind::Removed { lived } => format!("removed after {}", Duration(*lived)),
+        NewsKind::Verified { verdicts } => format!(
             "verified: {} passed, {} failed, {} inconclusive",
             verdicts.pass, verdicts.fail, verdicts.inconclusive
         ),

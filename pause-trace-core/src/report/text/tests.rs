@@ -3,15 +3,15 @@
 use super::*;
 use crate::report::testing::{self, Written};
 
-const PLAIN: Look = Look::PLAIN;
+const PLAIN: TextStyle = TextStyle::PLAIN;
 
 fn written(
-    look: Look,
+    text_style: TextStyle,
     passes: bool,
     send: impl FnOnce(&mut dyn Report) -> io::Result<()>,
 ) -> String {
     let written = Written::default();
-    send(&mut TextReport::new(written.clone(), look, passes)).expect("memory has room");
+    send(&mut TextReport::new(written.clone(), text_style, passes)).expect("memory has room");
     written.text()
 }
 
@@ -65,7 +65,7 @@ fn an_injected_fault_names_the_rule_that_found_it() {
 
 #[test]
 fn a_narrow_terminal_gets_more_lines() {
-    let narrow = Look {
+    let narrow = TextStyle {
         width: Some(60),
         ..PLAIN
     };
@@ -74,7 +74,7 @@ fn a_narrow_terminal_gets_more_lines() {
     });
     let title = "✓ net-shared                   12 ms  containers share the pod's network\n";
     assert_eq!(text, format!("{title}{:38}net 4026532179\n", ""));
-    let narrow = Look {
+    let narrow = TextStyle {
         width: Some(40),
         ..PLAIN
     };
@@ -94,7 +94,7 @@ fn a_narrow_terminal_gets_more_lines() {
 #[test]
 fn ascii_locales_get_ascii() {
     let text = written(
-        Look {
+        TextStyle {
             utf8: false,
             ..PLAIN
         },
@@ -111,7 +111,7 @@ fn ascii_locales_get_ascii() {
 #[test]
 fn every_colour_is_reset() {
     let text = written(
-        Look {
+        TextStyle {
             color: true,
             ..PLAIN
         },

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::{Container, Namespaces, Pod, Process, When};
 use crate::{
     event::{Kind, NamespaceKind},
-    news::{Happened, News, TOLD},
+    news::{LISTED_NAMESPACES, News, NewsKind},
     report::{Clock, Hook, Names},
     rules::Counts,
     verdict::Outcome,
@@ -84,7 +84,7 @@ impl PodEvent {
             ..Self::default()
         };
         match &news.what {
-            Happened::Started {
+            NewsKind::Started {
                 process,
                 is_pause,
                 found,
@@ -95,7 +95,7 @@ impl PodEvent {
                 process: Some((*process).into()),
                 pause: Some(*is_pause),
                 found: Some(*found),
-                namespaces: TOLD
+                namespaces: LISTED_NAMESPACES
                     .into_iter()
                     .map(|kind| (kind, namespaces.get(kind)))
                     .collect(),
@@ -103,7 +103,7 @@ impl PodEvent {
                 host: Some(host.clone()),
                 ..common
             },
-            Happened::Ended {
+            NewsKind::Ended {
                 process,
                 is_pause,
                 status,
@@ -117,16 +117,16 @@ impl PodEvent {
                 oom_killed: oom_killed.map(Into::into),
                 ..common
             },
-            Happened::OomKilled { process, count } => Self {
+            NewsKind::OomKilled { process, count } => Self {
                 process: Some((*process).into()),
                 count: Some(*count),
                 ..common
             },
-            Happened::Removed { lived } => Self {
+            NewsKind::Removed { lived } => Self {
                 lived_ns: Some(*lived),
                 ..common
             },
-            Happened::Verified { verdicts } => Self {
+            NewsKind::Verified { verdicts } => Self {
                 verdicts: Some(*verdicts),
                 ..common
             },

@@ -118,7 +118,7 @@ fn judge_end(context: &Context<'_>, process: ProcessId, sink: &mut Sink<'_>) {
     if children.is_empty()
         || since_stop(container.member_left)
         || since_stop(container.member_told)
-        || children.iter().any(|child| since_stop(child.told))
+        || children.iter().any(|child| since_stop(child.signalled))
     {
         return; // it was slow, which PT302 reports
     }

@@ -67,7 +67,9 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         worker.forked <= stop.time
             && worker.ended >= ended.time
             && !worker.asked
-            && worker.told.is_none_or(|told| told < stop.time)
+            && worker
+                .signalled
+                .is_none_or(|signalled| signalled < stop.time)
     };
     let handles = |worker: &&Worker| {
         let known = worker.handlers;

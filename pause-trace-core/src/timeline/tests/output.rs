@@ -76,12 +76,12 @@ fn lines_fit_the_terminal_whatever_the_name_of_a_pod() {
     });
     for events in [events, recorded()] {
         for (width, utf8) in [(80, true), (80, false), (133, true), (240, false)] {
-            let look = Look {
+            let text_style = TextStyle {
                 width: Some(width),
                 utf8,
                 color: false,
             };
-            let text = shown(look, &only(&events));
+            let text = shown(text_style, &only(&events));
             for line in text.lines().skip(1) {
                 assert!(
                     line.chars().count() < width,
@@ -97,12 +97,12 @@ fn lines_fit_the_terminal_whatever_the_name_of_a_pod() {
 
 #[test]
 fn a_waterfall_has_80_columns() {
-    let look = Look {
+    let text_style = TextStyle {
         width: Some(80),
         utf8: true,
         color: false,
     };
-    let text = shown(look, &only(&recorded()));
+    let text = shown(text_style, &only(&recorded()));
     let start = text.lines().take(15).collect::<Vec<_>>().join("\n");
     assert_eq!(
         start,

@@ -253,12 +253,12 @@ fn list(current: &str, all: impl Iterator<Item = Candidate>) -> Vec<Candidate> {
 
 /// The names of the pods that run on this node, as far as this user may see them.
 fn running_pods() -> Vec<String> {
-    let look = async {
+    let listing = async {
         let hierarchies = Hierarchies::discover()?;
         let collected = tokio::time::timeout(PATIENCE, pods::collect(&hierarchies, None, None));
         anyhow::Ok(collected.await??.pods)
     };
-    let pods = session::block_on(look).unwrap_or_default();
+    let pods = session::block_on(listing).unwrap_or_default();
     let mut names: Vec<_> = pods.iter().map(PodView::title).collect();
     // The shell puts the name on the command line, and the pod has chosen it.
     names.retain(|name| is_harmless(name));

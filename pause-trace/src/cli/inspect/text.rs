@@ -15,9 +15,9 @@ use crate::{
         procfs::NS_PER_TICK,
         survey::process::{Link, Process},
     },
-    pods::{Compared, ContainerView, ObservedSignal, PodView, Whose},
+    pods::{Compared, ContainerView, NamespaceOwner, ObservedSignal, PodView},
     report::{Report as _, TextReport},
-    text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, Look, TERM, wrap},
+    text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, TERM, TextStyle, wrap},
     verdict::{Outcome, Verdict},
 };
 
@@ -32,13 +32,13 @@ const MAX_SIGNALS: usize = 32;
 
 /// Renders the whole pod. `passes`: whether verdicts that passed are listed.
 pub(in crate::cli) fn shown(
-    look: Look,
+    text_style: TextStyle,
     passes: bool,
     node: &NodeSnapshot,
     pod: &PodView,
 ) -> io::Result<String> {
     let mut text = Block {
-        look,
+        text_style,
         text: String::new(),
     };
     text.title(pod);
@@ -52,13 +52,13 @@ pub(in crate::cli) fn shown(
 }
 
 struct Block {
-    look: Look,
+    text_style: TextStyle,
     text: String,
 }
 
 impl Block {
     fn line(&mut self, write: impl FnOnce(&mut Line) -> &mut Line) {
-        let mut line = Line::new(self.look);
+        let mut line = Line::new(self.text_style);
         write(&mut line);
         self.text.push_str(&line.end());
     }
@@ -70,7 +70,10 @@ impl Block {
 
     /// Adds a sentence, wrapped to the width of the terminal.
     fn sentence(&mut self, style: Style, sentence: &str) {
-        let width = self.look.width.map(|width| width.saturating_sub(2).max(20));
+        let width = self
+            .text_style
+            .width
+            .map(|width| width.saturating_sub(2).max(20));
         for part in wrap(sentence, width) {
             self.line(|line| line.pad(2).paint(style, &part));
         }
@@ -85,7 +88,7 @@ impl Block {
             values.join(", ")
         };
         let width = self
-            .look
+            .text_style
             .width
             .map(|width| width.saturating_sub(COLUMN).max(20));
         for (index, part) in wrap(&values, width).iter().enumerate() {
@@ -145,7 +148,7 @@ impl Block {
             ],
             rows: pod.containers.iter().map(row).collect(),
         };
-        self.text.push_str(&table.in_pieces(self.look, 2));
+        self.text.push_str(&table.in_pieces(self.text_style, 2));
         if !pod.containers.iter().any(ContainerView::is_sandbox) {
             self.sentence(
                 DOUBTFUL,
@@ -183,7 +186,7 @@ impl Block {
             rows.push(row);
         }
         self.text
-            .push_str(&Table { heads, rows }.in_pieces(self.look, 2));
+            .push_str(&Table { heads, rows }.in_pieces(self.text_style, 2));
         for container in &pod.containers {
             for found in container
                 .namespaces
@@ -237,7 +240,7 @@ impl Block {
             "NAME",
         ];
         self.text
-            .push_str(&Table { heads, rows }.in_pieces(self.look, 2));
+            .push_str(&Table { heads, rows }.in_pieces(self.text_style, 2));
         for sentence in left_out {
             self.sentence(DIM, &sentence);
         }
@@ -259,9 +262,9 @@ impl Block {
                 .containers
                 .iter()
                 .flat_map(|container| &container.namespaces);
-            let is_hosts = is_hosts
-                .clone()
-                .any(|found| found.kind == NamespaceKind::Net && found.whose == Whose::Host);
+            let is_hosts = is_hosts.clone().any(|found| {
+                found.kind == NamespaceKind::Net && found.whose == NamespaceOwner::Host
+            });
             self.sentence(
                 DIM,
                 if is_hosts {
@@ -353,7 +356,7 @@ impl Block {
             heads: vec!["TIME", "SIGNAL", "TO", "FROM", "COUNT", "BECAME"],
             rows: signals[latest..].iter().map(row).collect(),
         };
-        self.text.push_str(&table.in_pieces(self.look, 2));
+        self.text.push_str(&table.in_pieces(self.text_style, 2));
         if latest > 0 {
             self.sentence(DIM, &format!("{latest} earlier: --format json lists them"));
         }
@@ -372,7 +375,7 @@ impl Block {
             .filter(|verdict| verdict.outcome == Outcome::Pass)
             .count();
         let mut written = Vec::new();
-        let mut report = TextReport::new(&mut written, self.look, passes);
+        let mut report = TextReport::new(&mut written, self.text_style, passes);
         for verdict in &verdicts {
             report.verdict(verdict, &judged.names)?;
         }
@@ -415,15 +418,15 @@ fn number(link: Link) -> String {
 fn compared(found: &Compared, pod: &PodView) -> Cell {
     let style = match (found.fits, &found.whose) {
         (Some(false), _) => BAD,
-        (_, Whose::Pause | Whose::Host) => DIM,
+        (_, NamespaceOwner::Pause | NamespaceOwner::Host) => DIM,
         _ => Style::new(),
     };
     let text = match &found.whose {
-        Whose::Pause => "same".to_owned(),
-        Whose::Host => "host".to_owned(),
-        Whose::Own => format!("own {}", number(found.link)),
-        Whose::Other(owner) => format!("{} {}", whose(owner, pod), number(found.link)),
-        Whose::Unknown => number(found.link),
+        NamespaceOwner::Pause => "same".to_owned(),
+        NamespaceOwner::Host => "host".to_owned(),
+        NamespaceOwner::Own => format!("own {}", number(found.link)),
+        NamespaceOwner::Other(owner) => format!("{} {}", whose(owner, pod), number(found.link)),
+        NamespaceOwner::Unknown => number(found.link),
     };
     Cell::painted(style, text)
 }
@@ -455,11 +458,11 @@ fn requested(found: &Compared, is_sandbox: bool) -> String {
 
 fn got(found: &Compared, pod: &PodView) -> String {
     match &found.whose {
-        Whose::Pause => "the pause's".to_owned(),
-        Whose::Host => "the host's".to_owned(),
-        Whose::Own => "its own".to_owned(),
-        Whose::Other(owner) => whose(owner, pod),
-        Whose::Unknown => "an unknown one".to_owned(),
+        NamespaceOwner::Pause => "the pause's".to_owned(),
+        NamespaceOwner::Host => "the host's".to_owned(),
+        NamespaceOwner::Own => "its own".to_owned(),
+        NamespaceOwner::Other(owner) => whose(owner, pod),
+        NamespaceOwner::Unknown => "an unknown one".to_owned(),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
         procfs::NS_PER_TICK,
         survey::process::{self, Link},
     },
-    pods::{Compared, ContainerView, ObservedSignal, PodView, SandboxView, Whose},
+    pods::{Compared, ContainerView, NamespaceOwner, ObservedSignal, PodView, SandboxView},
     report::wire::{
         Body, ComparedNamespace, Container, Finding, Head, Inspect, InspectedContainer, Interface,
         Line, ListedPod, Listening, Misfit, Namespaces, Network, Pause, Pod, Process, Route,
@@ -77,7 +77,7 @@ fn listed(node: &NodeSnapshot, pod: &PodView, sandbox: &SandboxView<'_>) -> List
             .map(|process| running(process, node.now)),
         namespaces: compared().filter_map(inode).collect(),
         host: compared()
-            .filter(|found| found.whose == Whose::Host)
+            .filter(|found| found.whose == NamespaceOwner::Host)
             .map(|found| found.kind)
             .collect(),
         misfits: misfits.collect(),
@@ -219,7 +219,7 @@ fn compared(found: &Compared) -> ComparedNamespace {
         inode: inode(found).map(|(_, inode)| inode),
         is: found.whose.name(),
         of: match &found.whose {
-            Whose::Other(owner) => Some(owner.to_string()),
+            NamespaceOwner::Other(owner) => Some(owner.to_string()),
             _ => None,
         },
         asked: Some(&found.asked)

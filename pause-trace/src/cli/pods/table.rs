@@ -2,7 +2,7 @@
 
 use anstyle::Style;
 
-use crate::text::{BOLD, Line, Look};
+use crate::text::{BOLD, Line, TextStyle};
 
 /// The spaces between two columns.
 const GAP: usize = 2;
@@ -39,27 +39,27 @@ pub(in crate::cli) struct Table {
 impl Table {
     /// Renders the table in one piece. If it is too wide, columns are left out in the order of
     /// `spare`.
-    pub(in crate::cli) fn fitted(&self, look: Look, spare: &[&str]) -> String {
-        let widths = self.widths(look);
+    pub(in crate::cli) fn fitted(&self, text_style: TextStyle, spare: &[&str]) -> String {
+        let widths = self.widths(text_style);
         let mut columns: Vec<usize> = (0..self.heads.len()).collect();
         let mut spare = spare.iter();
-        while is_too_wide(look, 0, &columns, &widths)
+        while is_too_wide(text_style, 0, &columns, &widths)
             && let Some(next) = spare.next()
         {
             columns.retain(|column| self.heads[*column] != *next);
         }
-        self.text(look, 0, &columns, &widths)
+        self.text(text_style, 0, &columns, &widths)
     }
 
     /// Renders every column. If the table is too wide, it is split into several pieces, each with
     /// the first column.
-    pub(in crate::cli) fn in_pieces(&self, look: Look, indent: usize) -> String {
-        let widths = self.widths(look);
+    pub(in crate::cli) fn in_pieces(&self, text_style: TextStyle, indent: usize) -> String {
+        let widths = self.widths(text_style);
         let mut pieces = vec![vec![0]];
         for column in 1..self.heads.len() {
             if let Some(piece) = pieces.last_mut() {
                 piece.push(column);
-                if piece.len() > 2 && is_too_wide(look, indent, piece, &widths) {
+                if piece.len() > 2 && is_too_wide(text_style, indent, piece, &widths) {
                     piece.pop();
                     pieces.push(vec![0, column]);
                 }
@@ -67,12 +67,12 @@ impl Table {
         }
         let pieces = pieces
             .iter()
-            .map(|piece| self.text(look, indent, piece, &widths));
+            .map(|piece| self.text(text_style, indent, piece, &widths));
         pieces.collect::<Vec<_>>().join("\n")
     }
 
-    fn widths(&self, look: Look) -> Vec<usize> {
-        let width = |text: &str| Line::new(look).push(text).columns();
+    fn widths(&self, text_style: TextStyle) -> Vec<usize> {
+        let width = |text: &str| Line::new(text_style).push(text).columns();
         let mut widths: Vec<usize> = self.heads.iter().map(|head| width(head)).collect();
         for row in &self.rows {
             for (widest, cell) in widths.iter_mut().zip(row) {
@@ -82,12 +82,18 @@ impl Table {
         widths
     }
 
-    fn text(&self, look: Look, indent: usize, columns: &[usize], widths: &[usize]) -> String {
+    fn text(
+        &self,
+        text_style: TextStyle,
+        indent: usize,
+        columns: &[usize],
+        widths: &[usize],
+    ) -> String {
         let mut text = String::new();
         let heads = self.heads.iter().map(|head| Cell::painted(BOLD, *head));
         for row in std::iter::once(&heads.collect()).chain(&self.rows) {
             let row: &Vec<Cell> = row;
-            let mut line = Line::new(look);
+            let mut line = Line::new(text_style);
             let mut at = indent;
             for column in columns {
                 if at > 0 {
@@ -103,9 +109,11 @@ impl Table {
     }
 }
 
-fn is_too_wide(look: Look, indent: usize, columns: &[usize], widths: &[usize]) -> bool {
+fn is_too_wide(text_style: TextStyle, indent: usize, columns: &[usize], widths: &[usize]) -> bool {
     let own: usize = columns.iter().map(|column| widths[*column] + GAP).sum();
-    look.width.is_some_and(|width| indent + own > width + GAP)
+    text_style
+        .width
+        .is_some_and(|width| indent + own > width + GAP)
 }
 
 #[cfg(test)]
@@ -122,17 +130,17 @@ mod tests {
         }
     }
 
-    fn wide(width: usize) -> Look {
-        Look {
+    fn wide(width: usize) -> TextStyle {
+        TextStyle {
             width: Some(width),
-            ..Look::PLAIN
+            ..TextStyle::PLAIN
         }
     }
 
     #[test]
     fn columns_are_aligned_and_each_row_is_one_line() {
         assert_eq!(
-            table().fitted(Look::PLAIN, &["PID"]),
+            table().fitted(TextStyle::PLAIN, &["PID"]),
             "POD          PID    NOTE\ndefault/web  7      x\\u{a}y\na            31415\n"
         );
     }
@@ -142,7 +150,7 @@ mod tests {
         // 11 + 2 + 5 + 2 + 7 columns.
         assert_eq!(
             table().fitted(wide(27), &["PID"]),
-            table().fitted(Look::PLAIN, &[])
+            table().fitted(TextStyle::PLAIN, &[])
         );
         assert_eq!(
             table().fitted(wide(26), &["PID"]),

@@ -14,7 +14,7 @@ use crate::{
     pipeline::Core,
     pods,
     report::{Clock, Names},
-    text::Look,
+    text::TextStyle,
     verdict::{Outcome, Verdict},
 };
 
@@ -44,7 +44,7 @@ pub(super) enum View {
 }
 
 pub(super) struct App {
-    pub(super) look: Look,
+    pub(super) text_style: TextStyle,
     pub(super) clock: Clock,
     pub(super) view: View,
     /// Filtered and sorted.
@@ -66,9 +66,9 @@ pub(super) struct App {
 }
 
 impl App {
-    pub(super) fn new(look: Look, clock: Clock) -> Self {
+    pub(super) fn new(text_style: TextStyle, clock: Clock) -> Self {
         Self {
-            look,
+            text_style,
             clock,
             view: View::Pods,
             rows: Vec::new(),

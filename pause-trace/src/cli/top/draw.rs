@@ -11,7 +11,7 @@ use ratatui::{
 use super::{
     app::{App, View},
     finding::Finding,
-    rows::{Row, Standing},
+    rows::{PodStatus, Row},
 };
 use crate::{
     cli::pods::age,
@@ -51,9 +51,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &mut App) {
 
 /// Makes text safe for the terminal: one line, no control characters, ASCII if the locale is ASCII.
 fn shown(app: &App, text: &str) -> String {
-    let mut line = text::Line::new(text::Look {
+    let mut line = text::Line::new(text::TextStyle {
         color: false,
-        ..app.look
+        ..app.text_style
     });
     line.push(text);
     line.end().trim_end_matches('\n').to_owned()
@@ -61,7 +61,11 @@ fn shown(app: &App, text: &str) -> String {
 
 /// The style if the terminal shows colours; otherwise none.
 fn style(app: &App, style: Style) -> Style {
-    if app.look.color { style } else { Style::new() }
+    if app.text_style.color {
+        style
+    } else {
+        Style::new()
+    }
 }
 
 fn dim(app: &App) -> Style {
@@ -108,12 +112,12 @@ fn title(app: &App) -> Line<'static> {
 }
 
 /// The mark of a standing and its style.
-fn mark(app: &App, standing: Standing) -> (String, Style) {
-    let (mark, style) = match standing {
-        Standing::Fail => ("✗", bad(app)),
-        Standing::Doubtful => ("?", doubtful(app)),
-        Standing::Pass => ("✓", good(app)),
-        Standing::Unknown => ("·", dim(app)),
+fn mark(app: &App, status: PodStatus) -> (String, Style) {
+    let (mark, style) = match status {
+        PodStatus::Fail => ("✗", bad(app)),
+        PodStatus::Doubtful => ("?", doubtful(app)),
+        PodStatus::Pass => ("✓", good(app)),
+        PodStatus::Unknown => ("·", dim(app)),
     };
     (shown(app, mark), style)
 }
@@ -140,7 +144,7 @@ fn pods(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
         "LAST VIOLATION",
     ];
     let row = |row: &Row| {
-        let (mark, style) = mark(app, row.standing);
+        let (mark, style) = mark(app, row.status);
         let zombies = if row.zombies > 0 {
             doubtful(app)
         } else {

@@ -36,7 +36,7 @@ use crate::{
     pods::{self, Follower, Judged},
     probe,
     session::{self, Ended, Interrupt, Session, Setup, Stop},
-    text::Look,
+    text::TextStyle,
     verdict::Verdict,
 };
 
@@ -91,7 +91,7 @@ impl Args {
             args: self,
             live: &live,
             rates: &rates,
-            look: global.look(),
+            text_style: global.text_style(),
         };
         let mut screen = Screen::open().context("failed to take over the terminal")?;
         let stop = Stop {
@@ -113,7 +113,7 @@ struct Top<'a> {
     args: &'a Args,
     live: &'a Live,
     rates: &'a RefCell<Rates>,
-    look: Look,
+    text_style: TextStyle,
 }
 
 /// A running inspection of one pod.
@@ -121,7 +121,7 @@ type Inspection<'a> = Pin<Box<dyn Future<Output = Result<String>> + 'a>>;
 
 impl Top<'_> {
     async fn show(&self, screen: &mut Screen) -> Result<Exit> {
-        let mut app = App::new(self.look, summary::clock()?);
+        let mut app = App::new(self.text_style, summary::clock()?);
         let mut keys = EventStream::new();
         let mut inspection: Option<Inspection<'_>> = None;
         loop {
@@ -169,7 +169,7 @@ impl Top<'_> {
         // The rows come from the state; the news is not needed.
         drop(self.live.pipeline.news());
         let now = probe::now();
-        self.live.look(|core| {
+        self.live.read(|core| {
             app.judged(verdicts, core);
             app.show(
                 rows::rows(core, &self.rates.borrow(), app.findings(), now),
@@ -194,12 +194,12 @@ impl Top<'_> {
         let Some(view) = node.snapshot.pods.iter().find(|view| view.id == pod) else {
             return Ok("the pod was removed: none of its containers is left".to_owned());
         };
-        let look = Look {
+        let text_style = TextStyle {
             color: false,
             width: Some(width),
-            ..self.look
+            ..self.text_style
         };
-        Ok(inspect::text::shown(look, false, &node, view)?)
+        Ok(inspect::text::shown(text_style, false, &node, view)?)
     }
 }
 

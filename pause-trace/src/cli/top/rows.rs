@@ -12,7 +12,7 @@ use crate::{
 
 /// The worst outcome of the verdicts on a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Standing {
+pub(super) enum PodStatus {
     /// The pod has no verdict yet.
     Unknown,
     Pass,
@@ -20,7 +20,7 @@ pub(super) enum Standing {
     Fail,
 }
 
-impl Standing {
+impl PodStatus {
     fn of(counts: Counts) -> Self {
         match counts {
             Counts { fail: 1.., .. } => Self::Fail,
@@ -39,7 +39,7 @@ pub(super) struct Row {
     pub(super) pod: PodId,
     /// `default/web`, escaped.
     pub(super) title: String,
-    pub(super) standing: Standing,
+    pub(super) status: PodStatus,
     pub(super) failed: u64,
     /// Running containers, without the pause.
     pub(super) containers: usize,
@@ -90,7 +90,7 @@ impl Sort {
     /// places.
     pub(super) fn apply(self, rows: &mut [Row]) {
         let key = |row: &Row| match self {
-            Self::Worst => Reverse((row.standing as u64, row.failed)),
+            Self::Worst => Reverse((row.status as u64, row.failed)),
             Self::Name => Reverse((0, 0)),
             Self::Members => Reverse((row.members, 0)),
             Self::Zombies => Reverse((row.zombies.into(), 0)),
@@ -144,7 +144,7 @@ pub(super) fn rows<'a>(
                 true => format!("pod {}", Text::new(&pod.id)),
                 false => format!("{}/{}", pod.namespace, pod.name),
             },
-            standing: Standing::of(counts),
+            status: PodStatus::of(counts),
             failed: counts.fail,
             containers: apart.clone().filter(is_running).count(),
             members: apart.map(|container| u64::from(container.alive)).sum(),

@@ -4,41 +4,41 @@ use ratatui::{Terminal, backend::TestBackend};
 use super::{
     app::{Action, App, View},
     draw::draw,
-    rows::{Row, Sort, Standing},
+    rows::{PodStatus, Row, Sort},
 };
 use crate::{
     event::Text,
     report::testing::{self, CLOCK, HOSTILE},
-    text::Look,
+    text::TextStyle,
 };
 
-fn row(pod: &str, title: &str, standing: Standing, members: u64, zombies: u32) -> Row {
+fn row(pod: &str, title: &str, status: PodStatus, members: u64, zombies: u32) -> Row {
     Row {
         pod: pod.into(),
         title: title.to_owned(),
-        standing,
-        failed: u64::from(standing == Standing::Fail),
+        status,
+        failed: u64::from(status == PodStatus::Fail),
         containers: 2,
         members,
         zombies,
         signals: 0,
         age: 61_000_000_000,
-        newest: (standing == Standing::Fail).then(|| "PT101 net-shared".to_owned()),
+        newest: (status == PodStatus::Fail).then(|| "PT101 net-shared".to_owned()),
     }
 }
 
-fn app(look: Look) -> App {
-    let mut app = App::new(look, CLOCK);
+fn app(text_style: TextStyle) -> App {
+    let mut app = App::new(text_style, CLOCK);
     app.found(&[testing::failed(), testing::failed()], &testing::names());
     app.show(
         vec![
-            row("a", "default/api", Standing::Pass, 5, 0),
-            row("b", "default/web", Standing::Fail, 3, 2),
-            row("c", "kube-system/dns", Standing::Doubtful, 9, 0),
+            row("a", "default/api", PodStatus::Pass, 5, 0),
+            row("b", "default/web", PodStatus::Fail, 3, 2),
+            row("c", "kube-system/dns", PodStatus::Doubtful, 9, 0),
             row(
                 "d",
                 &format!("lab/{}", Text::new(HOSTILE)),
-                Standing::Unknown,
+                PodStatus::Unknown,
                 1,
                 1,
             ),
@@ -75,7 +75,7 @@ fn titles(app: &App) -> Vec<&str> {
 
 #[test]
 fn a_small_terminal_shows_the_essentials() {
-    let mut app = app(Look::PLAIN);
+    let mut app = app(TextStyle::PLAIN);
     let text = screen(&mut app, 80, 24);
     for shown in [
         "pause-trace top · 4 pods · 1 in violation · by worst",
@@ -93,9 +93,9 @@ fn a_small_terminal_shows_the_essentials() {
 #[test]
 fn any_size_and_any_name_can_be_drawn() {
     for utf8 in [true, false] {
-        let mut app = app(Look {
+        let mut app = app(TextStyle {
             utf8,
-            ..Look::PLAIN
+            ..TextStyle::PLAIN
         });
         for (width, height) in [(1, 1), (3, 2), (20, 5), (80, 24), (300, 100)] {
             let text = screen(&mut app, width, height);
@@ -112,20 +112,20 @@ fn any_size_and_any_name_can_be_drawn() {
 
 #[test]
 fn marks_carry_the_information_of_colours() {
-    let plain = screen(&mut app(Look::PLAIN), 100, 30);
+    let plain = screen(&mut app(TextStyle::PLAIN), 100, 30);
     let painted = screen(
-        &mut app(Look {
+        &mut app(TextStyle {
             color: true,
-            ..Look::PLAIN
+            ..TextStyle::PLAIN
         }),
         100,
         30,
     );
     assert_eq!(plain, painted);
     let ascii = screen(
-        &mut app(Look {
+        &mut app(TextStyle {
             utf8: false,
-            ..Look::PLAIN
+            ..TextStyle::PLAIN
         }),
         100,
         30,
@@ -142,7 +142,7 @@ fn marks_carry_the_information_of_colours() {
 
 #[test]
 fn rows_are_sorted_and_the_selection_follows_its_pod() {
-    let mut app = app(Look::PLAIN);
+    let mut app = app(TextStyle::PLAIN);
     let hostile = format!("lab/{}", Text::new(HOSTILE));
     assert_eq!(
         titles(&app),
@@ -167,7 +167,7 @@ fn rows_are_sorted_and_the_selection_follows_its_pod() {
 
 #[test]
 fn a_filter_narrows_as_it_is_typed() {
-    let mut app = app(Look::PLAIN);
+    let mut app = app(TextStyle::PLAIN);
     type_in(&mut app, "/DEF");
     assert_eq!(titles(&app), ["default/web", "default/api"]);
     type_in(&mut app, "q");
@@ -187,7 +187,7 @@ fn a_filter_narrows_as_it_is_typed() {
 
 #[test]
 fn a_pod_can_be_selected_inspected_and_left() {
-    let mut app = app(Look::PLAIN);
+    let mut app = app(TextStyle::PLAIN);
     // The size of a page is known once it has been drawn.
     screen(&mut app, 80, 24);
     press(
@@ -232,13 +232,13 @@ fn a_pod_can_be_selected_inspected_and_left() {
 
 #[test]
 fn the_selection_stays_near_when_its_pod_is_gone() {
-    let mut app = app(Look::PLAIN);
+    let mut app = app(TextStyle::PLAIN);
     press(&mut app, [KeyCode::Down]);
     assert_eq!(app.selected.as_deref(), Some("c"));
     app.show(
         vec![
-            row("a", "default/api", Standing::Pass, 5, 0),
-            row("b", "default/web", Standing::Fail, 3, 2),
+            row("a", "default/api", PodStatus::Pass, 5, 0),
+            row("b", "default/web", PodStatus::Fail, 3, 2),
         ],
         3,
     );
@@ -253,7 +253,7 @@ fn the_selection_stays_near_when_its_pod_is_gone() {
 #[test]
 fn ctrl_c_is_a_key_in_raw_mode() {
     for keys in ["", "/x"] {
-        let mut app = app(Look::PLAIN);
+        let mut app = app(TextStyle::PLAIN);
         type_in(&mut app, keys);
         let ctrl_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
         assert_eq!(app.key(ctrl_c), Some(Action::Interrupt));

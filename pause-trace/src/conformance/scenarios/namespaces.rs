@@ -118,7 +118,7 @@ async fn own_users(play: &Play<'_>) -> Result<String, PlayError> {
     let app = pod.container("app", &["serve"]).await?;
     pod.described().await?;
     // A runtime silently ignores the parts of a request that it does not know.
-    let is_requested = pod.look(|core| {
+    let is_requested = pod.read(|core| {
         let pod = core.state.pods.get(&pod.id)?;
         Some(pod.modes.user == Mode::Pod)
     });

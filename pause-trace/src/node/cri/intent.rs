@@ -40,7 +40,7 @@ pub(crate) struct Sandbox {
 
 /// An answer that lacks something or contains an unknown value. The text completes "failed to …".
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unclear {
+pub(crate) enum IntentError {
     #[error("interpret the runtime's answer: {0} is missing")]
     Missing(&'static str),
     #[error("interpret the runtime's answer: {0} is not valid")]
@@ -65,17 +65,17 @@ pub(crate) fn is_id(id: &str) -> bool {
 }
 
 /// Interprets a verbose answer about a sandbox.
-pub(crate) fn sandbox(answer: &PodSandboxStatusResponse) -> Result<Sandbox, Unclear> {
+pub(crate) fn sandbox(answer: &PodSandboxStatusResponse) -> Result<Sandbox, IntentError> {
     let status = answer
         .status
         .as_ref()
-        .ok_or(Unclear::Missing("the status"))?;
+        .ok_or(IntentError::Missing("the status"))?;
     let metadata = status
         .metadata
         .as_ref()
-        .ok_or(Unclear::Missing("the sandbox's metadata"))?;
+        .ok_or(IntentError::Missing("the sandbox's metadata"))?;
     if !is_id(&status.id) {
-        return Err(Unclear::NoId("the sandbox's id"));
+        return Err(IntentError::NoId("the sandbox's id"));
     }
     // CRI does not require a uid; a pod created by hand may have none.
     let uid = if metadata.uid.is_empty() {
@@ -84,7 +84,7 @@ pub(crate) fn sandbox(answer: &PodSandboxStatusResponse) -> Result<Sandbox, Uncl
         &metadata.uid
     };
     if !is_id(uid) {
-        return Err(Unclear::NoId("the pod's uid"));
+        return Err(IntentError::NoId("the pod's uid"));
     }
     let info = answer.info()?;
     let modes = sandbox_modes(answer, info.as_ref())?;
@@ -124,13 +124,13 @@ pub(crate) fn container(
     pod: &PodFact,
     answer: &ContainerStatusResponse,
     image: Option<&Info>,
-) -> Result<ContainerFact, Unclear> {
+) -> Result<ContainerFact, IntentError> {
     let status = answer
         .status
         .as_ref()
-        .ok_or(Unclear::Missing("the status"))?;
+        .ok_or(IntentError::Missing("the status"))?;
     if !is_id(&status.id) {
-        return Err(Unclear::NoId("the container's id"));
+        return Err(IntentError::NoId("the container's id"));
     }
     let info = answer.info()?;
     let pid = container_pids(pod, info.as_ref())?;
@@ -173,7 +173,10 @@ pub(crate) fn declared_stop_signal(
 
 /// The modes of a sandbox. The request, which containerd repeats in `info`, takes precedence over
 /// the status, in which containerd 1.6 leaves out user namespaces.
-fn sandbox_modes(answer: &PodSandboxStatusResponse, info: Option<&Info>) -> Result<Modes, Unclear> {
+fn sandbox_modes(
+    answer: &PodSandboxStatusResponse,
+    info: Option<&Info>,
+) -> Result<Modes, IntentError> {
     let reported = || {
         let linux = answer.status.as_ref()?.linux.as_ref()?;
         linux.namespaces.as_ref()?.options.clone()
@@ -181,7 +184,7 @@ fn sandbox_modes(answer: &PodSandboxStatusResponse, info: Option<&Info>) -> Resu
     let options = info
         .and_then(Info::namespace_options)
         .or_else(reported)
-        .ok_or(Unclear::Missing("the sandbox's namespace options"))?;
+        .ok_or(IntentError::Missing("the sandbox's namespace options"))?;
     let net = mode("network", options.network, &options)?;
     Ok(Modes {
         // The uts namespace has no option of its own: a pod in the node's network has the node's
@@ -211,23 +214,27 @@ fn has_users(info: Option<&Info>) -> bool {
 
 /// The pid mode of a container: from the request if the runtime repeats it, otherwise from the
 /// specification.
-fn container_pids(pod: &PodFact, info: Option<&Info>) -> Result<Mode, Unclear> {
-    let info = info.ok_or(Unclear::Missing("the container's verbose part"))?;
+fn container_pids(pod: &PodFact, info: Option<&Info>) -> Result<Mode, IntentError> {
+    let info = info.ok_or(IntentError::Missing("the container's verbose part"))?;
     if let Some(options) = info.namespace_options() {
         return mode("pid", options.pid, &options);
     }
     let namespaces = info
         .spec_namespaces()
-        .ok_or(Unclear::Missing("the container's specification"))?;
+        .ok_or(IntentError::Missing("the container's specification"))?;
     match namespaces.get("pid") {
         None => Ok(Mode::Node),
         Some(None) => Ok(Mode::Container),
         Some(Some(_)) if pod.modes.pid == Mode::Pod => Ok(Mode::Pod),
-        Some(Some(path)) => Err(Unclear::Joins(text(path))),
+        Some(Some(path)) => Err(IntentError::Joins(text(path))),
     }
 }
 
-fn mode(namespace: &'static str, mode: i32, options: &NamespaceOption) -> Result<Mode, Unclear> {
+fn mode(
+    namespace: &'static str,
+    mode: i32,
+    options: &NamespaceOption,
+) -> Result<Mode, IntentError> {
     match NamespaceMode::try_from(mode) {
         Ok(NamespaceMode::Pod) => Ok(Mode::Pod),
         Ok(NamespaceMode::Container) => Ok(Mode::Container),
@@ -235,8 +242,8 @@ fn mode(namespace: &'static str, mode: i32, options: &NamespaceOption) -> Result
         Ok(NamespaceMode::Target) if is_id(&options.target_id) => {
             Ok(Mode::Target(options.target_id.as_str().into()))
         }
-        Ok(NamespaceMode::Target) => Err(Unclear::NoId("the target's id")),
-        Err(_) => Err(Unclear::Mode { namespace, mode }),
+        Ok(NamespaceMode::Target) => Err(IntentError::NoId("the target's id")),
+        Err(_) => Err(IntentError::Mode { namespace, mode }),
     }
 }
 

@@ -88,7 +88,7 @@ fn the_target_of_a_debugger_differs_from_its_sandbox() {
     assert_eq!(of(&held_by(SANDBOX)), Ok(Mode::Pod));
     assert_eq!(
         of(&no_process).map_err(|unknown| unknown.why),
-        Err(Why::Ended { pid: 12031 })
+        Err(UnknownReason::Ended { pid: 12031 })
     );
     let stranger = |_| Holder::Container {
         id: "stranger".into(),

@@ -88,7 +88,7 @@ fn the_oldest_container_in_a_namespace_owns_it() {
     assert_eq!(shown(&pods[0], "a1"), "same same same own");
     assert_eq!(shown(&pods[0], "a2"), "same same same other");
     let debugger = &pods[0].containers[2].namespaces;
-    assert_eq!(debugger[3].whose, Whose::Other(id("a1").into()));
+    assert_eq!(debugger[3].whose, NamespaceOwner::Other(id("a1").into()));
 }
 
 #[test]

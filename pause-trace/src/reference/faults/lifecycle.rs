@@ -123,7 +123,7 @@ async fn before_sandbox(play: &Play<'_>) -> Result<String, PlayError> {
     .await?;
     play.blame(app.process);
     let pause = pod.start_sandbox().await?;
-    let early = pod.live().look(|core| {
+    let early = pod.live().read(|core| {
         let executed = |process| core.state.processes.get(process)?.executed;
         Some(executed(pause)?.saturating_sub(executed(app.process)?))
     });
@@ -297,7 +297,7 @@ async fn teardown_stalled(play: &Play<'_>) -> Result<String, PlayError> {
     let finding = play.found("PT208").await?;
     let ended = pod
         .live()
-        .look(|core| core.state.processes.get(app.process)?.ended);
+        .read(|core| core.state.processes.get(app.process)?.ended);
     let waited = finding
         .time
         .saturating_sub(ended.map_or(finding.time, |ended| ended.time));

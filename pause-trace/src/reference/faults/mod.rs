@@ -69,7 +69,7 @@ async fn pod_with_app<'a>(
 
 /// A namespace of a process, as the kernel reported it.
 fn namespace(pod: &ReferencePod<'_>, process: ProcessId, kind: NamespaceKind) -> u32 {
-    pod.live().look(|core| {
+    pod.live().read(|core| {
         core.state
             .processes
             .get(process)

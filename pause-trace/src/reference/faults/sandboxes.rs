@@ -87,7 +87,7 @@ async fn net_not_owned(play: &Play<'_>) -> Result<String, PlayError> {
     play.blame(pause);
     let namespaces = pod
         .live()
-        .look(|core| {
+        .read(|core| {
             core.state
                 .processes
                 .get(pause)
@@ -126,18 +126,18 @@ async fn no_network(play: &Play<'_>) -> Result<String, PlayError> {
 async fn network_lost(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod(PodKind::Plain).await?;
     let app = pod.container("app").await?;
-    let before = look(&pod, &app).await?;
+    let before = observe_network(&pod, &app).await?;
     // As a process with CAP_NET_ADMIN can do it. The alias has the pod's address.
     let interface = "lo:1".to_owned();
     app.ask(Request::TakeDown { interface }).await?;
-    look(&pod, &app).await?;
-    let after = look(&pod, &app).await?;
+    observe_network(&pod, &app).await?;
+    let after = observe_network(&pod, &app).await?;
     pod.finish().await?;
     Ok(format!("{before} addresses before, {after} after"))
 }
 
 /// Looks at a pod's network from inside a container. Returns the number of addresses.
-async fn look(pod: &ReferencePod<'_>, app: &Started) -> Result<usize, PlayError> {
+async fn observe_network(pod: &ReferencePod<'_>, app: &Started) -> Result<usize, PlayError> {
     let Answer::Addresses(addresses) = app.ask(Request::Addresses).await? else {
         return Err(PlayError::Unexpected(
             "the container did not report its addresses".to_owned(),

@@ -181,13 +181,13 @@ async fn probes_leave(play: &Play<'_>) -> Result<String, PlayError> {
         pod.ended(probe.process).await?;
     }
     // Until they are too old to be about to end.
-    let limit = pod.live().look(|core| core.state.limits.zombie);
+    let limit = pod.live().read(|core| core.state.limits.zombie);
     tokio::time::sleep(Duration::from_nanos(limit)).await;
     let last = pod.exec(&app, |plan| plan.named("probe")).await?;
     last.ask(Request::Exit { code: 0 }).await.ok();
     pod.ended(last.process).await?;
     play.found("PT209").await?;
-    let left: Vec<_> = pod.live().look(|core| {
+    let left: Vec<_> = pod.live().read(|core| {
         let processes = core.state.processes.iter();
         let left = processes.filter(|process| {
             process.session.is_some()

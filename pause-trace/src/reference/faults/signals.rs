@@ -114,7 +114,7 @@ async fn killed_without_stop(play: &Play<'_>) -> Result<String, PlayError> {
     declare_stop(&pod);
     pod.inner().signal(app.pid(), Signal::SIGKILL).await?;
     pod.ended(app.process).await?;
-    let stops = pod.live().look(|core| {
+    let stops = pod.live().read(|core| {
         let signals = core
             .state
             .processes
@@ -170,7 +170,7 @@ async fn stop_twice(play: &Play<'_>) -> Result<String, PlayError> {
     pod.inner().signal(app.pid(), Signal::SIGTERM).await?;
     let stranger = Bystander::start(play, &["kill", &app.pid().to_string(), "15"]).await?;
     let finding = play.found("PT305").await?;
-    let between = pod.live().look(|core| {
+    let between = pod.live().read(|core| {
         let signals = &core.state.processes.get(app.process)?.signals;
         Some(signals.last()?.time.saturating_sub(signals.first()?.time))
     });
@@ -203,7 +203,7 @@ async fn stop_order(play: &Play<'_>) -> Result<String, PlayError> {
         .await?;
     pod.ended(pause).await?;
     pod.stop_container(&app, SHORT).await?;
-    let early = pod.live().look(|core| {
+    let early = pod.live().read(|core| {
         let ended = |process| core.state.processes.get(process)?.ended;
         Some(ended(app.process)?.time.saturating_sub(ended(pause)?.time))
     });

@@ -105,7 +105,7 @@ async fn restarted(
     pod.ended(first.process).await?;
     let ended = pod
         .live()
-        .look(|core| core.state.containers.get(&first.id)?.ended);
+        .read(|core| core.state.containers.get(&first.id)?.ended);
     pod.inner().exited(first.pid()).await?;
     pod.inner().delete(first.container)?;
     let second = pod.container("app").await?;
@@ -113,7 +113,7 @@ async fn restarted(
     let found = second.ask(Request::ShmGet { key }).await?;
     let started = pod
         .live()
-        .look(|core| core.state.containers.get(&second.id)?.started);
+        .read(|core| core.state.containers.get(&second.id)?.started);
     pod.finish().await?;
     let Some((ended, started)) = ended.filter(|ended| ended.status == expected).zip(started) else {
         return Err(PlayError::Unexpected(format!(
@@ -144,7 +144,7 @@ async fn outlives(play: &Play<'_>) -> Result<String, PlayError> {
             .ok();
         pod.ended(container.process).await?;
     }
-    let alone = pod.live().look(|core| {
+    let alone = pod.live().read(|core| {
         let living = core
             .state
             .processes
@@ -217,7 +217,7 @@ async fn takes_all(play: &Play<'_>) -> Result<String, PlayError> {
         pod.ended(container.process).await?;
         let (by_kernel, ended) = pod
             .live()
-            .look(|core| {
+            .read(|core| {
                 let process = core.state.processes.get(container.process)?;
                 let killed = process
                     .signals
@@ -236,7 +236,7 @@ async fn takes_all(play: &Play<'_>) -> Result<String, PlayError> {
         }
         last = last.max(ended.time);
     }
-    let killed = pod.live().look(|core| {
+    let killed = pod.live().read(|core| {
         let pause = core.state.processes.get(pause)?;
         pause
             .signals
@@ -259,7 +259,7 @@ async fn takes_all(play: &Play<'_>) -> Result<String, PlayError> {
 fn namespaces(pod: &ReferencePod<'_>, container: &Started) -> Result<Namespaces, PlayError> {
     let namespaces = pod
         .live()
-        .look(|core| core.state.containers.get(&container.id)?.namespaces);
+        .read(|core| core.state.containers.get(&container.id)?.namespaces);
     namespaces.ok_or_else(|| {
         PlayError::Unexpected(format!(
             "the kernel did not report the exec of {}",
@@ -286,7 +286,7 @@ fn same(before: &Namespaces, after: &Namespaces) -> Result<String, PlayError> {
 /// Opens every namespace of the pod. The kernel does not reuse the inode number of an open
 /// namespace.
 fn pin(pod: &ReferencePod<'_>, containers: &[&Started]) -> Result<BTreeMap<u64, File>, PlayError> {
-    let host = pod.live().look(|core| core.state.host);
+    let host = pod.live().read(|core| core.state.host);
     let mut pinned = BTreeMap::new();
     let processes = containers
         .iter()

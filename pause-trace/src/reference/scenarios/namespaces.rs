@@ -126,7 +126,7 @@ async fn target(play: &Play<'_>) -> Result<String, PlayError> {
     let debugger = pod
         .container_as("debugger", ContainerKind::Ephemeral, modes, |plan| plan)
         .await?;
-    let namespaces = pod.live().look(|core| {
+    let namespaces = pod.live().read(|core| {
         let pid = |process| {
             core.state
                 .processes
@@ -166,7 +166,7 @@ async fn network_ready(pod: &ReferencePod<'_>, container: &Started) -> Result<()
 fn proof(pod: &ReferencePod<'_>, container: &Started) -> Result<String, PlayError> {
     let namespaces = pod
         .live()
-        .look(|core| core.state.containers.get(&container.id)?.namespaces);
+        .read(|core| core.state.containers.get(&container.id)?.namespaces);
     let namespaces = namespaces.ok_or_else(|| {
         PlayError::Unexpected(format!(
             "the kernel did not report the exec of {}",

@@ -197,13 +197,13 @@ async fn sturdy(play: &Play<'_>) -> Result<String, PlayError> {
                 .count,
         )
     };
-    let before = pod.live().look(reaped).unwrap_or_default();
+    let before = pod.live().read(reaped).unwrap_or_default();
     app.ask(Request::Orphans { count: 8 }).await?;
     play.await_("the reaping of orphans after the signals", |core| {
         (reaped(core)? >= before + 8).then_some(())
     })
     .await?;
-    let ended = pod.live().look(|core| {
+    let ended = pod.live().read(|core| {
         core.state
             .processes
             .get(pause)
@@ -333,7 +333,7 @@ fn story(
     process: ProcessId,
     signal: i32,
 ) -> Result<(Received, Ended), PlayError> {
-    let story = pod.live().look(|core| {
+    let story = pod.live().read(|core| {
         let process = core.state.processes.get(process)?;
         let received = process
             .signals

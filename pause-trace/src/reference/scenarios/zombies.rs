@@ -152,7 +152,7 @@ async fn own_pid(play: &Play<'_>) -> Result<String, PlayError> {
     session.ask(Request::Orphans { count: FEW }).await?;
     let own = reaped(play, &app.id, FEW, |app| app.reaps).await?;
     let of_session = reaped(play, &app.id, FEW, |app| app.session_reaps).await?;
-    let by_pause = pod.live().look(|core| {
+    let by_pause = pod.live().read(|core| {
         core.state
             .containers
             .get(&pause)
@@ -184,7 +184,7 @@ async fn storm(play: &Play<'_>) -> Result<String, PlayError> {
     let reaps = reaped(play, &pause, STORM, |pause| pause.reaps).await?;
     let left = pod
         .live()
-        .look(|core| core.state.pods.get(&pod.id).map_or(0, |pod| pod.zombies));
+        .read(|core| core.state.pods.get(&pod.id).map_or(0, |pod| pod.zombies));
     pod.finish().await?;
     Ok(format!("{}, {left} left", proof(STORM, "pause", reaps)))
 }
@@ -208,7 +208,7 @@ async fn zombies_growing(play: &Play<'_>) -> Result<String, PlayError> {
     play.found("PT403").await?;
     let zombies = pod
         .live()
-        .look(|core| core.state.pods.get(&pod.id).map_or(0, |pod| pod.zombies));
+        .read(|core| core.state.pods.get(&pod.id).map_or(0, |pod| pod.zombies));
     pod.finish().await?;
     Ok(format!("{zombies} zombies"))
 }
@@ -250,7 +250,7 @@ async fn adopted_outside(play: &Play<'_>) -> Result<String, PlayError> {
 fn sandbox(pod: &ReferencePod<'_>) -> Result<ContainerId, PlayError> {
     let sandbox = pod
         .live()
-        .look(|core| core.state.pods.get(&pod.id)?.sandbox().cloned());
+        .read(|core| core.state.pods.get(&pod.id)?.sandbox().cloned());
     sandbox.ok_or_else(|| PlayError::Unexpected("the pod has no sandbox".to_owned()))
 }
 
@@ -283,7 +283,7 @@ async fn overdue(
     pod: &ReferencePod<'_>,
     parent: &Started,
 ) -> Result<Ktime, PlayError> {
-    let limit = pod.live().look(|core| core.state.limits.zombie);
+    let limit = pod.live().read(|core| core.state.limits.zombie);
     play.await_("a zombie that is overdue", |core| {
         let zombie = core
             .state

@@ -151,7 +151,7 @@ impl ReferencePod<'_> {
     pub(crate) fn pause(&self) -> Result<ProcessId, PlayError> {
         let sandbox: ContainerId = self.inner_ref().sandbox().id.as_str().into();
         self.live
-            .look(|core| core.state.containers.get(&sandbox)?.init)
+            .read(|core| core.state.containers.get(&sandbox)?.init)
             .ok_or_else(|| PlayError::Unexpected("the sandbox has no pause".to_owned()))
     }
 
@@ -168,7 +168,7 @@ impl ReferencePod<'_> {
             Mode::Target(target) => {
                 let target = self
                     .live
-                    .look(|core| core.state.containers.get(target)?.init);
+                    .read(|core| core.state.containers.get(target)?.init);
                 let target = target
                     .ok_or_else(|| PlayError::Unexpected("the target does not run".to_owned()))?;
                 pod::PidMode::Target(target.pid as i32)
@@ -346,7 +346,7 @@ impl ReferencePod<'_> {
             pod.remove().await?;
         }
         let id = self.id.clone();
-        if self.live.look(|core| {
+        if self.live.read(|core| {
             core.state
                 .pods
                 .get(&id)

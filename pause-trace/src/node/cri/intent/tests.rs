@@ -271,7 +271,10 @@ fn hostile_names_are_truncated_and_hostile_ids_refused() {
     for uid in ["a\nb", "../x", &"x".repeat(MAX_ID + 1)] {
         let status = answer.status.as_mut().expect("a status");
         status.metadata.as_mut().expect("metadata").uid = uid.into();
-        assert!(matches!(sandbox(&answer), Err(Unclear::NoId(_))), "{uid:?}");
+        assert!(
+            matches!(sandbox(&answer), Err(IntentError::NoId(_))),
+            "{uid:?}"
+        );
     }
     let status = answer.status.as_mut().expect("a status");
     status.metadata.as_mut().expect("metadata").uid.clear();
@@ -299,7 +302,7 @@ fn missing_fields_and_unknown_modes_are_errors() {
         "{unknown}"
     );
     let malformed = sandbox(&answer("{", None)).expect_err("no JSON");
-    assert!(matches!(malformed, Unclear::Details(_)));
+    assert!(matches!(malformed, IntentError::Details(_)));
     assert!(sandbox(&PodSandboxStatusResponse::default()).is_err());
 
     let pod = pod(fixture!("containerd-1.6-plain-sandbox"));

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use super::Told;
+use super::Completed;
 use crate::{
     event::{ContainerId, Fact, Observation, Observed, PauseStatus, PodId, ProcessId, Text},
     node::{network, procfs},
@@ -17,17 +17,21 @@ const SETTLED: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Observes again whether a pod's network is ready.
-pub(super) async fn network_again(pod: PodId, container: ContainerId, process: ProcessId) -> Told {
+pub(super) async fn network_again(
+    pod: PodId,
+    container: ContainerId,
+    process: ProcessId,
+) -> Completed {
     tokio::time::sleep(AGAIN).await;
     network(pod, container, process).await
 }
 
 /// Observes whether the network of a container that has started is ready.
-pub(super) async fn network(pod: PodId, container: ContainerId, process: ProcessId) -> Told {
+pub(super) async fn network(pod: PodId, container: ContainerId, process: ProcessId) -> Completed {
     let seen = on_a_thread(move || network::read(process.pid)).await;
     // If the process has ended, its pid may have been reused.
     let is_same = !procfs::is_gone(process);
-    Told::Fact(seen.filter(|_| is_same).map(|network| {
+    Completed::Fact(seen.filter(|_| is_same).map(|network| {
         let addresses: Vec<_> = network.outer_addresses().map(ToString::to_string).collect();
         let detail = match (network.is_loopback_up(), addresses.is_empty()) {
             (false, _) => "loopback is not up".to_owned(),
@@ -46,21 +50,21 @@ pub(super) async fn network(pod: PodId, container: ContainerId, process: Process
 
 /// Reads the resources and privileges of a pause that has just executed; `None` if it is old enough
 /// for [`pause`] alone. A pod may live for less than that.
-pub(super) async fn pause_at_start(pod: PodId, process: ProcessId) -> Told {
+pub(super) async fn pause_at_start(pod: PodId, process: ProcessId) -> Completed {
     if age(process) >= SETTLED {
-        return Told::Fact(None);
+        return Completed::Fact(None);
     }
-    Told::Fact(Some(match measured(&pod, process).await {
+    Completed::Fact(Some(match measured(&pod, process).await {
         Ok(status) => Fact::PauseStarted(status),
         Err(error) => unmeasured(pod, process, &error),
     }))
 }
 
 /// Reads the resources and privileges of a pause.
-pub(super) async fn pause(pod: PodId, process: ProcessId) -> Told {
+pub(super) async fn pause(pod: PodId, process: ProcessId) -> Completed {
     let age = age(process);
     tokio::time::sleep(SETTLED.saturating_sub(age)).await;
-    Told::Fact(match measured(&pod, process).await {
+    Completed::Fact(match measured(&pod, process).await {
         Ok(status) => Some(Fact::PauseStatus(status)),
         Err(error) if age >= SETTLED => Some(unmeasured(pod, process, &error)),
         // What was read at its start stands.
