@@ -126,7 +126,7 @@ impl State {
     }
 
     /// Whether a reaped process may turn out to be the entrypoint of a container that is not
-    /// declared yet. [`Deadline::Identity`] ends the wait.
+    /// declared yet. `Deadline::Identity` ends the wait.
     fn awaits_declaration(&self, process: &Process) -> bool {
         let Some((cgroup, executed)) = process.unplaced else {
             return false;
