@@ -1,8 +1,8 @@
 //! Why the kernel killed a process: the OOM killer, or the end of its pid namespace.
 //!
 //! `signal_generate` shows only that the kernel sent the SIGKILL, and which task was running. The
-//! OOM killer runs in the task whose allocation failed; the end of a pid namespace runs in its init,
-//! which has exited by then.
+//! OOM killer runs in the task whose allocation failed; the end of a pid namespace runs in its
+//! init, which has exited by then.
 
 use super::{Change, Process, Reason, Received, State};
 use crate::{

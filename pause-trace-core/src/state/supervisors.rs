@@ -1,5 +1,5 @@
-//! The runtime's processes that stay with a container, containerd's shim or conmon, and what is left
-//! when one ends before its containers.
+//! The runtime's processes that stay with a container, containerd's shim or conmon, and what is
+//! left when one ends before its containers.
 
 use super::{Change, Process, Role, State};
 use crate::{
@@ -27,7 +27,8 @@ impl State {
         else {
             return;
         };
-        // If everything is killed at once, as when a node shuts down, the container only ends later.
+        // If everything is killed at once, as when a node shuts down, the container only ends
+        // later.
         let is_dying = |child: &Process| {
             let mut signals = child.signals.iter();
             signals.any(|received| received.signal == SIGKILL && received.was_queued())

@@ -306,8 +306,8 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Takes in what a look has shown. If a pod's network was there and is missing now, one more look
-    /// has to confirm it.
+    /// Takes in what a look has shown. If a pod's network was there and is missing now, one more
+    /// look has to confirm it.
     fn looked(&mut self, fact: Fact) {
         let pod = match &fact {
             Fact::Observed(observation) if !observation.holds => Some(observation.pod.clone()),

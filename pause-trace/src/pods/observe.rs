@@ -12,8 +12,8 @@ use crate::{
 /// as work.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// How long after a look that finds a pod's network missing to look again. In a stop, the network is
-/// taken down a moment before the pause ends.
+/// How long after a look that finds a pod's network missing to look again. In a stop, the network
+/// is taken down a moment before the pause ends.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Observes again whether a pod's network is ready.
