@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    event::{ContainerId, Ktime, NamespaceKind, Namespaces, PodId, WaitStatus},
+    event::{ContainerId, Kind, Ktime, NamespaceKind, Namespaces, PodId, WaitStatus},
     observer::Observer,
     rules::{Counts, Ledger},
     state::{Change, OomKilled, Pod, Process, Role, State},
@@ -288,10 +288,15 @@ fn has_lost_sandbox(state: &State, pod: &Pod) -> bool {
     let Some(pause) = state.pause_of(pod).filter(|pause| !pause.is_alive()) else {
         return false;
     };
-    let sandbox = state.container_of(pause);
-    let is_stopping = pod.stopping.or_else(|| sandbox?.stopping).is_some();
+    let Some(sandbox) = state.container_of(pause) else {
+        return false;
+    };
+    let is_stopping = pod.stopping.or(sandbox.stopping).is_some();
+    // The record of the stop may be missing.
+    let gap = state.gap(&[Kind::SignalGenerate], sandbox.declared);
+    let is_known = gap.is_none() && sandbox.flooded.is_none() && !pause.ended_unseen();
     let mut signals = pause.signals.iter();
-    !is_stopping && !signals.any(|received| received.sender_role == Role::Runtime)
+    is_known && !is_stopping && !signals.any(|received| received.sender_role == Role::Runtime)
 }
 
 /// What the OOM killer did in the container of a process.
