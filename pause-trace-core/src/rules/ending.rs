@@ -144,7 +144,7 @@ pub(super) fn with_workers(workers: &[&Worker], signal: i32, details: Details) -
             Some(_) => "it had no handler",
         };
         let what = format!(
-            "{} (pid {}) was killed by SIGKILL without having got {name}, for which {handler}",
+            "{} (pid {}) was killed by SIGKILL before it received {name}, for which {handler}",
             worker.comm, worker.id.pid
         );
         details.evidence(worker.ended, what)

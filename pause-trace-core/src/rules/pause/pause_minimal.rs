@@ -42,9 +42,9 @@ plus 1 % of its age. `check` also measures a pause before and after it was left 
 most 128 KiB of anonymous memory, and open no further descriptor.
 
 ## Why it matters
-A node runs one pause for each pod, so a node with 100 pods uses them 100 times. And it is the one \
-process of a pod that no probe checks: a pause that listens, forks or computes does something that \
-is not a pause's task.
+A node runs one pause for each pod, so a node with 100 pods uses its resources 100 times. And it \
+is the one process of a pod that no probe checks: a pause that listens, forks or computes does \
+something that is not a pause's task.
 
 ## How to fix it
 See which sandbox image the runtime uses (`sandbox_image` in containerd, `pause_image` in CRI-O, \

@@ -91,7 +91,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         });
     };
     if ending::party(init, kill) != Party::Runtime || kill.time < stop.time {
-        return; // from the kernel, a foreign process (PT310) or the pod; or the stop signal came later
+        // From the kernel, a foreign process (PT310) or the pod; or the stop signal came later.
+        return;
     }
     let grace = kill.time.saturating_sub(stop.time);
     sink.fail(Subject::process(init), || {
