@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use crate::{
-    event::{ContainerId, Ktime, NamespaceKind, Namespaces, PodId, WaitStatus},
+    event::{ContainerId, Kind, Ktime, NamespaceKind, Namespaces, PodId, WaitStatus},
     observer::Observer,
     rules::{Counts, Ledger},
-    state::{Change, OomKilled, Process, Role, State},
+    state::{Change, OomKilled, Pod, Process, Role, State},
     verdict::ProcessRef,
 };
 
@@ -60,10 +60,13 @@ pub enum NewsKind {
         /// How many processes of the container it has killed.
         count: u64,
     },
-    /// The pod was removed.
+    /// The last cgroup of the pod was removed.
     Removed {
         /// The time since the pod's first process started, in ns.
         lived: Ktime,
+        /// Whether its pause ended although the runtime did not stop it. The pod then still exists,
+        /// as far as is known, and gets another sandbox.
+        lost_sandbox: bool,
     },
     /// The last verdict on a removed pod has been given.
     Verified {
@@ -202,7 +205,12 @@ impl News {
             Change::PodRemoved(id) => {
                 let pod = state.pods.get(id)?;
                 let lived = time.saturating_sub(state.exists_since(pod));
-                (id.clone(), None, NewsKind::Removed { lived })
+                let lost_sandbox = has_lost_sandbox(state, pod);
+                let what = NewsKind::Removed {
+                    lived,
+                    lost_sandbox,
+                };
+                (id.clone(), None, what)
             }
             Change::RemovalDue(id) => {
                 let verdicts = counts(id);
@@ -275,6 +283,22 @@ fn entrypoint(state: &State, id: crate::event::ProcessId) -> Option<&Process> {
         .filter(|process| matches!(process.role, Role::Pause | Role::Init))
 }
 
+/// Whether the pause of a pod's sandbox ended and the runtime neither stopped it nor was asked to.
+fn has_lost_sandbox(state: &State, pod: &Pod) -> bool {
+    let Some(pause) = state.pause_of(pod).filter(|pause| !pause.is_alive()) else {
+        return false;
+    };
+    let Some(sandbox) = state.container_of(pause) else {
+        return false;
+    };
+    let is_stopping = pod.stopping.or(sandbox.stopping).is_some();
+    // The record of the stop may be missing.
+    let gap = state.gap(&[Kind::SignalGenerate], sandbox.declared);
+    let is_known = gap.is_none() && sandbox.flooded.is_none() && !pause.ended_unseen();
+    let mut signals = pause.signals.iter();
+    is_known && !is_stopping && !signals.any(|received| received.sender_role == Role::Runtime)
+}
+
 /// What the OOM killer did in the container of a process.
 fn oom_kills(state: &State, process: &Process) -> Option<OomKilled> {
     state.container_of(process)?.oom
@@ -323,131 +347,4 @@ fn compare(state: &State, process: &Process) -> (Vec<NamespaceKind>, Vec<Namespa
 #[cfg(test)]
 mod order_tests;
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        event::{Fact, SignalResult},
-        rules::testing::{SI_KERNEL, Scene},
-        signal::SIGKILL,
-        state::Limits,
-    };
-
-    fn news(what: NewsKind) -> News {
-        News {
-            time: 5,
-            pod: "p".into(),
-            container: None,
-            what,
-        }
-    }
-
-    #[test]
-    fn news_is_reported_before_the_verdicts_on_it() {
-        let removed = news(NewsKind::Removed { lived: 1 });
-        assert!(removed.follows(4));
-        assert!(!removed.follows(5));
-    }
-
-    #[test]
-    fn verified_is_reported_after_the_last_verdict() {
-        let verdicts = Counts::default();
-        let verified = news(NewsKind::Verified { verdicts });
-        assert!(verified.follows(5));
-        assert!(!verified.follows(6));
-    }
-
-    /// The news of a scene.
-    fn told(scene: &Scene) -> Vec<NewsKind> {
-        let mut state = State::new(Limits::REFERENCE);
-        let mut ledger = Ledger::new(|_| true);
-        let mut feed = NewsFeed::default();
-        for event in &scene.events {
-            ledger.judge(&mut state, event, |change, state, ledger| {
-                feed.change(event.time, change, state, ledger);
-            });
-        }
-        let told = feed.take().into_iter().map(|news| news.what);
-        told.filter(|what| !matches!(what, NewsKind::Started { .. }))
-            .collect()
-    }
-
-    /// The OOM killer kills a process.
-    fn oom(scene: &mut Scene, process: crate::event::ProcessId) {
-        let (kill, result) = (SIGKILL, SignalResult::Delivered);
-        scene.signal_with_code(process, process, kill, result, SI_KERNEL);
-        scene.push(Fact::OomVictim { pid: process.pid });
-        scene.end(process, WaitStatus::killed(SIGKILL));
-    }
-
-    #[test]
-    fn a_kill_of_the_oom_killer_is_told_and_the_end_of_its_container_too() {
-        let mut scene = Scene::new();
-        scene.pod("p");
-        let init = scene.container("p", "a");
-        let [first, second] = [scene.fork(init), scene.fork(init)];
-        oom(&mut scene, first);
-        oom(&mut scene, second);
-        scene.end(init, WaitStatus::exited(137));
-        let told = told(&scene);
-        let [
-            NewsKind::OomKilled { process, count: 1 },
-            NewsKind::Ended {
-                oom_killed: Some(last),
-                ..
-            },
-        ] = &told[..]
-        else {
-            panic!("the second kill comes too soon after the first: {told:?}")
-        };
-        assert_eq!((process.id, last.id), (first, second));
-    }
-
-    #[test]
-    fn kills_of_the_oom_killer_are_told_again_after_a_while() {
-        let mut scene = Scene::new();
-        scene.pod("p");
-        let init = scene.container("p", "a");
-        for wait in [0, 9_000, 2_000] {
-            scene.wait_ms(wait);
-            let child = scene.fork(init);
-            oom(&mut scene, child);
-        }
-        let counts: Vec<_> = told(&scene)
-            .iter()
-            .map(|what| match what {
-                NewsKind::OomKilled { count, .. } => *count,
-                other => panic!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(counts, [1, 3]);
-    }
-
-    #[test]
-    fn the_victim_that_is_the_entrypoint_is_told_once() {
-        let mut scene = Scene::new();
-        scene.pod("p");
-        let init = scene.container("p", "a");
-        oom(&mut scene, init);
-        let told = told(&scene);
-        let [NewsKind::Ended { oom_killed, .. }] = &told[..] else {
-            panic!("{told:?}")
-        };
-        assert_eq!(oom_killed.map(|killed| killed.id), Some(init));
-
-        // It was marked, and ended by itself.
-        let mut scene = Scene::new();
-        scene.pod("p");
-        let init = scene.container("p", "a");
-        scene.push(Fact::OomVictim { pid: init.pid });
-        scene.end(init, WaitStatus::exited(0));
-        let told = self::told(&scene);
-        let [
-            NewsKind::Ended {
-                oom_killed: None, ..
-            },
-        ] = &told[..]
-        else {
-            panic!("{told:?}")
-        };
-    }
-}
+mod tests;

@@ -165,6 +165,9 @@ impl fmt::Display for Duration {
     }
 }
 
+/// The name of the time between a stop signal and SIGKILL. Its key in JSON is `grace`.
+pub(crate) const KILLED_AFTER: &str = "killed after";
+
 /// Named values, in the order in which they are shown.
 pub(crate) type Values = Vec<(&'static str, Value)>;
 

@@ -73,21 +73,43 @@ impl Names {
         }
     }
 
-    /// Whether a pod is called `NAMESPACE/NAME` or `NAME`, or its uid or the id of one of its
-    /// containers begins so.
+    /// Whether a pod is meant by `NAMESPACE/NAME`, its name alone, its uid, or the id of one of its
+    /// containers. If no known pod is called exactly so, each pod is meant for which one of them
+    /// begins so: `web` means all pods of the Deployment `web`.
     pub fn matches(&self, id: &PodId, wanted: &str) -> bool {
-        let is_name = |(namespace, name): &(String, String)| match wanted.split_once('/') {
-            Some((its_namespace, its_name)) => its_namespace == namespace && its_name == name,
-            None => wanted == name,
-        };
-        let is_of_container = || {
-            let mut containers = self.containers.iter();
-            containers.any(|(container, (pod, _))| pod == id && container.starts_with(wanted))
-        };
         !wanted.is_empty()
-            && (self.pods.get(id).is_some_and(is_name)
-                || id.starts_with(wanted)
-                || is_of_container())
+            && (self.is_called(id, |name| name == wanted)
+                || self.begins(id, wanted) && !self.is_whole(wanted))
+    }
+
+    /// Whether a pod is called so.
+    fn is_called(&self, id: &PodId, is_it: impl Fn(&str) -> bool) -> bool {
+        let mut containers = self.containers.iter();
+        self.is_named(id, &is_it)
+            || containers.any(|(container, (pod, _))| pod == id && is_it(container))
+    }
+
+    /// The same without its containers.
+    fn is_named(&self, id: &PodId, is_it: impl Fn(&str) -> bool) -> bool {
+        let is_name = |(namespace, name): &(String, String)| {
+            is_it(name) || is_it(&format!("{namespace}/{name}"))
+        };
+        is_it(id) || self.pods.get(id).is_some_and(is_name)
+    }
+
+    /// Whether a name of a pod begins so. The beginning of a namespace alone names no pod.
+    fn begins(&self, id: &PodId, wanted: &str) -> bool {
+        let has_namespace = wanted.contains('/');
+        self.is_called(id, |name| {
+            name.starts_with(wanted) && (has_namespace || !name.contains('/'))
+        })
+    }
+
+    /// Whether a known pod is called exactly so.
+    fn is_whole(&self, wanted: &str) -> bool {
+        let mut pods = self.pods.keys();
+        pods.any(|pod| self.is_named(pod, |name| name == wanted))
+            || self.containers.keys().any(|id| **id == *wanted)
     }
 
     pub(crate) fn container(&self, id: &ContainerId) -> Container {
@@ -137,7 +159,10 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::testing;
+    use crate::{
+        event::{Modes, Source, Text},
+        report::testing,
+    };
 
     #[test]
     fn a_subject_without_a_name_is_shown_by_its_id() {
@@ -156,6 +181,39 @@ mod tests {
             "default/web · app · pid 4711 (nginx)"
         );
         assert_eq!(names.subject(&Subject::default()), "node");
+    }
+
+    #[test]
+    fn a_prefix_means_all_pods_that_begin_so_unless_one_is_called_so() {
+        let mut names = Names::default();
+        let mut learn = |uid: &str, name: &str| {
+            names.learn(&Fact::Pod(PodFact {
+                pod: uid.into(),
+                namespace: Text::new("default"),
+                name: Text::new(name),
+                modes: Modes::plain(),
+                source: Source::Reference,
+            }));
+            names.clone()
+        };
+        learn("1", "web-7d-a");
+        let names = learn("2", "web-7d-b");
+        let meant = |names: &Names, wanted| {
+            let mut uids = ["1", "2", "3"].to_vec();
+            uids.retain(|uid| names.matches(&(*uid).into(), wanted));
+            uids
+        };
+        for wanted in ["web", "web-7d-", "default/web"] {
+            assert_eq!(meant(&names, wanted), ["1", "2"], "{wanted}");
+        }
+        assert_eq!(meant(&names, "web-7d-a"), ["1"]);
+        for wanted in ["", "def", "default", "eb-7d", "kube-system/web"] {
+            assert_eq!(meant(&names, wanted), [""; 0], "{wanted}");
+        }
+        let names = learn("3", "web");
+        assert_eq!(meant(&names, "web"), ["3"]);
+        assert_eq!(meant(&names, "default/web"), ["3"]);
+        assert_eq!(meant(&names, "web-"), ["1", "2"]);
     }
 
     #[test]
@@ -181,9 +239,9 @@ mod tests {
         }
         for wanted in [
             "",
-            "default/we",
-            "we",
-            "default/",
+            "default/wep",
+            "eb",
+            "default",
             "other/web",
             "c2",
             "id-1",

@@ -13,6 +13,10 @@ mod words;
 
 pub(super) use words::{as_consequence, from, line, oom, why, with_history};
 
+/// The time between the stop signal and SIGKILL. Its key in JSON is `grace_ns`; the grace period
+/// that was requested may be another.
+pub(super) const AFTER: &str = crate::verdict::KILLED_AFTER;
+
 /// Most processes that one verdict lists.
 pub(super) const MAX_LISTED: usize = 8;
 
@@ -140,7 +144,7 @@ pub(super) fn with_workers(workers: &[&Worker], signal: i32, details: Details) -
             Some(_) => "it had no handler",
         };
         let what = format!(
-            "{} (pid {}) was killed by SIGKILL without having got {name}, for which {handler}",
+            "{} (pid {}) was killed by SIGKILL before it received {name}, for which {handler}",
             worker.comm, worker.id.pid
         );
         details.evidence(worker.ended, what)

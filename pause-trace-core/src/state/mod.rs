@@ -7,6 +7,7 @@ mod cgroup_index;
 mod change;
 mod deadlines;
 mod declared;
+mod drain;
 mod due;
 mod found;
 mod kills;

@@ -56,11 +56,11 @@ pub struct Container {
     pub alive: u32,
     /// Whether the runtime, when queried, did not know this sandbox.
     pub(crate) unknown: bool,
-    /// When one of its processes last exited without a SIGKILL. The entrypoint and exec sessions do
-    /// not count.
+    /// When a process of it last exited without a SIGKILL in a way that its entrypoint, after its
+    /// stop signal, may have caused. See `state/drain.rs`.
     pub(crate) member_left: Option<Ktime>,
-    /// When one of its processes, other than these, was last sent a signal other than SIGKILL by
-    /// another process.
+    /// When a process that ran when the entrypoint was sent its stop signal was last sent a signal
+    /// other than SIGKILL by another process. The entrypoint and exec sessions do not count.
     pub(crate) member_told: Option<Ktime>,
     /// Its processes that the kernel or the runtime killed, since its entrypoint was sent a signal
     /// to end.

@@ -241,6 +241,9 @@ pub struct Process {
     pub(super) asked: bool,
     /// Its handlers, if SIGKILL ended it.
     pub(super) handlers: Option<Handlers>,
+    /// The children that it had when the entrypoint was sent this stop signal and that ended since,
+    /// less those that it forked since.
+    pub(super) left: Option<(Ktime, i32)>,
     /// The exec session or probe that it belongs to, for `Session` itself and its descendants.
     pub session: Option<ProcessId>,
     /// The setns calls. Only processes of the runtime have some.

@@ -40,6 +40,7 @@ impl State {
             child.born_inside = child.container.is_some() && child.container != container;
         }
         self.note_unplaced(born_of, process);
+        self.note_fork(now, born_of);
         self.claim_cloned(&namespaces, process);
         self.attached(now, process);
     }
@@ -313,10 +314,6 @@ impl State {
                 .processes
                 .get(parent)
                 .is_some_and(|new_parent| new_parent.pod == pod);
-        let is_of_session = self
-            .processes
-            .get(id)
-            .is_some_and(|process| process.session.is_some());
         let cut = self.cut_off(id, ended);
         if let Some(container) = container
             .as_ref()
@@ -327,10 +324,9 @@ impl State {
                 container.ended = Some(ended);
             } else if let Some((init, worker)) = cut {
                 container.cut.add(init, worker);
-            } else if !is_of_session && status.signal() != Some(SIGKILL) {
-                container.member_left = Some(now);
             }
         }
+        self.note_left(now, id, parent, status);
         if let Some(pod) = pod.as_ref().and_then(|id| self.pods.get_mut(id)) {
             pod.zombies += u32::from(is_inside);
             pod.most_zombies = pod.most_zombies.max(pod.zombies);

@@ -43,13 +43,6 @@ impl State {
             target.signalled = Some(now);
             target.asked |= Some(signal.signal) == stop_signal
                 || matches!(signal.signal, SIGTERM | SIGINT | SIGQUIT);
-            if target.role == Role::Member
-                && target.session.is_none()
-                && let Some(container) = target.container.as_ref()
-                && let Some(container) = self.containers.get_mut(container)
-            {
-                container.member_told = Some(now);
-            }
         }
         let received = Received {
             time: now,
@@ -64,6 +57,12 @@ impl State {
             running: signal.sender,
             reason,
             handled: None,
+        };
+        if is_from_other && signal.signal != SIGKILL {
+            self.note_told(now, signal.target);
+        }
+        let Some(target) = self.processes.get_mut(signal.target) else {
+            return;
         };
         if is_stop {
             target.receive(received);

@@ -5,10 +5,10 @@
 //! steps did not delay the start. Between the steps is time in which no process of the pod was
 //! observed to run, for example while the kubelet or a daemon worked or an image was pulled.
 
-use std::{cmp::Reverse, fmt};
+use std::{cmp::Reverse, collections::HashSet, fmt};
 
-use super::model::{Element, ElementKind, Evidence, Extent, Timeline};
-use crate::event::{ContainerId, ContainerKind, Ktime};
+use super::model::{Element, ElementKind, Evidence, Extent, Lane, Timeline};
+use crate::event::{ContainerId, ContainerKind, Ktime, WaitStatus};
 
 /// What a step belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +18,7 @@ pub(crate) enum Share {
     Runtime,
     /// The creation of a container or the sandbox.
     Create(ContainerId),
-    /// The run of an init container.
+    /// The run of an init container. See [`inits`].
     Run(ContainerId),
     /// No process of the pod was observed to run.
     Waiting,
@@ -63,10 +63,11 @@ impl Critical {
     /// `None` if the pod is not up yet, or its start was not observed.
     pub(crate) fn of(timeline: &Timeline) -> Option<Self> {
         let (began, up) = (timeline.began?, timeline.up?);
+        let inits = inits(timeline);
         let worked: Vec<Step> = timeline
             .elements
             .iter()
-            .filter_map(|element| step(timeline, element))
+            .filter_map(|element| step(&inits, element))
             .filter(|step| step.begin < step.end && step.end <= up)
             .collect();
         let mut steps = Vec::new();
@@ -132,16 +133,53 @@ impl Critical {
     }
 }
 
+/// The containers for whose end the start waited. No runtime says which containers are init
+/// containers. But the kubelet creates no other container until an init container has exited with
+/// 0, so a container counts as one whose first run ended so before the next container was created.
+fn inits(timeline: &Timeline) -> HashSet<&ContainerId> {
+    let mut names = HashSet::new();
+    let is_counted = |lane: &&Lane| matches!(lane.kind, ContainerKind::Init | ContainerKind::App);
+    // Of each container, the first run.
+    let first: Vec<&Lane> = timeline
+        .containers
+        .iter()
+        .filter(is_counted)
+        .filter(|lane| names.insert(&lane.name))
+        .collect();
+    let of = |lane: &Lane| {
+        let elements = timeline.elements.iter();
+        let id = lane.id.clone();
+        elements.filter(move |element| element.container.as_ref() == Some(&id))
+    };
+    let created = |lane: &Lane| {
+        let create = of(lane).find(|element| element.what == ElementKind::Create)?;
+        Some(create.time)
+    };
+    let succeeded = |lane: &Lane| {
+        let run = of(lane).find(|element| matches!(element.what, ElementKind::Run { .. }))?;
+        let mut exits = of(lane).filter(|element| element.process == run.process);
+        let has_succeeded = exits.any(|element| {
+            let success = WaitStatus::exited(0);
+            matches!(element.what, ElementKind::Exited { status } if status == success)
+        });
+        run.end().filter(|_| has_succeeded)
+    };
+    let is_init = |(at, lane): &(usize, &&Lane)| {
+        let mut later = first[at + 1..].iter().filter_map(|lane| created(lane));
+        let next = later.next().map(|first| later.fold(first, Ktime::min));
+        lane.kind == ContainerKind::Init
+            || succeeded(lane)
+                .zip(next)
+                .is_some_and(|(end, next)| end <= next)
+    };
+    let inits = first.iter().enumerate().filter(is_init);
+    inits.map(|(_, lane)| &lane.id).collect()
+}
+
 /// The step that an element may be: an element that has ended and was only a part of the start.
-fn step(timeline: &Timeline, element: &Element) -> Option<Step> {
+fn step(inits: &HashSet<&ContainerId>, element: &Element) -> Option<Step> {
     let Extent::Until(end) = element.extent else {
         return None;
-    };
-    let is_init = |id: &ContainerId| {
-        timeline
-            .containers
-            .iter()
-            .any(|lane| lane.id == *id && lane.kind == ContainerKind::Init)
     };
     let share = match (&element.what, &element.container) {
         (
@@ -158,7 +196,7 @@ fn step(timeline: &Timeline, element: &Element) -> Option<Step> {
             Share::Runtime
         }
         (ElementKind::Create, Some(id)) => Share::Create(id.clone()),
-        (ElementKind::Run { .. }, Some(id)) if is_init(id) => Share::Run(id.clone()),
+        (ElementKind::Run { .. }, Some(id)) if inits.contains(id) => Share::Run(id.clone()),
         _ => return None,
     };
     Some(Step {

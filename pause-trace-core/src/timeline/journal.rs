@@ -272,35 +272,6 @@ impl Journal {
             .map(|(id, pod)| (id, &pod.namespace, &pod.name))
     }
 
-    /// The pods that match `NAMESPACE/NAME`, `NAME`, or the beginning of their uid or of a
-    /// container's id.
-    pub fn called(&self, wanted: &str) -> Vec<PodId> {
-        if wanted.is_empty() {
-            return Vec::new();
-        }
-        let matches = |id: &PodId, pod: &Pod| {
-            let title = [&pod.namespace.0[..], b"/", &pod.name.0].concat();
-            title == wanted.as_bytes()
-                || pod.name.0 == wanted.as_bytes()
-                || format!("{}/{}", pod.namespace, pod.name) == wanted
-                || id.starts_with(wanted)
-        };
-        let by_name = self
-            .pods
-            .iter()
-            .filter(|(id, pod)| matches(id, pod))
-            .map(|(id, _)| id);
-        let containers = self
-            .containers
-            .iter()
-            .filter(|(id, _)| id.starts_with(wanted));
-        let by_container = containers.map(|(_, container)| &container.fact.pod);
-        let mut called: Vec<_> = by_name.chain(by_container).cloned().collect();
-        called.sort_unstable();
-        called.dedup();
-        called
-    }
-
     /// Whether an exec in a container's cgroup is that of an OCI hook or of a program it started: a
     /// process that is alive in the cgroup and has not executed there forked it, and that is the
     /// runtime's init.

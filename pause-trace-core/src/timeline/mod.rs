@@ -8,6 +8,7 @@
 //! process without evidence is shown as unassigned.
 
 mod build;
+mod called;
 mod containers;
 mod critical;
 mod journal;
@@ -23,6 +24,7 @@ mod tests;
 mod text;
 mod words;
 
+pub use called::Called;
 pub use journal::Journal;
 pub use json::{element_line, lines};
 pub use model::{Element, Timeline};

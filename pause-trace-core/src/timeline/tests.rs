@@ -321,6 +321,28 @@ fn a_pod_that_ran_before_has_no_start() {
 }
 
 #[test]
+fn a_pod_is_found_by_its_whole_name_or_else_by_the_beginning_of_it() {
+    let mut events = recorded();
+    events.extend(twin(1_000_000));
+    let journal = journal(&events);
+    let called = |wanted: &str| {
+        let Called { pods, is_whole } = journal.called(wanted);
+        (pods.len(), is_whole)
+    };
+    let title = only(&recorded()).title();
+    let name = title.rsplit('/').next().expect("a name").to_owned();
+    for wanted in [&title[..], &name] {
+        assert_eq!(called(wanted), (1, true), "{wanted}");
+        assert_eq!(called(&wanted[..wanted.len() - 1]), (1, false), "{wanted}");
+    }
+    let namespace = title.split('/').next().expect("a namespace");
+    assert_eq!(called(&format!("{namespace}/")), (2, false));
+    for wanted in ["", namespace, "no such"] {
+        assert_eq!(called(wanted), (0, false), "{wanted}");
+    }
+}
+
+#[test]
 fn a_timeline_can_be_extracted_at_any_time() {
     let mut journal = Journal::default();
     let mut most = 0;

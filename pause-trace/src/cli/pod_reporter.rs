@@ -21,8 +21,9 @@ use crate::{
 /// Which pods and findings are reported.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct PodFilter {
-    /// Report only this pod: NAMESPACE/NAME or NAME, or a prefix of its uid or of a container's id;
-    /// the exit code is 3 if there is none
+    /// Report only this pod: NAMESPACE/NAME or NAME, its uid or a container's id. If no pod is
+    /// called exactly so, each pod whose name begins so: `web-` means those of the Deployment
+    /// `web`. The exit code is 3 if there is none
     #[arg(long, value_name = "POD", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) pod: Option<String>,
     /// End with exit code 3 if fewer than N pods were there

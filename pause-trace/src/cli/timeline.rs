@@ -28,12 +28,15 @@ use crate::{
     session::{self, Ended, Interrupt, Session, Setup, Stop},
     terminal,
     text::{DOUBTFUL, Line, TextStyle, counted},
-    timeline::{self, Element, Journal, Timeline},
+    timeline::{self, Called, Element, Journal, Timeline},
 };
 
 /// Nothing states how many containers a pod will have. It counts as up when no container has
 /// started for this long.
 const SETTLED: Duration = Duration::from_secs(2);
+/// What is said of a timeline that ended for that reason.
+const MAY_GO_ON: &str =
+    "no further container started for 2 s; an init container may still be running";
 /// The shortest time between two readings of the journal.
 const PERIOD: Duration = Duration::from_millis(100);
 /// The pods that are listed in a message.
@@ -48,7 +51,8 @@ const MAX_NAMED: usize = 8;
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The pod to wait for: NAMESPACE/NAME or NAME, or a prefix of its uid or of a container's id
+    /// The pod to wait for: NAMESPACE/NAME or NAME, its uid or a container's id. A prefix means the
+    /// first pod to start whose name begins so; in a recording it must be unique
     #[arg(value_name = "POD")]
     pod: String,
     /// Also show each element when it ends
@@ -98,7 +102,8 @@ impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
         if self.pod.is_empty() {
             return Err(Usage(
-                "POD is empty; expected NAMESPACE/NAME, or a prefix of the pod's uid".to_owned(),
+                "POD is empty; expected NAMESPACE/NAME or the pod's uid, or a prefix of one"
+                    .to_owned(),
             )
             .into());
         }
@@ -158,7 +163,7 @@ impl Args {
 
     /// Finds the only pod that has the wanted name.
     fn meant(&self, journal: &Journal) -> Result<Timeline> {
-        let called = journal.called(&self.pod);
+        let called = journal.called(&self.pod).pods;
         if let [pod] = &called[..]
             && let Some(timeline) = Timeline::of(journal, pod)
         {
@@ -249,6 +254,9 @@ impl Args {
         };
         let exit = writer.finish(&timeline)?;
         self.write_trace(&timeline)?;
+        if ended == Ended::Done(()) && self.until == Until::Up {
+            note(global, MAY_GO_ON);
+        }
         Ok(match ended {
             Ended::Done(()) => exit,
             Ended::TimeIsUp => Exit::Inconclusive,
@@ -326,7 +334,7 @@ impl Args {
             .map(|(_, namespace, name)| format!("{namespace}/{name}"))
             .collect();
         running.sort_unstable();
-        if !journal.called(&self.pod).is_empty() {
+        if !journal.called(&self.pod).pods.is_empty() {
             return format!(
                 "\"{wanted}\" runs already, so its start was not observed; waiting for it to start again"
             );
@@ -404,17 +412,18 @@ impl Writer<'_> {
         if self.pod.is_some() {
             return Ok(());
         }
-        let mut meant = journal.called(&self.args.pod);
-        meant.retain(|pod| {
-            Timeline::of(journal, pod).is_some_and(|timeline| timeline.began.is_some())
-        });
-        if let [pod] = &meant[..] {
+        let Called { pods, is_whole } = journal.called(&self.args.pod);
+        let began = |pod: PodId| Some((Timeline::of(journal, &pod)?.began?, pod));
+        let mut meant: Vec<_> = pods.into_iter().filter_map(began).collect();
+        meant.sort_unstable();
+        // Of the pods whose names begin so, the first one that starts.
+        if let Some((_, pod)) = meant.first().filter(|_| meant.len() == 1 || !is_whole) {
             self.pod = Some(pod.clone());
         } else if !meant.is_empty() {
             let uids: Vec<_> = meant
                 .iter()
                 .take(MAX_NAMED)
-                .map(|pod| Text::new(pod).to_string())
+                .map(|(_, pod)| Text::new(pod).to_string())
                 .collect();
             return Err(Usage(format!(
                 "\"{}\" matches {} pods that start: uid {}",

@@ -95,7 +95,17 @@ pub(super) fn words(what: &NewsKind) -> String {
             };
             format!("the OOM killer killed {}{which}", named(process))
         }
-        NewsKind::Removed { lived } => format!("removed after {}", Duration(*lived)),
+        NewsKind::Removed {
+            lived,
+            lost_sandbox,
+        } => {
+            let what = if *lost_sandbox {
+                "sandbox removed"
+            } else {
+                "removed"
+            };
+            format!("{what} after {}", Duration(*lived))
+        }
         NewsKind::Verified { verdicts } => format!(
             "verified: {} passed, {} failed, {} inconclusive",
             verdicts.pass, verdicts.fail, verdicts.inconclusive

@@ -69,6 +69,10 @@ pub(crate) struct PodEvent {
     /// `ended` and `removed`: how long it lived.
     #[serde(skip_serializing_if = "Option::is_none")]
     lived_ns: Option<u64>,
+    /// `removed`: whether the pause ended although the runtime did not stop it. The sandbox is
+    /// removed then; the pod may get another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost_sandbox: Option<bool>,
     /// `verified`: the number of final verdicts.
     #[serde(skip_serializing_if = "Option::is_none")]
     verdicts: Option<Counts>,
@@ -122,8 +126,12 @@ impl PodEvent {
                 count: Some(*count),
                 ..common
             },
-            NewsKind::Removed { lived } => Self {
+            NewsKind::Removed {
+                lived,
+                lost_sandbox,
+            } => Self {
                 lived_ns: Some(*lived),
+                lost_sandbox: Some(*lost_sandbox),
                 ..common
             },
             NewsKind::Verified { verdicts } => Self {

@@ -11,7 +11,7 @@ use crate::{
     errno::Errno,
     event::signal_name,
     report::{Clock, Names},
-    verdict::{Evidence, Outcome, Severity, Value, Values, Verdict},
+    verdict::{Evidence, KILLED_AFTER, Outcome, Severity, Value, Values, Verdict},
 };
 
 /// The fields that findings and verdicts have in common.
@@ -184,6 +184,11 @@ impl JsonSchema for Named<'_> {
 
 /// `fork to exec, at most` as a key: `fork_to_exec_at_most_ns`.
 fn key(name: &str, unit: &str) -> String {
+    // Programs that read the JSON know it by its former name.
+    let name = match name {
+        KILLED_AFTER => "grace",
+        name => name,
+    };
     let words = name.split(|character: char| !character.is_ascii_alphanumeric());
     let words = words.filter(|word| !word.is_empty());
     let mut key = words

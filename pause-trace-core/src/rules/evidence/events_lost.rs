@@ -27,7 +27,7 @@ watch. A loss of the kind `Watch` means that the table of watched processes or c
     12 `exit` records were lost; for the current pods these rules cannot pass: PT401, PT402, PT404
 
 ## Source
-This program's own promise: no pass on facts that were lost.
+This program's own promise: A rule does not pass if records that it needs were lost.
 ",
         needs: &[],
     },

@@ -20,16 +20,15 @@ Without its records, a rule would pass everything. The finding shows which promi
 verified on this node.
 
 ## How to fix it
-`pause-trace doctor` shows for each hook what was tried and the kernel's error. Common causes are \
-a kernel without `CONFIG_KPROBES` or BTF, lockdown mode, and a pod without `CAP_BPF` and \
-`CAP_PERFMON`.
+`pause-trace doctor` shows for each hook what was tried and the kernel's error. A common cause is \
+a kernel without `CONFIG_KPROBES`.
 
 ## Example
     the kernel has no hook for `namespace` records (kprobes are compiled out); these rules cannot \
 pass: PT108, PT109
 
 ## Source
-This program's own promise: no pass on facts that could not be had.
+This program's own promise: A rule does not pass if records that it needs are not available.
 ",
         needs: &[],
     },

@@ -21,8 +21,8 @@ the container.
 ## How to fix it
 Check that the runtime's socket can be reached (`pause-trace doctor`), and that the state \
 directory with the OCI bundles (`/run/containerd`, `/run/crio`, `/run/containers`) is mounted \
-where pause-trace runs. If the cgroup belongs to a sandboxed systemd service of the node, exclude \
-that cgroup from watching.
+where pause-trace runs. If the cgroup belongs to a sandboxed systemd service of the node, ignore \
+the finding (`--ignore PT903` hides all findings of this rule).
 
 ## Example
     pid 4711 executed /bin/nginx in cgroup /kubepods/pod1234/abcd, and no runtime declared a \

@@ -130,7 +130,8 @@ fn judge_end(
             "the pause (pid {}) ended while {during}: {why}",
             pause.id.pid
         ))
-        .expected("containers running", Value::Number(0))
+        .expected("the pause", Value::Text("runs".to_owned()))
+        .observed("the pause", Value::Text("ended".to_owned()))
         .observed("containers running", Value::Number(running.len() as u64))
         .observed("end", Value::Status(ended.status))
         .observed("cause", Value::Text(why));
@@ -346,6 +347,10 @@ mod tests {
                 message.contains("while no container was running"),
                 "{message}"
             );
+            let details = &scene.expect("PT202", &[Outcome::Fail])[0].details;
+            let of_pause = |what: &str| ("the pause", Value::Text(what.to_owned()));
+            assert_eq!(details.expected, [of_pause("runs")]);
+            assert_eq!(details.observed[0], of_pause("ended"));
         }
     }
 

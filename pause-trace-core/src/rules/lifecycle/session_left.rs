@@ -23,8 +23,8 @@ purpose is fine. Sessions that ended before pause-trace started are not known.
 
 ## Why it matters
 When a probe or `kubectl exec` times out, the runtime kills the session's first process only. Its \
-children live on under the container's pid 1. A probe that hangs each time adds one process every \
-few seconds, until the memory or pids limit of the pod is reached.
+children keep running and are reparented to the container's pid 1. A probe that hangs each time \
+adds one process every few seconds, until the memory or pids limit of the pod is reached.
 
 ## How to fix it
 Let the probe end by itself before its `timeoutSeconds` (`timeout 2 …`). Use `exec` in shell \

@@ -152,6 +152,8 @@ fn origin(process: &Process, container: &Container) -> String {
             process.executable(),
             container.name
         ),
+        // The parent that it was found with may have adopted it.
+        None if process.found => format!("pid {pid} was found in container {}", container.name),
         None => format!(
             "pid {pid} was forked by pid {} in container {}",
             process.born_of.pid, container.name

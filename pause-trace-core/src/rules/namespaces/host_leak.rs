@@ -12,10 +12,11 @@ pub(super) const CHECK: Check = Check {
         doc: "\
 ## What it checks
 When a pause executes, its net, ipc and uts namespaces must differ from the host's, unless the pod \
-requests the host's (`hostNetwork`, `hostIPC`). This rule checks a container only if its sandbox \
-is unknown. With a known sandbox, other rules report a container in a host namespace: PT101 to \
-PT104 for net, ipc, uts and pid, PT106 for user, PT107 for mount. PT104 also reports a sandbox in \
-the host's pid namespace. So each leak is one error, reported for the process that caused it.
+requests the host's (`hostNetwork`, `hostIPC`). A container passes if it is in no host namespace \
+that its pod does not request. If it is in one, this rule reports it only if its sandbox is \
+unknown. With a known sandbox, other rules report it: PT101 to PT104 for net, ipc, uts and pid, \
+PT106 for user, PT107 for mount. PT104 also reports a sandbox in the host's pid namespace. So each \
+leak is one error, reported for the process that caused it.
 
 ## Why it matters
 Containers that join such a sandbox have the same namespaces as their pause, so from inside the \

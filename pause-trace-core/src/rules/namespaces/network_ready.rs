@@ -14,10 +14,10 @@ pub(super) const CHECK: Check = Check {
 When a pod's first container executes, the loopback interface of the pod's network namespace must \
 be up, and the namespace must have an address other than loopback's. The state is read from inside \
 the namespace. A reading before the first container executes can prove that the network is ready, \
-but not that it is not. If the network is first read long after that, because pause-trace or a look \
-at it came late, a missing address is inconclusive: the pod may have lost it since. Not checked: \
-pods in the node's network, an address that is lost later (see PT114), and a container that is in \
-another network namespace than its sandbox (see PT101).
+but not that it is not. If the network is first read long after that, because pause-trace started \
+late or read it late, a missing address is inconclusive: the pod may have lost it since. Not \
+checked: pods in the node's network, an address that is lost later (see PT114), and a container \
+that is in another network namespace than its sandbox (see PT101).
 
 ## Why it matters
 The CNI plugins run before any container, and programs depend on that: in their first milliseconds \

@@ -82,7 +82,14 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let subject = subject(context, status);
     if faults.is_empty() {
         sink.pass(subject, || {
-            details(format!("pid {pid} runs as uid {uid} with capabilities {capabilities:#x}, oom_score_adj {oom_score_adj}"))
+            let reason = match oom_score_adj >= 0 {
+                true => "; its creator was not allowed to lower it",
+                false => "",
+            };
+            details(format!(
+                "pid {pid} runs as uid {uid} with capabilities {capabilities:#x}, oom_score_adj \
+                 {oom_score_adj}{reason}"
+            ))
         });
     } else {
         sink.fail(subject, || {
@@ -145,10 +152,15 @@ mod tests {
 
     #[test]
     fn the_oom_score_is_not_judged_if_it_could_not_be_lowered() {
-        judged(
-            |status| (status.oom_score_adj, status.oom_adjustable) = (0, false),
-            Outcome::Pass,
-        );
+        let reason = "; its creator was not allowed to lower it";
+        for (oom_score_adj, is_reason) in [(0, true), (-998, false)] {
+            let details = judged(
+                |status| (status.oom_score_adj, status.oom_adjustable) = (oom_score_adj, false),
+                Outcome::Pass,
+            );
+            let message = &details.message;
+            assert_eq!(message.ends_with(reason), is_reason, "{message}");
+        }
     }
 
     #[test]

@@ -42,9 +42,9 @@ plus 1 % of its age. `check` also measures a pause before and after it was left 
 most 128 KiB of anonymous memory, and open no further descriptor.
 
 ## Why it matters
-A node runs one pause for each pod, so its resources count a hundred times. And it is the one \
-process of a pod that nobody watches: a pause that listens, forks or computes does something that \
-is not a pause's task.
+A node runs one pause for each pod, so a node with 100 pods uses its resources 100 times. And it \
+is the one process of a pod that no probe checks: a pause that listens, forks or computes does \
+something that is not a pause's task.
 
 ## How to fix it
 See which sandbox image the runtime uses (`sandbox_image` in containerd, `pause_image` in CRI-O, \
@@ -87,7 +87,8 @@ fn judge_status(context: &Context<'_>, status: &PauseStatus, sink: &mut Sink<'_>
         return;
     };
     let children = match pod.modes.pid {
-        Mode::Pod => own_children(context, status.process),
+        // In a pid namespace of its own the pause adopts nothing.
+        Mode::Pod | Mode::Unknown => own_children(context, status.process),
         _ => status.children,
     };
     let mut uses = uses(status, children);
@@ -176,12 +177,20 @@ fn growth(before: &PauseStatus, status: &PauseStatus) -> [Use; 3] {
     ]
 }
 
-/// Living children that the pause forked itself.
+/// Living children that the pause forked itself. An orphan that was found has the pause as its
+/// parent, too, but stays in the cgroup of its container.
 fn own_children(context: &Context<'_>, pause: ProcessId) -> u32 {
-    let children = context.state.processes.children(pause);
-    children
-        .filter(|child| child.is_alive() && child.born_of == pause)
-        .count() as u32
+    let processes = &context.state.processes;
+    let Some(sandbox) = processes
+        .get(pause)
+        .and_then(|pause| pause.container.as_ref())
+    else {
+        return 0;
+    };
+    let is_own = |child: &&Process| {
+        child.is_alive() && child.born_of == pause && child.container.as_ref() == Some(sandbox)
+    };
+    processes.children(pause).filter(is_own).count() as u32
 }
 
 #[cfg(test)]
@@ -367,6 +376,45 @@ mod tests {
         scene.end(child, WaitStatus::exited(0));
         scene.pause_status("p", |status| status.children = 1);
         scene.expect("PT501", &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn orphans_that_were_found_do_not_count_but_a_child_that_was_found_does() {
+        let mut scene = Scene::new();
+        scene.shared_pid_pod("p");
+        let app = scene.container("p", "app");
+        let child = scene.fork(app);
+        scene.fork(child);
+        scene.end(child, WaitStatus::exited(0));
+        scene.attach_late();
+        scene.pause_status("p", |status| status.children = 1);
+        scene.expect("PT501", &[Outcome::Pass]);
+
+        let mut scene = Scene::new();
+        let pause = scene.shared_pid_pod("p");
+        scene.fork(pause);
+        scene.attach_late();
+        scene.pause_status("p", |status| status.children = 1);
+        scene.expect("PT501", &[Outcome::Fail]);
+    }
+
+    #[test]
+    fn orphans_do_not_count_if_the_pid_mode_is_unknown() {
+        for (fork_of_pause, outcome) in [(false, Outcome::Pass), (true, Outcome::Fail)] {
+            let mut scene = Scene::new();
+            let pause = scene.shared_pid_pod("p");
+            let app = scene.container("p", "app");
+            let child = scene.fork(app);
+            scene.fork(if fork_of_pause { pause } else { child });
+            scene.end(child, WaitStatus::exited(0));
+            scene.pause_status("p", |status| status.children = 1);
+            for event in &mut scene.events {
+                if let Fact::Pod(pod) = &mut event.fact {
+                    pod.modes.pid = Mode::Unknown;
+                }
+            }
+            scene.expect("PT501", &[outcome]);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::signal::SIGKILL;
 
 use crate::rules::{
-    ending::{self, Party},
+    ending::{self, AFTER, Party},
     prelude::*,
 };
 
@@ -16,7 +16,9 @@ pub(super) const CHECK: Check = Check {
         doc: "\
 ## What it checks
 After its stop signal, a container's init must end before the runtime sends SIGKILL. The finding \
-reports the time between the two signals and the requested grace period. PT301 (signal ignored), \
+reports the time between the two signals and, where the runtime reports it, the requested grace \
+period. The runtime may send SIGKILL earlier: a preStop hook uses the same grace period, and a \
+kubelet also kills what is left in the cgroup of a pod that it removes. PT301 (signal ignored), \
 PT304 (not forwarded) or PT308 (not acted on) reports the reason. If none of them fails, the \
 program was too slow.
 
@@ -89,13 +91,22 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         });
     };
     if ending::party(init, kill) != Party::Runtime || kill.time < stop.time {
-        return; // from the kernel, a foreign process (PT310) or the pod; or the stop signal came later
+        // From the kernel, a foreign process (PT310) or the pod; or the stop signal came later.
+        return;
     }
     let grace = kill.time.saturating_sub(stop.time);
     sink.fail(Subject::process(init), || {
-        let limit = requested.map_or(String::new(), |grace| {
-            format!("; its grace period is {}", Duration(grace))
-        });
+        let limit = match requested {
+            None => "; its grace period is unknown, so it may have been killed before that ended"
+                .to_owned(),
+            // A preStop hook uses the same grace period.
+            Some(whole) if grace < whole - whole / 10 => format!(
+                "; its grace period is {}, so it was killed before that ended, unless a preStop \
+                 hook took the rest",
+                Duration(whole)
+            ),
+            Some(whole) => format!("; its grace period is {}", Duration(whole)),
+        };
         let details = Details::new(format!(
             "init {} (pid {}) was killed {} after {}{limit}",
             init.comm,
@@ -103,7 +114,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             Duration(grace),
             ending::from(context, init, stop)
         ))
-        .observed("grace", Value::Duration(grace))
+        .observed(AFTER, Value::Duration(grace))
         .observed("end", Value::Status(ended.status));
         let details = requested.into_iter().fold(details, |details, grace| {
             details.expected("grace", Value::Duration(grace))
@@ -126,7 +137,7 @@ mod tests {
         let init = scene.container("p", "a");
         scene.stop_pod("p", 2_000);
         scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
-        scene.wait_ms(1_500);
+        scene.wait_ms(1_990);
         scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
         scene.end(init, WaitStatus::killed(SIGKILL));
         let [verdict] = &scene.expect("PT302", &[Outcome::Fail])[..] else {
@@ -134,11 +145,46 @@ mod tests {
         };
         let message = &verdict.details.message;
         assert!(
-            message.contains("killed 1.50 s after SIGTERM from shim"),
+            message.contains("killed 1.99 s after SIGTERM from shim"),
             "{message}"
         );
         assert!(message.ends_with("its grace period is 2.00 s"), "{message}");
         assert_eq!(verdict.details.evidence.len(), 3);
+    }
+
+    #[test]
+    fn a_kill_before_the_end_of_the_grace_period_is_not_called_one_after_it() {
+        let killed = |requested_ms: Option<u64>| {
+            let mut scene = Scene::new();
+            scene.pod("p");
+            let init = scene.container("p", "a");
+            if let Some(ms) = requested_ms {
+                scene.stop_pod("p", ms);
+            }
+            scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
+            scene.wait_ms(365);
+            scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
+            scene.end(init, WaitStatus::killed(SIGKILL));
+            scene.expect("PT302", &[Outcome::Fail])[0].details.clone()
+        };
+        let unknown = killed(None);
+        assert!(
+            unknown.message.ends_with(
+                "; its grace period is unknown, so it may have been killed before that ended"
+            ),
+            "{}",
+            unknown.message
+        );
+        assert_eq!(unknown.expected, []);
+        assert_eq!(unknown.observed[0].0, "killed after");
+        let known = killed(Some(3_000));
+        assert!(
+            known
+                .message
+                .contains("is 3.00 s, so it was killed before that ended"),
+            "{}",
+            known.message
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::signal::SIGKILL;
 
 use crate::{
     rules::{
-        ending::{self, Party},
+        ending::{self, AFTER, Party},
         prelude::*,
     },
     state::{Handlers, Worker},
@@ -18,11 +18,19 @@ pub(super) const CHECK: Check = Check {
         summary: "a container's init kept its stop signal from children that handle it, and all were killed",
         doc: "\
 ## What it checks
-If an init with children handles its stop signal, it must end or forward the signal. It fails if \
-it did not end, no child received a signal or ended, SIGKILL ended them all, and a child had a \
-handler of its own for the stop signal, which it would have acted on. If no child had one, the \
-finding is an info: an init may tell its children to end over a socket, a pipe or shared memory, \
-which pause-trace does not see. Exec sessions and probes do not count as its children.
+An init with child processes that handles its stop signal must end or forward the signal. It fails \
+if all of this is true:
+- The init handled the signal and did not end. The runtime killed it with SIGKILL.
+- SIGKILL also ended processes of the container that ran when the stop signal was sent.
+- At least one of these had a handler of its own for the stop signal, which it would have acted on.
+- None of the processes that ran at that time was sent another signal after it.
+- No child of the init ended after it, and neither did another process that ran at that time. A \
+process that its parent replaced by a new one does not count: a worker that was told nothing goes \
+on with its work, and may start programs and wait for their end.
+
+If no process had a handler of its own, the finding is an info: an init may tell its children to \
+end over a socket, a pipe or shared memory, which pause-trace does not see. Exec sessions and \
+probes do not count.
 
 ## Why it matters
 The program that does the work runs below a shell or a wrapper. It never receives the stop signal, \
@@ -116,7 +124,7 @@ fn judge_end(context: &Context<'_>, process: ProcessId, sink: &mut Sink<'_>) {
     let killed = container.cut.of(init.id).iter();
     let mut children: Vec<_> = killed.filter(|child| child.forked <= stop.time).collect();
     if children.is_empty()
-        || since_stop(container.member_left)
+        || context.state.has_left_since(&container.id, stop.time)
         || since_stop(container.member_told)
         || children.iter().any(|child| since_stop(child.signalled))
     {
@@ -154,7 +162,7 @@ fn judge_end(context: &Context<'_>, process: ProcessId, sink: &mut Sink<'_>) {
                 Value::Number(children.len() as u64),
             )
             .observed("children that got a stop signal", Value::Number(0))
-            .observed("grace", Value::Duration(grace))
+            .observed(AFTER, Value::Duration(grace))
             .observed("end", Value::Status(ended.status));
         let details = ending::with_history(context, init, details);
         let details = ending::with_workers(&children, stop.signal, details);
@@ -284,6 +292,115 @@ mod tests {
         stopped(|scene, _, child| scene.end(child, WaitStatus::exited(0))).expect("PT304", &[]);
         stopped(|scene, _, child| {
             scene.signal(scene.runtime, child, SIGTERM, SignalResult::Ignored)
+        })
+        .expect("PT304", &[]);
+    }
+
+    /// A container whose init handles SIGTERM and has a worker with a handler for it. The worker
+    /// has these children when the stop is sent; all that is left is killed after `meanwhile`.
+    fn stopped_with_grandchildren(
+        count: usize,
+        meanwhile: impl FnOnce(&mut Scene, ProcessId, ProcessId, &[ProcessId]),
+    ) -> Scene {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        let worker = scene.fork(init);
+        let children: Vec<_> = (0..count).map(|_| scene.fork(worker)).collect();
+        scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
+        scene.handle(init, SIGTERM);
+        meanwhile(&mut scene, init, worker, &children);
+        scene.wait_ms(1_100);
+        scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
+        scene.exit(init, WaitStatus::killed(SIGKILL));
+        for child in children {
+            if !scene.has_ended(child) {
+                scene.cut_off(worker, child, &[], &[]);
+            }
+        }
+        if !scene.has_ended(worker) {
+            scene.cut_off(init, worker, &[SIGTERM], &[SIGTERM]);
+        }
+        scene.reap(init);
+        scene
+    }
+
+    #[test]
+    fn a_worker_that_goes_on_with_its_work_does_not_hide_the_finding() {
+        // `while :; do sleep 1; done`
+        let scene = stopped_with_grandchildren(1, |scene, _, worker, sleeps| {
+            scene.end(sleeps[0], WaitStatus::exited(0));
+            for _ in 0..2 {
+                scene.wait_ms(1_000);
+                let sleep = scene.fork(worker);
+                scene.end(sleep, WaitStatus::exited(0));
+            }
+        });
+        let verdicts = scene.expect("PT304", &[Outcome::Fail]);
+        assert_eq!(verdicts[0].severity(), Severity::Error);
+
+        // `while :; do timeout 1 work; done`
+        let scene = stopped_with_grandchildren(1, |scene, _, worker, sleeps| {
+            scene.end(sleeps[0], WaitStatus::exited(0));
+            let work = scene.fork(worker);
+            scene.signal(worker, work, SIGTERM, SignalResult::Delivered);
+            scene.end(work, WaitStatus::killed(SIGTERM));
+        });
+        scene.expect("PT304", &[Outcome::Fail]);
+    }
+
+    #[test]
+    fn workers_of_a_manager_that_end_may_have_been_told_over_a_socket() {
+        stopped_with_grandchildren(3, |scene, _, _, workers| {
+            scene.end(workers[0], WaitStatus::exited(0));
+        })
+        .expect("PT304", &[]);
+
+        // Their manager starts something else.
+        stopped_with_grandchildren(3, |scene, _, manager, workers| {
+            let helper = scene.fork(manager);
+            scene.end(helper, WaitStatus::exited(0));
+            scene.end(workers[0], WaitStatus::exited(0));
+            scene.end(workers[1], WaitStatus::exited(0));
+        })
+        .expect("PT304", &[]);
+
+        // A second stop signal does not change what the first one did.
+        stopped_with_grandchildren(3, |scene, init, manager, workers| {
+            scene.end(workers[0], WaitStatus::exited(0));
+            scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
+            scene.handle(init, SIGTERM);
+            scene.fork(manager);
+        })
+        .expect("PT304", &[]);
+    }
+
+    #[test]
+    fn an_orphan_that_ends_may_have_been_told_over_a_socket() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        let worker = scene.fork(init);
+        let middle = scene.fork(worker);
+        let daemon = scene.fork(middle);
+        scene.end(middle, WaitStatus::exited(0));
+        scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
+        scene.handle(init, SIGTERM);
+        scene.exit_to(daemon, init, WaitStatus::exited(0));
+        scene.reap(daemon);
+        scene.wait_ms(1_100);
+        scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
+        scene.exit(init, WaitStatus::killed(SIGKILL));
+        scene.cut_off(init, worker, &[SIGTERM], &[SIGTERM]);
+        scene.expect("PT304", &[]);
+    }
+
+    #[test]
+    fn an_init_may_start_a_program_that_tells_its_workers() {
+        // `trap 'redis-cli shutdown; wait' TERM`
+        stopped(|scene, init, _| {
+            let helper = scene.fork(init);
+            scene.end(helper, WaitStatus::exited(0));
         })
         .expect("PT304", &[]);
     }

@@ -15,11 +15,13 @@ pub(super) const CHECK: Check = Check {
         summary: "a container's init received its stop signal and did not act on it",
         doc: "\
 ## What it checks
-A container's init must act on a stop signal that was queued for it. It fails if a second stop \
-signal, sent after a limit, finds the first still pending; or if SIGKILL ends it after the grace \
-period although no handler ran, it sent no signal, and no child ended. Programs that wait for \
-signals with sigwait or a signalfd (tini does) run no handler, so an init that ends in time never \
-fails. PT306 reports a pause that blocks its stop signal.
+A container's init must act on a stop signal that was queued for it. It fails in two cases:
+- A second stop signal, sent after a limit, finds the first still pending.
+- SIGKILL ends the init after the grace period, and no handler ran, and the init sent no signal, \
+and no process ended that the init may have told to end (PT304 says which).
+
+Programs that wait for signals with sigwait or a signalfd (tini does) run no handler, so an init \
+that ends in time never fails. PT306 reports a pause that blocks its stop signal.
 
 ## Why it matters
 A blocked signal is never delivered, so the container is killed at the end of the grace period. \
@@ -84,10 +86,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             pass(init, stop, ended.time, sink);
         }
         (Change::Ended(_), None, Some(_)) => {
-            let acted = init
-                .sent
-                .max(container.member_left)
-                .is_some_and(|acted| acted >= stop.time);
+            let acted = init.sent.is_some_and(|sent| sent >= stop.time)
+                || context.state.has_left_since(&container.id, stop.time);
             let kill = ending::fatal(init).filter(|kill| {
                 let party = ending::party(init, kill);
                 matches!(party, Party::Runtime | Party::Foreign) && !init.is_oom_killed()
@@ -230,6 +230,32 @@ mod tests {
             scene.signal(init, child, SIGTERM, SignalResult::Ignored);
         });
         scene.expect("PT308", &[]);
+    }
+
+    #[test]
+    fn a_child_that_ends_may_have_been_told_and_the_child_of_a_busy_worker_was_not() {
+        killed_after(1_100, |scene, init| {
+            let helper = scene.fork(init);
+            scene.end(helper, WaitStatus::exited(0));
+        })
+        .expect("PT308", &[]);
+
+        for (is_replaced, outcomes) in [(true, &[Outcome::Fail][..]), (false, &[])] {
+            let mut scene = Scene::new();
+            scene.pod("p");
+            let init = scene.container("p", "a");
+            let worker = scene.fork(init);
+            let sleep = scene.fork(worker);
+            scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
+            scene.end(sleep, WaitStatus::exited(0));
+            if is_replaced {
+                scene.fork(worker);
+            }
+            scene.wait_ms(1_100);
+            scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
+            scene.end(init, WaitStatus::killed(SIGKILL));
+            scene.expect("PT308", outcomes);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(super) const CHECK: Check = Check {
         id: "PT311",
         name: "workers-cut-off",
         severity: Severity::Error,
-        summary: "a container's init ended on its stop signal, and processes that handle it were killed without getting it",
+        summary: "a container's init ended on its stop signal, and processes that handle it were killed before they received the signal",
         doc: "\
 ## What it checks
 When a container's init ends on its stop signal, no process of the container may be left that has \
@@ -33,7 +33,7 @@ single program instead of running it as a child.
 
 ## Example
     init sh (pid 812) ended 1.2 ms after SIGTERM from shim (pid 100, the runtime), and app (pid 815), \
-with a handler for SIGTERM, was killed without getting it
+with a handler for SIGTERM, was killed before it received the signal
 
 ## Source
 pid_namespaces(7); Linux `zap_pid_ns_processes` (kernel/pid_namespace.c); Kubernetes: Pod \
@@ -98,10 +98,11 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         let details = ending::with_history(context, init, details);
         ending::with_workers(&workers, stop.signal, details)
     };
-    let (names, were) = (
-        ending::named(&workers),
-        if workers.len() == 1 { "was" } else { "were" },
-    );
+    let names = ending::named(&workers);
+    let (were, they) = match workers.len() {
+        1 => ("was", "it"),
+        _ => ("were", "they"),
+    };
     let what = format!(
         "init {} (pid {}) ended {} after {}",
         init.comm,
@@ -112,8 +113,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     if workers.iter().any(|worker| worker.handlers.is_none()) {
         return sink.inconclusive(Subject::process(init), || {
             details(format!(
-                "{what}, and {names} {were} killed without getting it; whether they had a handler was \
-                 not recorded"
+                "{what}, and {names} {were} killed before {they} received the signal; whether {they} \
+                 had a handler was not recorded"
             ))
         });
     }
@@ -127,7 +128,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     } else {
         format!("with an inherited handler for {signal}")
     };
-    let message = format!("{what}, and {names}, {handler}, {were} killed without getting it");
+    let message =
+        format!("{what}, and {names}, {handler}, {were} killed before {they} received the signal");
     if took > AT_ONCE {
         return sink.inconclusive(Subject::process(init), || {
             details(format!(
@@ -188,7 +190,9 @@ mod tests {
         let message = &verdict.details.message;
         assert!(
             message.contains("ended 5.0 ms after SIGTERM from shim")
-                && message.ends_with("with a handler for SIGTERM, was killed without getting it"),
+                && message.ends_with(
+                    "with a handler for SIGTERM, was killed before it received the signal"
+                ),
             "{message}"
         );
         assert_eq!(verdict.severity(), Severity::Error);

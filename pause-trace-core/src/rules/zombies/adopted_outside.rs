@@ -121,7 +121,11 @@ fn judge_orphan(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
         .observed("pid", Value::Namespace(process.namespaces.pid))
         .evidence(
             process.forked,
-            format!("pid {} forked pid {}", process.born_of.pid, id.pid),
+            match process.found {
+                false => format!("pid {} forked pid {}", process.born_of.pid, id.pid),
+                // The parent that it was found with may have adopted it.
+                true => format!("{what} started; pid {} was its parent", process.born_of.pid),
+            },
         )
         .evidence(
             ended.time,

@@ -3,10 +3,17 @@
 use serde_json::Value as Json;
 
 use super::{
-    super::{critical::Critical, model::Extent},
+    super::{
+        critical::Critical,
+        model::{Extent, Lane},
+    },
     session, *,
 };
-use crate::report::testing::{CLOCK, HOSTILE};
+use crate::{
+    event::{ContainerId, ContainerKind, Text, WaitStatus},
+    report::testing::{CLOCK, HOSTILE},
+    verdict::ProcessRef,
+};
 
 #[test]
 fn the_critical_path_has_no_gaps_and_adds_up() {
@@ -30,6 +37,78 @@ fn the_critical_path_has_no_gaps_and_adds_up() {
         critical.sentence(&timeline),
         "up after 313 ms: waiting 39 %, create pause 26 %, create app 21 %, CNI 10 %, shim 3 %"
     );
+}
+
+/// The recorded start with a container `setup` that ran, from the exec of the pause on, before the
+/// app was created. The app's creation begins `later` ns after its end.
+fn with_setup(kind: ContainerKind, status: WaitStatus, later: i64) -> Timeline {
+    let mut timeline = only(&recorded());
+    let of_app = |element: &&Element| {
+        let lanes = &timeline.containers;
+        let is_app =
+            |lane: &Lane| *lane.name.0 == *b"app" && Some(&lane.id) == element.container.as_ref();
+        lanes.iter().any(is_app)
+    };
+    let is = |what: fn(&ElementKind) -> bool| {
+        let of = timeline.elements.iter().filter(of_app);
+        of.clone()
+            .find(|element| what(&element.what))
+            .cloned()
+            .expect("it is there")
+    };
+    let created = is(|what| *what == ElementKind::Create);
+    let run = is(|what| matches!(what, ElementKind::Run { .. }));
+    let end = created.time.checked_add_signed(-later).expect("a time");
+    let id: ContainerId = "setup".into();
+    let process = run.process.map(|process| ProcessRef {
+        id: ProcessId { pid: 7, start: 7 },
+        ..process
+    });
+    for (time, extent, what) in [
+        (end - 30_000_000, Extent::Until(end), run.what.clone()),
+        (end, Extent::Moment, ElementKind::Exited { status }),
+    ] {
+        timeline.elements.push(Element {
+            time,
+            extent,
+            what,
+            process,
+            container: Some(id.clone()),
+            ..run.clone()
+        });
+    }
+    timeline.elements.sort_by_key(|element| element.time);
+    let lane = Lane {
+        id,
+        name: Text::new("setup"),
+        kind,
+    };
+    let app = timeline.containers.len() - 1;
+    timeline.containers.insert(app, lane);
+    timeline
+}
+
+#[test]
+fn a_container_that_succeeded_before_the_next_was_created_is_a_step() {
+    let sentence = |kind, status, later| {
+        let timeline = with_setup(kind, status, later);
+        Critical::of(&timeline)
+            .expect("it is up")
+            .sentence(&timeline)
+    };
+    let (app, ok) = (ContainerKind::App, WaitStatus::exited(0));
+    let init = sentence(app, ok, 1_000_000);
+    assert!(init.contains("run setup 10 %"), "{init}");
+    assert!(init.contains("waiting 30 %"), "{init}");
+    for (kind, status, later) in [
+        (app, WaitStatus::exited(1), 1_000_000),
+        (app, WaitStatus::killed(9), 1_000_000),
+        (app, ok, -1_000_000),
+        (ContainerKind::Ephemeral, ok, 1_000_000),
+    ] {
+        let other = sentence(kind, status, later);
+        assert!(!other.contains("run setup"), "{kind:?} {status}: {other}");
+    }
 }
 
 #[test]

@@ -21,8 +21,11 @@ pub(in crate::cli) fn find<'a>(pods: &'a [PodView], wanted: &str) -> Result<&'a 
             .collect::<Vec<&PodView>>()
     };
     let whole = meant(|name, wanted| name == wanted);
-    // An empty name is a prefix of every name.
-    let begun = meant(|name, wanted| !wanted.is_empty() && name.starts_with(wanted));
+    // An empty name is a prefix of every name, and the beginning of a namespace alone names no pod.
+    let begun = meant(|name, wanted| {
+        let is_whole_pod = wanted.contains(&b'/') || !name.contains(&b'/');
+        !wanted.is_empty() && name.starts_with(wanted) && is_whole_pod
+    });
     for meant in [whole, begun] {
         match meant[..] {
             [] => {}
@@ -117,6 +120,7 @@ mod tests {
             Err("there is no pod \"default/wep\"; did you mean \"default/web\"? (pause-trace ls shows all)".to_owned())
         );
         assert!(found("").is_err());
+        assert!(found("defaul").is_err_and(|error| error.contains("there is no pod")));
         assert!(find(&[], "web").is_err());
     }
 
