@@ -19,6 +19,7 @@ mod placement;
 mod pod;
 mod process;
 mod process_lifecycle;
+mod processes;
 mod signals;
 mod snapshot;
 mod supervisors;
@@ -39,7 +40,8 @@ pub use kills::OomKilled;
 use kills::OomKiller;
 pub use network::Network;
 pub use pod::{Container, Cut, Pin, Pod, Reaps, Stop, Worker};
-pub use process::{Ended, Handlers, Joins, Process, Processes, Reason, Received, Refused, Role};
+pub use process::{Ended, Handlers, Joins, Process, Reason, Received, Refused, Role};
+pub use processes::Processes;
 
 use crate::event::{
     CgroupId, Comm, ContainerId, Event, Fact, Kind, Ktime, Namespaces, Observed, Outsider, PodId,

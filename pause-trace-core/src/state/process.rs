@@ -1,9 +1,6 @@
 //! Processes: their identity, their pod and role, and how they ended.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use crate::event::{
     CgroupId, Comm, ContainerId, Ktime, Namespaces, Outsider, PodId, ProcessId, SignalResult, Text,
@@ -371,85 +368,6 @@ fn shown_as(file: &Text, comm: Comm) -> String {
     match file.0.is_empty() || has_own_name {
         true => comm.to_string(),
         false => file.to_string(),
-    }
-}
-
-/// All known processes, by identity, by pid and by parent.
-#[derive(Debug, Default)]
-pub struct Processes {
-    by_id: HashMap<ProcessId, Process>,
-    /// The latest process with each pid.
-    by_pid: HashMap<u32, ProcessId>,
-    /// (parent, child)
-    children: BTreeSet<(ProcessId, ProcessId)>,
-}
-
-impl Processes {
-    /// A process by its identity.
-    pub fn get(&self, id: ProcessId) -> Option<&Process> {
-        self.by_id.get(&id)
-    }
-
-    pub(crate) fn get_mut(&mut self, id: ProcessId) -> Option<&mut Process> {
-        self.by_id.get_mut(&id)
-    }
-
-    /// The latest process that had this pid.
-    pub fn by_pid(&self, pid: u32) -> Option<&Process> {
-        self.by_pid.get(&pid).and_then(|id| self.by_id.get(id))
-    }
-
-    /// The pids of a process and of its known ancestors, nearest first.
-    pub fn lineage(&self, id: ProcessId) -> impl Iterator<Item = u32> {
-        let parent = |id: &ProcessId| self.get(*id).map(|process| process.parent);
-        let line = std::iter::successors(Some(id), parent).map(|id| id.pid);
-        // The parent of the topmost known process is unknown.
-        line.take_while(|pid| *pid > 0)
-    }
-
-    /// All processes, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &Process> {
-        self.by_id.values()
-    }
-
-    /// The processes that `parent` has to reap, by pid.
-    pub fn children(&self, parent: ProcessId) -> impl Iterator<Item = &Process> {
-        let first = (parent, ProcessId::default());
-        let last = (
-            parent,
-            ProcessId {
-                pid: u32::MAX,
-                start: u64::MAX,
-            },
-        );
-        self.children
-            .range(first..=last)
-            .filter_map(|(_, child)| self.by_id.get(child))
-    }
-
-    pub(super) fn insert(&mut self, process: Process) {
-        self.children.insert((process.parent, process.id));
-        self.by_pid.insert(process.id.pid, process.id);
-        self.by_id.insert(process.id, process);
-    }
-
-    pub(super) fn remove(&mut self, id: ProcessId) -> Option<Process> {
-        let process = self.by_id.remove(&id)?;
-        self.children.remove(&(process.parent, id));
-        if self.by_pid.get(&id.pid) == Some(&id) {
-            self.by_pid.remove(&id.pid);
-        }
-        Some(process)
-    }
-
-    pub(super) fn set_parent(&mut self, id: ProcessId, parent: ProcessId) {
-        if let Some(process) = self.by_id.get_mut(&id)
-            && process.parent != parent
-        {
-            self.children.remove(&(process.parent, id));
-            process.parent = parent;
-            self.children.insert((parent, id));
-        }
     }
 }
 
