@@ -44,7 +44,7 @@ const MAX_NAMED: usize = 8;
 ///
 /// Waits for POD to start, and shows its start when the pod is up: when no further container has
 /// started for two seconds. Elements that cannot be attributed to a pod are shown as unassigned. It
-/// needs root and the node's own pid namespace, and changes nothing on the node.
+/// needs root and the initial pid namespace, and changes nothing on the node.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {

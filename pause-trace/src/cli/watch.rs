@@ -22,7 +22,7 @@ use crate::{
 
 /// Verify the node's pods, running and new, until Ctrl-C or SIGTERM
 ///
-/// It needs root and the node's own pid namespace, and changes nothing on the node.
+/// It needs root and the initial pid namespace, and changes nothing on the node.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

@@ -57,7 +57,7 @@ pub(crate) enum LoadError {
         error: anyhow::Error,
     },
     #[error(
-        "self-test failed: {0}; the kernel's BTF does not match the kernel, so nothing is reported"
+        "self-test failed: {0}; the records do not describe a known process correctly, so nothing is reported"
     )]
     SelfTest(String),
 }
