@@ -132,7 +132,7 @@ fn privileges() -> Check {
     }
     missing(
         "privileges",
-        &format!("it lacks {}", privileges::named(&lacks)),
+        &format!("missing: {}", privileges::listed(&lacks)),
         "pods are invisible or are judged without their evidence",
         "run it as root: sudo pause-trace doctor",
         true,
