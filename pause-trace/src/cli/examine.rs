@@ -1,6 +1,7 @@
 //! The checks of `doctor`. Each feature is tried; none is inferred from a version.
 
 mod programs;
+mod runtimes;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -15,8 +16,8 @@ use crate::{
     rules,
     session::{
         Session, Setup,
-        privileges::{self, Job},
         node_view::{self, Mismatch},
+        privileges::{self, Job},
     },
 };
 
@@ -57,6 +58,7 @@ pub(super) async fn examine(global: &Global, thorough: bool) -> Vec<Check> {
         ),
     });
     checks.push(tracefs());
+    let runtimes = runtimes::runtimes().await;
     if let Ok(layout) = layout
         && checks
             .iter()
@@ -72,6 +74,7 @@ pub(super) async fn examine(global: &Global, thorough: bool) -> Vec<Check> {
             checks.push(programs::cost(&verified));
         }
     }
+    checks.extend(runtimes);
     checks
 }
 
