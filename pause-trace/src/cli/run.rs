@@ -92,7 +92,6 @@ impl Args {
         if end != End::Finished {
             return Ok(console.finish(reference.as_ref(), end)?);
         }
-        console.note("the reference pod is verified; verifying the node's pods now")?;
         let node = Node {
             pods: &self.pods,
             runtime: &self.runtime,

@@ -172,6 +172,9 @@ pub(crate) struct Summary<'a> {
     pub(crate) when: When,
     /// The scenarios; all zero if none were played.
     pub(crate) scenarios: Counts,
+    /// The node's pods that were reported; absent if the node was not observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pods: Option<u64>,
     /// All final verdicts.
     pub(crate) verdicts: Counts,
     /// The final verdicts by the id of the rule.
