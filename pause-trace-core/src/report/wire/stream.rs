@@ -148,7 +148,7 @@ pub(crate) struct Scenario<'a> {
     pub(crate) proof: &'a str,
     /// Why it failed or is inconclusive; empty for a pass.
     pub(crate) reason: &'a str,
-    /// The ids of the rules that found a violation. For a planted fault, a violation is expected.
+    /// The ids of the rules that found a violation. For an injected fault, a violation is expected.
     pub(crate) found: &'a [&'static str],
     pub(crate) duration_ns: u64,
 }
