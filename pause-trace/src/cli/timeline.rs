@@ -57,7 +57,7 @@ pub(crate) struct Args {
     /// What ends the timeline
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     until: Until,
-    /// Wait no longer than this: 30s, 5m
+    /// Wait no longer than this: 30s, 5m; a number alone is in seconds
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
     #[command(flatten)]
@@ -71,6 +71,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     runtime: Runtime,
     /// Read a recording instead of waiting; this needs neither root nor eBPF
+    ///
+    /// The timeline then has all that was recorded about the pod, so --until, --for, --follow and --cri
+    /// are refused.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["follow", "duration", "cri", "until"])]
     recording: Option<PathBuf>,
 }
