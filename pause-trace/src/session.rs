@@ -5,6 +5,7 @@
 //! session reads them.
 
 mod interrupt;
+pub(crate) mod node_view;
 pub(crate) mod privileges;
 
 use std::{future, rc::Rc, time::Duration};
@@ -86,6 +87,7 @@ impl Session {
             Run::Reference { .. } => Job::Build,
             Run::Node | Run::Conformance => Job::Observe,
         };
+        node_view::require_time_namespace()?;
         privileges::require(job)?;
         let layout = Layout::discover().map_err(|error| anyhow!("failed to {error:#}"))?;
         if job == Job::Build {

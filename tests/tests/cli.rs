@@ -253,6 +253,60 @@ fn doctor_reports_the_cost_of_programs_and_that_all_hooks_agree() {
     assert!(find("BTF")["numbers"]["task_struct.pid"].is_u64());
 }
 
+/// Runs pause-trace in other namespaces.
+fn in_namespaces(flags: &[&str], args: &[&str]) -> Run {
+    let mut command = Command::new("unshare");
+    command.args(flags).arg(pause_trace()).args(args);
+    command.output().expect("unshare runs").into()
+}
+
+#[test]
+fn in_another_pid_namespace_every_command_names_it_at_once() {
+    for args in [
+        &["watch", "--once"][..],
+        &["run", "--once"],
+        &["check", "--scenario", "pod-plain"],
+        &["check", "--pause", "/bin/true"],
+        &["ls"],
+        &["ls", "--no-ebpf"],
+        &["inspect", "web"],
+        &["timeline", "web", "--for", "1s"],
+        &["record", "--once", "-o", "/dev/null"],
+        &["report", "--html", "/dev/null"],
+    ] {
+        let run = in_namespaces(&["--pid", "--fork", "--mount-proc"], args);
+        assert_eq!(run.code, Some(4), "{args:?}: {run:?}");
+        let says = "pause-trace: the pid namespace of this process is ";
+        assert!(run.stderr.starts_with(says), "{args:?}: {run:?}");
+        assert!(run.stderr.contains("hostPID"), "{args:?}: {run:?}");
+    }
+}
+
+#[test]
+fn another_boot_time_is_refused_and_reading_proc_is_not() {
+    let flags = ["--time", "--boottime", "1000", "--fork"];
+    for args in [
+        &["watch", "--once"][..],
+        &["check", "--scenario", "pod-plain"],
+    ] {
+        let run = in_namespaces(&flags, args);
+        assert_eq!(run.code, Some(4), "{args:?}: {run:?}");
+        let says = "the time namespace of this process is not the initial one: its boot time differs by 1000000 ms";
+        assert!(run.stderr.contains(says), "{args:?}: {run:?}");
+    }
+    let doctor = in_namespaces(&flags, &["doctor", "--format", "json"]);
+    assert_eq!(doctor.code, Some(4), "{doctor:?}");
+    // What /proc shows has the times of this namespace too.
+    let read = in_namespaces(&flags, &["ls", "--no-ebpf"]);
+    assert_eq!(read.code, Some(0), "{read:?}");
+}
+
+#[test]
+fn an_idle_time_that_proves_nothing_is_refused() {
+    let args = ["check", "--idle", "0s", "--scenario", "pause-idle"];
+    assert_refused(&args, 2, "the shortest is 100ms");
+}
+
 #[test]
 fn missing_btf_is_an_error() {
     let hide = "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" check --scenario pod-plain";

@@ -201,7 +201,7 @@ fn a_trace_is_written_when_the_pod_is_up() {
         "up after",
         "CNI bridge",
         "app · runs",
-        "Not visible",
+        "does not show",
     ] {
         assert!(text.contains(shown), "no {shown}: {text}");
     }

@@ -109,6 +109,7 @@ impl<W: Write + Send> Report for JsonReport<W> {
             rules,
             verdicts,
             scenarios,
+            pods,
             events,
             lost,
             duration,
@@ -117,6 +118,7 @@ impl<W: Write + Send> Report for JsonReport<W> {
         self.write(Body::Summary(wire::Summary {
             when: self.when(*time),
             scenarios: *scenarios,
+            pods: *pods,
             verdicts: *verdicts,
             rules,
             events,
@@ -204,7 +206,7 @@ mod tests {
         let expected = r#"{"schema":2,"type":"hello","time":"2026-11-21T20:00:00.500000000Z","ktime_ns":500000000,"version":"0.1.0","kernel":"6.18.5","arch":"x86_64","hooks":[{"hook":"sched_process_fork","how":"tp_btf"},{"hook":"setns","how":"tracepoint"},{"hook":"sched_process_exec","how":"tp_btf"},{"hook":"mark_victim","how":"missing"}]}
 {"schema":2,"type":"scenario","time":"2026-11-21T20:00:01.000000000Z","ktime_ns":1000000000,"family":"namespaces","name":"net-shared","title":"containers share the pod's network","verdict":"fail","proof":"net 4026532179","reason":"localhost: ECONNREFUSED","found":[],"duration_ns":12000000}
 {"schema":2,"type":"loss","time":"2026-11-21T20:00:01.000000000Z","ktime_ns":1000000000,"kind":"exec","lost":2}
-{"schema":2,"type":"summary","time":"2026-11-21T20:00:12.300000000Z","ktime_ns":12300000000,"scenarios":{"pass":30,"fail":1,"inconclusive":0},"verdicts":{"pass":409,"fail":2,"inconclusive":1},"rules":{"PT101":{"pass":409,"fail":2,"inconclusive":1}},"events":{"fork":20000,"exec":15120},"lost":{"exec":2},"duration_ns":11800000000,"interrupted":false}
+{"schema":2,"type":"summary","time":"2026-11-21T20:00:12.300000000Z","ktime_ns":12300000000,"scenarios":{"pass":30,"fail":1,"inconclusive":0},"pods":3,"verdicts":{"pass":409,"fail":2,"inconclusive":1},"rules":{"PT101":{"pass":409,"fail":2,"inconclusive":1}},"events":{"fork":20000,"exec":15120},"lost":{"exec":2},"duration_ns":11800000000,"interrupted":false}
 "#;
         assert_eq!(text, expected);
     }

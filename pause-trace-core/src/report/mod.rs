@@ -145,6 +145,8 @@ pub struct Summary {
     pub verdicts: Counts,
     /// The scenarios; all zero if none were played.
     pub scenarios: Counts,
+    /// The node's pods that were reported; `None` if the node was not observed.
+    pub pods: Option<u64>,
     /// Kernel events that arrived, by kind. Kinds without events may be missing.
     pub events: Vec<(Kind, u64)>,
     /// Kernel events that were dropped, by kind.
@@ -177,6 +179,10 @@ impl Summary {
             rules: sum(self.rules, later.rules, both),
             verdicts: both(self.verdicts, later.verdicts),
             scenarios: both(self.scenarios, later.scenarios),
+            pods: match (self.pods, later.pods) {
+                (Some(one), Some(other)) => Some(one + other),
+                (one, other) => one.or(other),
+            },
             events: sum(self.events, later.events, |a, b| a + b),
             lost: sum(self.lost, later.lost, |a, b| a + b),
             duration: self.duration + later.duration,

@@ -228,6 +228,7 @@ pub fn summary() -> Summary {
             fail: 1,
             inconclusive: 0,
         },
+        pods: Some(3),
         events: vec![(Kind::Fork, 20_000), (Kind::Exec, 15_120)],
         lost: vec![(Kind::Exec, 2)],
         duration: 11_800_000_000,

@@ -30,23 +30,23 @@ fn a_real_start_has_all_its_elements_in_their_order() {
     let timeline = only(&recorded());
     let phrases = phrases(&timeline);
     let order = [
-        "makes net 4026532247: containerd (14315), in thread 14344",
+        "creates net 4026532247: containerd (14315), in thread 14344",
         "CNI bridge",
         "CNI loopback",
         "CNI   host-local",
         "containerd-shim-runc-v2",
         "pause · create",
-        "pause · cgroup made",
+        "pause · cgroup created",
         "pause · cgroup entered by runc (14394)",
-        "pause · joins net 4026532247, the pod's",
-        "pause · makes ipc 4026532321 uts 4026532320 pid 4026532322 mnt 4026532319",
+        "pause · joins the pod's net 4026532247",
+        "pause · creates ipc 4026532321 uts 4026532320 pid 4026532322 mnt 4026532319",
         "pause · runs /pause",
         "app · create",
-        "app · cgroup made",
-        "app · joins ipc 4026532321, the pod's",
-        "app · joins uts 4026532320, the pod's",
-        "app · joins net 4026532247, the pod's",
-        "app · makes pid 4026532324 mnt 4026532323",
+        "app · cgroup created",
+        "app · joins the pod's ipc 4026532321",
+        "app · joins the pod's uts 4026532320",
+        "app · joins the pod's net 4026532247",
+        "app · creates pid 4026532324 mnt 4026532323",
         "app · runs /bin/sleep",
         "pause · SIGKILL from shell (14309) to pause (14399)",
         "pause · killed by SIGKILL: pause (14399)",
@@ -244,7 +244,7 @@ fn a_session_is_not_a_second_entrypoint() {
     let phrases = phrases(&timeline);
     for begins in [
         "app · session /bin/true",
-        "app · joins ipc",
+        "app · joins the pod's ipc",
         "app · exit code 0: sleep (20001)",
         "app · reaped after 1.0 ms",
     ] {

@@ -13,10 +13,10 @@ use crate::{
 
 /// Where the columns begin.
 const TOOK: usize = 10;
-const WHAT: usize = 19;
+const WHAT: usize = 21;
 /// Columns of the phrase on a terminal with 80 columns. A wider terminal gives half of the
 /// additional columns to it.
-const PHRASE: usize = 37;
+const PHRASE: usize = 35;
 /// Columns if the width is unknown.
 const USUAL: usize = 100;
 const NARROWEST: usize = 80;
@@ -157,7 +157,7 @@ impl<'a> Waterfall<'a> {
         let took = match element.extent {
             Extent::Moment => String::new(),
             Extent::Until(_) => Duration(element.duration().unwrap_or_default()).to_string(),
-            Extent::Open => "runs".to_owned(),
+            Extent::Open => "still runs".to_owned(),
         };
         let room = if has_bar {
             self.phrase
@@ -221,7 +221,7 @@ impl<'a> Waterfall<'a> {
         let timeline = self.timeline;
         self.text.push('\n');
         let text =
-            "Not visible: when a process first listens. No hook reports it, and it is not guessed.";
+            "The timeline does not show when a process first listens, because no hook reports it.";
         for part in wrap(text, self.text_style.width.map(|width| width - 1)) {
             self.line(|line| line.paint(DIM, &part));
         }

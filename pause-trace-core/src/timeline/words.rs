@@ -8,7 +8,7 @@ use crate::{
     verdict::{Duration, ProcessRef},
 };
 
-/// `app · joins net 4026532247, the pod's`
+/// `app · joins the pod's net 4026532247`
 pub(super) fn phrase(timeline: &Timeline, element: &Element) -> String {
     let mut what = what(element);
     if let Some(thread) = element.thread {
@@ -39,7 +39,7 @@ fn what(element: &Element) -> String {
         // no meaning.
         ElementKind::Program { file } if file.names_itself() => {
             element.process.map_or(String::new(), |process| {
-                format!("{}, copy of itself", process.comm)
+                format!("{} (re-executed)", process.comm)
             })
         }
         ElementKind::Program { file } => base_name(file),
@@ -53,17 +53,19 @@ fn what(element: &Element) -> String {
                 .map(|(kind, inode)| format!("{} {inode}", kind.name()));
             let made = made.collect::<Vec<_>>().join(" ");
             match how {
-                CreatedBy::Unshare => format!("makes {made}{}", by(": ")),
+                CreatedBy::Unshare => format!("creates {made}{}", by(": ")),
                 CreatedBy::Clone => format!("is forked into {made}{}", by(": ")),
             }
         }
         ElementKind::Joined { kind, inode, owner } => {
-            let owner = match owner {
-                Owner::Pod => "the pod's",
-                Owner::Host => "the host's",
-                Owner::Other => "neither the pod's nor the host's",
-            };
-            format!("joins {} {inode}, {owner}", kind.name())
+            let kind = kind.name();
+            match owner {
+                Owner::Pod => format!("joins the pod's {kind} {inode}"),
+                Owner::Host => format!("joins the host's {kind} {inode}"),
+                Owner::Other => {
+                    format!("joins {kind} {inode}, neither the pod's nor the host's")
+                }
+            }
         }
         ElementKind::Refused { kinds, errno } => {
             let kinds: Vec<_> = kinds
@@ -77,7 +79,7 @@ fn what(element: &Element) -> String {
             };
             format!("is refused {kinds}: {:?}", Errno(*errno))
         }
-        ElementKind::CgroupMade { .. } => "cgroup made".to_owned(),
+        ElementKind::CgroupMade { .. } => "cgroup created".to_owned(),
         ElementKind::CgroupEntered => format!("cgroup entered{}", by(" by ")),
         ElementKind::CgroupRemoved => "cgroup removed".to_owned(),
         ElementKind::NetworkReady { address } => format!("network ready, {address}"),

@@ -57,8 +57,8 @@ pub(crate) struct Args {
     /// The image that the containers run [default: the name that `pause-trace image` gives it]
     #[arg(long, value_name = "REF", requires = "cri")]
     pub(crate) image: Option<String>,
-    /// Leave a pause alone for this long and see that it does nothing, like 30s or 5m
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "2s", conflicts_with = "cri")]
+    /// Leave a pause alone for this long and see that it does nothing, like 30s or 5m; at least 100ms
+    #[arg(long, value_name = "DURATION", value_parser = parse_idle, default_value = "2s", conflicts_with = "cri")]
     pub(crate) idle: Duration,
     /// Wait N times as long for everything; an emulated machine needs about 10
     ///
@@ -145,6 +145,18 @@ impl Args {
     }
 }
 
+/// The shortest time for which a pause is left alone. PT501 allows it 20 ms of CPU time, so in a
+/// shorter time even a pause that never sleeps might pass.
+const LEAST_IDLE: Duration = Duration::from_millis(100);
+
+fn parse_idle(text: &str) -> Result<Duration, String> {
+    let idle = parse_duration(text)?;
+    match idle < LEAST_IDLE {
+        true => Err("the shortest is 100ms: in less time a busy pause looks idle".to_owned()),
+        false => Ok(idle),
+    }
+}
+
 /// Finds the scenarios by their names.
 fn named<F>(
     names: &[String],
@@ -225,4 +237,18 @@ fn list<F: 'static>(
         text.push_str(&line.push(scenario.title).end());
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_left_alone_long_enough_to_prove_something() {
+        assert_eq!(parse_idle("100ms"), Ok(LEAST_IDLE));
+        for short in ["0s", "99ms", "0"] {
+            let error = parse_idle(short).expect_err("it is too short");
+            assert!(error.contains("100ms"), "{short}: {error}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! `doctor`: which hooks and features this kernel and node offer.
+//! `doctor`: which hooks, features and runtimes this kernel and node offer.
 
 use super::{
     Exit, Global,
@@ -11,8 +11,8 @@ use crate::{
     text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, TextStyle, wrap},
 };
 
-/// Show which hooks and features this kernel and node offer, and what cannot be verified without
-/// the missing ones
+/// Show which hooks and features this kernel and node offer, what cannot be verified without the
+/// missing ones, and which container runtimes run and answer
 ///
 /// Exit codes: 0 everything can be verified · 3 something cannot be verified · 4 the program cannot
 /// run.
@@ -81,7 +81,7 @@ fn shown(text_style: TextStyle, checks: &[Check], verbose: bool) -> String {
             line.pad(4).paint(DIM, &format!("{number:>8}  {name}"));
             text.push_str(&line.end());
         }
-        for (what, sentence) in [("", &check.consequence), ("to do: ", &check.fix)] {
+        for (what, sentence) in [("", &check.consequence), ("fix: ", &check.fix)] {
             let width = text_style
                 .width
                 .map(|width| width.saturating_sub(4 + what.len()).max(20));
@@ -161,7 +161,7 @@ mod tests {
 ✓ BTF          tp_btf
 ✗ mark_victim  tp_btf
     PT402 stays inconclusive
-    to do: boot a kernel with CONFIG_DEBUG_INFO_BTF=y
+    fix: boot a kernel with CONFIG_DEBUG_INFO_BTF=y
 
 verdicts that depend on the missing parts stay inconclusive · 1 ok, 0 degraded, 1 missing
 ";
@@ -175,7 +175,7 @@ verdicts that depend on the missing parts stay inconclusive · 1 ok, 0 degraded,
             false,
         );
         assert!(
-            narrow.contains("    to do: boot a kernel with\n           CONFIG_DEBUG_INFO_BTF=y\n"),
+            narrow.contains("    fix: boot a kernel with\n         CONFIG_DEBUG_INFO_BTF=y\n"),
             "{narrow}"
         );
     }

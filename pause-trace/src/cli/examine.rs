@@ -1,8 +1,9 @@
 //! The checks of `doctor`. Each feature is tried; none is inferred from a version.
 
 mod programs;
+mod runtimes;
 
-use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use nix::{sys::utsname::uname, unistd::Uid};
 
@@ -15,13 +16,20 @@ use crate::{
     rules,
     session::{
         Session, Setup,
+        node_view::{self, Mismatch},
         privileges::{self, Job},
     },
 };
 
 /// Checks everything that verdicts depend on.
 pub(super) async fn examine(global: &Global, thorough: bool) -> Vec<Check> {
-    let mut checks = vec![privileges(), kernel(), pid_namespace(), types()];
+    let mut checks = vec![
+        privileges(),
+        kernel(),
+        namespace("pid namespace", node_view::pid_namespace()),
+        namespace("time namespace", node_view::time_namespace()),
+        types(),
+    ];
     let layout = Layout::discover();
     checks.push(match &layout {
         Ok(layout) => {
@@ -50,6 +58,7 @@ pub(super) async fn examine(global: &Global, thorough: bool) -> Vec<Check> {
         ),
     });
     checks.push(tracefs());
+    let runtimes = runtimes::runtimes().await;
     if let Ok(layout) = layout
         && checks
             .iter()
@@ -65,6 +74,7 @@ pub(super) async fn examine(global: &Global, thorough: bool) -> Vec<Check> {
             checks.push(programs::cost(&verified));
         }
     }
+    checks.extend(runtimes);
     checks
 }
 
@@ -125,33 +135,21 @@ fn privileges() -> Check {
     }
     missing(
         "privileges",
-        &format!("it lacks {}", privileges::named(&lacks)),
+        &format!("missing: {}", privileges::listed(&lacks)),
         "pods are invisible or are judged without their evidence",
         "run it as root: sudo pause-trace doctor",
         true,
     )
 }
 
-/// The kernel's records contain pids of the initial pid namespace, so this process has to be in
-/// that namespace too.
-fn pid_namespace() -> Check {
-    const INITIAL: u64 = 0xEFFF_FFFC; // PROC_PID_INIT_INO, include/linux/proc_ns.h
-    match fs::metadata("/proc/self/ns/pid").map(|metadata| metadata.ino()) {
-        Ok(INITIAL) => ok("pid namespace", "the initial one"),
-        Ok(other) => missing(
-            "pid namespace",
-            &format!("{other}, not the initial one"),
-            "the kernel's pids differ from those of this pid namespace",
-            "run it on the node itself, or in a pod with hostPID: true",
-            true,
-        ),
-        Err(error) => missing(
-            "pid namespace",
-            &error.to_string(),
-            "the pid namespace is unknown",
-            "mount /proc",
-            true,
-        ),
+fn namespace(name: &str, compared: Result<String, Mismatch>) -> Check {
+    match compared {
+        Ok(detail) => ok(name, &detail),
+        Err(Mismatch {
+            detail,
+            consequence,
+            fix,
+        }) => missing(name, &detail, consequence, fix, true),
     }
 }
 

@@ -71,9 +71,10 @@ Exit codes:
   0    every verdict passed
   1    a violation at or above --fail-on
   2    wrong usage
-  3    inconclusive: evidence was lost or is missing, or what was asked for (--pod, --cri) is not
-       there, and no violation is known
-  4    cannot run: privileges, the kernel, a full disk; the message says what to do
+  3    inconclusive: evidence was lost or is missing, or what you asked for (--pod, --cri) does not
+       exist, and no violation is known
+  4    cannot run: privileges, the pid or time namespace, the kernel, a full disk; the message says
+       what to do
   130  Ctrl-C, after a clean detach; SIGTERM ends watch and record as --for does";
 
 /// The options of every command.

@@ -26,7 +26,7 @@ pub(crate) struct PodFilter {
     /// `web`. The exit code is 3 if there is none
     #[arg(long, value_name = "POD", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) pod: Option<String>,
-    /// End with exit code 3 if fewer than N pods were there
+    /// End with exit code 3 if fewer than N pods were observed
     #[arg(long, value_name = "N", value_parser = whole_number)]
     pub(crate) require_pods: Option<usize>,
     /// Report only findings of at least this severity
@@ -64,10 +64,11 @@ impl PodFilter {
             Some(wanted) if found == 0 => {
                 format!("there was no pod \"{}\"", wanted.escape_debug())
             }
-            _ => format!(
-                "there was only {} of the {required} that --require-pods demands",
-                counted(found as u64, "pod")
-            ),
+            _ => {
+                let were = if found == 1 { "was" } else { "were" };
+                let pods = counted(found as u64, "pod");
+                format!("{pods} {were} observed; --require-pods requires {required}")
+            }
         })
     }
 }
@@ -82,6 +83,11 @@ pub(super) struct PodReporter<'a> {
     wanted: &'a PodFilter,
     /// The pods that were there, up to the number that is required.
     found: HashSet<PodId>,
+    /// The pods that were reported and are not removed, and how many were reported in all.
+    present: HashSet<PodId>,
+    pods: u64,
+    /// Whether the user was told that nothing can be observed.
+    is_told: bool,
     totals: Totals,
 }
 
@@ -90,8 +96,16 @@ impl<'a> PodReporter<'a> {
         Self {
             wanted,
             found: HashSet::new(),
+            present: HashSet::new(),
+            pods: 0,
+            is_told: false,
             totals: Totals::default(),
         }
+    }
+
+    /// The user has been told that no pod can be observed, so the end need not repeat it.
+    pub(super) fn said_that_nothing_runs(&mut self, is_told: bool) {
+        self.is_told = is_told;
     }
 
     /// Reports everything that is known and was not reported yet.
@@ -126,8 +140,12 @@ impl<'a> PodReporter<'a> {
                     if self.found.len() < self.wanted.required() {
                         self.found.insert(news.pod.clone());
                     }
+                    if self.present.insert(news.pod.clone()) {
+                        self.pods += 1;
+                    }
                     if matches!(news.what, NewsKind::Verified { .. }) {
                         self.totals.close(&news.pod);
+                        self.present.remove(&news.pod);
                     }
                     console.news(news, &core.names)?;
                 }
@@ -174,9 +192,12 @@ impl<'a> PodReporter<'a> {
         {
             console.note(&missing)?;
             end = End::Closed;
+        } else if end == End::Finished && self.pods == 0 && !self.is_told {
+            console.note("no pod was observed, so none was verified")?;
         }
         let mut summary = Summary {
             interrupted: end == End::Interrupted,
+            pods: Some(self.pods),
             ..summary::summary(pipeline, (since, until), &BTreeMap::new())
         };
         if self.wanted.pod.is_some() {
@@ -238,7 +259,7 @@ mod tests {
         assert_eq!(wanted(None, Some(2)).missing(2), None);
         assert_eq!(
             wanted(None, Some(2)).missing(1).as_deref(),
-            Some("there was only 1 pod of the 2 that --require-pods demands")
+            Some("1 pod was observed; --require-pods requires 2")
         );
         assert_eq!(wanted(Some("web"), None).missing(1), None);
         assert_eq!(

@@ -45,7 +45,7 @@ pub(super) struct SnapshotArgs {
     /// Load no eBPF program: verdicts and signals stay unknown
     #[arg(long, conflicts_with = "duration")]
     no_ebpf: bool,
-    /// Watch for this long before reporting: 10s, 5m
+    /// Watch for this long before reporting: 10s, 5m; a number alone is in seconds
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
     #[command(flatten)]

@@ -30,9 +30,8 @@ use crate::{
 
 /// Judge a recording again: the same events give the same verdicts, on any machine
 ///
-/// It needs neither root nor eBPF. If the recording is incomplete (a crash, a full disk), the part
-/// that exists is judged, a message says that the end is missing, and the exit code is 3 if nothing
-/// failed.
+/// It needs neither root nor eBPF. If the recording is incomplete (a crash, a full disk), it judges
+/// the part that exists and says that the end is missing, and the exit code is 3 if nothing failed.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

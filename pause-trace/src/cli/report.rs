@@ -256,34 +256,39 @@ impl Reading<'_> {
         self.part = Some(part);
     }
 
-    /// Ends a scenario. The findings that it planted are not violations.
+    /// Ends a scenario. The findings that it expects are not violations.
     fn over(&mut self, over: &ScenarioEnd) {
         let Some(part) = self.part.take() else {
             return;
         };
         let verdicts = part.sorted.take(&part.pipeline, &over.pods);
         self.gathered.scenario(&over.scenario, &over.pods);
-        let is_planted = |verdict: &Verdict| match part.begin.run {
+        let is_expected = |verdict: &Verdict| match part.begin.run {
             Run::Reference { inject: true } => false,
             Run::Conformance => expects(conformance::scenarios::all(), over, verdict),
             _ => expects(scenarios::all().chain(faults::all()), over, verdict),
         };
-        self.judged(&part, &verdicts, is_planted);
+        self.judged(&part, &verdicts, is_expected);
         self.part = Some(part);
     }
 
-    fn judged(&mut self, part: &Part, verdicts: &[Verdict], is_planted: impl Fn(&Verdict) -> bool) {
+    fn judged(
+        &mut self,
+        part: &Part,
+        verdicts: &[Verdict],
+        is_expected: impl Fn(&Verdict) -> bool,
+    ) {
         let wanted = &self.args.pods.wanted;
         let reported = verdicts
             .iter()
             .filter(|it| it.severity() >= wanted.min_severity);
         part.pipeline.read(|core| {
             for verdict in reported {
-                let planted = is_planted(verdict);
-                if !planted && wanted.is_about(verdict, &core.names) {
+                let expected = is_expected(verdict);
+                if !expected && wanted.is_about(verdict, &core.names) {
                     self.tally.verdict(verdict);
                 }
-                self.gathered.verdict(verdict, &core.names, planted);
+                self.gathered.verdict(verdict, &core.names, expected);
             }
         });
     }

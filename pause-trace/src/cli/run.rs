@@ -15,15 +15,15 @@ use crate::{
     session::{self, Interrupt},
 };
 
-/// The faults that a run plants to prove that such faults are found.
+/// The faults that a run injects to prove that such faults are found.
 const SELF_PROOF: [&str; 3] = ["own-net", "ignores-term", "pause-no-reap"];
 
 /// Verify this node: first the kernel with a reference pod, then the node's pods, running and new,
 /// until Ctrl-C
 ///
-/// The reference check runs every scenario and plants three faults, which it must find. If no
+/// The reference check runs every scenario and injects three faults, which it must find. If no
 /// container runtime runs on the node, the command ends after the reference check. It needs root
-/// and the node's own pid namespace.
+/// and the initial pid namespace.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -92,7 +92,6 @@ impl Args {
         if end != End::Finished {
             return Ok(console.finish(reference.as_ref(), end)?);
         }
-        console.note("the reference pod is verified; verifying the node's pods now")?;
         let node = Node {
             pods: &self.pods,
             runtime: &self.runtime,
@@ -114,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_planted_faults_exist() {
+    fn the_injected_faults_exist() {
         for name in SELF_PROOF {
             assert!(
                 faults::all().any(|fault| fault.scenario.name == name),

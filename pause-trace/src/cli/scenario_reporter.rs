@@ -51,7 +51,7 @@ pub(super) struct ScenarioReporter {
     inject: bool,
     total: usize,
     started: usize,
-    /// Verdicts that the ledger counts and the report omits: planted faults that were found, and
+    /// Verdicts that the ledger counts and the report omits: injected faults that were found, and
     /// what these faults left inconclusive.
     unreported: BTreeMap<&'static str, Counts>,
     scenarios: Counts,
@@ -119,20 +119,20 @@ impl ScenarioReporter {
             verdicts,
             duration,
         } = played;
-        let (caught, reported): (Vec<_>, Vec<_>) = verdicts
+        let (expected, reported): (Vec<_>, Vec<_>) = verdicts
             .iter()
             .partition(|verdict| scenario.expects(verdict) && !self.inject);
-        // A planted fault may leave other rules inconclusive. That is no doubt about this machine.
+        // An injected fault may leave other rules inconclusive. That is no doubt about this machine.
         let (undecided, reported): (Vec<_>, Vec<_>) = reported
             .into_iter()
             .partition(|verdict| scenario.is_fault() && verdict.outcome == Outcome::Inconclusive);
-        self.leave_out(caught.iter().chain(&undecided).copied());
+        self.leave_out(expected.iter().chain(&undecided).copied());
         pipeline.read(|core| {
             reported
                 .iter()
                 .try_for_each(|verdict| console.verdict(verdict, &core.names))
         })?;
-        let mut found: Vec<_> = caught.iter().map(|verdict| verdict.rule.id).collect();
+        let mut found: Vec<_> = expected.iter().map(|verdict| verdict.rule.id).collect();
         if self.inject {
             found = reported
                 .iter()
@@ -142,7 +142,7 @@ impl ScenarioReporter {
         }
         found.sort_unstable();
         found.dedup();
-        let first = caught
+        let first = expected
             .iter()
             .find(|verdict| scenario.finds.first() == Some(&verdict.rule.id));
         let (mut outcome, mut words) = (judgement.outcome, judgement.words.clone());
@@ -154,11 +154,11 @@ impl ScenarioReporter {
                     Outcome::Inconclusive,
                     "its rule was not selected".to_owned(),
                 ),
-                Outcome::Pass => (Outcome::Fail, "found, as planted".to_owned()),
+                Outcome::Pass => (Outcome::Fail, "found, as expected".to_owned()),
                 _ => (Outcome::Inconclusive, words),
             };
         } else if let (Outcome::Pass, Some(verdict)) = (outcome, first) {
-            words = format!("{} caught it: {}", verdict.rule.id, verdict.details.message);
+            words = format!("{} reports: {}", verdict.rule.id, verdict.details.message);
         }
         self.scenarios.count(outcome, 1);
         let (proof, reason) = if outcome == Outcome::Pass {

@@ -47,7 +47,7 @@ const MAX_NAMED: usize = 8;
 ///
 /// Waits for POD to start, and shows its start when the pod is up: when no further container has
 /// started for two seconds. Elements that cannot be attributed to a pod are shown as unassigned. It
-/// needs root and the node's own pid namespace, and changes nothing on the node.
+/// needs root and the initial pid namespace, and changes nothing on the node.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -61,7 +61,7 @@ pub(crate) struct Args {
     /// What ends the timeline
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     until: Until,
-    /// Wait no longer than this: 30s, 5m
+    /// Wait no longer than this: 30s, 5m; a number alone is in seconds
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
     #[command(flatten)]
@@ -75,6 +75,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     runtime: Runtime,
     /// Read a recording instead of waiting; this needs neither root nor eBPF
+    ///
+    /// The timeline then has all that was recorded about the pod, so --until, --for, --follow and --cri
+    /// are refused.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["follow", "duration", "cri", "until"])]
     recording: Option<PathBuf>,
 }

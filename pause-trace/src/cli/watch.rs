@@ -22,7 +22,7 @@ use crate::{
 
 /// Verify the node's pods, running and new, until Ctrl-C or SIGTERM
 ///
-/// It needs root and the node's own pid namespace, and changes nothing on the node.
+/// It needs root and the initial pid namespace, and changes nothing on the node.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -88,7 +88,7 @@ pub(crate) struct Pods {
     /// Verify the pods that run now, and exit
     #[arg(long, conflicts_with = "duration")]
     pub(crate) once: bool,
-    /// Stop after this long: 30s, 5m, 1h
+    /// Stop after this long: 30s, 5m, 1h; a number alone is in seconds
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) duration: Option<Duration>,
 }
@@ -191,13 +191,15 @@ async fn follow(
         return Ok(End::from_failed(failed)?);
     }
     let (settled, zombies) = (follower.settled(), follower.zombies_judged());
-    let is_over = *follows_reference && pods.duration.is_none() && !follower.has_runtime();
-    if is_over {
-        console
-            .note("no container runtime runs on this node; `pause-trace watch` waits for one")?;
+    let has_runtime = follower.has_runtime();
+    let is_over = *follows_reference && pods.duration.is_none() && !has_runtime;
+    let ends = pods.once || is_over;
+    if let Some(note) = beginning(*follows_reference, has_runtime, ends) {
+        console.note(&note)?;
+        reporter.said_that_nothing_runs(ends && !has_runtime);
     }
     let once = async {
-        match pods.once || is_over {
+        match ends {
             true => {
                 settled.await;
                 zombies.await;
@@ -236,6 +238,24 @@ async fn follow(
     )
 }
 
+/// What is said before the node's pods are watched. Without a runtime there are no pods, which must
+/// not look as if all of them were verified. `ends`: whether the command then waits for nothing.
+fn beginning(follows_reference: bool, has_runtime: bool, ends: bool) -> Option<String> {
+    let now = match (has_runtime, ends) {
+        (true, _) if follows_reference => "verifying the node's pods now",
+        (true, _) => return None,
+        (false, true) if follows_reference => {
+            "no container runtime runs on this node (`pause-trace watch` waits for one)"
+        }
+        (false, true) => "no container runtime runs on this node, so there are no pods to verify",
+        (false, false) => "no container runtime runs on this node; waiting for one",
+    };
+    Some(match follows_reference {
+        true => format!("the reference pod is verified; {now}"),
+        false => now.to_owned(),
+    })
+}
+
 /// `30s`, `5m`, `1h`, `500ms`; a bare number is seconds.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -259,6 +279,37 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_without_a_runtime_is_said_to_have_none() {
+        assert_eq!(beginning(false, true, false), None);
+        for (follows_reference, ends, expected) in [
+            (
+                false,
+                true,
+                "no container runtime runs on this node, so there are no pods to verify",
+            ),
+            (
+                false,
+                false,
+                "no container runtime runs on this node; waiting for one",
+            ),
+            (
+                true,
+                true,
+                "the reference pod is verified; no container runtime runs on this node (`pause-trace watch` waits for \
+                 one)",
+            ),
+        ] {
+            let said = beginning(follows_reference, false, ends);
+            assert_eq!(said.as_deref(), Some(expected));
+        }
+        let followed = beginning(true, true, false).expect("the reference pod is over");
+        assert!(
+            followed.ends_with("verifying the node's pods now"),
+            "{followed}"
+        );
+    }
 
     #[test]
     fn durations_have_units() {

@@ -14,7 +14,7 @@ use crate::{
     node::{
         cri::{Known, intent::Sandbox},
         identity::{Identity, Qos},
-        network::{Interface, Listening, Network, Protocol},
+        network::{DefaultRoute, Interface, Listening, Network, Protocol},
         survey::{
             Container, Survey,
             process::{Link, Process},
@@ -218,7 +218,10 @@ fn network() -> Network {
     Network {
         interfaces: vec![interface("lo"), interface("eth0")],
         addresses: [address(7), IpAddr::V4(Ipv4Addr::LOCALHOST)].into(),
-        ways_out: vec![],
+        ways_out: vec![DefaultRoute {
+            interface: Text::new("eth0"),
+            gateway: Some(address(1)),
+        }],
         listening: [Listening {
             protocol: Protocol::Tcp,
             address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),

@@ -46,18 +46,19 @@ pub(crate) enum LoadError {
     #[error(transparent)]
     Btf(#[from] BtfError),
     #[error(
-        "the kernel refused the eBPF program: {0:#}; it needs root or CAP_SYS_ADMIN, and Linux 5.10 or newer"
+        "the kernel refused the eBPF program: {}; it needs root or CAP_SYS_ADMIN, and Linux 5.10 or newer", reason(.0)
     )]
     Refused(anyhow::Error),
     #[error(
-        "failed to attach to `{hook}`: {error:#}; this hook is required (see `pause-trace doctor`)"
+        "failed to attach to `{hook}`: {}; this hook is required (see `pause-trace doctor`)",
+        reason(error)
     )]
     Essential {
         hook: &'static str,
         error: anyhow::Error,
     },
     #[error(
-        "self-test failed: {0}; the kernel's BTF does not match the kernel, so nothing is reported"
+        "self-test failed: {0}; the records do not describe a known process correctly, so nothing is reported"
     )]
     SelfTest(String),
 }
@@ -166,7 +167,7 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
                     error,
                 });
             }
-            Err(error) => Err(format!("{error:#}")),
+            Err(error) => Err(reason(&error)),
         };
         hooks.push(Hook {
             name: tracepoint,
@@ -180,7 +181,7 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
         kind: Kind::Found,
         how: load_iterator(&mut ebpf, &btf)
             .map(|()| "iter")
-            .map_err(|error| format!("{error:#}")),
+            .map_err(|error| reason(&error)),
     });
     Ok(Loaded {
         ebpf,
@@ -210,6 +211,26 @@ pub(super) fn lost_without(program: &str) -> Kind {
 pub(super) fn second(program: &str) -> Option<String> {
     const AGAIN: &str = "_again";
     (!program.ends_with(AGAIN)).then(|| format!("{program}{AGAIN}"))
+}
+
+/// An error of attaching a program, in a phrase. aya repeats the errno and names the verifier's
+/// output even if there is none, as when the kernel refuses every program.
+fn reason(error: &anyhow::Error) -> String {
+    match error.downcast_ref() {
+        Some(ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        }) => refused(io_error, &verifier_log.to_string()),
+        _ => format!("{error:#}"),
+    }
+}
+
+fn refused(error: &std::io::Error, verifier_log: &str) -> String {
+    let log = match verifier_log.trim() {
+        "" => String::new(),
+        log => format!("; output of its verifier: {log}"),
+    };
+    format!("the kernel refused to load the program: {error}{log}")
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut P>
@@ -337,5 +358,24 @@ impl Loaded {
             .map_mut(name)
             .ok_or_else(|| anyhow::anyhow!("the object has no map `{name}`"))?;
         Ok(HashMap::try_from(map)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_program_has_one_reason_and_no_empty_output() {
+        let error = io::Error::from_raw_os_error(nix::libc::EPERM);
+        assert_eq!(
+            refused(&error, "\n"),
+            "the kernel refused to load the program: Operation not permitted (os error 1)"
+        );
+        assert!(refused(&error, "R1 is bad").ends_with("; output of its verifier: R1 is bad"));
+        let other = anyhow::anyhow!("no such function").context("failed to attach");
+        assert_eq!(reason(&other), "failed to attach: no such function");
     }
 }

@@ -171,10 +171,7 @@ impl Reported {
                 missing.push(what);
             }
         }
-        format!(
-            "no {} was reported; pause-trace has to run in the node's pid namespace (hostPID)",
-            missing.join(", ")
-        )
+        format!("no {} of a known process was reported", missing.join(", "))
     }
 }
 

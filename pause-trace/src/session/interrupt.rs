@@ -3,8 +3,14 @@
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Runs a future to completion on one thread.
+use super::node_view;
+
+/// Runs a future that reads the node to completion on one thread.
+///
+/// # Errors
+/// Fails at once in a pid namespace in which the node's processes are not visible.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    node_view::require_pid_namespace()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -95,6 +95,15 @@ pub(crate) fn named(lacks: &[MissingPrivilege]) -> String {
     }
 }
 
+/// `CAP_BPF (to load a program), CAP_KILL (to end it)`.
+pub(crate) fn listed(lacks: &[MissingPrivilege]) -> String {
+    let named = |lack: &MissingPrivilege| {
+        let name = lack.capability.unwrap_or("the permission");
+        format!("{name} ({})", lack.to)
+    };
+    lacks.iter().map(named).collect::<Vec<_>>().join(", ")
+}
+
 fn sentence(lacks: &[MissingPrivilege], is_root: bool, job: Job) -> String {
     let all = named(lacks);
     match (is_root, job) {
@@ -118,22 +127,45 @@ pub(crate) fn lacks(job: Job) -> Vec<MissingPrivilege> {
             }];
         }
     };
-    let mut lacks = of_capabilities(held, job);
-    if job == Job::Build && !Uid::effective().is_root() {
+    let is_root = Uid::effective().is_root();
+    let mut lacks = of_capabilities(held, job, is_root);
+    if job == Job::Build && !is_root {
         lacks.push(MissingPrivilege {
             capability: None,
             to: "to create pods".to_owned(),
         });
     }
     if job != Job::Build {
-        lacks.extend(refused_cgroups());
-        lacks.extend(refused_bundles());
+        let reading = reading(is_root);
+        lacks.extend(refused_cgroups(reading));
+        lacks.extend(refused_bundles(reading));
         lacks.extend(refused_sockets());
     }
-    lacks
+    once_each(lacks)
 }
 
-fn of_capabilities(held: Held, job: Job) -> Vec<MissingPrivilege> {
+/// Keeps the first use of each capability: one is enough to ask for it.
+fn once_each(lacks: Vec<MissingPrivilege>) -> Vec<MissingPrivilege> {
+    let mut kept: Vec<MissingPrivilege> = Vec::new();
+    for lack in lacks {
+        let is_named = kept.iter().any(|one| one.capability == lack.capability);
+        if lack.capability.is_none() || !is_named {
+            kept.push(lack);
+        }
+    }
+    kept
+}
+
+/// The capability to ask for to read other users' files. A runtime's socket belongs to root, so any
+/// other user also needs CAP_DAC_OVERRIDE to connect to it, and that includes reading.
+fn reading(is_root: bool) -> Capability {
+    match is_root {
+        true => DAC_READ_SEARCH,
+        false => DAC_OVERRIDE,
+    }
+}
+
+fn of_capabilities(held: Held, job: Job, is_root: bool) -> Vec<MissingPrivilege> {
     let mut lacks = Vec::new();
     if job != Job::Read && !held.has(SYS_ADMIN) {
         lacks.push(MissingPrivilege::of(
@@ -149,8 +181,13 @@ fn of_capabilities(held: Held, job: Job) -> Vec<MissingPrivilege> {
     }
     // /proc/PID/fd belongs to the user of the process, and only that user may search it.
     if !held.has(DAC_READ_SEARCH) && !held.has(DAC_OVERRIDE) {
-        let to = "to read the files of other users' processes in /proc";
-        lacks.push(MissingPrivilege::of(DAC_READ_SEARCH, to));
+        let to = match is_root {
+            true => "to read the files of other users' processes in /proc",
+            false => {
+                "to read the files of other users' processes in /proc and to connect to the runtimes' sockets"
+            }
+        };
+        lacks.push(MissingPrivilege::of(reading(is_root), to));
     }
     lacks
 }
@@ -160,21 +197,21 @@ fn is_refused<T>(result: &io::Result<T>) -> bool {
     error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-fn refused_cgroups() -> Option<MissingPrivilege> {
+fn refused_cgroups(reading: Capability) -> Option<MissingPrivilege> {
     // Cgroups that are not mounted are another error, with a message of its own.
     let hierarchies = Hierarchies::discover().ok()?;
     let mount = &hierarchies.watched().mount;
     let to = format!("to read the cgroups in {}", mount.display());
-    is_refused(&fs::read_dir(mount)).then(|| MissingPrivilege::of(DAC_READ_SEARCH, to))
+    is_refused(&fs::read_dir(mount)).then(|| MissingPrivilege::of(reading, to))
 }
 
 /// The places of bundles that may not be read.
-fn refused_bundles() -> impl Iterator<Item = MissingPrivilege> {
+fn refused_bundles(reading: Capability) -> impl Iterator<Item = MissingPrivilege> {
     let places = runtimes::bundles().map(|place| Path::new("/").join(place.state).join(place.kind));
     let refused = places.filter(|place| is_refused(&fs::read_dir(place)));
-    refused.map(|place| {
+    refused.map(move |place| {
         let to = format!("to read the runtime's bundles in {}", place.display());
-        MissingPrivilege::of(DAC_READ_SEARCH, to)
+        MissingPrivilege::of(reading, to)
     })
 }
 
@@ -199,7 +236,7 @@ mod tests {
     }
 
     fn lacking(capabilities: &[Capability], job: Job) -> Vec<&'static str> {
-        let lacks = of_capabilities(held(capabilities), job);
+        let lacks = of_capabilities(held(capabilities), job, true);
         lacks.iter().filter_map(|lack| lack.capability).collect()
     }
 
@@ -218,6 +255,28 @@ mod tests {
     }
 
     #[test]
+    fn another_user_is_told_all_capabilities_of_the_documentation_at_once() {
+        let lacks = of_capabilities(held(&[]), Job::Observe, false);
+        let names: Vec<_> = lacks.iter().filter_map(|lack| lack.capability).collect();
+        assert_eq!(
+            names,
+            ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]
+        );
+        let again = MissingPrivilege::of(DAC_OVERRIDE, "to connect to /run/x.sock");
+        assert_eq!(once_each([&lacks[..], &[again]].concat()), lacks);
+    }
+
+    #[test]
+    fn a_list_has_what_each_capability_is_for_in_brackets() {
+        let lacks = of_capabilities(held(&[DAC_OVERRIDE]), Job::Observe, true);
+        assert_eq!(
+            listed(&lacks),
+            "CAP_SYS_ADMIN (to load and test the eBPF program), CAP_SYS_PTRACE (to read the namespaces of other users' \
+             processes in /proc)"
+        );
+    }
+
+    #[test]
     fn reading_needs_no_ebpf_and_overriding_includes_reading() {
         assert_eq!(
             lacking(&[SYS_PTRACE, DAC_OVERRIDE], Job::Read),
@@ -227,7 +286,7 @@ mod tests {
 
     #[test]
     fn without_root_the_first_words_are_needs_root() {
-        let lacks = of_capabilities(held(&[SYS_ADMIN, DAC_OVERRIDE]), Job::Observe);
+        let lacks = of_capabilities(held(&[SYS_ADMIN, DAC_OVERRIDE]), Job::Observe, false);
         assert_eq!(
             sentence(&lacks, false, Job::Observe),
             "needs root, or CAP_SYS_PTRACE to read the namespaces of other users' processes in /proc; run it with sudo"
@@ -238,7 +297,7 @@ mod tests {
              what a run needs"
         );
         assert!(sentence(&lacks, false, Job::Build).starts_with("needs root: "));
-        let lacks = of_capabilities(held(&[]), Job::Read);
+        let lacks = of_capabilities(held(&[]), Job::Read, true);
         assert_eq!(
             named(&lacks),
             "CAP_SYS_PTRACE to read the namespaces of other users' processes in /proc and CAP_DAC_READ_SEARCH to read \

@@ -163,7 +163,7 @@ function finding(one) {
   const word = one.verdict === "fail" ? one.severity : "inconclusive";
   const className = one.verdict !== "fail" ? "doubt" : one.severity === "error" ? "bad" : "doubt";
   const rule = data.rules[one.rule] ?? { name: "", summary: "", doc: "" };
-  const planted = one.planted ? el("span", "dim", " planted by the scenario") : "";
+  const planted = one.planted ? el("span", "dim", " injected by the scenario") : "";
   const head = el("p", "", el("strong", className, `${one.rule} ${rule.name} · ${word}`), ` ${one.subject}`, planted);
   const steps = one.evidence.map(([at, what]) => [clock(at), span(at - one.at), what]);
   const values = [...new Set([...Object.keys(one.expected), ...Object.keys(one.observed)])];

@@ -291,6 +291,7 @@ impl<W: Write + Send> Report for TextReport<W> {
             rules,
             verdicts,
             scenarios,
+            pods,
             events,
             lost,
             duration,
@@ -317,6 +318,9 @@ impl<W: Write + Send> Report for TextReport<W> {
                 );
             }
             line.push(" · ");
+        }
+        if let Some(pods) = pods {
+            line.push(&format!("{} · ", counted(*pods, "pod")));
         }
         line.push(&counted(
             verdicts.pass + verdicts.fail + verdicts.inconclusive,

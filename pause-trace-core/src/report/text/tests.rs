@@ -39,7 +39,7 @@ pause-trace 0.1.0 · Linux 6.18.5 x86_64 · 4 hooks: 2 tp_btf, 1 tracepoint, 1 m
 ? PT101  net-shared         default/web · app               2 Exec events were lost
 ✓ net-shared                   12 ms  containers share the pod's network              net 4026532179
 
-31 scenarios: 30 passed, 1 failed · 412 verdicts · 2 failed · 1 inconclusive · 35,120 events, 2 lost · 11.8 s
+31 scenarios: 30 passed, 1 failed · 3 pods · 412 verdicts · 2 failed · 1 inconclusive · 35,120 events, 2 lost · 11.8 s
   PT101  2 failed, 1 inconclusive   pause-trace explain PT101
 ";
     assert_eq!(text, expected);

@@ -156,7 +156,7 @@ pub(crate) struct Scenario<'a> {
     pub(crate) proof: &'a str,
     /// Why it failed or is inconclusive; empty for a pass.
     pub(crate) reason: &'a str,
-    /// The ids of the rules that found a violation. For a planted fault, a violation is expected.
+    /// The ids of the rules that found a violation. For an injected fault, a violation is expected.
     pub(crate) found: &'a [&'static str],
     pub(crate) duration_ns: u64,
 }
@@ -180,6 +180,9 @@ pub(crate) struct Summary<'a> {
     pub(crate) when: When,
     /// The scenarios; all zero if none were played.
     pub(crate) scenarios: Counts,
+    /// The node's pods that were reported; absent if the node was not observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pods: Option<u64>,
     /// All final verdicts.
     pub(crate) verdicts: Counts,
     /// The final verdicts by the id of the rule.

@@ -190,17 +190,17 @@ default/web  uid 000037e5-0000-4000-8000-000000000001
 up after 313 ms: waiting 39 %, create pause 26 %, create app 21 %, CNI 10 %,
 shim 3 %
 
-AT        TOOK     WHAT                                  0              313 ms
-+0 ns              makes net 4026532247: containerd (14… │
-+2.0 ms   30 ms    CNI bridge                            ███
-+3.0 ms   19 ms    CNI loopback                          ██
-+18 ms    11 ms    CNI   host-local                       ██
-+115 ms   10 ms    containerd-shim-runc-v2                      ██
-+123 ms   11.11 s  containerd-shim-runc-v2                       █████████████▶
-+130 ms   83 ms    pause · create                                ███████
-+130 ms   56 ms    pause · runc                                  █████
-+137 ms   21 ms    pause · runc, copy of itself                   ██
-+148 ms            pause · cgroup made                            │"
+AT        TOOK       WHAT                                0              313 ms
++0 ns                creates net 4026532247: containerd… │
++2.0 ms   30 ms      CNI bridge                          ███
++3.0 ms   19 ms      CNI loopback                        ██
++18 ms    11 ms      CNI   host-local                     ██
++115 ms   10 ms      containerd-shim-runc-v2                    ██
++123 ms   11.11 s    containerd-shim-runc-v2                     █████████████▶
++130 ms   83 ms      pause · create                              ███████
++130 ms   56 ms      pause · runc                                █████
++137 ms   21 ms      pause · runc (re-executed)                   ██
++148 ms              pause · cgroup created                       │"
     );
 }
 

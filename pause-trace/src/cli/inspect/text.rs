@@ -233,7 +233,7 @@ impl Block {
         let heads = vec![
             "CONTAINER",
             "PID",
-            "INSIDE",
+            "NSPID",
             "PARENT",
             "STATE",
             "AGE",
@@ -288,11 +288,12 @@ impl Block {
         self.listed("interfaces", &interfaces.collect::<Vec<_>>());
         let addresses = network.addresses.iter().map(ToString::to_string);
         self.listed("addresses", &addresses.collect::<Vec<_>>());
-        let ways_out = network.ways_out.iter().map(|way| match way.gateway {
-            Some(gateway) => format!("{gateway} over {}", way.interface),
-            None => way.interface.to_string(),
+        // As ip-route(8) writes them.
+        let routes = network.ways_out.iter().map(|route| {
+            let via = route.gateway.map(|gateway| format!(" via {gateway}"));
+            format!("default{} dev {}", via.unwrap_or_default(), route.interface)
         });
-        self.listed("ways out", &ways_out.collect::<Vec<_>>());
+        self.listed("routes", &routes.collect::<Vec<_>>());
         let listening = network.listening.iter().map(|listening| {
             let protocol = match listening.protocol {
                 Protocol::Tcp => "tcp",
@@ -336,8 +337,8 @@ impl Block {
                 None => "the kernel".to_owned(),
             };
             let target = signal.target;
-            let became = match (signal.handled, signal.result) {
-                (true, _) => "taken by a handler",
+            let result = match (signal.handled, signal.result) {
+                (true, _) => "handled",
                 (false, SignalResult::Ignored) => "ignored",
                 (false, SignalResult::AlreadyPending) => "already pending",
                 (false, SignalResult::OverflowFail) => "lost: the queue was full",
@@ -349,11 +350,11 @@ impl Block {
                 format!("pid {} ({})", target.id.pid, target.comm).into(),
                 from.into(),
                 signal.count.to_string().into(),
-                became.into(),
+                result.into(),
             ]
         };
         let table = Table {
-            heads: vec!["TIME", "SIGNAL", "TO", "FROM", "COUNT", "BECAME"],
+            heads: vec!["TIME", "SIGNAL", "TO", "FROM", "COUNT", "RESULT"],
             rows: signals[latest..].iter().map(row).collect(),
         };
         self.text.push_str(&table.in_pieces(self.text_style, 2));

@@ -45,8 +45,8 @@ const PERIOD: Duration = Duration::from_millis(250);
 
 /// Watch the node's pods in the terminal: verdicts, members, zombies, signals, the newest findings
 ///
-/// The screen is drawn when something changes, at most four times a second. It needs root and the
-/// node's own pid namespace, and changes nothing on the node.
+/// It draws the screen when something changes, at most four times a second. It needs root and the
+/// initial pid namespace, and changes nothing on the node.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {

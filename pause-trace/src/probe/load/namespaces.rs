@@ -13,7 +13,7 @@ use nix::{
 };
 use pause_trace_common::Kind;
 
-use super::{Hook, NamespaceHook, program};
+use super::{Hook, NamespaceHook, program, reason};
 
 /// Observes setns and unshare in the cheapest way that this kernel supports.
 pub(super) fn attach_namespaces(ebpf: &mut Ebpf, btf: &Btf, only: Option<NamespaceHook>) -> Hook {
@@ -35,7 +35,7 @@ pub(super) fn attach_namespaces(ebpf: &mut Ebpf, btf: &Btf, only: Option<Namespa
                     how: Ok(way.name()),
                 };
             }
-            Err(error) => reasons.push(format!("{}: {error:#}", way.name())),
+            Err(error) => reasons.push(format!("{}: {}", way.name(), reason(&error))),
         }
         detach(ebpf, way);
     }

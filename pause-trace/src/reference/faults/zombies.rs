@@ -26,7 +26,7 @@ pub(super) const SCRIPTS: &[Script] = &[
     Script {
         scenario: Scenario {
             name: "pause-no-reap",
-            title: "shareProcessNamespace: pause does not reap an orphan that fell to it",
+            title: "shareProcessNamespace: pause does not reap an orphan that was reparented to it",
             proves: &[],
             finds: &["PT402"],
         },

@@ -32,12 +32,12 @@ fn processes_are_indented_below_their_parents() {
         block(&testing::node(None), "default/web", "Processes"),
         "\
 Processes
-  CONTAINER  PID   INSIDE  PARENT  STATE     AGE    NAME
-  pause      1000  1       1       sleeping  5m0s   app
-  app        1500  1       1       sleeping  4m10s  app
-  app        1600  1       1500    sleeping  4m0s     app
-  app        1601  1       1600    zombie    3m59s      app
-  side       1700  1       1       sleeping  3m50s  app"
+  CONTAINER  PID   NSPID  PARENT  STATE     AGE    NAME
+  pause      1000  1      1       sleeping  5m0s   app
+  app        1500  1      1       sleeping  4m10s  app
+  app        1600  1      1500    sleeping  4m0s     app
+  app        1601  1      1600    zombie    3m59s      app
+  side       1700  1      1       sleeping  3m50s  app"
     );
 }
 
@@ -49,7 +49,7 @@ fn the_network_shows_interfaces_addresses_and_ports() {
 Network 1001 of pause, app
   interfaces  lo up, eth0 up
   addresses   10.4.0.7, 127.0.0.1
-  ways out    none
+  routes      default via 10.4.0.1 dev eth0
   listening   tcp 0.0.0.0:80"
     );
     assert_eq!(
