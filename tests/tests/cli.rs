@@ -291,7 +291,7 @@ fn another_boot_time_is_refused_and_reading_proc_is_not() {
     ] {
         let run = in_namespaces(&flags, args);
         assert_eq!(run.code, Some(4), "{args:?}: {run:?}");
-        let says = "the time namespace of this process is not the initial one: its boot time differs by 1000000 ms";
+        let says = "the time namespace of this process is not the initial one (its boot time differs by 1000000 ms)";
         assert!(run.stderr.contains(says), "{args:?}: {run:?}");
     }
     let doctor = in_namespaces(&flags, &["doctor", "--format", "json"]);

@@ -98,11 +98,11 @@ fn compare_time(process: &Path) -> Result<String, Mismatch> {
             let offset = i128::from(seconds) * 1_000_000_000 + i128::from(ns);
             let ms = offset / 1_000_000;
             Err(mismatch(format!(
-                "not the initial one: its boot time differs by {ms} ms"
+                "not the initial one (its boot time differs by {ms} ms)"
             )))
         }
         _ => Err(mismatch(
-            "not the initial one: its boot time is unknown".to_owned(),
+            "not the initial one (its boot time is unknown)".to_owned(),
         )),
     }
 }

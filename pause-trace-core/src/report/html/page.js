@@ -72,9 +72,9 @@ function tree(pod) {
   });
   const list = (indices, depth) => el("ul", depth ? "" : "tree", ...indices.map((index) => {
     const process = pod.processes[index];
-    const end = process.ended === null ? "runs" : `${process.status} after ${span(process.ended - process.forked)}`;
+    const end = process.ended === null ? "still runs" : `${process.status} after ${span(process.ended - process.forked)}`;
     const reaped = process.ended === null ? "" : process.reaped === null ? ", still a zombie" : `, reaped after ${span(process.reaped - process.ended)}`;
-    const line = el("li", "mono", el("strong", "", process.comm), ` pid ${process.pid} (${process.ns_pid} inside) `, el("span", "dim", [process.role, process.file, end + reaped].filter(Boolean).join(" · ")));
+    const line = el("li", "mono", el("strong", "", process.comm), ` pid ${process.pid} (NSpid ${process.ns_pid}) `, el("span", "dim", [process.role, process.file, end + reaped].filter(Boolean).join(" · ")));
     const below = children.get(index);
     if (below && depth < 40) line.append(list(below, depth + 1));
     return line;
