@@ -10,3 +10,4 @@ mod hooks;
 mod kubelet;
 mod lifecycle;
 mod restarts;
+mod scene;
