@@ -17,8 +17,8 @@ pub(super) struct Scene {
 /// A scenario, which gets a pod.
 pub(super) type Scenario = fn(&Scene, Pod<'_>);
 
-/// Runs all of them at the same time, because they mostly wait. Each gets a pod with its name, whose
-/// specification `change` may change.
+/// Runs all of them at the same time, because they mostly wait. Each gets a pod with its name,
+/// whose specification `change` may change.
 pub(super) fn at_once(
     scene: &Scene,
     change: for<'lab> fn(&str, PodSpec<'lab>) -> PodSpec<'lab>,

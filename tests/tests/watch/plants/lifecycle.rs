@@ -34,7 +34,7 @@ const FAULTS: &str = r#"
     sandbox=$(annotated sandbox-id)
     pause=$(cat "$bundle/../$sandbox/init.pid")
     real kill "$sandbox" 9
-    while [ -e "/proc/$pause" ]; do :; done ;;
+    while [ -e "/proc/$pause/status" ]; do :; done ;;
 "#;
 
 /// A grace period longer than a container takes that handles its stop signal.

@@ -37,7 +37,7 @@ for word; do
     before=$id
     id=$word
 done
-[ "$verb" = kill ] && signal=$id && id=$before
+[ "$verb" = kill ] && id=$before
 bundle=/run/containerd/io.containerd.runtime.v2.task/k8s.io/$id
 states=/run/containerd/runc/k8s.io
 annotated() {

@@ -16,6 +16,7 @@ const FAULTS: &str = r##"
     sed -i 's#{"type":"pid","path":"[^"]*"}#{"type":"pid"}#' config.json ;;
 "create gets-the-nodes-namespaces/nodes-pids")
     sed -i 's#{"type":"pid"},##' config.json ;;
+# runc would stop the propagation of all mounts of the node, and nothing could be unmounted.
 "create gets-the-nodes-namespaces/nodes-mounts")
     sed -i 's#,{"type":"mount"}##; s#"namespaces":#"rootfsPropagation":"rshared",&#' config.json ;;
 "delete gets-the-nodes-namespaces/nodes-mounts")
