@@ -11,17 +11,10 @@ use nix::{
 use pause_trace_cri::messages::Capability;
 use pause_trace_tests::{
     lab::{Container, Containerd, Pod, Version, image},
-    watch::{Outcome, Watch},
+    watch::Watch,
 };
 
-/// The runtime and the watch that the scenarios share.
-struct Scene {
-    lab: Containerd,
-    watch: Watch,
-}
-
-/// A scenario, which gets a pod.
-type Scenario = fn(&Scene, Pod<'_>);
+use crate::scene::{Scene, at_once, end, sleeps_until_it_is_stopped};
 
 /// A grace period longer than a container takes that handles its stop signal.
 const GRACE: Duration = Duration::from_secs(30);
@@ -38,6 +31,10 @@ fn faults_in_the_life_of_a_pod_are_found() {
     let scene = Scene { lab, watch };
     at_once(
         &scene,
+        |name, spec| match name.contains("to_the_pause") {
+            true => spec.shared_pid(),
+            false => spec,
+        },
         &[
             ("ignores_the_stop", ignores_the_stop),
             (
@@ -107,33 +104,6 @@ fn has_a_broken_pause(scene: &Scene, pod: Pod<'_>, broken: &[&str]) {
     }
     app.end();
     end(scene, pod).assert_broken(broken.iter().copied());
-}
-
-/// Runs all of them at the same time, because they mostly wait.
-fn at_once(scene: &Scene, scenarios: &[(&str, Scenario)]) {
-    thread::scope(|scope| {
-        for (name, scenario) in scenarios {
-            let named = thread::Builder::new().name((*name).to_owned());
-            let pod = || {
-                let pod = scene.lab.pod(&name.replace('_', "-"));
-                match name.contains("to_the_pause") {
-                    true => pod.shared_pid().run(),
-                    false => pod.run(),
-                }
-            };
-            named
-                .spawn_scoped(scope, move || scenario(scene, pod()))
-                .expect("a thread can be started");
-        }
-    });
-}
-
-/// Removes a pod, and waits for its verification.
-#[track_caller]
-fn end(scene: &Scene, pod: Pod<'_>) -> Outcome {
-    let uid = pod.uid().to_owned();
-    pod.remove();
-    scene.watch.verified(&uid)
 }
 
 /// The span in a finding, in ms.
@@ -222,12 +192,6 @@ fn starts_one_daemon_by_hand(scene: &Scene, pod: Pod<'_>) {
 
 /// A session that leaves a process.
 const LEAVE: &str = "sleep 1000 < /dev/null > /dev/null 2>&1 &";
-
-fn sleeps_until_it_is_stopped<'a>(pod: &'a Pod<'a>) -> Container<'a> {
-    let script = "trap 'exit 0' TERM; sleep 1000 & while :; do wait; done";
-    let container = pod.container("app").command(["sh", "-c", script]);
-    container.start().settled_in(libc::SYS_rt_sigsuspend)
-}
 
 fn crashes_and_is_restarted(scene: &Scene, pod: Pod<'_>) {
     for attempt in 0..3 {

@@ -9,4 +9,6 @@ mod engines;
 mod hooks;
 mod kubelet;
 mod lifecycle;
+mod plants;
 mod restarts;
+mod scene;
