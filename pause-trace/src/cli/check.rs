@@ -57,7 +57,8 @@ pub(crate) struct Args {
     /// The image that the containers run [default: the name that `pause-trace image` gives it]
     #[arg(long, value_name = "REF", requires = "cri")]
     pub(crate) image: Option<String>,
-    /// Leave a pause alone for this long and see that it does nothing, like 30s or 5m; at least 100ms
+    /// Leave a pause alone for this long and see that it does nothing, like 30s or 5m; at least
+    /// 100ms
     #[arg(long, value_name = "DURATION", value_parser = parse_idle, default_value = "2s", conflicts_with = "cri")]
     pub(crate) idle: Duration,
     /// Wait N times as long for everything; an emulated machine needs about 10

@@ -122,7 +122,8 @@ impl ScenarioReporter {
         let (expected, reported): (Vec<_>, Vec<_>) = verdicts
             .iter()
             .partition(|verdict| scenario.expects(verdict) && !self.inject);
-        // An injected fault may leave other rules inconclusive. That is no doubt about this machine.
+        // An injected fault may leave other rules inconclusive. That is no doubt about this
+        // machine.
         let (undecided, reported): (Vec<_>, Vec<_>) = reported
             .into_iter()
             .partition(|verdict| scenario.is_fault() && verdict.outcome == Outcome::Inconclusive);

@@ -76,8 +76,8 @@ pub(crate) struct Args {
     runtime: Runtime,
     /// Read a recording instead of waiting; this needs neither root nor eBPF
     ///
-    /// The timeline then has all that was recorded about the pod, so --until, --for, --follow and --cri
-    /// are refused.
+    /// The timeline then has all that was recorded about the pod, so --until, --for, --follow and
+    /// --cri are refused.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["follow", "duration", "cri", "until"])]
     recording: Option<PathBuf>,
 }
