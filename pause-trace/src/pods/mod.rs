@@ -212,7 +212,13 @@ impl<'a> Follower<'a> {
             Arrival::NotAContainer { cgroup } => self.live.inject(Fact::NotInPod { cgroup }),
             Arrival::Removed { cgroup } => {
                 self.present.remove(&cgroup);
-                if let Some(fact) = self.roster.removed(cgroup) {
+                let has_ended = |container: &ContainerId| {
+                    self.live.read(|core| {
+                        let container = core.state.containers.get(container);
+                        container.is_some_and(|container| container.ended.is_some())
+                    })
+                };
+                if let Some(fact) = self.roster.removed(cgroup, has_ended) {
                     self.live.inject(fact);
                 }
             }

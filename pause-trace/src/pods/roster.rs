@@ -298,16 +298,24 @@ impl Roster {
 
     /// Handles the removal of a cgroup. A pod is removed with its last cgroup: the sandbox remains
     /// when a container is restarted, and a sandbox that is replaced has ended with its containers.
-    pub(crate) fn removed(&mut self, cgroup: CgroupId) -> Option<Fact> {
+    /// A process that is left in the cgroup of an ended container keeps the cgroup, but not the pod,
+    /// whose sandbox is removed last.
+    pub(crate) fn removed(
+        &mut self,
+        cgroup: CgroupId,
+        has_ended: impl Fn(&ContainerId) -> bool,
+    ) -> Option<Fact> {
         self.questions.remove(&cgroup);
         let id = self.by_cgroup.remove(&cgroup)?;
         let gone = self.members.remove(&id)?;
         self.loose.remove(&id);
         self.waiting.retain(|waiting| *waiting != id);
         let (pod, _) = self.sandboxes.get(&gone.sandbox)?.clone();
-        let left = self.pods.get_mut(&pod)?;
-        left.remove(&cgroup);
-        let is_last = left.is_empty();
+        let is_over = self.pods.get_mut(&pod).is_some_and(|left| {
+            left.remove(&cgroup);
+            let is_of_ended = |cgroup| self.by_cgroup.get(cgroup).is_some_and(&has_ended);
+            left.is_empty() || (gone.sandbox == id && left.iter().all(is_of_ended))
+        });
         // Remaining members still need the entry to find their pod.
         let has_members = self
             .members
@@ -317,7 +325,7 @@ impl Roster {
             self.sandboxes.remove(&gone.sandbox);
             self.members.remove(&gone.sandbox);
         }
-        is_last.then(|| {
+        is_over.then(|| {
             self.pods.remove(&pod);
             Fact::PodRemoved { pod }
         })

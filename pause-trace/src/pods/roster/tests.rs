@@ -142,7 +142,7 @@ fn a_container_described_before_its_sandbox_waits_for_it() {
 fn a_container_removed_while_it_waits_is_not_declared() {
     let mut roster = Roster::default();
     roster.enter(2, of("a", "s", plain_app()));
-    assert_eq!(roster.removed(2), None);
+    assert_eq!(roster.removed(2, runs), None);
     assert_eq!(roster.enter(1, of("s", "s", plain_sandbox())).len(), 2);
 }
 
@@ -151,10 +151,31 @@ fn a_pod_ends_with_its_last_cgroup_and_not_with_a_restart() {
     let mut roster = Roster::default();
     roster.enter(1, of("s", "s", plain_sandbox()));
     roster.enter(2, of("a", "s", plain_app()));
-    assert_eq!(roster.removed(2), None);
+    assert_eq!(roster.removed(2, runs), None);
     roster.enter(3, of("b", "s", plain_app()));
-    assert_eq!(roster.removed(1), None);
-    assert_eq!(described(roster.removed(3)), ["removed"]);
+    assert_eq!(roster.removed(1, runs), None);
+    assert_eq!(described(roster.removed(3, runs)), ["removed"]);
+}
+
+/// No container has ended.
+fn runs(_: &ContainerId) -> bool {
+    false
+}
+
+#[test]
+fn a_process_left_in_an_ended_containers_cgroup_does_not_keep_the_pod() {
+    let mut roster = Roster::default();
+    roster.enter(1, of("s", "s", plain_sandbox()));
+    roster.enter(2, of("a", "s", plain_app()));
+    let a_has_ended = |container: &ContainerId| &**container == "a";
+    assert_eq!(
+        described(roster.removed(1, a_has_ended)),
+        ["removed"],
+        "the cgroup of the container is left"
+    );
+    // The process that was left ends, and the pod's name is free for another sandbox.
+    assert_eq!(roster.removed(2, a_has_ended), None);
+    assert_eq!(roster.enter(3, of("t", "t", plain_sandbox())).len(), 2);
 }
 
 #[test]
@@ -162,15 +183,15 @@ fn a_pod_survives_the_replacement_of_its_sandbox() {
     let mut roster = Roster::default();
     roster.enter(1, of("s", "s", plain_sandbox()));
     roster.enter(2, of("a", "s", plain_app()));
-    assert_eq!(roster.removed(1), None);
+    assert_eq!(roster.removed(1, runs), None);
     roster.enter(4, of("t", "t", plain_sandbox()));
-    assert_eq!(roster.removed(2), None);
-    assert_eq!(described(roster.removed(4)), ["removed"]);
+    assert_eq!(roster.removed(2, runs), None);
+    assert_eq!(described(roster.removed(4, runs)), ["removed"]);
 }
 
 #[test]
 fn the_removal_of_an_unknown_cgroup_removes_no_pod() {
-    assert_eq!(Roster::default().removed(7), None);
+    assert_eq!(Roster::default().removed(7, runs), None);
 }
 
 #[test]
@@ -269,7 +290,7 @@ fn a_container_that_is_started_again_is_another_container_of_its_pod() {
     let who = |_| Some(Some("alone".into()));
     roster.bundle(1, &identity("alone", None), alone(), no_process);
     roster.bundle(2, &identity("joined", None), joined(), who);
-    assert_eq!(roster.removed(2), None);
+    assert_eq!(roster.removed(2, runs), None);
     let facts = described(roster.bundle(3, &identity("joined", None), joined(), who));
     assert!(
         facts[0].starts_with("joined@2 (joined) App in 3"),
@@ -277,7 +298,7 @@ fn a_container_that_is_started_again_is_another_container_of_its_pod() {
     );
 
     // The sandbox is started again, while the container is in the namespaces of the former one.
-    assert_eq!(roster.removed(1), None);
+    assert_eq!(roster.removed(1, runs), None);
     let facts = roster.bundle(4, &identity("alone", None), alone(), no_process);
     let pods: Vec<_> = facts
         .iter()
@@ -300,9 +321,9 @@ fn a_container_that_is_started_again_is_another_container_of_its_pod() {
 
     // All containers end, and the next run of the sandbox is alone again.
     for cgroup in [3, 5] {
-        assert_eq!(roster.removed(cgroup), None);
+        assert_eq!(roster.removed(cgroup, runs), None);
     }
-    assert_eq!(described(roster.removed(4)), ["removed"]);
+    assert_eq!(described(roster.removed(4, runs)), ["removed"]);
     let facts = roster.bundle(6, &identity("alone", None), alone(), no_process);
     assert_eq!(facts, [Fact::NotInPod { cgroup: 6 }]);
 }
@@ -324,8 +345,8 @@ fn a_sandbox_without_a_pause_has_pinned_namespaces() {
     assert!(facts[2].contains("App in 2 PPPCN"), "{facts:?}");
     assert!(facts[3].ends_with("pins net 70"), "{facts:?}");
     // The removal of a container's cgroup does not end the pod; the removal of the pod's does.
-    assert_eq!(roster.removed(2), None);
-    assert_eq!(described(roster.removed(9)), ["removed"]);
+    assert_eq!(roster.removed(2, runs), None);
+    assert_eq!(described(roster.removed(9, runs)), ["removed"]);
 }
 
 /// A bundle of Docker that joined `sandbox`, whose process is gone.
@@ -387,13 +408,13 @@ fn who_joined_a_former_run_of_a_sandbox_is_in_the_former_run() {
     };
     assert_eq!(new.sandbox.as_deref(), Some("box@2"));
 
-    assert_eq!(roster.removed(1), None);
+    assert_eq!(roster.removed(1, runs), None);
     assert!(
         !roster.is_sandbox(&"box".into()),
         "nothing is left of the former run"
     );
-    assert_eq!(roster.removed(3), None);
-    assert_eq!(described(roster.removed(2)), ["removed"]);
+    assert_eq!(roster.removed(3, runs), None);
+    assert_eq!(described(roster.removed(2, runs)), ["removed"]);
     assert!(roster.members.is_empty() && roster.sandboxes.is_empty() && roster.pods.is_empty());
 }
 
@@ -407,7 +428,7 @@ fn a_container_whose_sandbox_is_gone_for_good_stays_in_its_pod() {
         no_process,
     );
     assert_eq!(facts.len(), 3);
-    assert_eq!(described(roster.removed(1)), ["removed"]);
+    assert_eq!(described(roster.removed(1, runs)), ["removed"]);
     assert!(roster.members.is_empty() && roster.sandboxes.is_empty() && roster.pods.is_empty());
 }
 
@@ -423,6 +444,6 @@ fn a_container_that_joined_nobody_knows_whom_is_a_pod_without_a_sandbox() {
         (left.sandbox.as_deref(), left.what),
         (None, ContainerKind::App)
     );
-    assert_eq!(described(roster.removed(1)), ["removed"]);
+    assert_eq!(described(roster.removed(1, runs)), ["removed"]);
     assert!(roster.members.is_empty() && roster.sandboxes.is_empty() && roster.pods.is_empty());
 }

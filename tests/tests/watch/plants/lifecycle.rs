@@ -27,6 +27,10 @@ const FAULTS: &str = r#"
     exit ;;
 "start never-starts/app")
     exit 0 ;;
+"kill leaves-a-process/app")
+    case " $* " in *" --all "*) exit 0 ;; esac ;;
+"delete leaves-a-process/app")
+    exit 0 ;;
 "kill is-killed-at-once/killed")
     real kill "$id" 9
     exit ;;
@@ -48,8 +52,12 @@ fn faults_of_the_runtime_and_of_others_are_found() {
     let scene = faulty(containerd(), FAULTS);
     at_once(
         &scene,
-        |_, spec| spec,
+        |name, spec| match name {
+            "leaves_a_process" => spec.host_pid(),
+            _ => spec,
+        },
         &[
+            ("leaves_a_process", leaves_a_process),
             ("starts_before_its_sandbox", starts_before_its_sandbox),
             ("never_starts", never_starts),
             ("is_not_reaped_by_its_shim", is_not_reaped_by_its_shim),
@@ -61,6 +69,27 @@ fn faults_of_the_runtime_and_of_others_are_found() {
         ],
     );
     scene.watch.stop();
+}
+
+/// The runtime does not kill what is left of a container that ended. In the node's pid namespace,
+/// the kernel does not do so either. The process keeps the container's cgroup.
+fn leaves_a_process(scene: &Scene, pod: Pod<'_>) {
+    let app = sleeps_until_it_is_stopped(&pod);
+    let leave = "sleep 1000 < /dev/null > /dev/null 2>&1 & echo $!";
+    let session = app.exec(["sh", "-c", leave]);
+    let left = String::from_utf8_lossy(&session.stdout);
+    let left: i32 = left.trim().parse().expect("the shell prints a pid");
+    app.end();
+    pod.stop();
+    let found = scene.watch.await_finding(pod.uid(), "PT205");
+    let message = found["message"].as_str().expect("a message");
+    assert!(message.contains(&format!("(pid {left}")), "{found}");
+    let outcome = scene.watch.verified(pod.uid());
+    kill(Pid::from_raw(left), Signal::SIGKILL).expect("it runs");
+    // The container's cgroup, which the runtime has not removed, goes with the node.
+    let removed = scene.lab.client().remove_sandbox(pod.id());
+    scene.lab.call(removed).expect("it was stopped");
+    outcome.assert_broken(["PT205"]);
 }
 
 /// The runtime starts the pause after the container.
