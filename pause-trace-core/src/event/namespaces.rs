@@ -131,6 +131,12 @@ impl Namespaces {
         }
     }
 
+    /// Whether they could be read. A zombie and a first thread that has exited are in no namespace
+    /// but those of pid and user.
+    pub(crate) fn are_known(&self) -> bool {
+        (self.mnt, self.net, self.ipc, self.uts) != (0, 0, 0, 0)
+    }
+
     /// The namespace of its next children. It differs from [`Namespaces::get`] after a setns or
     /// unshare of `pid`, which does not move the caller itself.
     pub(crate) fn of_children(&self, kind: NamespaceKind) -> u32 {

@@ -301,3 +301,27 @@ fn the_age_of_a_pod_is_that_of_its_first_process() {
     let age = scene.now - state.exists_since(&state.pods["p"]);
     assert!(age > BEFORE * 1_000_000, "{age}");
 }
+
+/// The namespaces of a zombie, or of a first thread that has exited, can't be read.
+#[test]
+fn a_container_found_without_namespaces_is_not_said_to_be_in_another() {
+    let mut scene = Scene::new();
+    scene.pod("p");
+    let unreadable = |ns: &mut Namespaces| {
+        *ns = Namespaces {
+            pid: ns.pid,
+            pid_level: ns.pid_level,
+            user: ns.user,
+            ..Namespaces::default()
+        };
+    };
+    for name in ["a", "b"] {
+        scene.container_with("p", name, Modes::plain(), unreadable);
+    }
+    scene.attach_late();
+    for rule in ["PT101", "PT102", "PT103", "PT107"] {
+        let verdicts = scene.verdicts(rule).into_iter();
+        let failed = verdicts.filter(|verdict| verdict.outcome == Outcome::Fail);
+        assert_eq!(failed.count(), 0, "{rule}");
+    }
+}

@@ -72,7 +72,8 @@ impl State {
         if signal.signal != SIGKILL || signal.is_from_process() {
             return Reason::Unseen;
         }
-        if self.is_ended_init(signal.sender) {
+        // A limit such as RLIMIT_CPU ends a process while it runs itself.
+        if signal.sender != signal.target && self.is_ended_init(signal.sender) {
             return Reason::Teardown;
         }
         // After the mark, the OOM killer kills the other processes that share the victim's memory,
@@ -102,7 +103,8 @@ impl State {
             kills.map(|kill| kill.running).collect()
         });
         for by in running {
-            if self.is_ended_init(by)
+            if by != id
+                && self.is_ended_init(by)
                 && let Some(process) = self.processes.get_mut(id)
             {
                 let kills = process.signals.iter_mut().filter(|kill| unseen(kill));

@@ -3,7 +3,8 @@
 use super::{Change, Deadline, Ended, Joins, Process, Received, Role, State, Worker};
 use crate::{
     event::{
-        ContainerId, ContainerKind, Ktime, NamespaceKind, ProcessId, TaskInfo, Text, WaitStatus,
+        ContainerId, ContainerKind, Ktime, NamespaceKind, Namespaces, ProcessId, TaskInfo, Text,
+        WaitStatus,
     },
     signal::SIGKILL,
 };
@@ -50,11 +51,16 @@ impl State {
         let TaskInfo {
             process: id,
             cgroup,
-            ref namespaces,
+            namespaces,
             ns_pid,
             comm,
             ..
         } = *task;
+        let known = self.processes.get(id).map(|known| known.namespaces);
+        let namespaces = match known.filter(Namespaces::are_known) {
+            Some(known) if !namespaces.are_known() => known,
+            _ => namespaces,
+        };
         let parent = match self.processes.get(id) {
             // The record does not contain the parent.
             Some(known) if task.parent == ProcessId::default() => known.parent,
@@ -100,7 +106,7 @@ impl State {
             return;
         };
         process.comm = comm;
-        process.namespaces = *namespaces;
+        process.namespaces = namespaces;
         process.ns_pid = ns_pid;
         process.cgroup = cgroup;
         if process.container != container {
@@ -258,7 +264,7 @@ impl State {
                 process.session = Some(id);
             } else {
                 container.init = Some(id);
-                container.namespaces = Some(process.namespaces);
+                container.namespaces = Some(process.namespaces).filter(Namespaces::are_known);
                 container.outside = process.outside;
                 container.started = Some(now);
             }

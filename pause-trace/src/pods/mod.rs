@@ -409,7 +409,9 @@ impl<'a> Follower<'a> {
             // The runtime cannot describe the container, so its bundle has to do.
             Answer::Unclear(_) => return,
             Answer::Unknown => question.again(),
-            Answer::Unavailable { again, .. } => question.is_worth_it().then_some(again),
+            Answer::Unavailable { again, .. } if question.is_worth_it() => Some(again),
+            // Nobody has said anything about the container.
+            Answer::Unavailable { .. } => return,
         };
         // Also if the bundle could not be read: it may be visible only in another mount namespace.
         let is_there = self.present.contains(&question.cgroup);

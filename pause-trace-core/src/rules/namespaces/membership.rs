@@ -95,8 +95,8 @@ pub(super) fn expected(
     }
 }
 
-/// A process at its first exec inside a container. Before later execs it may have changed its
-/// namespaces itself.
+/// A process at its first exec inside a container, if its namespaces are known. Before later execs it
+/// may have changed its namespaces itself.
 pub(super) fn first_exec<'a>(
     context: &Context<'a>,
     process: ProcessId,
@@ -105,6 +105,7 @@ pub(super) fn first_exec<'a>(
     context
         .inside(process)
         .filter(|(process, ..)| process.role == role && process.execs == 1)
+        .filter(|(process, ..)| process.namespaces.are_known())
 }
 
 /// Judges the namespaces of one kind in which containers' entrypoints first executed. The pause is

@@ -44,6 +44,16 @@ fn evidence(scene: &Scene, rule: &str) -> String {
     steps.map(|step| format!("{}\n", step.what)).collect()
 }
 
+/// As with RLIMIT_CPU: the kernel's timer interrupts the process itself.
+#[test]
+fn an_init_that_a_limit_kills_is_not_killed_by_its_own_end() {
+    let (mut scene, [_, init, _]) = running(false);
+    kernel_kills(&mut scene, init, init);
+    killed(&mut scene, init);
+    let said = message(&scene, "PT310", Outcome::Inconclusive);
+    assert!(said.contains("RLIMIT_CPU"), "{said}");
+}
+
 #[test]
 fn a_process_that_shares_the_victims_memory_is_killed_by_the_oom_killer() {
     let (mut scene, [_, init, child]) = running(true);
