@@ -1,8 +1,11 @@
 //! PT309: a stop ends the containers before the pause.
 
-use crate::rules::{
-    ending::{self, Cause},
-    prelude::*,
+use crate::{
+    rules::{
+        ending::{self, Cause},
+        prelude::*,
+    },
+    signal::SIGKILL,
 };
 
 pub(super) const CHECK: Check = Check {
@@ -15,8 +18,9 @@ pub(super) const CHECK: Check = Check {
 ## What it checks
 When a pod is being stopped, or the runtime stops its pause, no container of the pod may still run \
 when the pause ends. PT202 reports a pause that ends while the pod is not being stopped. With a \
-grace period of 0 the order does not matter. If the pause's shim or conmon has ended, it is an info \
-(see PT210).
+grace period of 0 the order does not matter. The finding is an info if the pause's shim or conmon \
+has ended (see PT210), and if the runtime killed the pause without a stop signal and nothing says \
+that there was a grace period: a removal by force (`docker rm -f`, `podman pod kill`) does the same.
 
 ## Why it matters
 Containers need the pod's network during their grace period. In a shared pid namespace, the end of \
@@ -79,6 +83,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         });
     }
     let since = sandbox.declared;
+    let is_removed_by_force = is_removed_by_force(pause, sandbox, pod);
     ending::fail_unless_gap(context, since, sink, Subject::process(pause), || {
         let listed = running.iter().take(ending::MAX_LISTED);
         let names: Vec<_> = listed
@@ -124,14 +129,28 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             );
             details.evidence(container.started.unwrap_or(init.forked), what)
         });
-        let details = ending::as_consequence(sandbox, details);
+        let details = match is_removed_by_force {
+            true => details.milder(Severity::Info),
+            false => ending::as_consequence(sandbox, details),
+        };
         ending::with_history(context, pause, details)
     });
 }
 
+/// Whether the runtime may have been told to remove the pod without a grace period: it killed the
+/// pause without a stop signal, and nothing says what was asked for.
+fn is_removed_by_force(pause: &Process, sandbox: &Container, pod: &Pod) -> bool {
+    let is_killed = ending::fatal(pause).is_some_and(|kill| {
+        kill.signal == SIGKILL && ending::party(pause, kill) == ending::Party::Runtime
+    });
+    is_killed
+        && ending::pause_stop(pause, sandbox).is_none()
+        && ending::stopping(sandbox, pod).is_none()
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::signal::{SIGKILL, SIGTERM};
+    use crate::signal::SIGTERM;
 
     use super::*;
     use crate::rules::testing::*;
@@ -169,12 +188,33 @@ mod tests {
 
     #[test]
     fn a_signal_from_the_runtime_counts_as_a_stop() {
-        let mut scene = Scene::new();
-        let pause = scene.pod("p");
-        scene.container("p", "a");
-        scene.signal(scene.runtime, pause, SIGKILL, SignalResult::Delivered);
-        scene.end(pause, WaitStatus::killed(SIGKILL));
-        scene.expect("PT309", &[Outcome::Fail]);
+        for (signal, severity) in [(SIGTERM, Severity::Error), (SIGKILL, Severity::Info)] {
+            let mut scene = Scene::new();
+            let pause = scene.pod("p");
+            scene.container("p", "a");
+            scene.signal(scene.runtime, pause, signal, SignalResult::Delivered);
+            scene.end(pause, WaitStatus::killed(signal));
+            let verdicts = scene.expect("PT309", &[Outcome::Fail]);
+            assert_eq!(verdicts[0].severity(), severity, "signal {signal}");
+        }
+    }
+
+    #[test]
+    fn a_kill_of_the_pause_first_is_an_error_if_a_grace_period_was_asked_for_or_it_was_stopped() {
+        let ends = |prepare: fn(&mut Scene, ProcessId)| {
+            let mut scene = Scene::new();
+            let pause = scene.pod("p");
+            scene.container("p", "a");
+            prepare(&mut scene, pause);
+            scene.signal(scene.runtime, pause, SIGKILL, SignalResult::Delivered);
+            scene.end(pause, WaitStatus::killed(SIGKILL));
+            scene.expect("PT309", &[Outcome::Fail])[0].severity()
+        };
+        let asked = ends(|scene, _| scene.stop_pod("p", 30_000));
+        let stopped = ends(|scene, pause| {
+            scene.signal(scene.runtime, pause, SIGTERM, SignalResult::Delivered);
+        });
+        assert_eq!([asked, stopped], [Severity::Error; 2]);
     }
 
     #[test]
