@@ -101,6 +101,12 @@ impl Scene {
         });
     }
 
+    /// Gives a process another parent, which only a late attach sees.
+    pub(crate) fn reparent(&mut self, process: ProcessId, parent: ProcessId) {
+        let actor = self.actors.get_mut(&process).expect("it was forked");
+        actor.parent = parent;
+    }
+
     /// Forgets what the kernel reported, as if pause-trace was started only now: the processes that
     /// run, and the zombies, are found, and then the pods are declared.
     pub(crate) fn attach_late(&mut self) {

@@ -14,7 +14,8 @@ The process of the runtime that is the parent of a container's first process (co
 CRI-O's or Podman's conmon) must not end before that process. The finding says why it ended: a \
 signal and its sender, the OOM killer, or an exit by itself. What the runtime does next follows \
 from that: it kills the pod's containers, without a stop signal and in any order. PT303 and PT309 \
-are then only an info. Not checked: containers that were already sent SIGKILL, and the daemons: containerd, \
+are then only an info. A container that was found running as a child of the node's pid 1 has lost \
+its shim or conmon earlier: that is a warning. Not checked: containers that were already sent SIGKILL, and the daemons: containerd, \
 CRI-O and dockerd may end and start again while containers run.
 
 ## Why it matters
@@ -36,7 +37,7 @@ containerd: runtime v2, \"cleanupAfterDeadShim\"; conmon(8).
 ",
         needs: &[Kind::Exec, Kind::Exit],
     },
-    on: &[On::SupervisorEnded, On::Ended],
+    on: &[On::SupervisorEnded, On::Executed, On::Ended],
     judge,
 };
 
@@ -58,6 +59,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 fail(context, supervisor, of_pod, sink);
             }
         }
+        Change::Executed(id) => judge_found(context, *id, sink),
         Change::Ended(process) => {
             let Some((pause, _, pod)) = context.inside(*process) else {
                 return;
@@ -77,6 +79,35 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             }
         }
         _ => {}
+    }
+}
+
+/// Warns of a container that was found as a child of the node's pid 1, to which the kernel
+/// reparents the children of a process that ends. If its pause is such a child too, the pause
+/// stands for both.
+fn judge_found(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
+    let Some((process, container, pod)) = context.inside(id) else {
+        return;
+    };
+    let is_left =
+        |process: &Process| process.found && process.is_alive() && process.parent.pid == 1;
+    let is_pauses = || context.state.pause_of(pod).is_some_and(is_left);
+    let subject = match process.role {
+        Role::Pause => Subject::pod(&pod.id),
+        Role::Init if !is_pauses() => Subject::container(container),
+        _ => return,
+    };
+    if is_left(process) {
+        sink.fail(subject, || {
+            let (comm, pid) = (process.comm, process.id.pid);
+            Details::new(format!(
+                "{comm} (pid {pid}) runs without a shim or conmon: its parent is the node's pid 1"
+            ))
+            .expected("parent", Value::Text("a shim or conmon".to_owned()))
+            .observed("parent", Value::Process(process.parent))
+            .evidence(process.seen, format!("{comm} (pid {pid}) was found"))
+            .milder(Severity::Warning)
+        });
     }
 }
 
@@ -251,6 +282,38 @@ mod tests {
             scene.remove_pod("p");
             scene.expect("PT210", &[Outcome::Pass]);
         }
+    }
+
+    /// What is said of a pod that was found running, of which the pause or the container was
+    /// reparented to pid 1.
+    fn found([pause, app]: [bool; 2]) -> Vec<String> {
+        let mut scene = Scene::new();
+        let processes = [(scene.pod("p"), pause), (scene.container("p", "app"), app)];
+        for (process, is_left) in processes {
+            if is_left {
+                scene.reparent(process, ProcessId { pid: 1, start: 0 });
+            }
+        }
+        scene.attach_late();
+        let verdicts = scene.verdicts("PT210").into_iter();
+        let said = verdicts.map(|verdict| {
+            assert_eq!(
+                (verdict.outcome, verdict.severity()),
+                (Outcome::Fail, Severity::Warning)
+            );
+            verdict.details.message
+        });
+        said.collect()
+    }
+
+    #[test]
+    fn a_container_found_without_its_shim_is_a_warning_once_a_pod() {
+        for (left, who) in [([true, true], "pause"), ([false, true], "app")] {
+            let said = found(left);
+            assert_eq!(said.len(), 1, "{said:?}");
+            assert!(said[0].starts_with(who), "{said:?}");
+        }
+        assert!(found([false, false]).is_empty());
     }
 
     #[test]
