@@ -73,7 +73,7 @@ impl State {
         if process.unplaced_member == Some(process.cgroup) || is_orphan {
             (process.role, process.session) = (Role::Member, session);
         }
-        let is_alive = process.is_alive();
+        let (is_alive, forked) = (process.is_alive(), process.forked);
         let executed = process
             .unplaced
             .take()
@@ -81,8 +81,9 @@ impl State {
         if is_alive && is_new {
             self.count_alive(Some(container), 1);
         }
-        if let Some((_, time)) = executed {
-            self.executed_inside(time, id, changes);
+        match executed {
+            Some((_, time)) => self.executed_inside(time, id, changes),
+            None => self.attached(forked, id),
         }
         self.place_ended(id);
     }

@@ -181,6 +181,31 @@ mod tests {
         );
     }
 
+    /// On a busy node the bundle is read after the runtime has forked the init.
+    #[test]
+    fn an_init_that_is_older_than_its_declaration_fails_too() {
+        for executes in [false, true] {
+            let mut scene = Scene::new();
+            scene.pod("p");
+            let cgroup = scene.declare_container("p", "a", ContainerKind::App, &Modes::plain());
+            let declared = scene.events.pop().expect("it was just declared");
+            let namespaces = scene.namespaces_for("p", &Modes::plain());
+            let init = scene.enter(scene.runtime, cgroup, namespaces, 1, "runc:[2:INIT]");
+            scene.push(declared.fact);
+            scene.wait_ms(900);
+            if executes {
+                scene.exec(init);
+            }
+            scene.wait_ms(1_100);
+            let outcome = if executes {
+                Outcome::Pass
+            } else {
+                Outcome::Fail
+            };
+            scene.expect("PT207", &[Outcome::Pass, outcome]);
+        }
+    }
+
     #[test]
     fn only_the_last_child_is_reported_as_stuck() {
         let mut scene = Scene::new();
