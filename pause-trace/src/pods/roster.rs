@@ -298,8 +298,8 @@ impl Roster {
 
     /// Handles the removal of a cgroup. A pod is removed with its last cgroup: the sandbox remains
     /// when a container is restarted, and a sandbox that is replaced has ended with its containers.
-    /// A process that is left in the cgroup of an ended container keeps the cgroup, but not the pod,
-    /// whose sandbox is removed last.
+    /// A process that is left in the cgroup of an ended container keeps the cgroup, but not the
+    /// pod, whose sandbox is removed last.
     pub(crate) fn removed(
         &mut self,
         cgroup: CgroupId,

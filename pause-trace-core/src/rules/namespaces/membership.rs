@@ -95,8 +95,8 @@ pub(super) fn expected(
     }
 }
 
-/// A process at its first exec inside a container, if its namespaces are known. Before later execs it
-/// may have changed its namespaces itself.
+/// A process at its first exec inside a container, if its namespaces are known. Before later execs
+/// it may have changed its namespaces itself.
 pub(super) fn first_exec<'a>(
     context: &Context<'a>,
     process: ProcessId,
