@@ -293,7 +293,7 @@ fn has_lost_sandbox(state: &State, pod: &Pod) -> bool {
     };
     let is_stopping = pod.stopping.or(sandbox.stopping).is_some();
     // The record of the stop may be missing.
-    let gap = state.gap(&[Kind::SignalGenerate], sandbox.declared);
+    let gap = state.gap(&[Kind::SignalGenerate], sandbox.since);
     let is_known = gap.is_none() && sandbox.flooded.is_none() && !pause.ended_unseen();
     let mut signals = pause.signals.iter();
     is_known && !is_stopping && !signals.any(|received| received.sender_role == Role::Runtime)

@@ -290,7 +290,11 @@ impl Kernel {
         events.push(Event { time, fact });
         let mut next = 0;
         while let Some(time) = events.get(next).map(|event| event.time) {
-            if let Some((due, pending)) = pipeline.read(|core| core.state.in_question(time)) {
+            // No deadline passes with a loss, whose time is later than that of events after it.
+            let is_lost = matches!(events[next].fact, Fact::Lost { .. });
+            if !is_lost
+                && let Some((due, pending)) = pipeline.read(|core| core.state.in_question(time))
+            {
                 for process in self.gone((due, pending), next, &mut events)? {
                     let fact = Fact::Reaped { process };
                     let time = due.saturating_sub(1);
@@ -299,7 +303,8 @@ impl Kernel {
             }
             let (nameless, who) = pipeline.read(|core| {
                 let state = &core.state;
-                (state.nameless(time), state.asks_who(&events[next].fact))
+                let nameless = state.nameless(time).filter(|_| !is_lost);
+                (nameless, state.asks_who(&events[next].fact))
             });
             if let Some((due, processes)) = nameless {
                 let time = due.saturating_sub(1);

@@ -19,6 +19,9 @@ const MAX_FAILURES: usize = 8;
 /// Most topics with verdicts: pods can create any number of cgroups.
 const MAX_TOPICS: usize = 64;
 
+/// Why rules do not pass for a pod if they could not judge what happened before its declaration.
+const DECLARED_LATE: &str = "a container was declared only after something had happened in it";
+
 /// The subject of a verdict that is not about a known pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Topic {
@@ -106,6 +109,8 @@ pub struct Ledger {
     entries: HashMap<Key, Entry>,
     /// Rules whose evidence was lost or is unavailable, for one pod or (`None`) for all, and why.
     tainted: HashMap<(&'static str, Option<PodId>), String>,
+    /// The last loss of each kind of record: up to when records may have been lost, and how many.
+    losses: BTreeMap<Kind, (Ktime, String)>,
     counts: BTreeMap<&'static str, Counts>,
     /// Verdicts that were not fetched yet.
     fresh: Vec<Verdict>,
@@ -134,6 +139,7 @@ impl Ledger {
             dispatch,
             entries: HashMap::new(),
             tainted: HashMap::new(),
+            losses: BTreeMap::new(),
             counts: BTreeMap::new(),
             fresh: Vec::new(),
             changes: Vec::new(),
@@ -151,24 +157,30 @@ impl Ledger {
         let mut changes = std::mem::take(&mut self.changes);
         changes.clear();
         state.apply(event, &mut changes);
+        let (older, unjudged) = (state.take_older(), state.take_unjudged());
         let context = Context {
             state,
             now: event.time,
         };
+        for pod in older {
+            self.taint_by_former_losses(context.state, pod, event.time);
+        }
+        for (pod, kinds) in unjudged {
+            let is_touched = |check: &Check| kinds.has_any(check.on);
+            let pods = [Some(pod)];
+            self.taint_rules(is_touched, &pods, event.time, DECLARED_LATE);
+        }
         for change in &changes {
             match change {
                 Change::Lost { kind, count } => {
                     let mut pods: Vec<_> = state.pods.keys().cloned().map(Some).collect();
                     pods.sort_unstable();
-                    self.taint(
-                        &pods,
-                        event.time,
-                        *kind,
-                        &match count {
-                            1 => format!("1 `{}` record was lost", kind.name()),
-                            _ => format!("{count} `{}` records were lost", kind.name()),
-                        },
-                    );
+                    let why = match count {
+                        1 => format!("1 `{}` record was lost", kind.name()),
+                        _ => format!("{count} `{}` records were lost", kind.name()),
+                    };
+                    self.taint(&pods, event.time, *kind, &why);
+                    self.losses.insert(*kind, (event.time, why));
                 }
                 Change::HookMissing { kind, reason } => {
                     let why = format!(
@@ -303,14 +315,38 @@ impl Ledger {
             .map(String::as_str)
     }
 
+    /// Taints a pod that is declared after losses, if it lived while records may have been lost.
+    fn taint_by_former_losses(&mut self, state: &State, pod: PodId, now: Ktime) {
+        let Some(since) = state.pods.get(&pod).map(|known| known.since) else {
+            return;
+        };
+        let its = self.losses.iter().filter(|(_, (until, _))| *until >= since);
+        let its: Vec<_> = its.map(|(kind, (_, why))| (*kind, why.clone())).collect();
+        for (kind, why) in its {
+            self.taint(&[Some(pod.clone())], now, kind, &why);
+        }
+    }
+
     /// Rules that need records of this kind cannot pass any more, and their passes are withdrawn:
     /// for these pods, or for all pods if `pods` contains `None`.
     fn taint(&mut self, pods: &[Option<PodId>], time: Ktime, kind: Kind, why: &str) {
+        let is_touched = |check: &Check| check.rule.needs_kind(kind);
+        self.taint_rules(is_touched, pods, time, why);
+    }
+
+    /// The same for these rules.
+    fn taint_rules(
+        &mut self,
+        is_rule_touched: impl Fn(&Check) -> bool,
+        pods: &[Option<PodId>],
+        time: Ktime,
+        why: &str,
+    ) {
         let touched: Vec<_> = self
             .checks
             .iter()
+            .filter(|check| is_rule_touched(check))
             .map(|check| &check.rule)
-            .filter(|rule| rule.needs_kind(kind))
             .collect();
         for rule in touched {
             for pod in pods {

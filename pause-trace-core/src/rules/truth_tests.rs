@@ -3,6 +3,7 @@
 
 mod faults;
 mod healthy;
+mod late;
 
 use std::collections::{BTreeMap, BTreeSet};
 

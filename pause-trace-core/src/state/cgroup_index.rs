@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
-use crate::event::{CgroupId, ContainerId, Fact, Text};
+use crate::event::{CgroupId, ContainerId, Fact, Ktime, Text};
 
 /// Known cgroups, and containers by cgroup.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub(super) struct CgroupIndex {
     containers: HashMap<CgroupId, ContainerId>,
     paths: HashMap<CgroupId, Text>,
     by_path: HashMap<Bytes, CgroupId>,
+    /// When each of `paths` was created or found.
+    made: HashMap<CgroupId, Ktime>,
     /// Cgroups that are in no pod.
     outside: HashSet<CgroupId>,
 }
@@ -20,7 +22,7 @@ pub(super) struct CgroupIndex {
 impl CgroupIndex {
     /// Adds a cgroup that was created or found. A cgroup below a container's cgroup belongs to the
     /// container.
-    pub(super) fn created(&mut self, cgroup: CgroupId, path: &Text) {
+    pub(super) fn created(&mut self, now: Ktime, cgroup: CgroupId, path: &Text) {
         let path = path.detached();
         if let Some(parent) = parent(&path)
             && let Some(container) = self
@@ -32,6 +34,12 @@ impl CgroupIndex {
         }
         self.by_path.insert(path.0.clone(), cgroup);
         self.paths.insert(cgroup, path);
+        self.made.entry(cgroup).or_insert(now);
+    }
+
+    /// When a cgroup that exists was created, or found.
+    pub(super) fn made(&self, cgroup: CgroupId) -> Option<Ktime> {
+        self.made.get(&cgroup).copied()
     }
 
     /// Notes that a cgroup is in no pod, until a container claims it.
@@ -51,6 +59,7 @@ impl CgroupIndex {
 
     pub(super) fn removed(&mut self, cgroup: CgroupId) {
         self.outside.remove(&cgroup);
+        self.made.remove(&cgroup);
         if let Some(path) = self.paths.remove(&cgroup)
             && self.by_path.get(&path.0) == Some(&cgroup)
         {
@@ -119,7 +128,7 @@ mod tests {
     fn index(made: &[(CgroupId, &str)]) -> CgroupIndex {
         let mut index = CgroupIndex::default();
         for (id, path) in made {
-            index.created(*id, &Text::new(path));
+            index.created(0, *id, &Text::new(path));
         }
         index
     }
@@ -132,9 +141,9 @@ mod tests {
     fn cgroups_below_a_container_belong_to_it_at_any_depth() {
         let mut index = index(&[(1, "/pods/a")]);
         index.claim(1, &"a".into());
-        index.created(2, &Text::new("/pods/a/init.scope"));
-        index.created(3, &Text::new("/pods/a/init.scope/deep"));
-        index.created(4, &Text::new("/pods/ab"));
+        index.created(0, 2, &Text::new("/pods/a/init.scope"));
+        index.created(0, 3, &Text::new("/pods/a/init.scope/deep"));
+        index.created(0, 4, &Text::new("/pods/ab"));
         assert_eq!(owner(&index, 3), Some("a"));
         assert_eq!(owner(&index, 4), None);
         index.forget(&"a".into());
@@ -165,7 +174,7 @@ mod tests {
         let mut index = index(&[(1, "/a"), (2, "/a")]);
         index.removed(1);
         index.claim(2, &"a".into());
-        index.created(3, &Text::new("/a/x"));
+        index.created(0, 3, &Text::new("/a/x"));
         assert_eq!(owner(&index, 3), Some("a"));
         assert_eq!(index.path(1), None);
     }

@@ -20,9 +20,11 @@ impl State {
             name: name.clone(),
             modes: modes.clone(),
             declared: now,
+            since: now,
             sandboxes: Vec::new(),
             containers: Vec::new(),
             stopping: None,
+            pause_ended: None,
             removed: None,
             zombies: 0,
             most_zombies: 0,
@@ -42,6 +44,7 @@ impl State {
         if known.removed.take().is_some() {
             known.stopping = None; // a static pod is created again with the same uid
         }
+        self.older.insert(pod.clone());
         changes.push(Change::PodDeclared(pod.clone()));
     }
 
@@ -89,6 +92,7 @@ impl State {
                 stop_signal: None,
                 file: None,
                 declared: now,
+                since: now,
                 init: None,
                 namespaces: None,
                 outside: None,
@@ -122,6 +126,14 @@ impl State {
         if *cgroup != 0 {
             known.cgroup = *cgroup;
             self.cgroups.claim(*cgroup, container);
+            if let Some(made) = self.cgroups.made(*cgroup) {
+                self.lived(container, made);
+            }
+            self.judge_late(*cgroup, container);
+        }
+        let pins = self.pins.values_mut();
+        for pin in pins.filter(|pin| pin.sandbox.as_ref() == Some(container)) {
+            pin.pod = Some(pod.clone());
         }
         changes.push(Change::ContainerDeclared(container.clone()));
         self.place_early(container, changes);

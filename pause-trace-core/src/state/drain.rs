@@ -8,7 +8,7 @@
 //!   workers; or
 //! - the process ran when the stop was sent, and its parent, a worker, has not replaced it since.
 
-use super::{Process, Role, State};
+use super::{Ended, Process, Received, Role, State, Worker};
 use crate::{
     event::{ContainerId, Ktime, ProcessId, WaitStatus},
     signal::SIGKILL,
@@ -25,6 +25,35 @@ impl State {
         let mut latest = init.signals.iter().rev();
         let stop = latest.find(|received| is_stop(received.signal))?;
         Some((init.id, stop.time))
+    }
+
+    /// The entrypoint of the container of a process that ended, and what to remember of the
+    /// process, if the kernel or the runtime killed it after that entrypoint was sent a signal to
+    /// end.
+    pub(super) fn cut_off(&self, id: ProcessId, ended: Ended) -> Option<(ProcessId, Worker)> {
+        let process = self.processes.get(id)?;
+        let is_member = process.role == Role::Member && process.session.is_none();
+        let is_killed = ended.status.signal() == Some(SIGKILL) && !process.is_oom_killed();
+        if !is_member || !is_killed {
+            return None;
+        }
+        let is_others = |kill: &Received| {
+            kill.signal == SIGKILL && kill.sender.is_some() && kill.sender_role != Role::Runtime
+        };
+        let init = self.containers.get(process.container.as_ref()?)?.init?;
+        let was_stopped = !self.processes.get(init)?.signals.is_empty();
+        (was_stopped && !process.signals.iter().any(is_others)).then_some((
+            init,
+            Worker {
+                id,
+                comm: process.comm,
+                forked: process.forked,
+                ended: ended.time,
+                handlers: process.handlers,
+                signalled: process.signalled,
+                asked: process.asked,
+            },
+        ))
     }
 
     /// Notes that a worker forked a child.

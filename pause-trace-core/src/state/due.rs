@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Change, Deadline, Process, State};
+use super::{Change, Deadline, On, Process, State};
 use crate::event::{Ktime, PodId, ProcessId};
 
 impl State {
@@ -127,6 +127,7 @@ impl State {
                     return;
                 };
                 let Some(pod) = zombie.pod.as_ref().and_then(|id| self.pods.get_mut(id)) else {
+                    self.unjudged(process, On::ZombieDue);
                     return;
                 };
                 if zombie.role.is_inside() {

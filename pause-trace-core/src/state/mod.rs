@@ -11,6 +11,7 @@ mod drain;
 mod due;
 mod found;
 mod kills;
+mod lives;
 mod names;
 mod namespaces;
 mod network;
@@ -25,9 +26,10 @@ mod snapshot;
 mod supervisors;
 #[cfg(test)]
 mod tests;
+mod unjudged;
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -42,6 +44,7 @@ pub use network::Network;
 pub use pod::{Container, Cut, Pin, Pod, Reaps, Stop, Worker};
 pub use process::{Ended, Handlers, Joins, Process, Reason, Received, Refused, Role};
 pub use processes::Processes;
+use unjudged::Unjudged;
 
 use crate::event::{
     CgroupId, Comm, ContainerId, Event, Fact, Kind, Ktime, Namespaces, Observed, Outsider, PodId,
@@ -74,10 +77,13 @@ pub struct State {
     /// latest last.
     outsiders: VecDeque<Arc<Outsider>>,
     deadlines: Deadlines,
+    /// Pods that turned out to be older than was known, since the ledger last asked.
+    older: BTreeSet<PodId>,
+    unjudged: Unjudged,
     /// What the OOM killer did last.
     oom_killer: Option<OomKiller>,
-    /// The time of the last loss of each kind of record; `Ktime::MAX` if the kernel has no hook for
-    /// it.
+    /// Up to when records of each kind may have been lost; `Ktime::MAX` if the kernel has no hook
+    /// for it.
     lost: HashMap<Kind, Ktime>,
 }
 
@@ -103,6 +109,8 @@ impl State {
             pins: HashMap::new(),
             outsiders: VecDeque::new(),
             deadlines: Deadlines::default(),
+            older: BTreeSet::new(),
+            unjudged: Unjudged::default(),
             oom_killer: None,
             lost: HashMap::new(),
         }
@@ -234,6 +242,8 @@ impl State {
                     }
                 }
                 self.update_process(now, &task);
+                self.unjudged(process, On::NamespaceChanged);
+                self.unjudged_of_entered(process, before, after);
                 self.namespaces_changed(now, process, call, *flags, *errno, &before, &after);
                 changes.push(Change::NamespaceChanged {
                     process,
@@ -286,7 +296,7 @@ impl State {
                 }
             }
             Fact::CgroupMade { cgroup, path } => {
-                self.cgroups.created(*cgroup, path);
+                self.cgroups.created(now, *cgroup, path);
             }
             Fact::CgroupRemoved { cgroup, .. } => {
                 self.cgroups.removed(*cgroup);
@@ -326,7 +336,10 @@ impl State {
                 }
             }
             Fact::SandboxUnknown { container } => self.sandbox_unknown(now, container),
-            Fact::NotInPod { cgroup } => self.cgroups.mark_outside(*cgroup),
+            Fact::NotInPod { cgroup } => {
+                self.cgroups.mark_outside(*cgroup);
+                self.unjudged.forget(*cgroup);
+            }
             Fact::SandboxPinned {
                 container,
                 namespaces,
@@ -395,6 +408,10 @@ impl State {
                     count: *count,
                 });
             }
+        }
+        // The time of a loss is when its counter was read, and events that happened before may follow.
+        if matches!(event.fact, Fact::Lost { .. }) {
+            return;
         }
         while let Some(deadline) = self.deadlines.due(now) {
             self.deadline_passed(now, deadline, changes);

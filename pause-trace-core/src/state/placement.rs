@@ -66,6 +66,7 @@ impl State {
         };
         let is_new = process.container.replace(container.clone()).is_none();
         process.pod = Some(pod);
+        let prepared = process.prepared;
         // Of the processes that were found, the first is the entrypoint. A child of it that was
         // orphaned has another parent by now.
         let is_orphan = process.found && has_init && !comes_from_runtime;
@@ -81,15 +82,16 @@ impl State {
         if is_alive && is_new {
             self.count_alive(Some(container), 1);
         }
+        self.lived(container, prepared);
         match executed {
             Some((_, time)) => self.executed_inside(time, id, changes),
             None => self.attached(forked, id),
         }
-        self.place_ended(id);
+        self.place_ended(id, changes);
     }
 
     /// Notes what [`State::exited`] would have noted if the container had been known.
-    fn place_ended(&mut self, id: ProcessId) {
+    fn place_ended(&mut self, id: ProcessId, changes: &mut Vec<Change>) {
         let Some(process) = self.processes.get(id) else {
             return;
         };
@@ -101,6 +103,9 @@ impl State {
             && container.init == Some(id)
         {
             container.ended = Some(ended);
+            if !process.ended_unseen() {
+                changes.push(Change::Ended(id));
+            }
         }
         if process.role.is_inside()
             && process.is_zombie()

@@ -40,6 +40,8 @@ pub struct Container {
     /// The file that its entrypoint is to execute, if that is known.
     pub(crate) file: Option<Text>,
     pub(crate) declared: Ktime,
+    /// Since when processes of it, or of the runtime for it, have run, as far as is known.
+    pub(crate) since: Ktime,
     /// Its entrypoint; for a sandbox, the pause. The state keeps this process until the pod is
     /// removed.
     pub init: Option<ProcessId>,
@@ -177,12 +179,16 @@ pub struct Pod {
     pub modes: Modes,
     /// When it was first declared.
     pub declared: Ktime,
+    /// Since when processes of it, or of the runtime for it, have run, as far as is known.
+    pub(crate) since: Ktime,
     /// Its sandboxes, oldest first. There is more than one if the sandbox was replaced.
     pub(crate) sandboxes: Vec<ContainerId>,
     /// The other containers, in the order of their declaration. A restarted container is a new one
     /// of the same name.
     pub(crate) containers: Vec<ContainerId>,
     pub(crate) stopping: Option<Stop>,
+    /// When a pause of it last ended.
+    pub(super) pause_ended: Option<Ktime>,
     /// When it was removed.
     pub removed: Option<Ktime>,
     /// The number of zombies, and the highest number so far.

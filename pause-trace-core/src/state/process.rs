@@ -205,10 +205,15 @@ pub struct Process {
     /// The pod that it is in.
     pub pod: Option<PodId>,
     pub(crate) forked: Ktime,
+    /// When it started, or the first of those processes of the runtime that it comes from and that
+    /// run for its container or pod alone: what they do decides what it finds.
+    pub(super) prepared: Ktime,
     /// Its first exec inside its container.
     pub executed: Option<Ktime>,
     /// The cgroup and time of its last exec in a cgroup without a declared container.
     pub(super) unplaced: Option<(CgroupId, Ktime)>,
+    /// The execs before that one in the same cgroup, which were not judged.
+    pub(crate) execs_before: u32,
     /// Whether that exec may have been the one of a container's entrypoint.
     pub(super) may_be_container: bool,
     /// The cgroup without a declared container in which it was forked by a process that had

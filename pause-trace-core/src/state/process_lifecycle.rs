@@ -1,12 +1,9 @@
 //! The life of a process: fork, exec, exit and reaping.
 
-use super::{Change, Deadline, Ended, Joins, Process, Received, Role, State, Worker};
-use crate::{
-    event::{
-        ContainerId, ContainerKind, Ktime, NamespaceKind, Namespaces, ProcessId, TaskInfo, Text,
-        WaitStatus,
-    },
-    signal::SIGKILL,
+use super::{Change, Deadline, Ended, Joins, On, Process, Role, State};
+use crate::event::{
+    ContainerId, ContainerKind, Ktime, NamespaceKind, Namespaces, ProcessId, TaskInfo, Text,
+    WaitStatus,
 };
 
 impl State {
@@ -74,8 +71,10 @@ impl State {
         let known = self.processes.get(id).map(|process| process.namespaces.pid);
         if known.is_none() {
             self.replace_reused_pid(now, id);
+            let prepared = self.prepared_since(parent, id);
             self.processes.insert(Process {
                 id,
+                prepared,
                 born_of: parent,
                 parent,
                 forked: now,
@@ -113,6 +112,10 @@ impl State {
             let (old, new) = (process.container.clone(), container.clone());
             process.container = container;
             process.pod = pod;
+            let prepared = process.prepared;
+            if let Some(container) = &new {
+                self.lived(container, prepared);
+            }
             self.count_alive(old.as_ref(), -1);
             self.count_alive(new.as_ref(), 1);
         }
@@ -155,6 +158,7 @@ impl State {
         }
         if let Some(process) = self.processes.get_mut(id) {
             process.role = Role::Runtime;
+            process.prepared = Ktime::MAX; // it runs for all pods
         }
     }
 
@@ -216,8 +220,14 @@ impl State {
                 .is_some_and(|process| !self.is_of_runtime(process))
                 && let Some(process) = self.processes.get_mut(id)
             {
+                if process.unplaced.is_some_and(|(before, _)| before == cgroup) {
+                    process.execs_before += 1;
+                }
                 process.unplaced = Some((cgroup, now));
                 process.may_be_container = may_be_container;
+                if !self.cgroups.is_outside(cgroup) {
+                    self.unjudged.executed(now, cgroup);
+                }
             }
             if may_be_container {
                 let deadline = Deadline::Identity {
@@ -311,6 +321,7 @@ impl State {
         );
         let (is_init, is_inside) = (process.is_namespace_init(), process.role.is_inside());
         let is_orphan = process.role == Role::Member && process.born_of != parent;
+        let is_orphan_of_undeclared = process.born_of != parent;
         let was_refused = process.role == Role::Runtime && !process.joins.refused.is_empty();
         self.count_alive(container.as_ref(), -1);
         self.settle_reason(id);
@@ -328,6 +339,11 @@ impl State {
             container.adopted += u64::from(is_adopted);
             if container.init == Some(id) {
                 container.ended = Some(ended);
+                if container.what == ContainerKind::Sandbox
+                    && let Some(pod) = self.pods.get_mut(&container.pod)
+                {
+                    pod.pause_ended = Some(now);
+                }
             } else if let Some((init, worker)) = cut {
                 container.cut.add(init, worker);
             }
@@ -350,6 +366,8 @@ impl State {
         }
         if container.is_some() {
             changes.push(Change::Ended(id));
+        } else if status.signal().is_some() || is_orphan_of_undeclared {
+            self.unjudged(id, On::Ended);
         }
         // If a child goes on, the rules for each namespace judge where it executes.
         if was_refused
@@ -360,35 +378,6 @@ impl State {
         {
             changes.push(Change::JoinsRefused(id));
         }
-    }
-
-    /// The entrypoint of the container of a process that ended, and what to remember of the
-    /// process, if the kernel or the runtime killed it after that entrypoint was sent a signal to
-    /// end.
-    fn cut_off(&self, id: ProcessId, ended: Ended) -> Option<(ProcessId, Worker)> {
-        let process = self.processes.get(id)?;
-        let is_member = process.role == Role::Member && process.session.is_none();
-        let is_killed = ended.status.signal() == Some(SIGKILL) && !process.is_oom_killed();
-        if !is_member || !is_killed {
-            return None;
-        }
-        let is_others = |kill: &Received| {
-            kill.signal == SIGKILL && kill.sender.is_some() && kill.sender_role != Role::Runtime
-        };
-        let init = self.containers.get(process.container.as_ref()?)?.init?;
-        let was_stopped = !self.processes.get(init)?.signals.is_empty();
-        (was_stopped && !process.signals.iter().any(is_others)).then_some((
-            init,
-            Worker {
-                id,
-                comm: process.comm,
-                forked: process.forked,
-                ended: ended.time,
-                handlers: process.handlers,
-                signalled: process.signalled,
-                asked: process.asked,
-            },
-        ))
     }
 
     /// The process to which the children of an exited process are reparented: pid 1 of the exited

@@ -1,6 +1,6 @@
 //! Signals: sender, target, and whether a handler took them.
 
-use super::{Change, Deadline, Received, Role, State};
+use super::{Change, Deadline, On, Received, Role, State};
 use crate::{
     event::{Ktime, ProcessId, Signal},
     signal::{SIGINT, SIGKILL, SIGQUIT, SIGTERM},
@@ -29,7 +29,17 @@ impl State {
         };
         // Who kills a shim or a conmon matters to the pods that it leaves behind.
         let is_outside = target.pod.is_none() && sender_pod.is_none();
-        if is_outside && !is_supervisor {
+        if is_fatal_by_default(signal.signal) && signal.sender != signal.target {
+            for process in [signal.sender, signal.target] {
+                self.unjudged(process, On::Signalled);
+            }
+        }
+        let Some(target) = self.processes.get_mut(signal.target) else {
+            return;
+        };
+        // It may turn out to be the entrypoint of a container that is not declared yet.
+        let may_be_inside = target.unplaced.is_some();
+        if is_outside && !is_supervisor && !may_be_inside {
             return;
         }
         let stop_signal = target
@@ -75,7 +85,8 @@ impl State {
                 self.deadlines.arm(now + self.limits.stop, deadline);
             }
         } else if target.role == Role::Pause
-            || ((target.role.is_inside() || is_supervisor) && is_fatal_by_default(signal.signal))
+            || ((target.role.is_inside() || is_supervisor || may_be_inside)
+                && is_fatal_by_default(signal.signal))
         {
             target.receive_other(received);
         }
@@ -104,6 +115,9 @@ impl State {
         };
         if handled {
             process.take(signal, now);
+        }
+        if handled && is_fatal_by_default(signal) {
+            self.unjudged(id, On::SignalTaken);
         }
         changes.push(Change::SignalTaken {
             process: id,

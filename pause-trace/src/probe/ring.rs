@@ -4,7 +4,7 @@
 //! round therefore reads the clock, drains the lifecycle ring, then the signal ring, and passes on
 //! only records that are older than the clock reading. A signal that caused an exit was committed
 //! before the exit's record, so both are in the same round. Records that are newer than the reading
-//! are held for the next round.
+//! are held for the next round. A loss is known only when the rings are empty, and is put first.
 
 use std::{
     collections::HashMap,
@@ -211,9 +211,18 @@ impl Rings {
         events[first..].sort_by_key(|event| event.time);
         let keep = first + events[first..].partition_point(|event| event.time <= watermark);
         self.held.extend(events.drain(keep..));
-        self.malformed.drain(watermark, events);
-        self.count_lost(watermark, events)?;
-        self.missed.drain(watermark, events);
+        let mut lost = Vec::new();
+        self.malformed.drain(watermark, &mut lost);
+        self.count_lost(watermark, &mut lost)?;
+        self.missed.drain(watermark, &mut lost);
+        if !lost.is_empty() {
+            // Records were lost at any time since the last round and until the counters were read.
+            // The loss comes before the round's records, so that nothing that they seem to show is
+            // believed without it, and has the later time, which decides what it concerns.
+            let until = now();
+            lost.iter_mut().for_each(|event| event.time = until);
+            events.splice(first..first, lost);
+        }
         Ok(watermark)
     }
 

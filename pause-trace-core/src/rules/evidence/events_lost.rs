@@ -12,8 +12,9 @@ pub(super) const CHECK: Check = Check {
         doc: "\
 ## What it checks
 The kernel program counts, by kind, each record that it could not deliver. After a loss, passes \
-that depend on records of that kind become inconclusive for all pods that lived at that time. \
-Failures remain failures. Later pods are not affected.
+that depend on records of that kind become inconclusive for all pods that lived at that time, \
+also for those that are identified only later. Failures remain failures. Pods that start later are \
+not affected.
 
 ## Why it matters
 A verdict must not depend on missing records: the lost record may be the setns, the kill or the \

@@ -114,7 +114,7 @@ fn judge_stuck(
         .unwrap_or_default();
     let waited = context.now.saturating_sub(process.forked);
     // A process forked by an init whose exec was lost passes for a part of the setup.
-    let since = process.forked.min(container.declared);
+    let since = process.forked.min(container.since);
     ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
         let joins = if container.what == ContainerKind::Sandbox {
             String::new()

@@ -77,7 +77,9 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             .observed("reaped", Value::Number(pod.reaped))
         });
     }
-    let since = pod.declared;
+    let since = left
+        .iter()
+        .fold(pod.since, |since, process| since.min(process.forked));
     ending::fail_unless_gap(context, since, sink, Subject::process(left[0]), || {
         let name = |process: &Process| match &process.container {
             Some(container) => format!("container {}", context.container_name(container)),

@@ -103,7 +103,7 @@ fn judge_end(
         false => &[Kind::SignalGenerate],
     };
     let kinds = [sink.needs(), signals].concat();
-    let (since, subject) = (sandbox.declared, Subject::process(pause));
+    let (since, subject) = (pod.since, Subject::process(pause));
     ending::fail_unless_gap_of(context, &kinds, since, sink, subject, || {
         let names: Vec<_> = running
             .iter()

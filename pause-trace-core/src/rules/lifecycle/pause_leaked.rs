@@ -68,7 +68,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         return;
     };
     let limit = context.state.limits.removal;
-    let since = sandbox.declared;
+    let since = sandbox.since;
     ending::fail_unless_gap(context, since, sink, Subject::process(pause), || {
         Details::new(format!(
             "the pause (pid {}) still runs, but the runtime has not known its sandbox {short} for {}",

@@ -92,7 +92,7 @@ fn judge_replacement(context: &Context<'_>, pause: &Process, pod: &Pod, sink: &m
                 continue;
             };
             stale += 1;
-            let since = container.declared;
+            let since = container.since;
             ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
                 let (kind_name, now) = (kind.name(), pause.namespaces.get(kind));
                 let details = Details::new(format!(

@@ -131,7 +131,7 @@ fn fail(context: &Context<'_>, supervisor: &Process, left: &[&Container], sink: 
         true => "pause".to_owned(),
         false => container.name.to_string(),
     };
-    let since = first.declared;
+    let since = first.since;
     ending::fail_unless_gap(context, since, sink, subject, || {
         let names: Vec<_> = left.iter().take(ending::MAX_LISTED).map(name).collect();
         let were = if left.len() == 1 { "was" } else { "were" };

@@ -90,7 +90,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         return;
     }
     // If records were lost, the entrypoint may be in other namespaces, or be another process.
-    let since = container.declared.min(init.forked);
+    let since = container.since.min(init.forked);
     ending::fail_unless_gap(context, since, sink, subject(), || {
         let differences: Vec<_> = differing
             .iter()

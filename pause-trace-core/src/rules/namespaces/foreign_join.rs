@@ -31,7 +31,7 @@ it: the finding has its pid, command and time.
 ## Source
 setns(2); nsenter(1).
 ",
-        needs: &[Kind::Namespace, Kind::Fork],
+        needs: &[Kind::Namespace, Kind::Fork, Kind::Exec],
     },
     on: &[On::NamespaceChanged, On::PodRemoved],
     judge,

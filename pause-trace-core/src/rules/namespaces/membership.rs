@@ -259,7 +259,7 @@ pub(super) fn fail(
     sink: &mut Sink<'_>,
     details: impl FnOnce() -> Details,
 ) {
-    let created = container.declared.min(process.forked);
+    let created = container.since.min(process.forked);
     let since = held_since.map_or(created, |held| created.min(held));
     ending::fail_unless_gap(context, since, sink, Subject::process(process), details);
 }

@@ -77,6 +77,13 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 .evidence(executed, format!("exec of {file}"))
             })
         }
+        _ if process.execs_before > 0 => sink.inconclusive(Subject::process(process), || {
+            Details::new(format!(
+                "the pause (pid {pid}) executed {} more before its pod was declared",
+                counted(process.execs_before.into(), "program")
+            ))
+            .observed("file", Value::Text(file.to_string()))
+        }),
         _ => sink.pass(Subject::process(process), || {
             let as_declared = if declared.is_some() {
                 ", as declared"

@@ -82,7 +82,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     if is_second_stop {
         return; // the runtime had sent the same signal: PT305
     }
-    let since = pod.declared;
+    let since = pod.since;
     ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
         let comm = process.comm;
         let name = match process.role {

@@ -97,7 +97,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             details(format!("{killed}: a grace period of 0 was requested"))
         }),
         Some(grace) => {
-            let since = container.declared;
+            let since = container.since;
             ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
                 details(format!(
                     "{killed}, although its grace period is {}",
@@ -114,7 +114,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             let Some((other, stop)) = stopped_other(context, container, pod) else {
                 return;
             };
-            let since = container.declared;
+            let since = container.since;
             ending::fail_unless_gap(context, since, sink, Subject::pod(&pod.id), || {
                 details(format!(
                     "{killed}, although the runtime sent {} to container {}; the requested grace \

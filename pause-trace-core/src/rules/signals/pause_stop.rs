@@ -83,7 +83,7 @@ fn judge_alive(
         }
         (_, None) => "it did not handle the signal (blocked)",
     };
-    let since = sandbox.declared;
+    let since = sandbox.since;
     ending::fail_unless_gap(context, since, sink, Subject::process(pause), || {
         let (pid, from) = (pause.id.pid, ending::from(context, pause, stop));
         let details = Details::new(format!(

@@ -82,7 +82,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             .observed("after the last container", Value::Duration(after))
         });
     }
-    let since = sandbox.declared;
+    let since = pod.since;
     let is_removed_by_force = is_removed_by_force(pause, sandbox, pod);
     ending::fail_unless_gap(context, since, sink, Subject::process(pause), || {
         let listed = running.iter().take(ending::MAX_LISTED);

@@ -98,7 +98,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         return;
     };
     let between = second.time.saturating_sub(first.time);
-    let since = pod.declared;
+    let since = pod.since;
     ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
         let name = if process.role == Role::Pause {
             "the pause".to_owned()

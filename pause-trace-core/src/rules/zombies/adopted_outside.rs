@@ -107,8 +107,8 @@ fn judge_orphan(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
         }
     };
     // Records since its fork tell in which pod the adopter is.
-    let since = adopter.map_or(container.declared, |adopter| adopter.forked);
-    let (since, subject) = (since.min(container.declared), Subject::process(process));
+    let since = adopter.map_or(container.since, |adopter| adopter.forked);
+    let (since, subject) = (since.min(container.since), Subject::process(process));
     ending::fail_unless_gap(context, since, sink, subject, || {
         Details::new(format!(
             "orphan {what} was reparented to {new_parent}, which is {relation}"
