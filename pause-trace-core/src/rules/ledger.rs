@@ -17,7 +17,7 @@ use crate::{
 const MAX_FAILURES: usize = 8;
 
 /// Most topics with verdicts: pods can create any number of cgroups.
-const MAX_TOPICS: usize = 64;
+const MAX_TOPICS: usize = 1024;
 
 /// Why rules do not pass for a pod if they could not judge what happened before its declaration.
 const DECLARED_LATE: &str = "a container was declared only after something had happened in it";

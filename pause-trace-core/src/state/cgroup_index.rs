@@ -1,7 +1,7 @@
 //! Which container a cgroup belongs to. A container may create cgroups below its own; processes in
 //! them belong to the container, too.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -17,7 +17,13 @@ pub(super) struct CgroupIndex {
     made: HashMap<CgroupId, Ktime>,
     /// Cgroups that are in no pod.
     outside: HashSet<CgroupId>,
+    /// The paths of cgroups that were removed before it was known what they are.
+    unidentified: BTreeMap<CgroupId, Text>,
 }
+
+/// Most paths of removed cgroups. The ids of new cgroups are higher (`kernfs_new_node`), so the
+/// oldest ones are dropped.
+const MAX_UNIDENTIFIED: usize = 4096;
 
 impl CgroupIndex {
     /// Adds a cgroup that was created or found. A cgroup below a container's cgroup belongs to the
@@ -45,6 +51,7 @@ impl CgroupIndex {
     /// Notes that a cgroup is in no pod, until a container claims it.
     pub(super) fn mark_outside(&mut self, cgroup: CgroupId) {
         self.outside.insert(cgroup);
+        self.unidentified.remove(&cgroup);
     }
 
     /// Whether a cgroup is known to be in no pod.
@@ -57,13 +64,25 @@ impl CgroupIndex {
         self.paths.contains_key(&cgroup) && !self.outside.contains(&cgroup)
     }
 
+    /// The path of a cgroup that was removed before it was known what it is.
+    pub(super) fn unidentified(&self, cgroup: CgroupId) -> Option<&Text> {
+        self.unidentified.get(&cgroup)
+    }
+
     pub(super) fn removed(&mut self, cgroup: CgroupId) {
-        self.outside.remove(&cgroup);
+        let is_identified = self.outside.remove(&cgroup) || self.containers.contains_key(&cgroup);
         self.made.remove(&cgroup);
-        if let Some(path) = self.paths.remove(&cgroup)
-            && self.by_path.get(&path.0) == Some(&cgroup)
-        {
+        let Some(path) = self.paths.remove(&cgroup) else {
+            return;
+        };
+        if self.by_path.get(&path.0) == Some(&cgroup) {
             self.by_path.remove(&path.0);
+        }
+        if !is_identified {
+            self.unidentified.insert(cgroup, path);
+            if self.unidentified.len() > MAX_UNIDENTIFIED {
+                self.unidentified.pop_first();
+            }
         }
     }
 
@@ -71,6 +90,7 @@ impl CgroupIndex {
     /// container keeps its own.
     pub(super) fn claim(&mut self, cgroup: CgroupId, container: &ContainerId) {
         self.outside.remove(&cgroup);
+        self.unidentified.remove(&cgroup);
         let outer = self.containers.insert(cgroup, container.clone());
         let Some(path) = self.paths.get(&cgroup) else {
             return;
@@ -108,6 +128,11 @@ impl CgroupIndex {
         });
         let outside = outside.into_iter();
         made.chain(outside.map(|cgroup| Fact::NotInPod { cgroup }))
+    }
+
+    /// All that exist.
+    pub(super) fn ids(&self) -> impl Iterator<Item = CgroupId> {
+        self.paths.keys().copied()
     }
 
     pub(super) fn path(&self, cgroup: CgroupId) -> Option<&Text> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Change, Deadline, On, Process, State};
-use crate::event::{Ktime, PodId, ProcessId};
+use crate::event::{Fact, Kind, Ktime, PodId, ProcessId};
 
 impl State {
     /// When the next [`Fact::Tick`](crate::event::Fact::Tick) is due.
@@ -90,6 +90,31 @@ impl State {
         };
         let processes: Vec<_> = processes.into_iter().filter(is_there).collect();
         (!processes.is_empty()).then_some((first, processes))
+    }
+
+    /// The processes that rules may report as still running because of this fact, if records of
+    /// their ends may have been lost: the entrypoints of a pod when its pause or another entrypoint
+    /// starts or ends. A caller that can look at `/proc` reports those that are gone as reaped.
+    pub fn in_question_by(&self, fact: &Fact) -> Vec<ProcessId> {
+        let (Fact::Exec { task, .. } | Fact::Exit { task, .. }) = fact else {
+            return Vec::new();
+        };
+        if self.lost.is_empty() {
+            return Vec::new();
+        }
+        let container = self.cgroups.container(task.cgroup);
+        let pod = container
+            .and_then(|id| self.containers.get(id))
+            .and_then(|container| self.pods.get(&container.pod));
+        let ends = [Kind::Exit, Kind::Free, Kind::Watch];
+        let Some(pod) = pod.filter(|pod| self.gap(&ends, pod.since).is_some()) else {
+            return Vec::new();
+        };
+        let is_there = |id: &ProcessId| {
+            let init = self.processes.get(*id);
+            init.is_some_and(|init| init.is_alive() && *id != task.process)
+        };
+        self.inits_of(&pod.id).filter(is_there).collect()
     }
 
     /// Processes of a pod, and of the pid namespaces of its sandboxes.
@@ -210,19 +235,15 @@ impl State {
                 }
             }
             Deadline::Identity { process, cgroup } => {
-                if let Some(known) = self.processes.get_mut(process)
-                    && known.reaped.is_some()
-                {
-                    // It waited for a declaration, which has come or will not come.
-                    known.unplaced = None;
-                    return self.forget_process(process);
-                }
                 let is_unknown = self
                     .processes
                     .get(process)
                     .is_some_and(|process| process.container.is_none());
-                if is_unknown && self.cgroups.has_unknown_owner(cgroup) {
-                    changes.push(Change::IdentityDue { process, cgroup });
+                let has_unknown_owner = self.cgroups.has_unknown_owner(cgroup)
+                    || self.cgroups.unidentified(cgroup).is_some();
+                match is_unknown && has_unknown_owner {
+                    true => changes.push(Change::IdentityDue { process, cgroup }),
+                    false => self.forget_unidentified(process),
                 }
             }
             // `/proc` was read before.

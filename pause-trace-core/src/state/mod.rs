@@ -155,6 +155,16 @@ impl State {
         self.cgroups.path(cgroup)
     }
 
+    /// The path of a cgroup that was removed before it was known whether it is a container's.
+    pub(crate) fn path_of_removed(&self, cgroup: CgroupId) -> Option<&Text> {
+        self.cgroups.unidentified(cgroup)
+    }
+
+    /// The cgroups that exist as far as is known.
+    pub fn cgroups(&self) -> impl Iterator<Item = CgroupId> {
+        self.cgroups.ids()
+    }
+
     /// Pid 1 of a pid namespace.
     pub fn init_of(&self, pid_namespace: u32) -> Option<&Process> {
         self.processes
@@ -435,6 +445,7 @@ impl State {
                     self.forget_process(*id);
                 }
                 Change::RemovalDue(pod) => self.forget_pod(pod),
+                Change::IdentityDue { process, .. } => self.forget_unidentified(*process),
                 _ => {}
             }
         }

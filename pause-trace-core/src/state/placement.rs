@@ -131,6 +131,16 @@ impl State {
         }
     }
 
+    /// Forgets a reaped process that waited for a declaration, which has come or will not come.
+    pub(super) fn forget_unidentified(&mut self, id: ProcessId) {
+        if let Some(known) = self.processes.get_mut(id)
+            && known.reaped.is_some()
+        {
+            known.unplaced = None;
+            self.forget_process(id);
+        }
+    }
+
     /// Whether a reaped process may turn out to be the entrypoint of a container that is not
     /// declared yet. `Deadline::Identity` ends the wait.
     fn awaits_declaration(&self, process: &Process) -> bool {

@@ -12,11 +12,12 @@ pub(super) const CHECK: Check = Check {
 ## What it checks
 A process executed in namespaces other than the host's, in a cgroup that no runtime has declared \
 as a container within the limit (10 s on a node). It cannot be verified, because the namespaces it \
-must have depend on what its pod requests.
+must have depend on what its pod requests. The same is said of a container that was gone before \
+its bundle could be read and its runtime asked.
 
 ## Why it matters
 An unknown container is not verified. Either the runtime's answer is missing, or no runtime knows \
-the container.
+the container, or pause-trace read the kernel's events too late (it was stopped, or had no CPU time).
 
 ## How to fix it
 Check that the runtime's socket can be reached (`pause-trace doctor`), and that the state \
@@ -47,15 +48,23 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     };
     sink.about(Topic::Cgroup(cgroup))
         .inconclusive(Subject::process(process), || {
-            let path = match state.cgroup_path(cgroup) {
+            let removed = state.path_of_removed(cgroup);
+            let path = match state.cgroup_path(cgroup).or(removed) {
                 Some(path) => path.to_string(),
                 None => cgroup.to_string(),
             };
             let (pid, file) = (process.id.pid, process.executable());
             let limit = Duration(state.limits.identity);
             let namespaces = &process.namespaces;
+            let why = match removed {
+                Some(_) => {
+                    "it was removed before its bundle or its runtime could tell which pod it is of"
+                        .to_owned()
+                }
+                None => format!("no runtime declared a container there within {limit}"),
+            };
             Details::new(format!(
-                "pid {pid} executed {file} in cgroup {path}, and no runtime declared a container there within {limit}"
+                "pid {pid} executed {file} in cgroup {path}, and {why}"
             ))
             .expected("declared within", Value::Duration(state.limits.identity))
             .observed("cgroup", Value::Number(cgroup))
@@ -108,6 +117,36 @@ mod tests {
             message.contains(r"executed /bin/nginx in cgroup /kubepods/a\u{1b}b, and no runtime"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_container_that_was_gone_before_it_was_identified_is_inconclusive() {
+        let mut scene = Scene::new();
+        let process = unknown(&mut scene, 900, "/kubepods/a");
+        scene.end(process, WaitStatus::exited(0));
+        scene.push(Fact::CgroupRemoved {
+            cgroup: 900,
+            path: Text::new("/kubepods/a"),
+        });
+        scene.wait_ms(1_000);
+        let verdicts = scene.expect("PT903", &[Outcome::Inconclusive]);
+        let message = &verdicts[0].details.message;
+        assert!(
+            message.contains("in cgroup /kubepods/a, and it was removed before"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_container_outside_every_pod_that_is_gone_is_not_reported() {
+        let mut scene = Scene::new();
+        let process = unknown(&mut scene, 900, "/docker/a");
+        scene.end(process, WaitStatus::exited(0));
+        let path = Text::new("/docker/a");
+        scene.push(Fact::CgroupRemoved { cgroup: 900, path });
+        scene.push(Fact::NotInPod { cgroup: 900 });
+        scene.wait_ms(1_000);
+        scene.expect("PT903", &[]);
     }
 
     #[test]

@@ -200,7 +200,7 @@ fn each_failing_process_is_told_up_to_a_bound_and_counted_as_one() {
 #[test]
 fn topics_are_decided_apart_and_bounded() {
     let mut ledger = ledger();
-    for cgroup in 0..1_000 {
+    for cgroup in 0..2 * MAX_TOPICS as u64 {
         let topic = Some(Topic::Cgroup(cgroup));
         ledger.decide(
             &OTHER.rule,

@@ -141,7 +141,7 @@ fn telling(events: &[Event], numbers: &mut Numbers, order: Order) -> (String, Ve
     (what, without_window(&late, from, to))
 }
 
-const TELLINGS: usize = 150;
+const TELLINGS: usize = 80;
 
 #[test]
 fn neither_a_late_declaration_nor_a_lost_window_turns_a_fault_into_a_pass() {
@@ -170,7 +170,7 @@ fn neither_a_late_declaration_nor_a_lost_window_makes_a_healthy_pod_fail() {
     let scene = healthy::pods();
     let mut failed = BTreeMap::new();
     let mut numbers = Numbers(0x2545_f491);
-    for _ in 0..10 * TELLINGS {
+    for _ in 0..4 * TELLINGS {
         let (what, events) = telling(&scene.events, &mut numbers, Order::Kept);
         let (_, verdicts) = judged(&events, |_| true);
         let fails = verdicts

@@ -46,6 +46,34 @@ fn a_reaping_is_counted_once_with_its_latency() {
 }
 
 #[test]
+fn entrypoints_are_in_question_when_another_ends_after_a_loss() {
+    let mut world = World::new();
+    let app = world.app();
+    let pause = world.fork(RUNTIME, 150, SANDBOX, inside(40), 1);
+    world.exec(pause);
+    let ended = |world: &World| {
+        let task = TaskInfo {
+            process: pause,
+            parent: RUNTIME,
+            cgroup: world.get(pause).cgroup,
+            namespaces: world.get(pause).namespaces,
+            ns_pid: 1,
+            comm: Comm::new("pause"),
+        };
+        let status = WaitStatus::exited(0);
+        Fact::Exit { task, status }
+    };
+    assert_eq!(world.state.in_question_by(&ended(&world)), []);
+    let lose = |kind| Fact::Lost { kind, count: 1 };
+    world.apply(lose(Kind::SignalGenerate));
+    assert_eq!(world.state.in_question_by(&ended(&world)), []);
+    world.apply(lose(Kind::Exit));
+    assert_eq!(world.state.in_question_by(&ended(&world)), [app]);
+    world.reap(app);
+    assert_eq!(world.state.in_question_by(&ended(&world)), []);
+}
+
+#[test]
 fn the_orphan_of_a_session_is_counted_separately() {
     let mut world = World::new();
     let app = world.app();
