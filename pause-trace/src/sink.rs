@@ -7,6 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+mod queue;
+
+use queue::Queue;
+
 /// A report that could not be delivered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failed {
@@ -42,9 +46,14 @@ impl Target {
 
     /// Opens the destination. A file is created at once, so that a path that cannot be written is
     /// reported before the work starts.
-    pub(crate) fn open(&self) -> io::Result<Box<dyn Write + Send>> {
+    /// Standard output never holds the program up: `dropped` is the line that says how many lines
+    /// its reader was too slow for.
+    pub(crate) fn open(
+        &self,
+        dropped: impl Fn(u64) -> String + Send + 'static,
+    ) -> io::Result<Box<dyn Write + Send>> {
         Ok(match self {
-            Self::Stdout => Box::new(BufWriter::new(io::stdout())),
+            Self::Stdout => Box::new(Queue::new(io::stdout(), dropped)?),
             Self::File(path) => Box::new(BufWriter::new(File::create(path)?)),
         })
     }
@@ -68,7 +77,9 @@ mod tests {
     #[test]
     fn a_full_disk_names_the_file() {
         let target = Target::File("/dev/full".into());
-        let mut out = target.open().expect("/dev/full can be opened");
+        let mut out = target
+            .open(|_| String::new())
+            .expect("/dev/full can be opened");
         let error = out
             .write_all(b"x")
             .and_then(|()| out.flush())

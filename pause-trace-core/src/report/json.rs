@@ -38,6 +38,19 @@ impl<W: Write> JsonReport<W> {
     }
 }
 
+/// The line that says how many lines the reader was too slow for.
+pub(super) fn dropped(clock: Clock, time: Ktime, lines: u64) -> String {
+    let loss = wire::Loss {
+        when: When::new(clock, time),
+        kind: "output",
+        lost: lines,
+    };
+    let mut line = Vec::new();
+    // Writing to memory does not fail.
+    _ = Line::new(Body::Loss(loss)).write(&mut line);
+    String::from_utf8(line).unwrap_or_default()
+}
+
 impl<W: Write + Send> Report for JsonReport<W> {
     fn hello(&mut self, hello: &Hello) -> io::Result<()> {
         let Hello {

@@ -216,6 +216,17 @@ pub fn new(format: Format, out: Box<dyn Write + Send>, settings: Settings) -> Bo
     }
 }
 
+/// The line that says that the reader of a report was too slow for so many lines of it.
+pub fn dropped(format: Format, clock: Clock, time: Ktime, lines: u64) -> String {
+    match format {
+        Format::Json => json::dropped(clock, time, lines),
+        _ => format!(
+            "{} of this report were dropped: its reader was too slow\n",
+            counted(lines, "line")
+        ),
+    }
+}
+
 fn total(of: &[(Kind, u64)]) -> u64 {
     of.iter().map(|(_, count)| count).sum()
 }

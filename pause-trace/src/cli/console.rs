@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::{End, Exit, Global, Usage, exit::Tally, output::Output, progress::Progress};
 use crate::{
     news::News,
+    probe,
     report::{
         self, Clock, Hello, Loss, Names, Report, ScenarioResult, Settings, Summary, TextReport,
     },
@@ -38,7 +39,10 @@ impl Console {
     ) -> Result<Self> {
         let target = Target::new(output.output.as_deref());
         let out = target
-            .open()
+            .open({
+                let format = output.format.chosen;
+                move |lines| report::dropped(format, clock, probe::now(), lines)
+            })
             .map_err(|error| Usage(format!("failed to create {target}: {error}")))?;
         let text_style = match target {
             Target::Stdout => global.text_style(),

@@ -167,7 +167,8 @@ pub(crate) struct Loss {
     /// When the loss was noticed.
     #[serde(flatten)]
     pub(crate) when: When,
-    /// The kind of the events.
+    /// The kind of the events; `output` for lines of this report that were dropped, because its
+    /// reader was too slow.
     pub(crate) kind: &'static str,
     /// The number of dropped events.
     pub(crate) lost: u64,
