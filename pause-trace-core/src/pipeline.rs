@@ -58,6 +58,18 @@ impl Records {
     pub fn lost_in_all(&self) -> u64 {
         self.lost.values().map(|lost| lost.count).sum()
     }
+
+    /// The number of lost records that say what runs: all but those of signals.
+    pub fn lost_lifecycle(&self) -> u64 {
+        let is_signal = |kind| {
+            matches!(
+                kind,
+                Kind::SignalGenerate | Kind::SignalDeliver | Kind::OomVictim
+            )
+        };
+        let lifecycle = self.lost.iter().filter(|(kind, _)| !is_signal(**kind));
+        lifecycle.map(|(_, lost)| lost.count).sum()
+    }
 }
 
 impl Observer for Records {

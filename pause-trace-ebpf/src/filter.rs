@@ -36,6 +36,16 @@ static NAMESPACES: LruHashMap<u32, u32> = LruHashMap::with_max_entries(4_096, 0)
 #[map]
 static HOST: HashMap<u32, u32> = HashMap::with_max_entries(16, 0);
 
+/// Has an entry while the task iterator reports the processes that are watched already, because
+/// records of them may have been lost.
+#[map]
+static SURVEY: HashMap<u32, u32> = HashMap::with_max_entries(1, 0);
+
+/// Whether processes that are watched already are to be reported.
+pub(crate) fn is_survey() -> bool {
+    SURVEY.get_ptr(0).is_some()
+}
+
 #[inline(always)]
 pub(crate) fn is_watched(tgid: u32) -> bool {
     WATCHED.get_ptr(tgid).is_some()

@@ -5,15 +5,21 @@
 
 mod arrivals;
 mod oom;
+mod survey;
+mod waiting;
 
-use std::{cell::RefCell, io::Read as _, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
 use tokio::sync::{Notify, futures::Notified};
 
 pub(crate) use self::arrivals::Arrival;
 use self::arrivals::Arrivals;
 use crate::{
-    event::{CgroupId, Comm, Event, Fact, Kind, Ktime, Namespaces, ProcessId, Text},
+    event::{CgroupId, Event, Fact, Ktime, Namespaces, ProcessId, Text},
     node::{identity, outsider, procfs},
     pipeline::{Core, Pipeline},
     probe::{self, Hook, LoadError, Loaded, Options, Readiness, Rings},
@@ -36,6 +42,10 @@ pub(crate) struct Live {
     arrivals: Rc<RefCell<Arrivals>>,
     /// Notified when events have been taken in.
     changed: Notify,
+    /// Whether somebody answers arrivals, so that events may wait for the answer.
+    is_followed: Cell<bool>,
+    /// Whether the rest of the events waits for an answer.
+    waits: Cell<bool>,
     pub(crate) hooks: Vec<Hook>,
     pub(crate) started: Ktime,
 }
@@ -46,6 +56,8 @@ struct Kernel {
     loaded: Loaded,
     rings: Rings,
     events: Vec<Event>,
+    /// The first of `events` that was not judged.
+    next: usize,
     failure: Option<anyhow::Error>,
 }
 
@@ -74,12 +86,15 @@ impl Live {
                 loaded,
                 rings,
                 events: Vec::new(),
+                next: 0,
                 failure: None,
             }),
             pipeline,
             readiness,
             arrivals: Rc::default(),
             changed: Notify::new(),
+            is_followed: Cell::new(false),
+            waits: Cell::new(false),
             started: probe::now(),
             hooks,
         };
@@ -114,51 +129,6 @@ impl Live {
         }
     }
 
-    /// Watches the node's runtimes by their names, the cgroups that `walk` finds, and all processes
-    /// in them. From now on [`Live::arrivals`] reports containers' cgroups.
-    ///
-    /// The hooks are attached already: they report what starts from now on, and the iterator finds
-    /// what started before.
-    pub(crate) fn follow(
-        &self,
-        names: &[Comm],
-        walk: impl Fn() -> anyhow::Result<Vec<(CgroupId, Text)>>,
-    ) -> anyhow::Result<()> {
-        /// The iterator visits processes by pid, so a child whose pid is lower than its parent's is
-        /// found only by the next reading. No runtime has a chain of more than a few such children,
-        /// each between two wraps of the pids.
-        const MAX_READINGS: u32 = 4;
-        let mut kernel = self.kernel.borrow_mut();
-        self.pipeline.observe(Box::new(Rc::clone(&self.arrivals)));
-        self.pipeline.follow();
-        let raw: Vec<_> = names.iter().map(|name| name.0).collect();
-        kernel.loaded.watch_names(&raw)?;
-        let names = names.to_vec();
-        kernel.process_event(Some(Fact::RuntimeNames { names }), &self.pipeline)?;
-        let count = |core: &Core| core.records.by_kind.get(&Kind::Found).copied().unwrap_or(0);
-        let mut found = 0;
-        for _ in 0..MAX_READINGS {
-            // A runtime's cgroups are reported once the runtime is found. The next walk finds those
-            // that it created since the last walk.
-            for (cgroup, path) in walk()? {
-                if self.read(|core| core.state.cgroup_path(cgroup).is_none()) {
-                    kernel.loaded.watch_cgroup(cgroup)?;
-                    kernel
-                        .process_event(Some(Fact::CgroupMade { cgroup, path }), &self.pipeline)?;
-                }
-            }
-            kernel.loaded.iterator()?.read_to_end(&mut Vec::new())?;
-            kernel.process_event(None, &self.pipeline)?;
-            let now_found = self.read(count);
-            if now_found == found {
-                break;
-            }
-            found = now_found;
-        }
-        self.read(|core| self.arrivals.borrow_mut().settle(&core.state));
-        Ok(())
-    }
-
     /// Watches another cgroup.
     pub(crate) fn watch_cgroup(&self, cgroup: CgroupId) -> anyhow::Result<()> {
         self.kernel.borrow_mut().loaded.watch_cgroup(cgroup)
@@ -171,7 +141,7 @@ impl Live {
             self.watch_cgroup(cgroup)?;
         }
         let path = path.clone();
-        self.inject(Fact::CgroupMade { cgroup, path });
+        self.declare(Fact::CgroupMade { cgroup, path });
         self.arrivals.borrow_mut().entered(cgroup);
         Ok(())
     }
@@ -231,9 +201,8 @@ impl Live {
                     () = self.changed.notified() => continue,
                 }
             }
-            self.kernel
-                .borrow_mut()
-                .process_event(None, &self.pipeline)?;
+            self.kernel.borrow_mut().read_round(None, &self.pipeline)?;
+            self.judge_round().await?;
             self.changed.notify_waiters();
         }
     }
@@ -278,17 +247,48 @@ impl Live {
 impl Kernel {
     /// Takes in all events up to now, then `fact`.
     fn process_event(&mut self, fact: Option<Fact>, pipeline: &Pipeline) -> anyhow::Result<()> {
+        self.read_round(fact, pipeline)?;
+        self.judge_round(pipeline, || false)
+    }
+
+    /// Whether events were read and not judged.
+    fn is_behind(&self) -> bool {
+        self.next < self.events.len()
+    }
+
+    /// Judges a fact before the events that wait.
+    fn insert(&mut self, fact: Fact, pipeline: &Pipeline) -> anyhow::Result<()> {
+        let before = self.next.checked_sub(1).and_then(|at| self.events.get(at));
+        match before.map(|event| event.time) {
+            Some(time) => self.judge(&Event { time, fact }, pipeline),
+            None => self.process_event(Some(fact), pipeline),
+        }
+    }
+
+    /// Reads all events up to now, and adds `fact` behind them.
+    fn read_round(&mut self, fact: Option<Fact>, pipeline: &Pipeline) -> anyhow::Result<()> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
         let mut events = std::mem::take(&mut self.events);
         let time = self.read_with_victims(&mut events, pipeline)?;
-        oom::before_the_exit(&mut events);
+        oom::before_the_exit(&mut events[self.next..]);
         // Not a later time: events that happened while the rings were drained are still unknown, so
         // no deadline after the drain may pass.
         let fact = fact.unwrap_or(Fact::Tick);
         events.push(Event { time, fact });
-        let mut next = 0;
+        self.events = events;
+        Ok(())
+    }
+
+    /// Judges the events that were read, until `is_asked` after one of them.
+    fn judge_round(
+        &mut self,
+        pipeline: &Pipeline,
+        is_asked: impl Fn() -> bool,
+    ) -> anyhow::Result<()> {
+        let mut events = std::mem::take(&mut self.events);
+        let mut next = self.next;
         while let Some(time) = events.get(next).map(|event| event.time) {
             // No deadline passes with a loss, whose time is later than that of events after it.
             let is_lost = matches!(events[next].fact, Fact::Lost { .. });
@@ -298,6 +298,13 @@ impl Kernel {
                 for process in self.gone((due, pending), next, &mut events)? {
                     let fact = Fact::Reaped { process };
                     let time = due.saturating_sub(1);
+                    self.judge(&Event { time, fact }, pipeline)?;
+                }
+            }
+            let pending = pipeline.read(|core| core.state.in_question_by(&events[next].fact));
+            if !pending.is_empty() {
+                for process in self.gone((time, pending), next, &mut events)? {
+                    let fact = Fact::Reaped { process };
                     self.judge(&Event { time, fact }, pipeline)?;
                 }
             }
@@ -322,7 +329,16 @@ impl Kernel {
             }
             self.judge(&events[next], pipeline)?;
             next += 1;
+            if is_asked() {
+                break;
+            }
         }
+        self.next = next;
+        if next < events.len() {
+            self.events = events;
+            return Ok(());
+        }
+        self.next = 0;
         if let Some(last) = events.last() {
             pipeline.settle(last.time);
         }

@@ -264,6 +264,11 @@ impl Process {
         self.ended.is_none() && self.reaped.is_none()
     }
 
+    /// Whether it has not been reaped.
+    pub fn is_there(&self) -> bool {
+        self.reaped.is_none()
+    }
+
     /// Whether it was reaped.
     pub(super) fn is_reaped(&self) -> bool {
         self.reaped.is_some()

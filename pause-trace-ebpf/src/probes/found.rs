@@ -18,7 +18,8 @@ struct Iteration {
     task: *const c_void,
 }
 
-/// Reports a process of a container or of the runtime that is not watched yet, and watches it.
+/// Reports a process of a container or of the runtime that is not watched yet, and watches it. In
+/// the survey after a loss, those that are watched are reported, too.
 ///
 /// aya has no attribute for iterators; the section name defines the program type.
 #[unsafe(no_mangle)]
@@ -31,16 +32,23 @@ extern "C" fn found(iteration: *const Iteration) -> i32 {
     }
     let process = TaskRef::new(pointer);
     let (tgid, cgroup) = (process.tgid(), process.cgroup());
-    if !process.is_leader() || filter::is_watched(tgid) {
+    let is_watched = filter::is_watched(tgid);
+    if !process.is_leader() || (is_watched && !filter::is_survey()) {
         return 0;
     }
     let is_contained = filter::is_watched_cgroup(cgroup);
     let comm = process.comm();
-    if !is_contained && !filter::is_runtime(&comm) && !filter::is_watched(process.parent().tgid()) {
+    if !is_watched
+        && !is_contained
+        && !filter::is_runtime(&comm)
+        && !filter::is_watched(process.parent().tgid())
+    {
         return 0;
     }
     let task = process.identity();
-    filter::watch(&task);
+    if !is_watched {
+        filter::watch(&task);
+    }
     let namespaces = process.namespaces();
     if is_contained {
         filter::remember(&namespaces);

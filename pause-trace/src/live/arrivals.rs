@@ -145,6 +145,17 @@ impl Arrivals {
         self.empty.remove(&cgroup);
     }
 
+    /// Whether nothing has to be answered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.fresh.is_empty()
+    }
+
+    /// Whether a container has begun that was not answered.
+    pub(super) fn has_entered(&self) -> bool {
+        let is_entry = |arrival: &Arrival| matches!(arrival, Arrival::Entered { .. });
+        self.fresh.iter().any(is_entry)
+    }
+
     pub(super) fn take(&mut self) -> Vec<Arrival> {
         mem::take(&mut self.fresh)
     }

@@ -12,10 +12,12 @@ pub(crate) const NS_PER_TICK: u64 = 1_000_000_000 / 100;
 /// `CAP_SYS_RESOURCE` (include/uapi/linux/capability.h), which lowering an OOM score requires.
 const CAP_SYS_RESOURCE: u64 = 1 << 24;
 
-/// Whether a process has been reaped: its pid is unused, or belongs to another process.
+/// Whether a process has been reaped: its pid is unused, or belongs to another process. If its start
+/// time is unknown, a process with its pid may be it.
 pub(crate) fn is_gone(process: ProcessId) -> bool {
+    let is_other = |ticks| process.start > 0 && ticks != process.start / NS_PER_TICK;
     match fs::read_to_string(format!("/proc/{}/stat", process.pid)) {
-        Ok(stat) => start(&stat).is_some_and(|ticks| ticks != process.start / NS_PER_TICK),
+        Ok(stat) => start(&stat).is_some_and(is_other),
         Err(error) => {
             error.kind() == io::ErrorKind::NotFound
                 || error.raw_os_error() == Some(nix::libc::ESRCH)
@@ -195,6 +197,21 @@ pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseS
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_is_gone_if_its_pid_is_another_ones() {
+        let pid = std::process::id();
+        let ticks = start_ticks(pid).expect("it runs");
+        let of = |start| ProcessId { pid, start };
+        assert!(!is_gone(of(ticks * NS_PER_TICK)));
+        assert!(is_gone(of((ticks - 1) * NS_PER_TICK)));
+        assert!(!is_gone(of(0)), "it may be this one");
+        let unused = ProcessId {
+            pid: u32::MAX,
+            start: 1,
+        };
+        assert!(is_gone(unused));
+    }
 
     #[test]
     fn signals_are_counted_from_one() {

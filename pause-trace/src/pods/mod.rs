@@ -15,6 +15,7 @@ mod roster;
 mod runs;
 mod runtimes;
 mod snapshot;
+mod surveys;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tree;
@@ -33,6 +34,7 @@ use self::{
     read::Read,
     roster::Roster,
     runtimes::{Question, Runtimes},
+    surveys::Surveys,
 };
 pub(crate) use self::{
     judge::{Judged, ObservedSignal, standing},
@@ -83,6 +85,7 @@ pub(crate) struct Follower<'a> {
     /// The containers' cgroups that exist. An answer about any other cgroup is too late.
     present: HashSet<CgroupId>,
     settled: Rc<Settled>,
+    surveys: Surveys,
 }
 
 /// Whether everything that ran at the start has been looked up.
@@ -124,6 +127,7 @@ impl<'a> Follower<'a> {
             bundles: Bundles::default(),
             present: HashSet::new(),
             settled: Rc::default(),
+            surveys: Surveys::new(live.lost()),
         })
     }
 
@@ -161,6 +165,7 @@ impl<'a> Follower<'a> {
 
     /// Identifies the container and pod of each cgroup.
     pub(crate) async fn run(&mut self) -> Result<()> {
+        self.live.answers_arrivals();
         for arrival in oldest_first(self.live.take_arrivals()) {
             self.take(arrival).await?;
         }
@@ -168,13 +173,18 @@ impl<'a> Follower<'a> {
             if self.unsettled == 0 && !self.settled.is.replace(true) {
                 self.settled.now.notify_waiters();
             }
+            self.live.answered();
+            // Whatever else is found out is about now, after the events that wait.
+            let waits = self.live.waits();
             tokio::select! {
+                biased;
                 arrivals = self.live.arrivals() => {
                     for arrival in arrivals {
                         self.take(arrival).await?;
                     }
                 }
-                changed = self.pins.changed() => {
+                () = self.live.changed(), if waits => {}
+                changed = self.pins.changed(), if !waits => {
                     for pinned in changed.context("failed to watch the pinned network namespaces")? {
                         match pinned {
                             Pinned::Added(path) => {
@@ -185,7 +195,8 @@ impl<'a> Follower<'a> {
                         }
                     }
                 }
-                Some(result) = self.pending.next() => match result {
+                () = self.surveys.due(self.live), if !waits => self.survey_again()?,
+                Some(result) = self.pending.next(), if !waits => match result {
                     Completed::Answer { question, answer } => self.answered(question, answer),
                     Completed::Fact(fact) => {
                         if let Some(fact) = fact {
@@ -196,6 +207,14 @@ impl<'a> Follower<'a> {
                 },
             }
         }
+    }
+
+    /// Finds out after a loss of records what runs.
+    fn survey_again(&mut self) -> Result<()> {
+        self.surveys.taken(self.live.lost());
+        let hierarchy = self.hierarchy;
+        self.live
+            .survey_again(|| tree::walk(hierarchy), tree::is_of_pods)
     }
 
     async fn take(&mut self, arrival: Arrival) -> Result<()> {
@@ -209,7 +228,7 @@ impl<'a> Follower<'a> {
                     self.entered(cgroup, path, pids).await?;
                 }
             }
-            Arrival::NotAContainer { cgroup } => self.live.inject(Fact::NotInPod { cgroup }),
+            Arrival::NotAContainer { cgroup } => self.live.declare(Fact::NotInPod { cgroup }),
             Arrival::Removed { cgroup } => {
                 self.present.remove(&cgroup);
                 let has_ended = |container: &ContainerId| {
@@ -219,7 +238,7 @@ impl<'a> Follower<'a> {
                     })
                 };
                 if let Some(fact) = self.roster.removed(cgroup, has_ended) {
-                    self.live.inject(fact);
+                    self.live.declare(fact);
                 }
             }
             Arrival::Started {
@@ -341,7 +360,7 @@ impl<'a> Follower<'a> {
     }
 
     fn inject(&self, facts: impl IntoIterator<Item = Fact>) {
-        facts.into_iter().for_each(|fact| self.live.inject(fact));
+        facts.into_iter().for_each(|fact| self.live.declare(fact));
     }
 
     /// Handles a container whose sandbox has no pause process. CRI-O runs one only if the pod

@@ -337,6 +337,16 @@ impl Loaded {
         Ok(program.take_link(link)?.into_file()?)
     }
 
+    /// Whether the iterator also reports the processes that are watched already.
+    pub(crate) fn set_survey(&mut self, is_on: bool) -> anyhow::Result<()> {
+        let mut map = self.map::<u32, u32>("SURVEY")?;
+        match is_on {
+            true => map.insert(0, 1, 0)?,
+            false => map.remove(&0)?,
+        }
+        Ok(())
+    }
+
     /// Removes namespaces from the pods' namespaces. Processes that enter them are no longer
     /// watched.
     pub(crate) fn forget_namespaces(&mut self, inodes: &[u32]) -> anyhow::Result<()> {
