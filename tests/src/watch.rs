@@ -53,6 +53,8 @@ struct State {
     errors: String,
     /// The error for the first line that does not match the published schema.
     invalid: Option<String>,
+    /// Whether its output is not read for now.
+    unread: bool,
     /// Whether its output has ended, and so the process, too.
     ended: bool,
 }
@@ -100,6 +102,12 @@ impl Watch {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
                     let read = wire::read(&line);
                     let mut state = shared.lock();
+                    while state.unread {
+                        state = shared
+                            .changed
+                            .wait(state)
+                            .unwrap_or_else(PoisonError::into_inner);
+                    }
                     state.text.push_str(&line);
                     state.text.push('\n');
                     match read {
@@ -223,6 +231,15 @@ impl Watch {
         assert_eq!(stopped, WaitStatus::Stopped(pid, Signal::SIGSTOP));
         let happened = happen();
         kill(pid, Signal::SIGCONT).expect("it has not been reaped");
+        happened
+    }
+
+    /// Does not read its output while `happen` runs, as a pager does whose user reads.
+    pub fn unread<T>(&self, happen: impl FnOnce() -> T) -> T {
+        self.shared.lock().unread = true;
+        let happened = happen();
+        self.shared.lock().unread = false;
+        self.shared.changed.notify_all();
         happened
     }
 

@@ -8,6 +8,7 @@ mod daemons;
 mod engines;
 mod hooks;
 mod kubelet;
+mod late;
 mod lifecycle;
 mod plants;
 mod restarts;

@@ -1,0 +1,117 @@
+//! `pause-trace watch` that reads the kernel's events late, loses some, or whose output is not read.
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use pause_trace_tests::{
+    lab::{Containerd, Version, image},
+    watch::Watch,
+};
+
+/// The pods that come and go.
+const PODS: usize = 5;
+
+/// Programs whose records fill the ring several times over: each is a fork, an exec, an exit and a
+/// reaping.
+const PROGRAMS: usize = 15_000;
+
+#[test]
+fn what_happens_while_watch_is_stopped_is_judged_or_named() {
+    let lab = Containerd::start(Version::V2);
+    lab.import(&image::workload());
+    let watch = Watch::start(lab.node());
+    let (gone, lives) = watch.held_up(|| {
+        let gone: Vec<_> = (0..PODS)
+            .map(|index| {
+                let pod = lab.pod(&format!("gone-{index}")).run();
+                let app = pod.serve("app");
+                let id = app.id().to_owned();
+                kill(Pid::from_raw(pod.pause_pid()), Signal::SIGKILL).expect("it runs");
+                app.end();
+                pod.remove();
+                id
+            })
+            .collect();
+        (gone, lab.pod("lives").run())
+    });
+    let app = watch.held_up(|| {
+        let app = lives.serve("app");
+        kill(Pid::from_raw(lives.pause_pid()), Signal::SIGKILL).expect("it runs");
+        assert_eq!(app.exit_code(), None, "it lives without a pause");
+        app
+    });
+    // The bundle of the pod that lives is there, so it is judged as if it had been seen in time.
+    let uid = lives.uid().to_owned();
+    watch.await_finding(&uid, "PT202");
+    // Those of the others are gone, and so is whatever says which pod they were of.
+    for id in gone {
+        watch.await_line("what became of a container", |line| {
+            let message = line["message"].as_str().unwrap_or_default();
+            line["container"]["id"] == *id || (line["rule"] == "PT903" && message.contains(&*id))
+        });
+    }
+    app.end();
+    lives.remove();
+    let outcome = watch.verified(&uid);
+    assert_eq!(
+        outcome.broken().into_iter().collect::<Vec<_>>(),
+        ["PT202"],
+        "{outcome}"
+    );
+    watch.stop();
+}
+
+#[test]
+fn output_that_is_not_read_holds_nothing_up() {
+    let lab = Containerd::start(Version::V2);
+    lab.import(&image::workload());
+    let watch = Watch::start(lab.node());
+    // The lines of one pod are more than a pipe holds.
+    let pods: Vec<_> = watch.unread(|| {
+        let run = |index| {
+            let pod = lab.pod(&format!("unread-{index}")).run();
+            pod.serve("app").end();
+            let uid = pod.uid().to_owned();
+            pod.remove();
+            uid
+        };
+        (0..PODS).map(run).collect()
+    });
+    for uid in pods {
+        watch.verified(&uid).assert_healthy(["app"]);
+    }
+    watch.stop();
+}
+
+#[test]
+fn a_pod_whose_records_were_lost_is_found_and_not_passed() {
+    let lab = Containerd::start(Version::V2);
+    lab.import(&image::workload());
+    let watch = Watch::start(lab.node());
+    let loud = lab.pod("loud").run();
+    let shell = loud.container("shell").command(["sleep", "1000"]).start();
+    let script = format!("i=0; while [ $i -lt {PROGRAMS} ]; do /workload true; i=$((i+1)); done");
+    let (pod, app) = watch.held_up(|| {
+        assert_eq!(shell.exec(["sh", "-c", &script]).exit_code, 0);
+        // The ring is full, so nothing of this pod gets through, not even its cgroups.
+        let pod = lab.pod("unseen").run();
+        let app = pod.serve("app").id().to_owned();
+        (pod, app)
+    });
+    watch.await_line("the loss", |line| {
+        line["type"] == "loss" && line["kind"] == "cgroup_mkdir"
+    });
+    let started = watch.await_container(&app, "started");
+    assert_eq!(started["found"], true, "{started}");
+    let uid = pod.uid().to_owned();
+    pod.remove();
+    let outcome = watch.verified(&uid);
+    assert_eq!(outcome.accused().len(), 0, "{outcome}");
+    assert!(outcome.inconclusive() > 0, "{outcome}");
+    let uid = loud.uid().to_owned();
+    loud.remove();
+    let outcome = watch.verified(&uid);
+    assert_eq!(outcome.accused().len(), 0, "{outcome}");
+    watch.stop();
+}
