@@ -41,6 +41,11 @@ impl State {
         }
     }
 
+    /// The same, if the runtime's are known.
+    pub(crate) fn known_host_of(&self, container: &Container) -> Option<Namespaces> {
+        container.outside.map(|_| self.host_of(container))
+    }
+
     /// Passes the node's namespaces on to a child, starting at the first process of the runtime
     /// that was identified by its name.
     pub(super) fn inherit_outside(&mut self, parent: ProcessId, child: ProcessId) {

@@ -21,11 +21,13 @@ use super::{
 };
 use crate::{
     event::{Ktime, PodId, ProcessId, Text},
+    pipeline::Pipeline,
     pods::Follower,
     probe,
     record::{self, Ending, Entry, Next},
     report::Clock,
     session::{self, Ended, Interrupt, Session, Setup, Stop},
+    state::Limits,
     terminal,
     text::{DOUBTFUL, Line, TextStyle, counted},
     timeline::{self, Called, Element, Journal, Timeline},
@@ -133,18 +135,20 @@ impl Args {
             );
         }
         let clock = recording.opening.clock();
-        let mut journal = Journal::default();
+        let journal = Rc::new(RefCell::new(Journal::default()));
+        let pipeline = Pipeline::new(Limits::NODE, |_| false);
+        pipeline.observe(Box::new(Rc::clone(&journal)));
         let ending = loop {
             let next = recording
                 .next_entry()
                 .with_context(|| format!("failed to read {shown}"))?;
             match next {
-                Next::Entry(Entry::Event(event)) => journal.take(&event),
+                Next::Entry(Entry::Event(event)) => pipeline.process_event(&event),
                 Next::Entry(_) => {}
                 Next::End(ending) => break ending,
             }
         };
-        let timeline = self.meant(&journal)?;
+        let timeline = self.meant(&journal.borrow())?;
         let mut writer = Writer {
             args: self,
             text_style: global.text_style(),
