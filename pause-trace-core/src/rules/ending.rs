@@ -286,6 +286,49 @@ pub(super) fn running<'a>(
     })
 }
 
+/// The containers of a sandbox that were running when its pause ended, with their entrypoints.
+pub(super) fn outlasting<'a>(
+    state: &'a State,
+    sandbox: &'a Container,
+    pod: &'a Pod,
+    ended: Ktime,
+) -> impl Iterator<Item = (&'a Container, &'a Process)> {
+    let containers = pod.containers.iter();
+    let containers = containers.filter_map(|id| state.containers.get(id));
+    containers.filter_map(move |container| {
+        let init = state.processes.get(container.init?)?;
+        let is_its = sandbox_for(state, container, pod).is_some_and(|its| its.id == sandbox.id);
+        let was_running = container.started.is_some_and(|started| started <= ended)
+            && (init.is_alive() || container.ended.is_some_and(|end| end.time > ended));
+        (is_its && was_running).then_some((container, init))
+    })
+}
+
+/// The sandboxes whose pauses ended so recently that their runtime may still tell the containers of
+/// the pod to stop.
+pub(super) fn recently_ended<'a>(
+    context: &'a Context<'_>,
+    pod: &'a Pod,
+) -> impl Iterator<Item = &'a Container> {
+    let sandboxes = pod.sandboxes.iter();
+    let sandboxes = sandboxes.filter_map(|id| context.state.containers.get(id));
+    sandboxes.filter(|sandbox| has_recently_ended(context, sandbox))
+}
+
+/// Whether the pause of a sandbox ended less than [`Limits::stop`] ago.
+pub(super) fn has_recently_ended(context: &Context<'_>, sandbox: &Container) -> bool {
+    let limit = context.state.limits.stop;
+    let ended = sandbox.ended.map(|ended| ended.time);
+    ended.is_some_and(|ended| context.now.saturating_sub(ended) < limit)
+}
+
+/// Whether the runtime is stopping a container: it sent the init its stop signal, or SIGKILL.
+pub(super) fn is_told_to_stop(init: &Process, container: &Container) -> bool {
+    let is_kill = |received: &&Received| received.signal == SIGKILL;
+    let mut told = stops(init, container).chain(init.signals.iter().filter(is_kill));
+    told.any(|received| was_queued(received) && party(init, received) == Party::Runtime)
+}
+
 /// Fails if no record that the rule needs was lost since then; otherwise the verdict is
 /// inconclusive. For violations that follow from the *absence* of a record.
 pub(super) fn fail_unless_gap(

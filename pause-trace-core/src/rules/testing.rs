@@ -425,6 +425,28 @@ impl Scene {
         process
     }
 
+    /// Moves a process to another cgroup.
+    pub(crate) fn move_to(&mut self, process: ProcessId, cgroup: u64) {
+        let actor = self.actors.get_mut(&process).expect("it was forked");
+        actor.cgroup = cgroup;
+        let Actor {
+            namespaces,
+            ns_pid,
+            comm,
+            ..
+        } = *actor;
+        self.push(Fact::CgroupAttached {
+            task: TaskInfo {
+                process,
+                parent: ProcessId::default(),
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            },
+        });
+    }
+
     /// A child in the same container.
     pub(crate) fn fork(&mut self, parent: ProcessId) -> ProcessId {
         self.clone_with(parent, |_, _| {})

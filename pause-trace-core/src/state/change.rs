@@ -79,6 +79,8 @@ pub enum Change {
     RemovalDue(PodId),
     /// The runtime has not known a sandbox for `Limits::removal`, and its pause is running.
     SandboxDue(ContainerId),
+    /// The pause of a sandbox ended `Limits::stop` ago.
+    PauseEndDue(ContainerId),
     /// A pinned network namespace has had no sandbox for `Limits::pin`.
     PinDue(Text),
     /// A process executed in a cgroup `Limits::identity` ago, and no container has been declared
@@ -150,6 +152,7 @@ pub(crate) enum On {
     TeardownDue,
     RemovalDue,
     SandboxDue,
+    PauseEndDue,
     PinDue,
     IdentityDue,
     PodDeclared,
@@ -189,6 +192,7 @@ impl Change {
             Self::TeardownDue { .. } => On::TeardownDue,
             Self::RemovalDue(_) => On::RemovalDue,
             Self::SandboxDue(_) => On::SandboxDue,
+            Self::PauseEndDue(_) => On::PauseEndDue,
             Self::PinDue(_) => On::PinDue,
             Self::IdentityDue { .. } => On::IdentityDue,
             Self::PodDeclared(_) => On::PodDeclared,

@@ -248,6 +248,8 @@ pub struct Process {
     /// The namespaces that their runtime regards as the node's. Only processes of a runtime and
     /// their children have some.
     pub(super) outside: Option<Namespaces>,
+    /// The pod whose cgroups it or an ancestor was moved out of, if it is in no other pod since.
+    pub(crate) moved_out_of: Option<PodId>,
     /// Whether it was forked directly into a container's cgroup that its parent is not in
     /// (`CLONE_INTO_CGROUP`).
     pub(crate) born_inside: bool,
@@ -257,6 +259,11 @@ impl Process {
     /// Whether it has not ended.
     pub fn is_alive(&self) -> bool {
         self.ended.is_none() && self.reaped.is_none()
+    }
+
+    /// Whether it is in the cgroups of a pod, or was moved out of them.
+    pub(crate) fn is_from(&self, pod: &PodId) -> bool {
+        [&self.pod, &self.moved_out_of].contains(&&Some(pod.clone()))
     }
 
     /// Whether it was reaped.

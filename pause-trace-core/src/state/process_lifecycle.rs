@@ -19,11 +19,12 @@ impl State {
         let Some(parent) = self.processes.get(parent) else {
             return;
         };
-        let (role, session, namespaces, container) = (
+        let (role, session, namespaces, container, moved_out_of) = (
             parent.role,
             parent.session,
             parent.namespaces,
             parent.container.clone(),
+            parent.moved_out_of.clone(),
         );
         let joins = if role == Role::Runtime {
             parent.joins.clone()
@@ -37,6 +38,7 @@ impl State {
                 _ => Role::Member,
             };
             child.session = session;
+            child.moved_out_of = moved_out_of.filter(|_| child.pod.is_none());
             child.joins = joins;
             child.born_inside = child.container.is_some() && child.container != container;
         }
@@ -112,7 +114,12 @@ impl State {
         if process.container != container {
             let (old, new) = (process.container.clone(), container.clone());
             process.container = container;
-            process.pod = pod;
+            let left = std::mem::replace(&mut process.pod, pod);
+            if process.pod.is_some() {
+                process.moved_out_of = None;
+            } else if process.role.is_inside() {
+                process.moved_out_of = left;
+            }
             self.count_alive(old.as_ref(), -1);
             self.count_alive(new.as_ref(), 1);
         }
@@ -143,18 +150,6 @@ impl State {
     pub(super) fn count_alive(&mut self, container: Option<&ContainerId>, by: i32) {
         if let Some(container) = container.and_then(|id| self.containers.get_mut(id)) {
             container.alive = container.alive.saturating_add_signed(by);
-        }
-    }
-
-    pub(super) fn runtime(&mut self, id: ProcessId) {
-        if self.processes.get(id).is_none() {
-            self.processes.insert(Process {
-                id,
-                ..Process::default()
-            });
-        }
-        if let Some(process) = self.processes.get_mut(id) {
-            process.role = Role::Runtime;
         }
     }
 
@@ -309,7 +304,8 @@ impl State {
             process.pod.clone(),
             process.namespaces,
         );
-        let (is_init, is_inside) = (process.is_namespace_init(), process.role.is_inside());
+        let role = process.role;
+        let (is_init, is_inside) = (process.is_namespace_init(), role.is_inside());
         let is_orphan = process.role == Role::Member && process.born_of != parent;
         let was_refused = process.role == Role::Runtime && !process.joins.refused.is_empty();
         self.count_alive(container.as_ref(), -1);
@@ -339,6 +335,12 @@ impl State {
         }
         self.deadlines
             .arm(now + self.limits.zombie, Deadline::Zombie(id));
+        if role == Role::Pause
+            && let Some(sandbox) = container.clone()
+        {
+            let deadline = Deadline::PauseEnd(sandbox);
+            self.deadlines.arm(now + self.limits.stop, deadline);
+        }
         self.supervisor_ended(id, changes);
         self.reparent_children(id);
         if is_init && self.members_of(namespaces.pid) > 1 {

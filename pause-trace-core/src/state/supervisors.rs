@@ -9,6 +9,19 @@ use crate::{
 };
 
 impl State {
+    /// Declares a process of a runtime.
+    pub(super) fn runtime(&mut self, id: ProcessId) {
+        if self.processes.get(id).is_none() {
+            self.processes.insert(Process {
+                id,
+                ..Process::default()
+            });
+        }
+        if let Some(process) = self.processes.get_mut(id) {
+            process.role = Role::Runtime;
+        }
+    }
+
     /// Whether a process of the runtime stays with the containers that it is the parent of. Tools
     /// such as runc also fork the first process of a container, but end when it has started.
     pub(crate) fn is_supervisor(&self, process: &Process) -> bool {
