@@ -55,6 +55,11 @@ fn report(call: NamespaceCall, flags: u64, result: i64) {
         // The process has entered a pod, so its forks and execs matter from now on.
         filter::watch(&thread.identity());
     }
+    // If the first thread has exited, this one moves the process.
+    let is_first = thread.is_leader() || thread.leader().is_exiting();
+    if is_first && !thread.is_leader() && result == 0 {
+        super::exit::moved_by(thread.tgid(), &namespaces);
+    }
     emit::emit(|| NamespaceChange {
         task: thread.info(
             thread.identity(),
@@ -63,7 +68,11 @@ fn report(call: NamespaceCall, flags: u64, result: i64) {
             namespaces,
         ),
         flags,
-        tid: thread.tid(),
+        tid: if is_first {
+            thread.tgid()
+        } else {
+            thread.tid()
+        },
         call: call as u32,
         result: result as i32,
         padding: 0,
