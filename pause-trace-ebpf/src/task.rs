@@ -430,6 +430,12 @@ pub(crate) fn signal_handler<T>(action: *const T) -> u64 {
     Pointer::new(action).read(offset!(sigaction_handler))
 }
 
+/// The second argument of a system call through the 32-bit entry. See [`second_argument`].
+#[inline(always)]
+pub(crate) fn second_compat_argument<T>(registers: *const T) -> u64 {
+    Pointer::new(registers).read(config!(compat_arg1))
+}
+
 /// The second argument of a system call, from the saved registers that are the argument of the
 /// system call's wrapper.
 #[inline(always)]
