@@ -230,7 +230,7 @@ impl State {
                 Some(call) => Door::Thread(call, seen),
                 None => Door::Unseen(seen),
             };
-            let mut unowned = if self.is_owned(process, to) { 0 } else { flag };
+            let unknown = if self.is_owned(process, to) { 0 } else { flag };
             let same = changes[first..].iter_mut().find_map(|change| match change {
                 Change::NamespaceChanged {
                     door: known,
@@ -242,7 +242,7 @@ impl State {
             });
             if let Some((flags, known)) = same {
                 *flags |= flag;
-                *known |= std::mem::take(&mut unowned);
+                *known |= unknown;
                 continue;
             }
             changes.push(Change::NamespaceChanged {
@@ -253,7 +253,7 @@ impl State {
                 errno: 0,
                 before: *before,
                 after: *after,
-                unowned,
+                unowned: unknown,
             });
         }
     }
