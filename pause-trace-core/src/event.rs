@@ -191,13 +191,20 @@ pub enum Fact {
     /// The name of a process, read from `/proc` some time after it executed itself: the exec named
     /// it `exe` or by the number of a descriptor, and such programs then name themselves.
     Named { process: ProcessId, comm: Comm },
+    /// Kernel: a process is about to be reported as forked into namespaces that its clone created.
+    /// Comes right before its `Fork`, from the same record.
+    Cloned {
+        process: ProcessId,
+        /// The `CLONE_NEW*` flags of those namespaces.
+        flags: u64,
+    },
 }
 
 impl Fact {
     /// The kind of kernel record behind this fact; `None` if it is not the kernel's.
     pub(crate) fn record(&self) -> Option<Kind> {
         Some(match self {
-            Self::Fork { .. } => Kind::Fork,
+            Self::Fork { .. } | Self::Cloned { .. } => Kind::Fork,
             Self::Exec { .. } => Kind::Exec,
             Self::Exit { .. } | Self::Handlers { .. } => Kind::Exit,
             Self::Found { .. } => Kind::Found,

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use super::{Entry, FRAME_HEAD, MAGIC, MAX_RAW, Opening, VERSION, v1::EntryV1, write::checksum};
+use crate::event::{Fact, Namespaces};
 
 /// A recording that is being read. It needs as much memory as the largest frame.
 pub struct Recording<R> {
@@ -226,8 +227,14 @@ impl<R: Read> Frames<R> {
             _ => postcard::take_from_bytes::<Entry>(rest),
         };
         Ok(match entry {
-            Ok((entry, left)) => {
+            Ok((mut entry, left)) => {
                 self.decoded = self.raw.len() - left.len();
+                if self.version < 3
+                    && let Entry::Event(event) = &mut entry
+                    && let Fact::Exit { task, .. } = &mut event.fact
+                {
+                    task.namespaces = Namespaces::default();
+                }
                 Ok(entry)
             }
             Err(error) => Err(self.damaged(&format!("an entry cannot be decoded ({error})"))),

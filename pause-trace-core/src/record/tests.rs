@@ -104,6 +104,13 @@ fn events() -> Vec<Event> {
                 ended: Some(WaitStatus::killed(9)),
             },
         ),
+        at(
+            5,
+            Fact::Cloned {
+                process,
+                flags: 0x4000_0000,
+            },
+        ),
         at(5, Fact::Pod(pod("uid-1"))),
         at(6, Fact::Container(container("uid-1", "c1", 9))),
         at(
@@ -371,7 +378,14 @@ fn facts_of_format_1_are_converted() {
                 status,
                 comm,
             },
-            Fact::Exit { task, status },
+            // They were those of the last thread.
+            Fact::Exit {
+                task: TaskInfo {
+                    namespaces: Namespaces::default(),
+                    ..task
+                },
+                status,
+            },
         ),
         (
             FactV1::Found {

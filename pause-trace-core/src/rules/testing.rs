@@ -467,8 +467,46 @@ impl Scene {
             ns_pid: self.unique(),
             ..self.actors[&parent].clone()
         };
+        let before = actor.namespaces;
         edit(&mut actor.namespaces, &mut actor.cgroup);
+        let made = NamespaceKind::ALL
+            .into_iter()
+            .filter(|kind| actor.namespaces.get(*kind) != before.get(*kind))
+            .fold(0, |made, kind| made | kind.flag());
+        if made != 0 {
+            self.push(Fact::Cloned {
+                process,
+                flags: made,
+            });
+        }
+        self.fork_of(process, actor);
+        process
+    }
+
+    /// A child that a thread in other namespaces forks: it inherits them, and its clone creates
+    /// none.
+    pub(crate) fn fork_in(
+        &mut self,
+        parent: ProcessId,
+        edit: impl FnOnce(&mut Namespaces),
+    ) -> ProcessId {
+        let process = ProcessId {
+            pid: self.unique(),
+            start: self.now,
+        };
+        let mut actor = Actor {
+            parent,
+            ns_pid: self.unique(),
+            ..self.actors[&parent].clone()
+        };
+        edit(&mut actor.namespaces);
+        self.fork_of(process, actor);
+        process
+    }
+
+    fn fork_of(&mut self, process: ProcessId, actor: Actor) {
         let Actor {
+            parent,
             cgroup,
             namespaces,
             ns_pid,
@@ -486,7 +524,13 @@ impl Scene {
                 comm,
             },
         });
-        process
+    }
+
+    /// The process, or the thread that executes next, is in other namespaces, and no record shows
+    /// how it came there.
+    pub(crate) fn move_unseen(&mut self, process: ProcessId, edit: impl FnOnce(&mut Namespaces)) {
+        let actor = self.actors.get_mut(&process).expect("a known process");
+        edit(&mut actor.namespaces);
     }
 
     /// The process executes.

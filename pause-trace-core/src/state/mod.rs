@@ -11,6 +11,7 @@ mod drain;
 mod due;
 mod found;
 mod kills;
+mod moves;
 mod names;
 mod namespaces;
 mod network;
@@ -38,6 +39,7 @@ pub use deadlines::Limits;
 use deadlines::{Deadline, Deadlines};
 pub use kills::OomKilled;
 use kills::OomKiller;
+pub use moves::{Door, Seen, ThreadCall};
 pub use network::Network;
 pub use pod::{Container, Cut, Pin, Pod, Reaps, Stop, Worker};
 pub use process::{Ended, Handlers, Joins, Process, Reason, Received, Refused, Role};
@@ -45,7 +47,7 @@ pub use processes::Processes;
 
 use crate::event::{
     CgroupId, Comm, ContainerId, Event, Fact, Kind, Ktime, Namespaces, Observed, Outsider, PodId,
-    ProcessId, Text,
+    ProcessId, TaskInfo, Text,
 };
 
 /// The state of all pods and processes.
@@ -74,6 +76,9 @@ pub struct State {
     /// latest last.
     outsiders: VecDeque<Arc<Outsider>>,
     deadlines: Deadlines,
+    /// The process that is about to be reported as forked, and the kinds of namespaces that its clone
+    /// created.
+    cloned: Option<(ProcessId, u64)>,
     /// What the OOM killer did last.
     oom_killer: Option<OomKiller>,
     /// The time of the last loss of each kind of record; `Ktime::MAX` if the kernel has no hook for
@@ -103,6 +108,7 @@ impl State {
             pins: HashMap::new(),
             outsiders: VecDeque::new(),
             deadlines: Deadlines::default(),
+            cloned: None,
             oom_killer: None,
             lost: HashMap::new(),
         }
@@ -196,13 +202,18 @@ impl State {
     pub fn apply(&mut self, event: &Event, changes: &mut Vec<Change>) {
         let now = event.time;
         match &event.fact {
-            Fact::Fork { task } => self.forked(now, task),
+            Fact::Cloned { process, flags } => self.cloned = Some((*process, *flags)),
+            Fact::Fork { task } => self.forked(now, task, changes),
             Fact::Exec { task, file } => {
+                let before = self.last_namespaces(task.process);
                 self.update_process(now, task);
+                self.moved(task.process, before, Seen::Exec, changes);
                 self.executed(now, task.process, file, changes);
             }
             Fact::Exit { task, status } => {
+                let before = self.last_namespaces(task.process);
                 self.update_process(now, task);
+                self.moved(task.process, before, Seen::Exit, changes);
                 self.exited(now, task.process, task.parent, *status, changes);
             }
             Fact::Found { task, ended } => {
@@ -221,6 +232,7 @@ impl State {
             } => {
                 let (call, process, after) = (*call, task.process, task.namespaces);
                 let thread = (*tid != process.pid).then_some(*tid);
+                let judged = self.last_namespaces(process);
                 let known = self.processes.get(process);
                 let before = known.map_or(self.host, |known| known.namespaces);
                 // A call changes the namespaces of the calling thread only. The namespaces of a
@@ -234,15 +246,30 @@ impl State {
                     }
                 }
                 self.update_process(now, &task);
+                match (thread, judged) {
+                    (None, Some(before)) => {
+                        let call = (*flags, *errno);
+                        self.moved_before_call(process, call, &before, &after, changes);
+                    }
+                    (Some(tid), _) if *errno == 0 => {
+                        if let Some(known) = self.processes.get_mut(process)
+                            && known.role.is_inside()
+                        {
+                            known.note_thread(now, tid, call, *flags, &after);
+                        }
+                    }
+                    _ => {}
+                }
                 self.namespaces_changed(now, process, call, *flags, *errno, &before, &after);
                 changes.push(Change::NamespaceChanged {
                     process,
                     thread,
-                    call,
+                    door: Door::Call(call),
                     flags: *flags,
                     errno: *errno,
                     before,
                     after,
+                    unowned: 0,
                 });
             }
             Fact::Signal(signal) => self.signalled(now, signal, changes),
@@ -292,7 +319,14 @@ impl State {
                 self.cgroups.removed(*cgroup);
             }
             Fact::CgroupAttached { task } => {
-                self.update_process(now, task);
+                // Another process may have moved it, in the middle of a call of its own.
+                let known = self.last_namespaces(task.process);
+                let namespaces = known.unwrap_or(task.namespaces);
+                let task = TaskInfo {
+                    namespaces,
+                    ..*task
+                };
+                self.update_process(now, &task);
                 self.attached(now, task.process);
             }
             Fact::OomVictim { pid } => self.oom_marked(now, *pid),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::moves::ThreadCall;
 use crate::event::{
     CgroupId, Comm, ContainerId, Ktime, Namespaces, Outsider, PodId, ProcessId, SignalResult, Text,
     WaitStatus,
@@ -245,6 +246,9 @@ pub struct Process {
     pub session: Option<ProcessId>,
     /// The setns calls. Only processes of the runtime have some.
     pub(crate) joins: Joins,
+    /// The setns and unshare calls of threads other than the first one. Those of the runtime are not
+    /// kept.
+    pub(super) thread_calls: Vec<ThreadCall>,
     /// The namespaces that their runtime regards as the node's. Only processes of a runtime and
     /// their children have some.
     pub(super) outside: Option<Namespaces>,

@@ -10,7 +10,8 @@ use crate::{
 };
 
 impl State {
-    pub(super) fn forked(&mut self, now: Ktime, task: &TaskInfo) {
+    pub(super) fn forked(&mut self, now: Ktime, task: &TaskInfo, changes: &mut Vec<Change>) {
+        let cloned = self.cloned.take();
         self.update_process(now, task);
         self.named_like(task.parent, task.comm);
         let (process, parent) = (task.process, task.parent);
@@ -19,13 +20,8 @@ impl State {
         let Some(parent) = self.processes.get(parent) else {
             return;
         };
-        let (role, session, namespaces, container, moved_out_of) = (
-            parent.role,
-            parent.session,
-            parent.namespaces,
-            parent.container.clone(),
-            parent.moved_out_of.clone(),
-        );
+        let (role, session, container) = (parent.role, parent.session, parent.container.clone());
+        let moved_out_of = parent.moved_out_of.clone();
         let joins = if role == Role::Runtime {
             parent.joins.clone()
         } else {
@@ -44,7 +40,11 @@ impl State {
         }
         self.note_unplaced(born_of, process);
         self.note_fork(now, born_of);
-        self.claim_cloned(&namespaces, process);
+        let made = cloned
+            .filter(|(cloned, _)| *cloned == process)
+            .map_or(0, |(_, flags)| flags);
+        self.claim_cloned(made, process);
+        self.forked_elsewhere(born_of, process, made, changes);
         self.attached(now, process);
     }
 
