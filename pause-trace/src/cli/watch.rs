@@ -1,6 +1,6 @@
 //! `watch`: verifies the node's pods.
 
-use std::{future, io, time::Duration};
+use std::{fs, future, io, os::unix::fs::FileTypeExt as _, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use pause_trace_cri::Socket;
@@ -65,6 +65,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Fails if nothing listens at a socket.
 pub(super) async fn reach(socket: &Socket) -> Result<()> {
+    let is_socket = fs::metadata(socket.path()).map(|file| file.file_type().is_socket());
+    if let Ok(false) = is_socket {
+        let message = format!("--cri {socket} is not a socket; name the one of the runtime");
+        return Err(Missing(message).into());
+    }
     let connecting = UnixStream::connect(socket.path());
     let error = match tokio::time::timeout(PATIENCE, connecting).await {
         Ok(Ok(_)) => return Ok(()),
