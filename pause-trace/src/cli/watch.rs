@@ -109,6 +109,7 @@ impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
         self.selection.validate()?;
         let clock = summary::clock()?;
+        self.output.refuse_recording(&self.record)?;
         let console = Console::open(&self.output, global, clock, false)?;
         let recording = self.record.start(clock, self.bound.max_size)?;
         let node = Node {
