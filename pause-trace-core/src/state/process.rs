@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Doubt;
 use crate::event::{
     CgroupId, Comm, ContainerId, Ktime, Namespaces, Outsider, PodId, ProcessId, SignalResult, Text,
     WaitStatus,
@@ -50,6 +51,8 @@ pub struct Received {
     /// The sender's name.
     pub sender_comm: Comm,
     pub(crate) sender_role: Role,
+    /// Why the sender may not be the runtime, if it is perhaps the runtime.
+    pub(crate) sender_doubt: Option<Doubt>,
     /// Who the sender is, if it is outside the pods and `/proc` still showed it.
     pub(crate) outsider: Option<Arc<Outsider>>,
     /// The name that the process had when it got the signal.
@@ -248,6 +251,12 @@ pub struct Process {
     /// The namespaces that their runtime regards as the node's. Only processes of a runtime and
     /// their children have some.
     pub(super) outside: Option<Namespaces>,
+    /// Why it may not be the runtime, although it has the role of one.
+    pub(super) doubt: Option<Doubt>,
+    /// The path of the container's cgroup that `/proc` showed it in.
+    pub(super) home: Option<Text>,
+    /// Whether it sent a signal while it was perhaps the runtime.
+    pub(super) acted_unproven: bool,
     /// Whether it was forked directly into a container's cgroup that its parent is not in
     /// (`CLONE_INTO_CGROUP`).
     pub(crate) born_inside: bool,
@@ -385,6 +394,7 @@ mod tests {
             sender: None,
             sender_comm: Comm::default(),
             sender_role: Role::Stranger,
+            sender_doubt: None,
             outsider: None,
             target_comm: Comm::default(),
             sender_pod: None,

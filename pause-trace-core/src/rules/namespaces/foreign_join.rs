@@ -1,7 +1,10 @@
 //! PT110: only processes of the pod and the runtime join the pod's namespaces.
 
 use super::membership;
-use crate::rules::{ending, prelude::*};
+use crate::{
+    rules::{ending, prelude::*},
+    state::Doubt,
+};
 
 pub(super) const CHECK: Check = Check {
     rule: Rule {
@@ -48,20 +51,21 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             before,
             after,
         } => {
-            let Some(visitor) = context
-                .state
-                .processes
-                .get(*process)
-                .filter(|process| process.role != Role::Runtime)
-            else {
+            let Some(visitor) = context.state.processes.get(*process) else {
                 return;
             };
+            if context.state.is_proven_runtime(*process) {
+                return;
+            }
             for (kind, from, to) in membership::changed(*flags, before, after) {
                 let Some(pod) = context.state.owner_of(to) else {
                     continue;
                 };
                 if visitor.pod.as_ref() != Some(pod) && context.state.is_held_by(pod, to) {
-                    fail(context, (visitor, *thread), pod, (kind, from, to), sink);
+                    let host = context.state.inits_of(pod).next();
+                    let doubt = context.state.standing(*process, host).1;
+                    let visitor = (visitor, *thread, doubt);
+                    fail(context, visitor, pod, (kind, from, to), sink);
                 }
             }
         }
@@ -83,7 +87,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
 
 fn fail(
     context: &Context<'_>,
-    (visitor, thread): (&Process, Option<u32>),
+    (visitor, thread, doubt): (&Process, Option<u32>, Option<Doubt>),
     pod: &PodId,
     (kind, from, to): (NamespaceKind, u32, u32),
     sink: &mut Sink<'_>,
@@ -138,6 +142,12 @@ fn fail(
         }
     };
     match visitor.pod {
+        None if let Some(doubt) = doubt => sink.inconclusive(subject, || {
+            let details = details();
+            let (message, why) = (&details.message, doubt.why());
+            let message = format!("{message}; it is perhaps the runtime, because {why}");
+            Details { message, ..details }
+        }),
         Some(_) => sink.fail(subject, details),
         // If records were lost, the process may be the runtime's.
         None => ending::fail_unless_gap(context, 0, sink, subject, details),
