@@ -135,13 +135,13 @@ fn data_behind_a_recording_is_said_after_its_report() {
         env!("CARGO_MANIFEST_DIR"),
         "/fixtures/containerd-pod-v1.ptrec"
     );
-    let whole = run(["replay", fixture, "--format", "json"]);
+    let whole = run(["replay", fixture, "--format", "json", "--select", "PT1"]);
     let file = scratch("junk").join("junk.ptrec");
     let mut bytes = std::fs::read(fixture).expect("it is there");
     bytes.extend_from_slice(b"junk");
     std::fs::write(&file, bytes).expect("it can be written");
     let file = file.to_string_lossy();
-    let junk = run(["replay", &file, "--format", "json"]);
+    let junk = run(["replay", &file, "--format", "json", "--select", "PT1"]);
     assert_eq!(
         whole.of_type("verdict").len(),
         junk.of_type("verdict").len()
@@ -152,7 +152,14 @@ fn data_behind_a_recording_is_said_after_its_report() {
     );
     assert_eq!((whole.code, junk.code), (Some(0), Some(3)), "{junk:?}");
     let page = scratch("junk").join("junk.html");
-    let page = run(["report", &file, "--html", &page.to_string_lossy()]);
+    let page = run([
+        "report",
+        &file,
+        "--html",
+        &page.to_string_lossy(),
+        "--select",
+        "PT1",
+    ]);
     assert_eq!(page.code, Some(3), "{page:?}");
     assert!(page.stderr.contains("followed by other data"), "{page:?}");
 }

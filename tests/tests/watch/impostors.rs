@@ -57,7 +57,7 @@ fn a_container_that_has_the_name_of_a_runtime_is_not_the_runtime() {
     let entry = impostor.container("entry");
     let entry: Container<'_> = entry.command(["sh", "-c", &executed(app.pid())]).start();
     let finding = of_pt310(&watch, first.uid());
-    assert_ne!(finding["outcome"], "pass", "{finding}");
+    assert_ne!(finding["verdict"], "pass", "{finding}");
     drop(entry);
     watch.stop();
 }
@@ -71,9 +71,11 @@ fn a_container_of_another_engine_is_not_the_runtime_of_a_pod() {
     let app = pod.serve("app");
     let watch = Watch::start(lab.node());
     watch.await_container(app.id(), "started");
-    let script = format!("kill -9 {}", app.pid());
     let options = ["--pid", "host", "--network", "host"];
-    let container = docker.run(image::BUSYBOX, &options, &["sh", "-c", &script]);
+    let script = "until test -e /go; do sleep 0.05; done; kill -9 $(cat /go)";
+    let container = docker.run(image::BUSYBOX, &options, &["sh", "-c", script]);
+    let go = format!("echo {} > /half && mv /half /go", app.pid());
+    assert!(container.exec(&["sh", "-c", &go]).status.success());
     assert_eq!(container.exit_code(), 0);
     assert_accused(&watch, &pod, "sh", "outside the pod and its runtime");
     container.remove();
@@ -107,7 +109,7 @@ fn of_pt310(watch: &Watch, uid: &str) -> Value {
 #[track_caller]
 fn assert_accused(watch: &Watch, pod: &Pod<'_>, name: &str, whose: &str) {
     let finding = of_pt310(watch, pod.uid());
-    assert_eq!(finding["outcome"], "fail", "{finding}");
+    assert_eq!(finding["verdict"], "fail", "{finding}");
     let message = finding["message"].as_str().unwrap_or_default();
     let sender = format!("from {name} (pid ");
     assert!(
