@@ -14,7 +14,7 @@ pub(crate) use self::arrivals::Arrival;
 use self::arrivals::Arrivals;
 use crate::{
     event::{CgroupId, Comm, Event, Fact, Kind, Ktime, Namespaces, ProcessId, Text},
-    node::{identity, outsider, procfs},
+    node::{identity, outsider, procfs, program},
     pipeline::{Core, Pipeline},
     probe::{self, Hook, LoadError, Loaded, Options, Readiness, Rings},
     record::{Begin, Run},
@@ -134,6 +134,7 @@ impl Live {
         let raw: Vec<_> = names.iter().map(|name| name.0).collect();
         kernel.loaded.watch_names(&raw)?;
         let names = names.to_vec();
+        kernel.process_event(Some(Fact::ProofRequired), &self.pipeline)?;
         kernel.process_event(Some(Fact::RuntimeNames { names }), &self.pipeline)?;
         let count = |core: &Core| core.records.by_kind.get(&Kind::Found).copied().unwrap_or(0);
         let mut found = 0;
@@ -297,9 +298,13 @@ impl Kernel {
                     self.judge(&Event { time, fact }, pipeline)?;
                 }
             }
-            let (nameless, who) = pipeline.read(|core| {
-                let state = &core.state;
-                (state.nameless(time), state.asks_who(&events[next].fact))
+            let (nameless, who, claimed) = pipeline.read(|core| {
+                let (state, fact) = (&core.state, &events[next].fact);
+                (
+                    state.nameless(time),
+                    state.asks_who(fact),
+                    state.asks_program(fact),
+                )
             });
             if let Some((due, processes)) = nameless {
                 let time = due.saturating_sub(1);
@@ -309,6 +314,10 @@ impl Kernel {
                         self.judge(&Event { time, fact }, pipeline)?;
                     }
                 }
+            }
+            if let Some((process, comm)) = claimed {
+                let fact = Fact::Program(program::read(process, comm));
+                self.judge(&Event { time, fact }, pipeline)?;
             }
             // The process may be gone, and then nothing more is known of it than its name.
             if let Some(known) = who.and_then(|(process, comm)| outsider::read(process, comm)) {
@@ -334,10 +343,13 @@ impl Kernel {
         pipeline: &Pipeline,
     ) -> anyhow::Result<Ktime> {
         let mut time = self.read(events)?;
+        // Whatever the records say: nothing else is done meanwhile.
+        let longest = time + oom::REPORT;
         while let Some(until) = pipeline.read(|core| oom::report_is_due(events, &core.state))
-            && time < until
+            && time < until.min(longest)
         {
-            self.rings.wait(Duration::from_nanos(until - time))?;
+            self.rings
+                .wait(Duration::from_nanos(until.min(longest) - time))?;
             time = self.read(events)?;
         }
         Ok(time)

@@ -31,13 +31,16 @@ pub(super) enum Party {
     Pod,
     /// Any other process, such as one of another pod.
     Foreign,
+    /// A process that is perhaps the runtime.
+    Unproven,
 }
 
 pub(super) fn party(target: &Process, received: &Received) -> Party {
     match received.sender {
         None => Party::Kernel,
-        Some(_) if received.sender_role == Role::Runtime => Party::Runtime,
         Some(sender) if sender == target.id => Party::Pod,
+        Some(_) if received.sender_doubt.is_some() => Party::Unproven,
+        Some(_) if received.sender_role == Role::Runtime => Party::Runtime,
         Some(_) if received.sender_pod.is_some() && received.sender_pod == target.pod => Party::Pod,
         Some(_) => Party::Foreign,
     }
@@ -68,8 +71,16 @@ pub(super) fn stops<'a>(
     process.signals.iter().filter(move |received| {
         Some(received.signal) == stop_signal
             && received.signal != SIGKILL
-            && matches!(party(process, received), Party::Runtime | Party::Foreign)
+            && is_from_outside(process, received)
     })
+}
+
+/// Whether a process outside the pod sent this.
+pub(super) fn is_from_outside(process: &Process, received: &Received) -> bool {
+    match party(process, received) {
+        Party::Runtime | Party::Foreign | Party::Unproven => true,
+        Party::Kernel | Party::Pod => false,
+    }
 }
 
 /// Says that it can't be told how an init took its stop signal, if the runtime sent it a signal and
@@ -360,14 +371,42 @@ pub(super) fn fail_unless_gap_of(
     let gap = |kinds: &[Kind]| context.state.gap(kinds, since);
     match gap(kinds).or_else(|| gap(&[Kind::Watch])).or_else(flooded) {
         None => sink.fail(subject, details),
-        Some(why) => sink.inconclusive(subject, || {
-            let details = details();
-            Details {
-                message: format!("{why}, so this may be wrong: {}", details.message),
-                ..details
-            }
-        }),
+        Some(why) => doubt(why, sink, subject, details),
     }
+}
+
+/// Fails if the senders of these signals are known; otherwise one may be the runtime, and the
+/// verdict is inconclusive.
+pub(super) fn fail_if_proven<'a>(
+    context: &Context<'_>,
+    signals: impl IntoIterator<Item = &'a Received>,
+    (kinds, since): (&[Kind], Ktime),
+    sink: &mut Sink<'_>,
+    subject: Subject,
+    details: impl FnOnce() -> Details,
+) {
+    let unproven = signals.into_iter().find_map(|received| {
+        let (why, sender) = (received.sender_doubt?.why(), received.sender?);
+        let (comm, pid) = (received.sender_comm, sender.pid);
+        Some(format!(
+            "{comm} (pid {pid}) is perhaps the runtime, because {why}"
+        ))
+    });
+    match unproven {
+        None => fail_unless_gap_of(context, kinds, since, sink, subject, details),
+        Some(why) => doubt(why, sink, subject, details),
+    }
+}
+
+/// Says what was found, and why it may be wrong.
+fn doubt(why: String, sink: &mut Sink<'_>, subject: Subject, details: impl FnOnce() -> Details) {
+    sink.inconclusive(subject, || {
+        let details = details();
+        Details {
+            message: format!("{why}, so this may be wrong: {}", details.message),
+            ..details
+        }
+    });
 }
 
 #[cfg(test)]

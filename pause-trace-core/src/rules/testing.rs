@@ -569,6 +569,39 @@ impl Scene {
         actor.comm = Comm::new(name);
     }
 
+    /// The task iterator finds a process.
+    pub(crate) fn find(&mut self, process: ProcessId) {
+        let Actor {
+            parent,
+            cgroup,
+            namespaces,
+            ns_pid,
+            comm,
+        } = self.actors[&process];
+        self.push(Fact::Found {
+            task: TaskInfo {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            },
+            ended: None,
+        });
+    }
+
+    /// A process is in another pid namespace from the start.
+    pub(crate) fn move_to_pid_namespace(&mut self, process: ProcessId, pid: u32) {
+        let actor = self.actors.get_mut(&process).expect("a known process");
+        let namespaces = &mut actor.namespaces;
+        (
+            namespaces.pid,
+            namespaces.pid_children,
+            namespaces.pid_level,
+        ) = (pid, pid, 1);
+    }
+
     /// `/proc` is read of a process outside the pods, which is a child of a script.
     pub(crate) fn outsider(&mut self, process: ProcessId, command: &str) {
         self.push(Fact::Outsider(Outsider {

@@ -21,6 +21,7 @@ mod pod;
 mod process;
 mod process_lifecycle;
 mod processes;
+mod proof;
 mod signals;
 mod snapshot;
 mod supervisors;
@@ -44,10 +45,11 @@ pub use network::Network;
 pub use pod::{Container, Cut, Pin, Pod, Reaps, Stop, Worker};
 pub use process::{Ended, Handlers, Joins, Process, Reason, Received, Refused, Role};
 pub use processes::Processes;
+pub use proof::Doubt;
 
 use crate::event::{
     CgroupId, Comm, ContainerId, Event, Fact, Kind, Ktime, Namespaces, Observed, Outsider, PodId,
-    ProcessId, TaskInfo, Text,
+    ProcessId, Program, TaskInfo, Text,
 };
 
 /// The state of all pods and processes.
@@ -75,6 +77,10 @@ pub struct State {
     /// The processes outside the pods that acted on one and of which `/proc` said who they are, the
     /// latest last.
     outsiders: VecDeque<Arc<Outsider>>,
+    /// Whether a process that has the name of a runtime has to be shown to be one.
+    needs_proof: bool,
+    /// What `/proc` showed last of a process that may be the runtime.
+    shown: Option<Program>,
     deadlines: Deadlines,
     /// The process that is about to be reported as forked, and the kinds of namespaces that its clone
     /// created.
@@ -107,6 +113,8 @@ impl State {
             pid_namespaces: HashMap::new(),
             pins: HashMap::new(),
             outsiders: VecDeque::new(),
+            needs_proof: false,
+            shown: None,
             deadlines: Deadlines::default(),
             cloned: None,
             oom_killer: None,
@@ -208,7 +216,7 @@ impl State {
                 let before = self.last_namespaces(task.process);
                 self.update_process(now, task);
                 self.moved(task.process, before, Seen::Exec, changes);
-                self.executed(now, task.process, file, changes);
+                self.executed(now, task, file, changes);
             }
             Fact::Exit { task, status } => {
                 let before = self.last_namespaces(task.process);
@@ -298,6 +306,8 @@ impl State {
                 }
             }
             Fact::Outsider(outsider) => self.outsider_seen(outsider),
+            Fact::ProofRequired => self.needs_proof = true,
+            Fact::Program(program) => self.program_shown(program),
             Fact::Named { process, comm } => self.rename(*process, *comm),
             Fact::Runtime { process } => self.runtime(*process),
             Fact::RuntimeNames { names } => self.runtime_names.extend(names),

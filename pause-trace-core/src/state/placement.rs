@@ -86,6 +86,7 @@ impl State {
             None => self.attached(forked, id),
         }
         self.place_ended(id);
+        self.settle_sender(id);
     }
 
     /// Notes what [`State::exited`] would have noted if the container had been known.

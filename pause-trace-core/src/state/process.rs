@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::moves::ThreadCall;
+use super::{Doubt, moves::ThreadCall};
 use crate::event::{
     CgroupId, Comm, ContainerId, Ktime, Namespaces, Outsider, PodId, ProcessId, SignalResult, Text,
     WaitStatus,
@@ -51,6 +51,8 @@ pub struct Received {
     /// The sender's name.
     pub sender_comm: Comm,
     pub(crate) sender_role: Role,
+    /// Why the sender may not be the runtime, if it is perhaps the runtime.
+    pub(crate) sender_doubt: Option<Doubt>,
     /// Who the sender is, if it is outside the pods and `/proc` still showed it.
     pub(crate) outsider: Option<Arc<Outsider>>,
     /// The name that the process had when it got the signal.
@@ -254,6 +256,12 @@ pub struct Process {
     pub(super) outside: Option<Namespaces>,
     /// The pod whose cgroups it or an ancestor was moved out of, if it is in no other pod since.
     pub(crate) moved_out_of: Option<PodId>,
+    /// Why it may not be the runtime, although it has the role of one.
+    pub(super) doubt: Option<Doubt>,
+    /// The path of the container's cgroup that `/proc` showed it in.
+    pub(super) home: Option<Text>,
+    /// Whether it sent a signal while it was perhaps the runtime.
+    pub(super) acted_unproven: bool,
     /// Whether it was forked directly into a container's cgroup that its parent is not in
     /// (`CLONE_INTO_CGROUP`).
     pub(crate) born_inside: bool,
@@ -396,6 +404,7 @@ mod tests {
             sender: None,
             sender_comm: Comm::default(),
             sender_role: Role::Stranger,
+            sender_doubt: None,
             outsider: None,
             target_comm: Comm::default(),
             sender_pod: None,

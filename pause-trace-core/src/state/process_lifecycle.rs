@@ -1,6 +1,6 @@
 //! The life of a process: fork, exec, exit and reaping.
 
-use super::{Change, Deadline, Ended, Joins, Process, Received, Role, State, Worker};
+use super::{Change, Deadline, Ended, Joins, Process, Received, Role, State, Worker, proof::Claim};
 use crate::{
     event::{
         ContainerId, ContainerKind, Ktime, NamespaceKind, Namespaces, ProcessId, TaskInfo, Text,
@@ -20,6 +20,9 @@ impl State {
         let Some(parent) = self.processes.get(parent) else {
             return;
         };
+        let of_runtime = (parent.role == Role::Runtime)
+            .then(|| (parent.doubt, parent.home.clone()))
+            .unwrap_or_default();
         let (role, session, container) = (parent.role, parent.session, parent.container.clone());
         let moved_out_of = parent.moved_out_of.clone();
         let joins = if role == Role::Runtime {
@@ -35,6 +38,7 @@ impl State {
             };
             child.session = session;
             child.moved_out_of = moved_out_of.filter(|_| child.pod.is_none());
+            (child.doubt, child.home) = of_runtime;
             child.joins = joins;
             child.born_inside = child.container.is_some() && child.container != container;
         }
@@ -173,26 +177,27 @@ impl State {
     pub(super) fn executed(
         &mut self,
         now: Ktime,
-        id: ProcessId,
+        task: &TaskInfo,
         file: &Text,
         changes: &mut Vec<Change>,
     ) {
+        let id = task.process;
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
         process.file = file.detached();
         process.last_exec = Some(now);
         self.await_name(now, id);
-        let Some(process) = self.processes.get_mut(id) else {
+        let Some(process) = self.processes.get(id) else {
             return;
         };
         if process.role == Role::Stranger
-            && self
-                .processes
-                .get(id)
-                .is_some_and(|process| self.is_runtime_by_name(process))
+            && self.is_runtime_by_name(process)
+            && let Claim::Runtime(doubt) = self.claim_of(process)
         {
-            self.becomes_runtime(id);
+            self.becomes_runtime(id, doubt);
+        } else {
+            self.program_executed(id, task);
         }
         let Some(process) = self.processes.get_mut(id) else {
             return;
@@ -375,7 +380,9 @@ impl State {
             return None;
         }
         let is_others = |kill: &Received| {
-            kill.signal == SIGKILL && kill.sender.is_some() && kill.sender_role != Role::Runtime
+            kill.signal == SIGKILL
+                && kill.sender.is_some()
+                && (kill.sender_role != Role::Runtime || kill.sender_doubt.is_some())
         };
         let init = self.containers.get(process.container.as_ref()?)?.init?;
         let was_stopped = !self.processes.get(init)?.signals.is_empty();

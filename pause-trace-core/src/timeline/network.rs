@@ -104,7 +104,9 @@ impl<'a> Builder<'a> {
     }
 
     fn is_runtime(&self, past: &ProcessHistory) -> bool {
-        self.is_daemon(past) || self.journal.runtimes.contains(&past.comm)
+        let is_named = || self.journal.runtimes.contains(&past.comm);
+        let is_contained = || self.journal.container_at(past.cgroup).is_some();
+        self.is_daemon(past) || (is_named() && !is_contained())
     }
 
     fn plugin(

@@ -228,8 +228,10 @@ impl<'a> Follower<'a> {
                 process,
                 is_pause,
             } => self.started(&pod, &container, process, is_pause),
-            Arrival::Executed { comm } => {
-                if daemons().any(|name| Comm::new(name) == comm) {
+            Arrival::Executed { process, comm } => {
+                // Otherwise a container could have the runtimes asked again and again.
+                let is_runtime = || self.live.read(|core| core.state.is_proven_runtime(process));
+                if daemons().any(|name| Comm::new(name) == comm) && is_runtime() {
                     self.ask_all();
                 }
             }

@@ -103,8 +103,13 @@ fn judge_end(
         false => &[Kind::SignalGenerate],
     };
     let kinds = [sink.needs(), signals].concat();
-    let (since, subject) = (sandbox.declared, Subject::process(pause));
-    ending::fail_unless_gap_of(context, &kinds, since, sink, subject, || {
+    let needs = (&kinds[..], sandbox.declared);
+    let by = match cause {
+        Cause::Killed(_, by) => by,
+        Cause::Stopped(by) | Cause::Fragile(by) => Some(by),
+        _ => None,
+    };
+    ending::fail_if_proven(context, by, needs, sink, Subject::process(pause), || {
         let names: Vec<_> = running
             .iter()
             .take(ending::MAX_LISTED)

@@ -3,7 +3,7 @@
 use super::{doors, membership};
 use crate::{
     rules::{ending, prelude::*},
-    state::Door,
+    state::{Door, Doubt},
 };
 
 pub(super) const CHECK: Check = Check {
@@ -55,27 +55,21 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             after,
             ..
         } if door.enters() => {
-            let Some(visitor) = context
-                .state
-                .processes
-                .get(*process)
-                .filter(|process| process.role != Role::Runtime)
-            else {
+            let Some(visitor) = context.state.processes.get(*process) else {
                 return;
             };
+            if context.state.is_proven_runtime(*process) {
+                return;
+            }
             for (kind, from, to) in membership::changed(*flags, before, after) {
                 let Some(pod) = context.state.owner_of(to) else {
                     continue;
                 };
                 if visitor.pod.as_ref() != Some(pod) && context.state.is_held_by(pod, to) {
-                    fail(
-                        context,
-                        (visitor, *thread),
-                        door,
-                        pod,
-                        (kind, from, to),
-                        sink,
-                    );
+                    let host = context.state.inits_of(pod).next();
+                    let doubt = context.state.standing(*process, host).1;
+                    let visitor = (visitor, *thread, doubt);
+                    fail(context, visitor, door, pod, (kind, from, to), sink);
                 }
             }
         }
@@ -97,7 +91,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
 
 fn fail(
     context: &Context<'_>,
-    (visitor, thread): (&Process, Option<u32>),
+    (visitor, thread, doubt): (&Process, Option<u32>, Option<Doubt>),
     door: &Door,
     pod: &PodId,
     (kind, from, to): (NamespaceKind, u32, u32),
@@ -157,6 +151,12 @@ fn fail(
         }
     };
     match visitor.pod {
+        None if let Some(doubt) = doubt => sink.inconclusive(subject, || {
+            let details = details();
+            let (message, why) = (&details.message, doubt.why());
+            let message = format!("{message}; it is perhaps the runtime, because {why}");
+            Details { message, ..details }
+        }),
         Some(_) => sink.fail(subject, details),
         // If records were lost, the process may be the runtime's.
         None => ending::fail_unless_gap(context, 0, sink, subject, details),
