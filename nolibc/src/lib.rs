@@ -37,7 +37,7 @@ compile_error!("nolibc knows the system calls of x86_64 and aarch64 only");
 
 pub use file::{File, STDERR, STDOUT, close_all, write};
 pub use memory::grow;
-pub use namespace::{Namespace, join, unshare};
+pub use namespace::{Namespace, join, join_unseen, unshare};
 pub use process::{
     Child, Ended, crash, execute, exit, fork, getpid, own_handle, reap_one, sleep, wait,
     wait_for_end,

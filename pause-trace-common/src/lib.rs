@@ -225,6 +225,9 @@ pub struct TaskInfo {
 pub struct Fork {
     /// The child.
     pub task: TaskInfo,
+    /// The `CLONE_NEW*` flags of the namespaces that the clone created: those of the child that the
+    /// forking thread does not give to its children.
+    pub made: u64,
 }
 
 /// `sched_process_exec`: the moment at which a process's membership is judged. The path that was
@@ -240,7 +243,8 @@ pub struct Exec {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Exit {
-    /// The process, before the kernel drops its namespaces.
+    /// The process. Its namespaces are those of its first thread, before the kernel drops them; they
+    /// are 0 if they are unknown because the first thread has exited before.
     pub task: TaskInfo,
     /// The status that wait(2) will return.
     pub status: u32,
@@ -291,7 +295,8 @@ pub struct NamespaceChange {
     pub task: TaskInfo,
     /// The requested `CLONE_NEW*` flags (for setns `nstype`, which can be 0).
     pub flags: u64,
-    /// The thread's id (the kernel's pid).
+    /// The thread's id (the kernel's pid). If the first thread has exited, the pid of the process: any
+    /// thread then speaks for it.
     pub tid: u32,
     /// A [`NamespaceCall`].
     pub call: u32,
@@ -406,7 +411,7 @@ const TASK_INFO: usize = 16 + 16 + 8 + 40 + 8 + 16;
 
 // Each record with its kind and its size in bytes.
 records! {
-    Fork => Fork, TASK_INFO;
+    Fork => Fork, TASK_INFO + 8;
     Exec => Exec, TASK_INFO, text FILE_LEN;
     Exit => Exit, TASK_INFO + 8 + 16;
     Free => Free, 16;

@@ -103,11 +103,11 @@ pub struct Config {
     pub sigaction_size: u32,
     /// Offset in `struct pt_regs` of a system call's second argument.
     pub syscall_arg1: u32,
+    /// The same for a system call through the 32-bit entry of an x86_64 kernel.
+    pub compat_arg1: u32,
     /// How many signals of one number to one cgroup are reported per window; the others are
     /// counted.
     pub flood_limit: u32,
-    /// Padding.
-    pub padding: u32,
     /// Length of that window in ns.
     pub flood_window_ns: u64,
 }
@@ -121,8 +121,8 @@ impl Config {
         oom_passes_task: 0,
         sigaction_size: POISON,
         syscall_arg1: POISON,
+        compat_arg1: POISON,
         flood_limit: 256,
-        padding: 0,
         flood_window_ns: 100_000_000,
     };
 }

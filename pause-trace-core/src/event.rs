@@ -9,6 +9,7 @@ mod declared;
 mod namespaces;
 mod observed;
 mod outsider;
+mod program;
 mod run;
 mod signal;
 mod task;
@@ -25,6 +26,7 @@ pub use outsider::Outsider;
 pub use pause_trace_common::{
     Kind, NamespaceCall, Namespaces as KernelNamespaces, TaskInfo as KernelTaskInfo,
 };
+pub use program::{Program, ProgramFile, Proof};
 pub use run::{run_container, run_id, run_number};
 pub use signal::{Signal, SignalResult, signal_name};
 pub use task::{ProcessId, TaskInfo, WaitStatus};
@@ -191,13 +193,26 @@ pub enum Fact {
     /// The name of a process, read from `/proc` some time after it executed itself: the exec named
     /// it `exe` or by the number of a descriptor, and such programs then name themselves.
     Named { process: ProcessId, comm: Comm },
+    /// Kernel: a process is about to be reported as forked into namespaces that its clone created.
+    /// Comes right before its `Fork`, from the same record.
+    Cloned {
+        process: ProcessId,
+        /// The `CLONE_NEW*` flags of those namespaces.
+        flags: u64,
+    },
+    /// From now on a process that has the name of a runtime has to be shown by [`Fact::Program`].
+    /// Older recordings do not contain this, and their names are believed.
+    ProofRequired,
+    /// What `/proc` shows of a process that may be the runtime. Comes right before the event that
+    /// decides whether it is: its exec, that it was found, or what it does to a pod.
+    Program(Program),
 }
 
 impl Fact {
     /// The kind of kernel record behind this fact; `None` if it is not the kernel's.
     pub(crate) fn record(&self) -> Option<Kind> {
         Some(match self {
-            Self::Fork { .. } => Kind::Fork,
+            Self::Fork { .. } | Self::Cloned { .. } => Kind::Fork,
             Self::Exec { .. } => Kind::Exec,
             Self::Exit { .. } | Self::Handlers { .. } => Kind::Exit,
             Self::Found { .. } => Kind::Found,

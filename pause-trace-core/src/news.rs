@@ -296,7 +296,10 @@ fn has_lost_sandbox(state: &State, pod: &Pod) -> bool {
     let gap = state.gap(&[Kind::SignalGenerate], sandbox.since);
     let is_known = gap.is_none() && sandbox.flooded.is_none() && !pause.ended_unseen();
     let mut signals = pause.signals.iter();
-    is_known && !is_stopping && !signals.any(|received| received.sender_role == Role::Runtime)
+    let may_be_stop = |received: &crate::state::Received| {
+        received.sender_role == Role::Runtime || received.sender_doubt.is_some()
+    };
+    is_known && !is_stopping && !signals.any(may_be_stop)
 }
 
 /// What the OOM killer did in the container of a process.

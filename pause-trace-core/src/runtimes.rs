@@ -21,6 +21,8 @@ pub struct Runtime {
     pub monitors: &'static [Monitor],
     /// Programs that create a container and exit.
     pub tools: &'static [&'static str],
+    /// Executables that contain several of these programs, and have another name.
+    pub files: &'static [&'static str],
     /// The prefixes of a container's cgroup. It is named `PREFIX-ID.scope` or `PREFIX-ID`, or
     /// `SLICE:PREFIX:ID` if runc's cgroupfs driver uses a name for systemd literally.
     pub cgroup_prefixes: &'static [&'static str],
@@ -105,6 +107,7 @@ const NONE: Runtime = Runtime {
     daemons: &[],
     monitors: &[],
     tools: &[],
+    files: &[],
     cgroup_prefixes: &[],
     cgroup_parents: &[],
     bundles: &[],
@@ -171,6 +174,8 @@ pub const RUNTIMES: &[Runtime] = &[
     Runtime {
         name: "k3s",
         daemons: &["k3s-server", "k3s-agent"],
+        // Links to it have the names of the programs.
+        files: &["k3s"],
         bundles: &[containerd("run/k3s/containerd")],
         sockets: &["/run/k3s/containerd/containerd.sock"],
         ..NONE
@@ -269,6 +274,16 @@ pub fn programs() -> impl Iterator<Item = &'static str> {
         let monitors = runtime.monitors.iter().map(|monitor| monitor.name);
         let others = runtime.daemons.iter().chain(runtime.tools).copied();
         others.chain(monitors)
+    })
+}
+
+/// Whether the executable of a runtime may have this file name. A version or an architecture may
+/// follow the name of the program: `runc.amd64`, `containerd-shim-runc-v2`.
+pub fn is_executable(file_name: &[u8]) -> bool {
+    let files = RUNTIMES.iter().flat_map(|runtime| runtime.files).copied();
+    programs().chain(files).any(|name| {
+        let rest = file_name.strip_prefix(name.as_bytes());
+        rest.is_some_and(|rest| rest.first().is_none_or(|next| !next.is_ascii_alphabetic()))
     })
 }
 

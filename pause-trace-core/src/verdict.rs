@@ -101,7 +101,8 @@ pub struct Subject {
     pub pod: Option<PodId>,
     /// The container; `None` for a verdict on the pod as a whole.
     pub container: Option<ContainerId>,
-    pub(crate) process: Option<ProcessRef>,
+    /// The process; `None` for a verdict on none.
+    pub process: Option<ProcessRef>,
     /// The thread that did it, unless it is the process' first one. Such a verdict is not about the
     /// process as a whole.
     pub(crate) thread: Option<u32>,

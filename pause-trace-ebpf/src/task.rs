@@ -254,6 +254,43 @@ impl TaskRef {
         namespaces
     }
 
+    /// The flags of the namespaces of a child that this thread does not give to its children, so
+    /// that the clone created them. Without one, both share the `nsproxy` (`copy_namespaces`,
+    /// kernel/nsproxy.c). There is no branch on each namespace: see [`Self::handlers`].
+    #[inline(always)]
+    pub(crate) fn made_for(self, child: Self, its: &Namespaces) -> u64 {
+        let is_shared = self.nsproxy() == child.nsproxy() && self.user_ns() == child.user_ns();
+        if is_shared {
+            return 0;
+        }
+        let own = self.namespaces();
+        let flag = |one: u32, other: u32, bit: u32| is_some(u64::from(one ^ other)) << bit;
+        // The bits of CLONE_NEW* (include/uapi/linux/sched.h).
+        flag(own.mnt, its.mnt, 17)
+            | flag(own.cgroup, its.cgroup, 25)
+            | flag(own.uts, its.uts, 26)
+            | flag(own.ipc, its.ipc, 27)
+            | flag(own.user, its.user, 28)
+            | flag(own.pid_children, its.pid, 29)
+            | flag(own.net, its.net, 30)
+    }
+
+    fn nsproxy(self) -> Pointer {
+        self.0.read(offset!(task_nsproxy))
+    }
+
+    fn user_ns(self) -> Pointer {
+        let cred: Pointer = self.0.read(offset!(task_cred));
+        cred.read(offset!(cred_user))
+    }
+
+    /// Whether the thread is exiting or has exited.
+    pub(crate) fn is_exiting(self) -> bool {
+        // PF_EXITING (include/linux/sched.h, since 2.6.12).
+        const EXITING: u32 = 0x4;
+        self.0.read::<u32>(offset!(task_flags)) & EXITING != 0
+    }
+
     /// The `css_set`: two tasks with the same pointer are in the same cgroups in every hierarchy.
     pub(crate) fn css_set(self) -> Pointer {
         self.0.read(offset!(task_cgroups))
@@ -391,6 +428,12 @@ pub(crate) fn signal_code<T>(info: *const T) -> i32 {
 /// address.
 pub(crate) fn signal_handler<T>(action: *const T) -> u64 {
     Pointer::new(action).read(offset!(sigaction_handler))
+}
+
+/// The second argument of a system call through the 32-bit entry. See [`second_argument`].
+#[inline(always)]
+pub(crate) fn second_compat_argument<T>(registers: *const T) -> u64 {
+    Pointer::new(registers).read(config!(compat_arg1))
 }
 
 /// The second argument of a system call, from the saved registers that are the argument of the

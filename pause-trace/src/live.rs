@@ -20,7 +20,7 @@ pub(crate) use self::arrivals::Arrival;
 use self::arrivals::Arrivals;
 use crate::{
     event::{CgroupId, Event, Fact, Ktime, Namespaces, ProcessId, Text},
-    node::{identity, outsider, procfs},
+    node::{identity, outsider, procfs, program},
     pipeline::{Core, Pipeline},
     probe::{self, Hook, LoadError, Loaded, Options, Readiness, Rings},
     record::{Begin, Run},
@@ -308,10 +308,13 @@ impl Kernel {
                     self.judge(&Event { time, fact }, pipeline)?;
                 }
             }
-            let (nameless, who) = pipeline.read(|core| {
-                let state = &core.state;
-                let nameless = state.nameless(time).filter(|_| !is_lost);
-                (nameless, state.asks_who(&events[next].fact))
+            let (nameless, who, claimed) = pipeline.read(|core| {
+                let (state, fact) = (&core.state, &events[next].fact);
+                (
+                    state.nameless(time).filter(|_| !is_lost),
+                    state.asks_who(fact),
+                    state.asks_program(fact),
+                )
             });
             if let Some((due, processes)) = nameless {
                 let time = due.saturating_sub(1);
@@ -321,6 +324,10 @@ impl Kernel {
                         self.judge(&Event { time, fact }, pipeline)?;
                     }
                 }
+            }
+            if let Some((process, comm)) = claimed {
+                let fact = Fact::Program(program::read(process, comm));
+                self.judge(&Event { time, fact }, pipeline)?;
             }
             // The process may be gone, and then nothing more is known of it than its name.
             if let Some(known) = who.and_then(|(process, comm)| outsider::read(process, comm)) {
@@ -355,10 +362,13 @@ impl Kernel {
         pipeline: &Pipeline,
     ) -> anyhow::Result<Ktime> {
         let mut time = self.read(events)?;
+        // Whatever the records say: nothing else is done meanwhile.
+        let longest = time + oom::REPORT;
         while let Some(until) = pipeline.read(|core| oom::report_is_due(events, &core.state))
-            && time < until
+            && time < until.min(longest)
         {
-            self.rings.wait(Duration::from_nanos(until - time))?;
+            self.rings
+                .wait(Duration::from_nanos(until.min(longest) - time))?;
             time = self.read(events)?;
         }
         Ok(time)
@@ -429,7 +439,7 @@ fn reports_the_end(events: &[Event], process: ProcessId, due: Ktime) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{TaskInfo, WaitStatus};
+    use crate::event::{Comm, TaskInfo, WaitStatus};
 
     const DUE: Ktime = 10_000_000_000;
     const LATE: ProcessId = ProcessId { pid: 7, start: 1 };

@@ -106,12 +106,24 @@ impl<'a> Scene<'a> {
 
     /// Waits until a rule has reported a violation by one of the pods.
     pub(crate) async fn found(&self, rule: &str) -> Result<Verdict, PlayError> {
+        self.found_where(rule, |_| true).await
+    }
+
+    /// Waits until a rule has reported a violation by one of the pods that `is` accepts.
+    pub(crate) async fn found_where(
+        &self,
+        rule: &str,
+        is: impl Fn(&Verdict) -> bool,
+    ) -> Result<Verdict, PlayError> {
         let pipeline = &self.live.pipeline;
         let wait = async {
             loop {
                 // Before the search, so that events during the search wake this up.
                 let changed = self.live.changed();
-                if let Some(finding) = self.verdicts.finding(pipeline, rule, &self.pods.borrow()) {
+                if let Some(finding) =
+                    self.verdicts
+                        .finding(pipeline, rule, &self.pods.borrow(), &is)
+                {
                     return finding;
                 }
                 changed.await;

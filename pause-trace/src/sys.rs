@@ -43,6 +43,53 @@ pub(crate) fn fork_sibling() -> nix::Result<Option<Pid>> {
     Ok((pid != 0).then(|| Pid::from_raw(pid as libc::pid_t)))
 }
 
+/// Forks into new namespaces of these kinds; `None` in the child.
+///
+/// # Panics
+/// Like [`fork`].
+pub(crate) fn clone_into(kinds: nix::sched::CloneFlags) -> nix::Result<Option<Pid>> {
+    assert_single_threaded();
+    let flags = libc::c_long::from(kinds.bits() | libc::SIGCHLD);
+    // SAFETY: as in `fork_sibling`.
+    let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
+    Ok((pid != 0).then(|| Pid::from_raw(pid as libc::pid_t)))
+}
+
+/// setns through the 32-bit entry of the kernel, where its number is 346
+/// (arch/x86/entry/syscalls/syscall_32.tbl). If the kernel has no such entry, the process crashes.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn compat_setns(namespace: BorrowedFd<'_>) -> nix::Result<()> {
+    let file = namespace.as_raw_fd() as u64;
+    let result: i32;
+    // SAFETY: the call does not access the memory of this process. rbx, which the compiler may need
+    // itself, has the first argument meanwhile. Kernels before 4.17 do not keep r8 to r11.
+    unsafe {
+        std::arch::asm!(
+            "xchg rbx, {file}",
+            "int 0x80",
+            "xchg rbx, {file}",
+            file = inout(reg) file => _,
+            inlateout("eax") 346 => result,
+            in("ecx") 0,
+            lateout("r8") _,
+            lateout("r9") _,
+            lateout("r10") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    match result {
+        0.. => Ok(()),
+        errno => Err(Errno::from_raw(-errno)),
+    }
+}
+
+/// A 64-bit program has no 32-bit entry on this processor.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn compat_setns(_namespace: BorrowedFd<'_>) -> nix::Result<()> {
+    Err(Errno::ENOSYS)
+}
+
 fn assert_single_threaded() {
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     assert!(threads <= 1, "fork with {threads} threads");
@@ -136,6 +183,21 @@ pub(crate) fn give_memory_back() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Fails if this much memory cannot be had, as with a low `ulimit -v`: the program would be aborted in
+/// the middle of its work.
+pub(crate) fn require_memory(mib: usize) -> anyhow::Result<()> {
+    // Reserved and not touched, so that it is never used.
+    let mut trial = Vec::<u8>::new();
+    anyhow::ensure!(
+        trial.try_reserve_exact(mib << 20).is_ok(),
+        "needs {mib} MiB more address space than this process may have; raise its limit (ulimit -v, \
+         ulimit -d)"
+    );
+    // Otherwise the compiler may leave the allocation out.
+    std::hint::black_box(&mut trial);
+    Ok(())
 }
 
 /// Registers a descriptor with the async runtime. It is read with MSG_DONTWAIT, so it need not be

@@ -88,7 +88,17 @@ impl Watch {
     #[must_use]
     #[track_caller]
     pub fn start_outside() -> Self {
-        Self::of(command().spawn().expect("it starts"))
+        Self::start_outside_with([] as [&str; 0])
+    }
+
+    /// The same, with more arguments.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    #[track_caller]
+    pub fn start_outside_with<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Self {
+        Self::of(command().args(args).spawn().expect("it starts"))
     }
 
     #[track_caller]

@@ -1,12 +1,16 @@
 //! `pause-trace ls` and `pause-trace inspect` on pods of a real containerd, with and without eBPF.
 
-use std::process::{Command, Stdio};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use nix::libc;
 use pause_trace_tests::{
     Run,
     lab::{Containerd, Version, image},
-    pause_trace,
+    pause_trace, scratch,
+    watch::Watch,
 };
 use serde_json::{Value, json};
 
@@ -184,7 +188,31 @@ fn the_hosts_network_is_that_of_the_runtime_for_every_command() {
         };
         assert!(started.all(is_hosts), "{is_inside} {lines:?}");
     }
+
+    let recording = scratch("hosts-network").join("outside.ptrec");
+    let watch = Watch::start_outside_with([Path::new("--record"), &recording]);
+    let late = host.serve("late");
+    watch.await_container(late.id(), "started");
+    watch.stop();
+    let recording = recording.to_str().expect("it is text");
+    let timeline = run(
+        false,
+        &[
+            "timeline",
+            uid,
+            "--recording",
+            recording,
+            "--format",
+            "json",
+        ],
+    );
+    let elements = timeline.objects();
+    let mut joined = elements
+        .iter()
+        .filter(|element| element["whose"] == "host" && element["namespaces"]["net"].is_u64());
+    assert!(joined.next().is_some(), "{timeline:?}");
     agent.end();
+    late.end();
     host.remove();
 }
 

@@ -95,7 +95,7 @@ fn it_prints_its_help_and_ends_with_2_on_wrong_arguments() {
             "{behaviour}: {help:?}"
         );
     }
-    let wrong: [&[&str]; 18] = [
+    let wrong: [&[&str]; 20] = [
         &[],
         &["serv"],
         &["serves"],
@@ -114,6 +114,8 @@ fn it_prints_its_help_and_ends_with_2_on_wrong_arguments() {
         &["no-forward"],
         &["unshare", "user"],
         &["join"],
+        &["join-unseen"],
+        &["join-unseen", "/dev/null"],
     ];
     for arguments in wrong {
         let refused = run(arguments);
@@ -389,6 +391,13 @@ fn a_namespace_is_left_for_a_new_one_or_for_another_process() {
         let file = format!("/proc/{}/ns/{kind}", left.pid());
         let joined = start(Place::Ordinary, &["join", &file], SLEEP);
         assert_eq!(namespace(left.pid(), kind), namespace(joined.pid(), kind));
+        if cfg!(target_arch = "x86_64") {
+            let program = workload_binary();
+            let program = program.to_str().expect("the path of a build is text");
+            let unseen = with_command("join-unseen", &file, &[program, "wait"]);
+            let joined = start(Place::Ordinary, &unseen, SLEEP);
+            assert_eq!(namespace(left.pid(), kind), namespace(joined.pid(), kind));
+        }
     }
     let mut command = workload(&["join", "/dev/null"]);
     command.stderr(Stdio::piped());

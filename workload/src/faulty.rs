@@ -144,6 +144,22 @@ pub(crate) fn unshare(mut args: Args) -> ! {
     }
 }
 
+pub(crate) fn join_unseen(mut args: Args) -> ! {
+    let path = args.next().unwrap_or_else(|| misused());
+    if args.is_empty() {
+        misused()
+    }
+    let joined = File::open(&path).and_then(|file| nolibc::join_unseen(&file));
+    let errno = match joined {
+        Ok(()) => nolibc::execute(&args),
+        Err(errno) => errno,
+    };
+    fail(
+        "join the namespace and execute (needs CAP_SYS_ADMIN)",
+        errno,
+    )
+}
+
 pub(crate) fn join(mut args: Args) -> ! {
     let path = args.next().unwrap_or_else(|| misused());
     end_of(args);

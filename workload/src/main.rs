@@ -31,7 +31,7 @@ struct Behaviour {
 }
 
 #[rustfmt::skip]
-const BEHAVIOURS: [Behaviour; 20] = [
+const BEHAVIOURS: [Behaviour; 21] = [
     Behaviour { name: "serve", arguments: " [--port PORT]", run: sound::serve,
         about: "keeps running; accepts connections on PORT" },
     Behaviour { name: "true", arguments: "", run: sound::succeed,
@@ -72,6 +72,8 @@ const BEHAVIOURS: [Behaviour; 20] = [
         about: "moves to a new namespace of this type, and keeps running; needs CAP_SYS_ADMIN" },
     Behaviour { name: "join", arguments: " FILE", run: faulty::join,
         about: "enters the namespace that FILE refers to, and keeps running; needs CAP_SYS_ADMIN" },
+    Behaviour { name: "join-unseen", arguments: " FILE COMMAND...", run: faulty::join_unseen,
+        about: "the same through the 32-bit entry of the kernel, and executes COMMAND" },
 ];
 
 nolibc::start!(main);

@@ -86,6 +86,11 @@ pub(crate) unsafe fn syscall5(number: usize, args: [usize; 5]) -> isize {
     result
 }
 
+/// A 64-bit program has no 32-bit entry here: ENOSYS.
+pub(crate) fn compat_setns(_file: usize) -> isize {
+    -38
+}
+
 /// Causes a page fault.
 pub(crate) fn fault() {
     // SAFETY: the page at 0 is never mapped (vm.mmap_min_addr), so the write changes no memory and

@@ -96,6 +96,30 @@ pub(crate) unsafe fn syscall5(number: usize, args: [usize; 5]) -> isize {
     result
 }
 
+/// setns(file, 0) through the 32-bit entry, where it is number 346
+/// (arch/x86/entry/syscalls/syscall_32.tbl).
+pub(crate) fn compat_setns(file: usize) -> isize {
+    let result: i32;
+    // SAFETY: the call does not access the memory of this process. rbx, which the compiler may need
+    // itself, has the first argument meanwhile. Kernels before 4.17 do not keep r8 to r11.
+    unsafe {
+        asm!(
+            "xchg rbx, {file}",
+            "int 0x80",
+            "xchg rbx, {file}",
+            file = inout(reg) file => _,
+            inlateout("eax") 346 => result,
+            in("ecx") 0,
+            lateout("r8") _,
+            lateout("r9") _,
+            lateout("r10") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result as isize
+}
+
 /// Causes a page fault.
 pub(crate) fn fault() {
     // SAFETY: the page at 0 is never mapped (vm.mmap_min_addr), so the write changes no memory and

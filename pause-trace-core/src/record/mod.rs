@@ -1,10 +1,10 @@
 //! Recordings: the events of a run in a file. A replay gives the same verdicts on any machine.
 //!
-//! # Format, version 2
+//! # Format, version 3
 //!
 //! ```text
 //! magic, 8 bytes   89 "PTREC" 0d 0a   (not ASCII; a copy in text mode changes the line end)
-//! version, u16     2                  (little endian, like all other numbers outside payloads)
+//! version, u16     3                  (little endian, like all other numbers outside payloads)
 //! frames, to the end of the file:
 //!     packed, u32      size of the payload in bytes; at most what `raw` bytes can be packed to
 //!     raw, u32         its unpacked size in bytes; at most 16 MiB, to bound the reader's memory
@@ -16,7 +16,8 @@
 //! number. A variant that is added at the end leaves older recordings readable, and needs a new
 //! version number so that older programs refuse newer recordings. Any other change also needs the
 //! old types: `v1.rs` has those of version 1 and converts them. Tests replay a fixture of each
-//! version.
+//! version. Before version 3, the namespaces in an exit are those of the last thread and not of the
+//! first one, so the reader drops them.
 //!
 //! A file begins with [`Entry::Opening`]. Each part of a run (`run` has two) consists of an
 //! [`Entry::Begin`], events and marks, and an [`Entry::End`]. The last entry is [`Entry::Closed`].
@@ -63,7 +64,7 @@ use crate::{
 };
 
 const MAGIC: [u8; 8] = *b"\x89PTREC\r\n";
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// Bytes of a frame before its payload.
 const FRAME_HEAD: usize = 12;
 /// Most bytes of a frame after unpacking.

@@ -31,13 +31,16 @@ pub(super) enum Party {
     Pod,
     /// Any other process, such as one of another pod.
     Foreign,
+    /// A process that is perhaps the runtime.
+    Unproven,
 }
 
 pub(super) fn party(target: &Process, received: &Received) -> Party {
     match received.sender {
         None => Party::Kernel,
-        Some(_) if received.sender_role == Role::Runtime => Party::Runtime,
         Some(sender) if sender == target.id => Party::Pod,
+        Some(_) if received.sender_doubt.is_some() => Party::Unproven,
+        Some(_) if received.sender_role == Role::Runtime => Party::Runtime,
         Some(_) if received.sender_pod.is_some() && received.sender_pod == target.pod => Party::Pod,
         Some(_) => Party::Foreign,
     }
@@ -68,8 +71,16 @@ pub(super) fn stops<'a>(
     process.signals.iter().filter(move |received| {
         Some(received.signal) == stop_signal
             && received.signal != SIGKILL
-            && matches!(party(process, received), Party::Runtime | Party::Foreign)
+            && is_from_outside(process, received)
     })
+}
+
+/// Whether a process outside the pod sent this.
+pub(super) fn is_from_outside(process: &Process, received: &Received) -> bool {
+    match party(process, received) {
+        Party::Runtime | Party::Foreign | Party::Unproven => true,
+        Party::Kernel | Party::Pod => false,
+    }
 }
 
 /// Says that it can't be told how an init took its stop signal, if the runtime sent it a signal and
@@ -245,11 +256,7 @@ pub(super) fn sandbox_for<'a>(
     container: &Container,
     pod: &Pod,
 ) -> Option<&'a Container> {
-    let declared = container
-        .sandbox
-        .as_ref()
-        .filter(|id| pod.sandboxes.contains(id));
-    if let Some(sandbox) = declared.and_then(|id| state.containers.get(id)) {
+    if let Some(sandbox) = named_sandbox(container, pod).and_then(|id| state.containers.get(id)) {
         return Some(sandbox);
     }
     let since = |container: &Container| {
@@ -269,6 +276,21 @@ pub(super) fn sandbox_for<'a>(
         .or_else(|| sandboxes().next())
 }
 
+/// The sandbox that a source reported for a container.
+fn named_sandbox<'a>(container: &'a Container, pod: &Pod) -> Option<&'a ContainerId> {
+    let named = container.sandbox.as_ref();
+    named.filter(|id| pod.sandboxes.contains(id))
+}
+
+/// Since when records can be lost that tell in which namespaces a container must be. If there are
+/// several sandboxes, and no source reported which one is its, the start of one may be among them.
+pub(super) fn placed_since(container: &Container, pod: &Pod) -> Ktime {
+    match named_sandbox(container, pod) {
+        None if pod.sandboxes.len() > 1 => pod.since,
+        _ => container.since,
+    }
+}
+
 /// The running containers of a sandbox, whose entrypoints have executed and not ended, with these.
 pub(super) fn running<'a>(
     state: &'a State,
@@ -284,6 +306,61 @@ pub(super) fn running<'a>(
         let is_its = sandbox_for(state, container, pod).is_some_and(|its| its.id == sandbox.id);
         (init.is_alive() && is_its).then_some((container, init))
     })
+}
+
+/// The containers of a sandbox that were running when its pause ended, with their entrypoints.
+pub(super) fn outlasting<'a>(
+    state: &'a State,
+    sandbox: &'a Container,
+    pod: &'a Pod,
+    ended: Ktime,
+) -> impl Iterator<Item = (&'a Container, &'a Process)> {
+    let containers = pod.containers.iter();
+    let containers = containers.filter_map(|id| state.containers.get(id));
+    containers.filter_map(move |container| {
+        let init = state.processes.get(container.init?)?;
+        let is_its = sandbox_for(state, container, pod).is_some_and(|its| its.id == sandbox.id);
+        let was_running = container.started.is_some_and(|started| started <= ended)
+            && (init.is_alive() || container.ended.is_some_and(|end| end.time > ended));
+        (is_its && was_running).then_some((container, init))
+    })
+}
+
+/// The sandboxes whose pauses ended so recently that their runtime may still tell the containers of
+/// the pod to stop.
+pub(super) fn recently_ended<'a>(
+    context: &'a Context<'_>,
+    pod: &'a Pod,
+) -> impl Iterator<Item = &'a Container> {
+    let sandboxes = pod.sandboxes.iter();
+    let sandboxes = sandboxes.filter_map(|id| context.state.containers.get(id));
+    sandboxes.filter(|sandbox| has_recently_ended(context, sandbox))
+}
+
+/// Whether the pause of a sandbox ended less than [`Limits::stop`] ago.
+pub(super) fn has_recently_ended(context: &Context<'_>, sandbox: &Container) -> bool {
+    let limit = context.state.limits.stop;
+    let ended = sandbox.ended.map(|ended| ended.time);
+    ended.is_some_and(|ended| context.now.saturating_sub(ended) < limit)
+}
+
+/// Whether the runtime is stopping a container: it sent the init its stop signal, or SIGKILL.
+pub(super) fn is_told_to_stop(init: &Process, container: &Container) -> bool {
+    tellings(init, container).any(|received| party(init, received) == Party::Runtime)
+}
+
+/// What tells an init to stop, if it is from the runtime.
+pub(super) fn tellings<'a>(
+    init: &'a Process,
+    container: &'a Container,
+) -> impl Iterator<Item = &'a Received> {
+    let is_kill = |received: &&Received| received.signal == SIGKILL;
+    // Its stop signal was not known yet.
+    let early = init.others.iter().map(|other| &other.last);
+    let early = early.filter(|early| Some(early.signal) == container.stop_signal);
+    let stops = stops(init, container).chain(early);
+    let tellings = stops.chain(init.signals.iter().filter(is_kill));
+    tellings.filter(|received| was_queued(received))
 }
 
 /// Fails if no record that the rule needs was lost since then; otherwise the verdict is
@@ -317,14 +394,42 @@ pub(super) fn fail_unless_gap_of(
     let gap = |kinds: &[Kind]| context.state.gap(kinds, since);
     match gap(kinds).or_else(|| gap(&[Kind::Watch])).or_else(flooded) {
         None => sink.fail(subject, details),
-        Some(why) => sink.inconclusive(subject, || {
-            let details = details();
-            Details {
-                message: format!("{why}, so this may be wrong: {}", details.message),
-                ..details
-            }
-        }),
+        Some(why) => doubt(why, sink, subject, details),
     }
+}
+
+/// Fails if the senders of these signals are known; otherwise one may be the runtime, and the
+/// verdict is inconclusive.
+pub(super) fn fail_if_proven<'a>(
+    context: &Context<'_>,
+    signals: impl IntoIterator<Item = &'a Received>,
+    (kinds, since): (&[Kind], Ktime),
+    sink: &mut Sink<'_>,
+    subject: Subject,
+    details: impl FnOnce() -> Details,
+) {
+    let unproven = signals.into_iter().find_map(|received| {
+        let (why, sender) = (received.sender_doubt?.why(), received.sender?);
+        let (comm, pid) = (received.sender_comm, sender.pid);
+        Some(format!(
+            "{comm} (pid {pid}) is perhaps the runtime, because {why}"
+        ))
+    });
+    match unproven {
+        None => fail_unless_gap_of(context, kinds, since, sink, subject, details),
+        Some(why) => doubt(why, sink, subject, details),
+    }
+}
+
+/// Says what was found, and why it may be wrong.
+fn doubt(why: String, sink: &mut Sink<'_>, subject: Subject, details: impl FnOnce() -> Details) {
+    sink.inconclusive(subject, || {
+        let details = details();
+        Details {
+            message: format!("{why}, so this may be wrong: {}", details.message),
+            ..details
+        }
+    });
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ mod lifecycle;
 mod markdown;
 mod namespaces;
 mod pause;
+#[cfg(test)]
+mod proof_tests;
 mod signals;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -425,6 +425,28 @@ impl Scene {
         process
     }
 
+    /// Moves a process to another cgroup.
+    pub(crate) fn move_to(&mut self, process: ProcessId, cgroup: u64) {
+        let actor = self.actors.get_mut(&process).expect("it was forked");
+        actor.cgroup = cgroup;
+        let Actor {
+            namespaces,
+            ns_pid,
+            comm,
+            ..
+        } = *actor;
+        self.push(Fact::CgroupAttached {
+            task: TaskInfo {
+                process,
+                parent: ProcessId::default(),
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            },
+        });
+    }
+
     /// A child in the same container.
     pub(crate) fn fork(&mut self, parent: ProcessId) -> ProcessId {
         self.clone_with(parent, |_, _| {})
@@ -445,8 +467,46 @@ impl Scene {
             ns_pid: self.unique(),
             ..self.actors[&parent].clone()
         };
+        let before = actor.namespaces;
         edit(&mut actor.namespaces, &mut actor.cgroup);
+        let made = NamespaceKind::ALL
+            .into_iter()
+            .filter(|kind| actor.namespaces.get(*kind) != before.get(*kind))
+            .fold(0, |made, kind| made | kind.flag());
+        if made != 0 {
+            self.push(Fact::Cloned {
+                process,
+                flags: made,
+            });
+        }
+        self.fork_of(process, actor);
+        process
+    }
+
+    /// A child that a thread in other namespaces forks: it inherits them, and its clone creates
+    /// none.
+    pub(crate) fn fork_in(
+        &mut self,
+        parent: ProcessId,
+        edit: impl FnOnce(&mut Namespaces),
+    ) -> ProcessId {
+        let process = ProcessId {
+            pid: self.unique(),
+            start: self.now,
+        };
+        let mut actor = Actor {
+            parent,
+            ns_pid: self.unique(),
+            ..self.actors[&parent].clone()
+        };
+        edit(&mut actor.namespaces);
+        self.fork_of(process, actor);
+        process
+    }
+
+    fn fork_of(&mut self, process: ProcessId, actor: Actor) {
         let Actor {
+            parent,
             cgroup,
             namespaces,
             ns_pid,
@@ -464,7 +524,13 @@ impl Scene {
                 comm,
             },
         });
-        process
+    }
+
+    /// The process, or the thread that executes next, is in other namespaces, and no record shows
+    /// how it came there.
+    pub(crate) fn move_unseen(&mut self, process: ProcessId, edit: impl FnOnce(&mut Namespaces)) {
+        let actor = self.actors.get_mut(&process).expect("a known process");
+        edit(&mut actor.namespaces);
     }
 
     /// The process executes.
@@ -501,6 +567,39 @@ impl Scene {
     pub(crate) fn rename(&mut self, process: ProcessId, name: &str) {
         let actor = self.actors.get_mut(&process).expect("a known process");
         actor.comm = Comm::new(name);
+    }
+
+    /// The task iterator finds a process.
+    pub(crate) fn find(&mut self, process: ProcessId) {
+        let Actor {
+            parent,
+            cgroup,
+            namespaces,
+            ns_pid,
+            comm,
+        } = self.actors[&process];
+        self.push(Fact::Found {
+            task: TaskInfo {
+                process,
+                parent,
+                cgroup,
+                namespaces,
+                ns_pid,
+                comm,
+            },
+            ended: None,
+        });
+    }
+
+    /// A process is in another pid namespace from the start.
+    pub(crate) fn move_to_pid_namespace(&mut self, process: ProcessId, pid: u32) {
+        let actor = self.actors.get_mut(&process).expect("a known process");
+        let namespaces = &mut actor.namespaces;
+        (
+            namespaces.pid,
+            namespaces.pid_children,
+            namespaces.pid_level,
+        ) = (pid, pid, 1);
     }
 
     /// `/proc` is read of a process outside the pods, which is a child of a script.

@@ -25,8 +25,14 @@ impl SortedVerdicts {
         }
     }
 
-    /// The first violation of a rule by these pods so far.
-    pub fn finding(&self, pipeline: &Pipeline, rule: &str, pods: &[PodId]) -> Option<Verdict> {
+    /// The first violation of a rule by these pods so far that `is` accepts.
+    pub fn finding(
+        &self,
+        pipeline: &Pipeline,
+        rule: &str,
+        pods: &[PodId],
+        is: impl Fn(&Verdict) -> bool,
+    ) -> Option<Verdict> {
         self.collect(pipeline);
         let sorted = self.0.borrow();
         let mut verdicts = pods
@@ -34,7 +40,9 @@ impl SortedVerdicts {
             .filter_map(|pod| sorted.get(&Some(pod.clone())))
             .flatten();
         verdicts
-            .find(|verdict| verdict.rule.id == rule && verdict.outcome == Outcome::Fail)
+            .find(|verdict| {
+                verdict.rule.id == rule && verdict.outcome == Outcome::Fail && is(verdict)
+            })
             .cloned()
     }
 

@@ -1,8 +1,9 @@
 //! The effects of an event on the state. Rules see nothing else.
 
+use super::moves::Door;
 use crate::event::{
-    CgroupId, ContainerId, Kind, Ktime, NamespaceCall, Namespaces, Observation, PauseStatus, PodId,
-    ProcessId, Signal, Text,
+    CgroupId, ContainerId, Kind, Ktime, Namespaces, Observation, PauseStatus, PodId, ProcessId,
+    Signal, Text,
 };
 
 /// An effect of one event. Rules receive it after the state has changed.
@@ -11,23 +12,27 @@ pub enum Change {
     /// A process executed a file inside a container's cgroup. The state has its role and
     /// namespaces.
     Executed(ProcessId),
-    /// A thread called setns or unshare.
+    /// A thread called setns or unshare, or a process turned out to be in other namespaces.
     NamespaceChanged {
         /// The process that the thread belongs to.
         process: ProcessId,
         /// The thread, unless it is the process' first one, whose namespaces are those of the
         /// process.
         thread: Option<u32>,
-        /// Which call it was.
-        call: NamespaceCall,
+        /// Which call it was, or how the process came there without one.
+        door: Door,
         /// The requested `CLONE_NEW*` flags. A setns with 0 accepts a descriptor of any namespace.
+        /// Without a call, those of the namespaces in question.
         flags: u64,
         /// 0, or the errno.
         errno: i32,
-        /// The namespaces of the process before the call.
+        /// The namespaces of the process before the call. At a fork, those of its parent.
         before: Namespaces,
         /// Those of the thread after it.
         after: Namespaces,
+        /// Without a call, the flags of those of the namespaces of which it was unknown whose they
+        /// are. An exec then assigns them to the pod.
+        unowned: u64,
     },
     /// A process of the runtime exited after the kernel refused a setns that did not succeed later,
     /// and none of its children is alive.
@@ -79,6 +84,8 @@ pub enum Change {
     RemovalDue(PodId),
     /// The runtime has not known a sandbox for `Limits::removal`, and its pause is running.
     SandboxDue(ContainerId),
+    /// The pause of a sandbox ended `Limits::stop` ago.
+    PauseEndDue(ContainerId),
     /// A pinned network namespace has had no sandbox for `Limits::pin`.
     PinDue(Text),
     /// A process executed in a cgroup `Limits::identity` ago, and no container has been declared
@@ -150,6 +157,7 @@ pub(crate) enum On {
     TeardownDue,
     RemovalDue,
     SandboxDue,
+    PauseEndDue,
     PinDue,
     IdentityDue,
     PodDeclared,
@@ -189,6 +197,7 @@ impl Change {
             Self::TeardownDue { .. } => On::TeardownDue,
             Self::RemovalDue(_) => On::RemovalDue,
             Self::SandboxDue(_) => On::SandboxDue,
+            Self::PauseEndDue(_) => On::PauseEndDue,
             Self::PinDue(_) => On::PinDue,
             Self::IdentityDue { .. } => On::IdentityDue,
             Self::PodDeclared(_) => On::PodDeclared,

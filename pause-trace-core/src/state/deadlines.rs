@@ -11,7 +11,8 @@ use crate::event::{CgroupId, ContainerId, Ktime, PodId, ProcessId, Text};
 pub struct Limits {
     /// From the exit of a process to its reaping.
     pub zombie: Ktime,
-    /// From a stop signal to its effect on a pause, or to its delivery to any other process.
+    /// From a stop signal to its effect on a pause, or to its delivery to any other process; and
+    /// from the end of a pause until its runtime has told the containers of the pod to stop.
     pub stop: Ktime,
     /// From the runtime's entry into a container's cgroup to the exec.
     pub init: Ktime,
@@ -93,6 +94,7 @@ pub(super) enum Deadline {
     },
     Removal(PodId),
     Sandbox(ContainerId),
+    PauseEnd(ContainerId),
     Pin(Text),
     Identity {
         process: ProcessId,

@@ -2,7 +2,8 @@
 
 use super::{Change, Container, Cut, Deadline, Pin, Pod, Reaps, State};
 use crate::event::{
-    ContainerFact, ContainerId, ContainerKind, Ktime, Namespaces, PodFact, PodId, Source, Text,
+    ContainerFact, ContainerId, ContainerKind, Kind, Ktime, Namespaces, PodFact, PodId, Source,
+    Text,
 };
 
 impl State {
@@ -126,8 +127,11 @@ impl State {
         if *cgroup != 0 {
             known.cgroup = *cgroup;
             self.cgroups.claim(*cgroup, container);
-            if let Some(made) = self.cgroups.made(*cgroup) {
-                self.lived(container, made);
+            match self.cgroups.made(*cgroup) {
+                Some(made) => self.lived(container, made),
+                // The record of its creation was lost, so it may be as old as any loss.
+                None if self.lost.contains_key(&Kind::CgroupMkdir) => self.lived(container, 0),
+                None => {}
             }
             self.judge_late(*cgroup, container);
         }

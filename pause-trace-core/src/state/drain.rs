@@ -38,7 +38,9 @@ impl State {
             return None;
         }
         let is_others = |kill: &Received| {
-            kill.signal == SIGKILL && kill.sender.is_some() && kill.sender_role != Role::Runtime
+            kill.signal == SIGKILL
+                && kill.sender.is_some()
+                && (kill.sender_role != Role::Runtime || kill.sender_doubt.is_some())
         };
         let init = self.containers.get(process.container.as_ref()?)?.init?;
         let was_stopped = !self.processes.get(init)?.signals.is_empty();

@@ -43,7 +43,9 @@ impl State {
                 .get(pid_namespace)
                 .is_none_or(|namespace| namespace.init != *init),
             Deadline::Removal(pod) => pods.get(pod).is_none_or(|pod| pod.removed.is_none()),
-            Deadline::Sandbox(container) => !containers.contains_key(container),
+            Deadline::Sandbox(container) | Deadline::PauseEnd(container) => {
+                !containers.contains_key(container)
+            }
             Deadline::Pin(path) => !pins.contains_key(path),
             Deadline::Identity { process, .. } => processes
                 .get(*process)
@@ -80,6 +82,13 @@ impl State {
                 Deadline::Removal(pod) => processes.extend(self.left_of(pod)),
                 Deadline::Sandbox(container) => {
                     processes.extend(self.containers.get(container).and_then(|known| known.init));
+                }
+                Deadline::PauseEnd(container) => {
+                    let pod = self.containers.get(container).map(|sandbox| &sandbox.pod);
+                    let pod = pod.and_then(|pod| self.pods.get(pod));
+                    let containers = pod.map_or(&[][..], |pod| &pod.containers);
+                    let containers = containers.iter().filter_map(|id| self.containers.get(id));
+                    processes.extend(containers.filter_map(|container| container.init));
                 }
                 Deadline::Pin(_) | Deadline::Identity { .. } | Deadline::Name(_) => {}
             }
@@ -127,7 +136,7 @@ impl State {
             .map(|namespaces| namespaces.pid)
             .collect();
         let left = self.processes.iter().filter(move |process| {
-            process.pod.as_ref() == Some(pod) || namespaces.contains(&process.namespaces.pid)
+            process.is_from(pod) || namespaces.contains(&process.namespaces.pid)
         });
         left.map(|process| process.id)
     }
@@ -223,6 +232,11 @@ impl State {
                     .and_then(|sandbox| self.processes.get(sandbox.init?));
                 if pause.is_some_and(Process::is_alive) {
                     changes.push(Change::SandboxDue(container));
+                }
+            }
+            Deadline::PauseEnd(container) => {
+                if self.containers.contains_key(&container) {
+                    changes.push(Change::PauseEndDue(container));
                 }
             }
             Deadline::Pin(path) => {

@@ -3,7 +3,7 @@
 //! The task iterator reports their cgroup, namespaces, current parent and start time. What they
 //! executed and joined before, and the signals they got, are unknown, so no verdict rests on that.
 
-use super::{Change, Deadline, Ended, Process, Role, State};
+use super::{Change, Deadline, Doubt, Ended, Process, Role, State, proof::Claim};
 use crate::event::{Comm, Ktime, ProcessId, WaitStatus};
 
 impl State {
@@ -60,13 +60,18 @@ impl State {
         let parent = self.processes.get(parent);
         let is_members_child = parent.is_some_and(|parent| parent.cgroup == cgroup);
         let is_runtimes_child = parent.is_some_and(|parent| parent.role == Role::Runtime);
-        let is_runtime = self
+        let of_parent =
+            parent.and_then(|parent| self.doubt_of_child(parent, self.processes.get(id)?));
+        let named = self
             .processes
             .get(id)
-            .is_some_and(|process| self.is_runtime_by_name(process));
-        if is_runtime || (container.is_none() && is_runtimes_child && is_members_child) {
-            self.becomes_runtime(id);
-            return;
+            .filter(|process| self.is_runtime_by_name(process))
+            .map(|process| self.claim_of(process));
+        let is_by_descent = container.is_none() && is_runtimes_child && is_members_child;
+        match named {
+            Some(Claim::Runtime(doubt)) => return self.becomes_runtime(id, doubt),
+            None if is_by_descent => return self.becomes_runtime(id, of_parent),
+            _ => {}
         }
         if let Some(process) = self.processes.get_mut(id) {
             process.unplaced = Some((cgroup, id.start));
@@ -107,22 +112,28 @@ impl State {
 
     /// Gives the runtime's role to a process, and to those of its children that were found before
     /// it.
-    pub(super) fn becomes_runtime(&mut self, id: ProcessId) {
+    pub(super) fn becomes_runtime(&mut self, id: ProcessId, doubt: Option<Doubt>) {
+        let home = self.home_shown(id);
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
         process.role = Role::Runtime;
         process.unplaced = None;
+        process.doubt = doubt;
+        process.home = home.or(process.home.take());
         let cgroup = process.cgroup;
         let is_like_it = |child: &&Process| child.role == Role::Stranger && child.cgroup == cgroup;
         let children: Vec<_> = self
             .processes
             .children(id)
             .filter(is_like_it)
-            .map(|child| child.id)
+            .filter_map(|child| {
+                let parent = self.processes.get(id)?;
+                Some((child.id, self.doubt_of_child(parent, child)))
+            })
             .collect();
-        for child in children {
-            self.becomes_runtime(child);
+        for (child, doubt) in children {
+            self.becomes_runtime(child, doubt);
         }
     }
 }

@@ -12,6 +12,7 @@ mod due;
 mod found;
 mod kills;
 mod lives;
+mod moves;
 mod names;
 mod namespaces;
 mod network;
@@ -21,6 +22,7 @@ mod pod;
 mod process;
 mod process_lifecycle;
 mod processes;
+mod proof;
 mod signals;
 mod snapshot;
 mod supervisors;
@@ -40,15 +42,17 @@ pub use deadlines::Limits;
 use deadlines::{Deadline, Deadlines};
 pub use kills::OomKilled;
 use kills::OomKiller;
+pub use moves::{Door, Seen, ThreadCall};
 pub use network::Network;
 pub use pod::{Container, Cut, Pin, Pod, Reaps, Stop, Worker};
 pub use process::{Ended, Handlers, Joins, Process, Reason, Received, Refused, Role};
 pub use processes::Processes;
+pub use proof::Doubt;
 use unjudged::Unjudged;
 
 use crate::event::{
     CgroupId, Comm, ContainerId, Event, Fact, Kind, Ktime, Namespaces, Observed, Outsider, PodId,
-    ProcessId, Text,
+    ProcessId, Program, TaskInfo, Text,
 };
 
 /// The state of all pods and processes.
@@ -76,10 +80,17 @@ pub struct State {
     /// The processes outside the pods that acted on one and of which `/proc` said who they are, the
     /// latest last.
     outsiders: VecDeque<Arc<Outsider>>,
+    /// Whether a process that has the name of a runtime has to be shown to be one.
+    needs_proof: bool,
+    /// What `/proc` showed last of a process that may be the runtime.
+    shown: Option<Program>,
     deadlines: Deadlines,
     /// Pods that turned out to be older than was known, since the ledger last asked.
     older: BTreeSet<PodId>,
     unjudged: Unjudged,
+    /// The process that is about to be reported as forked, and the kinds of namespaces that its clone
+    /// created.
+    cloned: Option<(ProcessId, u64)>,
     /// What the OOM killer did last.
     oom_killer: Option<OomKiller>,
     /// Up to when records of each kind may have been lost; `Ktime::MAX` if the kernel has no hook
@@ -108,9 +119,12 @@ impl State {
             pid_namespaces: HashMap::new(),
             pins: HashMap::new(),
             outsiders: VecDeque::new(),
+            needs_proof: false,
+            shown: None,
             deadlines: Deadlines::default(),
             older: BTreeSet::new(),
             unjudged: Unjudged::default(),
+            cloned: None,
             oom_killer: None,
             lost: HashMap::new(),
         }
@@ -214,13 +228,14 @@ impl State {
     pub fn apply(&mut self, event: &Event, changes: &mut Vec<Change>) {
         let now = event.time;
         match &event.fact {
-            Fact::Fork { task } => self.forked(now, task),
+            Fact::Cloned { process, flags } => self.cloned = Some((*process, *flags)),
+            Fact::Fork { task } => self.forked(now, task, changes),
             Fact::Exec { task, file } => {
-                self.update_process(now, task);
-                self.executed(now, task.process, file, changes);
+                self.update_and_compare(now, task, Seen::Exec, changes);
+                self.executed(now, task, file, changes);
             }
             Fact::Exit { task, status } => {
-                self.update_process(now, task);
+                self.update_and_compare(now, task, Seen::Exit, changes);
                 self.exited(now, task.process, task.parent, *status, changes);
             }
             Fact::Found { task, ended } => {
@@ -239,6 +254,7 @@ impl State {
             } => {
                 let (call, process, after) = (*call, task.process, task.namespaces);
                 let thread = (*tid != process.pid).then_some(*tid);
+                let judged = self.last_namespaces(process);
                 let known = self.processes.get(process);
                 let before = known.map_or(self.host, |known| known.namespaces);
                 // A call changes the namespaces of the calling thread only. The namespaces of a
@@ -252,17 +268,32 @@ impl State {
                     }
                 }
                 self.update_process(now, &task);
+                match (thread, judged) {
+                    (None, Some(before)) => {
+                        let call = (*flags, *errno);
+                        self.moved_before_call(process, call, &before, &after, changes);
+                    }
+                    (Some(tid), _) if *errno == 0 => {
+                        if let Some(known) = self.processes.get_mut(process)
+                            && known.role.is_inside()
+                        {
+                            known.note_thread(now, tid, call, *flags, &after);
+                        }
+                    }
+                    _ => {}
+                }
                 self.unjudged(process, On::NamespaceChanged);
-                self.unjudged_of_entered(process, before, after);
+                self.unjudged_of_entered(process, before, after, true);
                 self.namespaces_changed(now, process, call, *flags, *errno, &before, &after);
                 changes.push(Change::NamespaceChanged {
                     process,
                     thread,
-                    call,
+                    door: Door::Call(call),
                     flags: *flags,
                     errno: *errno,
                     before,
                     after,
+                    unowned: 0,
                 });
             }
             Fact::Signal(signal) => self.signalled(now, signal, changes),
@@ -291,6 +322,8 @@ impl State {
                 }
             }
             Fact::Outsider(outsider) => self.outsider_seen(outsider),
+            Fact::ProofRequired => self.needs_proof = true,
+            Fact::Program(program) => self.program_shown(program),
             Fact::Named { process, comm } => self.rename(*process, *comm),
             Fact::Runtime { process } => self.runtime(*process),
             Fact::RuntimeNames { names } => self.runtime_names.extend(names),
@@ -312,7 +345,15 @@ impl State {
                 self.cgroups.removed(*cgroup);
             }
             Fact::CgroupAttached { task } => {
-                self.update_process(now, task);
+                // Another process may have moved it, in the middle of a call of its own.
+                let known = self.last_namespaces(task.process);
+                let known = known.or_else(|| self.undeclared_namespaces(task.process));
+                let namespaces = known.unwrap_or(task.namespaces);
+                let task = TaskInfo {
+                    namespaces,
+                    ..*task
+                };
+                self.update_process(now, &task);
                 self.attached(now, task.process);
             }
             Fact::OomVictim { pid } => self.oom_marked(now, *pid),

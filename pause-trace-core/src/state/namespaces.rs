@@ -41,6 +41,11 @@ impl State {
         }
     }
 
+    /// The same, if the runtime's are known.
+    pub(crate) fn known_host_of(&self, container: &Container) -> Option<Namespaces> {
+        container.outside.map(|_| self.host_of(container))
+    }
+
     /// Passes the node's namespaces on to a child, starting at the first process of the runtime
     /// that was identified by its name.
     pub(super) fn inherit_outside(&mut self, parent: ProcessId, child: ProcessId) {
@@ -87,9 +92,9 @@ impl State {
         }
     }
 
-    /// Assigns to a pod the namespaces that a child was cloned into: those that differ from the
-    /// ones that its parent's children get.
-    pub(super) fn claim_cloned(&mut self, parent: &Namespaces, child: ProcessId) {
+    /// Assigns to a pod the namespaces that the clone of a child created, by their `CLONE_NEW*`
+    /// flags.
+    pub(super) fn claim_cloned(&mut self, made: u64, child: ProcessId) {
         let Some(child) = self
             .processes
             .get(child)
@@ -101,7 +106,7 @@ impl State {
             return;
         };
         for kind in NamespaceKind::ALL {
-            if namespaces.get(kind) != parent.of_children(kind) {
+            if made & kind.flag() != 0 {
                 self.claim(&pod, namespaces.get(kind));
             }
         }

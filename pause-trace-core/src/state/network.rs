@@ -76,7 +76,7 @@ impl Process {
     /// Whether the runtime asked it to end, or killed it.
     pub(crate) fn is_told_to_end(&self, stop_signal: Option<i32>) -> bool {
         let is_stop = |received: &Received| {
-            received.sender_role == Role::Runtime
+            (received.sender_role == Role::Runtime || received.sender_doubt.is_some())
                 && (Some(received.signal) == stop_signal || received.signal == SIGKILL)
         };
         self.signals.iter().any(is_stop)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Role, State, signals};
+use super::{State, signals};
 use crate::event::{
     Comm, Fact, NamespaceCall, NamespaceKind, Outsider, ProcessId, Signal, TaskInfo,
 };
@@ -32,7 +32,7 @@ impl State {
         let is_outside = self
             .processes
             .get(process)
-            .is_none_or(|process| process.role != Role::Runtime && process.pod.is_none());
+            .is_none_or(|process| !self.is_proven_runtime(process.id) && process.pod.is_none());
         let is_new = || {
             self.outsider(process)
                 .is_none_or(|known| known.comm != comm)
@@ -41,7 +41,7 @@ impl State {
     }
 
     /// Whether a process sent a process of a pod SIGKILL or a signal that asks it to end.
-    fn is_stop_of_pod(&self, signal: &Signal) -> bool {
+    pub(super) fn is_stop_of_pod(&self, signal: &Signal) -> bool {
         if !signal.is_from_process() || signal.sender == signal.target {
             return false;
         }
@@ -55,7 +55,7 @@ impl State {
             || stop_signal() == Some(signal.signal)
     }
 
-    fn is_in_namespace_of_pod(&self, task: &TaskInfo) -> bool {
+    pub(super) fn is_in_namespace_of_pod(&self, task: &TaskInfo) -> bool {
         NamespaceKind::ALL
             .into_iter()
             .any(|kind| self.owner_of(task.namespaces.of_children(kind)).is_some())

@@ -11,12 +11,10 @@ impl State {
         let Some(parent) = self.processes.get(parent) else {
             return;
         };
-        let place = parent
-            .unplaced
-            .map(|(place, _)| place)
-            .or(parent.unplaced_member);
+        let (place, left) = (parent.place(), parent.left_place);
         if let Some(child) = self.processes.get_mut(child) {
             child.unplaced_member = place.filter(|place| *place == child.cgroup);
+            child.left_place = left.or(place).filter(|left| *left != child.cgroup);
         }
     }
 
@@ -35,6 +33,13 @@ impl State {
         early.sort_unstable();
         for (_, id) in early {
             self.place(container, id, changes);
+        }
+        let pod = self.containers.get(container).map(|known| &known.pod);
+        for process in self.processes.iter_mut() {
+            let left = process.left_place.filter(|_| process.container.is_none());
+            if left.and_then(|left| self.cgroups.container(left)) == Some(container) {
+                process.moved_out_of = pod.cloned();
+            }
         }
     }
 
@@ -66,6 +71,7 @@ impl State {
         };
         let is_new = process.container.replace(container.clone()).is_none();
         process.pod = Some(pod);
+        process.moved_out_of = None;
         let prepared = process.prepared;
         // Of the processes that were found, the first is the entrypoint. A child of it that was
         // orphaned has another parent by now.
@@ -88,6 +94,7 @@ impl State {
             None => self.attached(forked, id),
         }
         self.place_ended(id, changes);
+        self.settle_sender(id);
     }
 
     /// Notes what [`State::exited`] would have noted if the container had been known.
@@ -105,8 +112,14 @@ impl State {
             container.ended = Some(ended);
             if !process.ended_unseen() {
                 changes.push(Change::Ended(id));
+                if process.role == Role::Pause {
+                    self.pause_ended(ended.time, id);
+                }
             }
         }
+        let Some(process) = self.processes.get(id) else {
+            return;
+        };
         if process.role.is_inside()
             && process.is_zombie()
             && let Some(pod) = process.pod.as_ref().and_then(|id| self.pods.get_mut(id))

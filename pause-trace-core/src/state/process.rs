@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::{Doubt, moves::ThreadCall};
 use crate::event::{
     CgroupId, Comm, ContainerId, Ktime, Namespaces, Outsider, PodId, ProcessId, SignalResult, Text,
     WaitStatus,
@@ -50,6 +51,8 @@ pub struct Received {
     /// The sender's name.
     pub sender_comm: Comm,
     pub(crate) sender_role: Role,
+    /// Why the sender may not be the runtime, if it is perhaps the runtime.
+    pub(crate) sender_doubt: Option<Doubt>,
     /// Who the sender is, if it is outside the pods and `/proc` still showed it.
     pub(crate) outsider: Option<Arc<Outsider>>,
     /// The name that the process had when it got the signal.
@@ -250,9 +253,23 @@ pub struct Process {
     pub session: Option<ProcessId>,
     /// The setns calls. Only processes of the runtime have some.
     pub(crate) joins: Joins,
+    /// The setns and unshare calls of threads other than the first one. Those of the runtime are not
+    /// kept.
+    pub(super) thread_calls: Vec<ThreadCall>,
     /// The namespaces that their runtime regards as the node's. Only processes of a runtime and
     /// their children have some.
     pub(super) outside: Option<Namespaces>,
+    /// The cgroup without a declared container that it or an ancestor was moved out of.
+    pub(super) left_place: Option<CgroupId>,
+    /// The pod whose cgroups it or an ancestor was moved out of, if it is in no other pod since.
+    pub(crate) moved_out_of: Option<PodId>,
+    /// Why it may not be the runtime, although it has the role of one.
+    pub(super) doubt: Option<Doubt>,
+    /// The path of the container's cgroup that `/proc` showed it in.
+    pub(super) home: Option<Text>,
+    /// Whether it sent a signal while it was perhaps the runtime, or in a cgroup without a declared
+    /// container.
+    pub(super) acted_unplaced: bool,
     /// Whether it was forked directly into a container's cgroup that its parent is not in
     /// (`CLONE_INTO_CGROUP`).
     pub(crate) born_inside: bool,
@@ -267,6 +284,25 @@ impl Process {
     /// Whether it has not been reaped.
     pub fn is_there(&self) -> bool {
         self.reaped.is_none()
+    }
+
+    /// The cgroup without a declared container in which it executed, or was forked by what had
+    /// executed there.
+    pub(super) fn place(&self) -> Option<CgroupId> {
+        self.unplaced
+            .map(|(place, _)| place)
+            .or(self.unplaced_member)
+    }
+
+    /// Whether it is still in that cgroup.
+    pub(super) fn is_in_place(&self) -> bool {
+        let executed = self.unplaced.map(|(place, _)| place);
+        [executed, self.unplaced_member].contains(&Some(self.cgroup)) && self.container.is_none()
+    }
+
+    /// Whether it is in the cgroups of a pod, or was moved out of them.
+    pub(crate) fn is_from(&self, pod: &PodId) -> bool {
+        [&self.pod, &self.moved_out_of].contains(&&Some(pod.clone()))
     }
 
     /// Whether it was reaped.
@@ -395,6 +431,7 @@ mod tests {
             sender: None,
             sender_comm: Comm::default(),
             sender_role: Role::Stranger,
+            sender_doubt: None,
             outsider: None,
             target_comm: Comm::default(),
             sender_pod: None,

@@ -1,13 +1,14 @@
 //! The life of a process: fork, exec, exit and reaping.
 
-use super::{Change, Deadline, Ended, Joins, On, Process, Role, State};
+use super::{Change, Deadline, Ended, Joins, On, Process, Role, State, proof::Claim};
 use crate::event::{
     ContainerId, ContainerKind, Ktime, NamespaceKind, Namespaces, ProcessId, TaskInfo, Text,
     WaitStatus,
 };
 
 impl State {
-    pub(super) fn forked(&mut self, now: Ktime, task: &TaskInfo) {
+    pub(super) fn forked(&mut self, now: Ktime, task: &TaskInfo, changes: &mut Vec<Change>) {
+        let cloned = self.cloned.take();
         self.update_process(now, task);
         self.named_like(task.parent, task.comm);
         let (process, parent) = (task.process, task.parent);
@@ -16,12 +17,12 @@ impl State {
         let Some(parent) = self.processes.get(parent) else {
             return;
         };
-        let (role, session, namespaces, container) = (
-            parent.role,
-            parent.session,
-            parent.namespaces,
-            parent.container.clone(),
-        );
+        let of_runtime = match parent.role {
+            Role::Runtime => (parent.doubt, parent.home.clone()),
+            _ => (None, None),
+        };
+        let (role, session, container) = (parent.role, parent.session, parent.container.clone());
+        let moved_out_of = parent.moved_out_of.clone();
         let joins = if role == Role::Runtime {
             parent.joins.clone()
         } else {
@@ -34,12 +35,21 @@ impl State {
                 _ => Role::Member,
             };
             child.session = session;
+            child.moved_out_of = moved_out_of.filter(|_| child.pod.is_none());
+            (child.doubt, child.home) = of_runtime;
             child.joins = joins;
             child.born_inside = child.container.is_some() && child.container != container;
         }
         self.note_unplaced(born_of, process);
         self.note_fork(now, born_of);
-        self.claim_cloned(&namespaces, process);
+        let made = cloned
+            .filter(|(cloned, _)| *cloned == process)
+            .map_or(0, |(_, flags)| flags);
+        self.claim_cloned(made, process);
+        self.forked_elsewhere(born_of, process, made, changes);
+        let before = self.last_namespaces(born_of);
+        let before = before.or_else(|| self.undeclared_namespaces(born_of));
+        self.unjudged_move(process, before);
         self.attached(now, process);
     }
 
@@ -107,11 +117,19 @@ impl State {
         process.comm = comm;
         process.namespaces = namespaces;
         process.ns_pid = ns_pid;
+        if process.container.is_none() && process.cgroup != cgroup {
+            process.left_place = process.place().or(process.left_place);
+        }
         process.cgroup = cgroup;
         if process.container != container {
             let (old, new) = (process.container.clone(), container.clone());
             process.container = container;
-            process.pod = pod;
+            let left = std::mem::replace(&mut process.pod, pod);
+            if process.pod.is_some() {
+                process.moved_out_of = None;
+            } else if process.role.is_inside() {
+                process.moved_out_of = left;
+            }
             let prepared = process.prepared;
             if let Some(container) = &new {
                 self.lived(container, prepared);
@@ -149,19 +167,6 @@ impl State {
         }
     }
 
-    pub(super) fn runtime(&mut self, id: ProcessId) {
-        if self.processes.get(id).is_none() {
-            self.processes.insert(Process {
-                id,
-                ..Process::default()
-            });
-        }
-        if let Some(process) = self.processes.get_mut(id) {
-            process.role = Role::Runtime;
-            process.prepared = Ktime::MAX; // it runs for all pods
-        }
-    }
-
     /// A process of the runtime that entered a container's cgroup, or was forked there, is setting
     /// up the container, so it has to execute soon.
     pub(super) fn attached(&mut self, now: Ktime, id: ProcessId) {
@@ -182,26 +187,27 @@ impl State {
     pub(super) fn executed(
         &mut self,
         now: Ktime,
-        id: ProcessId,
+        task: &TaskInfo,
         file: &Text,
         changes: &mut Vec<Change>,
     ) {
+        let id = task.process;
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
         process.file = file.detached();
         process.last_exec = Some(now);
         self.await_name(now, id);
-        let Some(process) = self.processes.get_mut(id) else {
+        let Some(process) = self.processes.get(id) else {
             return;
         };
         if process.role == Role::Stranger
-            && self
-                .processes
-                .get(id)
-                .is_some_and(|process| self.is_runtime_by_name(process))
+            && self.is_runtime_by_name(process)
+            && let Claim::Runtime(doubt) = self.claim_of(process)
         {
-            self.becomes_runtime(id);
+            self.becomes_runtime(id, doubt);
+        } else {
+            self.program_executed(id, task);
         }
         let Some(process) = self.processes.get_mut(id) else {
             return;
@@ -319,7 +325,8 @@ impl State {
             process.pod.clone(),
             process.namespaces,
         );
-        let (is_init, is_inside) = (process.is_namespace_init(), process.role.is_inside());
+        let role = process.role;
+        let (is_init, is_inside) = (process.is_namespace_init(), role.is_inside());
         let is_orphan = process.role == Role::Member && process.born_of != parent;
         let is_orphan_of_undeclared = process.born_of != parent;
         let was_refused = process.role == Role::Runtime && !process.joins.refused.is_empty();
@@ -339,11 +346,6 @@ impl State {
             container.adopted += u64::from(is_adopted);
             if container.init == Some(id) {
                 container.ended = Some(ended);
-                if container.what == ContainerKind::Sandbox
-                    && let Some(pod) = self.pods.get_mut(&container.pod)
-                {
-                    pod.pause_ended = Some(now);
-                }
             } else if let Some((init, worker)) = cut {
                 container.cut.add(init, worker);
             }
@@ -355,6 +357,9 @@ impl State {
         }
         self.deadlines
             .arm(now + self.limits.zombie, Deadline::Zombie(id));
+        if role == Role::Pause {
+            self.pause_ended(now, id);
+        }
         self.supervisor_ended(id, changes);
         self.reparent_children(id);
         if is_init && self.members_of(namespaces.pid) > 1 {
@@ -377,6 +382,20 @@ impl State {
                 .any(|process| process.born_of == id && process.is_alive())
         {
             changes.push(Change::JoinsRefused(id));
+        }
+    }
+
+    /// Notes the end of a pause, and waits for what the runtime does then.
+    pub(super) fn pause_ended(&mut self, ended: Ktime, pause: ProcessId) {
+        let Some(pause) = self.processes.get(pause) else {
+            return;
+        };
+        if let Some(pod) = pause.pod.as_ref().and_then(|id| self.pods.get_mut(id)) {
+            pod.pause_ended = pod.pause_ended.max(Some(ended));
+        }
+        if let Some(sandbox) = pause.container.clone() {
+            let deadline = Deadline::PauseEnd(sandbox);
+            self.deadlines.arm(ended + self.limits.stop, deadline);
         }
     }
 

@@ -43,6 +43,11 @@ impl Processes {
         self.by_id.values()
     }
 
+    /// All processes, in no order. Their identities and parents must stay.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.by_id.values_mut()
+    }
+
     /// The processes that `parent` has to reap, by pid.
     pub fn children(&self, parent: ProcessId) -> impl Iterator<Item = &Process> {
         let first = (parent, ProcessId::default());

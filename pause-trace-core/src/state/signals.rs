@@ -12,10 +12,9 @@ impl State {
         self.rename(signal.sender, signal.sender_comm);
         self.rename(signal.target, signal.target_comm);
         let sender = self.processes.get(signal.sender);
-        let (role, sender_pod) = sender.map_or((Role::Stranger, None), |sender| {
-            (sender.role, sender.pod.clone())
-        });
-        let is_outside = role != Role::Runtime && sender_pod.is_none();
+        let sender_pod = sender.and_then(|sender| sender.pod.clone());
+        let (role, doubt) = self.standing(signal.sender, Some(signal.target));
+        let is_outside = (role != Role::Runtime || doubt.is_some()) && sender_pod.is_none();
         let outsider = is_outside
             .then(|| self.outsider(signal.sender))
             .flatten()
@@ -61,6 +60,7 @@ impl State {
             sender: signal.is_from_process().then_some(signal.sender),
             sender_comm: signal.sender_comm,
             sender_role: role,
+            sender_doubt: doubt,
             outsider: outsider.filter(|_| signal.is_from_process()),
             target_comm: target.comm,
             sender_pod,
@@ -89,6 +89,10 @@ impl State {
                 && is_fatal_by_default(signal.signal))
         {
             target.receive_other(received);
+        }
+        if let Some(sender) = self.processes.get_mut(signal.sender) {
+            sender.acted_unplaced |= sender.pod.is_none() && sender.place().is_some();
+            sender.acted_unplaced |= doubt.is_some();
         }
         if is_outside {
             return;

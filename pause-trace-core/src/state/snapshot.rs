@@ -18,6 +18,7 @@ impl State {
         let mut names: Vec<_> = self.runtime_names.iter().copied().collect();
         names.sort_unstable_by_key(|name| name.0);
         facts.push(Fact::RuntimeNames { names });
+        facts.extend(self.needs_proof.then_some(Fact::ProofRequired));
         facts.extend(self.cgroups.facts());
         let mut pods: Vec<_> = self.pods.values().collect();
         pods.retain(|pod| pod.removed.is_none());
@@ -39,7 +40,10 @@ impl State {
             let ProcessId { pid, start } = process.id;
             (start, pid)
         });
-        facts.extend(processes.into_iter().map(found));
+        for process in processes {
+            facts.extend(self.shown_again(process));
+            facts.push(found(process));
+        }
         let outsiders = self.outsiders.iter();
         facts.extend(outsiders.map(|outsider| Fact::Outsider(outsider.as_ref().clone())));
         let at = |fact| Event { time: now, fact };

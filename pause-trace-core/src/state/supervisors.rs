@@ -3,12 +3,26 @@
 
 use super::{Change, Process, Role, State};
 use crate::{
-    event::{ContainerId, ProcessId},
+    event::{ContainerId, Ktime, ProcessId},
     runtimes,
     signal::SIGKILL,
 };
 
 impl State {
+    /// Declares a process of a runtime.
+    pub(super) fn runtime(&mut self, id: ProcessId) {
+        if self.processes.get(id).is_none() {
+            self.processes.insert(Process {
+                id,
+                ..Process::default()
+            });
+        }
+        if let Some(process) = self.processes.get_mut(id) {
+            process.role = Role::Runtime;
+            process.prepared = Ktime::MAX; // it runs for all pods
+        }
+    }
+
     /// Whether a process of the runtime stays with the containers that it is the parent of. Tools
     /// such as runc also fork the first process of a container, but end when it has started.
     pub(crate) fn is_supervisor(&self, process: &Process) -> bool {

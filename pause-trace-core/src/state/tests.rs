@@ -7,6 +7,7 @@ mod hooks;
 mod memory;
 mod names;
 mod pins;
+mod proof;
 mod reparenting;
 mod roles;
 

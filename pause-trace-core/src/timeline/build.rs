@@ -46,6 +46,8 @@ pub(super) struct Builder<'a> {
     pub(super) containers: Vec<&'a ContainerFact>,
     /// The namespaces of the sandbox, which the pod's containers are to share.
     pub(super) shared: Option<Namespaces>,
+    /// The node's namespaces from the view of the sandbox.
+    pub(super) host: Namespaces,
     /// The runtime's processes that are attributed to the pod.
     pub(super) owned: HashMap<ProcessId, Owned>,
     pub(super) elements: Vec<Element>,
@@ -94,7 +96,14 @@ impl<'a> Builder<'a> {
             .rev()
             .find(|one| one.fact.what == ContainerKind::Sandbox);
         let pause = sandbox.and_then(|one| executed.get(&one.fact.cgroup)?.first());
-        let shared = pause.map(|(exec, _)| exec.namespaces).or(pinned);
+        let shared = pause
+            .map(|(exec, _)| exec.namespaces)
+            .or(sandbox.and_then(|one| one.namespaces))
+            .or(pinned);
+        let host = sandbox
+            .and_then(|one| one.host)
+            .or_else(|| containers.iter().find_map(|one| one.host))
+            .unwrap_or(journal.host);
         let containers = containers
             .into_iter()
             .map(|container| &container.fact)
@@ -106,6 +115,7 @@ impl<'a> Builder<'a> {
             hooks,
             containers,
             shared,
+            host,
             owned: HashMap::new(),
             elements: Vec::new(),
         }

@@ -228,7 +228,11 @@ impl<'a> Builder<'a> {
         // A daemon serves all pods, so descending from it does not attribute a process to one. A
         // child of a daemon has the daemon's name until it executes.
         let is_itself = past.forked.is_none() || !past.execs.is_empty();
-        let is_named = || runtimes::daemons().any(|name| Comm::new(name) == past.comm);
+        // A process in a container can have any name.
+        let is_named = || {
+            self.journal.container_at(past.cgroup).is_none()
+                && runtimes::daemons().any(|name| Comm::new(name) == past.comm)
+        };
         self.journal.declared_runtimes.contains(&past.id) || is_itself && is_named()
     }
 }

@@ -123,6 +123,10 @@ pub(super) struct Container {
     pub(super) declared: Ktime,
     /// Of a sandbox without a pause: the namespaces that files pin.
     pub(super) pinned: Option<Namespaces>,
+    /// The node's namespaces from its view, as [`State::host_of`] has them, if they are known.
+    pub(super) host: Option<Namespaces>,
+    /// Those of its entrypoint, also if that was found running.
+    pub(super) namespaces: Option<Namespaces>,
 }
 
 /// Everything so far that may belong to some pod's timeline.
@@ -150,13 +154,15 @@ pub struct Journal {
 }
 
 impl Observer for Journal {
-    fn event(&mut self, event: &Event, _: &State) {
+    fn event(&mut self, event: &Event, state: &State) {
         self.take(event);
+        self.update_namespaces(event, state);
     }
 }
 
 impl Journal {
-    /// Adds an event. The journal is independent of the state.
+    /// Adds an event. Only the namespaces of containers that were found running, and their node's,
+    /// are taken from the state instead.
     pub fn take(&mut self, event: &Event) {
         let now = event.time;
         self.now = self.now.max(now);
@@ -393,6 +399,25 @@ impl Journal {
         self.signals.push_back((now, *signal));
     }
 
+    /// Takes from the state which namespaces the container has that an event is about, and which
+    /// its node has.
+    fn update_namespaces(&mut self, event: &Event, state: &State) {
+        let container = match &event.fact {
+            Fact::Container(fact) => Some(&fact.container),
+            Fact::Exec { task, .. } | Fact::Found { task, .. } | Fact::CgroupAttached { task } => {
+                self.by_cgroup.get(&task.cgroup)
+            }
+            _ => None,
+        };
+        if let Some(container) = container
+            && let Some(known) = self.containers.get_mut(container)
+            && let Some(container) = state.containers.get(container)
+        {
+            known.host = state.known_host_of(container).or(known.host);
+            known.namespaces = container.namespaces.or(known.namespaces);
+        }
+    }
+
     fn pod(&mut self, fact: &PodFact) {
         let PodFact {
             pod,
@@ -415,6 +440,8 @@ impl Journal {
             fact: fact.clone(),
             declared: now,
             pinned: None,
+            host: None,
+            namespaces: None,
         });
         known.fact = fact.clone();
         if fact.cgroup != 0 {

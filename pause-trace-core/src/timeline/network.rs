@@ -16,7 +16,7 @@ impl<'a> Builder<'a> {
     /// The pod's network namespace, unless it is the host's.
     fn net(&self) -> Option<u32> {
         let net = self.shared?.get(NamespaceKind::Net);
-        (net != 0 && net != self.journal.host.net).then_some(net)
+        (net != 0 && net != self.host.net).then_some(net)
     }
 
     /// Adds the creation of the pod's network namespace, and the plugins that entered it.
@@ -104,7 +104,9 @@ impl<'a> Builder<'a> {
     }
 
     fn is_runtime(&self, past: &ProcessHistory) -> bool {
-        self.is_daemon(past) || self.journal.runtimes.contains(&past.comm)
+        let is_named = || self.journal.runtimes.contains(&past.comm);
+        let is_contained = || self.journal.container_at(past.cgroup).is_some();
+        self.is_daemon(past) || (is_named() && !is_contained())
     }
 
     fn plugin(
@@ -187,7 +189,7 @@ impl<'a> Builder<'a> {
     /// Those of this pod are already attributed, so it belongs to another pod.
     fn belongs_to_another_pod(&self, past: &ProcessHistory, generations: usize) -> bool {
         let home = past.namespaces.net;
-        let entered = |after: u32| after != 0 && after != home && after != self.journal.host.net;
+        let entered = |after: u32| after != 0 && after != home && after != self.host.net;
         let moved = past
             .moves
             .iter()

@@ -142,7 +142,7 @@ impl Builder<'_> {
     }
 
     fn owner(&self, kind: NamespaceKind, inode: u32) -> Owner {
-        if self.journal.host.get(kind) == inode {
+        if self.host.get(kind) == inode {
             Owner::Host
         } else if self.shared.is_some_and(|shared| shared.get(kind) == inode) {
             Owner::Pod

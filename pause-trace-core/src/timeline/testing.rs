@@ -3,7 +3,11 @@
 use serde_json::Value as Json;
 
 use super::{Journal, Timeline};
-use crate::event::{Event, NamespaceCall, PodId, ProcessId};
+use crate::{
+    event::{Event, NamespaceCall, PodId, ProcessId},
+    observer::Observer as _,
+    state::{Limits, State},
+};
 
 /// containerd 1.6, runc 1.1 and CNI's bridge: a pod with one container, started and killed.
 const CONTAINERD: &str = include_str!("testdata/containerd-1.6.jsonl");
@@ -131,8 +135,11 @@ pub(super) fn twin(later: u64) -> Vec<Event> {
 }
 
 pub(super) fn journal(events: &[Event]) -> Journal {
-    let mut journal = Journal::default();
-    events.iter().for_each(|event| journal.take(event));
+    let (mut journal, mut state) = (Journal::default(), State::new(Limits::NODE));
+    for event in events {
+        state.apply(event, &mut Vec::new());
+        journal.event(event, &state);
+    }
     journal
 }
 

@@ -172,6 +172,29 @@ fn a_pod_on_the_hosts_network_has_no_plugins() {
     assert!(timeline.up.is_some());
 }
 
+/// The loader may be in a network namespace of its own. The host's is the one of the runtime.
+#[test]
+fn the_hosts_network_is_that_of_the_runtime() {
+    let host_network = |loader: u32| {
+        only(&edited(|line| {
+            if line["namespaces"]["net"] == NET {
+                line["namespaces"]["net"] = HOST_NET.into();
+            }
+            if line["fact"] == "host" {
+                line["namespaces"]["net"] = loader.into();
+            }
+            true
+        }))
+    };
+    let joins = format!("app · joins the host's net {HOST_NET}");
+    for loader in [HOST_NET, 4_026_531_840] {
+        let timeline = host_network(loader);
+        assert!(phrases(&timeline).contains(&joins), "{timeline:?}");
+        let plugin = |element: &Element| matches!(element.what, ElementKind::Plugin { .. });
+        assert!(!timeline.elements.iter().any(plugin), "{loader}");
+    }
+}
+
 #[test]
 fn a_refused_join_is_shown_with_its_error() {
     let timeline = only(&edited(|line| {

@@ -1,9 +1,24 @@
 //! `sched_process_exit`: the exit of a process, its status and its namespaces.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pause_trace_common::Exit;
+use aya_ebpf::{
+    macros::{btf_tracepoint, map},
+    maps::LruHashMap,
+    programs::BtfTracePointContext,
+};
+use pause_trace_common::{Exit, Namespaces};
 
 use crate::{emit, filter, task::TaskRef};
+
+/// The namespaces of processes whose first thread has exited before the last one, by pid. The
+/// namespaces of a process are those of its first thread, and the kernel drops them when it exits.
+#[map]
+static FIRST: LruHashMap<u32, Namespaces> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Notes that the thread moved a process whose first thread has exited: the other threads speak for
+/// it now.
+pub(super) fn moved_by(tgid: u32, namespaces: &Namespaces) {
+    let _ = FIRST.insert(tgid, namespaces, 0);
+}
 
 /// The signal in the status of a process that SIGKILL ended.
 const SIGKILL: u32 = 9;
@@ -25,7 +40,14 @@ fn exit_again(ctx: BtfTracePointContext) -> i32 {
 fn report(ctx: &BtfTracePointContext) -> i32 {
     let thread = TaskRef::new(ctx.arg::<*const u8>(0));
     // The exiting thread is the current one.
-    if !filter::is_current_watched() || !thread.is_last_thread() {
+    if !filter::is_current_watched() {
+        return 0;
+    }
+    let is_first = thread.is_leader();
+    if !thread.is_last_thread() {
+        if is_first {
+            let _ = FIRST.insert(thread.tgid(), thread.namespaces(), 0);
+        }
         return 0;
     }
     if !filter::is_new_exit(thread.tgid()) {
@@ -33,6 +55,16 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
     }
     emit::emit(|| {
         let (task, parent) = (thread.identity(), thread.parent().identity());
+        // Where the first thread was is unknown if the table evicted it.
+        let namespaces = match is_first {
+            true => thread.namespaces(),
+            false => match FIRST.get_ptr(task.tgid) {
+                // SAFETY: a map value stays valid for the program's run.
+                Some(first) => unsafe { *first },
+                None => Namespaces::default(),
+            },
+        };
+        let _ = FIRST.remove(task.tgid);
         let status = thread.wait_status();
         // The kernel drops the handlers only when the process is reaped. They say what the process
         // would have done with a signal that it never got; nobody asks that of a process that ended
@@ -42,7 +74,7 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
             _ => (0, 0),
         };
         Exit {
-            task: thread.info(task, parent, thread.cgroup(), thread.namespaces()),
+            task: thread.info(task, parent, thread.cgroup(), namespaces),
             status,
             padding: 0,
             caught,

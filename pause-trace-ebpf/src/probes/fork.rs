@@ -39,13 +39,12 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
         return 0;
     }
     filter::watch(&process);
-    emit::emit(|| Fork {
-        task: child.info(
-            process,
-            parent.identity(),
-            child.cgroup(),
-            child.namespaces(),
-        ),
+    emit::emit(|| {
+        let namespaces = child.namespaces();
+        Fork {
+            made: parent.made_for(child, &namespaces),
+            task: child.info(process, parent.identity(), child.cgroup(), namespaces),
+        }
     });
     0
 }

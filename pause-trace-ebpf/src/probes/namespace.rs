@@ -3,6 +3,11 @@
 //! There are three ways to observe them, which report the same record. The loader uses fentry and
 //! fexit if the kernel allows them (they cost other system calls nothing), otherwise a kprobe and
 //! kretprobe, otherwise the tracepoints of the system calls.
+//!
+//! On x86_64 a 64-bit process can call setns through the 32-bit entry (`int 0x80`), which leads to
+//! another wrapper; both lead to `ksys_unshare`. The tracepoints of system calls report no call
+//! through that entry (`ARCH_TRACE_IGNORE_COMPAT_SYSCALLS`). Userspace notices such a call at the
+//! next fork, exec or exit.
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid,
@@ -55,6 +60,11 @@ fn report(call: NamespaceCall, flags: u64, result: i64) {
         // The process has entered a pod, so its forks and execs matter from now on.
         filter::watch(&thread.identity());
     }
+    // If the first thread has exited, this one moves the process.
+    let is_first = thread.is_leader() || thread.leader().is_exiting();
+    if is_first && !thread.is_leader() && result == 0 {
+        super::exit::moved_by(thread.tgid(), &namespaces);
+    }
     emit::emit(|| NamespaceChange {
         task: thread.info(
             thread.identity(),
@@ -63,7 +73,11 @@ fn report(call: NamespaceCall, flags: u64, result: i64) {
             namespaces,
         ),
         flags,
-        tid: thread.tid(),
+        tid: if is_first {
+            thread.tgid()
+        } else {
+            thread.tid()
+        },
         call: call as u32,
         result: result as i32,
         padding: 0,
@@ -89,6 +103,27 @@ fn setns_fexit(ctx: FExitContext) -> i32 {
 /// still has its entry in `PENDING`.
 #[fexit]
 fn setns_fexit_again(ctx: FExitContext) -> i32 {
+    leave(NamespaceCall::Setns, ctx.arg::<i64>(1));
+    0
+}
+
+// match-proto: long __ia32_sys_setns(const struct pt_regs *regs), since 4.17, on x86_64
+#[fentry]
+fn setns_compat_fentry(ctx: FEntryContext) -> i32 {
+    let registers = ctx.arg::<*const u8>(0);
+    enter_setns(task::second_compat_argument(registers));
+    0
+}
+
+#[fexit]
+fn setns_compat_fexit(ctx: FExitContext) -> i32 {
+    leave(NamespaceCall::Setns, ctx.arg::<i64>(1));
+    0
+}
+
+/// See `setns_fexit_again`.
+#[fexit]
+fn setns_compat_fexit_again(ctx: FExitContext) -> i32 {
     leave(NamespaceCall::Setns, ctx.arg::<i64>(1));
     0
 }
@@ -119,6 +154,21 @@ fn setns_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(registers) = ctx.arg::<*const u8>(0) {
         enter_setns(task::second_argument(registers));
     }
+    0
+}
+
+// match-proto: as setns_compat_fentry
+#[kprobe]
+fn setns_compat_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(registers) = ctx.arg::<*const u8>(0) {
+        enter_setns(task::second_compat_argument(registers));
+    }
+    0
+}
+
+#[kretprobe]
+fn setns_compat_kretprobe(ctx: RetProbeContext) -> u32 {
+    leave(NamespaceCall::Setns, ctx.ret::<i64>());
     0
 }
 

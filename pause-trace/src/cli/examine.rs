@@ -222,11 +222,49 @@ async fn hooks(global: &Global) -> (Vec<Check>, Option<Vec<Verified>>) {
             Err(reason) => missing(hook.name, reason, &unproven(hook.kind), "boot a kernel that has the hook", false),
         })
         .collect();
+    if let Some(hook) = live.hooks.iter().find(|hook| hook.kind == Kind::Namespace) {
+        checks.push(compat_entry(hook));
+    }
     checks.push(ok(
         "self-test",
         "the records of a known process are correct",
     ));
     (checks, Some(live.verified()))
+}
+
+/// Whether a setns or unshare can be called through a door that its hook does not see.
+fn compat_entry(hook: &probe::Hook) -> Check {
+    const NAME: &str = "32-bit setns, unshare";
+    if !hook.misses_compat {
+        return ok(NAME, "seen by the same hook");
+    }
+    if !has_compat_entry() {
+        return ok(NAME, "this kernel has no 32-bit system calls");
+    }
+    Check {
+        state: State::Degraded,
+        consequence: "the hook does not see these calls; pause-trace notices that a process of a pod is in another \
+                      namespace at its next fork, exec or exit, and a process outside the pods is not noticed"
+            .to_owned(),
+        fix: "nothing, or boot a kernel that allows fentry or kprobes, or without 32-bit system calls \
+              (CONFIG_IA32_EMULATION, CONFIG_COMPAT)"
+            .to_owned(),
+        ..ok(NAME, "not seen by the hook")
+    }
+}
+
+/// Whether the kernel has system calls for 32-bit programs, by the names of its functions. If they
+/// cannot be read, it is assumed to have them.
+fn has_compat_entry() -> bool {
+    const ENTRIES: [&str; 2] = ["__ia32_sys_setns", "compat_sys_call_table"];
+    let Ok(symbols) = std::fs::read_to_string("/proc/kallsyms") else {
+        return true;
+    };
+    symbols.is_empty()
+        || symbols
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(2))
+            .any(|symbol| ENTRIES.contains(&symbol))
 }
 
 /// Names the rules that stay inconclusive without a kind of record.

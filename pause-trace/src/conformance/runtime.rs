@@ -15,7 +15,7 @@ use pause_trace_cri::{
 use tokio::{net::UnixStream, sync::oneshot, task::JoinHandle};
 
 use super::{failure::failed, leftovers, mark::Mark};
-use crate::{event::escape, reference::patience::Patience, runtimes::KUBELET};
+use crate::{event::escape, node::program, reference::patience::Patience, runtimes::KUBELET};
 
 /// How long to wait for an answer. A runtime that takes longer counts as hung, and is not called
 /// again.
@@ -271,7 +271,8 @@ async fn kubelet_of(socket: &Socket) -> Option<u32> {
         let pid = entry.file_name().into_string().ok()?;
         let number = pid.parse().ok()?;
         let comm = fs::read_to_string(entry.path().join("comm")).ok()?;
-        (comm.trim_end() == KUBELET && mounts(&pid)? == of_runtime).then_some(number)
+        let is_named = comm.trim_end() == KUBELET && mounts(&pid)? == of_runtime;
+        (is_named && !program::is_in_container(number)).then_some(number)
     })
 }
 

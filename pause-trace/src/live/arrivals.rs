@@ -37,8 +37,8 @@ pub(crate) enum Arrival {
         process: ProcessId,
         is_pause: bool,
     },
-    /// A process of the runtime executed under this name.
-    Executed { comm: Comm },
+    /// A process executed under this name, which is one of a runtime.
+    Executed { process: ProcessId, comm: Comm },
 }
 
 /// The ancestors that are kept of a container's first process: two or three are short-lived
@@ -85,7 +85,8 @@ impl Observer for Arrivals {
             }
             // A runtime's children have other names, or are not daemons.
             Fact::Exec { task, .. } if state.is_runtime_name(task.comm) => {
-                self.fresh.push(Arrival::Executed { comm: task.comm });
+                let (process, comm) = (task.process, task.comm);
+                self.fresh.push(Arrival::Executed { process, comm });
             }
             _ => {}
         }

@@ -26,6 +26,7 @@ impl Live {
         let raw: Vec<_> = names.iter().map(|name| name.0).collect();
         kernel.loaded.watch_names(&raw)?;
         let names = names.to_vec();
+        kernel.process_event(Some(Fact::ProofRequired), &self.pipeline)?;
         kernel.process_event(Some(Fact::RuntimeNames { names }), &self.pipeline)?;
         self.find(&mut kernel, walk)
     }

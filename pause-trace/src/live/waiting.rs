@@ -22,12 +22,13 @@ impl Live {
         loop {
             let is_patient = self.is_followed.get() && Instant::now() < until;
             let is_asked = || is_patient && self.arrivals.borrow().has_entered();
-            let mut kernel = self.kernel.borrow_mut();
-            kernel.judge_round(&self.pipeline, is_asked)?;
-            if !kernel.is_behind() {
-                return Ok(());
+            {
+                let mut kernel = self.kernel.borrow_mut();
+                kernel.judge_round(&self.pipeline, is_asked)?;
+                if !kernel.is_behind() {
+                    return Ok(());
+                }
             }
-            drop(kernel);
             self.waits.set(true);
             self.changed.notify_waiters();
             let answered = async {

@@ -11,6 +11,7 @@ pub(crate) mod intent;
 pub(crate) mod network;
 pub(crate) mod outsider;
 pub(crate) mod procfs;
+pub(crate) mod program;
 pub(crate) mod survey;
 
 use std::{io, path::Path};

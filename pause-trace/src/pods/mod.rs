@@ -33,7 +33,7 @@ use self::{
     pins::{Pinned, Pins},
     read::Read,
     roster::Roster,
-    runtimes::{Question, Runtimes},
+    runtimes::{Next, Question, Runtimes},
     surveys::Surveys,
 };
 pub(crate) use self::{
@@ -247,8 +247,10 @@ impl<'a> Follower<'a> {
                 process,
                 is_pause,
             } => self.started(&pod, &container, process, is_pause),
-            Arrival::Executed { comm } => {
-                if daemons().any(|name| Comm::new(name) == comm) {
+            Arrival::Executed { process, comm } => {
+                // Otherwise a container could have the runtimes asked again and again.
+                let is_runtime = || self.live.read(|core| core.state.is_proven_runtime(process));
+                if daemons().any(|name| Comm::new(name) == comm) && is_runtime() {
                     self.ask_all();
                 }
             }
@@ -413,34 +415,23 @@ impl<'a> Follower<'a> {
         if question.is_first() {
             self.unsettled = self.unsettled.saturating_sub(1);
         }
-        let again = match answer {
-            // The container has ended. Declared now, it would seem to live on in its pod for ever.
-            Answer::Known(_) if !self.present.contains(&question.cgroup) => return,
-            Answer::Known(known) => {
-                for fact in self
-                    .roster
-                    .asked(question.cgroup, &question.container, *known)
-                {
+        let next = question.after(&answer);
+        let is_there = self.present.contains(&question.cgroup);
+        let Question {
+            cgroup, container, ..
+        } = &question;
+        match (answer, next) {
+            // Of a container that has ended nothing is declared: it would seem to live on in its
+            // pod for ever.
+            (Answer::Known(known), _) if is_there => {
+                for fact in self.roster.asked(*cgroup, container, *known) {
                     self.live.inject(fact);
                 }
-                return;
             }
-            // The runtime cannot describe the container, so its bundle has to do.
-            Answer::Unclear(_) => return,
-            Answer::Unknown => question.again(),
-            Answer::Unavailable { again, .. } if question.is_worth_it() => Some(again),
-            // Nobody has said anything about the container.
-            Answer::Unavailable { .. } => return,
-        };
-        // Also if the bundle could not be read: it may be visible only in another mount namespace.
-        let is_there = self.present.contains(&question.cgroup);
-        match again {
-            Some(after) if is_there => self.ask(question.next(), after),
-            // Its own runtime was asked until the retries ended, and does not know it.
-            None if is_there
-                && question.is_of_its_runtime()
-                && self.roster.is_sandbox_of_cri(&question.container) =>
-            {
+            // Also if the bundle could not be read: it may be visible only in another mount
+            // namespace.
+            (_, Next::Ask(after)) if is_there => self.ask(question.next(), after),
+            (_, Next::NotKnown) if is_there && self.roster.is_sandbox_of_cri(container) => {
                 let container = question.container;
                 self.live.inject(Fact::SandboxUnknown { container });
             }

@@ -43,23 +43,26 @@ impl Question {
         }
     }
 
-    /// Whether the socket of the container's own runtime is known.
-    pub(super) fn is_of_its_runtime(&self) -> bool {
-        self.socket.is_some()
-    }
-
     pub(super) fn is_first(&self) -> bool {
         self.tries == 0
     }
 
-    /// Whether tries are left. After a restart of the runtime, they are counted anew.
-    pub(super) fn is_worth_it(&self) -> bool {
-        self.tries < TRIES
+    /// What follows from an answer that does not describe the container. After a restart of the
+    /// runtime, the tries are counted anew.
+    pub(super) fn after(&self, answer: &Answer) -> Next {
+        let is_left = self.tries < TRIES;
+        match answer {
+            Answer::Unknown if is_left => Next::Ask(FIRST * 2_u32.pow(self.tries)),
+            Answer::Unknown if self.is_of_its_runtime() => Next::NotKnown,
+            Answer::Unavailable { again, .. } if is_left => Next::Ask(*again),
+            // Nobody has said anything about the container; or its bundle has to do.
+            _ => Next::Nothing,
+        }
     }
 
-    /// The wait before the next query if the container was not known; `None` if no tries are left.
-    pub(super) fn again(&self) -> Option<Duration> {
-        self.is_worth_it().then(|| FIRST * 2_u32.pow(self.tries))
+    /// Whether the socket of the container's own runtime is known.
+    fn is_of_its_runtime(&self) -> bool {
+        self.socket.is_some()
     }
 
     pub(super) fn next(self) -> Self {
@@ -68,6 +71,16 @@ impl Question {
             ..self
         }
     }
+}
+
+/// What to do after an answer that does not describe a container.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Ask again after this time.
+    Ask(Duration),
+    /// The container's own runtime was asked until no tries were left, and does not know it.
+    NotKnown,
+    Nothing,
 }
 
 /// The runtimes, by socket.
@@ -118,5 +131,50 @@ impl Runtimes {
             .borrow_mut()
             .insert(path.to_owned(), Rc::clone(&runtime));
         Some(runtime)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETRY: Duration = Duration::from_secs(3);
+
+    /// What follows from the first answer, and from the last of which each was like it.
+    fn first_and_last(socket: Option<&str>, answer: &Answer) -> [Next; 2] {
+        let mut question = Question::new(1, "a".into(), socket.map(PathBuf::from));
+        let first = question.after(answer);
+        while let Next::Ask(_) = question.after(answer) {
+            question = question.next();
+        }
+        [first, question.after(answer)]
+    }
+
+    /// Only a runtime that answers can say that it does not know a sandbox.
+    #[test]
+    fn a_runtime_that_does_not_answer_says_nothing_about_a_container() {
+        let unavailable = Answer::Unavailable {
+            reason: "it hangs".to_owned(),
+            again: RETRY,
+        };
+        let its = Some("/run/its.sock");
+        assert_eq!(
+            first_and_last(its, &Answer::Unknown),
+            [Next::Ask(FIRST), Next::NotKnown]
+        );
+        assert_eq!(
+            first_and_last(its, &unavailable),
+            [Next::Ask(RETRY), Next::Nothing]
+        );
+        let unclear = Answer::Unclear("it is".to_owned());
+        assert_eq!(
+            first_and_last(its, &unclear),
+            [Next::Nothing, Next::Nothing]
+        );
+        // Nor does a runtime that may be another one's.
+        assert_eq!(
+            first_and_last(None, &Answer::Unknown),
+            [Next::Ask(FIRST), Next::Nothing]
+        );
     }
 }

@@ -24,8 +24,8 @@ pub(crate) enum BtfError {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     pub(crate) offsets: Offsets,
-    /// `upid_size`, `sigaction_size`, `subsys`, `oom_passes_task` and `syscall_arg1` are set; the
-    /// rest is the default.
+    /// `upid_size`, `sigaction_size`, `subsys`, `oom_passes_task`, `syscall_arg1` and
+    /// `compat_arg1` are set; the rest is the default.
     pub(crate) config: Config,
 }
 
@@ -67,6 +67,12 @@ impl Types {
             "x86_64" => self.offset("pt_regs.si")?,
             // user_pt_regs is the first member of pt_regs, and starts with regs[31].
             _ => 8,
+        };
+        // The arguments of a 32-bit system call are in bx and cx (SC_IA32_REGS_TO_ARGS,
+        // arch/x86/include/asm/syscall_wrapper.h). Other processors pass them as in a 64-bit one.
+        config.compat_arg1 = match std::env::consts::ARCH {
+            "x86_64" => self.offset("pt_regs.cx")?,
+            _ => config.syscall_arg1,
         };
         if let Some(controller) = controller {
             let name = format!("{controller}_cgrp_id");

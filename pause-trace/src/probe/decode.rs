@@ -46,9 +46,14 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
     let kind = Kind::from_u32(header.kind).ok_or(DecodeError::Kind(header.kind))?;
     let (mut flooding, mut before) = (None, None);
     let fact = match kind {
-        Kind::Fork => Fact::Fork {
-            task: take::<record::Fork>(bytes)?.task.into(),
-        },
+        Kind::Fork => {
+            let record::Fork { task, made } = take(bytes)?;
+            before = (made != 0).then(|| Fact::Cloned {
+                process: task.task.into(),
+                flags: made,
+            });
+            Fact::Fork { task: task.into() }
+        }
         Kind::Exec => Fact::Exec {
             task: take::<record::Exec>(bytes)?.task.into(),
             file: text::<record::Exec>(bytes)?,

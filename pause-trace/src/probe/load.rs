@@ -107,6 +107,8 @@ pub(crate) struct Hook {
     pub(crate) kind: Kind,
     /// How it is attached, or why it is not.
     pub(crate) how: Result<&'static str, String>,
+    /// Whether it misses calls through the 32-bit entry of the kernel.
+    pub(crate) misses_compat: bool,
 }
 
 /// The program, loaded and attached. Dropping it detaches everything.
@@ -173,6 +175,7 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
             name: tracepoint,
             kind,
             how,
+            misses_compat: false,
         });
     }
     hooks.push(attach_namespaces(&mut ebpf, &btf, options.namespace_hook));
@@ -182,6 +185,7 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
         how: load_iterator(&mut ebpf, &btf)
             .map(|()| "iter")
             .map_err(|error| reason(&error)),
+        misses_compat: false,
     });
     Ok(Loaded {
         ebpf,

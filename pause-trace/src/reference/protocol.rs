@@ -334,6 +334,19 @@ pub(crate) enum Request {
     Setns {
         path: PathBuf,
     },
+    /// Creates a child that enters a namespace through the 32-bit entry of the kernel and exits.
+    /// Answers its pid.
+    JoinUnseen {
+        path: PathBuf,
+    },
+    /// Creates a child, a thread of which enters a namespace and then executes. Answers its pid.
+    JoinInThreadAndExecute {
+        path: PathBuf,
+    },
+    /// Clones a child into new namespaces, where it exits. Answers its pid.
+    Clone {
+        kinds: Vec<String>,
+    },
     /// Unmounts a path in its mount namespace.
     Unmount {
         path: PathBuf,

@@ -170,6 +170,16 @@ impl Agent {
                 .step(format!("unmount {}", path.display()))
                 .map(done),
             Request::Setns { path } => enter(&path, CloneFlags::empty()).map(done),
+            Request::JoinUnseen { path } => self.family.join_unseen(&path).map(Answer::Pid),
+            Request::JoinInThreadAndExecute { path } => self
+                .family
+                .join_in_thread_and_execute(&path)
+                .map(Answer::Pid),
+            Request::Clone { kinds } => self
+                .family
+                .clone_into(flags(&kinds)?)
+                .step(format!("clone with new {}", kinds.join(", ")))
+                .map(Answer::Pid),
             Request::Unshare { kinds } => unshare(flags(&kinds)?)
                 .step(format!("unshare {}", kinds.join(", ")))
                 .map(done),

@@ -7,6 +7,7 @@ mod containerd;
 mod daemons;
 mod engines;
 mod hooks;
+mod impostors;
 mod kubelet;
 mod late;
 mod lifecycle;

@@ -81,6 +81,76 @@ fn the_second_run_is_judged_like_the_first(engine: &Engine) {
     watch.stop();
 }
 
+/// Runs that end within milliseconds, one after the other. Each run is reported once, and starts
+/// before it ends.
+#[test]
+fn each_run_of_a_crash_loop_starts_before_it_ends() {
+    const RESTARTS: u64 = 20;
+    let engine = Engine::podman();
+    engine.import(&image::workload());
+    let watch = Watch::start(engine.node());
+    let pod = engine.pod(Sharing::Plain);
+    let restart = format!("--restart=on-failure:{RESTARTS}");
+    let crashing = pod.workload_with(&[&restart], &["exit", "1"]);
+    await_run(&watch, crashing.id(), Some(RESTARTS + 1), "ended");
+    let id = crashing.id().to_owned();
+    crashing.remove();
+    pod.pause.stop(Duration::from_secs(30));
+    pod.remove();
+    let lines = watch.stop();
+    let events: Vec<_> = lines
+        .iter()
+        .filter(|line| line["type"] == "pod" && line["container"]["id"] == *id)
+        .filter(|line| line["event"] == "started" || line["event"] == "ended")
+        .map(|line| {
+            let run = line["container"]["run"].as_u64().unwrap_or(1);
+            (run, line["event"].as_str().unwrap_or_default())
+        })
+        .collect();
+    let expected: Vec<_> = (1..=RESTARTS + 1)
+        .flat_map(|run| [(run, "started"), (run, "ended")])
+        .collect();
+    assert_eq!(events, expected);
+}
+
+/// Podman stops the infra container and the others side by side, and starts the infra container
+/// again while a slow one still stops. That is no error of who runs an ordinary command.
+#[test]
+fn the_restart_of_a_podman_pod_with_a_slow_container_is_no_error() {
+    let engine = Engine::podman();
+    engine.import(&image::workload());
+    let watch = Watch::start(engine.node());
+    let pod = engine.pod(Sharing::Plain);
+    let slow = pod.workload_with(&["--stop-timeout", "3"], &["ignore-term"]);
+    let slow = slow.settled_in(libc::SYS_ppoll);
+    let first = await_run(&watch, slow.id(), None, "started");
+    let uid = first["pod"]["uid"].as_str().expect("a pod has a uid");
+
+    engine.command(&["pod", "restart", &slow.inspect("{{.Pod}}")]);
+    await_run(&watch, slow.id(), Some(2), "started");
+    let slow = slow.settled_in(libc::SYS_ppoll);
+    slow.stop(Duration::ZERO);
+    slow.remove();
+    pod.pause.stop(Duration::from_secs(30));
+    pod.remove();
+    let outcome = watch.verified(uid);
+    let findings: Vec<_> = outcome
+        .lines()
+        .iter()
+        .filter(|line| line["type"] == "finding" && line["verdict"] == "fail")
+        .map(|line| ["rule", "severity", "message"].map(|key| line[key].as_str().unwrap_or("")))
+        .collect();
+    let is_mild = |[rule, severity, _]: &[&str; 3]| match *rule {
+        "PT309" => *severity == "warning",
+        "PT301" | "PT302" => true, // it ignores SIGTERM
+        _ => *severity == "info",
+    };
+    assert!(findings.iter().all(is_mild), "{findings:#?}");
+    let is_order = |[rule, ..]: &[&str; 3]| *rule == "PT309";
+    assert!(findings.iter().any(is_order), "{findings:#?}");
+    watch.stop();
+}
+
 #[test]
 fn who_joined_the_former_run_of_a_sandbox_is_stranded_and_who_joins_the_next_is_not() {
     let engine = Engine::docker();

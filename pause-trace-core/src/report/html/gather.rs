@@ -31,7 +31,6 @@ pub struct PageBuilder {
     omitted: HashSet<PodId>,
     /// Findings that are not on a pod.
     findings: Vec<Finding>,
-    host: Namespaces,
     passed: u64,
 }
 
@@ -46,7 +45,6 @@ impl PageBuilder {
             processes: HashMap::new(),
             omitted: HashSet::new(),
             findings: Vec::new(),
-            host: Namespaces::default(),
             passed: 0,
         }
     }
@@ -65,7 +63,6 @@ impl PageBuilder {
     pub fn see(&mut self, event: &Event, state: &State) {
         let at = self.since(event.time);
         match &event.fact {
-            Fact::Host { .. } => self.host = state.host,
             Fact::Pod(fact) => self.pod(&fact.pod, at, state),
             Fact::Container(fact) => {
                 self.container(&fact.container, state);
@@ -180,6 +177,9 @@ impl PageBuilder {
         let since = state.pods.get(&known.pod);
         let since = since.map(|pod| self.since(state.exists_since(pod)));
         let pod = &mut self.pods[*pod];
+        if known.what == ContainerKind::Sandbox || pod.host.is_empty() {
+            pod.host = named(&state.host_of(known));
+        }
         pod.since = since.map_or(pod.since, |since| since.min(pod.since));
         let containers = &mut pod.containers;
         let container = Container {
@@ -366,7 +366,6 @@ impl PageBuilder {
             began: self.clock.utc(began),
             began_ms: i64::try_from(began_ms).unwrap_or_default(),
             ended,
-            host: named(&self.host),
             verdicts,
             lost: summary.lost.iter().map(|(_, count)| count).sum(),
             notes: Vec::new(),

@@ -24,8 +24,6 @@ pub struct Page {
     pub(crate) began: String,
     pub(crate) began_ms: i64,
     pub(crate) ended: i64,
-    /// The host's namespaces, by name.
-    pub(crate) host: Namespaces,
     pub(crate) verdicts: Counts,
     /// Kernel records that were dropped.
     pub(crate) lost: u64,
@@ -55,6 +53,8 @@ pub(crate) struct Pod {
     pub(crate) scenario: Option<String>,
     pub(crate) since: i64,
     pub removed: Option<i64>,
+    /// The node's namespaces from the view of the sandbox, by name.
+    pub(crate) host: Namespaces,
     pub(crate) verdicts: Counts,
     pub(crate) containers: Vec<Container>,
     pub(crate) processes: Vec<Process>,

@@ -55,12 +55,12 @@ function matrix(pod) {
   const all = pod.containers.filter((container) => Object.keys(container.namespaces).length);
   const cell = (kind, container) => {
     const inode = container.namespaces[kind];
-    const isHost = inode === data.host[kind];
+    const isHost = inode === pod.host[kind];
     const isPods = pause && container !== pause && inode === pause.namespaces[kind];
     const word = isHost ? "host's" : isPods ? "the pause's" : "own";
     return el("td", isHost ? "host" : isPods ? "pod" : "own", `${inode} ${word}`);
   };
-  const rows = KINDS.map((kind) => [el("td", "", kind), el("td", "host", data.host[kind] ?? ""), ...all.map((container) => cell(kind, container))]);
+  const rows = KINDS.map((kind) => [el("td", "", kind), el("td", "host", pod.host[kind] ?? ""), ...all.map((container) => cell(kind, container))]);
   return table(["namespace", "host", ...all.map((container) => container.name || container.id.slice(0, 12))], rows);
 }
 

@@ -4,7 +4,7 @@ use super::{Party, fatal, party};
 use crate::{
     rules::prelude::*,
     signal::SIGKILL,
-    state::{OomKilled, Reason},
+    state::{Doubt, OomKilled, Reason},
 };
 
 /// How the OOM killer killed a process, if it did.
@@ -48,6 +48,12 @@ pub(in crate::rules) fn from(
     let comm = received.sender_comm;
     let who = match party(target, received) {
         Party::Runtime => "the runtime".to_owned(),
+        Party::Unproven => {
+            let why = received.sender_doubt.map_or("", Doubt::why);
+            let outsider = received.outsider.as_deref();
+            let outsider = outsider.map_or(String::new(), ToString::to_string);
+            format!("perhaps the runtime: {why}{outsider}")
+        }
         _ if sender == target.id => "itself".to_owned(),
         Party::Pod => {
             let container = context

@@ -11,7 +11,8 @@ pub(super) const CHECK: Check = Check {
         doc: "\
 ## What it checks
 Within a limit after a pod was removed, all processes in the cgroups of its containers and in its \
-pid namespace must have ended, the pause included.
+pid namespace must have ended, the pause included; also those that were moved out of these cgroups, \
+and what they forked since.
 
 ## Why it matters
 These processes keep memory, ports, mounts and volumes of a pod that the API no longer knows. \
@@ -59,7 +60,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         let is_there = |(inode, until): &(u32, Ktime)| {
             *inode == process.namespaces.pid && process.forked <= *until
         };
-        let is_its = process.pod.as_ref() == Some(&pod.id) || pid_namespaces.iter().any(is_there);
+        let is_its = process.is_from(&pod.id) || pid_namespaces.iter().any(is_there);
         is_its && process.is_alive()
     };
     let mut left: Vec<_> = context.state.processes.iter().filter(is_left).collect();
@@ -83,6 +84,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     ending::fail_unless_gap(context, since, sink, Subject::process(left[0]), || {
         let name = |process: &Process| match &process.container {
             Some(container) => format!("container {}", context.container_name(container)),
+            None if process.moved_out_of.is_some() => "moved out of its cgroups".to_owned(),
             None => "its pid namespace".to_owned(),
         };
         let listed = left.iter().take(ending::MAX_LISTED);
@@ -117,7 +119,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         .observed("since the removal", Value::Duration(waited));
         let details = listed.fold(details, |details, process| {
             let what = format!(
-                "fork of {} (pid {}) in {}",
+                "fork of {} (pid {}, {})",
                 process.comm,
                 process.id.pid,
                 name(process)
@@ -163,6 +165,36 @@ mod tests {
             "{}",
             verdict.details.message
         );
+    }
+
+    /// A privileged container with the host's pid namespace can move its processes anywhere, and
+    /// what they fork then is elsewhere from its beginning.
+    #[test]
+    fn processes_that_were_moved_out_of_the_pods_cgroups_fail() {
+        let removed = |ends: bool| {
+            let mut scene = Scene::new();
+            let pause = scene.pod("p");
+            let init = scene.container("p", "a");
+            let daemon = scene.fork(init);
+            scene.move_to(daemon, 1);
+            let child = scene.fork(daemon);
+            scene.end(init, WaitStatus::exited(0));
+            if ends {
+                scene.end(child, WaitStatus::exited(0));
+                scene.end(daemon, WaitStatus::exited(0));
+            }
+            scene.end(pause, WaitStatus::killed(9));
+            scene.remove_pod("p");
+            scene.wait_ms(1_100);
+            scene
+        };
+        let [verdict] = &removed(false).expect("PT205", &[Outcome::Fail])[..] else {
+            panic!("one verdict")
+        };
+        let message = &verdict.details.message;
+        assert!(message.starts_with("2 processes are"), "{message}");
+        assert!(message.contains("moved out of its cgroups"), "{message}");
+        removed(true).expect("PT205", &[Outcome::Pass]);
     }
 
     #[test]

@@ -81,7 +81,8 @@ fn judge_end(
     else {
         return;
     };
-    let running: Vec<_> = ending::running(context.state, sandbox, pod).collect();
+    // Of a pause that is declared late, the end is judged late, too.
+    let running: Vec<_> = ending::outlasting(context.state, sandbox, pod, ended.time).collect();
     // If no container runs, only an end without a signal from outside counts: any process may end
     // an idle sandbox.
     let is_own = matches!(cause, Cause::Oom | Cause::Crashed(_) | Cause::Exited);
@@ -103,8 +104,13 @@ fn judge_end(
         false => &[Kind::SignalGenerate],
     };
     let kinds = [sink.needs(), signals].concat();
-    let (since, subject) = (pod.since, Subject::process(pause));
-    ending::fail_unless_gap_of(context, &kinds, since, sink, subject, || {
+    let needs = (&kinds[..], pod.since);
+    let by = match cause {
+        Cause::Killed(_, by) => by,
+        Cause::Stopped(by) | Cause::Fragile(by) => Some(by),
+        _ => None,
+    };
+    ending::fail_if_proven(context, by, needs, sink, Subject::process(pause), || {
         let names: Vec<_> = running
             .iter()
             .take(ending::MAX_LISTED)
@@ -140,8 +146,12 @@ fn judge_end(
                 .iter()
                 .take(ending::MAX_LISTED)
                 .fold(details, |details, (container, init)| {
+                    let then = match container.ended {
+                        Some(_) => "ended later",
+                        None => "still runs",
+                    };
                     let what = format!(
-                        "exec of container {}, pid {}, which still runs",
+                        "exec of container {}, pid {}, which {then}",
                         container.name, init.id.pid
                     );
                     details.evidence(container.started.unwrap_or(init.forked), what)

@@ -10,7 +10,9 @@ pub(super) const CHECK: Check = Check {
         summary: "a container runs in the namespaces of a sandbox that was replaced or has ended",
         doc: "\
 ## What it checks
-When a pod gets a new sandbox, no container may still run in the namespaces of the old one. When a \
+When a pod gets a new sandbox, no container may still run in the namespaces of the old one. A \
+container is excepted that the runtime has sent its stop signal, and may still send it soon after \
+the old pause ended: `podman pod restart` starts the new pause while slow containers still stop. When a \
 container starts, the pause of its sandbox must be alive. A restarted container must be in the \
 same namespaces as before, unless the sandbox was replaced in between. (PT101 to PT104 report a \
 container in any other namespace than its sandbox's.)
@@ -33,7 +35,7 @@ containers.
 ",
         needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
     },
-    on: &[On::Executed],
+    on: &[On::Executed, On::PauseEndDue, On::PodRemoved],
     judge,
 };
 
@@ -46,8 +48,27 @@ const SHARED: [NamespaceKind; 4] = [
 ];
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
-    let Change::Executed(process) = change else {
-        return;
+    let state = context.state;
+    let process = match change {
+        Change::Executed(process) => process,
+        Change::PauseEndDue(former) => {
+            let former = state.containers.get(former);
+            let pod = former.and_then(|former| state.pods.get(&former.pod));
+            if let (Some(former), Some(pod)) = (former, pod)
+                && pod.removed.is_none()
+            {
+                judge_late(context, &[former], pod, sink);
+            }
+            return;
+        }
+        Change::PodRemoved(pod) => {
+            if let Some(pod) = state.pods.get(pod) {
+                let formers: Vec<_> = ending::recently_ended(context, pod).collect();
+                judge_late(context, &formers, pod, sink);
+            }
+            return;
+        }
+        _ => return,
     };
     let Some((process, container, pod)) = context.inside(*process) else {
         return;
@@ -57,7 +78,16 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     }
     match process.role {
         Role::Pause if pod.sandboxes.len() > 1 && pod.sandbox() == Some(&container.id) => {
-            judge_replacement(context, process, pod, sink);
+            let formers = pod.sandboxes.iter().rev().skip(1);
+            let formers = formers.filter_map(|id| state.containers.get(id));
+            let (recent, others): (Vec<_>, Vec<_>) =
+                formers.partition(|former| ending::has_recently_ended(context, former));
+            let is_used =
+                |former: &&Container| ending::running(state, former, pod).next().is_some();
+            // Those of a recent end are judged later.
+            if !recent.iter().any(is_used) || others.iter().any(is_used) {
+                judge_replacement(context, process, &others, pod, sink);
+            }
         }
         Role::Init => judge_start(context, process, container, pod, sink),
         _ => {}
@@ -76,24 +106,60 @@ fn shared(container: &Container) -> impl Iterator<Item = (NamespaceKind, u32)> {
     })
 }
 
-fn judge_replacement(context: &Context<'_>, pause: &Process, pod: &Pod, sink: &mut Sink<'_>) {
-    let mut stale = 0;
-    for former in pod
-        .sandboxes
-        .iter()
-        .rev()
-        .skip(1)
-        .filter_map(|id| context.state.containers.get(id))
-    {
+/// Judges the replacement of sandboxes whose pauses had ended only recently when the new pause
+/// executed.
+fn judge_late(context: &Context<'_>, formers: &[&Container], pod: &Pod, sink: &mut Sink<'_>) {
+    let sandbox = pod
+        .sandbox()
+        .and_then(|id| context.state.containers.get(id));
+    let pause = sandbox.and_then(|sandbox| context.state.processes.get(sandbox.init?));
+    let (Some(sandbox), Some(pause)) = (sandbox, pause) else {
+        return;
+    };
+    let was_recent = |former: &&&Container| {
+        let limit = context.state.limits.stop;
+        let executed = sandbox.started.unwrap_or(context.now);
+        former.id != sandbox.id
+            && former
+                .ended
+                .is_some_and(|ended| executed.saturating_sub(ended.time) < limit)
+            && ending::outlasting(context.state, former, pod, executed)
+                .next()
+                .is_some()
+    };
+    let formers: Vec<_> = formers.iter().filter(was_recent).copied().collect();
+    if !formers.is_empty() {
+        judge_replacement(context, pause, &formers, pod, sink);
+    }
+}
+
+fn judge_replacement(
+    context: &Context<'_>,
+    pause: &Process,
+    formers: &[&Container],
+    pod: &Pod,
+    sink: &mut Sink<'_>,
+) {
+    let (mut stale, mut stopping) = (0, 0);
+    for former in formers {
         for (container, init) in ending::running(context.state, former, pod) {
             let differs =
                 |(kind, inode): &(NamespaceKind, u32)| *inode != pause.namespaces.get(*kind);
             let Some((kind, inode)) = shared(container).find(differs) else {
                 continue;
             };
+            if ending::is_told_to_stop(init, container) {
+                stopping += 1;
+                continue;
+            }
             stale += 1;
-            let since = container.since;
-            ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
+            // The signal that tells it to stop may be among those that were lost.
+            let kinds = [sink.needs(), &[Kind::SignalGenerate]].concat();
+            let (needs, told) = (
+                (&kinds[..], container.since),
+                ending::tellings(init, container),
+            );
+            ending::fail_if_proven(context, told, needs, sink, Subject::process(init), || {
                 let (kind_name, now) = (kind.name(), pause.namespaces.get(kind));
                 let details = Details::new(format!(
                     "container {} still runs in {kind_name} namespace {inode} of a replaced sandbox; the pod's is now {now}",
@@ -129,8 +195,15 @@ fn judge_replacement(context: &Context<'_>, pause: &Process, pod: &Pod, sink: &m
     }
     if stale == 0 {
         sink.pass(Subject::process(pause), || {
-            Details::new("the sandbox was replaced, and no container runs in the old one")
-                .observed("containers in the former sandbox", Value::Number(0))
+            let message = match stopping {
+                0 => "the sandbox was replaced, and no container runs in the old one",
+                _ => {
+                    "the sandbox was replaced, and the runtime is stopping what still runs in the \
+                     old one"
+                }
+            };
+            Details::new(message)
+                .observed("containers in the former sandbox", Value::Number(stopping))
         });
     }
 }
@@ -152,7 +225,8 @@ fn judge_start(
     });
     if let Some((sandbox, ended)) = dead {
         let dead_for = executed.saturating_sub(ended.time);
-        return sink.fail(Subject::process(init), || {
+        let since = ending::placed_since(container, pod);
+        return ending::fail_unless_gap(context, since, sink, Subject::process(init), || {
             Details::new(format!(
                 "container {} was started in a sandbox whose pause had ended {} earlier",
                 container.name,
@@ -213,7 +287,10 @@ fn judge_start(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::testing::*;
+    use crate::{
+        rules::testing::*,
+        signal::{SIGHUP, SIGTERM},
+    };
 
     #[test]
     fn a_container_that_outlives_its_replaced_sandbox_fails() {
@@ -222,6 +299,8 @@ mod tests {
         let init = scene.container("p", "a");
         scene.end(former, WaitStatus::killed(9));
         let pause = scene.sandbox("p", |_| {});
+        scene.expect("PT203", &[]);
+        scene.wait_ms(1_100);
         let [verdict] = &scene.expect("PT203", &[Outcome::Fail])[..] else {
             panic!("one verdict")
         };
@@ -237,6 +316,29 @@ mod tests {
             verdict.details.observed[0],
             ("net", Value::Namespace(scene.namespaces(former).net))
         );
+    }
+
+    /// `podman pod restart` starts the infra container again while a slow container still stops.
+    #[test]
+    fn a_container_that_the_runtime_is_stopping_may_outlive_its_replaced_sandbox() {
+        let replaced = |signal: i32, is_removed: bool| {
+            let mut scene = Scene::new();
+            let former = scene.pod("p");
+            let slow = scene.container("p", "slow");
+            scene.signal(scene.runtime, slow, signal, SignalResult::Delivered);
+            scene.end(former, WaitStatus::exited(0));
+            scene.sandbox("p", |_| {});
+            scene.expect("PT203", &[]);
+            match is_removed {
+                true => scene.remove_pod("p"),
+                false => scene.wait_ms(1_100),
+            }
+            scene
+        };
+        for is_removed in [true, false] {
+            replaced(SIGTERM, is_removed).expect("PT203", &[Outcome::Pass]);
+            replaced(SIGHUP, is_removed).expect("PT203", &[Outcome::Fail]);
+        }
     }
 
     #[test]
@@ -265,6 +367,7 @@ mod tests {
         scene.container("p", "a");
         scene.end(former, WaitStatus::killed(9));
         scene.sandbox("p", |_| {});
+        scene.wait_ms(1_100);
         scene.expect("PT203", &[Outcome::Pass]);
     }
 
@@ -318,6 +421,7 @@ mod tests {
         scene.lose(Kind::Exit, 1);
         scene.end(former, WaitStatus::killed(9));
         scene.sandbox("p", |_| {});
+        scene.wait_ms(1_100);
         scene.expect("PT203", &[Outcome::Inconclusive]);
     }
 }

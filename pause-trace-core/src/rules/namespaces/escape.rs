@@ -1,6 +1,6 @@
 //! PT109: no process of a pod joins a namespace of the host or of another pod.
 
-use super::membership;
+use super::{doors, membership};
 use crate::rules::prelude::*;
 
 pub(super) const CHECK: Check = Check {
@@ -11,12 +11,14 @@ pub(super) const CHECK: Check = Check {
         summary: "a pod's process enters a namespace of the host or of another pod",
         doc: "\
 ## What it checks
-No process of a pod may join (setns) a namespace of the host or of another pod. It may join the \
-namespaces of its pod's containers and those that the pod's processes created, and it may create \
+No process of a pod may join (setns) a namespace of the host or of another pod. A call that no \
+hook sees is noticed later: the namespaces of a process are compared at its exec and its exit, and \
+at each fork with those of its parent. A process may join the namespaces of its pod's containers and those that the pod's processes created, and it may create \
 new ones (unshare, clone). If the owner of a namespace is unknown, the verdict is inconclusive. \
 For a pod with the node's network, pid or ipc namespace (CNI agents, `kubectl debug node`) a \
 violation is a warning, because such a pod works on the node by design. A thread other than the \
-first one does not move its process, so what it joins is an info. The runtime's processes are not \
+first one does not move its process, so what it joins is an info, until it executes or forks a \
+process, which is then where the thread was. The runtime's processes are not \
 checked.
 
 ## Why it matters
@@ -35,7 +37,7 @@ spec.
 ## Source
 setns(2); Kubernetes: Pod Security Standards; MITRE ATT&CK T1611, \"Escape to Host\".
 ",
-        needs: &[Kind::Namespace, Kind::Exec, Kind::Fork],
+        needs: &[Kind::Namespace, Kind::Exec, Kind::Fork, Kind::Exit],
     },
     on: &[On::NamespaceChanged, On::Ended],
     judge,
@@ -54,12 +56,13 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         Change::NamespaceChanged {
             process,
             thread,
-            call: NamespaceCall::Setns,
+            door,
             flags,
             errno: 0,
             before,
             after,
-        } => {
+            unowned,
+        } if door.enters() => {
             let Some((process, container, pod)) = context.inside(*process) else {
                 return;
             };
@@ -68,24 +71,25 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             }
             for (kind, from, to) in membership::changed(*flags, before, after) {
                 let (who, name) = (membership::caller(process, *thread), kind.name());
-                let caller = membership::short_caller(process, *thread);
-                let was = match thread {
-                    None => "it was in",
-                    Some(_) => "the process stays in",
-                };
                 let details = |owner: &str| {
-                    Details::new(format!(
-                        "{who} entered {name} namespace {to} {owner} by setns; {was} {from}"
+                    let doors::Words { verb, by, was } = doors::words(process, *thread, door, from);
+                    let details = Details::new(format!(
+                        "{who} {verb} {name} namespace {to} {owner} {by}; {was}"
                     ))
                     .expected(name, Value::Text("the pod's, or one made by it".to_owned()))
                     .observed(name, Value::Namespace(to))
                     .evidence(
                         process.executed.unwrap_or(process.forked),
                         origin(process, container),
-                    )
-                    .evidence(context.now, format!("{caller} called setns"))
+                    );
+                    doors::with_evidence(details, context, (process, *thread), door, (kind, to))
                 };
-                match owner(context, container, pod, kind, to) {
+                let owner = match owner(context, container, pod, kind, to) {
+                    // It is the pod's only because the process executed in it.
+                    Owner::Own if *unowned & kind.flag() != 0 => Owner::Unknown,
+                    owner => owner,
+                };
+                match owner {
                     Owner::Own => {}
                     Owner::Unknown => {
                         sink.inconclusive(Subject::thread(process, *thread), || {

@@ -1,7 +1,10 @@
 //! PT110: only processes of the pod and the runtime join the pod's namespaces.
 
-use super::membership;
-use crate::rules::{ending, prelude::*};
+use super::{doors, membership};
+use crate::{
+    rules::{ending, prelude::*},
+    state::{Door, Doubt},
+};
 
 pub(super) const CHECK: Check = Check {
     rule: Rule {
@@ -14,7 +17,10 @@ pub(super) const CHECK: Check = Check {
 Only processes of the pod and of the container runtime should join (setns) a pod's namespaces. \
 This rule reports any other process: a process of another pod as a warning, and a process of the \
 node (an administrator's `nsenter`, a monitoring agent, a pod with host namespaces) or a thread \
-that is not the first one of its process as an info. It reports a join only if a process of the pod lives in that namespace.
+that is not the first one of its process as an info. It reports a join only if a process of the \
+pod lives in that namespace. What PT109 says of calls that no hook sees, and of threads that \
+execute or fork, holds here for the processes of other pods. A process of the node is watched only \
+from a call that was seen.
 
 ## Why it matters
 A process in a pod's network namespace can capture its traffic and use its address. A process in \
@@ -31,7 +37,7 @@ it: the finding has its pid, command and time.
 ## Source
 setns(2); nsenter(1).
 ",
-        needs: &[Kind::Namespace, Kind::Fork, Kind::Exec],
+        needs: &[Kind::Namespace, Kind::Exec, Kind::Fork, Kind::Exit],
     },
     on: &[On::NamespaceChanged, On::PodRemoved],
     judge,
@@ -42,26 +48,28 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         Change::NamespaceChanged {
             process,
             thread,
-            call: NamespaceCall::Setns,
+            door,
             flags,
             errno: 0,
             before,
             after,
-        } => {
-            let Some(visitor) = context
-                .state
-                .processes
-                .get(*process)
-                .filter(|process| process.role != Role::Runtime)
-            else {
+            ..
+        } if door.enters() => {
+            let Some(visitor) = context.state.processes.get(*process) else {
                 return;
             };
+            if context.state.is_proven_runtime(*process) {
+                return;
+            }
             for (kind, from, to) in membership::changed(*flags, before, after) {
                 let Some(pod) = context.state.owner_of(to) else {
                     continue;
                 };
                 if visitor.pod.as_ref() != Some(pod) && context.state.is_held_by(pod, to) {
-                    fail(context, (visitor, *thread), pod, (kind, from, to), sink);
+                    let host = context.state.inits_of(pod).next();
+                    let doubt = context.state.standing(*process, host).1;
+                    let visitor = (visitor, *thread, doubt);
+                    fail(context, visitor, door, pod, (kind, from, to), sink);
                 }
             }
         }
@@ -72,7 +80,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             sink.pass(Subject::pod(id), || {
                 let lived = Duration(context.now.saturating_sub(pod.declared));
                 Details::new(format!(
-                    "no process outside the pod and the runtime entered the pod's namespaces in {lived}"
+                    "no process outside the pod and the runtime was seen to enter the pod's namespaces in {lived}"
                 ))
                 .observed("watched for", Value::Duration(lived.0))
             });
@@ -83,7 +91,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
 
 fn fail(
     context: &Context<'_>,
-    (visitor, thread): (&Process, Option<u32>),
+    (visitor, thread, doubt): (&Process, Option<u32>, Option<Doubt>),
+    door: &Door,
     pod: &PodId,
     (kind, from, to): (NamespaceKind, u32, u32),
     sink: &mut Sink<'_>,
@@ -113,24 +122,28 @@ fn fail(
             Some(thread) => format!("thread {thread} of "),
             None => String::new(),
         };
-        let caller = membership::short_caller(visitor, thread);
-        let left = match thread {
-            Some(_) => {
-                format!("{caller} entered {name} namespace {to}; the process stays in {from}")
-            }
-            None => format!("{caller} left {name} namespace {from} for {to}"),
-        };
+        let doors::Words { verb, by, was } = doors::words(visitor, thread, door, from);
         let details = Details::new(format!(
-            "{of_process}{comm} (pid {pid}{from_where}) entered {name} namespace {to} of pod {} by \
-             setns",
+            "{of_process}{comm} (pid {pid}{from_where}) {verb} {name} namespace {to} of pod {} {by}",
             membership::pod_name(context, pod)
         ))
         .expected(
             name,
             Value::Text("entered by runtime and pod only".to_owned()),
         )
-        .observed(name, Value::Namespace(to))
-        .evidence(context.now, left);
+        .observed(name, Value::Namespace(to));
+        let caller = membership::short_caller(visitor, thread);
+        let details = match (door, thread) {
+            (Door::Call(_), Some(_)) => details.evidence(
+                context.now,
+                format!("{caller} entered {name} namespace {to}; {was}"),
+            ),
+            (Door::Call(_), None) => details.evidence(
+                context.now,
+                format!("{caller} left {name} namespace {from} for {to}"),
+            ),
+            _ => doors::with_evidence(details, context, (visitor, thread), door, (kind, to)),
+        };
         let details = membership::milder_for(thread, details);
         match home.map(|home| context.state.pods.get(home)) {
             Some(home) if !home.is_some_and(membership::is_node_agent) => details,
@@ -138,9 +151,18 @@ fn fail(
         }
     };
     match visitor.pod {
+        None if let Some(doubt) = doubt => sink.inconclusive(subject, || {
+            let details = details();
+            let (message, why) = (&details.message, doubt.why());
+            let message = format!("{message}; it is perhaps the runtime, because {why}");
+            Details { message, ..details }
+        }),
         Some(_) => sink.fail(subject, details),
-        // If records were lost, the process may be the runtime's.
-        None => ending::fail_unless_gap(context, 0, sink, subject, details),
+        // If records were lost, the process may be the runtime's. Exits do not say whose it is.
+        None => {
+            let kinds = [Kind::Namespace, Kind::Exec, Kind::Fork];
+            ending::fail_unless_gap_of(context, &kinds, 0, sink, subject, details);
+        }
     }
 }
 

@@ -60,7 +60,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             sink.pass(Subject::process(init), || {
                 let joins = joins(made);
                 let message = match refused {
-                    0 if made == 0 => "executed, and had to join no namespace".to_owned(),
+                    0 if made == 0 => "executed, and no setns of its setup failed".to_owned(),
                     0 => format!("executed after {joins}, none failed"),
                     _ => format!(
                         "executed after {joins}, although {} failed",
@@ -185,7 +185,7 @@ mod tests {
         scene.pod("p");
         let verdicts = scene.expect("PT111", &[Outcome::Pass]);
         let message = &verdicts[0].details.message;
-        assert_eq!(message, "executed, and had to join no namespace");
+        assert_eq!(message, "executed, and no setns of its setup failed");
     }
 
     #[test]

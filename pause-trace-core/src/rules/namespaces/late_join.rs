@@ -1,7 +1,13 @@
 //! PT108: a container stays in the namespaces that it shares with its pod.
 
-use super::membership::{self, Expected};
-use crate::rules::{ending, prelude::*};
+use super::{
+    doors,
+    membership::{self, Expected},
+};
+use crate::{
+    rules::{ending, prelude::*},
+    state::{Door, Seen},
+};
 
 pub(super) const CHECK: Check = Check {
     rule: Rule {
@@ -15,7 +21,8 @@ After a container's entrypoint has executed, none of its processes may leave a n
 container shares with its pod, its target or the node (net, ipc, uts, and pid and user where they \
 are shared), or join such a namespace late. For the entrypoint or the pause this is a warning. For \
 a helper process that creates a new namespace, as the sandboxes of browsers and build tools do, it \
-is an info, and so it is for a thread other than the first one, which does not move its process. \
+is an info, and so it is for a thread other than the first one, which does not move its process \
+until it executes. A child that is cloned into new namespaces counts as such a helper. \
 Joining a namespace outside the pod is PT109.
 
 ## Why it matters
@@ -35,7 +42,7 @@ after the container's entrypoint executed
 ## Source
 Kubernetes: Pods, \"Resource sharing and communication\"; setns(2), unshare(2).
 ",
-        needs: &[Kind::Namespace, Kind::Exec, Kind::Fork],
+        needs: &[Kind::Namespace, Kind::Exec, Kind::Fork, Kind::Exit],
     },
     on: &[On::NamespaceChanged, On::Ended],
     judge,
@@ -55,11 +62,12 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         Change::NamespaceChanged {
             process,
             thread,
-            call,
+            door,
             flags,
             errno: 0,
             before,
             after,
+            ..
         } => {
             let Some((process, container, pod)) = context.inside(*process) else {
                 return;
@@ -72,39 +80,50 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                     continue;
                 };
                 let who = membership::caller(process, *thread);
-                let caller = membership::short_caller(process, *thread);
                 let name = kind.name();
+                let doors::Words { verb, by, .. } = doors::words(process, *thread, door, from);
+                let is_forked = matches!(
+                    door,
+                    Door::Cloned | Door::Thread(_, Seen::Fork) | Door::Unseen(Seen::Fork)
+                );
                 let what = match (from == shared, to == shared) {
-                    (true, _) if *call == NamespaceCall::Setns && !is_of_pod(context, pod, to) => {
+                    (true, _) if is_for_pt109(context, container, pod, door, (kind, to)) => {
                         continue;
-                    } // PT109
+                    }
+                    (true, _) if is_forked => {
+                        format!("{who} {verb} {name} namespace {to} instead of the shared {from}")
+                    }
                     (true, _) => {
                         format!("{who} left the shared {name} namespace {from} for {to}")
                     }
+                    // A thread that has always been there forked the process.
+                    (_, true) if is_forked => continue,
                     (_, true) => {
                         format!("{who} left {name} namespace {from} for the shared {to}")
                     }
                     _ => continue,
                 };
-                let call = membership::call_name(*call);
                 let since = process.forked;
                 let subject = Subject::thread(process, *thread);
-                ending::fail_unless_gap(context, since, sink, subject, || {
+                // Exits only show more of such moves.
+                let kinds = [Kind::Namespace, Kind::Exec, Kind::Fork];
+                ending::fail_unless_gap_of(context, &kinds, since, sink, subject, || {
                     let after = Duration(context.now.saturating_sub(started));
                     let stays = match thread {
                         Some(_) => format!("; the process stays in {from}"),
                         None => String::new(),
                     };
                     let details = Details::new(format!(
-                        "{what} by {call}, {after} after the container's entrypoint executed{stays}"
+                        "{what} {by}, {after} after the container's entrypoint executed{stays}"
                     ))
                     .expected(name, Value::Namespace(shared))
                     .observed(name, Value::Namespace(to))
                     .evidence(
                         started,
                         format!("the entrypoint of container {} executed", container.name),
-                    )
-                    .evidence(context.now, format!("{caller} called {call}"));
+                    );
+                    let who = (process, *thread);
+                    let details = doors::with_evidence(details, context, who, door, (kind, to));
                     let details = membership::milder_for(*thread, details);
                     match process.role {
                         Role::Member | Role::Session => details.milder(Severity::Info),
@@ -145,8 +164,24 @@ fn shared(
     }
 }
 
-fn is_of_pod(context: &Context<'_>, pod: &Pod, inode: u32) -> bool {
-    context.state.owner_of(inode) == Some(&pod.id)
+/// Whether PT109 judges who enters a namespace: one outside the pod. If nobody saw the call and
+/// knows the namespace, the process has left the pod's in any case.
+fn is_for_pt109(
+    context: &Context<'_>,
+    container: &Container,
+    pod: &Pod,
+    door: &Door,
+    (kind, to): (NamespaceKind, u32),
+) -> bool {
+    let owner = context.state.owner_of(to);
+    let is_outside = match door {
+        Door::Unseen(_) => {
+            let is_others = |owner: &PodId| *owner != pod.id && context.state.is_held_by(owner, to);
+            membership::is_hosts(context, container, kind, to) || owner.is_some_and(is_others)
+        }
+        _ => owner != Some(&pod.id),
+    };
+    door.enters() && is_outside
 }
 
 #[cfg(test)]

@@ -259,7 +259,9 @@ pub(super) fn fail(
     sink: &mut Sink<'_>,
     details: impl FnOnce() -> Details,
 ) {
-    let created = container.since.min(process.forked);
+    let pod = context.state.pods.get(&container.pod);
+    let placed = pod.map_or(container.since, |pod| ending::placed_since(container, pod));
+    let created = placed.min(process.forked);
     let since = held_since.map_or(created, |held| created.min(held));
     ending::fail_unless_gap(context, since, sink, Subject::process(process), details);
 }

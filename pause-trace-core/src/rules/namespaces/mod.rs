@@ -1,5 +1,6 @@
 //! PT1xx: the namespaces of a pod's processes.
 
+mod doors;
 mod escape;
 mod exec_session;
 mod foreign_join;

@@ -19,7 +19,9 @@ pub(super) const CHECK: Check = Check {
 A signal that kills a process of a container must come from the container runtime, the pod itself \
 or the kernel: the OOM killer, or the end of a pid namespace. Otherwise the finding names the \
 sender, and if it was still there when the signal was read, its parent and the beginning of its \
-command line. A signal with a handler does not kill. If the kernel sent SIGKILL to the container's \
+command line. A signal with a handler does not kill. The name of a process does not make it the \
+runtime: the runtime is in no container, and its executable belongs to root and is a file of the \
+node. If that is not known of a process with the name of a runtime, the verdict is inconclusive. If the kernel sent SIGKILL to the container's \
 first process and no record shows why, or no record shows who sent it, the verdict is inconclusive. \
 PT202 reports a pause that is killed while containers run, and also names the sender.
 
@@ -58,7 +60,9 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         return;
     };
     let killer = ending::fatal(process);
-    let Some(by) = killer.filter(|by| ending::party(process, by) == Party::Foreign) else {
+    let is_others =
+        |by: &&Received| matches!(ending::party(process, by), Party::Foreign | Party::Unproven);
+    let Some(by) = killer.filter(is_others) else {
         if process.role == Role::Init {
             pass_or_doubt(context, process, ended, sink);
         }
@@ -82,44 +86,51 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     if is_second_stop {
         return; // the runtime had sent the same signal: PT305
     }
-    let since = pod.since;
-    ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
-        let comm = process.comm;
-        let name = match process.role {
-            Role::Init => format!("init {comm}"),
-            Role::Pause => "the pause".to_owned(),
-            Role::Session => format!("exec session {comm}"),
-            _ => format!("process {comm}"),
-        };
-        let from = ending::from(context, process, by);
-        let details = Details::new(format!(
-            "{name} (pid {}) was killed by {from}",
-            process.id.pid
-        ))
-        .expected("sender", Value::Text("runtime, pod or kernel".to_owned()))
-        .observed(
-            "sender",
-            by.sender
-                .map_or(Value::Text("kernel".to_owned()), Value::Process),
-        )
-        .observed("signal", Value::Signal(by.signal))
-        .observed("end", Value::Status(ended.status));
-        let outsider = by.outsider.as_ref();
-        let parent = outsider.and_then(|outsider| outsider.parent());
-        let command = outsider.map(|outsider| outsider.command.to_string());
-        let details = [("sender parent", parent), ("sender command", command)]
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?)))
-            .fold(details, |details, (name, value)| {
-                details.observed(name, Value::Text(value))
-            });
-        let details = if process.signals.contains(by) {
-            details
-        } else {
-            details.evidence(by.time, ending::line(context, process, by))
-        };
-        ending::with_history(context, process, details)
-    });
+    let needs = (sink.needs(), pod.since);
+    ending::fail_if_proven(
+        context,
+        [by],
+        needs,
+        sink,
+        Subject::process(process),
+        || {
+            let comm = process.comm;
+            let name = match process.role {
+                Role::Init => format!("init {comm}"),
+                Role::Pause => "the pause".to_owned(),
+                Role::Session => format!("exec session {comm}"),
+                _ => format!("process {comm}"),
+            };
+            let from = ending::from(context, process, by);
+            let details = Details::new(format!(
+                "{name} (pid {}) was killed by {from}",
+                process.id.pid
+            ))
+            .expected("sender", Value::Text("runtime, pod or kernel".to_owned()))
+            .observed(
+                "sender",
+                by.sender
+                    .map_or(Value::Text("kernel".to_owned()), Value::Process),
+            )
+            .observed("signal", Value::Signal(by.signal))
+            .observed("end", Value::Status(ended.status));
+            let outsider = by.outsider.as_ref();
+            let parent = outsider.and_then(|outsider| outsider.parent());
+            let command = outsider.map(|outsider| outsider.command.to_string());
+            let details = [("sender parent", parent), ("sender command", command)]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?)))
+                .fold(details, |details, (name, value)| {
+                    details.observed(name, Value::Text(value))
+                });
+            let details = if process.signals.contains(by) {
+                details
+            } else {
+                details.evidence(by.time, ending::line(context, process, by))
+            };
+            ending::with_history(context, process, details)
+        },
+    );
 }
 
 /// A SIGKILL whose sender or reason was not recorded is no proof that nobody else killed the init.

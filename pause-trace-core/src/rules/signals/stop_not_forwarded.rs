@@ -30,7 +30,8 @@ on with its work, and may start programs and wait for their end.
 
 If no process had a handler of its own, the finding is an info: an init may tell its children to \
 end over a socket, a pipe or shared memory, which pause-trace does not see. Exec sessions and \
-probes do not count.
+probes do not count. Of a child that has a handler but waits to be told over a socket, and did not \
+end in time, this rule cannot know better.
 
 ## Why it matters
 The program that does the work runs below a shell or a wrapper. It never receives the stop signal, \

@@ -22,6 +22,12 @@ grace period of 0 the order does not matter. The finding is an info if the pause
 has ended (see PT210), and if the runtime killed the pause without a stop signal and nothing says \
 that there was a grace period: a removal by force (`docker rm -f`, `podman pod kill`) does the same.
 
+The finding is a warning if the runtime also sends each of these containers its stop signal, before \
+the pause ends or soon after, and the pod has no shared pid namespace: `podman pod stop` and `podman \
+pod restart` stop the infra container and the others side by side. A container that uses its grace \
+period then loses the pod's network while it does. If no stop through the CRI is under way, the \
+verdict therefore waits until the runtime has had the time to send these signals.
+
 ## Why it matters
 Containers need the pod's network during their grace period. In a shared pid namespace, the end of \
 the pause kills them at once.
@@ -39,52 +45,136 @@ Kubernetes: kubelet `killPod` stops containers, then the sandbox; CRI `StopPodSa
 ",
         needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
     },
-    on: &[On::Ended],
+    on: &[On::Ended, On::PauseEndDue, On::PodRemoved],
     judge,
 };
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
-    let Change::Ended(process) = change else {
-        return;
-    };
-    let Some((pause, sandbox, pod)) = context.inside(*process) else {
-        return;
-    };
+    let state = context.state;
+    match change {
+        Change::Ended(process) => {
+            let Some((pause, sandbox, pod)) = context.inside(*process) else {
+                return;
+            };
+            if pause.role == Role::Pause && pod.removed.is_none() {
+                judge_end(context, pause, sandbox, pod, sink);
+            }
+        }
+        Change::PauseEndDue(sandbox) => {
+            let Some(sandbox) = state.containers.get(sandbox) else {
+                return;
+            };
+            let pod = state.pods.get(&sandbox.pod);
+            if let Some(pod) = pod.filter(|pod| pod.removed.is_none()) {
+                judge_late(context, sandbox, pod, sink);
+            }
+        }
+        Change::PodRemoved(pod) => {
+            let Some(pod) = state.pods.get(pod) else {
+                return;
+            };
+            for sandbox in ending::recently_ended(context, pod) {
+                judge_late(context, sandbox, pod, sink);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether the order of this stop is to be judged.
+fn is_judged(context: &Context<'_>, pause: &Process, sandbox: &Container, pod: &Pod) -> bool {
+    let is_forced = ending::stopping(sandbox, pod).is_some_and(|stop| stop.grace == 0);
+    let cause = ending::cause(pause, sandbox, &context.state.limits);
+    !is_forced
+        && ending::is_being_stopped(pause, sandbox, pod)
+        && !matches!(cause, Some(Cause::Fragile(_)))
+}
+
+/// Whether the runtime may still send the containers their stop signal.
+fn waits(pause: &Process, sandbox: &Container, pod: &Pod) -> bool {
+    let is_pid_shared = |pod: &Pod| *pod.modes.get(NamespaceKind::Pid) == Mode::Pod;
+    ending::stopping(sandbox, pod).is_none()
+        && !is_removed_by_force(pause, sandbox, pod)
+        && !is_pid_shared(pod)
+}
+
+fn judge_end(
+    context: &Context<'_>,
+    pause: &Process,
+    sandbox: &Container,
+    pod: &Pod,
+    sink: &mut Sink<'_>,
+) {
     let Some(ended) = pause
         .ended
-        .filter(|_| pause.role == Role::Pause && pod.removed.is_none())
+        .filter(|_| is_judged(context, pause, sandbox, pod))
     else {
         return;
     };
-    let is_forced = ending::stopping(sandbox, pod).is_some_and(|stop| stop.grace == 0);
-    if is_forced
-        || !ending::is_being_stopped(pause, sandbox, pod)
-        || matches!(
-            ending::cause(pause, sandbox, &context.state.limits),
-            Some(Cause::Fragile(_))
-        )
-    {
+    // Of a pause that is declared late, the end is judged late, too.
+    let mut running = ending::outlasting(context.state, sandbox, pod, ended.time);
+    if running.next().is_some() {
+        if !waits(pause, sandbox, pod) {
+            fail(context, pause, sandbox, pod, sink);
+        }
         return;
     }
-    let running: Vec<_> = ending::running(context.state, sandbox, pod).collect();
-    let ends = pod
-        .containers
-        .iter()
-        .filter_map(|id| Some(context.state.containers.get(id)?.ended?.time));
+    let ends = pod.containers.iter();
+    let ends = ends.filter_map(|id| Some(context.state.containers.get(id)?.ended?.time));
+    let Some(last) = ends.max() else { return };
+    let after = ended.time.saturating_sub(last);
+    sink.pass(Subject::process(pause), || {
+        Details::new(format!(
+            "the pause ended {} after the last container",
+            Duration(after)
+        ))
+        .observed("after the last container", Value::Duration(after))
+    });
+}
+
+/// Judges a stop that had to wait.
+fn judge_late(context: &Context<'_>, sandbox: &Container, pod: &Pod, sink: &mut Sink<'_>) {
+    let pause = sandbox.init.and_then(|id| context.state.processes.get(id));
+    let Some(pause) = pause.filter(|pause| is_judged(context, pause, sandbox, pod)) else {
+        return;
+    };
+    if waits(pause, sandbox, pod) {
+        fail(context, pause, sandbox, pod, sink);
+    }
+}
+
+/// Fails if containers were running when the pause ended.
+fn fail(
+    context: &Context<'_>,
+    pause: &Process,
+    sandbox: &Container,
+    pod: &Pod,
+    sink: &mut Sink<'_>,
+) {
+    let Some(ended) = pause.ended else { return };
+    let running: Vec<_> = ending::outlasting(context.state, sandbox, pod, ended.time).collect();
     if running.is_empty() {
-        let Some(last) = ends.max() else { return };
-        let after = ended.time.saturating_sub(last);
-        return sink.pass(Subject::process(pause), || {
-            Details::new(format!(
-                "the pause ended {} after the last container",
-                Duration(after)
-            ))
-            .observed("after the last container", Value::Duration(after))
-        });
+        return;
     }
     let since = pod.since;
     let is_removed_by_force = is_removed_by_force(pause, sandbox, pod);
-    ending::fail_unless_gap(context, since, sink, Subject::process(pause), || {
+    let is_told =
+        |(container, init): &(&Container, &Process)| ending::is_told_to_stop(init, container);
+    let may_be_told = waits(pause, sandbox, pod);
+    let is_side_by_side = may_be_told && running.iter().all(is_told);
+    // Whether it is an error rests on signals that were not seen.
+    let rests_on_signals = may_be_told && !is_side_by_side;
+    let signals: &[_] = match rests_on_signals {
+        true => &[Kind::SignalGenerate],
+        false => &[],
+    };
+    let kinds = [sink.needs(), signals].concat();
+    let told = running
+        .iter()
+        .filter(|_| rests_on_signals)
+        .flat_map(|(container, init)| ending::tellings(init, container));
+    let (needs, subject) = ((&kinds[..], since), Subject::process(pause));
+    ending::fail_if_proven(context, told, needs, sink, subject, || {
         let listed = running.iter().take(ending::MAX_LISTED);
         let names: Vec<_> = listed
             .clone()
@@ -123,15 +213,22 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             None => details,
         };
         let details = listed.fold(details, |details, (container, init)| {
-            let what = format!(
-                "exec of container {}, pid {}, which still runs",
-                container.name, init.id.pid
-            );
+            let (name, pid) = (&container.name, init.id.pid);
+            let what = match container.ended {
+                Some(end) => format!(
+                    "exec of container {name}, pid {pid}, which ended {} after the pause",
+                    Duration(end.time.saturating_sub(ended.time))
+                ),
+                None => format!("exec of container {name}, pid {pid}, which still runs"),
+            };
             details.evidence(container.started.unwrap_or(init.forked), what)
         });
-        let details = match is_removed_by_force {
-            true => details.milder(Severity::Info),
-            false => ending::as_consequence(sandbox, details),
+        let details = if is_removed_by_force {
+            details.milder(Severity::Info)
+        } else if is_side_by_side {
+            ending::as_consequence(sandbox, details.milder(Severity::Warning))
+        } else {
+            ending::as_consequence(sandbox, details)
         };
         ending::with_history(context, pause, details)
     });
@@ -150,7 +247,7 @@ fn is_removed_by_force(pause: &Process, sandbox: &Container, pod: &Pod) -> bool 
 
 #[cfg(test)]
 mod tests {
-    use crate::signal::SIGTERM;
+    use crate::signal::{SIGHUP, SIGTERM};
 
     use super::*;
     use crate::rules::testing::*;
@@ -194,6 +291,7 @@ mod tests {
             scene.container("p", "a");
             scene.signal(scene.runtime, pause, signal, SignalResult::Delivered);
             scene.end(pause, WaitStatus::killed(signal));
+            scene.wait_ms(1_100);
             let verdicts = scene.expect("PT309", &[Outcome::Fail]);
             assert_eq!(verdicts[0].severity(), severity, "signal {signal}");
         }
@@ -208,6 +306,7 @@ mod tests {
             prepare(&mut scene, pause);
             scene.signal(scene.runtime, pause, SIGKILL, SignalResult::Delivered);
             scene.end(pause, WaitStatus::killed(SIGKILL));
+            scene.wait_ms(1_100);
             scene.expect("PT309", &[Outcome::Fail])[0].severity()
         };
         let asked = ends(|scene, _| scene.stop_pod("p", 30_000));
@@ -215,6 +314,55 @@ mod tests {
             scene.signal(scene.runtime, pause, SIGTERM, SignalResult::Delivered);
         });
         assert_eq!([asked, stopped], [Severity::Error; 2]);
+    }
+
+    /// The severity if the runtime stops the pause of a pod with these modes and sends its
+    /// container a signal, the one before the other. The pod is removed soon or later.
+    fn side_by_side(modes: &Modes, signal: i32, prepare: fn(&mut Scene)) -> Severity {
+        let severity = |is_first: bool, is_removed: bool| {
+            let mut scene = Scene::new();
+            let pause = scene.pod_with("p", modes.clone(), |_| {});
+            let slow = scene.container("p", "slow");
+            prepare(&mut scene);
+            if is_first {
+                scene.signal(scene.runtime, slow, signal, SignalResult::Delivered);
+            }
+            scene.signal(scene.runtime, pause, SIGTERM, SignalResult::Delivered);
+            scene.end(pause, WaitStatus::exited(0));
+            if !is_first {
+                scene.signal(scene.runtime, slow, signal, SignalResult::Delivered);
+            }
+            scene.wait_ms(500);
+            scene.end(slow, WaitStatus::exited(0));
+            if is_removed {
+                scene.remove_pod("p");
+            }
+            scene.wait_ms(1_000);
+            scene.expect("PT309", &[Outcome::Fail])[0].severity()
+        };
+        let mut all = [(true, true), (true, false), (false, true), (false, false)]
+            .map(|(is_first, is_removed)| severity(is_first, is_removed));
+        all.sort_unstable();
+        assert_eq!(all[0], all[3], "{all:?}");
+        all[0]
+    }
+
+    #[test]
+    fn containers_that_are_stopped_beside_the_pause_are_a_warning() {
+        let plain = Modes::plain();
+        let severity = side_by_side(&plain, SIGTERM, |_| {});
+        assert_eq!(severity, Severity::Warning);
+        // Another signal is no stop.
+        assert_eq!(side_by_side(&plain, SIGHUP, |_| {}), Severity::Error);
+        let shared = Modes {
+            pid: Mode::Pod,
+            ..plain.clone()
+        };
+        assert_eq!(side_by_side(&shared, SIGTERM, |_| {}), Severity::Error);
+        let stop = |scene: &mut Scene| scene.stop_pod("p", 30_000);
+        assert_eq!(side_by_side(&plain, SIGTERM, stop), Severity::Error);
+        let another = |scene: &mut Scene| _ = scene.container("p", "goes on");
+        assert_eq!(side_by_side(&plain, SIGTERM, another), Severity::Error);
     }
 
     #[test]

@@ -2,10 +2,7 @@
 
 use crate::signal::SIGKILL;
 
-use crate::rules::{
-    ending::{self, Party},
-    prelude::*,
-};
+use crate::rules::{ending, prelude::*};
 
 pub(super) const CHECK: Check = Check {
     rule: Rule {
@@ -88,10 +85,8 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         (Change::Ended(_), None, Some(_)) => {
             let acted = init.sent.is_some_and(|sent| sent >= stop.time)
                 || context.state.has_left_since(&container.id, stop.time);
-            let kill = ending::fatal(init).filter(|kill| {
-                let party = ending::party(init, kill);
-                matches!(party, Party::Runtime | Party::Foreign) && !init.is_oom_killed()
-            });
+            let kill = ending::fatal(init)
+                .filter(|kill| ending::is_from_outside(init, kill) && !init.is_oom_killed());
             let Some(kill) = kill.filter(|kill| !acted && kill.time > stop.time) else {
                 return;
             };

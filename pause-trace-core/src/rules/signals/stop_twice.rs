@@ -61,10 +61,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     }
     let is_stop = |received: &&Received| {
         (Some(received.signal) == container.stop_signal || received.signal == SIGTERM)
-            && matches!(
-                ending::party(process, received),
-                Party::Runtime | Party::Foreign
-            )
+            && ending::is_from_outside(process, received)
     };
     let mut stops = process.signals.iter().filter(is_stop);
     if matches!(change, Change::Ended(_)) {
@@ -98,8 +95,9 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         return;
     };
     let between = second.time.saturating_sub(first.time);
-    let since = pod.since;
-    ending::fail_unless_gap(context, since, sink, Subject::process(process), || {
+    let needs = (sink.needs(), pod.since);
+    let subject = Subject::process(process);
+    ending::fail_if_proven(context, [first, second], needs, sink, subject, || {
         let name = if process.role == Role::Pause {
             "the pause".to_owned()
         } else {
@@ -125,7 +123,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
 fn is_same_sender(target: &Process, first: &Received, second: &Received) -> bool {
     match (ending::party(target, first), ending::party(target, second)) {
         (Party::Runtime, Party::Runtime) => true,
-        (Party::Foreign, Party::Foreign) => {
+        (Party::Foreign, Party::Foreign) | (Party::Unproven, Party::Unproven) => {
             first.sender == second.sender || first.sender_comm == second.sender_comm
         }
         _ => false,

@@ -2,6 +2,7 @@
 
 mod evidence;
 mod lifecycle;
+mod moves;
 mod namespaces;
 mod pause;
 mod signals;
@@ -30,6 +31,22 @@ pub(super) fn all() -> impl Iterator<Item = &'static Fault> {
         evidence::FAULTS,
     ];
     families.into_iter().flatten()
+}
+
+/// A rule, and the events of a fault of it.
+pub(super) type Told = (&'static str, Vec<Event>);
+
+/// Every fault, and more of some rules, with what follows of the pods' lives.
+pub(super) fn told(finish: fn(&mut Scene)) -> impl Iterator<Item = Told> {
+    let told = move |plant: &dyn Fn(&mut Scene)| {
+        let mut scene = Scene::new();
+        plant(&mut scene);
+        finish(&mut scene);
+        scene.events
+    };
+    let first = all().map(move |(rule, plant, _, _)| (*rule, told(&|s| plant(s, |_| {}))));
+    let more = moves::FAULTS.iter();
+    first.chain(more.map(move |(rule, plant)| (*rule, told(plant))))
 }
 
 /// A pod with a container, whose namespaces `edit` spoils.

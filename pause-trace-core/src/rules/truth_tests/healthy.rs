@@ -76,6 +76,9 @@ fn run_plain(scene: &mut Scene) -> Vec<ProcessId> {
     }
     let worker = scene.fork(init);
     scene.exec(worker);
+    let sandboxed = scene.clone_with(worker, |ns, _| ns.mnt = 5_002);
+    scene.exec(sandboxed);
+    scene.end(sandboxed, WaitStatus::exited(0));
     let child = scene.fork(worker);
     let orphan = scene.fork(child);
     scene.end(child, WaitStatus::exited(0));
@@ -118,6 +121,24 @@ fn replace_sandbox(scene: &mut Scene) {
     scene.end(former, WaitStatus::exited(0));
     scene.sandbox("again", |_| {});
     scene.container("again", "second");
+}
+
+/// A pod whose sandbox is replaced while the runtime is stopping a slow container, as `podman pod
+/// restart` does. PT309 warns of the order, and nothing else is wrong.
+pub(super) fn restarted() -> Scene {
+    let mut scene = Scene::new();
+    let former = scene.pod("p");
+    let slow = scene.container("p", "slow");
+    for process in [former, slow] {
+        scene.signal(scene.runtime, process, SIGTERM, SignalResult::Delivered);
+        scene.handle(process, SIGTERM);
+    }
+    scene.end(former, WaitStatus::exited(0));
+    scene.sandbox("p", |_| {});
+    scene.wait_ms(1_100);
+    scene.end(slow, WaitStatus::exited(0));
+    scene.container("p", "slow-again");
+    scene
 }
 
 /// A container whose namespaces a short-lived process of the runtime joins, and which a debugger

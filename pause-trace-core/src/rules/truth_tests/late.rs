@@ -146,15 +146,12 @@ const TELLINGS: usize = 80;
 #[test]
 fn neither_a_late_declaration_nor_a_lost_window_turns_a_fault_into_a_pass() {
     let mut turned = BTreeMap::new();
-    for (number, (rule, plant, _, _)) in faults::all().enumerate() {
-        let mut scene = Scene::new();
-        plant(&mut scene, |_| {});
-        finish(&mut scene);
-        let is_its = |known: &Rule| known.id == *rule;
-        let whole = by_subject(&judged(&scene.events, is_its).1);
+    for (number, (rule, whole_events)) in faults::told(finish).enumerate() {
+        let is_its = |known: &Rule| known.id == rule;
+        let whole = by_subject(&judged(&whole_events, is_its).1);
         let mut numbers = Numbers(0x9e37_79b9 + number as u64);
         for _ in 0..TELLINGS {
-            let (what, events) = telling(&scene.events, &mut numbers, Order::Any);
+            let (what, events) = telling(&whole_events, &mut numbers, Order::Any);
             for (subject, outcome) in by_subject(&judged(&events, is_its).1) {
                 if outcome == Outcome::Pass && whole.get(&subject) == Some(&Outcome::Fail) {
                     turned.entry((rule, subject)).or_insert(what.clone());
@@ -167,19 +164,20 @@ fn neither_a_late_declaration_nor_a_lost_window_turns_a_fault_into_a_pass() {
 
 #[test]
 fn neither_a_late_declaration_nor_a_lost_window_makes_a_healthy_pod_fail() {
-    let scene = healthy::pods();
     let mut failed = BTreeMap::new();
     let mut numbers = Numbers(0x2545_f491);
-    for _ in 0..4 * TELLINGS {
-        let (what, events) = telling(&scene.events, &mut numbers, Order::Kept);
-        let (_, verdicts) = judged(&events, |_| true);
-        let fails = verdicts
-            .iter()
-            .filter(|verdict| verdict.outcome == Outcome::Fail);
-        for fail in fails {
-            failed
-                .entry(fail.rule.id)
-                .or_insert((fail.details.message.clone(), what.clone()));
+    for (scene, known) in [
+        (healthy::pods(), &[][..]),
+        (healthy::restarted(), &["PT309"]),
+    ] {
+        for _ in 0..4 * TELLINGS {
+            let (what, events) = telling(&scene.events, &mut numbers, Order::Kept);
+            let (_, verdicts) = judged(&events, |_| true);
+            for fail in accusations(verdicts, known) {
+                failed
+                    .entry(fail.rule.id)
+                    .or_insert((fail.details.message.clone(), what.clone()));
+            }
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");

@@ -14,6 +14,7 @@ use tokio::{
 use super::ok;
 use crate::{
     event::Text,
+    node::program,
     report::wire::{Check, State},
     runtimes,
 };
@@ -56,7 +57,7 @@ pub(super) async fn runtimes() -> Vec<Check> {
     checks
 }
 
-/// Reads which programs of runtimes run in this pid namespace. Those in containers have another.
+/// Reads which programs of runtimes run in this pid namespace and in no container.
 fn running() -> Running {
     let mut running = Running::new();
     let namespace = |pid: &str| fs::metadata(format!("/proc/{pid}/ns/pid")).map(|it| it.ino());
@@ -71,6 +72,7 @@ fn running() -> Running {
             runtimes::programs().find(|program| program.as_bytes() == comm.trim_ascii_end());
         if let (Some(program), Ok(pid_number)) = (known, pid.parse())
             && namespace(pid).ok() == own
+            && !program::is_in_container(pid_number)
         {
             running.entry(program).or_insert((0, pid_number)).0 += 1;
         }

@@ -28,11 +28,12 @@ pub(super) fn attach_namespaces(ebpf: &mut Ebpf, btf: &Btf, only: Option<Namespa
             NamespaceHook::Tracepoint => attach_syscalls(ebpf),
         };
         match attached {
-            Ok(()) => {
+            Ok(misses_compat) => {
                 return Hook {
                     name: "setns, unshare",
                     kind: Kind::Namespace,
                     how: Ok(way.name()),
+                    misses_compat,
                 };
             }
             Err(error) => reasons.push(format!("{}: {}", way.name(), reason(&error))),
@@ -43,6 +44,7 @@ pub(super) fn attach_namespaces(ebpf: &mut Ebpf, btf: &Btf, only: Option<Namespa
         name: "setns, unshare",
         kind: Kind::Namespace,
         how: Err(reasons.join("; ")),
+        misses_compat: true,
     }
 }
 
@@ -56,7 +58,16 @@ fn setns_symbol() -> &'static str {
 
 const UNSHARE_SYMBOL: &str = "ksys_unshare";
 
-fn attach_fexit(ebpf: &mut Ebpf, btf: &Btf) -> anyhow::Result<()> {
+/// What the 32-bit entry of an x86_64 kernel leads to, if it has one. On other processors both
+/// entries lead to the same function.
+const COMPAT_SETNS: Option<&str> = if cfg!(target_arch = "x86_64") {
+    Some("__ia32_sys_setns")
+} else {
+    None
+};
+
+/// Returns whether calls through the 32-bit entry are missed.
+fn attach_fexit(ebpf: &mut Ebpf, btf: &Btf) -> anyhow::Result<bool> {
     // The exit programs are attached first: a call whose entry was not observed is not reported.
     for (name, symbol) in [
         ("setns_fexit", setns_symbol()),
@@ -76,10 +87,25 @@ fn attach_fexit(ebpf: &mut Ebpf, btf: &Btf) -> anyhow::Result<()> {
         program.load(symbol, btf)?;
         program.attach()?;
     }
-    Ok(())
+    let Some(symbol) = COMPAT_SETNS else {
+        return Ok(false);
+    };
+    let mut attach_compat = || -> anyhow::Result<()> {
+        for name in ["setns_compat_fexit", "setns_compat_fexit_again"] {
+            let program: &mut FExit = program(ebpf, name)?;
+            program.load(symbol, btf)?;
+            program.attach()?;
+        }
+        let program: &mut FEntry = program(ebpf, "setns_compat_fentry")?;
+        program.load(symbol, btf)?;
+        program.attach()?;
+        Ok(())
+    };
+    Ok(attach_compat().is_err())
 }
 
-fn attach_kprobes(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+/// Returns whether calls through the 32-bit entry are missed.
+fn attach_kprobes(ebpf: &mut Ebpf) -> anyhow::Result<bool> {
     for (name, symbol) in [
         ("setns_kretprobe", setns_symbol()),
         ("setns_kprobe", setns_symbol()),
@@ -90,10 +116,23 @@ fn attach_kprobes(ebpf: &mut Ebpf) -> anyhow::Result<()> {
         program.load()?;
         program.attach(symbol, 0)?;
     }
-    Ok(())
+    let Some(symbol) = COMPAT_SETNS else {
+        return Ok(false);
+    };
+    let mut attach_compat = || -> anyhow::Result<()> {
+        for name in ["setns_compat_kretprobe", "setns_compat_kprobe"] {
+            let program: &mut KProbe = program(ebpf, name)?;
+            program.load()?;
+            program.attach(symbol, 0)?;
+        }
+        Ok(())
+    };
+    Ok(attach_compat().is_err())
 }
 
-fn attach_syscalls(ebpf: &mut Ebpf) -> anyhow::Result<()> {
+/// The tracepoints of system calls miss every call through the 32-bit entry
+/// (`ARCH_TRACE_IGNORE_COMPAT_SYSCALLS`, on x86_64 and aarch64).
+fn attach_syscalls(ebpf: &mut Ebpf) -> anyhow::Result<bool> {
     with_tracefs(|| {
         for (name, event) in [
             ("setns_exit", "sys_exit_setns"),
@@ -106,7 +145,8 @@ fn attach_syscalls(ebpf: &mut Ebpf) -> anyhow::Result<()> {
             program.attach("syscalls", event)?;
         }
         Ok(())
-    })
+    })?;
+    Ok(true)
 }
 
 /// Detaches the programs of a way that could be attached only in part.
@@ -116,6 +156,9 @@ fn detach(ebpf: &mut Ebpf, way: NamespaceHook) {
             "setns_fentry",
             "setns_fexit",
             "setns_fexit_again",
+            "setns_compat_fentry",
+            "setns_compat_fexit",
+            "setns_compat_fexit_again",
             "unshare_fentry",
             "unshare_fexit",
             "unshare_fexit_again",
@@ -123,6 +166,8 @@ fn detach(ebpf: &mut Ebpf, way: NamespaceHook) {
         NamespaceHook::Kprobe => &[
             "setns_kprobe",
             "setns_kretprobe",
+            "setns_compat_kprobe",
+            "setns_compat_kretprobe",
             "unshare_kprobe",
             "unshare_kretprobe",
         ],

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use nix::sys::signal::Signal;
+use nix::{errno::Errno, sys::signal::Signal};
 
 use super::{namespace, pod_with_app};
 use crate::{
@@ -10,12 +10,12 @@ use crate::{
     playing::PlayError,
     reference::{
         bystander::Bystander,
-        protocol::{Join, Request},
+        protocol::{Answer, Join, Request},
         scenario::Script,
-        stage::{Play, PodKind},
+        stage::{Play, PodKind, Started},
     },
     scenario::Scenario,
-    verdict::Severity,
+    verdict::{Severity, Verdict},
 };
 
 /// The probes that each leave a process.
@@ -48,6 +48,33 @@ pub(super) const SCRIPTS: &[Script] = &[
             finds: &["PT109"],
         },
         play: |play| Box::pin(escape(play)),
+    },
+    Script {
+        scenario: Scenario {
+            name: "escape-unseen",
+            title: "a container's process enters the node's network namespace through the 32-bit entry of the kernel, and exits",
+            proves: &[],
+            finds: &["PT109"],
+        },
+        play: |play| Box::pin(escape_unseen(play)),
+    },
+    Script {
+        scenario: Scenario {
+            name: "escape-by-exec",
+            title: "a thread of a container's process enters the node's network namespace and executes",
+            proves: &[],
+            finds: &["PT109"],
+        },
+        play: |play| Box::pin(escape_by_exec(play)),
+    },
+    Script {
+        scenario: Scenario {
+            name: "late-join-by-clone",
+            title: "a container's process clones a child into a network of its own",
+            proves: &[],
+            finds: &["PT108"],
+        },
+        play: |play| Box::pin(late_join_by_clone(play)),
     },
     Script {
         scenario: Scenario {
@@ -115,19 +142,90 @@ async fn late_join_in_thread(play: &Play<'_>) -> Result<String, PlayError> {
 async fn escape(play: &Play<'_>) -> Result<String, PlayError> {
     let (pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
     let before = namespace(&pod, app.process, NamespaceKind::Net);
-    // Below the container's own /proc is the node's, as if the container had it as a volume.
-    app.ask(Request::Unmount {
-        path: PathBuf::from("/proc"),
-    })
-    .await?;
-    app.ask(Request::Setns {
-        path: PathBuf::from(format!("/proc/{}/ns/net", std::process::id())),
-    })
-    .await?;
+    let path = nodes_network(&app).await?;
+    app.ask(Request::Setns { path }).await?;
     play.found("PT109").await?;
     let after = namespace(&pod, app.process, NamespaceKind::Net);
     pod.finish().await?;
     Ok(format!("net {before}, then net {after}, the node's"))
+}
+
+async fn escape_unseen(play: &Play<'_>) -> Result<String, PlayError> {
+    let (pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
+    let path = nodes_network(&app).await?;
+    let child = match app.ask(Request::JoinUnseen { path }).await {
+        Err(PlayError::Refused {
+            errno: Errno::ENOSYS,
+            ..
+        }) => {
+            return Err(PlayError::Impossible(
+                "this kernel has no 32-bit entry for a 64-bit program".to_owned(),
+            ));
+        }
+        answer => answer?,
+    };
+    let finding = play.found("PT109").await?;
+    blame_child(play, &child, &finding)?;
+    pod.finish().await?;
+    Ok(finding.details.message)
+}
+
+async fn escape_by_exec(play: &Play<'_>) -> Result<String, PlayError> {
+    let (pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
+    let path = nodes_network(&app).await?;
+    let child = app.ask(Request::JoinInThreadAndExecute { path }).await?;
+    let is_error = |finding: &Verdict| finding.severity() == Severity::Error;
+    let finding = play.found_where("PT109", is_error).await?;
+    blame_child(play, &child, &finding)?;
+    pod.finish().await?;
+    Ok(finding.details.message)
+}
+
+async fn late_join_by_clone(play: &Play<'_>) -> Result<String, PlayError> {
+    let (pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
+    let child = app
+        .ask(Request::Clone {
+            kinds: vec!["net".to_owned()],
+        })
+        .await?;
+    let finding = play.found("PT108").await?;
+    blame_child(play, &child, &finding)?;
+    let message = finding.details.message.clone();
+    if !message.contains("was cloned into net namespace") || finding.severity() != Severity::Info {
+        return Err(PlayError::Unexpected(format!(
+            "PT108 says as {}: {message}",
+            finding.severity()
+        )));
+    }
+    pod.finish().await?;
+    Ok(message)
+}
+
+/// The fault is that of the app's child, whose pid on the node is known from the finding.
+fn blame_child(play: &Play<'_>, child: &Answer, finding: &Verdict) -> Result<(), PlayError> {
+    match (&finding.subject.process, child) {
+        (Some(found), Answer::Pid(child)) if found.ns_pid as i32 == *child => {
+            play.blame(found.id);
+            Ok(())
+        }
+        _ => Err(PlayError::Unexpected(format!(
+            "the child is {child:?}, and {} says: {}",
+            finding.rule.id, finding.details.message
+        ))),
+    }
+}
+
+/// The path of the node's network namespace in a container. Below the container's own /proc is the
+/// node's, as if the container had it as a volume.
+async fn nodes_network(app: &Started) -> Result<PathBuf, PlayError> {
+    app.ask(Request::Unmount {
+        path: PathBuf::from("/proc"),
+    })
+    .await?;
+    Ok(PathBuf::from(format!(
+        "/proc/{}/ns/net",
+        std::process::id()
+    )))
 }
 
 async fn foreign_join(play: &Play<'_>) -> Result<String, PlayError> {

@@ -3,6 +3,9 @@
 use std::fs;
 use std::io::{Read, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -10,6 +13,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{SigHandler, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getpid, pipe2};
@@ -134,6 +138,60 @@ impl Family {
 
     pub(super) fn reap(&self) -> u32 {
         std::iter::from_fn(|| sys::reap(None).ok()?).fold(0, |count, _| count + 1)
+    }
+
+    /// Creates a child that enters a namespace through the 32-bit entry of the kernel and exits.
+    /// ENOSYS if there is none.
+    pub(super) fn join_unseen(&self, path: &Path) -> Result<i32, Failure> {
+        let file = fs::File::open(path).step(format!("open {}", path.display()))?;
+        let (result, say) = pipe()?;
+        let Some(child) = sys::fork().step("fork")? else {
+            // Without such an entry, the call crashes this child.
+            let errno = sys::compat_setns(file.as_fd()).map_or_else(|errno| errno as i32, |()| 0);
+            sys::note(say.as_raw_fd(), errno as u8);
+            sys::exit(0)
+        };
+        drop(say);
+        let mut errno = [0];
+        let read = fs::File::from(result).read(&mut errno).step("read")?;
+        let result = match (read, errno) {
+            (0, _) => Err(Errno::ENOSYS),
+            (_, [0]) => Ok(()),
+            (_, [errno]) => Err(Errno::from_raw(errno.into())),
+        };
+        result
+            .step("enter a namespace through the 32-bit entry of the kernel")
+            .map(|()| child.as_raw())
+    }
+
+    /// Creates a child, a thread of which enters a namespace and executes this program, which ends
+    /// at once because its argument is wrong.
+    pub(super) fn join_in_thread_and_execute(&self, path: &Path) -> Result<i32, Failure> {
+        let file = fs::File::open(path).step(format!("open {}", path.display()))?;
+        let Some(child) = sys::fork().step("fork")? else {
+            let thread = thread::spawn(move || {
+                if setns(file, CloneFlags::empty()).is_ok() {
+                    // It returns only if it fails.
+                    let _ = Command::new("/proc/self/exe")
+                        .args(["__workload", "--wrong"])
+                        .stdin(Stdio::null())
+                        .stdout(Stdio::null())
+                        .stderr(Stdio::null())
+                        .exec();
+                }
+            });
+            let _ = thread.join();
+            sys::exit(1)
+        };
+        Ok(child.as_raw())
+    }
+
+    /// Clones a child into new namespaces, where it exits.
+    pub(super) fn clone_into(&self, flags: CloneFlags) -> nix::Result<i32> {
+        match sys::clone_into(flags)? {
+            Some(child) => Ok(child.as_raw()),
+            None => sys::exit(0),
+        }
     }
 
     /// Creates a child that lives until it is released, or receives SIGTERM and does not ignore it.

@@ -50,6 +50,7 @@ fn faults_of_the_namespaces_are_found() {
             ("gets_the_nodes_namespaces", gets_the_nodes_namespaces),
             ("has_a_leaky_sandbox", has_a_leaky_sandbox),
             ("enters_another_pod", enters_another_pod),
+            ("enters_another_pod_unseen", enters_another_pod_unseen),
             ("enters_the_node", enters_the_node),
             ("is_entered_from_outside", is_entered_from_outside),
             ("cannot_join_its_network", cannot_join_its_network),
@@ -108,8 +109,34 @@ fn enters_another_pod(scene: &Scene, pod: Pod<'_>) {
     let victim = scene.lab.pod("is-entered-by-another").run();
     let app = victim.serve("app");
     let network = format!("/node-proc/{}/ns/net", victim.pause_pid());
-    let intruder = enters(&pod, &network);
+    let intruder = enters(&pod, ["join", &network]);
     scene.watch.await_finding(pod.uid(), "PT109");
+    scene.watch.await_finding(victim.uid(), "PT110");
+    intruder.end();
+    app.end();
+    end(scene, pod).assert_broken(["PT109"]);
+    let outcome = end(scene, victim);
+    outcome.assert_broken(["PT110"]);
+    outcome.assert_placed(["app"]);
+}
+
+/// The same through the 32-bit entry of the kernel. Where no hook sees that call, the namespaces at
+/// the next exec show it.
+fn enters_another_pod_unseen(scene: &Scene, pod: Pod<'_>) {
+    let victim = scene.lab.pod("is-entered-unseen").run();
+    let app = victim.serve("app");
+    let network = format!("/node-proc/{}/ns/net", victim.pause_pid());
+    if cfg!(not(target_arch = "x86_64")) {
+        app.end();
+        end(scene, victim);
+        end(scene, pod);
+        return;
+    }
+    let intruder = enters(&pod, ["join-unseen", &network, "/workload", "serve"]);
+    let escaped = scene.watch.await_finding(pod.uid(), "PT109");
+    let message = escaped["message"].as_str().expect("a message");
+    let seen = ["by setns", "by a call that was not seen"];
+    assert!(seen.iter().any(|how| message.contains(how)), "{escaped}");
     scene.watch.await_finding(victim.uid(), "PT110");
     intruder.end();
     app.end();
@@ -122,7 +149,7 @@ fn enters_another_pod(scene: &Scene, pod: Pod<'_>) {
 fn enters_the_node(scene: &Scene, pod: Pod<'_>) {
     // This process is in the node's.
     let ipc = format!("/node-proc/{}/ns/ipc", std::process::id());
-    let intruder = enters(&pod, &ipc);
+    let intruder = enters(&pod, ["join", &ipc]);
     let escaped = scene.watch.await_finding(pod.uid(), "PT109");
     let message = escaped["message"].as_str().expect("a message");
     assert!(message.contains("of the host"), "{escaped}");
@@ -131,8 +158,8 @@ fn enters_the_node(scene: &Scene, pod: Pod<'_>) {
 }
 
 /// Starts a container with the privileges to enter a namespace by a path below the node's /proc.
-fn enters<'a>(pod: &'a Pod<'a>, path: &str) -> Container<'a> {
-    let spec = pod.container("intruder").workload(["join", path]);
+fn enters<'a, const N: usize>(pod: &'a Pod<'a>, workload: [&str; N]) -> Container<'a> {
+    let spec = pod.container("intruder").workload(workload);
     let spec = spec.configure(|config| config.mounts.push(node_proc("/node-proc")));
     let spec = spec.security(|security| {
         security.run_as_user = Some(Int64Value { value: 0 });

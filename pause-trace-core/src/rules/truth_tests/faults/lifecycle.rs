@@ -45,6 +45,7 @@ pub(super) const FAULTS: &[Fault] = &[
             attach(s);
             s.end(pause, WaitStatus::killed(SIGKILL));
             s.sandbox("p", |_| {});
+            s.wait_ms(1_001);
         },
         Fail,
         Some(Fail),
