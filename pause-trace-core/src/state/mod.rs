@@ -82,8 +82,8 @@ pub struct State {
     /// What `/proc` showed last of a process that may be the runtime.
     shown: Option<Program>,
     deadlines: Deadlines,
-    /// The process that is about to be reported as forked, and the kinds of namespaces that its clone
-    /// created.
+    /// The process that is about to be reported as forked, and the kinds of namespaces that its
+    /// clone created.
     cloned: Option<(ProcessId, u64)>,
     /// What the OOM killer did last.
     oom_killer: Option<OomKiller>,

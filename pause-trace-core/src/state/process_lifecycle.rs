@@ -20,9 +20,10 @@ impl State {
         let Some(parent) = self.processes.get(parent) else {
             return;
         };
-        let of_runtime = (parent.role == Role::Runtime)
-            .then(|| (parent.doubt, parent.home.clone()))
-            .unwrap_or_default();
+        let of_runtime = match parent.role {
+            Role::Runtime => (parent.doubt, parent.home.clone()),
+            _ => (None, None),
+        };
         let (role, session, container) = (parent.role, parent.session, parent.container.clone());
         let moved_out_of = parent.moved_out_of.clone();
         let joins = if role == Role::Runtime {
@@ -47,6 +48,7 @@ impl State {
         let made = cloned
             .filter(|(cloned, _)| *cloned == process)
             .map_or(0, |(_, flags)| flags);
+        let made = self.created(made, born_of, process);
         self.claim_cloned(made, process);
         self.forked_elsewhere(born_of, process, made, changes);
         self.attached(now, process);
