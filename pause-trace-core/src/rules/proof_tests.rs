@@ -25,8 +25,8 @@ fn in_container(path: &str, is_pods: bool) -> Proof {
     Proof::InContainer { path, is_pods }
 }
 
-/// A node on which the stranger called itself runc before pause-trace started, and what `/proc` shows
-/// of it.
+/// A node on which the stranger called itself runc before pause-trace started, and what `/proc`
+/// shows of it.
 fn claimed(proof: Proof) -> Scene {
     let mut scene = Scene::new();
     scene.require_proof();

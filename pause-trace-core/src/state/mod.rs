@@ -42,7 +42,7 @@ pub use deadlines::Limits;
 use deadlines::{Deadline, Deadlines};
 pub use kills::OomKilled;
 use kills::OomKiller;
-pub use moves::{Door, Seen, ThreadCall};
+pub use moves::{Door, SURVEYED, Seen, ThreadCall};
 pub use network::Network;
 pub use pod::{Container, Cut, Pin, Pod, Reaps, Stop, Worker};
 pub use process::{Ended, Handlers, Joins, Process, Reason, Received, Refused, Role};
@@ -88,8 +88,8 @@ pub struct State {
     /// Pods that turned out to be older than was known, since the ledger last asked.
     older: BTreeSet<PodId>,
     unjudged: Unjudged,
-    /// The process that is about to be reported as forked, and the kinds of namespaces that its clone
-    /// created.
+    /// The process that is about to be reported as forked, and the kinds of namespaces that its
+    /// clone created.
     cloned: Option<(ProcessId, u64)>,
     /// What the OOM killer did last.
     oom_killer: Option<OomKiller>,

@@ -7,7 +7,7 @@
 //! namespaces at that moment, so they are compared with the last known ones.
 
 use super::{Change, Process, State};
-use crate::event::{Ktime, NamespaceCall, NamespaceKind, Namespaces, ProcessId, TaskInfo};
+use crate::event::{Kind, Ktime, NamespaceCall, NamespaceKind, Namespaces, ProcessId, TaskInfo};
 
 /// How a process came into another namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,10 @@ impl ThreadCall {
 
 /// Most calls of threads that are kept of one process, the latest ones.
 const MAX_THREAD_CALLS: usize = 8;
+
+/// How long after a loss of records it is known again who lives in which namespaces: what runs is
+/// surveyed by then.
+pub const SURVEYED: Ktime = 330_000_000_000;
 
 /// Two views of the namespaces of a process, or of a process and the one that forked it.
 struct Compared<'a> {
@@ -163,9 +167,54 @@ impl State {
         self.compare(&compared, changes);
     }
 
+    /// Compares the namespaces of a child with its parent's. `made` are those that its clone may have
+    /// created.
+    pub(super) fn forked_in(
+        &mut self,
+        now: Ktime,
+        parent: ProcessId,
+        child: ProcessId,
+        made: u64,
+        changes: &mut Vec<Change>,
+    ) {
+        let made = self.created(made, parent, child);
+        // Otherwise somebody of whom a record was lost may live there: it remains without an owner.
+        let kinds = [Kind::Fork, Kind::Exec, Kind::Watch];
+        if self.gap(&kinds, now.saturating_sub(SURVEYED)).is_none() {
+            self.claim_cloned(made, child);
+        }
+        self.forked_elsewhere(parent, child, made, changes);
+        let before = self.last_namespaces(parent);
+        let before = before.or_else(|| self.undeclared_namespaces(parent));
+        self.unjudged_move(child, before);
+    }
+
+    /// Which of the namespaces that a clone may have created are new: those that its parent's
+    /// children do not get, and that nobody is known to have lived in before.
+    fn created(&self, made: u64, parent: ProcessId, child: ProcessId) -> u64 {
+        let (Some(parent), Some(process)) = (self.processes.get(parent), self.processes.get(child))
+        else {
+            return made;
+        };
+        // Also in a container that is not declared, or whose first records were lost.
+        let is_inhabited = |kind: NamespaceKind, inode: u32| {
+            let mut others = self.processes.iter().filter(|other| other.id != child);
+            others.any(|other| other.is_alive() && other.namespaces.get(kind) == inode)
+        };
+        let is_new = |kind: &NamespaceKind| {
+            let to = process.namespaces.of_children(*kind);
+            made & kind.flag() != 0
+                && to != parent.namespaces.of_children(*kind)
+                && !self.is_owned(child, to)
+                && !is_inhabited(*kind, to)
+        };
+        let kinds = NamespaceKind::ALL.into_iter().filter(is_new);
+        kinds.fold(0, |kinds, kind| kinds | kind.flag())
+    }
+
     /// Reports the namespaces in which the child of a container's process starts, if they are not
     /// those that its parent's children get.
-    pub(super) fn forked_elsewhere(
+    fn forked_elsewhere(
         &self,
         parent: ProcessId,
         child: ProcessId,
@@ -240,8 +289,8 @@ impl State {
             let calls = compared.threads.iter().rev();
             let call = calls.copied().find(|call| call.led_to(kind, to));
             let door = match call {
-                _ if compared.made & flag != 0 => Door::Cloned,
                 Some(call) => Door::Thread(call, seen),
+                None if compared.made & flag != 0 => Door::Cloned,
                 None => Door::Unseen(seen),
             };
             let unknown = if self.is_owned(process, to) { 0 } else { flag };

@@ -45,11 +45,7 @@ impl State {
         let made = cloned
             .filter(|(cloned, _)| *cloned == process)
             .map_or(0, |(_, flags)| flags);
-        self.claim_cloned(made, process);
-        self.forked_elsewhere(born_of, process, made, changes);
-        let before = self.last_namespaces(born_of);
-        let before = before.or_else(|| self.undeclared_namespaces(born_of));
-        self.unjudged_move(process, before);
+        self.forked_in(now, born_of, process, made, changes);
         self.attached(now, process);
     }
 

@@ -1,10 +1,10 @@
-//! Who is believed to be a runtime. A name alone proves nothing: a process can give itself any name,
-//! and so can an executable in an image. A runtime is in no container, and its executable belongs to
-//! root and is on the node. What such a process starts is the runtime's, too, until it executes in a
-//! container.
+//! Who is believed to be a runtime. A name alone proves nothing: a process can give itself any
+//! name, and so can an executable in an image. A runtime is in no container, and its executable
+//! belongs to root and is on the node. What such a process starts is the runtime's, too, until it
+//! executes in a container.
 //!
-//! A process that is perhaps the runtime keeps the role of one, so that the containers that it makes
-//! are seen. What it does to a pod is neither passed nor called a violation.
+//! A process that is perhaps the runtime keeps the role of one, so that the containers that it
+//! makes are seen. What it does to a pod is neither passed nor called a violation.
 
 use super::{Process, Role, State};
 use crate::{

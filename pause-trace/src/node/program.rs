@@ -77,8 +77,8 @@ fn executable(pid: u32) -> io::Result<ProgramFile> {
     })
 }
 
-/// Whether this file has the path on the node. If this program runs in a container, the node's files
-/// are those of the node's pid 1.
+/// Whether this file has the path on the node. If this program runs in a container, the node's
+/// files are those of the node's pid 1.
 fn is_at(path: &[u8], file: &fs::Metadata) -> bool {
     let path = Path::new(std::ffi::OsStr::from_bytes(path));
     let of_pid_1 = path

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::live::Live;
+use crate::{live::Live, state::SURVEYED};
 
 /// How long after a loss the survey is taken. A burst of losses is over by then.
 const DELAY: Duration = Duration::from_secs(1);
@@ -12,6 +12,8 @@ const DELAY: Duration = Duration::from_secs(1);
 /// The least time between two surveys. While each is followed by the next loss, it doubles.
 const PERIOD: Duration = Duration::from_secs(10);
 const LONGEST_PERIOD: Duration = Duration::from_secs(320);
+
+const _: () = assert!((LONGEST_PERIOD.as_nanos() + DELAY.as_nanos()) < SURVEYED as u128);
 
 /// The times of the surveys.
 #[derive(Debug)]

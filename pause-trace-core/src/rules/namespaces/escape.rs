@@ -1,7 +1,7 @@
 //! PT109: no process of a pod joins a namespace of the host or of another pod.
 
 use super::{doors, membership};
-use crate::rules::prelude::*;
+use crate::{rules::prelude::*, state::Door};
 
 pub(super) const CHECK: Check = Check {
     rule: Rule {
@@ -14,7 +14,8 @@ pub(super) const CHECK: Check = Check {
 No process of a pod may join (setns) a namespace of the host or of another pod. A call that no \
 hook sees is noticed later: the namespaces of a process are compared at its exec and its exit, and \
 at each fork with those of its parent. A process may join the namespaces of its pod's containers and those that the pod's processes created, and it may create \
-new ones (unshare, clone). If the owner of a namespace is unknown, the verdict is inconclusive. \
+new ones (unshare, clone). If the owner of a namespace is unknown, the verdict is inconclusive; so is it for \
+a few minutes after a loss of records if a clone seems to have created the namespace. \
 For a pod with the node's network, pid or ipc namespace (CNI agents, `kubectl debug node`) a \
 violation is a warning, because such a pod works on the node by design. A thread other than the \
 first one does not move its process, so what it joins is an info, until it executes or forks a \
@@ -62,7 +63,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             before,
             after,
             unowned,
-        } if door.enters() => {
+        } if door.enters() || (matches!(door, Door::Cloned) && *unowned != 0) => {
             let Some((process, container, pod)) = context.inside(*process) else {
                 return;
             };

@@ -38,6 +38,18 @@ pub(super) const FAULTS: &[(&str, Plant)] = &[
         let (_, init) = app(s);
         s.fork_in(init, |ns| ns.net = HOST.net);
     }),
+    ("PT109", |s| {
+        let other = s.pod("q");
+        let foreign = s.namespaces(other).net;
+        let (_, init) = app(s);
+        s.clone_with(init, |ns, _| (ns.net, ns.uts) = (foreign, 77));
+    }),
+    ("PT110", |s| {
+        let (_, init) = app(s);
+        let other = s.pod("q");
+        let foreign = s.namespaces(other).net;
+        s.clone_with(init, |ns, _| (ns.net, ns.uts) = (foreign, 77));
+    }),
     ("PT110", |s| {
         let (pause, _) = app(s);
         let net = s.namespaces(pause).net;
