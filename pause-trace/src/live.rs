@@ -334,10 +334,13 @@ impl Kernel {
         pipeline: &Pipeline,
     ) -> anyhow::Result<Ktime> {
         let mut time = self.read(events)?;
+        // Whatever the records say: nothing else is done meanwhile.
+        let longest = time + oom::REPORT;
         while let Some(until) = pipeline.read(|core| oom::report_is_due(events, &core.state))
-            && time < until
+            && time < until.min(longest)
         {
-            self.rings.wait(Duration::from_nanos(until - time))?;
+            self.rings
+                .wait(Duration::from_nanos(until.min(longest) - time))?;
             time = self.read(events)?;
         }
         Ok(time)

@@ -17,6 +17,9 @@ pub(crate) use pause_trace_core::record::{
 };
 pub(crate) use write::FileRecorder;
 
+/// What reading a recording needs: two of the largest frames, and what is judged.
+pub(crate) const MEMORY_MIB: usize = 64;
+
 /// A recording read from files.
 pub(crate) type Recording = pause_trace_core::record::Recording<BufReader<File>>;
 
@@ -36,7 +39,7 @@ fn open_segment(path: &Path) -> Result<Segment<BufReader<File>>, Unreadable> {
 }
 
 /// The file of the previous segment.
-fn previous(path: &Path) -> PathBuf {
+pub(crate) fn previous(path: &Path) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(".1");
     name.into()

@@ -185,6 +185,21 @@ pub(crate) fn give_memory_back() {
     }
 }
 
+/// Fails if this much memory cannot be had, as with a low `ulimit -v`: the program would be aborted in
+/// the middle of its work.
+pub(crate) fn require_memory(mib: usize) -> anyhow::Result<()> {
+    // Reserved and not touched, so that it is never used.
+    let mut trial = Vec::<u8>::new();
+    anyhow::ensure!(
+        trial.try_reserve_exact(mib << 20).is_ok(),
+        "needs {mib} MiB more address space than this process may have; raise its limit (ulimit -v, \
+         ulimit -d)"
+    );
+    // Otherwise the compiler may leave the allocation out.
+    std::hint::black_box(&mut trial);
+    Ok(())
+}
+
 /// Registers a descriptor with the async runtime. It is read with MSG_DONTWAIT, so it need not be
 /// non-blocking itself.
 pub(crate) fn watched(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {

@@ -24,6 +24,11 @@ pub struct Recording<R> {
 pub enum Ending {
     /// With the recorded run.
     Closed,
+    /// With the recorded run, but the file goes on.
+    Followed {
+        /// The offset of what follows.
+        at: u64,
+    },
     /// In the middle.
     Cut {
         /// The number of bytes in whole frames.
@@ -149,7 +154,11 @@ impl<R: Read> Recording<R> {
                 },
                 Entry::Settled => self.is_skipping = false,
                 Entry::Closed => {
-                    return Ok(Next::End(self.broken.take().unwrap_or(Ending::Closed)));
+                    let ending = match self.file.followed()? {
+                        Some(at) => Ending::Followed { at },
+                        None => Ending::Closed,
+                    };
+                    return Ok(Next::End(self.broken.take().unwrap_or(ending)));
                 }
                 Entry::Opening(_) => {}
                 _ if self.is_skipping => {}
@@ -159,10 +168,26 @@ impl<R: Read> Recording<R> {
     }
 }
 
+impl Ending {
+    /// Why the recording may not be the whole of what happened, as a sentence.
+    pub fn doubt(&self) -> Option<String> {
+        match self {
+            Self::Closed => None,
+            Self::Followed { .. } => Some(format!(
+                "the recording is complete, but {self}, so the file may be damaged or two files in one"
+            )),
+            Self::Cut { .. } | Self::Damaged { .. } => {
+                Some(format!("the recording is {self}; what followed is unknown"))
+            }
+        }
+    }
+}
+
 impl std::fmt::Display for Ending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Closed => f.write_str("complete"),
+            Self::Followed { at } => write!(f, "followed by other data from byte {at} on"),
             Self::Cut { at } => write!(f, "cut after {at} bytes"),
             Self::Damaged { at, why } => write!(f, "damaged at byte {at}: {why}"),
         }
@@ -239,6 +264,14 @@ impl<R: Read> Frames<R> {
             }
             Err(error) => Err(self.damaged(&format!("an entry cannot be decoded ({error})"))),
         })
+    }
+
+    /// The offset of what follows the last entry, if anything does.
+    fn followed(&mut self) -> io::Result<Option<u64>> {
+        let has_entries = self.decoded < self.raw.len();
+        let is_followed = has_entries || read_up_to(&mut self.input, &mut [0])? > 0;
+        let at = if has_entries { self.at } else { self.next_at };
+        Ok(is_followed.then_some(at))
     }
 
     /// Reads and unpacks the next frame.

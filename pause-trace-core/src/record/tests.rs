@@ -251,6 +251,34 @@ fn frame(packed: u32, raw: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn data_behind_the_end_is_reported_after_all_entries() {
+    let mut whole = Vec::from(FORMAT_1);
+    let (length, before) = (whole.len() as u64, played(&whole).0);
+    for junk in [&b"x"[..], b"\0\0\0\0", FORMAT_1] {
+        whole.truncate(FORMAT_1.len());
+        whole.extend_from_slice(junk);
+        let (entries, ending) = played(&whole);
+        assert_eq!(ending, Ending::Followed { at: length });
+        assert_eq!(entries, before);
+        let doubt = ending.doubt().expect("it is said");
+        assert!(doubt.contains(&format!("from byte {length} on")), "{doubt}");
+    }
+}
+
+/// The number of entries that a replay gets, and the end.
+fn played(bytes: &[u8]) -> (usize, Ending) {
+    let segment = Segment::new(bytes).expect("it is a recording");
+    let mut recording = Recording::new(segment, || None);
+    let mut entries = 0;
+    loop {
+        match recording.next_entry().expect("memory can be read") {
+            Next::Entry(_) => entries += 1,
+            Next::End(ending) => return (entries, ending),
+        }
+    }
+}
+
+#[test]
 fn files_that_are_not_recordings_are_refused() {
     let refused = |bytes: &[u8]| {
         let error = read(bytes).expect_err("it is refused");

@@ -187,11 +187,12 @@ fn find<F>(
 fn program(path: &Path) -> Result<Pause, Usage> {
     let wrong = |what: &str| Usage(format!("--pause {}: {what}", path.display()));
     let absolute = fs::canonicalize(path).map_err(|error| wrong(&error.to_string()))?;
-    let mut file = File::open(&absolute).map_err(|error| wrong(&error.to_string()))?;
-    let metadata = file.metadata().map_err(|error| wrong(&error.to_string()))?;
+    // Before it is opened: opening a FIFO waits for its other end.
+    let metadata = fs::metadata(&absolute).map_err(|error| wrong(&error.to_string()))?;
     if !metadata.is_file() {
         return Err(wrong("not a file"));
     }
+    let mut file = File::open(&absolute).map_err(|error| wrong(&error.to_string()))?;
     if metadata.permissions().mode() & 0o111 == 0 {
         return Err(wrong("not executable; chmod +x it"));
     }

@@ -51,6 +51,7 @@ pub(super) fn run(
 ) -> Result<Exit> {
     selection.validate()?;
     let clock = summary::clock()?;
+    output.refuse_recording(record)?;
     let console = Console::open(output, global, clock, false)?;
     let recording = record.start(clock, None)?;
     session::block_on(async {

@@ -24,6 +24,7 @@ pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod rules;
 pub(crate) mod run;
+mod same;
 mod scenario_reporter;
 pub(crate) mod schema;
 mod select;

@@ -1,10 +1,11 @@
 //! `--format`, `--output` and `--fail-on`, for all commands.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::{report, verdict::Severity};
+use super::{Usage, recording::Record, same};
+use crate::{record, report, verdict::Severity};
 
 /// The `--format` option; `F` lists the formats that the command offers.
 #[derive(Args, Clone, Copy, Debug)]
@@ -46,4 +47,27 @@ pub(crate) struct Output {
     /// The lowest severity that makes the exit code 1
     #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = Severity::Error)]
     pub(crate) fail_on: Severity,
+}
+
+impl Output {
+    /// Fails if the report would be written to one of these files.
+    pub(super) fn refuse_same(&self, files: Vec<same::Use<'_>>) -> Result<(), Usage> {
+        let report = match &self.output {
+            Some(path) => ("--output", &**path),
+            None => ("standard output", Path::new("/dev/stdout")),
+        };
+        for file in files {
+            same::refuse([file, report])?;
+        }
+        Ok(())
+    }
+
+    /// Fails if the report and the recording would be written to one file.
+    pub(super) fn refuse_recording(&self, record: &Record) -> Result<(), Usage> {
+        let Some(path) = &record.record else {
+            return Ok(());
+        };
+        let before = record::previous(path);
+        self.refuse_same(vec![("--record", path), ("--record (FILE.1)", &before)])
+    }
 }

@@ -54,10 +54,11 @@ impl Args {
             output: None,
             fail_on: Severity::Error,
         };
-        let console = Console::open(&output, global, clock, false)?;
         let record = Record {
             record: Some(self.output.clone()),
         };
+        output.refuse_recording(&record)?;
+        let console = Console::open(&output, global, clock, false)?;
         let recording = record.start(clock, self.bound.max_size)?.required();
         let node = Node {
             pods: &self.pods,

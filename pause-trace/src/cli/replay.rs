@@ -25,6 +25,7 @@ use crate::{
     rules,
     scenario::{Played, SortedVerdicts},
     sink::Failed,
+    sys,
     verdict::Verdict,
 };
 
@@ -57,8 +58,15 @@ impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
         self.selection.validate()?;
         let shown = self.file.display();
+        sys::require_memory(record::MEMORY_MIB)?;
         let mut recording =
             record::open(&self.file).map_err(|error| Usage(format!("{shown}: {error}")))?;
+        let before = record::previous(&self.file);
+        let mut files = vec![("the recording", &*self.file)];
+        if recording.opening.segment > 0 {
+            files.push(("the recording", &*before));
+        }
+        self.output.refuse_same(files)?;
         let mut console = Console::open(&self.output, global, recording.opening.clock(), false)?;
         if recording.is_headless() {
             console.note(&format!(
@@ -82,8 +90,7 @@ impl Args {
         let mut end = replay.end_part(None, &mut console)?;
         let doubt = match ending {
             Ending::Closed if was_broken_off => Some("the recorded run was aborted".to_owned()),
-            Ending::Closed => None,
-            cut => Some(format!("the recording is {cut}; what followed is unknown")),
+            other => other.doubt(),
         };
         if let Some(doubt) = doubt {
             console.note(&format!("{shown}: {doubt}"))?;

@@ -14,6 +14,7 @@ use super::{
     exit::Tally,
     output::{Format, Output},
     recording::Record,
+    same,
     select::Selection,
     summary,
     watch::{self, Node, Pods, Runtime},
@@ -30,6 +31,7 @@ use crate::{
         html::{self, Page, PageBuilder},
     },
     scenario::SortedVerdicts,
+    sys,
     verdict::{Severity, Verdict},
 };
 
@@ -77,6 +79,8 @@ impl Args {
             }
             return self.report(&path, true);
         };
+        let files = [("the recording", &**recording), ("--html", &*self.html)];
+        same::refuse(files)?;
         self.report(recording, false)
     }
 
@@ -112,6 +116,7 @@ impl Args {
     /// `is_reported`: whether the run that made the recording has said what is missing.
     fn report(&self, path: &Path, is_reported: bool) -> Result<Exit> {
         let shown = path.display();
+        sys::require_memory(record::MEMORY_MIB)?;
         let mut recording =
             record::open(path).map_err(|error| Usage(format!("{shown}: {error}")))?;
         let mut reading = Reading {
@@ -147,9 +152,8 @@ impl Args {
                 page.notes.push("the recorded run was aborted".to_owned());
                 End::Closed
             }
-            cut => {
-                page.notes
-                    .push(format!("the recording is {cut}; what followed is unknown"));
+            other => {
+                page.notes.extend(other.doubt());
                 End::Closed
             }
         };

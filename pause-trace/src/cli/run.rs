@@ -62,6 +62,7 @@ impl Args {
         };
         self.selection.validate()?;
         let clock = summary::clock()?;
+        self.output.refuse_recording(&self.record)?;
         let console = Console::open(&self.output, global, clock, false)?;
         let recording = self.record.start(clock, self.bound.max_size)?;
         session::block_on(async {

@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use super::{
     Exit, Global, Missing, Usage, file,
     output::{Format, StateFormat},
-    print, summary,
+    print, same, summary,
     watch::{Runtime, parse_duration},
 };
 use crate::{
@@ -24,11 +24,11 @@ use crate::{
     pipeline::Pipeline,
     pods::Follower,
     probe,
-    record::{self, Ending, Entry, Next},
+    record::{self, Entry, Next},
     report::Clock,
     session::{self, Ended, Interrupt, Session, Setup, Stop},
     state::Limits,
-    terminal,
+    sys, terminal,
     text::{DOUBTFUL, Line, TextStyle, counted},
     timeline::{self, Called, Element, Journal, Timeline},
 };
@@ -114,6 +114,9 @@ impl Args {
         }
         if let Some(path) = &self.perfetto {
             refuse_early(path, self.force)?;
+            let recording = self.recording.as_deref();
+            let recording = recording.map(|recording| ("--recording", recording));
+            same::refuse(recording.into_iter().chain([("--perfetto", &**path)]))?;
         }
         match &self.recording {
             Some(path) => self.read_recording(path, global),
@@ -124,6 +127,7 @@ impl Args {
     /// Shows the timeline of a pod in a recording.
     fn read_recording(&self, path: &Path, global: &Global) -> Result<Exit> {
         let shown = path.display();
+        sys::require_memory(record::MEMORY_MIB)?;
         let mut recording =
             record::open(path).map_err(|error| Usage(format!("{shown}: {error}")))?;
         if recording.is_headless() {
@@ -158,13 +162,10 @@ impl Args {
         };
         let exit = writer.finish(&timeline)?;
         self.write_trace(&timeline)?;
-        if ending == Ending::Closed {
+        let Some(doubt) = ending.doubt() else {
             return Ok(exit);
-        }
-        note(
-            global,
-            &format!("{shown}: the recording is {ending}; what followed is unknown"),
-        );
+        };
+        note(global, &format!("{shown}: {doubt}"));
         Ok(Exit::Inconclusive)
     }
 

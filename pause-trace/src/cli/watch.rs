@@ -1,6 +1,6 @@
 //! `watch`: verifies the node's pods.
 
-use std::{future, io, time::Duration};
+use std::{fs, future, io, os::unix::fs::FileTypeExt as _, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use pause_trace_cri::Socket;
@@ -65,6 +65,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Fails if nothing listens at a socket.
 pub(super) async fn reach(socket: &Socket) -> Result<()> {
+    let is_socket = fs::metadata(socket.path()).map(|file| file.file_type().is_socket());
+    if let Ok(false) = is_socket {
+        let message = format!("--cri {socket} is not a socket; name the one of the runtime");
+        return Err(Missing(message).into());
+    }
     let connecting = UnixStream::connect(socket.path());
     let error = match tokio::time::timeout(PATIENCE, connecting).await {
         Ok(Ok(_)) => return Ok(()),
@@ -104,6 +109,7 @@ impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
         self.selection.validate()?;
         let clock = summary::clock()?;
+        self.output.refuse_recording(&self.record)?;
         let console = Console::open(&self.output, global, clock, false)?;
         let recording = self.record.start(clock, self.bound.max_size)?;
         let node = Node {

@@ -13,7 +13,7 @@ use crate::{
 
 /// How long after the SIGKILL the report may arrive, in ns. The kernel holds a spinlock from one to
 /// the other, so that only interrupts and other tracers come between them.
-const REPORT: Ktime = 50_000_000;
+pub(super) const REPORT: Ktime = 50_000_000;
 
 /// Until when to wait for the OOM killer's report of a process that the kernel has killed; `None`
 /// if all such reports are there.

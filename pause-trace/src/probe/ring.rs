@@ -44,6 +44,21 @@ pub(crate) fn now() -> Ktime {
     })
 }
 
+/// How much later than this process' clock the kernel's may be. It is one clock, read at two times.
+const MAX_AHEAD: Ktime = 1_000_000_000;
+
+/// Fails if a record is of the future: then it would be held for ever.
+fn require_same_clock(held: Option<&Event>, now: Ktime) -> anyhow::Result<()> {
+    let ahead = held.map_or(0, |event| event.time.saturating_sub(now));
+    anyhow::ensure!(
+        ahead < MAX_AHEAD,
+        "the kernel's records are {} ms ahead of this process' clock (CLOCK_BOOTTIME); run it in the \
+         initial time namespace",
+        ahead / 1_000_000
+    );
+    Ok(())
+}
+
 /// Waits for records in the rings.
 pub(crate) struct Readiness {
     lifecycle: AsyncFd<OwnedFd>,
@@ -211,6 +226,7 @@ impl Rings {
         events[first..].sort_by_key(|event| event.time);
         let keep = first + events[first..].partition_point(|event| event.time <= watermark);
         self.held.extend(events.drain(keep..));
+        require_same_clock(self.held.last(), now())?;
         self.malformed.drain(watermark, events);
         self.count_lost(watermark, events)?;
         self.missed.drain(watermark, events);
@@ -312,6 +328,22 @@ mod tests {
         short[8..12].copy_from_slice(&(Kind::Exit as u32).to_ne_bytes());
         assert_eq!(losses(&[&short, &short]), [(Kind::Exit, 2)]);
         assert!(losses(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_record_of_the_future_is_refused_and_one_of_the_next_moment_is_held() {
+        let at = |time| Event {
+            time,
+            fact: Fact::Tick,
+        };
+        let now = 1_000_000_000_000;
+        for time in [now - 1, now + 1, now + 999_999_999] {
+            require_same_clock(Some(&at(time)), now).expect("it is held");
+        }
+        require_same_clock(None, now).expect("nothing is held");
+        let error = require_same_clock(Some(&at(now + 1_000 * MAX_AHEAD)), now);
+        let error = error.expect_err("the clock is another").to_string();
+        assert!(error.contains("1000000 ms ahead"), "{error}");
     }
 
     #[test]

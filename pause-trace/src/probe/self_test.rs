@@ -102,6 +102,8 @@ async fn attempt(rings: &mut Rings, has_namespace_hook: bool) -> Result<Namespac
                 return Ok::<_, String>(());
             }
             if rings.has_held() {
+                // Lets a signal or the end of the time through.
+                tokio::task::yield_now().await;
                 continue;
             }
             readiness

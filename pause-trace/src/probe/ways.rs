@@ -129,7 +129,9 @@ async fn calls(rings: &mut Rings) -> Result<Vec<Call>, String> {
             if events.iter().any(|event| is_end(event, pid)) {
                 return Ok::<_, String>(());
             }
-            if !rings.has_held() {
+            if rings.has_held() {
+                tokio::task::yield_now().await;
+            } else {
                 readiness
                     .wait()
                     .await

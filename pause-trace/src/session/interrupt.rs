@@ -4,13 +4,20 @@ use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::node_view;
+use crate::sys;
+
+/// What loading the eBPF program needs for a moment (most of it for parsing BTF), and room for the
+/// node's pods.
+const MEMORY_MIB: usize = 160;
 
 /// Runs a future that reads the node to completion on one thread.
 ///
 /// # Errors
-/// Fails at once in a pid namespace in which the node's processes are not visible.
+/// Fails at once in a pid namespace in which the node's processes are not visible, and if the limits
+/// of this process leave it too little memory.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     node_view::require_pid_namespace()?;
+    sys::require_memory(MEMORY_MIB)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
