@@ -8,7 +8,15 @@ use crate::sys;
 
 /// What loading the eBPF program needs for a moment (most of it for parsing BTF), and room for the
 /// node's pods.
-const MEMORY_MIB: usize = 160;
+const MEMORY_MIB: usize = 256;
+
+/// Most files that are read at once. At the start of a run all pods are read, and each reader is a
+/// thread. There are more than a few, because the files of a pod may keep a reader waiting for ever.
+const MAX_READERS: usize = 64;
+
+/// The stack of a reader in bytes, of which there are 2 MiB otherwise. The deepest recursion is that of
+/// the JSON parser, which has a limit of its own.
+const READER_STACK: usize = 512 << 10;
 
 /// Runs a future that reads the node to completion on one thread.
 ///
@@ -20,6 +28,8 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> 
     sys::require_memory(MEMORY_MIB)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(MAX_READERS)
+        .thread_stack_size(READER_STACK)
         .build()
         .context("failed to start the event loop")?;
     let result = runtime.block_on(future);
