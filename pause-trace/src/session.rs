@@ -12,7 +12,7 @@ use std::{future, rc::Rc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-pub(crate) use self::interrupt::{Interrupt, block_on};
+pub(crate) use self::interrupt::{Interrupt, MEMORY_MIB, block_on};
 use self::{interrupt::Caught, privileges::Job};
 use crate::{
     live::Live,

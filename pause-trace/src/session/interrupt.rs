@@ -8,7 +8,7 @@ use crate::sys;
 
 /// What loading the eBPF program needs for a moment (most of it for parsing BTF), and room for the
 /// node's pods.
-const MEMORY_MIB: usize = 256;
+pub(crate) const MEMORY_MIB: usize = 256;
 
 /// Most files that are read at once. At the start of a run all pods are read, and each reader is a
 /// thread. There are more than a few, because the files of a pod may keep a reader waiting for ever.
