@@ -225,8 +225,8 @@ pub struct TaskInfo {
 pub struct Fork {
     /// The child.
     pub task: TaskInfo,
-    /// The `CLONE_NEW*` flags of the namespaces that the clone created: those of the child that the
-    /// forking thread does not give to its children.
+    /// The `CLONE_NEW*` flags of the namespaces that the clone may have created: 0 if parent and
+    /// child share all.
     pub made: u64,
 }
 
@@ -243,8 +243,8 @@ pub struct Exec {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Exit {
-    /// The process. Its namespaces are those of its first thread, before the kernel drops them; they
-    /// are 0 if they are unknown because the first thread has exited before.
+    /// The process. Its namespaces are those of its first thread, before the kernel drops them;
+    /// they are 0 if they are unknown because the first thread has exited before.
     pub task: TaskInfo,
     /// The status that wait(2) will return.
     pub status: u32,
@@ -295,8 +295,8 @@ pub struct NamespaceChange {
     pub task: TaskInfo,
     /// The requested `CLONE_NEW*` flags (for setns `nstype`, which can be 0).
     pub flags: u64,
-    /// The thread's id (the kernel's pid). If the first thread has exited, the pid of the process: any
-    /// thread then speaks for it.
+    /// The thread's id (the kernel's pid). If the first thread has exited, the pid of the process:
+    /// any thread then speaks for it.
     pub tid: u32,
     /// A [`NamespaceCall`].
     pub call: u32,

@@ -191,11 +191,12 @@ pub enum Fact {
     /// The name of a process, read from `/proc` some time after it executed itself: the exec named
     /// it `exe` or by the number of a descriptor, and such programs then name themselves.
     Named { process: ProcessId, comm: Comm },
-    /// Kernel: a process is about to be reported as forked into namespaces that its clone created.
+    /// Kernel: a process is about to be reported as forked by a clone that created namespaces.
     /// Comes right before its `Fork`, from the same record.
     Cloned {
         process: ProcessId,
-        /// The `CLONE_NEW*` flags of those namespaces.
+        /// The `CLONE_NEW*` flags of those namespaces, and of others in which the child is also in
+        /// another one than its parent's children.
         flags: u64,
     },
 }

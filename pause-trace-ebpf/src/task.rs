@@ -254,25 +254,23 @@ impl TaskRef {
         namespaces
     }
 
-    /// The flags of the namespaces of a child that this thread does not give to its children, so
-    /// that the clone created them. Without one, both share the `nsproxy` (`copy_namespaces`,
-    /// kernel/nsproxy.c). There is no branch on each namespace: see [`Self::handlers`].
+    /// The `CLONE_NEW*` flags of the namespaces that the clone of a child may have created: none of
+    /// those in the `nsproxy` if parent and child share it (`copy_namespaces`, kernel/nsproxy.c),
+    /// and no user namespace if both are in the same. Which of them differ is left to the reader: a
+    /// second read of all namespaces would multiply the paths that the kernel's verifier follows.
     #[inline(always)]
-    pub(crate) fn made_for(self, child: Self, its: &Namespaces) -> u64 {
-        let is_shared = self.nsproxy() == child.nsproxy() && self.user_ns() == child.user_ns();
-        if is_shared {
-            return 0;
-        }
-        let own = self.namespaces();
-        let flag = |one: u32, other: u32, bit: u32| is_some(u64::from(one ^ other)) << bit;
-        // The bits of CLONE_NEW* (include/uapi/linux/sched.h).
-        flag(own.mnt, its.mnt, 17)
-            | flag(own.cgroup, its.cgroup, 25)
-            | flag(own.uts, its.uts, 26)
-            | flag(own.ipc, its.ipc, 27)
-            | flag(own.user, its.user, 28)
-            | flag(own.pid_children, its.pid, 29)
-            | flag(own.net, its.net, 30)
+    pub(crate) fn made_for(self, child: Self) -> u64 {
+        // NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID and NEWNET; NEWUSER
+        // (include/uapi/linux/sched.h).
+        const OF_PROXY: u64 = 0x6e02_0000;
+        const USER: u64 = 0x1000_0000;
+        // All bits if they differ, else none. A comparison would become a branch.
+        let differ = |one: Pointer, other: Pointer| {
+            let bits = one.address() ^ other.address();
+            ((bits | bits.wrapping_neg()) >> 63).wrapping_neg()
+        };
+        (differ(self.nsproxy(), child.nsproxy()) & OF_PROXY)
+            | (differ(self.user_ns(), child.user_ns()) & USER)
     }
 
     fn nsproxy(self) -> Pointer {

@@ -185,8 +185,8 @@ pub(crate) fn give_memory_back() {
     }
 }
 
-/// Fails if this much memory cannot be had, as with a low `ulimit -v`: the program would be aborted in
-/// the middle of its work.
+/// Fails if this much memory cannot be had, as with a low `ulimit -v`: the program would be aborted
+/// in the middle of its work.
 pub(crate) fn require_memory(mib: usize) -> anyhow::Result<()> {
     // Reserved and not touched, so that it is never used.
     let mut trial = Vec::<u8>::new();

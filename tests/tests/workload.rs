@@ -95,7 +95,7 @@ fn it_prints_its_help_and_ends_with_2_on_wrong_arguments() {
             "{behaviour}: {help:?}"
         );
     }
-    let wrong: [&[&str]; 18] = [
+    let wrong: [&[&str]; 20] = [
         &[],
         &["serv"],
         &["serves"],

@@ -474,10 +474,10 @@ impl Scene {
             .filter(|kind| actor.namespaces.get(*kind) != before.get(*kind))
             .fold(0, |made, kind| made | kind.flag());
         if made != 0 {
-            self.push(Fact::Cloned {
-                process,
-                flags: made,
-            });
+            // As the kernel's program reports it.
+            let flags = NamespaceKind::ALL.map(NamespaceKind::flag);
+            let flags = flags.into_iter().fold(0, |all, flag| all | flag);
+            self.push(Fact::Cloned { process, flags });
         }
         self.fork_of(process, actor);
         process

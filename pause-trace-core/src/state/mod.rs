@@ -76,8 +76,8 @@ pub struct State {
     /// latest last.
     outsiders: VecDeque<Arc<Outsider>>,
     deadlines: Deadlines,
-    /// The process that is about to be reported as forked, and the kinds of namespaces that its clone
-    /// created.
+    /// The process that is about to be reported as forked, and the kinds of namespaces that its
+    /// clone created.
     cloned: Option<(ProcessId, u64)>,
     /// What the OOM killer did last.
     oom_killer: Option<OomKiller>,

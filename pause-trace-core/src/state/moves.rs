@@ -149,6 +149,23 @@ impl State {
         self.compare(&compared, changes);
     }
 
+    /// Which of the namespaces that a clone may have created are new: those that its parent's
+    /// children do not get, and that nobody is known to have lived in before.
+    pub(super) fn created(&self, made: u64, parent: ProcessId, child: ProcessId) -> u64 {
+        let (Some(parent), Some(process)) = (self.processes.get(parent), self.processes.get(child))
+        else {
+            return made;
+        };
+        let is_new = |kind: &NamespaceKind| {
+            let to = process.namespaces.of_children(*kind);
+            made & kind.flag() != 0
+                && to != parent.namespaces.of_children(*kind)
+                && !self.is_owned(child, to)
+        };
+        let kinds = NamespaceKind::ALL.into_iter().filter(is_new);
+        kinds.fold(0, |kinds, kind| kinds | kind.flag())
+    }
+
     /// Reports the namespaces in which the child of a container's process starts, if they are not
     /// those that its parent's children get.
     pub(super) fn forked_elsewhere(
@@ -226,8 +243,8 @@ impl State {
             let calls = compared.threads.iter().rev();
             let call = calls.copied().find(|call| call.led_to(kind, to));
             let door = match call {
-                _ if compared.made & flag != 0 => Door::Cloned,
                 Some(call) => Door::Thread(call, seen),
+                None if compared.made & flag != 0 => Door::Cloned,
                 None => Door::Unseen(seen),
             };
             let unknown = if self.is_owned(process, to) { 0 } else { flag };

@@ -246,8 +246,8 @@ pub struct Process {
     pub session: Option<ProcessId>,
     /// The setns calls. Only processes of the runtime have some.
     pub(crate) joins: Joins,
-    /// The setns and unshare calls of threads other than the first one. Those of the runtime are not
-    /// kept.
+    /// The setns and unshare calls of threads other than the first one. Those of the runtime are
+    /// not kept.
     pub(super) thread_calls: Vec<ThreadCall>,
     /// The namespaces that their runtime regards as the node's. Only processes of a runtime and
     /// their children have some.

@@ -43,6 +43,7 @@ impl State {
         let made = cloned
             .filter(|(cloned, _)| *cloned == process)
             .map_or(0, |(_, flags)| flags);
+        let made = self.created(made, born_of, process);
         self.claim_cloned(made, process);
         self.forked_elsewhere(born_of, process, made, changes);
         self.attached(now, process);

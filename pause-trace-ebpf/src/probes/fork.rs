@@ -39,12 +39,14 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
         return 0;
     }
     filter::watch(&process);
-    emit::emit(|| {
-        let namespaces = child.namespaces();
-        Fork {
-            made: parent.made_for(child, &namespaces),
-            task: child.info(process, parent.identity(), child.cgroup(), namespaces),
-        }
+    emit::emit(|| Fork {
+        task: child.info(
+            process,
+            parent.identity(),
+            child.cgroup(),
+            child.namespaces(),
+        ),
+        made: parent.made_for(child),
     });
     0
 }

@@ -11,18 +11,19 @@ use crate::sys;
 pub(crate) const MEMORY_MIB: usize = 256;
 
 /// Most files that are read at once. At the start of a run all pods are read, and each reader is a
-/// thread. There are more than a few, because the files of a pod may keep a reader waiting for ever.
+/// thread. There are more than a few, because the files of a pod may keep a reader waiting for
+/// ever.
 const MAX_READERS: usize = 64;
 
-/// The stack of a reader in bytes, of which there are 2 MiB otherwise. The deepest recursion is that of
-/// the JSON parser, which has a limit of its own.
+/// The stack of a reader in bytes, of which there are 2 MiB otherwise. The deepest recursion is
+/// that of the JSON parser, which has a limit of its own.
 const READER_STACK: usize = 512 << 10;
 
 /// Runs a future that reads the node to completion on one thread.
 ///
 /// # Errors
-/// Fails at once in a pid namespace in which the node's processes are not visible, and if the limits
-/// of this process leave it too little memory.
+/// Fails at once in a pid namespace in which the node's processes are not visible, and if the
+/// limits of this process leave it too little memory.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     node_view::require_pid_namespace()?;
     sys::require_memory(MEMORY_MIB)?;

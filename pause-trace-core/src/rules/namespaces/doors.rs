@@ -284,6 +284,19 @@ mod tests {
         assert!(message.starts_with(&expected), "{message}");
     }
 
+    /// That a clone created one namespace does not excuse that the child is in another pod's.
+    #[test]
+    fn a_clone_after_an_unseen_join_created_no_namespace_of_another_pod() {
+        let mut scene = Scene::new();
+        let other = scene.pod("q");
+        let foreign = scene.namespaces(other).net;
+        scene.pod("p");
+        let init = scene.container("p", "a");
+        scene.clone_with(init, |ns, _| (ns.net, ns.uts) = (foreign, 77));
+        scene.expect("PT109", &[Outcome::Fail]);
+        scene.expect("PT110", &[Outcome::Fail]);
+    }
+
     #[test]
     fn an_unseen_unshare_of_the_entrypoint_is_a_warning_at_its_exec() {
         let mut scene = Scene::new();
