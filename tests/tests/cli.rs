@@ -61,6 +61,164 @@ fn a_pause_that_is_not_a_program_is_refused_before_anything_runs() {
 }
 
 #[test]
+fn a_pause_that_is_a_fifo_is_refused_and_not_waited_for() {
+    let fifo = scratch("fifo").join("pause");
+    let _ = std::fs::remove_file(&fifo);
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("it can be made");
+    assert_refused(
+        &["check", "--pause", &fifo.to_string_lossy()],
+        2,
+        "not a file",
+    );
+}
+
+#[test]
+fn a_file_that_a_run_would_write_twice_is_refused_and_not_touched() {
+    let directory = scratch("same");
+    let at = |name: &str| directory.join(name).to_string_lossy().into_owned();
+    let (new, there, before) = (at("new"), at("there"), at("there.1"));
+    let fixture = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/fixtures/containerd-pod-v1.ptrec"
+    );
+    std::fs::copy(fixture, &there).expect("it can be copied");
+    let whole = std::fs::read(&there).expect("it was copied");
+    let same = "are the same file";
+    for command in ["watch", "run", "check"] {
+        assert_refused(&[command, "--record", &new, "--output", &new], 2, same);
+        assert_refused(&[command, "--record", &there, "--output", &there], 2, same);
+        // The older part of a recording with a limit.
+        assert_refused(&[command, "--record", &there, "--output", &before], 2, same);
+    }
+    assert_refused(&["replay", &there, "--output", &there], 2, same);
+    assert_refused(&["report", &there, "--html", &there], 2, same);
+    let trace = [
+        "timeline",
+        "web",
+        "--recording",
+        &there,
+        "--perfetto",
+        &there,
+        "--force",
+    ];
+    assert_refused(&trace, 2, same);
+    assert_eq!(std::fs::read(&there).expect("it is there"), whole);
+    assert!(!std::path::Path::new(&new).exists());
+
+    let file = std::fs::File::options().append(true).open(&there);
+    let redirected: Run = Command::new(pause_trace())
+        .args(["replay", &there])
+        .stdout(file.expect("it can be opened"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .and_then(std::process::Child::wait_with_output)
+        .expect("failed to run pause-trace")
+        .into();
+    assert_eq!(redirected.code, Some(2), "{redirected:?}");
+    assert_eq!(std::fs::read(&there).expect("it is there"), whole);
+}
+
+#[test]
+fn a_socket_that_is_none_is_said_to_be_none() {
+    for args in [
+        &["watch", "--once", "--cri", "/tmp"][..],
+        &["check", "--cri", "/tmp"],
+        &["run", "--once", "--cri", "/etc/passwd"],
+    ] {
+        assert_refused(args, 3, "is not a socket");
+    }
+}
+
+#[test]
+fn data_behind_a_recording_is_said_after_its_report() {
+    let fixture = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/fixtures/containerd-pod-v1.ptrec"
+    );
+    let whole = run(["replay", fixture, "--format", "json", "--select", "PT1"]);
+    let file = scratch("junk").join("junk.ptrec");
+    let mut bytes = std::fs::read(fixture).expect("it is there");
+    bytes.extend_from_slice(b"junk");
+    std::fs::write(&file, bytes).expect("it can be written");
+    let file = file.to_string_lossy();
+    let junk = run(["replay", &file, "--format", "json", "--select", "PT1"]);
+    assert_eq!(
+        whole.of_type("verdict").len(),
+        junk.of_type("verdict").len()
+    );
+    assert!(
+        junk.stderr.contains("followed by other data from byte"),
+        "{junk:?}"
+    );
+    assert_eq!((whole.code, junk.code), (Some(0), Some(3)), "{junk:?}");
+    let page = scratch("junk").join("junk.html");
+    let page = run([
+        "report",
+        &file,
+        "--html",
+        &page.to_string_lossy(),
+        "--select",
+        "PT1",
+    ]);
+    assert_eq!(page.code, Some(3), "{page:?}");
+    assert!(page.stderr.contains("followed by other data"), "{page:?}");
+}
+
+/// Runs a command line of a shell, of which `"$0"` is pause-trace.
+fn shell(script: &str) -> Run {
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .arg(pause_trace())
+        .output();
+    output.expect("failed to run sh").into()
+}
+
+#[test]
+fn too_little_memory_is_said_before_the_work_and_does_not_abort() {
+    for limit in ["-v 60000", "-v 100000", "-v 150000", "-d 60000"] {
+        for command in [
+            "watch --once",
+            "check --scenario pod-target",
+            "ls",
+            "doctor",
+        ] {
+            let run = shell(&format!("ulimit {limit}; exec \"$0\" {command}"));
+            assert_eq!(run.code, Some(4), "{limit} {command}: {run:?}");
+            assert!(
+                run.stderr.contains("ulimit -v"),
+                "{limit} {command}: {run:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn another_clock_and_other_pids_are_refused_at_once() {
+    for command in [
+        "watch",
+        "check --scenario pod-target",
+        "run",
+        "record -o /dev/null",
+    ] {
+        for (unshare, what) in [
+            ("--time --boottime -1000", "time namespace"),
+            ("--time --boottime 1000", "time namespace"),
+            ("--pid --fork", "pid namespace"),
+            ("--pid --fork --mount-proc", "pid namespace"),
+        ] {
+            // Ends a run that does not end by itself, as the tests have no limit of their own.
+            let limited = "timeout --signal=INT --kill-after=20 20";
+            let run = shell(&format!(
+                "exec unshare {unshare} {limited} \"$0\" {command}"
+            ));
+            assert_eq!(run.code, Some(4), "{unshare} {command}: {run:?}");
+            let says = format!("the {what} of this process is");
+            assert!(run.stderr.contains(&says), "{unshare} {command}: {run:?}");
+        }
+    }
+}
+
+#[test]
 fn output_that_cannot_be_written_is_an_error() {
     assert_refused(
         &["check", "--output", "/proc/nowhere/x"],
