@@ -227,8 +227,8 @@ pub(super) fn pause_stop<'a>(pause: &'a Process, container: &Container) -> Optio
         .find(|received| is_pause_stop(container, received.signal) && was_queued(received))
 }
 
-/// Whether a pause is being stopped, or was when it ended: its pod is, or the runtime sent the pause
-/// a stop signal or SIGKILL.
+/// Whether a pause is being stopped, or was when it ended: its pod is, or the runtime sent the
+/// pause a stop signal or SIGKILL.
 pub(super) fn is_being_stopped(pause: &Process, container: &Container, pod: &Pod) -> bool {
     let in_time = |time: Ktime| pause.ended.is_none_or(|ended| time <= ended.time);
     let is_stop = |received: &Received| {
