@@ -238,15 +238,19 @@ pub(super) fn pause_stop<'a>(pause: &'a Process, container: &Container) -> Optio
         .find(|received| is_pause_stop(container, received.signal) && was_queued(received))
 }
 
-/// Whether a pause is being stopped: its pod is, or the runtime sent the pause a stop signal or
-/// SIGKILL.
+/// Whether a pause is being stopped, or was when it ended: its pod is, or the runtime sent the
+/// pause a stop signal or SIGKILL.
 pub(super) fn is_being_stopped(pause: &Process, container: &Container, pod: &Pod) -> bool {
+    let in_time = |time: Ktime| pause.ended.is_none_or(|ended| time <= ended.time);
     let is_stop = |received: &Received| {
         (is_pause_stop(container, received.signal) || received.signal == SIGKILL)
             && party(pause, received) == Party::Runtime
             && was_queued(received)
+            && in_time(received.time)
     };
-    stopping(container, pod).is_some() || pod.removed.is_some() || pause.signals.iter().any(is_stop)
+    stopping(container, pod).is_some()
+        || pod.removed.is_some_and(in_time)
+        || pause.signals.iter().any(is_stop)
 }
 
 /// The sandbox that a container was created for. If no source reported it, the newest sandbox at

@@ -8,7 +8,11 @@ use crate::event::{
     CgroupId, Comm, ContainerFact, ContainerId, Event, Fact, Kind, Ktime, NamespaceCall,
     Namespaces, PodFact, PodId, ProcessId, Signal, TaskInfo, Text, WaitStatus,
 };
-use crate::{observer::Observer, state::State};
+use crate::{
+    observer::Observer,
+    rules::Ledger,
+    state::{Change, State},
+};
 
 /// Most processes that are kept. Creating a container takes about ten.
 const MAX_PROCESSES: usize = 8_192;
@@ -154,9 +158,22 @@ pub struct Journal {
 }
 
 impl Observer for Journal {
-    fn event(&mut self, event: &Event, state: &State) {
+    fn event(&mut self, event: &Event, _: &State) {
         self.take(event);
-        self.update_namespaces(event, state);
+    }
+
+    fn change(&mut self, _: Ktime, change: &Change, state: &State, _: &Ledger) {
+        let container = match change {
+            Change::Executed(process) => state
+                .processes
+                .get(*process)
+                .and_then(|process| process.container.as_ref()),
+            Change::ContainerDeclared(container) => Some(container),
+            _ => None,
+        };
+        if let Some(container) = container {
+            self.update_namespaces(container, state);
+        }
     }
 }
 
@@ -399,18 +416,9 @@ impl Journal {
         self.signals.push_back((now, *signal));
     }
 
-    /// Takes from the state which namespaces the container has that an event is about, and which
-    /// its node has.
-    fn update_namespaces(&mut self, event: &Event, state: &State) {
-        let container = match &event.fact {
-            Fact::Container(fact) => Some(&fact.container),
-            Fact::Exec { task, .. } | Fact::Found { task, .. } | Fact::CgroupAttached { task } => {
-                self.by_cgroup.get(&task.cgroup)
-            }
-            _ => None,
-        };
-        if let Some(container) = container
-            && let Some(known) = self.containers.get_mut(container)
+    /// Takes from the state which namespaces a container has, and its node.
+    fn update_namespaces(&mut self, container: &ContainerId, state: &State) {
+        if let Some(known) = self.containers.get_mut(container)
             && let Some(container) = state.containers.get(container)
         {
             known.host = state.known_host_of(container).or(known.host);

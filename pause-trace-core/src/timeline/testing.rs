@@ -6,6 +6,7 @@ use super::{Journal, Timeline};
 use crate::{
     event::{Event, NamespaceCall, PodId, ProcessId},
     observer::Observer as _,
+    rules::Ledger,
     state::{Limits, State},
 };
 
@@ -136,9 +137,12 @@ pub(super) fn twin(later: u64) -> Vec<Event> {
 
 pub(super) fn journal(events: &[Event]) -> Journal {
     let (mut journal, mut state) = (Journal::default(), State::new(Limits::NODE));
+    let mut ledger = Ledger::new(|_| false);
     for event in events {
-        state.apply(event, &mut Vec::new());
-        journal.event(event, &state);
+        journal.take(event);
+        ledger.judge(&mut state, event, |change, state, ledger| {
+            journal.change(event.time, change, state, ledger);
+        });
     }
     journal
 }

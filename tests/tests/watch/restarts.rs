@@ -81,38 +81,6 @@ fn the_second_run_is_judged_like_the_first(engine: &Engine) {
     watch.stop();
 }
 
-/// Runs that end within milliseconds, one after the other. Each run is reported once, and starts
-/// before it ends.
-#[test]
-fn each_run_of_a_crash_loop_starts_before_it_ends() {
-    const RESTARTS: u64 = 20;
-    let engine = Engine::podman();
-    engine.import(&image::workload());
-    let watch = Watch::start(engine.node());
-    let pod = engine.pod(Sharing::Plain);
-    let restart = format!("--restart=on-failure:{RESTARTS}");
-    let crashing = pod.workload_with(&[&restart], &["exit", "1"]);
-    await_run(&watch, crashing.id(), Some(RESTARTS + 1), "ended");
-    let id = crashing.id().to_owned();
-    crashing.remove();
-    pod.pause.stop(Duration::from_secs(30));
-    pod.remove();
-    let lines = watch.stop();
-    let events: Vec<_> = lines
-        .iter()
-        .filter(|line| line["type"] == "pod" && line["container"]["id"] == *id)
-        .filter(|line| line["event"] == "started" || line["event"] == "ended")
-        .map(|line| {
-            let run = line["container"]["run"].as_u64().unwrap_or(1);
-            (run, line["event"].as_str().unwrap_or_default())
-        })
-        .collect();
-    let expected: Vec<_> = (1..=RESTARTS + 1)
-        .flat_map(|run| [(run, "started"), (run, "ended")])
-        .collect();
-    assert_eq!(events, expected);
-}
-
 /// Podman stops the infra container and the others side by side, and starts the infra container
 /// again while a slow one still stops. That is no error of who runs an ordinary command.
 #[test]

@@ -365,6 +365,22 @@ mod tests {
         assert_eq!(side_by_side(&plain, SIGTERM, another), Severity::Error);
     }
 
+    /// That the runtime then clears up says nothing about the order of a stop.
+    #[test]
+    fn a_pause_that_somebody_else_killed_before_the_pod_was_removed_is_not_judged() {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let app = scene.container("p", "a");
+        scene.signal(scene.stranger, pause, SIGKILL, SignalResult::Delivered);
+        scene.exit(pause, WaitStatus::killed(SIGKILL));
+        scene.signal(scene.runtime, pause, SIGKILL, SignalResult::Delivered);
+        scene.reap(pause);
+        scene.end(app, WaitStatus::exited(0));
+        scene.remove_pod("p");
+        scene.wait_ms(1_100);
+        scene.expect("PT309", &[]);
+    }
+
     #[test]
     fn an_end_outside_a_stop_and_a_removed_pod_are_not_judged() {
         let mut scene = Scene::new();
