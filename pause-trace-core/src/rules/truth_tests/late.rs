@@ -182,3 +182,145 @@ fn neither_a_late_declaration_nor_a_lost_window_makes_a_healthy_pod_fail() {
     }
     assert!(failed.is_empty(), "{failed:#?}");
 }
+
+/// The same events with some of them said only right before a later one.
+fn delayed(scene: &Scene, is: impl Fn(&Fact) -> bool, until: impl Fn(&Fact) -> bool) -> Vec<Event> {
+    let until = scene.events.iter().position(|event| until(&event.fact));
+    let until = until.expect("it happens");
+    let (before, after) = scene.events.split_at(until);
+    let (late, early): (Vec<_>, Vec<_>) = before.iter().cloned().partition(|event| is(&event.fact));
+    let time = after[0].time;
+    let late = late.into_iter().map(|event| Event { time, ..event });
+    early
+        .into_iter()
+        .chain(late)
+        .chain(after.iter().cloned())
+        .collect()
+}
+
+/// The worst that a rule says of these events.
+fn worst_of(events: &[Event], rule: &str) -> Option<Outcome> {
+    let verdicts = judged(events, |known| known.id == rule).1.into_iter();
+    verdicts.map(|verdict| verdict.outcome).max()
+}
+
+fn is_container(fact: &Fact, what: ContainerKind) -> bool {
+    matches!(fact, Fact::Container(fact) if fact.what == what)
+}
+
+fn is_exit_of(fact: &Fact, process: ProcessId) -> bool {
+    matches!(fact, Fact::Exit { task, .. } if task.process == process)
+}
+
+fn is_removal(fact: &Fact) -> bool {
+    matches!(fact, Fact::PodRemoved { .. })
+}
+
+#[test]
+fn a_process_that_left_a_container_before_its_declaration_is_the_pods() {
+    let mut scene = Scene::new();
+    let (pause, init) = (scene.pod("p"), scene.container("p", "a"));
+    let daemon = scene.fork(init);
+    scene.move_to(daemon, 1);
+    scene.fork(daemon);
+    scene.end(init, WaitStatus::exited(0));
+    scene.end(pause, WaitStatus::killed(SIGTERM));
+    scene.remove_pod("p");
+    scene.wait_ms(1_100);
+    let is_app = |fact: &Fact| is_container(fact, ContainerKind::App);
+    let events = delayed(&scene, is_app, |fact| is_exit_of(fact, init));
+    let verdicts = judged(&events, |known| known.id == "PT205").1;
+    let [verdict] = &verdicts[..] else {
+        panic!("{verdicts:#?}")
+    };
+    assert_eq!(verdict.outcome, Outcome::Fail);
+    let message = &verdict.details.message;
+    assert!(message.starts_with("2 processes are"), "{message}");
+}
+
+/// A pod whose pause the runtime stops before its container.
+fn stopped_before(is_asked: bool) -> (Scene, ProcessId) {
+    let mut scene = Scene::new();
+    let (pause, init) = (scene.pod("p"), scene.container("p", "a"));
+    if is_asked {
+        scene.stop_pod("p", 1_000);
+    }
+    scene.signal(scene.runtime, pause, SIGTERM, SignalResult::Delivered);
+    scene.exit(pause, WaitStatus::exited(0));
+    scene.reap(pause);
+    scene.wait_ms(if is_asked { 10 } else { 1_100 });
+    scene.end(init, WaitStatus::exited(0));
+    scene.remove_pod("p");
+    (scene, pause)
+}
+
+#[test]
+fn the_end_of_a_pause_that_is_declared_after_it_is_judged_by_what_ran_then() {
+    let is_sandbox = |fact: &Fact| is_container(fact, ContainerKind::Sandbox);
+    let (scene, pause) = stopped_before(false);
+    let is_reaped = |fact: &Fact| matches!(fact, Fact::Reaped { process } if *process == pause);
+    let events = delayed(&scene, is_sandbox, is_reaped);
+    assert_eq!(worst_of(&events, "PT309"), Some(Outcome::Fail));
+    let (scene, _) = stopped_before(true);
+    let events = delayed(&scene, is_sandbox, is_removal);
+    assert_eq!(worst_of(&events, "PT309"), Some(Outcome::Fail));
+}
+
+#[test]
+fn a_replacement_is_not_passed_if_a_container_of_the_former_sandbox_is_declared_later() {
+    let mut scene = Scene::new();
+    let former = scene.pod("p");
+    scene.container("p", "a");
+    scene.end(former, WaitStatus::killed(SIGTERM));
+    scene.sandbox("p", |_| {});
+    scene.wait_ms(1_100);
+    scene.remove_pod("p");
+    assert_eq!(worst_of(&scene.events, "PT203"), Some(Outcome::Fail));
+    let is_app = |fact: &Fact| is_container(fact, ContainerKind::App);
+    let events = delayed(&scene, is_app, is_removal);
+    assert_eq!(worst_of(&events, "PT203"), Some(Outcome::Inconclusive));
+}
+
+#[test]
+fn a_pod_of_which_only_the_end_was_seen_lived_at_the_loss() {
+    let mut scene = Scene::new();
+    let pause = scene.pod("p");
+    let net = scene.namespaces(pause).net;
+    let flag = NamespaceKind::Net.flag();
+    scene.change_namespaces(scene.stranger, NamespaceCall::Setns, flag, 0, |ns| {
+        ns.net = net
+    });
+    scene.end(pause, WaitStatus::exited(0));
+    scene.remove_pod("p");
+    let is_declaration = |fact: &Fact| matches!(fact, Fact::Pod(_) | Fact::Container(_));
+    let events = delayed(&scene, is_declaration, is_removal);
+    let position = |is: &dyn Fn(&Fact) -> bool| {
+        let at = events.iter().position(|event| is(&event.fact));
+        at.expect("it happens")
+    };
+    let first = position(&|fact| fact.record().is_some());
+    let events = without_window(&events, first, position(&|fact| is_exit_of(fact, pause)));
+    assert_eq!(worst_of(&events, "PT110"), Some(Outcome::Inconclusive));
+}
+
+#[test]
+fn a_clone_created_no_namespace_of_a_pod_that_is_not_declared() {
+    let mut scene = Scene::new();
+    let foreign = scene.pod("q");
+    let foreign = scene.namespaces(foreign).net;
+    scene.pod("p");
+    let init = scene.container("p", "a");
+    scene.clone_with(init, |ns, _| (ns.net, ns.uts) = (foreign, 77));
+    scene.end(init, WaitStatus::exited(0));
+    scene.remove_pod("p");
+    let is_its = |fact: &Fact| match fact {
+        Fact::Pod(fact) => *fact.pod == *"q",
+        Fact::Container(fact) => *fact.pod == *"q",
+        _ => false,
+    };
+    let events = delayed(&scene, is_its, is_removal);
+    let verdicts = judged(&events, |known| known.id == "PT109").1;
+    let of_p = |verdict: &&Verdict| verdict.subject.pod == Some("p".into());
+    let worst = verdicts.iter().filter(of_p).map(|verdict| verdict.outcome);
+    assert_eq!(worst.max(), Some(Outcome::Inconclusive), "{verdicts:#?}");
+}
