@@ -326,11 +326,19 @@ pub(super) fn has_recently_ended(context: &Context<'_>, sandbox: &Container) -> 
     ended.is_some_and(|ended| context.now.saturating_sub(ended) < limit)
 }
 
-/// Whether the runtime is stopping a container: it sent the init its stop signal, or SIGKILL.
-pub(super) fn is_told_to_stop(init: &Process, container: &Container) -> bool {
+/// Whether the runtime stops a container together with its pause, which ended at this time: shortly
+/// before or since then it sent the init its stop signal, or SIGKILL. The init may ignore it.
+pub(super) fn is_told_to_stop(
+    context: &Context<'_>,
+    (container, init): (&Container, &Process),
+    ended: Ktime,
+) -> bool {
     let is_kill = |received: &&Received| received.signal == SIGKILL;
     let mut told = stops(init, container).chain(init.signals.iter().filter(is_kill));
-    told.any(|received| was_queued(received) && party(init, received) == Party::Runtime)
+    told.any(|received| {
+        received.time.saturating_add(context.state.limits.stop) >= ended
+            && party(init, received) == Party::Runtime
+    })
 }
 
 /// Fails if no record that the rule needs was lost since then; otherwise the verdict is

@@ -79,7 +79,12 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         });
     }
     let since = pod.declared;
-    ending::fail_unless_gap(context, since, sink, Subject::process(left[0]), || {
+    // A process that was moved out of the pod's cgroups has no pod of its own.
+    let subject = Subject {
+        pod: Some(pod.id.clone()),
+        ..Subject::process(left[0])
+    };
+    ending::fail_unless_gap(context, since, sink, subject, || {
         let name = |process: &Process| match &process.container {
             Some(container) => format!("container {}", context.container_name(container)),
             None if process.moved_out_of.is_some() => "moved out of its cgroups".to_owned(),
@@ -189,6 +194,7 @@ mod tests {
         let [verdict] = &removed(false).expect("PT205", &[Outcome::Fail])[..] else {
             panic!("one verdict")
         };
+        assert_eq!(verdict.subject.pod.as_deref(), Some("p"));
         let message = &verdict.details.message;
         assert!(message.starts_with("2 processes are"), "{message}");
         assert!(message.contains("moved out of its cgroups"), "{message}");
