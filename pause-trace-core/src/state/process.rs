@@ -252,7 +252,7 @@ pub struct Process {
     /// The namespaces that their runtime regards as the node's. Only processes of a runtime and
     /// their children have some.
     pub(super) outside: Option<Namespaces>,
-    /// The pod whose cgroups it or an ancestor was moved out of, if it is in no other pod since.
+    /// The pod whose cgroups it or an ancestor was moved out of, the first one.
     pub(crate) moved_out_of: Option<PodId>,
     /// Whether it was forked directly into a container's cgroup that its parent is not in
     /// (`CLONE_INTO_CGROUP`).
