@@ -432,8 +432,8 @@ pub(crate) fn signal_handler<T>(action: *const T) -> u64 {
     Pointer::new(action).read(offset!(sigaction_handler))
 }
 
-/// The namespaces in a map, or zeros if there is no value. The helper takes the null pointer without
-/// a branch, see [`Pointer::read`].
+/// The namespaces in a map, or zeros if there is no value. The helper takes the null pointer
+/// without a branch, see [`Pointer::read`].
 #[inline(always)]
 pub(crate) fn namespaces_at(value: Option<*const Namespaces>) -> Namespaces {
     Pointer::new(value.unwrap_or(core::ptr::null())).read(0)

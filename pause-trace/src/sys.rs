@@ -1,4 +1,5 @@
-//! The `unsafe` blocks of this crate outside `probe/raw.rs`, here and in `sys/`, each with its reason.
+//! The `unsafe` blocks of this crate outside `probe/raw.rs`, here and in `sys/`, each with its
+//! reason.
 //!
 //! The functions are minimal safe wrappers around calls that nix lacks or cannot make safe. Their
 //! documentation states what a caller must observe.
