@@ -63,6 +63,10 @@ impl Plain for u64 {
 impl Plain for Pointer {
     const ZERO: Self = Self(0);
 }
+impl Plain for Namespaces {
+    // SAFETY: it consists of integers.
+    const ZERO: Self = unsafe { core::mem::zeroed() };
+}
 
 /// A kernel address, which may be invalid.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -426,6 +430,13 @@ pub(crate) fn signal_code<T>(info: *const T) -> i32 {
 /// address.
 pub(crate) fn signal_handler<T>(action: *const T) -> u64 {
     Pointer::new(action).read(offset!(sigaction_handler))
+}
+
+/// The namespaces in a map, or zeros if there is no value. The helper takes the null pointer
+/// without a branch, see [`Pointer::read`].
+#[inline(always)]
+pub(crate) fn namespaces_at(value: Option<*const Namespaces>) -> Namespaces {
+    Pointer::new(value.unwrap_or(core::ptr::null())).read(0)
 }
 
 /// The second argument of a system call through the 32-bit entry. See [`second_argument`].

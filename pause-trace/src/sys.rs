@@ -1,7 +1,10 @@
-//! The `unsafe` blocks of this crate outside `probe/raw.rs`, each with its reason.
+//! The `unsafe` blocks of this crate outside `probe/raw.rs`, here and in `sys/`, each with its
+//! reason.
 //!
 //! The functions are minimal safe wrappers around calls that nix lacks or cannot make safe. Their
 //! documentation states what a caller must observe.
+
+pub(crate) mod compat;
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::Ipv4Addr;
@@ -53,41 +56,6 @@ pub(crate) fn clone_into(kinds: nix::sched::CloneFlags) -> nix::Result<Option<Pi
     // SAFETY: as in `fork_sibling`.
     let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
     Ok((pid != 0).then(|| Pid::from_raw(pid as libc::pid_t)))
-}
-
-/// setns through the 32-bit entry of the kernel, where its number is 346
-/// (arch/x86/entry/syscalls/syscall_32.tbl). If the kernel has no such entry, the process crashes.
-#[cfg(target_arch = "x86_64")]
-pub(crate) fn compat_setns(namespace: BorrowedFd<'_>) -> nix::Result<()> {
-    let file = namespace.as_raw_fd() as u64;
-    let result: i32;
-    // SAFETY: the call does not access the memory of this process. rbx, which the compiler may need
-    // itself, has the first argument meanwhile. Kernels before 4.17 do not keep r8 to r11.
-    unsafe {
-        std::arch::asm!(
-            "xchg rbx, {file}",
-            "int 0x80",
-            "xchg rbx, {file}",
-            file = inout(reg) file => _,
-            inlateout("eax") 346 => result,
-            in("ecx") 0,
-            lateout("r8") _,
-            lateout("r9") _,
-            lateout("r10") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    match result {
-        0.. => Ok(()),
-        errno => Err(Errno::from_raw(-errno)),
-    }
-}
-
-/// A 64-bit program has no 32-bit entry on this processor.
-#[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn compat_setns(_namespace: BorrowedFd<'_>) -> nix::Result<()> {
-    Err(Errno::ENOSYS)
 }
 
 fn assert_single_threaded() {

@@ -348,23 +348,32 @@ pub(super) fn has_recently_ended(context: &Context<'_>, sandbox: &Container) -> 
     ended.is_some_and(|ended| context.now.saturating_sub(ended) < limit)
 }
 
-/// Whether the runtime is stopping a container: it sent the init its stop signal, or SIGKILL.
-pub(super) fn is_told_to_stop(init: &Process, container: &Container) -> bool {
-    tellings(init, container).any(|received| party(init, received) == Party::Runtime)
+/// Whether the runtime stops a container together with its pause, which ended at this time: see
+/// [`tellings`].
+pub(super) fn is_told_to_stop(
+    context: &Context<'_>,
+    (container, init): (&Container, &Process),
+    ended: Ktime,
+) -> bool {
+    tellings(context, (container, init), ended)
+        .any(|received| party(init, received) == Party::Runtime)
 }
 
-/// What tells an init to stop, if it is from the runtime.
+/// What tells an init to stop together with its pause, which ended at this time, if it is from the
+/// runtime: its stop signal or SIGKILL, sent shortly before or since then. The init may ignore it.
 pub(super) fn tellings<'a>(
-    init: &'a Process,
-    container: &'a Container,
+    context: &Context<'a>,
+    (container, init): (&'a Container, &'a Process),
+    ended: Ktime,
 ) -> impl Iterator<Item = &'a Received> {
+    let limit = context.state.limits.stop;
     let is_kill = |received: &&Received| received.signal == SIGKILL;
     // Its stop signal was not known yet.
     let early = init.others.iter().map(|other| &other.last);
     let early = early.filter(|early| Some(early.signal) == container.stop_signal);
     let stops = stops(init, container).chain(early);
     let tellings = stops.chain(init.signals.iter().filter(is_kill));
-    tellings.filter(|received| was_queued(received))
+    tellings.filter(move |received| received.time.saturating_add(limit) >= ended)
 }
 
 /// Fails if no record that the rule needs was lost since then; otherwise the verdict is

@@ -425,6 +425,11 @@ impl Scene {
         process
     }
 
+    /// The cgroup of a process.
+    pub(crate) fn cgroup_of(&self, process: ProcessId) -> u64 {
+        self.actors[&process].cgroup
+    }
+
     /// Moves a process to another cgroup.
     pub(crate) fn move_to(&mut self, process: ProcessId, cgroup: u64) {
         let actor = self.actors.get_mut(&process).expect("it was forked");
@@ -452,21 +457,27 @@ impl Scene {
         self.clone_with(parent, |_, _| {})
     }
 
+    /// A child that is about to be forked.
+    fn child_of(&mut self, parent: ProcessId) -> (ProcessId, Actor) {
+        let process = ProcessId {
+            pid: self.unique(),
+            start: self.now,
+        };
+        let actor = Actor {
+            parent,
+            ns_pid: self.unique(),
+            ..self.actors[&parent].clone()
+        };
+        (process, actor)
+    }
+
     /// A child that is cloned into other namespaces or another cgroup.
     pub(crate) fn clone_with(
         &mut self,
         parent: ProcessId,
         edit: impl FnOnce(&mut Namespaces, &mut u64),
     ) -> ProcessId {
-        let process = ProcessId {
-            pid: self.unique(),
-            start: self.now,
-        };
-        let mut actor = Actor {
-            parent,
-            ns_pid: self.unique(),
-            ..self.actors[&parent].clone()
-        };
+        let (process, mut actor) = self.child_of(parent);
         let before = actor.namespaces;
         edit(&mut actor.namespaces, &mut actor.cgroup);
         let made = NamespaceKind::ALL
@@ -490,15 +501,7 @@ impl Scene {
         parent: ProcessId,
         edit: impl FnOnce(&mut Namespaces),
     ) -> ProcessId {
-        let process = ProcessId {
-            pid: self.unique(),
-            start: self.now,
-        };
-        let mut actor = Actor {
-            parent,
-            ns_pid: self.unique(),
-            ..self.actors[&parent].clone()
-        };
+        let (process, mut actor) = self.child_of(parent);
         edit(&mut actor.namespaces);
         self.fork_of(process, actor);
         process

@@ -36,9 +36,11 @@ impl State {
         }
         let pod = self.containers.get(container).map(|known| &known.pod);
         for process in self.processes.iter_mut() {
-            let left = process.left_place.filter(|_| process.container.is_none());
-            if left.and_then(|left| self.cgroups.container(left)) == Some(container) {
-                process.moved_out_of = pod.cloned();
+            let left = process.left_place;
+            if left.and_then(|left| self.cgroups.container(left)) == Some(container)
+                && process.moved_out_of.is_none()
+            {
+                process.moved_out_of = pod.filter(|pod| process.pod.as_ref() != Some(pod)).cloned();
             }
         }
     }
@@ -70,8 +72,10 @@ impl State {
             return;
         };
         let is_new = process.container.replace(container.clone()).is_none();
+        if process.moved_out_of.as_ref() == Some(&pod) {
+            process.moved_out_of = None; // it is back
+        }
         process.pod = Some(pod);
-        process.moved_out_of = None;
         let prepared = process.prepared;
         // Of the processes that were found, the first is the entrypoint. A child of it that was
         // orphaned has another parent by now.

@@ -261,7 +261,7 @@ pub struct Process {
     pub(super) outside: Option<Namespaces>,
     /// The cgroup without a declared container that it or an ancestor was moved out of.
     pub(super) left_place: Option<CgroupId>,
-    /// The pod whose cgroups it or an ancestor was moved out of, if it is in no other pod since.
+    /// The pod whose cgroups it or an ancestor was moved out of, the first one.
     pub(crate) moved_out_of: Option<PodId>,
     /// Why it may not be the runtime, although it has the role of one.
     pub(super) doubt: Option<Doubt>,

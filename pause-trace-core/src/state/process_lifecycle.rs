@@ -35,7 +35,7 @@ impl State {
                 _ => Role::Member,
             };
             child.session = session;
-            child.moved_out_of = moved_out_of.filter(|_| child.pod.is_none());
+            child.moved_out_of = moved_out_of.filter(|pod| child.pod.as_ref() != Some(pod));
             (child.doubt, child.home) = of_runtime;
             child.joins = joins;
             child.born_inside = child.container.is_some() && child.container != container;
@@ -121,12 +121,13 @@ impl State {
             let (old, new) = (process.container.clone(), container.clone());
             process.container = container;
             let left = std::mem::replace(&mut process.pod, pod);
-            if process.pod.is_some() {
-                process.moved_out_of = None;
-            } else if process.role.is_inside() {
+            if process.role.is_inside() && process.moved_out_of.is_none() {
                 process.moved_out_of = left;
             }
             let prepared = process.prepared;
+            if process.moved_out_of == process.pod {
+                process.moved_out_of = None; // it is back
+            }
             if let Some(container) = &new {
                 self.lived(container, prepared);
             }

@@ -223,13 +223,15 @@ impl State {
         let doubt = match (&home, process.doubt) {
             (Some(_), doubt) if self.is_of_runtime(process) => doubt,
             (Some(_), _) => Some(Doubt::InContainer),
+            // As runc does first of all, from a copy of its file.
+            (None, None) if self.is_self_exec(process) => None,
             (None, doubt) if has_claim && (doubt.is_some() || may_enter) => {
                 match self.claim_of(process) {
                     Claim::Runtime(doubt) => doubt,
                     Claim::Refuted => Some(Doubt::InContainer),
                 }
             }
-            (None, None) if may_enter && !self.is_self_exec(process) => Some(Doubt::Apart),
+            (None, None) if may_enter => Some(Doubt::Apart),
             (None, doubt) => doubt,
         };
         if let Some(process) = self.processes.get_mut(id) {

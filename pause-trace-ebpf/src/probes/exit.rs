@@ -7,7 +7,10 @@ use aya_ebpf::{
 };
 use pause_trace_common::{Exit, Namespaces};
 
-use crate::{emit, filter, task::TaskRef};
+use crate::{
+    emit, filter,
+    task::{self, TaskRef},
+};
 
 /// The namespaces of processes whose first thread has exited before the last one, by pid. The
 /// namespaces of a process are those of its first thread, and the kernel drops them when it exits.
@@ -58,11 +61,7 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
         // Where the first thread was is unknown if the table evicted it.
         let namespaces = match is_first {
             true => thread.namespaces(),
-            false => match FIRST.get_ptr(task.tgid) {
-                // SAFETY: a map value stays valid for the program's run.
-                Some(first) => unsafe { *first },
-                None => Namespaces::default(),
-            },
+            false => task::namespaces_at(FIRST.get_ptr(task.tgid)),
         };
         let _ = FIRST.remove(task.tgid);
         let status = thread.wait_status();

@@ -29,7 +29,7 @@ sh (pid 4712, container web)
 ## Source
 opencontainers/runc#4047, #4145; kubernetes/kubernetes#107730, #110181 (leaked pause).
 ",
-        needs: &[Kind::Fork, Kind::Exit, Kind::CgroupAttach],
+        needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
     },
     on: &[On::RemovalDue],
     judge,
@@ -81,10 +81,17 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let since = left
         .iter()
         .fold(pod.since, |since, process| since.min(process.forked));
-    ending::fail_unless_gap(context, since, sink, Subject::process(left[0]), || {
+    // A process that was moved out of the pod's cgroups has no pod of its own.
+    let subject = Subject {
+        pod: Some(pod.id.clone()),
+        ..Subject::process(left[0])
+    };
+    ending::fail_unless_gap(context, since, sink, subject, || {
         let name = |process: &Process| match &process.container {
+            _ if process.moved_out_of.as_ref() == Some(&pod.id) => {
+                "moved out of its cgroups".to_owned()
+            }
             Some(container) => format!("container {}", context.container_name(container)),
-            None if process.moved_out_of.is_some() => "moved out of its cgroups".to_owned(),
             None => "its pid namespace".to_owned(),
         };
         let listed = left.iter().take(ending::MAX_LISTED);
@@ -191,9 +198,37 @@ mod tests {
         let [verdict] = &removed(false).expect("PT205", &[Outcome::Fail])[..] else {
             panic!("one verdict")
         };
+        assert_eq!(verdict.subject.pod.as_deref(), Some("p"));
         let message = &verdict.details.message;
         assert!(message.starts_with("2 processes are"), "{message}");
         assert!(message.contains("moved out of its cgroups"), "{message}");
+        removed(true).expect("PT205", &[Outcome::Pass]);
+    }
+
+    /// The cgroups of another pod are no home.
+    #[test]
+    fn a_process_that_was_moved_into_another_pod_is_left_over() {
+        let removed = |is_back: bool| {
+            let mut scene = Scene::new();
+            let pause = scene.pod("p");
+            let init = scene.container("p", "a");
+            let home = scene.cgroup_of(init);
+            scene.pod("q");
+            let other = scene.container("q", "b");
+            let daemon = scene.fork(init);
+            scene.move_to(daemon, scene.cgroup_of(other));
+            if is_back {
+                scene.move_to(daemon, home);
+                scene.end(daemon, WaitStatus::exited(0));
+            }
+            for process in [init, pause] {
+                scene.end(process, WaitStatus::killed(9));
+            }
+            scene.remove_pod("p");
+            scene.wait_ms(1_100);
+            scene
+        };
+        removed(false).expect("PT205", &[Outcome::Fail]);
         removed(true).expect("PT205", &[Outcome::Pass]);
     }
 

@@ -148,7 +148,8 @@ fn judge_replacement(
             let Some((kind, inode)) = shared(container).find(differs) else {
                 continue;
             };
-            if ending::is_told_to_stop(init, container) {
+            let ended = former.ended.map_or(context.now, |ended| ended.time);
+            if ending::is_told_to_stop(context, (container, init), ended) {
                 stopping += 1;
                 continue;
             }
@@ -157,7 +158,7 @@ fn judge_replacement(
             let kinds = [sink.needs(), &[Kind::SignalGenerate]].concat();
             let (needs, told) = (
                 (&kinds[..], container.since),
-                ending::tellings(init, container),
+                ending::tellings(context, (container, init), ended),
             );
             ending::fail_if_proven(context, told, needs, sink, Subject::process(init), || {
                 let (kind_name, now) = (kind.name(), pause.namespaces.get(kind));
@@ -339,6 +340,21 @@ mod tests {
             replaced(SIGTERM, is_removed).expect("PT203", &[Outcome::Pass]);
             replaced(SIGHUP, is_removed).expect("PT203", &[Outcome::Fail]);
         }
+    }
+
+    /// A program may take a signal that happens to be its stop signal as another wish.
+    #[test]
+    fn a_stop_signal_of_long_ago_excuses_nobody() {
+        let mut scene = Scene::new();
+        let former = scene.pod("p");
+        let app = scene.container("p", "a");
+        scene.signal(scene.runtime, app, SIGTERM, SignalResult::Delivered);
+        scene.handle(app, SIGTERM);
+        scene.wait_ms(1_500);
+        scene.end(former, WaitStatus::exited(0));
+        scene.sandbox("p", |_| {});
+        scene.wait_ms(1_100);
+        scene.expect("PT203", &[Outcome::Fail]);
     }
 
     #[test]

@@ -158,8 +158,7 @@ fn fail(
     }
     let since = pod.since;
     let is_removed_by_force = is_removed_by_force(pause, sandbox, pod);
-    let is_told =
-        |(container, init): &(&Container, &Process)| ending::is_told_to_stop(init, container);
+    let is_told = |run: &(&Container, &Process)| ending::is_told_to_stop(context, *run, ended.time);
     let may_be_told = waits(pause, sandbox, pod);
     let is_side_by_side = may_be_told && running.iter().all(is_told);
     // Whether it is an error rests on signals that were not seen.
@@ -172,7 +171,7 @@ fn fail(
     let told = running
         .iter()
         .filter(|_| rests_on_signals)
-        .flat_map(|(container, init)| ending::tellings(init, container));
+        .flat_map(|run| ending::tellings(context, *run, ended.time));
     let (needs, subject) = ((&kinds[..], since), Subject::process(pause));
     ending::fail_if_proven(context, told, needs, sink, subject, || {
         let listed = running.iter().take(ending::MAX_LISTED);
@@ -345,6 +344,23 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all[0], all[3], "{all:?}");
         all[0]
+    }
+
+    /// As does every program without a handler that is pid 1 of its pid namespace.
+    #[test]
+    fn a_container_that_ignores_its_stop_signal_was_told_all_the_same_but_not_long_ago() {
+        for (before, severity) in [(100, Severity::Warning), (1_500, Severity::Error)] {
+            let mut scene = Scene::new();
+            let pause = scene.pod("p");
+            let deaf = scene.container("p", "deaf");
+            scene.signal(scene.runtime, deaf, SIGTERM, SignalResult::Ignored);
+            scene.wait_ms(before);
+            scene.signal(scene.runtime, pause, SIGTERM, SignalResult::Delivered);
+            scene.end(pause, WaitStatus::exited(0));
+            scene.wait_ms(1_100);
+            let verdicts = scene.expect("PT309", &[Outcome::Fail]);
+            assert_eq!(verdicts[0].severity(), severity, "{before} ms before");
+        }
     }
 
     #[test]

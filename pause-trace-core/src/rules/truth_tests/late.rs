@@ -52,6 +52,17 @@ fn declared_late(events: &[Event], numbers: &mut Numbers, order: Order) -> Vec<E
         })
         .collect();
     let most = [0, 3, 12, events.len()][numbers.below(4)];
+    // What is left of a removed pod is judged some time after its removal is told, so that comes
+    // before the time passes in which a process may end.
+    let mut until: BTreeMap<PodId, usize> = BTreeMap::new();
+    for (at, event) in events.iter().enumerate() {
+        if let Fact::PodRemoved { pod } = &event.fact {
+            let tick = |event: &Event| matches!(event.fact, Fact::Tick);
+            let next = events[at..].iter().position(tick);
+            let before = next.map_or(events.len() - 1, |next| at + next - 1);
+            until.entry(pod.clone()).or_insert(before);
+        }
+    }
     let mut earliest: BTreeMap<PodId, usize> = BTreeMap::new();
     // A pod is not forgotten before its containers are declared.
     let mut latest: BTreeMap<PodId, usize> = BTreeMap::new();
@@ -65,12 +76,14 @@ fn declared_late(events: &[Event], numbers: &mut Numbers, order: Order) -> Vec<E
                 } else {
                     0
                 };
+                let last = until.get(&pod).copied().unwrap_or(events.len() - 1);
+                let last = last.max(at);
                 let earliest = earliest.entry(pod.clone()).or_default();
                 let latest = latest.entry(pod).or_default();
                 if matches!(event.fact, Fact::PodRemoved { .. }) {
                     *earliest = (*earliest).max(*latest);
                 }
-                let place = (at + by).max(*earliest).min(events.len() - 1);
+                let place = (at + by).max(*earliest).min(last);
                 *latest = (*latest).max(place);
                 if order == Order::Kept || !matches!(event.fact, Fact::Container(_)) {
                     *earliest = place;

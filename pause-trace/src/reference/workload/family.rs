@@ -147,7 +147,7 @@ impl Family {
         let (result, say) = pipe()?;
         let Some(child) = sys::fork().step("fork")? else {
             // Without such an entry, the call crashes this child.
-            let errno = sys::compat_setns(file.as_fd()).map_or_else(|errno| errno as i32, |()| 0);
+            let errno = sys::compat::setns(file.as_fd()).map_or_else(|errno| errno as i32, |()| 0);
             sys::note(say.as_raw_fd(), errno as u8);
             sys::exit(0)
         };
