@@ -207,6 +207,9 @@ pub enum Fact {
     /// What `/proc` shows of a process that may be the runtime. Comes right before the event that
     /// decides whether it is: its exec, that it was found, or what it does to a pod.
     Program(Program),
+    /// The program stops watching. What would be judged after a deadline that has not passed is
+    /// judged now, and a failure is inconclusive.
+    WatchEnded,
 }
 
 impl Fact {

@@ -40,6 +40,8 @@ pub struct Core {
     news: Option<NewsFeed>,
     /// The missing hooks, as facts.
     missing: Vec<Fact>,
+    /// The latest time of an event.
+    last: Ktime,
     /// The beginning of the recording, if there is one.
     begin: Option<Begin>,
 }
@@ -164,6 +166,7 @@ impl Pipeline {
                 losses: LossFeed::default(),
                 news: None,
                 missing: Vec::new(),
+                last: 0,
                 begin: None,
             }),
             observers: RefCell::default(),
@@ -227,6 +230,13 @@ impl Pipeline {
         }
     }
 
+    /// Judges what waits for a deadline that this watch does not see any more. Called after the
+    /// last event.
+    pub fn end_watch(&self) {
+        let (time, fact) = (self.read(|core| core.last), Fact::WatchEnded);
+        self.process_event(&Event { time, fact });
+    }
+
     /// Ends the recording. Called after the last event.
     pub fn end(&self, end: End) {
         if let Some(recorder) = &self.recorder {
@@ -276,8 +286,10 @@ impl Core {
             losses,
             news,
             missing,
+            last,
             ..
         } = self;
+        *last = (*last).max(event.time);
         if let Fact::HookMissing { .. } = event.fact {
             missing.push(event.fact.clone());
         }

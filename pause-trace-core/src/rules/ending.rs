@@ -330,6 +330,20 @@ pub(super) fn outlasting<'a>(
     })
 }
 
+/// The pause of a container whose entrypoint is judged late, and that ended while the container ran:
+/// when it ended, nobody knew of the container.
+pub(super) fn ended_unknown_to<'a>(
+    context: &Context<'a>,
+    entrypoint: ProcessId,
+) -> Option<(&'a Process, &'a Container, &'a Pod)> {
+    let (init, container, pod) = context.inside(entrypoint)?;
+    let sandbox = sandbox_for(context.state, container, pod)?;
+    let pause = context.state.processes.get(sandbox.init?)?;
+    let ended = pause.ended?.time;
+    let is_before = init.role == Role::Init && container.started? <= ended;
+    is_before.then_some((pause, sandbox, pod))
+}
+
 /// The sandboxes whose pauses ended so recently that their runtime may still tell the containers of
 /// the pod to stop.
 pub(super) fn recently_ended<'a>(
@@ -341,11 +355,25 @@ pub(super) fn recently_ended<'a>(
     sandboxes.filter(|sandbox| has_recently_ended(context, sandbox))
 }
 
-/// Whether the pause of a sandbox ended less than [`Limits::stop`] ago.
+/// Whether the pause of a sandbox ended so recently that its runtime may still tell the containers
+/// of the pod to stop.
 pub(super) fn has_recently_ended(context: &Context<'_>, sandbox: &Container) -> bool {
-    let limit = context.state.limits.stop;
-    let ended = sandbox.ended.map(|ended| ended.time);
-    ended.is_some_and(|ended| context.now.saturating_sub(ended) < limit)
+    sandbox.stops_until > Some(context.now)
+}
+
+/// Why nothing is known yet of how the runtime stops the containers of a sandbox whose pause ended,
+/// if the watch ends before it had the time to.
+pub(super) fn ended_early(
+    context: &Context<'_>,
+    change: &Change,
+    sandbox: &Container,
+) -> Option<String> {
+    let is_early = matches!(change, Change::PauseEndDue(_)) && has_recently_ended(context, sandbox);
+    is_early.then(|| {
+        "the watch ended before the runtime had had the time to tell the containers of the pod to \
+         stop"
+            .to_owned()
+    })
 }
 
 /// Whether the runtime stops a container together with its pause, which ended at this time: see
@@ -435,7 +463,12 @@ pub(super) fn fail_if_proven<'a>(
 }
 
 /// Says what was found, and why it may be wrong.
-fn doubt(why: String, sink: &mut Sink<'_>, subject: Subject, details: impl FnOnce() -> Details) {
+pub(super) fn doubt(
+    why: String,
+    sink: &mut Sink<'_>,
+    subject: Subject,
+    details: impl FnOnce() -> Details,
+) {
     sink.inconclusive(subject, || {
         let details = details();
         Details {

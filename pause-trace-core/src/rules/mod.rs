@@ -181,6 +181,20 @@ impl<'a> Context<'a> {
         ))
     }
 
+    /// A process with its container and pod. If it was moved out of their cgroups, they are still
+    /// its own.
+    pub(crate) fn originally_inside(
+        &self,
+        process: ProcessId,
+    ) -> Option<(&'a Process, &'a Container, &'a Pod)> {
+        let known = self.state.processes.get(process)?;
+        let Some(left) = &known.moved_out_of else {
+            return self.inside(process);
+        };
+        let container = self.state.containers.get(&left.container)?;
+        Some((known, container, self.state.pods.get(&left.pod)?))
+    }
+
     /// A container's name, or its id's first digits.
     pub(crate) fn container_name(&self, container: &ContainerId) -> String {
         match self.state.containers.get(container) {

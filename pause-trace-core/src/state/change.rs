@@ -84,7 +84,8 @@ pub enum Change {
     RemovalDue(PodId),
     /// The runtime has not known a sandbox for `Limits::removal`, and its pause is running.
     SandboxDue(ContainerId),
-    /// The pause of a sandbox ended `Limits::stop` ago.
+    /// The pause of a sandbox ended `Limits::stop` ago, and the runtime is not stopping one
+    /// container of the pod after the other. Earlier if the watch ends.
     PauseEndDue(ContainerId),
     /// A pinned network namespace has had no sandbox for `Limits::pin`.
     PinDue(Text),

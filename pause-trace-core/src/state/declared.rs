@@ -106,6 +106,7 @@ impl State {
                 member_told: None,
                 cut: Cut::default(),
                 oom: None,
+                stops_until: None,
                 orphaned: None,
                 flooded: None,
                 reaps: Reaps::default(),

@@ -2,8 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{Change, Deadline, On, Process, State};
-use crate::event::{Fact, Kind, Ktime, PodId, ProcessId};
+use super::{Change, Container, Deadline, On, Process, Received, State};
+use crate::event::{ContainerId, Fact, Kind, Ktime, PodId, ProcessId};
+
+/// A container that was told to stop has this many times [`Limits::stop`](super::Limits::stop)
+/// to do so, before its runtime is taken to have forgotten the others: on a node 60 s, twice the
+/// grace period that a pod has by default.
+const MAX_GRACE: Ktime = 12;
 
 impl State {
     /// When the next [`Fact::Tick`](crate::event::Fact::Tick) is due.
@@ -141,6 +146,65 @@ impl State {
         left.map(|process| process.id)
     }
 
+    /// Gives the runtime of a sandbox whose pause ended time to tell the containers of the pod to
+    /// stop.
+    pub(super) fn await_stops(&mut self, sandbox: ContainerId, until: Ktime) {
+        if let Some(known) = self.containers.get_mut(&sandbox) {
+            known.stops_until = Some(until);
+        }
+        self.deadlines.arm(until, Deadline::PauseEnd(sandbox));
+    }
+
+    /// Whether the runtime is stopping the containers of a sandbox whose pause ended one after the
+    /// other, as `podman pod restart` does: it told one to stop, which has the time to do so or
+    /// has just ended, and has not told another.
+    fn is_stop_under_way(&self, now: Ktime, sandbox: &ContainerId) -> bool {
+        let Some(sandbox) = self.containers.get(sandbox) else {
+            return false;
+        };
+        let (Some(ended), Some(pod)) = (sandbox.ended, self.pods.get(&sandbox.pod)) else {
+            return false;
+        };
+        let limit = self.limits.stop;
+        let told = |container: &Container, init: &Process| {
+            let is_stop = |received: &&Received| {
+                received.is_stop_by_runtime(container.stop_signal)
+                    && received.time.saturating_add(limit) >= ended.time
+            };
+            let stops = init.signals.iter().filter(is_stop);
+            stops.map(|stop| stop.time).max()
+        };
+        let has_started = |container: &&Container| {
+            let started = container.started;
+            started.is_some_and(|started| started <= ended.time)
+        };
+        let containers = pod.containers.iter();
+        let containers = containers.filter_map(|id| self.containers.get(id));
+        let (mut is_stopping, mut goes_on) = (false, false);
+        for container in containers.filter(has_started) {
+            let Some(init) = container.init.and_then(|id| self.processes.get(id)) else {
+                continue;
+            };
+            let until = match (told(container, init), container.ended) {
+                (Some(told), None) => told.saturating_add(limit.saturating_mul(MAX_GRACE)),
+                (Some(_), Some(end)) => end.time.saturating_add(limit),
+                (None, end) => {
+                    goes_on |= end.is_none();
+                    continue;
+                }
+            };
+            is_stopping |= until > now;
+        }
+        is_stopping && goes_on
+    }
+
+    /// The sandboxes whose runtime still has the time to tell the containers to stop.
+    pub(super) fn awaiting_stops(&self, now: Ktime) -> impl Iterator<Item = &ContainerId> {
+        let sandboxes = self.containers.values();
+        let awaiting = sandboxes.filter(move |sandbox| sandbox.stops_until > Some(now));
+        awaiting.map(|sandbox| &sandbox.id)
+    }
+
     pub(super) fn deadline_passed(
         &mut self,
         now: Ktime,
@@ -235,7 +299,9 @@ impl State {
                 }
             }
             Deadline::PauseEnd(container) => {
-                if self.containers.contains_key(&container) {
+                if self.is_stop_under_way(now, &container) {
+                    self.await_stops(container, now + self.limits.stop);
+                } else if self.containers.contains_key(&container) {
                     changes.push(Change::PauseEndDue(container));
                 }
             }

@@ -45,7 +45,7 @@ use kills::OomKiller;
 pub use moves::{Door, SURVEYED, Seen, ThreadCall};
 pub use network::Network;
 pub use pod::{Container, Cut, Pin, Pod, Reaps, Stop, Worker};
-pub use process::{Ended, Handlers, Joins, Process, Reason, Received, Refused, Role};
+pub use process::{Ended, Handlers, Joins, Membership, Process, Reason, Received, Refused, Role};
 pub use processes::Processes;
 pub use proof::Doubt;
 use unjudged::Unjudged;
@@ -328,6 +328,10 @@ impl State {
             Fact::Runtime { process } => self.runtime(*process),
             Fact::RuntimeNames { names } => self.runtime_names.extend(names),
             Fact::Tick => {}
+            Fact::WatchEnded => {
+                let sandboxes = self.awaiting_stops(now).cloned();
+                changes.extend(sandboxes.map(Change::PauseEndDue));
+            }
             Fact::Handlers {
                 process,
                 caught,

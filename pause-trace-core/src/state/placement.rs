@@ -1,7 +1,7 @@
 //! Containers that are declared after their processes started: the answer of a runtime takes longer
 //! than the exec of the container's entrypoint.
 
-use super::{Change, Process, Role, State};
+use super::{Change, Membership, Process, Role, State};
 use crate::event::{ContainerId, ProcessId};
 
 impl State {
@@ -34,13 +34,17 @@ impl State {
         for (_, id) in early {
             self.place(container, id, changes);
         }
-        let pod = self.containers.get(container).map(|known| &known.pod);
+        let Some(known) = self.containers.get(container) else {
+            return;
+        };
+        let home = Membership {
+            pod: known.pod.clone(),
+            container: container.clone(),
+        };
         for process in self.processes.iter_mut() {
             let left = process.left_place;
-            if left.and_then(|left| self.cgroups.container(left)) == Some(container)
-                && process.moved_out_of.is_none()
-            {
-                process.moved_out_of = pod.filter(|pod| process.pod.as_ref() != Some(pod)).cloned();
+            if left.and_then(|left| self.cgroups.container(left)) == Some(container) {
+                process.note_moved_out(Some(home.clone()));
             }
         }
     }
@@ -72,10 +76,8 @@ impl State {
             return;
         };
         let is_new = process.container.replace(container.clone()).is_none();
-        if process.moved_out_of.as_ref() == Some(&pod) {
-            process.moved_out_of = None; // it is back
-        }
         process.pod = Some(pod);
+        process.note_moved_out(None);
         let prepared = process.prepared;
         // Of the processes that were found, the first is the entrypoint. A child of it that was
         // orphaned has another parent by now.

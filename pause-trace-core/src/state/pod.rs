@@ -54,6 +54,9 @@ pub struct Container {
     /// The exit of its entrypoint.
     pub ended: Option<Ended>,
     pub(crate) stopping: Option<Stop>,
+    /// Of a sandbox whose pause ended: until when its runtime has the time to tell the containers
+    /// of the pod to stop.
+    pub(crate) stops_until: Option<Ktime>,
     /// The number of its processes that are alive.
     pub alive: u32,
     /// Whether the runtime, when queried, did not know this sandbox.

@@ -7,6 +7,7 @@ use crate::event::{
     CgroupId, Comm, ContainerId, Ktime, Namespaces, Outsider, PodId, ProcessId, SignalResult, Text,
     WaitStatus,
 };
+use crate::signal::SIGKILL;
 
 /// The role of a process in its pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -25,6 +26,13 @@ pub enum Role {
     Session,
     /// A descendant of one of these inside a container.
     Member,
+}
+
+/// A container of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    pub(crate) pod: PodId,
+    pub(crate) container: ContainerId,
 }
 
 impl Role {
@@ -68,6 +76,13 @@ pub struct Received {
 }
 
 impl Received {
+    /// Whether the runtime, or perhaps the runtime, told a container with this stop signal to end.
+    pub(super) fn is_stop_by_runtime(&self, stop_signal: Option<i32>) -> bool {
+        self.sender.is_some()
+            && self.sender_role == Role::Runtime
+            && (self.signal == SIGKILL || Some(self.signal) == stop_signal)
+    }
+
     /// Whether it was queued for its target, which then handles it or has it pending.
     pub(crate) fn was_queued(&self) -> bool {
         use SignalResult::{AlreadyPending, Delivered, LoseInfo, Unknown};
@@ -261,8 +276,8 @@ pub struct Process {
     pub(super) outside: Option<Namespaces>,
     /// The cgroup without a declared container that it or an ancestor was moved out of.
     pub(super) left_place: Option<CgroupId>,
-    /// The pod whose cgroups it or an ancestor was moved out of, the first one.
-    pub(crate) moved_out_of: Option<PodId>,
+    /// Where it or an ancestor was when it was first moved out of the cgroups of its pod.
+    pub(crate) moved_out_of: Option<Membership>,
     /// Why it may not be the runtime, although it has the role of one.
     pub(super) doubt: Option<Doubt>,
     /// The path of the container's cgroup that `/proc` showed it in.
@@ -302,7 +317,21 @@ impl Process {
 
     /// Whether it is in the cgroups of a pod, or was moved out of them.
     pub(crate) fn is_from(&self, pod: &PodId) -> bool {
-        [&self.pod, &self.moved_out_of].contains(&&Some(pod.clone()))
+        self.pod.as_ref() == Some(pod) || self.was_moved_out_of(pod)
+    }
+
+    /// Whether it was moved out of the cgroups of a pod.
+    pub(crate) fn was_moved_out_of(&self, pod: &PodId) -> bool {
+        self.moved_out_of
+            .as_ref()
+            .is_some_and(|left| left.pod == *pod)
+    }
+
+    /// Notes the container that it was moved out of, unless it was moved out of another one before
+    /// or is in the same pod.
+    pub(super) fn note_moved_out(&mut self, left: Option<Membership>) {
+        let left = self.moved_out_of.take().or(left);
+        self.moved_out_of = left.filter(|left| self.pod.as_ref() != Some(&left.pod));
     }
 
     /// Whether it was reaped.

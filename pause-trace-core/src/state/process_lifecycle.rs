@@ -1,6 +1,6 @@
 //! The life of a process: fork, exec, exit and reaping.
 
-use super::{Change, Deadline, Ended, Joins, On, Process, Role, State, proof::Claim};
+use super::{Change, Deadline, Ended, Joins, Membership, On, Process, Role, State, proof::Claim};
 use crate::event::{
     ContainerId, ContainerKind, Ktime, NamespaceKind, Namespaces, ProcessId, TaskInfo, Text,
     WaitStatus,
@@ -35,7 +35,7 @@ impl State {
                 _ => Role::Member,
             };
             child.session = session;
-            child.moved_out_of = moved_out_of.filter(|pod| child.pod.as_ref() != Some(pod));
+            child.note_moved_out(moved_out_of);
             (child.doubt, child.home) = of_runtime;
             child.joins = joins;
             child.born_inside = child.container.is_some() && child.container != container;
@@ -120,14 +120,10 @@ impl State {
         if process.container != container {
             let (old, new) = (process.container.clone(), container.clone());
             process.container = container;
-            let left = std::mem::replace(&mut process.pod, pod);
-            if process.role.is_inside() && process.moved_out_of.is_none() {
-                process.moved_out_of = left;
-            }
+            let left = std::mem::replace(&mut process.pod, pod).zip(old.clone());
+            let left = left.map(|(pod, container)| Membership { pod, container });
+            process.note_moved_out(left.filter(|_| process.role.is_inside()));
             let prepared = process.prepared;
-            if process.moved_out_of == process.pod {
-                process.moved_out_of = None; // it is back
-            }
             if let Some(container) = &new {
                 self.lived(container, prepared);
             }
@@ -391,8 +387,7 @@ impl State {
             pod.pause_ended = pod.pause_ended.max(Some(ended));
         }
         if let Some(sandbox) = pause.container.clone() {
-            let deadline = Deadline::PauseEnd(sandbox);
-            self.deadlines.arm(ended + self.limits.stop, deadline);
+            self.await_stops(sandbox, ended + self.limits.stop);
         }
     }
 

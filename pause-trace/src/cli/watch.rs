@@ -167,6 +167,7 @@ pub(super) async fn watch(
     let session = session?;
     let mut reporter = PodReporter::new(&node.pods.wanted);
     let end = follow(&session, node, &mut reporter, console, interrupt).await?;
+    session.live.pipeline.end_watch();
     let times = summary::end(&session.live, end);
     let (end, summary) = reporter.end(&session.live.pipeline, console, times, end)?;
     Ok((end, Some(summary)))

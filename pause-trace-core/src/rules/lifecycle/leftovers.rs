@@ -88,9 +88,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     };
     ending::fail_unless_gap(context, since, sink, subject, || {
         let name = |process: &Process| match &process.container {
-            _ if process.moved_out_of.as_ref() == Some(&pod.id) => {
-                "moved out of its cgroups".to_owned()
-            }
+            _ if process.was_moved_out_of(&pod.id) => "moved out of its cgroups".to_owned(),
             Some(container) => format!("container {}", context.container_name(container)),
             None => "its pid namespace".to_owned(),
         };

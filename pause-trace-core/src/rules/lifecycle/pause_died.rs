@@ -37,7 +37,7 @@ Kubernetes: Pods, \"pause container\"; kubernetes/kubernetes#62536, #86337 (OOM)
 ",
         needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
     },
-    on: &[On::Ended, On::PodRemoved],
+    on: &[On::Executed, On::Ended, On::PodRemoved],
     judge,
 };
 
@@ -49,6 +49,11 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             };
             if process.role == Role::Pause {
                 judge_end(context, process, sandbox, pod, sink);
+            }
+        }
+        Change::Executed(process) => {
+            if let Some((pause, sandbox, pod)) = ending::ended_unknown_to(context, *process) {
+                judge_end(context, pause, sandbox, pod, sink);
             }
         }
         Change::PodRemoved(pod) => {

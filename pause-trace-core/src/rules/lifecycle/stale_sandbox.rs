@@ -12,7 +12,8 @@ pub(super) const CHECK: Check = Check {
 ## What it checks
 When a pod gets a new sandbox, no container may still run in the namespaces of the old one. A \
 container is excepted that the runtime has sent its stop signal, and may still send it soon after \
-the old pause ended: `podman pod restart` starts the new pause while slow containers still stop. When a \
+the old pause ended, or after it stopped another container of the pod: `podman pod restart` starts the \
+new pause and then stops one slow container after the other. When a \
 container starts, the pause of its sandbox must be alive. A restarted container must be in the \
 same namespaces as before, unless the sandbox was replaced in between. (PT101 to PT104 report a \
 container in any other namespace than its sandbox's.)
@@ -57,14 +58,14 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             if let (Some(former), Some(pod)) = (former, pod)
                 && pod.removed.is_none()
             {
-                judge_late(context, &[former], pod, sink);
+                judge_late(context, change, &[former], pod, sink);
             }
             return;
         }
         Change::PodRemoved(pod) => {
             if let Some(pod) = state.pods.get(pod) {
                 let formers: Vec<_> = ending::recently_ended(context, pod).collect();
-                judge_late(context, &formers, pod, sink);
+                judge_late(context, change, &formers, pod, sink);
             }
             return;
         }
@@ -86,7 +87,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 |former: &&Container| ending::running(state, former, pod).next().is_some();
             // Those of a recent end are judged later.
             if !recent.iter().any(is_used) || others.iter().any(is_used) {
-                judge_replacement(context, process, &others, pod, sink);
+                judge_replacement(context, change, process, (&others, pod), sink);
             }
         }
         Role::Init => judge_start(context, process, container, pod, sink),
@@ -108,7 +109,13 @@ fn shared(container: &Container) -> impl Iterator<Item = (NamespaceKind, u32)> {
 
 /// Judges the replacement of sandboxes whose pauses had ended only recently when the new pause
 /// executed.
-fn judge_late(context: &Context<'_>, formers: &[&Container], pod: &Pod, sink: &mut Sink<'_>) {
+fn judge_late(
+    context: &Context<'_>,
+    change: &Change,
+    formers: &[&Container],
+    pod: &Pod,
+    sink: &mut Sink<'_>,
+) {
     let sandbox = pod
         .sandbox()
         .and_then(|id| context.state.containers.get(id));
@@ -117,27 +124,24 @@ fn judge_late(context: &Context<'_>, formers: &[&Container], pod: &Pod, sink: &m
         return;
     };
     let was_recent = |former: &&&Container| {
-        let limit = context.state.limits.stop;
         let executed = sandbox.started.unwrap_or(context.now);
         former.id != sandbox.id
-            && former
-                .ended
-                .is_some_and(|ended| executed.saturating_sub(ended.time) < limit)
+            && former.stops_until > Some(executed)
             && ending::outlasting(context.state, former, pod, executed)
                 .next()
                 .is_some()
     };
     let formers: Vec<_> = formers.iter().filter(was_recent).copied().collect();
     if !formers.is_empty() {
-        judge_replacement(context, pause, &formers, pod, sink);
+        judge_replacement(context, change, pause, (&formers, pod), sink);
     }
 }
 
 fn judge_replacement(
     context: &Context<'_>,
+    change: &Change,
     pause: &Process,
-    formers: &[&Container],
-    pod: &Pod,
+    (formers, pod): (&[&Container], &Pod),
     sink: &mut Sink<'_>,
 ) {
     let (mut stale, mut stopping) = (0, 0);
@@ -160,7 +164,7 @@ fn judge_replacement(
                 (&kinds[..], container.since),
                 ending::tellings(context, (container, init), ended),
             );
-            ending::fail_if_proven(context, told, needs, sink, Subject::process(init), || {
+            let details = || {
                 let (kind_name, now) = (kind.name(), pause.namespaces.get(kind));
                 let details = Details::new(format!(
                     "container {} still runs in {kind_name} namespace {inode} of a replaced sandbox; the pod's is now {now}",
@@ -191,7 +195,12 @@ fn judge_replacement(
                     context.now,
                     format!("exec of the new sandbox's pause, pid {}", pause.id.pid),
                 )
-            });
+            };
+            let subject = Subject::process(init);
+            match ending::ended_early(context, change, former) {
+                Some(why) => ending::doubt(why, sink, subject, details),
+                None => ending::fail_if_proven(context, told, needs, sink, subject, details),
+            }
         }
     }
     if stale == 0 {
@@ -340,6 +349,40 @@ mod tests {
             replaced(SIGTERM, is_removed).expect("PT203", &[Outcome::Pass]);
             replaced(SIGHUP, is_removed).expect("PT203", &[Outcome::Fail]);
         }
+    }
+
+    /// `podman pod restart` stops the containers one after the other, each with its grace period.
+    #[test]
+    fn containers_that_the_runtime_stops_one_after_the_other_may_outlive_their_sandbox() {
+        for (tells, outcome) in [(true, Outcome::Pass), (false, Outcome::Fail)] {
+            let mut scene = Scene::new();
+            let former = scene.pod("p");
+            let slow = ["a", "b"].map(|name| scene.container("p", name));
+            scene.end(former, WaitStatus::exited(0));
+            scene.sandbox("p", |_| {});
+            scene.signal(scene.runtime, slow[0], SIGTERM, SignalResult::Delivered);
+            for _ in 0..6 {
+                scene.wait_ms(500);
+            }
+            scene.expect("PT203", &[]);
+            scene.end(slow[0], WaitStatus::exited(0));
+            if tells {
+                scene.signal(scene.runtime, slow[1], SIGTERM, SignalResult::Delivered);
+            }
+            scene.wait_ms(1_100);
+            scene.expect("PT203", &[outcome]);
+        }
+    }
+
+    #[test]
+    fn a_watch_that_ends_soon_after_a_replacement_is_inconclusive() {
+        let mut scene = Scene::new();
+        let former = scene.pod("p");
+        scene.container("p", "a");
+        scene.end(former, WaitStatus::exited(0));
+        scene.sandbox("p", |_| {});
+        scene.push(Fact::WatchEnded);
+        scene.expect("PT203", &[Outcome::Inconclusive]);
     }
 
     /// A program may take a signal that happens to be its stop signal as another wish.

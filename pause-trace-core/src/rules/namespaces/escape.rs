@@ -14,7 +14,7 @@ pub(super) const CHECK: Check = Check {
 No process of a pod may join (setns) a namespace of the host or of another pod. A call that no \
 hook sees is noticed later: the namespaces of a process are compared at its exec and its exit, and \
 at each fork with those of its parent. A process may join the namespaces of its pod's containers and those that the pod's processes created, and it may create \
-new ones (unshare, clone). If the owner of a namespace is unknown, the verdict is inconclusive; so is it for \
+new ones (unshare, clone). A process that was moved out of the pod's cgroups is still the pod's. If the owner of a namespace is unknown, the verdict is inconclusive; so is it for \
 a few minutes after a loss of records if a clone seems to have created the namespace. \
 For a pod with the node's network, pid or ipc namespace (CNI agents, `kubectl debug node`) a \
 violation is a warning, because such a pod works on the node by design. A thread other than the \
@@ -64,12 +64,17 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             after,
             unowned,
         } if door.enters() || (matches!(door, Door::Cloned) && *unowned != 0) => {
-            let Some((process, container, pod)) = context.inside(*process) else {
+            let Some((process, container, pod)) = context.originally_inside(*process) else {
                 return;
             };
             if !process.role.is_inside() {
                 return;
             }
+            let subject = || Subject {
+                pod: Some(pod.id.clone()),
+                container: Some(container.id.clone()),
+                ..Subject::thread(process, *thread)
+            };
             for (kind, from, to) in membership::changed(*flags, before, after) {
                 let (who, name) = (membership::caller(process, *thread), kind.name());
                 let details = |owner: &str| {
@@ -93,14 +98,12 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 match owner {
                     Owner::Own => {}
                     Owner::Unknown => {
-                        sink.inconclusive(Subject::thread(process, *thread), || {
-                            details("of an unknown owner")
-                        });
+                        sink.inconclusive(subject(), || details("of an unknown owner"));
                     }
-                    Owner::Host => sink.fail(Subject::thread(process, *thread), || {
-                        graded(pod, *thread, details("of the host"))
-                    }),
-                    Owner::Pod(other) => sink.fail(Subject::thread(process, *thread), || {
+                    Owner::Host => {
+                        sink.fail(subject(), || graded(pod, *thread, details("of the host")))
+                    }
+                    Owner::Pod(other) => sink.fail(subject(), || {
                         let of = format!("of pod {}", membership::pod_name(context, &other));
                         graded(pod, *thread, details(&of))
                     }),
@@ -151,6 +154,12 @@ fn graded(pod: &Pod, thread: Option<u32>, details: Details) -> Details {
 
 fn origin(process: &Process, container: &Container) -> String {
     let pid = process.id.pid;
+    if process.moved_out_of.is_some() {
+        return format!(
+            "pid {pid} was moved out of the cgroup of container {}",
+            container.name
+        );
+    }
     match process.executed {
         Some(_) => format!(
             "pid {pid} executed {} in container {}",
@@ -181,6 +190,30 @@ mod tests {
         let init = scene.container("p", "a");
         scene.end(init, WaitStatus::exited(0));
         scene.expect("PT109", &[Outcome::Pass]);
+    }
+
+    /// A process in no cgroup of the pod, or in one of another pod, is still the pod's.
+    #[test]
+    fn a_process_that_was_moved_out_of_the_pods_cgroups_cannot_enter_the_hosts_namespaces() {
+        for is_moved_to_another_pod in [false, true] {
+            let mut scene = Scene::new();
+            scene.pod("p");
+            let init = scene.container("p", "a");
+            let other = scene.pod("other");
+            let member = scene.fork(init);
+            scene.exec(member);
+            let cgroup = match is_moved_to_another_pod {
+                true => scene.cgroup_of(other),
+                false => 1,
+            };
+            scene.move_to(member, cgroup);
+            scene.change_namespaces(member, NamespaceCall::Setns, 0, 0, |ns| ns.mnt = HOST.mnt);
+            scene.end(init, WaitStatus::exited(0));
+            let [verdict] = &scene.expect("PT109", &[Outcome::Fail])[..] else {
+                panic!("one verdict")
+            };
+            assert_eq!(verdict.subject.pod.as_deref(), Some("p"));
+        }
     }
 
     #[test]

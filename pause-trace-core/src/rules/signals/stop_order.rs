@@ -26,7 +26,8 @@ The finding is a warning if the runtime also sends each of these containers its 
 the pause ends or soon after, and the pod has no shared pid namespace: `podman pod stop` and `podman \
 pod restart` stop the infra container and the others side by side. A container that uses its grace \
 period then loses the pod's network while it does. If no stop through the CRI is under way, the \
-verdict therefore waits until the runtime has had the time to send these signals.
+verdict therefore waits until the runtime has had the time to send these signals, and longer if it \
+stops one container after the other. If the watch ends before that, the verdict is inconclusive.
 
 ## Why it matters
 Containers need the pod's network during their grace period. In a shared pid namespace, the end of \
@@ -45,7 +46,7 @@ Kubernetes: kubelet `killPod` stops containers, then the sandbox; CRI `StopPodSa
 ",
         needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
     },
-    on: &[On::Ended, On::PauseEndDue, On::PodRemoved],
+    on: &[On::Executed, On::Ended, On::PauseEndDue, On::PodRemoved],
     judge,
 };
 
@@ -57,7 +58,16 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 return;
             };
             if pause.role == Role::Pause && pod.removed.is_none() {
-                judge_end(context, pause, sandbox, pod, sink);
+                judge_end(context, change, (pause, sandbox, pod), sink);
+            }
+        }
+        Change::Executed(process) => {
+            let ended = ending::ended_unknown_to(context, *process);
+            if let Some((pause, sandbox, pod)) = ended.filter(|(.., pod)| pod.removed.is_none()) {
+                judge_end(context, change, (pause, sandbox, pod), sink);
+                if !ending::has_recently_ended(context, sandbox) {
+                    judge_late(context, change, sandbox, pod, sink);
+                }
             }
         }
         Change::PauseEndDue(sandbox) => {
@@ -66,7 +76,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             };
             let pod = state.pods.get(&sandbox.pod);
             if let Some(pod) = pod.filter(|pod| pod.removed.is_none()) {
-                judge_late(context, sandbox, pod, sink);
+                judge_late(context, change, sandbox, pod, sink);
             }
         }
         Change::PodRemoved(pod) => {
@@ -74,7 +84,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 return;
             };
             for sandbox in ending::recently_ended(context, pod) {
-                judge_late(context, sandbox, pod, sink);
+                judge_late(context, change, sandbox, pod, sink);
             }
         }
         _ => {}
@@ -100,9 +110,8 @@ fn waits(pause: &Process, sandbox: &Container, pod: &Pod) -> bool {
 
 fn judge_end(
     context: &Context<'_>,
-    pause: &Process,
-    sandbox: &Container,
-    pod: &Pod,
+    change: &Change,
+    (pause, sandbox, pod): (&Process, &Container, &Pod),
     sink: &mut Sink<'_>,
 ) {
     let Some(ended) = pause
@@ -115,7 +124,7 @@ fn judge_end(
     let mut running = ending::outlasting(context.state, sandbox, pod, ended.time);
     if running.next().is_some() {
         if !waits(pause, sandbox, pod) {
-            fail(context, pause, sandbox, pod, sink);
+            fail(context, change, (pause, sandbox, pod), sink);
         }
         return;
     }
@@ -133,22 +142,27 @@ fn judge_end(
 }
 
 /// Judges a stop that had to wait.
-fn judge_late(context: &Context<'_>, sandbox: &Container, pod: &Pod, sink: &mut Sink<'_>) {
+fn judge_late(
+    context: &Context<'_>,
+    change: &Change,
+    sandbox: &Container,
+    pod: &Pod,
+    sink: &mut Sink<'_>,
+) {
     let pause = sandbox.init.and_then(|id| context.state.processes.get(id));
     let Some(pause) = pause.filter(|pause| is_judged(context, pause, sandbox, pod)) else {
         return;
     };
     if waits(pause, sandbox, pod) {
-        fail(context, pause, sandbox, pod, sink);
+        fail(context, change, (pause, sandbox, pod), sink);
     }
 }
 
 /// Fails if containers were running when the pause ended.
 fn fail(
     context: &Context<'_>,
-    pause: &Process,
-    sandbox: &Container,
-    pod: &Pod,
+    change: &Change,
+    (pause, sandbox, pod): (&Process, &Container, &Pod),
     sink: &mut Sink<'_>,
 ) {
     let Some(ended) = pause.ended else { return };
@@ -173,7 +187,7 @@ fn fail(
         .filter(|_| rests_on_signals)
         .flat_map(|run| ending::tellings(context, *run, ended.time));
     let (needs, subject) = ((&kinds[..], since), Subject::process(pause));
-    ending::fail_if_proven(context, told, needs, sink, subject, || {
+    let details = || {
         let listed = running.iter().take(ending::MAX_LISTED);
         let names: Vec<_> = listed
             .clone()
@@ -230,7 +244,11 @@ fn fail(
             ending::as_consequence(sandbox, details)
         };
         ending::with_history(context, pause, details)
-    });
+    };
+    match ending::ended_early(context, change, sandbox).filter(|_| rests_on_signals) {
+        Some(why) => ending::doubt(why, sink, subject, details),
+        None => ending::fail_if_proven(context, told, needs, sink, subject, details),
+    }
 }
 
 /// Whether the runtime may have been told to remove the pod without a grace period: it killed the
@@ -379,6 +397,51 @@ mod tests {
         assert_eq!(side_by_side(&plain, SIGTERM, stop), Severity::Error);
         let another = |scene: &mut Scene| _ = scene.container("p", "goes on");
         assert_eq!(side_by_side(&plain, SIGTERM, another), Severity::Error);
+    }
+
+    /// Stops a pod's pause, and then its two slow containers: the second `ms` after the first has
+    /// ended.
+    fn one_after_the_other(ms: u64) -> Scene {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        let slow = ["a", "b", "c"].map(|name| scene.container("p", name));
+        scene.signal(scene.runtime, pause, SIGTERM, SignalResult::Delivered);
+        scene.end(pause, WaitStatus::exited(0));
+        for container in slow {
+            scene.signal(scene.runtime, container, SIGTERM, SignalResult::Ignored);
+            for _ in 0..6 {
+                scene.wait_ms(500);
+            }
+            scene.end(container, WaitStatus::killed(SIGKILL));
+            scene.wait_ms(ms);
+        }
+        scene.wait_ms(1_100);
+        scene
+    }
+
+    #[test]
+    fn a_runtime_that_stops_one_slow_container_after_the_other_tells_each_of_them() {
+        for (ms, severity) in [(100, Severity::Warning), (2_100, Severity::Error)] {
+            let verdicts = one_after_the_other(ms).expect("PT309", &[Outcome::Fail]);
+            assert_eq!(verdicts[0].severity(), severity, "{ms} ms between two");
+        }
+    }
+
+    #[test]
+    fn a_watch_that_ends_before_the_runtime_had_the_time_to_stop_the_containers_is_inconclusive() {
+        for (tells, outcome) in [(true, Outcome::Fail), (false, Outcome::Inconclusive)] {
+            let mut scene = Scene::new();
+            let pause = scene.pod("p");
+            let app = scene.container("p", "a");
+            scene.signal(scene.runtime, pause, SIGTERM, SignalResult::Delivered);
+            scene.end(pause, WaitStatus::exited(0));
+            if tells {
+                scene.signal(scene.runtime, app, SIGTERM, SignalResult::Delivered);
+            }
+            scene.push(Fact::WatchEnded);
+            let verdicts = scene.expect("PT309", &[outcome]);
+            assert_eq!(tells, verdicts[0].severity() == Severity::Warning);
+        }
     }
 
     /// That the runtime then clears up says nothing about the order of a stop.

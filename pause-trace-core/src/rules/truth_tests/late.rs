@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::signal::SIGKILL;
 
 /// A generator of numbers (xorshift), so that a failure can be told again.
 struct Numbers(u64);
@@ -152,6 +153,46 @@ fn telling(events: &[Event], numbers: &mut Numbers, order: Order) -> (String, Ve
     let what = late.iter().enumerate().map(name).collect::<Vec<_>>();
     let what = what.join(" ");
     (what, without_window(&late, from, to))
+}
+
+/// The pause was judged without the container, which then takes that back.
+#[test]
+fn a_pause_that_ended_before_its_container_was_declared_died_all_the_same() {
+    for (stops, rule) in [(false, "PT202"), (true, "PT309")] {
+        let mut scene = Scene::new();
+        let pause = scene.pod("p");
+        scene.container("p", "a");
+        let runtime = scene.runtime;
+        let sender = if stops { runtime } else { scene.stranger };
+        let signal = if stops { SIGTERM } else { SIGKILL };
+        scene.signal(sender, pause, signal, SignalResult::Delivered);
+        scene.end(pause, WaitStatus::killed(signal));
+        let is_its =
+            |event: &Event| matches!(&event.fact, Fact::Container(fact) if &*fact.container == "a");
+        for waits in [false, true] {
+            let mut events = scene.events.clone();
+            let at = events.iter().position(is_its).expect("it is declared");
+            let mut declared = events.remove(at);
+            let mut time = events.last().expect("there are events").time;
+            let mut later = |by| {
+                time += by;
+                time
+            };
+            let tick = |time| Event {
+                time,
+                fact: Fact::Tick,
+            };
+            if waits {
+                events.push(tick(later(2_000_000_000)));
+            }
+            declared.time = later(1_000);
+            events.push(declared);
+            events.push(tick(later(2_000_000_000)));
+            let verdicts = judged(&events, |known| known.id == rule).1;
+            let last = verdicts.last().map(|verdict| verdict.outcome);
+            assert_eq!(last, Some(Outcome::Fail), "{rule}, {waits}");
+        }
+    }
 }
 
 const TELLINGS: usize = 80;
