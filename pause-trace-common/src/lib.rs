@@ -450,15 +450,42 @@ pub struct FloodKey {
     pub padding: u32,
 }
 
-/// Counts of the signals of one number to one cgroup on one CPU.
+/// Size of the ring of lifecycle records, in bytes.
+pub const LIFECYCLE_LEN: u32 = 4 << 20;
+/// Size of the ring of signals, in bytes.
+pub const SIGNALS_LEN: u32 = 1 << 20;
+
+/// Key of the table that limits how many lifecycle records of one kind a pod's cgroup writes while
+/// the ring fills up, so that a pod that forks without pause does not hide other pods' records.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Account {
+    /// The cgroup's id.
+    pub cgroup: u64,
+    /// A [`Kind`].
+    pub kind: u32,
+    /// Padding.
+    pub padding: u32,
+}
+
+/// The number of the counter, behind those of the losses of each [`Kind`], of all records that an
+/// [`Account`] was not admitted to write.
+pub const SUPPRESSED: u32 = Kind::ALL.len() as u32;
+
+/// The number of the next counter, of the signals that were only counted because the ring was
+/// filling up.
+pub const SUPPRESSED_SIGNALS: u32 = SUPPRESSED + 1;
+
+/// Counts on one CPU of the signals of one number to one cgroup, or of the records of an
+/// [`Account`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flood {
     /// Start of the current window.
     pub window_ns: u64,
-    /// Signals in the current window.
+    /// Signals or records in the current window.
     pub count: u64,
-    /// All signals that were counted but not reported.
+    /// All that were counted but not reported.
     pub suppressed: u64,
     /// Time of the first of those.
     pub first_ns: u64,
@@ -474,5 +501,6 @@ const _: () = {
     assert!(size_of::<FramedText<Exec, FILE_LEN>>() == 16 + TASK_INFO + 8 + FILE_LEN);
     assert!(size_of::<Watched>() == 16);
     assert!(size_of::<FloodKey>() == 16);
+    assert!(size_of::<Account>() == 16);
     assert!(size_of::<Flood>() == 40);
 };

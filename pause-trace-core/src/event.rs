@@ -210,6 +210,14 @@ pub enum Fact {
     /// The program stops watching. What would be judged after a deadline that has not passed is
     /// judged now, and a failure is inconclusive.
     WatchEnded,
+    /// Records of the processes in a cgroup were only counted, because it wrote too many while the
+    /// ring was filling up. A fork that is not recorded means that the child is not watched.
+    RecordsSuppressed {
+        cgroup: CgroupId,
+        #[serde(with = "kind")]
+        kind: Kind,
+        count: u64,
+    },
 }
 
 impl Fact {

@@ -53,6 +53,8 @@ pub struct Records {
     pub by_kind: BTreeMap<Kind, u64>,
     /// The records that were lost because a ring was full.
     pub lost: BTreeMap<Kind, Losses>,
+    /// The number of lifecycle records that pods were not admitted to write.
+    pub suppressed: u64,
 }
 
 impl Records {
@@ -61,8 +63,9 @@ impl Records {
         self.lost.values().map(|lost| lost.count).sum()
     }
 
-    /// The number of lost records that say what runs: all but those of signals.
-    pub fn lost_lifecycle(&self) -> u64 {
+    /// The number of records that say what runs, all but those of signals, and that were lost or
+    /// suppressed.
+    pub fn unseen_lifecycle(&self) -> u64 {
         let is_signal = |kind| {
             matches!(
                 kind,
@@ -70,7 +73,7 @@ impl Records {
             )
         };
         let lifecycle = self.lost.iter().filter(|(kind, _)| !is_signal(**kind));
-        lifecycle.map(|(_, lost)| lost.count).sum()
+        lifecycle.map(|(_, lost)| lost.count).sum::<u64>() + self.suppressed
     }
 }
 
@@ -79,10 +82,14 @@ impl Observer for Records {
         if let Some(kind) = event.fact.record() {
             *self.by_kind.entry(kind).or_default() += 1;
         }
-        if let Fact::Lost { kind, count } = &event.fact {
-            let lost = self.lost.entry(*kind).or_default();
-            lost.count += count;
-            lost.last = event.time;
+        match &event.fact {
+            Fact::Lost { kind, count } => {
+                let lost = self.lost.entry(*kind).or_default();
+                lost.count += count;
+                lost.last = event.time;
+            }
+            Fact::RecordsSuppressed { count, .. } => self.suppressed += count,
+            _ => {}
         }
     }
 }

@@ -4,27 +4,39 @@
 //! signals, so the two never share a buffer. A reservation fails only if a ring is full. The reader
 //! is then behind and reads the counters after it has drained the ring, so a loss becomes known
 //! without a further event.
+//!
+//! Pods share the lifecycle ring. While the reader is behind, each pod's cgroup therefore has a
+//! limited rate of records: see [`admits`].
 
 use aya_ebpf::{
+    bindings::BPF_RB_AVAIL_DATA,
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
     macros::map,
     maps::{LruPerCpuHashMap, PerCpuArray, RingBuf},
 };
-use pause_trace_common::{Flood, FloodKey, Framed, FramedText, Header, Kind, Record};
+use pause_trace_common::{
+    Account, Flood, FloodKey, Framed, FramedText, Header, Kind, LIFECYCLE_LEN, Record, SIGNALS_LEN,
+    SUPPRESSED, SUPPRESSED_SIGNALS,
+};
 
-use crate::task;
+use crate::{filter, task};
 
 /// Forks, execs, exits, reaps, namespaces and cgroups.
 #[map]
-static LIFECYCLE: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+static LIFECYCLE: RingBuf = RingBuf::with_byte_size(LIFECYCLE_LEN, 0);
 
 /// Signals.
 #[map]
-static SIGNALS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+static SIGNALS: RingBuf = RingBuf::with_byte_size(SIGNALS_LEN, 0);
 
-/// Records that were dropped because the ring was full, by kind.
+/// Records that were dropped because the ring was full, by kind, and then those that were not
+/// admitted: lifecycle records and signals.
 #[map]
-static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(Kind::ALL.len() as u32, 0);
+static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(SUPPRESSED_SIGNALS + 1, 0);
+
+/// Lifecycle records of pods' cgroups, since the ring has been filling up.
+#[map]
+static ACCOUNTS: LruPerCpuHashMap<Account, Flood> = LruPerCpuHashMap::with_max_entries(2_048, 0);
 
 /// Recent signal counts per cgroup. Per CPU: BPF has no atomic read-modify-write before Linux 5.12.
 #[map]
@@ -36,7 +48,12 @@ pub(crate) fn now() -> u64 {
 }
 
 pub(crate) fn lost(kind: Kind) {
-    if let Some(count) = LOST.get_ptr_mut(kind as u32) {
+    count(kind as u32);
+}
+
+#[inline(always)]
+fn count(counter: u32) {
+    if let Some(count) = LOST.get_ptr_mut(counter) {
         // SAFETY: the pointer refers to this CPU's own counter.
         unsafe { *count += 1 };
     }
@@ -121,7 +138,30 @@ pub(crate) enum Admission {
     Counted,
 }
 
-/// Counts a signal against its cgroup's rate.
+/// How much of a ring is in use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fill {
+    /// Less than half: the reader keeps up.
+    Low,
+    High,
+    /// Less than a quarter is left.
+    Critical,
+}
+
+#[inline(always)]
+fn fill(ring: &RingBuf, size: u32) -> Fill {
+    let used = ring.query(u64::from(BPF_RB_AVAIL_DATA));
+    if used < u64::from(size / 2) {
+        Fill::Low
+    } else if used < u64::from(size / 4 * 3) {
+        Fill::High
+    } else {
+        Fill::Critical
+    }
+}
+
+/// Counts a signal against its cgroup's rate. The rate is lower while the ring is filling up, which
+/// reserves the rest of the ring for other cgroups and signals.
 #[inline(always)]
 pub(crate) fn admit(cgroup: u64, signal: i32) -> Admission {
     let key = FloodKey {
@@ -143,23 +183,106 @@ pub(crate) fn admit(cgroup: u64, signal: i32) -> Admission {
     };
     // SAFETY: a map value stays valid for the program's run, and only this CPU writes its copy.
     unsafe {
+        let (in_window, limit) = (count_in_window(flood, now), task::flood_limit());
+        let lowered = match fill(&SIGNALS, SIGNALS_LEN) {
+            Fill::Low => limit,
+            Fill::High => 16,
+            Fill::Critical => 4,
+        };
+        if in_window == limit && lowered == limit {
+            return Admission::Last;
+        }
+        if in_window <= lowered {
+            return Admission::Reported;
+        }
+        suppress(flood, now);
+        if lowered < limit {
+            count(SUPPRESSED_SIGNALS);
+        }
+    }
+    Admission::Counted
+}
+
+/// Counts one more in the current window, and returns how many they are.
+///
+/// # Safety
+///
+/// This CPU's copy of a map value.
+#[inline(always)]
+unsafe fn count_in_window(flood: *mut Flood, now: u64) -> u64 {
+    // SAFETY: as the caller guarantees.
+    unsafe {
         if now.wrapping_sub((*flood).window_ns) > task::flood_window_ns() {
             (*flood).window_ns = now;
             (*flood).count = 0;
         }
         (*flood).count += 1;
-        let (count, limit) = ((*flood).count, task::flood_limit());
-        if count < limit {
-            return Admission::Reported;
-        }
-        if count == limit {
-            return Admission::Last;
-        }
+        (*flood).count
+    }
+}
+
+/// Counts one that is not reported.
+///
+/// # Safety
+///
+/// As for [`count_in_window`].
+#[inline(always)]
+unsafe fn suppress(flood: *mut Flood, now: u64) {
+    // SAFETY: as the caller guarantees.
+    unsafe {
         if (*flood).suppressed == 0 {
             (*flood).first_ns = now;
         }
         (*flood).suppressed += 1;
         (*flood).last_ns = now;
-        Admission::Counted
     }
+}
+
+/// Whether a cgroup may write one more lifecycle record of this kind. The loader reads how many it
+/// was refused.
+///
+/// There is no limit as long as the reader keeps up: less than half of the ring is in use. Then a
+/// pod's cgroup has a limited number per window and CPU, fewer if less than a quarter is left. That
+/// reserves the rest of the ring for the other pods and for the runtime.
+///
+/// The second of two programs for one event (see `probes`) asks `again`, which counts nothing.
+#[inline(always)]
+pub(crate) fn admits(cgroup: u64, kind: Kind, again: bool) -> bool {
+    let limit = match fill(&LIFECYCLE, LIFECYCLE_LEN) {
+        Fill::Low => return true,
+        Fill::High => 64,
+        Fill::Critical => 8,
+    };
+    if !filter::is_watched_cgroup(cgroup) {
+        return true;
+    }
+    let key = Account {
+        cgroup,
+        kind: kind as u32,
+        padding: 0,
+    };
+    let now = now();
+    let Some(flood) = ACCOUNTS.get_ptr_mut(key) else {
+        let first = Flood {
+            window_ns: now,
+            count: 1,
+            suppressed: 0,
+            first_ns: 0,
+            last_ns: 0,
+        };
+        let _ = ACCOUNTS.insert(key, first, 0);
+        return true;
+    };
+    // SAFETY: a map value stays valid for the program's run, and only this CPU writes its copy.
+    unsafe {
+        if again {
+            return (*flood).count <= limit;
+        }
+        if count_in_window(flood, now) <= limit {
+            return true;
+        }
+        suppress(flood, now);
+    }
+    count(SUPPRESSED);
+    false
 }

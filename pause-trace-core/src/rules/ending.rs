@@ -5,7 +5,7 @@ use crate::signal::{
 };
 
 use crate::{
-    rules::prelude::*,
+    rules::{ledger::SUPPRESSED, prelude::*},
     state::{Handlers, Limits, Reason, State, Stop, Worker},
 };
 
@@ -330,8 +330,8 @@ pub(super) fn outlasting<'a>(
     })
 }
 
-/// The pause of a container whose entrypoint is judged late, and that ended while the container ran:
-/// when it ended, nobody knew of the container.
+/// The pause of a container whose entrypoint is judged late, and that ended while the container
+/// ran: when it ended, nobody knew of the container.
 pub(super) fn ended_unknown_to<'a>(
     context: &Context<'a>,
     entrypoint: ProcessId,
@@ -432,8 +432,14 @@ pub(super) fn fail_unless_gap_of(
         (is_about_signals && container.flooded? >= since)
             .then(|| "too many signals to the container were sent to record each one".to_owned())
     };
+    let suppressed = || {
+        let pod = subject.pod.as_ref()?;
+        let is_missing = context.state.has_suppressed(pod, since);
+        is_missing.then(|| SUPPRESSED.to_owned())
+    };
     let gap = |kinds: &[Kind]| context.state.gap(kinds, since);
-    match gap(kinds).or_else(|| gap(&[Kind::Watch])).or_else(flooded) {
+    let gap = gap(kinds).or_else(|| gap(&[Kind::Watch]));
+    match gap.or_else(flooded).or_else(suppressed) {
         None => sink.fail(subject, details),
         Some(why) => doubt(why, sink, subject, details),
     }

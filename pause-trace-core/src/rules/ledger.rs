@@ -19,6 +19,10 @@ const MAX_FAILURES: usize = 8;
 /// Most topics with verdicts: pods can create any number of cgroups.
 const MAX_TOPICS: usize = 1024;
 
+/// Why records of one pod are missing.
+pub(super) const SUPPRESSED: &str =
+    "the pod's processes did too much while the reader was behind, so not all of it was recorded";
+
 /// Why rules do not pass for a pod if they could not judge what happened before its declaration.
 const DECLARED_LATE: &str = "a container was declared only after something had happened in it";
 
@@ -181,6 +185,10 @@ impl Ledger {
                     };
                     self.taint(&pods, event.time, *kind, &why);
                     self.losses.insert(*kind, (event.time, why));
+                }
+                Change::RecordsSuppressed { pod, kind } => {
+                    let kind = State::missing_by(*kind);
+                    self.taint(&[Some(pod.clone())], event.time, kind, SUPPRESSED);
                 }
                 Change::HookMissing { kind, reason } => {
                     let why = format!(

@@ -17,6 +17,8 @@ mod pause;
 mod proof_tests;
 mod signals;
 #[cfg(test)]
+mod suppressed_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod truth_tests;

@@ -425,11 +425,6 @@ impl Scene {
         process
     }
 
-    /// The cgroup of a process.
-    pub(crate) fn cgroup_of(&self, process: ProcessId) -> u64 {
-        self.actors[&process].cgroup
-    }
-
     /// Moves a process to another cgroup.
     pub(crate) fn move_to(&mut self, process: ProcessId, cgroup: u64) {
         let actor = self.actors.get_mut(&process).expect("it was forked");

@@ -131,6 +131,13 @@ pub enum Change {
         /// How many.
         count: u64,
     },
+    /// Records of a pod's processes were counted and not recorded, because it wrote too many.
+    RecordsSuppressed {
+        /// The pod.
+        pod: PodId,
+        /// The kind of the records.
+        kind: Kind,
+    },
     /// The kernel has no hook for a kind of record.
     HookMissing {
         /// The kind of record.
@@ -172,6 +179,7 @@ pub(crate) enum On {
     PauseUnmeasured,
     OomKilled,
     Lost,
+    RecordsSuppressed,
     HookMissing,
 }
 
@@ -212,6 +220,7 @@ impl Change {
             Self::PauseUnmeasured { .. } => On::PauseUnmeasured,
             Self::OomKilled(_) => On::OomKilled,
             Self::Lost { .. } => On::Lost,
+            Self::RecordsSuppressed { .. } => On::RecordsSuppressed,
             Self::HookMissing { .. } => On::HookMissing,
         }
     }

@@ -25,6 +25,7 @@ impl State {
             sandboxes: Vec::new(),
             containers: Vec::new(),
             stopping: None,
+            suppressed: None,
             pause_ended: None,
             removed: None,
             zombies: 0,
@@ -141,6 +142,7 @@ impl State {
             pin.pod = Some(pod.clone());
         }
         changes.push(Change::ContainerDeclared(container.clone()));
+        self.suppressed_early(now, container, changes);
         self.place_early(container, changes);
         changes.extend(again.map(Change::Executed));
     }

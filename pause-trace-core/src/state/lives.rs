@@ -1,7 +1,8 @@
 //! Since when pods live, which decides which losses concern them.
 //!
 //! A pod may be declared long after it began to live, when records of it were lost in between. The
-//! kernel's start times tell when it began, also if the record of the fork is the one that was lost.
+//! kernel's start times tell when it began, also if the record of the fork is the one that was
+//! lost.
 
 use std::collections::BTreeSet;
 

@@ -26,6 +26,7 @@ mod proof;
 mod signals;
 mod snapshot;
 mod supervisors;
+mod suppressed;
 #[cfg(test)]
 mod tests;
 mod unjudged;
@@ -48,6 +49,7 @@ pub use pod::{Container, Cut, Pin, Pod, Reaps, Stop, Worker};
 pub use process::{Ended, Handlers, Joins, Membership, Process, Reason, Received, Refused, Role};
 pub use processes::Processes;
 pub use proof::Doubt;
+use suppressed::Suppressed;
 use unjudged::Unjudged;
 
 use crate::event::{
@@ -88,6 +90,7 @@ pub struct State {
     /// Pods that turned out to be older than was known, since the ledger last asked.
     older: BTreeSet<PodId>,
     unjudged: Unjudged,
+    suppressed: Suppressed,
     /// The process that is about to be reported as forked, and the kinds of namespaces that its
     /// clone created.
     cloned: Option<(ProcessId, u64)>,
@@ -124,6 +127,7 @@ impl State {
             deadlines: Deadlines::default(),
             older: BTreeSet::new(),
             unjudged: Unjudged::default(),
+            suppressed: Suppressed::default(),
             cloned: None,
             oom_killer: None,
             lost: HashMap::new(),
@@ -321,6 +325,9 @@ impl State {
                     container.flooded = container.flooded.max(Some(*last));
                 }
             }
+            Fact::RecordsSuppressed { cgroup, kind, .. } => {
+                self.records_suppressed(now, *cgroup, *kind, changes);
+            }
             Fact::Outsider(outsider) => self.outsider_seen(outsider),
             Fact::ProofRequired => self.needs_proof = true,
             Fact::Program(program) => self.program_shown(program),
@@ -394,6 +401,7 @@ impl State {
             Fact::NotInPod { cgroup } => {
                 self.cgroups.mark_outside(*cgroup);
                 self.unjudged.forget(*cgroup);
+                self.suppressed.forget(*cgroup);
             }
             Fact::SandboxPinned {
                 container,
@@ -464,7 +472,8 @@ impl State {
                 });
             }
         }
-        // The time of a loss is when its counter was read, and events that happened before may follow.
+        // The time of a loss is when its counter was read, and events that happened before may
+        // follow.
         if matches!(event.fact, Fact::Lost { .. }) {
             return;
         }

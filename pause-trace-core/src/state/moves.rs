@@ -123,8 +123,8 @@ impl State {
         Some(process.namespaces).filter(|known| is_inside && known.are_known())
     }
 
-    /// Updates a process by the record of its exec or exit, and reports the namespaces that it turned
-    /// out to be in. Comes before an exec assigns them to its pod.
+    /// Updates a process by the record of its exec or exit, and reports the namespaces that it
+    /// turned out to be in. Comes before an exec assigns them to its pod.
     pub(super) fn update_and_compare(
         &mut self,
         now: Ktime,
@@ -167,8 +167,8 @@ impl State {
         self.compare(&compared, changes);
     }
 
-    /// Compares the namespaces of a child with its parent's. `made` are those that its clone may have
-    /// created.
+    /// Compares the namespaces of a child with its parent's. `made` are those that its clone may
+    /// have created.
     pub(super) fn forked_in(
         &mut self,
         now: Ktime,

@@ -190,6 +190,8 @@ pub struct Pod {
     /// of the same name.
     pub(crate) containers: Vec<ContainerId>,
     pub(crate) stopping: Option<Stop>,
+    /// When records of it were last counted and not recorded.
+    pub(super) suppressed: Option<Ktime>,
     /// When a pause of it last ended.
     pub(super) pause_ended: Option<Ktime>,
     /// When it was removed.

@@ -1,7 +1,7 @@
 //! `sched_process_exec`, at which the verifier judges a process's membership.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pause_trace_common::{Exec, FILE_LEN};
+use pause_trace_common::{Exec, FILE_LEN, Kind};
 
 use crate::{
     emit, filter,
@@ -36,6 +36,10 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
     if !filter::is_new_exec(process.tgid(), process.exec_id()) {
         return 0;
     }
+    let cgroup = process.cgroup();
+    if !emit::admits(cgroup, Kind::Exec, false) {
+        return 0;
+    }
     aya_log_ebpf::debug!(ctx, "exec {}", process.tgid());
     emit::emit_with_text(
         || {
@@ -43,7 +47,7 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
             filter::remember(&namespaces);
             let (task, parent) = (process.identity(), process.parent().identity());
             Exec {
-                task: process.info(task, parent, process.cgroup(), namespaces),
+                task: process.info(task, parent, cgroup, namespaces),
             }
         },
         |file: &mut [u8; FILE_LEN]| task::executed_file(bprm, file),

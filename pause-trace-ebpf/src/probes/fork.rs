@@ -1,7 +1,7 @@
 //! `sched_process_fork`: the process tree.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pause_trace_common::Fork;
+use pause_trace_common::{Fork, Kind};
 
 use crate::{emit, filter, task::TaskRef};
 
@@ -9,17 +9,17 @@ use crate::{emit, filter, task::TaskRef};
 // Reported after copy_process: the child's namespaces, cgroup and pids are final (kernel/fork.c).
 #[btf_tracepoint(function = "sched_process_fork")]
 fn fork(ctx: BtfTracePointContext) -> i32 {
-    report(&ctx)
+    report(&ctx, false)
 }
 
 /// Reports the events for which the kernel skipped the first program (see `probes`).
 #[btf_tracepoint(function = "sched_process_fork")]
 fn fork_again(ctx: BtfTracePointContext) -> i32 {
-    report(&ctx)
+    report(&ctx, true)
 }
 
 #[inline(always)]
-fn report(ctx: &BtfTracePointContext) -> i32 {
+fn report(ctx: &BtfTracePointContext, again: bool) -> i32 {
     let (parent, child) = (
         TaskRef::new(ctx.arg::<*const u8>(0)),
         TaskRef::new(ctx.arg::<*const u8>(1)),
@@ -38,14 +38,14 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
     if filter::is_watching(&process) {
         return 0;
     }
+    let cgroup = child.cgroup();
+    // A child that is not reported is not watched, so it has no further records.
+    if !emit::admits(cgroup, Kind::Fork, again) {
+        return 0;
+    }
     filter::watch(&process);
     emit::emit(|| Fork {
-        task: child.info(
-            process,
-            parent.identity(),
-            child.cgroup(),
-            child.namespaces(),
-        ),
+        task: child.info(process, parent.identity(), cgroup, child.namespaces()),
         made: parent.made_for(child),
     });
     0

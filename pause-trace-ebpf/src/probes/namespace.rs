@@ -15,7 +15,7 @@ use aya_ebpf::{
     maps::LruHashMap,
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext, TracePointContext},
 };
-use pause_trace_common::{NamespaceCall, NamespaceChange, Task};
+use pause_trace_common::{Kind, NamespaceCall, NamespaceChange, Task};
 
 use crate::{
     emit, filter,
@@ -65,13 +65,16 @@ fn report(call: NamespaceCall, flags: u64, result: i64) {
     if is_first && !thread.is_leader() && result == 0 {
         super::exit::moved_by(thread.tgid(), &namespaces);
     }
+    let cgroup = thread.cgroup();
+    if !emit::admits(cgroup, Kind::Namespace, false) {
+        // A setns may lead into another pod's namespace, so it is not only the caller's loss.
+        if matches!(call, NamespaceCall::Setns) {
+            emit::lost(Kind::Namespace);
+        }
+        return;
+    }
     emit::emit(|| NamespaceChange {
-        task: thread.info(
-            thread.identity(),
-            Task::default(),
-            thread.cgroup(),
-            namespaces,
-        ),
+        task: thread.info(thread.identity(), Task::default(), cgroup, namespaces),
         flags,
         tid: if is_first {
             thread.tgid()

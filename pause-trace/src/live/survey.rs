@@ -33,12 +33,12 @@ impl Live {
 
     /// The number of records that say what runs and were lost.
     pub(crate) fn lost(&self) -> u64 {
-        self.read(|core| core.records.lost_lifecycle())
+        self.read(|core| core.records.unseen_lifecycle())
     }
 
     /// Resolves when more than `known` records that say what runs are lost.
     pub(crate) async fn has_lost(&self, known: u64) {
-        let lost = |core: &Core| (core.records.lost_lifecycle() > known).then_some(());
+        let lost = |core: &Core| (core.records.unseen_lifecycle() > known).then_some(());
         self.until(lost).await;
     }
 

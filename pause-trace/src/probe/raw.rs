@@ -34,4 +34,6 @@ unsafe impl Pod for Plain<common::Watched> {}
 // SAFETY: as above.
 unsafe impl Pod for Plain<common::FloodKey> {}
 // SAFETY: as above.
+unsafe impl Pod for Plain<common::Account> {}
+// SAFETY: as above.
 unsafe impl Pod for Plain<common::Flood> {}

@@ -20,7 +20,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     time::{ClockId, clock_gettime},
 };
-use pause_trace_common::{Config, Flood, FloodKey, Kind};
+use pause_trace_common::{Account, Config, Flood, FloodKey, Kind, SUPPRESSED, SUPPRESSED_SIGNALS};
 use tokio::io::unix::AsyncFd;
 
 use super::{
@@ -83,9 +83,17 @@ pub(crate) struct Rings {
     signals: RingBuf<MapData>,
     lost: PerCpuArray<MapData, u64>,
     flood: PerCpuHashMap<MapData, Plain<FloodKey>, Plain<Flood>>,
+    accounts: PerCpuHashMap<MapData, Plain<Account>, Plain<Flood>>,
     missed: Missed,
     /// The losses that have been reported, by kind.
     reported: [u64; Kind::ALL.len()],
+    /// The records of all accounts that were not admitted and have been reported.
+    suppressed: u64,
+    /// The same, by account.
+    suppressed_by: HashMap<Account, u64>,
+    /// The signals that were only counted because the ring was filling up, as far as their counts
+    /// are or have been read.
+    suppressed_signals: u64,
     /// Cgroups and signals whose counts have to be read, and since when.
     flooding: Vec<(FloodKey, Ktime)>,
     /// The counts that have been reported.
@@ -140,7 +148,11 @@ impl Rings {
             signals: ring(loaded, "SIGNALS")?,
             lost: PerCpuArray::try_from(take(loaded, "LOST")?)?,
             flood: PerCpuHashMap::try_from(take(loaded, "FLOOD")?)?,
+            accounts: PerCpuHashMap::try_from(take(loaded, "ACCOUNTS")?)?,
             reported: [0; Kind::ALL.len()],
+            suppressed: 0,
+            suppressed_by: HashMap::new(),
+            suppressed_signals: 0,
             flooding: Vec::new(),
             counted: HashMap::new(),
             batch: BytesMut::with_capacity(BATCH),
@@ -230,6 +242,8 @@ impl Rings {
         let mut lost = Vec::new();
         self.malformed.drain(watermark, &mut lost);
         self.count_lost(watermark, &mut lost)?;
+        self.count_suppressed(watermark, &mut lost)?;
+        self.find_floods(watermark)?;
         self.missed.drain(watermark, &mut lost);
         if !lost.is_empty() {
             // Records were lost at any time since the last round and until the counters were read.
@@ -256,6 +270,63 @@ impl Rings {
                 });
                 *reported = total;
             }
+        }
+        Ok(())
+    }
+
+    /// Reports the records of pods that were not admitted to the ring.
+    fn count_suppressed(&mut self, now: Ktime, events: &mut Vec<Event>) -> anyhow::Result<()> {
+        let total: u64 = self.lost.get(&SUPPRESSED, 0)?.iter().sum();
+        if total == self.suppressed {
+            return Ok(());
+        }
+        let mut attributed = 0;
+        let mut known = HashMap::new();
+        for entry in self.accounts.iter() {
+            let (Plain(account), counts) = entry?;
+            let suppressed: u64 = counts.iter().map(|count| count.0.suppressed).sum();
+            let reported = self.suppressed_by.get(&account).copied().unwrap_or(0);
+            // A copy of an evicted entry begins with 0 again.
+            let count = suppressed.checked_sub(reported).unwrap_or(suppressed);
+            known.insert(account, suppressed);
+            let Some(kind) = Kind::from_u32(account.kind).filter(|_| count > 0) else {
+                continue;
+            };
+            attributed += count;
+            events.push(Event {
+                time: now,
+                fact: Fact::RecordsSuppressed {
+                    cgroup: account.cgroup,
+                    kind,
+                    count,
+                },
+            });
+        }
+        self.suppressed_by = known;
+        // Those of an account that was evicted meanwhile may be anybody's. A CPU may also count
+        // between the two readings, and the next round then reports less.
+        let unattributed = total.saturating_sub(self.suppressed + attributed);
+        if unattributed > 0 {
+            let (kind, count) = (Kind::Watch, unattributed);
+            events.push(Event {
+                time: now,
+                fact: Fact::Lost { kind, count },
+            });
+        }
+        self.suppressed = (self.suppressed + attributed).max(total);
+        Ok(())
+    }
+
+    /// If signals were only counted because the ring was filling up, no record says of which
+    /// cgroup.
+    fn find_floods(&mut self, now: Ktime) -> anyhow::Result<()> {
+        let total: u64 = self.lost.get(&SUPPRESSED_SIGNALS, 0)?.iter().sum();
+        if std::mem::replace(&mut self.suppressed_signals, total) == total {
+            return Ok(());
+        }
+        self.flooding.clear();
+        for key in self.flood.keys() {
+            self.flooding.push((key?.0, now));
         }
         Ok(())
     }

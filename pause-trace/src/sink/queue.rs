@@ -1,5 +1,5 @@
-//! A bounded queue with a thread of its own, so that a reader of the output that is slow, or stopped
-//! by Ctrl-S or a pager, does not keep the program from reading the kernel's events.
+//! A bounded queue with a thread of its own, so that a reader of the output that is slow, or
+//! stopped by Ctrl-S or a pager, does not keep the program from reading the kernel's events.
 
 use std::{
     collections::VecDeque,
@@ -14,8 +14,8 @@ use std::{
 /// that is written at the end.
 const MAX_BYTES: usize = 8 << 20;
 
-/// How long a batch may take before the reader counts as slow. A reader that keeps up is waited for,
-/// so that a full disk or a closed pipe is noticed with the batch that it concerns.
+/// How long a batch may take before the reader counts as slow. A reader that keeps up is waited
+/// for, so that a full disk or a closed pipe is noticed with the batch that it concerns.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// The writing end.

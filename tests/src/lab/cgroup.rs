@@ -86,6 +86,16 @@ impl Cgroup {
             .try_for_each(|directory| remove_tree(&directory.join(path), until))
     }
 
+    /// Makes and removes a cgroup below a path this many times, in the first hierarchy.
+    pub(super) fn churn_below(&self, path: &str, times: usize) -> io::Result<()> {
+        let first = self.directories.first().ok_or(io::ErrorKind::Unsupported)?;
+        let directory = first.join(path).join("churn");
+        (0..times).try_for_each(|_| {
+            fs::create_dir(&directory)?;
+            fs::remove_dir(&directory)
+        })
+    }
+
     /// Whether a cgroup of this name, at any depth below it, has children.
     pub(super) fn has_children(&self, name: &str) -> bool {
         fn search(directory: &Path, name: &str) -> bool {

@@ -186,6 +186,13 @@ impl Node {
         Cgroup::named(&self.name).has_children(name)
     }
 
+    /// Makes and removes a cgroup below one of the node's this many times.
+    pub(super) fn churn_cgroups(&self, path: &str, times: usize) {
+        Cgroup::named(&self.name)
+            .churn_below(path, times)
+            .unwrap_or_else(|error| panic!("failed to make cgroups below {path}: {error}"));
+    }
+
     /// Removes a cgroup below the node's.
     pub(super) fn remove_cgroup(&self, path: &str) {
         Cgroup::named(&self.name)

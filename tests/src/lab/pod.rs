@@ -201,6 +201,16 @@ impl<'lab> Pod<'lab> {
         parent.expect("every process has a parent")
     }
 
+    /// Makes and removes a cgroup of the pod this many times. The records of that have no limit, as
+    /// those of the pod's processes have.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[track_caller]
+    pub fn churn_cgroups(&self, times: usize) {
+        self.lab.node().churn_cgroups(&cgroup(self.uid()), times);
+    }
+
     /// Makes the sandbox run out of memory, so that the kernel kills the pause.
     ///
     /// # Panics

@@ -14,3 +14,4 @@ mod lifecycle;
 mod plants;
 mod restarts;
 mod scene;
+mod storms;

@@ -210,11 +210,11 @@ mod tests {
             let mut scene = Scene::new();
             let pause = scene.pod("p");
             let init = scene.container("p", "a");
-            let home = scene.cgroup_of(init);
+            let home = scene.cgroup(init);
             scene.pod("q");
             let other = scene.container("q", "b");
             let daemon = scene.fork(init);
-            scene.move_to(daemon, scene.cgroup_of(other));
+            scene.move_to(daemon, scene.cgroup(other));
             if is_back {
                 scene.move_to(daemon, home);
                 scene.end(daemon, WaitStatus::exited(0));

@@ -87,8 +87,8 @@ fn judge_remains(context: &Context<'_>, pid_namespace: u32, init: ProcessId, sin
     }
     remain.sort_by_key(|process| process.id);
     let waited = context.now.saturating_sub(ended.time);
-    // A process that was found in the namespace may be of an earlier one with the same inode number,
-    // and its end may have been lost before this one began.
+    // A process that was found in the namespace may be of an earlier one with the same inode
+    // number, and its end may have been lost before this one began.
     let since = remain
         .iter()
         .fold(container.since, |since, process| since.min(process.forked));

@@ -203,7 +203,7 @@ mod tests {
             let member = scene.fork(init);
             scene.exec(member);
             let cgroup = match is_moved_to_another_pod {
-                true => scene.cgroup_of(other),
+                true => scene.cgroup(other),
                 false => 1,
             };
             scene.move_to(member, cgroup);

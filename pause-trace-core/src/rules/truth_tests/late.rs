@@ -1,5 +1,5 @@
-//! Pods that are declared at any time and in any order, while any window of records is lost: no rule
-//! passes what it would call a fault if it had seen everything in time.
+//! Pods that are declared at any time and in any order, while any window of records is lost: no
+//! rule passes what it would call a fault if it had seen everything in time.
 
 use std::collections::BTreeMap;
 
@@ -107,8 +107,8 @@ fn declared_late(events: &[Event], numbers: &mut Numbers, order: Order) -> Vec<E
     placed.into_iter().map(|(_, event)| event).collect()
 }
 
-/// The same events without the records of a window: the losses come before what follows the window's
-/// beginning, and say until when records were lost.
+/// The same events without the records of a window: the losses come before what follows the
+/// window's beginning, and say until when records were lost.
 fn without_window(events: &[Event], from: usize, to: usize) -> Vec<Event> {
     let (before, rest) = events.split_at(from);
     let (window, after) = rest.split_at(to - from);
