@@ -502,6 +502,14 @@ impl Scene {
         process
     }
 
+    /// A child that is cloned into another cgroup (`CLONE_INTO_CGROUP`).
+    pub(crate) fn fork_into(&mut self, parent: ProcessId, cgroup: u64) -> ProcessId {
+        let (process, mut actor) = self.child_of(parent);
+        actor.cgroup = cgroup;
+        self.fork_of(process, actor);
+        process
+    }
+
     fn fork_of(&mut self, process: ProcessId, actor: Actor) {
         let Actor {
             parent,

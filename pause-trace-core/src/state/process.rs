@@ -320,6 +320,12 @@ impl Process {
         self.pod.as_ref() == Some(pod) || self.was_moved_out_of(pod)
     }
 
+    /// The container that it is in.
+    pub(super) fn membership(&self) -> Option<Membership> {
+        let (pod, container) = (self.pod.clone()?, self.container.clone()?);
+        Some(Membership { pod, container })
+    }
+
     /// Whether it was moved out of the cgroups of a pod.
     pub(crate) fn was_moved_out_of(&self, pod: &PodId) -> bool {
         self.moved_out_of

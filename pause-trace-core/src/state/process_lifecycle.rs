@@ -1,6 +1,6 @@
 //! The life of a process: fork, exec, exit and reaping.
 
-use super::{Change, Deadline, Ended, Joins, Membership, On, Process, Role, State, proof::Claim};
+use super::{Change, Deadline, Ended, Joins, On, Process, Role, State, proof::Claim};
 use crate::event::{
     ContainerId, ContainerKind, Ktime, NamespaceKind, Namespaces, ProcessId, TaskInfo, Text,
     WaitStatus,
@@ -22,7 +22,9 @@ impl State {
             _ => (None, None),
         };
         let (role, session, container) = (parent.role, parent.session, parent.container.clone());
-        let moved_out_of = parent.moved_out_of.clone();
+        // Also of a child that is cloned into a cgroup elsewhere (`CLONE_INTO_CGROUP`).
+        let of_parent = || parent.membership().filter(|_| role.is_inside());
+        let origin = parent.moved_out_of.clone().or_else(of_parent);
         let joins = if role == Role::Runtime {
             parent.joins.clone()
         } else {
@@ -35,7 +37,7 @@ impl State {
                 _ => Role::Member,
             };
             child.session = session;
-            child.note_moved_out(moved_out_of);
+            child.note_moved_out(origin);
             (child.doubt, child.home) = of_runtime;
             child.joins = joins;
             child.born_inside = child.container.is_some() && child.container != container;
@@ -118,11 +120,10 @@ impl State {
         }
         process.cgroup = cgroup;
         if process.container != container {
+            let left = process.membership().filter(|_| process.role.is_inside());
             let (old, new) = (process.container.clone(), container.clone());
-            process.container = container;
-            let left = std::mem::replace(&mut process.pod, pod).zip(old.clone());
-            let left = left.map(|(pod, container)| Membership { pod, container });
-            process.note_moved_out(left.filter(|_| process.role.is_inside()));
+            (process.container, process.pod) = (container, pod);
+            process.note_moved_out(left);
             let prepared = process.prepared;
             if let Some(container) = &new {
                 self.lived(container, prepared);

@@ -89,3 +89,31 @@ fn forget_all(lab: &Containerd) {
     let known = "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db";
     fs::remove_file(lab.node().path(known)).expect("containerd has run");
 }
+
+/// As an upgrade in place does: the new one starts before the old one ends.
+#[test]
+fn a_second_watch_takes_over_from_the_first() {
+    let lab = Containerd::start(Version::V2);
+    lab.import(&image::workload());
+    let old = Watch::start(lab.node());
+    let pod = lab.pod("upgraded").run();
+    let app = pod.serve("app");
+    old.await_container(app.id(), "started");
+
+    let new = Watch::start(lab.node());
+    let started = new.await_container(app.id(), "started");
+    assert_eq!(started["found"], true, "{started}");
+    old.stop();
+    kill(Pid::from_raw(pod.pause_pid()), Signal::SIGKILL).expect("it runs");
+    let uid = pod.uid().to_owned();
+    new.await_finding(&uid, "PT202");
+    app.end();
+    pod.remove();
+    let outcome = new.verified(&uid);
+    assert_eq!(
+        outcome.accused().into_iter().collect::<Vec<_>>(),
+        ["PT202"],
+        "{outcome}"
+    );
+    new.stop();
+}

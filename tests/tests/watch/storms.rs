@@ -27,10 +27,9 @@ fn a_pod_that_forks_without_pause_hides_nothing_of_its_neighbours() {
         let storm = storm.start();
         assert_eq!(storm.await_end(), 0);
         kill(Pid::from_raw(neighbour.pause_pid()), Signal::SIGKILL).expect("it runs");
-        let young = lab.pod("young").run();
-        young.serve("app").end();
-        young
+        lab.pod("young").run()
     });
+    let young_app = young.serve("app");
     let uid = neighbour.uid().to_owned();
     watch.await_finding(&uid, "PT202");
     app.end();
@@ -38,6 +37,7 @@ fn a_pod_that_forks_without_pause_hides_nothing_of_its_neighbours() {
     watch.verified(&uid).assert_broken(["PT202"]);
 
     let uid = young.uid().to_owned();
+    young_app.end();
     young.remove();
     watch.verified(&uid).assert_healthy(["app"]);
 

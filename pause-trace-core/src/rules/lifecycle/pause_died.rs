@@ -37,7 +37,7 @@ Kubernetes: Pods, \"pause container\"; kubernetes/kubernetes#62536, #86337 (OOM)
 ",
         needs: &[Kind::Fork, Kind::Exec, Kind::Exit, Kind::CgroupAttach],
     },
-    on: &[On::Executed, On::Ended, On::PodRemoved],
+    on: &[On::Executed, On::Ended, On::Reaped, On::PodRemoved],
     judge,
 };
 
@@ -56,6 +56,14 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 judge_end(context, pause, sandbox, pod, sink);
             }
         }
+        Change::Reaped(process) => {
+            if let Some((pause, sandbox, pod)) = context.inside(*process)
+                && pause.role == Role::Pause
+                && pause.ended.is_none()
+            {
+                judge_unseen_end(context, pause, sandbox, pod, sink);
+            }
+        }
         Change::PodRemoved(pod) => {
             let Some(pod) = context.state.pods.get(pod) else {
                 return;
@@ -70,6 +78,30 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         }
         _ => {}
     }
+}
+
+/// Judges the end of a pause whose exit was not recorded, but which is gone.
+fn judge_unseen_end(
+    context: &Context<'_>,
+    pause: &Process,
+    sandbox: &Container,
+    pod: &Pod,
+    sink: &mut Sink<'_>,
+) {
+    let mut running = ending::running(context.state, sandbox, pod);
+    let Some((container, _)) = running.next() else {
+        return;
+    };
+    if pod.removed.is_some() || ending::is_being_stopped(pause, sandbox, pod) {
+        return;
+    }
+    sink.inconclusive(Subject::process(pause), || {
+        Details::new(format!(
+            "the pause (pid {}) is gone, and nothing recorded how it ended, while container {} runs",
+            pause.id.pid, container.name
+        ))
+        .observed("the pause", Value::Text("gone".to_owned()))
+    });
 }
 
 fn judge_end(
@@ -226,6 +258,21 @@ mod tests {
             verdict.details.observed[0],
             ("containers outlived", Value::Number(2))
         );
+    }
+
+    /// After a loss of records, `/proc` shows who is gone.
+    #[test]
+    fn a_pause_that_is_gone_without_a_record_of_its_end_is_inconclusive_if_a_container_runs() {
+        for (runs, outcomes) in [(true, &[Outcome::Inconclusive][..]), (false, &[])] {
+            let mut scene = Scene::new();
+            let pause = scene.pod("p");
+            let app = scene.container("p", "a");
+            if !runs {
+                scene.end(app, WaitStatus::exited(0));
+            }
+            scene.reap(pause);
+            scene.expect("PT202", outcomes);
+        }
     }
 
     #[test]

@@ -111,7 +111,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             }
         }
         Change::Ended(process) => membership::pass_at_the_end(context, *process, sink, |lived| {
-            format!("no process entered a namespace outside its pod in {lived}")
+            format!("no process was seen to enter a namespace outside its pod in {lived}")
         }),
         _ => {}
     }
@@ -155,10 +155,7 @@ fn graded(pod: &Pod, thread: Option<u32>, details: Details) -> Details {
 fn origin(process: &Process, container: &Container) -> String {
     let pid = process.id.pid;
     if process.moved_out_of.is_some() {
-        return format!(
-            "pid {pid} was moved out of the cgroup of container {}",
-            container.name
-        );
+        return format!("pid {pid} left the cgroup of container {}", container.name);
     }
     match process.executed {
         Some(_) => format!(
@@ -192,21 +189,29 @@ mod tests {
         scene.expect("PT109", &[Outcome::Pass]);
     }
 
-    /// A process in no cgroup of the pod, or in one of another pod, is still the pod's.
+    /// A process in no cgroup of the pod, or in one of another pod, is still the pod's, whether it
+    /// was moved there or cloned into it.
     #[test]
-    fn a_process_that_was_moved_out_of_the_pods_cgroups_cannot_enter_the_hosts_namespaces() {
-        for is_moved_to_another_pod in [false, true] {
+    fn a_process_outside_the_pods_cgroups_cannot_enter_the_hosts_namespaces() {
+        for (is_cloned, is_in_another_pod) in
+            [(false, false), (false, true), (true, false), (true, true)]
+        {
             let mut scene = Scene::new();
             scene.pod("p");
             let init = scene.container("p", "a");
             let other = scene.pod("other");
-            let member = scene.fork(init);
-            scene.exec(member);
-            let cgroup = match is_moved_to_another_pod {
+            let cgroup = match is_in_another_pod {
                 true => scene.cgroup(other),
                 false => 1,
             };
-            scene.move_to(member, cgroup);
+            let member = match is_cloned {
+                true => scene.fork_into(init, cgroup),
+                false => scene.fork(init),
+            };
+            scene.exec(member);
+            if !is_cloned {
+                scene.move_to(member, cgroup);
+            }
             scene.change_namespaces(member, NamespaceCall::Setns, 0, 0, |ns| ns.mnt = HOST.mnt);
             scene.end(init, WaitStatus::exited(0));
             let [verdict] = &scene.expect("PT109", &[Outcome::Fail])[..] else {

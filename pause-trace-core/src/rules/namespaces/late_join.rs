@@ -133,7 +133,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             }
         }
         Change::Ended(process) => membership::pass_at_the_end(context, *process, sink, |lived| {
-            format!("no process changed a shared namespace in {lived}")
+            format!("no process was seen to change a shared namespace in {lived}")
         }),
         _ => {}
     }
