@@ -4,6 +4,7 @@
 //! tick is made when the state has a deadline. At rest nothing runs.
 
 mod arrivals;
+mod ends;
 mod oom;
 mod survey;
 mod waiting;
@@ -17,7 +18,7 @@ use std::{
 use tokio::sync::{Notify, futures::Notified};
 
 pub(crate) use self::arrivals::Arrival;
-use self::arrivals::Arrivals;
+use self::{arrivals::Arrivals, ends::Ends};
 use crate::{
     event::{CgroupId, Event, Fact, Ktime, Namespaces, ProcessId, Text},
     node::{identity, outsider, procfs, program},
@@ -58,6 +59,8 @@ struct Kernel {
     events: Vec<Event>,
     /// The first of `events` that was not judged.
     next: usize,
+    /// What `events` and `/proc` say of the ends of processes.
+    ends: Ends,
     failure: Option<anyhow::Error>,
 }
 
@@ -87,6 +90,7 @@ impl Live {
                 rings,
                 events: Vec::new(),
                 next: 0,
+                ends: Ends::default(),
                 failure: None,
             }),
             pipeline,
@@ -272,6 +276,7 @@ impl Kernel {
         }
         let mut events = std::mem::take(&mut self.events);
         let time = self.read_with_victims(&mut events, pipeline)?;
+        self.ends.clear();
         oom::before_the_exit(&mut events[self.next..]);
         // Not a later time: events that happened while the rings were drained are still unknown, so
         // no deadline after the drain may pass.
@@ -392,8 +397,10 @@ impl Kernel {
         events: &mut Vec<Event>,
     ) -> anyhow::Result<Vec<ProcessId>> {
         let mut gone = pending;
+        let ends = &mut self.ends;
+        ends.index(events);
         gone.retain(|process| {
-            !reports_the_end(&events[next..], *process, due) && procfs::is_gone(*process)
+            !ends.is_late(*process, due, next) && ends.is_gone(*process, procfs::is_gone)
         });
         if gone.is_empty() {
             return Ok(gone);
@@ -404,7 +411,8 @@ impl Kernel {
         let time = self.read(events)?;
         let fact = Fact::Tick;
         events.push(Event { time, fact });
-        gone.retain(|process| !reports_the_end(&events[later..], *process, due));
+        self.ends.index(events);
+        gone.retain(|process| !self.ends.is_late(*process, due, later));
         Ok(gone)
     }
 
@@ -418,60 +426,5 @@ impl Kernel {
         }
         pipeline.process_event(event);
         Ok(())
-    }
-}
-
-/// Whether one of these events reports the late end of a process that should have been gone by
-/// `due`.
-///
-/// The record of a reaping arrives an RCU grace period after it. A record that arrives within a
-/// grace period after `due` does not prove that the reaping was late.
-fn reports_the_end(events: &[Event], process: ProcessId, due: Ktime) -> bool {
-    events.iter().any(|event| match &event.fact {
-        Fact::Exit { task, .. } => task.process == process,
-        Fact::Reaped { process: reaped } => {
-            *reaped == process && event.time > due.saturating_add(GRACE_PERIOD)
-        }
-        _ => false,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{Comm, TaskInfo, WaitStatus};
-
-    const DUE: Ktime = 10_000_000_000;
-    const LATE: ProcessId = ProcessId { pid: 7, start: 1 };
-
-    fn event(time: Ktime, fact: Fact) -> [Event; 1] {
-        [Event { time, fact }]
-    }
-
-    #[test]
-    fn a_reaping_record_within_a_grace_period_of_the_deadline_is_not_late() {
-        let reaped = |time| event(time, Fact::Reaped { process: LATE });
-        assert!(!reports_the_end(&reaped(DUE + GRACE_PERIOD), LATE, DUE));
-        assert!(reports_the_end(&reaped(DUE + GRACE_PERIOD + 1), LATE, DUE));
-        assert!(!reports_the_end(&[], LATE, DUE));
-    }
-
-    #[test]
-    fn an_exit_after_the_deadline_is_late_for_its_own_process_only() {
-        let exit = |process| {
-            let task = TaskInfo {
-                process,
-                parent: ProcessId::default(),
-                cgroup: 0,
-                namespaces: Namespaces::default(),
-                ns_pid: process.pid,
-                comm: Comm::new("app"),
-            };
-            let status = WaitStatus::exited(0);
-            event(DUE + 1, Fact::Exit { task, status })
-        };
-        assert!(reports_the_end(&exit(LATE), LATE, DUE));
-        let other = ProcessId { pid: 8, start: 1 };
-        assert!(!reports_the_end(&exit(other), LATE, DUE));
     }
 }

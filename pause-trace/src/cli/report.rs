@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use nix::unistd::mkdtemp;
+use nix::unistd::{AccessFlags, access, mkdtemp};
 
 use super::{
     Console, End, Exit, Global, Usage,
@@ -72,6 +72,7 @@ impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
         self.selection.validate()?;
         let Some(recording) = &self.recording else {
+            self.require_writable()?;
             let directory = TempDir::new()?;
             let path = directory.0.join("live.ptrec");
             if self.record(&path, global)? == Exit::Interrupted {
@@ -171,6 +172,23 @@ impl Args {
         }
         self.write(&page)?;
         Ok(reading.tally.decide(self.fail_on, end))
+    }
+
+    /// Refuses a target before the node is observed for it.
+    fn require_writable(&self) -> Result<()> {
+        let directory = self
+            .html
+            .parent()
+            .filter(|path| !path.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        let (target, flags) = match self.html.exists() {
+            true => (&*self.html, AccessFlags::W_OK),
+            false => (directory, AccessFlags::W_OK | AccessFlags::X_OK),
+        };
+        access(target, flags).map_err(|error| {
+            let shown = self.html.display();
+            Usage(format!("failed to create {shown}: {error}")).into()
+        })
     }
 
     fn write(&self, page: &Page) -> Result<()> {

@@ -267,9 +267,9 @@ fn beginning(follows_reference: bool, has_runtime: bool, ends: bool) -> Option<S
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "expected a number with a unit: 500ms, 30s, 5m, 1h".to_owned())?;
+    let number: u64 = number.parse().map_err(|_| {
+        "expected a number, of seconds unless a unit follows it: 500ms, 30s, 5m, 1h".to_owned()
+    })?;
     let ms = match unit {
         "ms" => 1,
         "" | "s" => 1_000,
@@ -280,6 +280,9 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let ms = number
         .checked_mul(ms)
         .ok_or_else(|| format!("{text} is too long"))?;
+    if ms == 0 {
+        return Err("nothing can be observed in no time".to_owned());
+    }
     Ok(Duration::from_millis(ms))
 }
 
@@ -335,6 +338,8 @@ mod tests {
         }
         for text in [
             "",
+            "0",
+            "0ms",
             "s",
             "5 s",
             "-3s",

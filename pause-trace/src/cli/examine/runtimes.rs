@@ -2,7 +2,8 @@
 //! of them is required, because a node may have no pods.
 
 use std::{
-    collections::BTreeMap, fs, io, os::unix::fs::MetadataExt as _, path::Path, time::Duration,
+    collections::BTreeMap, fs, io, io::ErrorKind, os::unix::fs::MetadataExt as _, path::Path,
+    time::Duration,
 };
 
 use pause_trace_cri::{Api, Client, Socket};
@@ -36,8 +37,8 @@ type Running = BTreeMap<&'static str, (usize, u32)>;
 
 /// Checks which runtimes run and answer.
 pub(super) async fn runtimes() -> Vec<Check> {
-    let running = running();
-    let mut checks = vec![programs(&running)];
+    let (running, unreadable) = running();
+    let mut checks = vec![programs(&running, unreadable)];
     match Socket::discover(runtimes::sockets()) {
         Ok(sockets) => {
             for socket in sockets {
@@ -57,9 +58,10 @@ pub(super) async fn runtimes() -> Vec<Check> {
     checks
 }
 
-/// Reads which programs of runtimes run in this pid namespace and in no container.
-fn running() -> Running {
-    let mut running = Running::new();
+/// Reads which programs of runtimes run in this pid namespace and in no container, and of how many
+/// more processes with such a name this user may not know where they run.
+fn running() -> (Running, usize) {
+    let (mut running, mut unreadable) = (Running::new(), 0);
     let namespace = |pid: &str| fs::metadata(format!("/proc/{pid}/ns/pid")).map(|it| it.ino());
     let own = namespace("self").ok();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -70,26 +72,42 @@ fn running() -> Running {
         let comm = fs::read(entry.path().join("comm")).unwrap_or_default();
         let known =
             runtimes::programs().find(|program| program.as_bytes() == comm.trim_ascii_end());
-        if let (Some(program), Ok(pid_number)) = (known, pid.parse())
-            && namespace(pid).ok() == own
-            && !program::is_in_container(pid_number)
-        {
-            running.entry(program).or_insert((0, pid_number)).0 += 1;
+        let (Some(program), Ok(pid_number)) = (known, pid.parse()) else {
+            continue;
+        };
+        match namespace(pid) {
+            Ok(its) if Some(its) == own && !program::is_in_container(pid_number) => {
+                running.entry(program).or_insert((0, pid_number)).0 += 1;
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => unreadable += 1,
+            _ => {}
         }
     }
-    running
+    (running, unreadable)
 }
 
 /// `containerd (pid 312), 3 containerd-shim`
-fn programs(running: &Running) -> Check {
+fn programs(running: &Running, unreadable: usize) -> Check {
     let named = |(program, (count, pid)): (&&'static str, &(usize, u32))| match count {
         1 => format!("{program} (pid {pid})"),
         _ => format!("{count} {program}"),
     };
     let named: Vec<_> = running.iter().map(named).collect();
-    match named.is_empty() {
-        true => ok("runtimes", "none runs on this node, so it has no pods"),
-        false => ok("runtimes", &named.join(", ")),
+    match (named.is_empty(), unreadable) {
+        (true, 0) => ok("runtimes", "none runs on this node, so it has no pods"),
+        (true, _) => Check {
+            state: State::Degraded,
+            consequence: "whether this node has pods is unknown".to_owned(),
+            fix: "run pause-trace as root".to_owned(),
+            ..ok(
+                "runtimes",
+                &format!(
+                    "unknown: this user may not read the pid namespaces of processes that have the \
+                     name of one ({unreadable} of them)"
+                ),
+            )
+        },
+        (false, _) => ok("runtimes", &named.join(", ")),
     }
 }
 
@@ -140,7 +158,7 @@ async fn engine(path: &str, program: &str, running: &Running) -> Check {
     }
     let answer = match tokio::time::timeout(PATIENCE, server(Path::new(path))).await {
         Ok(answer) => answer,
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        Err(_) => Err(ErrorKind::TimedOut.into()),
     };
     match answer {
         Ok(server) => ok(NAME, &format!("{path}: {server}")),
@@ -173,12 +191,15 @@ mod tests {
 
     #[test]
     fn running_programs_are_named_and_none_is_no_failure() {
-        let check = programs(&Running::new());
+        let check = programs(&Running::new(), 0);
         assert_eq!(check.state, State::Ok);
         assert!(check.detail.starts_with("none runs"), "{check:?}");
         let running = [("containerd", (1, 312)), ("containerd-shim", (3, 400))];
-        let check = programs(&running.into());
+        let check = programs(&running.into(), 0);
         assert_eq!(check.detail, "containerd (pid 312), 3 containerd-shim");
+        let check = programs(&Running::new(), 2);
+        assert_eq!(check.state, State::Degraded);
+        assert!(check.detail.starts_with("unknown"), "{check:?}");
     }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
