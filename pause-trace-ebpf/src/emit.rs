@@ -138,29 +138,30 @@ pub(crate) enum Admission {
     Counted,
 }
 
-/// How much of a ring is in use.
+/// How far the reader is behind.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fill {
-    /// Less than half: the reader keeps up.
-    Low,
-    High,
-    /// Less than a quarter is left.
-    Critical,
+enum Backlog {
+    None,
+    /// More than is read at once on an idle machine.
+    Some,
+    /// So much that the cause must hardly add to it.
+    Much,
 }
 
+/// The backlog in a ring of which these numbers of bytes are some and much.
 #[inline(always)]
-fn fill(ring: &RingBuf, size: u32) -> Fill {
+fn backlog(ring: &RingBuf, some: u32, much: u32) -> Backlog {
     let used = ring.query(u64::from(BPF_RB_AVAIL_DATA));
-    if used < u64::from(size / 2) {
-        Fill::Low
-    } else if used < u64::from(size / 4 * 3) {
-        Fill::High
+    if used < u64::from(some) {
+        Backlog::None
+    } else if used < u64::from(much) {
+        Backlog::Some
     } else {
-        Fill::Critical
+        Backlog::Much
     }
 }
 
-/// Counts a signal against its cgroup's rate. The rate is lower while the ring is filling up, which
+/// Counts a signal against its cgroup's rate. The rate is lower while the reader is behind, which
 /// reserves the rest of the ring for other cgroups and signals.
 #[inline(always)]
 pub(crate) fn admit(cgroup: u64, signal: i32) -> Admission {
@@ -184,10 +185,10 @@ pub(crate) fn admit(cgroup: u64, signal: i32) -> Admission {
     // SAFETY: a map value stays valid for the program's run, and only this CPU writes its copy.
     unsafe {
         let (in_window, limit) = (count_in_window(flood, now), task::flood_limit());
-        let lowered = match fill(&SIGNALS, SIGNALS_LEN) {
-            Fill::Low => limit,
-            Fill::High => 16,
-            Fill::Critical => 4,
+        let lowered = match backlog(&SIGNALS, SIGNALS_LEN / 4, SIGNALS_LEN / 2) {
+            Backlog::None => limit,
+            Backlog::Some => 16,
+            Backlog::Much => 1,
         };
         if in_window == limit && lowered == limit {
             return Admission::Last;
@@ -241,17 +242,17 @@ unsafe fn suppress(flood: *mut Flood, now: u64) {
 /// Whether a cgroup may write one more lifecycle record of this kind. The loader reads how many it
 /// was refused.
 ///
-/// There is no limit as long as the reader keeps up: less than half of the ring is in use. Then a
-/// pod's cgroup has a limited number per window and CPU, fewer if less than a quarter is left. That
-/// reserves the rest of the ring for the other pods and for the runtime.
+/// There is no limit as long as the reader keeps up. Then a pod's cgroup has a limited number per
+/// window and CPU, and hardly any if a quarter of the ring is in use. That reserves the rest of the
+/// ring for the other pods and for the runtime, and what they do is soon read.
 ///
 /// The second of two programs for one event (see `probes`) asks `again`, which counts nothing.
 #[inline(always)]
 pub(crate) fn admits(cgroup: u64, kind: Kind, again: bool) -> bool {
-    let limit = match fill(&LIFECYCLE, LIFECYCLE_LEN) {
-        Fill::Low => return true,
-        Fill::High => 64,
-        Fill::Critical => 8,
+    let limit = match backlog(&LIFECYCLE, LIFECYCLE_LEN / 16, LIFECYCLE_LEN / 4) {
+        Backlog::None => return true,
+        Backlog::Some => 32,
+        Backlog::Much => 1,
     };
     if !filter::is_watched_cgroup(cgroup) {
         return true;
