@@ -34,7 +34,9 @@ const PROGRAM: [&[&str]; 7] = [
     &["session", "playing"],
     &["pods"],
     &["live"],
-    &["node", "probe", "record", "sink", "sys", "terminal"],
+    &[
+        "confine", "node", "probe", "record", "sink", "sys", "terminal",
+    ],
 ];
 
 fn sources(directory: &Path) -> Vec<PathBuf> {

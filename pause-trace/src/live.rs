@@ -221,6 +221,11 @@ impl Live {
         self.changed.notify_waiters();
     }
 
+    /// Whether the kernel refuses this thread a call that following the pods makes later.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.kernel.borrow_mut().loaded.is_refused()
+    }
+
     /// The loaded programs, and what they cost the kernel's verifier.
     pub(crate) fn verified(&self) -> Vec<probe::Verified> {
         probe::verified(&self.kernel.borrow().loaded)

@@ -2,6 +2,7 @@
 //! Kubernetes promises.
 
 mod cli;
+mod confine;
 mod conformance;
 mod live;
 mod node;

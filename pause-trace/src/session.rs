@@ -7,12 +7,14 @@
 mod interrupt;
 pub(crate) mod node_view;
 pub(crate) mod privileges;
+pub(crate) mod sandbox;
 
 use std::{future, rc::Rc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
 pub(crate) use self::interrupt::{Interrupt, MEMORY_MIB, block_on};
+pub(crate) use self::sandbox::Confine;
 use self::{interrupt::Caught, privileges::Job};
 use crate::{
     live::Live,

@@ -2,6 +2,7 @@
 //! for leftovers.
 
 pub mod chromium;
+pub mod confined;
 pub mod elf;
 pub mod lab;
 pub mod node;

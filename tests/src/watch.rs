@@ -146,6 +146,12 @@ impl Watch {
         watch
     }
 
+    /// Its pid.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The lines so far.
     ///
     /// # Panics

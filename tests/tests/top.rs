@@ -19,6 +19,7 @@ use nix::{
     unistd::Pid,
 };
 use pause_trace_tests::{
+    confined::{Files, assert_confined},
     lab::{Containerd, Version},
     pause_trace, run,
 };
@@ -137,6 +138,7 @@ fn a_pod_is_listed_and_inspected_and_the_terminal_is_restored() {
     top.until(ENTER);
     top.until("pause-trace top");
     assert!(top.is_raw());
+    assert_confined(top.child.id(), Files::Read);
     // Pods of other tests may be listed, so the pod is found by its name.
     top.press("/on-top");
     let pod = lab.pod("on-top").run();

@@ -9,7 +9,9 @@ use nix::{sys::utsname::uname, unistd::Uid};
 
 use super::Global;
 use crate::{
+    confine,
     event::Kind,
+    live::Live,
     node::cgroup::Layout,
     probe::{self, Types, Verified},
     report::wire::{Check, State},
@@ -18,6 +20,7 @@ use crate::{
         Session, Setup,
         node_view::{self, Mismatch},
         privileges::{self, Job},
+        sandbox,
     },
 };
 
@@ -229,7 +232,25 @@ async fn hooks(global: &Global) -> (Vec<Check>, Option<Vec<Verified>>) {
         "self-test",
         "the records of a known process are correct",
     ));
+    checks.push(given_up(&live));
     (checks, Some(live.verified()))
+}
+
+/// What a run gives up once it observes.
+fn given_up(live: &Live) -> Check {
+    const NAME: &str = "sandbox";
+    let kept = confine::named(&sandbox::kept(live));
+    if confine::has_filters() {
+        let detail = format!("no_new_privs, seccomp filter; keeps {kept}; no Landlock");
+        return ok(NAME, &detail);
+    }
+    Check {
+        state: State::Degraded,
+        consequence: "a run gives up capabilities, but not system calls, once it observes"
+            .to_owned(),
+        fix: "nothing, or boot a kernel with CONFIG_SECCOMP_FILTER=y".to_owned(),
+        ..ok(NAME, &format!("no_new_privs; keeps {kept}; no Landlock"))
+    }
 }
 
 /// Whether a setns or unshare can be called through a door that its hook does not see.

@@ -37,6 +37,7 @@ pub(crate) mod watch;
 
 use std::{
     io::{self, Write},
+    path::Path,
     process::ExitCode,
 };
 
@@ -48,7 +49,8 @@ pub(crate) use suggest::unknown;
 
 use crate::{
     probe::NamespaceHook,
-    reference, session,
+    reference,
+    session::{self, Confine},
     sink::{Failed, Target},
     terminal::{self, Color},
     text::TextStyle,
@@ -100,6 +102,9 @@ pub(crate) struct Global {
         hide_short_help = true
     )]
     pub(crate) namespace_hook: Option<NamespaceHook>,
+    /// Keep all privileges after the start, to debug pause-trace; see docs/security.md
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) no_sandbox: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -175,6 +180,15 @@ impl Global {
         session::Probe {
             namespace_hook: self.namespace_hook,
             kernel_log: self.kernel_log,
+        }
+    }
+
+    /// What the process gives up once it observes. `later`: a file that it creates at its end.
+    fn confine<'a>(&self, later: Option<&'a Path>) -> Confine<'a> {
+        match (self.no_sandbox, later) {
+            (true, _) => Confine::Off,
+            (false, Some(path)) => Confine::Writing(path),
+            (false, None) => Confine::Reading,
         }
     }
 

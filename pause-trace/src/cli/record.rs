@@ -65,6 +65,7 @@ impl Args {
             runtime: &self.runtime,
             follows_reference: false,
             recording: &recording,
+            confine: global.confine(None),
         };
         let exit = watch::watch_alone(&node, &self.selection, global, console)?;
         Ok(recording.close(exit))

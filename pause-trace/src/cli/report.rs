@@ -109,6 +109,7 @@ impl Args {
             runtime: &self.runtime,
             follows_reference: false,
             recording: &recording,
+            confine: global.confine(Some(&self.html)),
         };
         let exit = watch::watch_alone(&node, &self.selection, global, console)?;
         Ok(recording.close(exit))

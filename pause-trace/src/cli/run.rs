@@ -98,6 +98,7 @@ impl Args {
             runtime: &self.runtime,
             follows_reference: true,
             recording,
+            confine: global.confine(None),
         };
         let (end, pods) =
             watch::watch(&node, &self.selection, global, &mut console, &mut interrupt).await?;

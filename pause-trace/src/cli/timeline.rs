@@ -275,14 +275,17 @@ impl Args {
     /// Follows the node's pods until the timeline ends.
     async fn follow(
         &self,
-        Session { live, layout }: &Session,
+        session: &Session,
         journal: &RefCell<Journal>,
         writer: &mut Writer<'_>,
         interrupt: &mut Interrupt,
         global: &Global,
     ) -> Result<Ended<()>> {
+        let Session { live, layout } = session;
         let mut follower = Follower::start(live, layout, self.runtime.cri.clone())
             .context("failed to follow the node's pods")?;
+        let confine = global.confine(self.perfetto.as_deref());
+        session.confine(confine, self.runtime.path());
         let settled = follower.settled();
         let noted = async {
             settled.await;

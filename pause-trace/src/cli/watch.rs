@@ -1,6 +1,6 @@
 //! `watch`: verifies the node's pods.
 
-use std::{fs, future, io, os::unix::fs::FileTypeExt as _, time::Duration};
+use std::{fs, future, io, os::unix::fs::FileTypeExt as _, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use pause_trace_cri::Socket;
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     pods::Follower,
     report::Summary,
-    session::{self, Ended, Interrupt, Session, Setup, Stop},
+    session::{self, Confine, Ended, Interrupt, Session, Setup, Stop},
 };
 
 /// Verify the node's pods, running and new, until Ctrl-C or SIGTERM
@@ -50,6 +50,11 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
+    /// The path of the socket that the user named.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.cri.as_ref().map(Socket::path)
+    }
+
     /// Fails if the socket that the user named cannot be reached: what it would describe is
     /// unknown.
     pub(crate) async fn reach(&self) -> Result<()> {
@@ -117,6 +122,7 @@ impl Args {
             runtime: &self.runtime,
             follows_reference: false,
             recording: &recording,
+            confine: global.confine(None),
         };
         let exit = watch_alone(&node, &self.selection, global, console)?;
         Ok(recording.close(exit))
@@ -145,6 +151,7 @@ pub(super) struct Node<'a> {
     /// runs, the command ends, unless the user gave a time.
     pub(super) follows_reference: bool,
     pub(super) recording: &'a Recording,
+    pub(super) confine: Confine<'a>,
 }
 
 /// Watches the node's pods. Returns why it stopped and the summary.
@@ -175,7 +182,7 @@ pub(super) async fn watch(
 
 /// Follows and reports the node's pods until the run ends.
 async fn follow(
-    Session { live, layout }: &Session,
+    session: &Session,
     node: &Node<'_>,
     reporter: &mut PodReporter<'_>,
     console: &mut Console,
@@ -186,9 +193,12 @@ async fn follow(
         runtime,
         follows_reference,
         recording,
+        confine,
     } = node;
+    let Session { live, layout } = session;
     let mut follower = Follower::start(live, layout, runtime.cri.clone())
         .context("failed to follow the node's pods")?;
+    session.confine(*confine, runtime.path());
     // The first line of the report means that a pod that starts now is observed from its beginning.
     let result = match follows_reference {
         false => console.hello(&summary::hello(live)),

@@ -2,11 +2,11 @@
 
 mod namespaces;
 
-use std::{fs::File, thread};
+use std::{fs::File, io, thread};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{HashMap, MapData},
+    maps::{HashMap, MapData, MapError},
     programs::{BtfTracePoint, Iter, ProgramError, tp_btf::BtfTracePointLinkId},
 };
 use pause_trace_common::{COMM_LEN, Kind, Watched};
@@ -229,7 +229,7 @@ fn reason(error: &anyhow::Error) -> String {
     }
 }
 
-fn refused(error: &std::io::Error, verifier_log: &str) -> String {
+fn refused(error: &io::Error, verifier_log: &str) -> String {
     let log = match verifier_log.trim() {
         "" => String::new(),
         log => format!("; output of its verifier: {log}"),
@@ -363,6 +363,29 @@ impl Loaded {
         Ok(())
     }
 
+    /// Whether the kernel refuses this thread to read a map or to begin an iteration.
+    pub(crate) fn is_refused(&mut self) -> bool {
+        let has_iterator = |hook: &Hook| hook.kind == Kind::Found && hook.how.is_ok();
+        let has_iterator = self.hooks.iter().any(has_iterator);
+        let looked = self
+            .map::<u32, u32>("SURVEY")
+            .and_then(|map| match map.get(&0, 0) {
+                Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
+                Err(error) => Err(error.into()),
+            });
+        let iterated = match has_iterator {
+            true => self.iterator().map(drop),
+            false => Ok(()),
+        };
+        let is_denied = |error: &(dyn std::error::Error + 'static)| {
+            let error = error.downcast_ref::<io::Error>();
+            error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        };
+        let results = [looked, iterated];
+        let mut errors = results.iter().filter_map(|result| result.as_ref().err());
+        errors.any(|error| error.chain().any(is_denied))
+    }
+
     fn map<K: aya::Pod, V: aya::Pod>(
         &mut self,
         name: &str,
@@ -377,8 +400,6 @@ impl Loaded {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     #[test]

@@ -17,7 +17,7 @@ use std::{
 use super::{
     Begin, Entry, FILE_HEAD, MAX_RAW, Mark, Opening, Packer, Recorder, encode, previous, write_head,
 };
-use crate::event::Event;
+use crate::{confine, event::Event};
 
 /// The size at which a frame is written.
 const FRAME_BYTES: usize = 64 << 10;
@@ -111,6 +111,7 @@ impl FileRecorder {
         let writing = thread::Builder::new()
             .name("recorder".to_owned())
             .spawn(move || {
+                confine::writer(limit.is_some().then_some(&*disk.path));
                 if let Err(error) = disk.write_all(&shared) {
                     shared.fail(error);
                 }

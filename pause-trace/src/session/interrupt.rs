@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::node_view;
-use crate::sys;
+use crate::{confine, sys};
 
 /// What loading the eBPF program needs for a moment (most of it for parsing BTF), and room for the
 /// node's pods.
@@ -31,6 +31,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> 
         .enable_all()
         .max_blocking_threads(MAX_READERS)
         .thread_stack_size(READER_STACK)
+        .on_thread_start(confine::reader)
         .build()
         .context("failed to start the event loop")?;
     let result = runtime.block_on(future);

@@ -217,7 +217,7 @@ fn refused_bundles(reading: Capability) -> impl Iterator<Item = MissingPrivilege
 
 /// The sockets of runtimes that may not be connected to. CAP_DAC_READ_SEARCH is not enough for
 /// that.
-fn refused_sockets() -> impl Iterator<Item = MissingPrivilege> {
+pub(super) fn refused_sockets() -> impl Iterator<Item = MissingPrivilege> {
     let refused = runtimes::sockets().filter(|socket| {
         let is_there = Path::new(socket).symlink_metadata().map(|_| ());
         let connect = is_there.and_then(|()| node::may(Path::new(socket), AccessFlags::W_OK));

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::confine;
+
 /// Most bytes that wait. A batch that finds nothing waiting is taken whatever its size: a document
 /// that is written at the end.
 const MAX_BYTES: usize = 8 << 20;
@@ -89,7 +91,10 @@ impl Queue {
         let shared = Arc::<Shared>::default();
         let writer = thread::Builder::new().name("output".to_owned()).spawn({
             let shared = Arc::clone(&shared);
-            move || shared.write_to(out)
+            move || {
+                confine::writer(None);
+                shared.write_to(out);
+            }
         })?;
         Ok(Self {
             batch: Vec::new(),

@@ -3,6 +3,7 @@
 //! The tests are in one program, so that they run beside each other: some of them do little but
 //! wait.
 
+mod confined;
 mod containerd;
 mod daemons;
 mod engines;

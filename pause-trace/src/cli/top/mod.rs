@@ -84,12 +84,14 @@ impl Args {
         let Some(session) = interrupt.or(Session::start(setup)).await else {
             return Ok(Exit::Interrupted);
         };
-        let Session { live, layout } = session?;
-        let mut follower = Follower::start(&live, &layout, self.runtime.cri.clone())
+        let session = session?;
+        let Session { live, layout } = &session;
+        let mut follower = Follower::start(live, layout, self.runtime.cri.clone())
             .context("failed to follow the node's pods")?;
+        session.confine(global.confine(None), self.runtime.path());
         let top = Top {
             args: self,
-            live: &live,
+            live,
             rates: &rates,
             text_style: global.text_style(),
         };
@@ -100,7 +102,7 @@ impl Args {
         };
         let shown = top.show(&mut screen);
         Ok(
-            match session::drive(&live, Some(&mut follower), stop, shown).await? {
+            match session::drive(live, Some(&mut follower), stop, shown).await? {
                 Ended::Done(exit) => exit,
                 Ended::TimeIsUp | Ended::Interrupted | Ended::Terminated => Exit::Interrupted,
             },
