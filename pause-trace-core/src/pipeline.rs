@@ -58,7 +58,10 @@ pub struct Records {
 impl Records {
     /// The number of lost records of all kinds.
     pub fn lost_in_all(&self) -> u64 {
-        self.lost.values().map(|lost| lost.count).sum()
+        self.lost
+            .values()
+            .map(|lost| lost.count)
+            .fold(0, u64::saturating_add)
     }
 
     /// The number of lost records that say what runs: all but those of signals.
@@ -70,7 +73,9 @@ impl Records {
             )
         };
         let lifecycle = self.lost.iter().filter(|(kind, _)| !is_signal(**kind));
-        lifecycle.map(|(_, lost)| lost.count).sum()
+        lifecycle
+            .map(|(_, lost)| lost.count)
+            .fold(0, u64::saturating_add)
     }
 }
 
@@ -81,7 +86,7 @@ impl Observer for Records {
         }
         if let Fact::Lost { kind, count } = &event.fact {
             let lost = self.lost.entry(*kind).or_default();
-            lost.count += count;
+            lost.count = lost.count.saturating_add(*count);
             lost.last = event.time;
         }
     }
@@ -113,7 +118,7 @@ impl Observer for LossFeed {
             count: 0,
         });
         loss.time = event.time;
-        loss.count += count;
+        loss.count = loss.count.saturating_add(count);
     }
 }
 
@@ -316,6 +321,9 @@ impl Core {
         missing.chain(self.state.snapshot(now)).collect()
     }
 }
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 mod tests {
