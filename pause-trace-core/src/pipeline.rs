@@ -60,7 +60,10 @@ pub struct Records {
 impl Records {
     /// The number of lost records of all kinds.
     pub fn lost_in_all(&self) -> u64 {
-        self.lost.values().map(|lost| lost.count).sum()
+        self.lost
+            .values()
+            .map(|lost| lost.count)
+            .fold(0, u64::saturating_add)
     }
 
     /// The number of records that say what runs, all but those of signals, and that were lost or
@@ -73,7 +76,9 @@ impl Records {
             )
         };
         let lifecycle = self.lost.iter().filter(|(kind, _)| !is_signal(**kind));
-        lifecycle.map(|(_, lost)| lost.count).sum::<u64>() + self.suppressed
+        lifecycle
+            .map(|(_, lost)| lost.count)
+            .fold(self.suppressed, u64::saturating_add)
     }
 }
 
@@ -85,10 +90,12 @@ impl Observer for Records {
         match &event.fact {
             Fact::Lost { kind, count } => {
                 let lost = self.lost.entry(*kind).or_default();
-                lost.count += count;
+                lost.count = lost.count.saturating_add(*count);
                 lost.last = event.time;
             }
-            Fact::RecordsSuppressed { count, .. } => self.suppressed += count,
+            Fact::RecordsSuppressed { count, .. } => {
+                self.suppressed = self.suppressed.saturating_add(*count);
+            }
             _ => {}
         }
     }
@@ -120,7 +127,7 @@ impl Observer for LossFeed {
             count: 0,
         });
         loss.time = event.time;
-        loss.count += count;
+        loss.count = loss.count.saturating_add(count);
     }
 }
 
@@ -323,6 +330,9 @@ impl Core {
         missing.chain(self.state.snapshot(now)).collect()
     }
 }
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 mod tests {

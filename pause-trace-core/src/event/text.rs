@@ -162,7 +162,9 @@ serde_as_text_or_bytes!(Text, Text::bytes, |bytes: &[u8]| Self(
 ));
 serde_as_text_or_bytes!(Comm, Comm::bytes, |bytes: &[u8]| {
     let mut comm = [0; 16];
-    for (to, from) in comm.iter_mut().take(15).zip(bytes) {
+    // Behind a zero the kernel has nothing, and neither has a recording that pause-trace wrote.
+    let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    for (to, from) in comm.iter_mut().take(15).zip(name) {
         *to = *from;
     }
     Self(comm)
@@ -171,6 +173,14 @@ serde_as_text_or_bytes!(Comm, Comm::bytes, |bytes: &[u8]| {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_in_a_recording_ends_at_a_zero_as_the_kernels_do() {
+        let bytes =
+            postcard::to_allocvec(&Text(Bytes::from_static(b"sh\0x"))).expect("text is bytes");
+        let comm = postcard::from_bytes::<Comm>(&bytes).expect("bytes are a name");
+        assert_eq!(comm, Comm::new("sh"));
+    }
 
     #[test]
     fn hostile_text_is_shown_as_escapes_and_survives_a_recording() {

@@ -44,6 +44,8 @@
 //! a node with so many pods that the snapshot alone is half the limit, the recording exceeds the
 //! limit rather than lose the history.
 
+#[cfg(test)]
+mod fuzz;
 mod read;
 #[cfg(test)]
 mod tests;

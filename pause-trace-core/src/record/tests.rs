@@ -6,7 +6,7 @@ use crate::event::{
     Source, TaskInfo, Text, WaitStatus,
 };
 
-fn opening() -> Opening {
+pub(super) fn opening() -> Opening {
     Opening {
         recording: 7,
         segment: 0,
@@ -17,7 +17,7 @@ fn opening() -> Opening {
     }
 }
 
-fn begin() -> Begin {
+pub(super) fn begin() -> Begin {
     Begin {
         run: Run::Node,
         started: 5,
@@ -170,7 +170,7 @@ fn read(bytes: &[u8]) -> Result<(Vec<Entry>, Ending), Unreadable> {
 }
 
 /// A recording with a frame for each event.
-fn recorded() -> Vec<u8> {
+pub(super) fn recorded() -> Vec<u8> {
     let events = events();
     let first = vec![Entry::Opening(opening()), Entry::Begin(begin())];
     let each = events.iter().map(|event| vec![Entry::Event(event)]);
@@ -324,7 +324,8 @@ fn impossible_frames_are_refused_before_memory_is_allocated() {
 }
 
 /// A recording in format 1 of a containerd pod.
-const FORMAT_1: &[u8] = include_bytes!("../../../tests/fixtures/containerd-pod-v1.ptrec");
+pub(super) const FORMAT_1: &[u8] =
+    include_bytes!("../../../tests/fixtures/containerd-pod-v1.ptrec");
 
 #[test]
 fn a_recording_in_format_1_is_converted() {

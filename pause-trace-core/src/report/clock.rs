@@ -27,7 +27,8 @@ impl Clock {
 
     /// RFC 3339, in UTC and with all nine digits: `2026-11-21T20:00:00.123456789Z`.
     pub fn utc(self, time: Ktime) -> String {
-        let time = Timestamp::from_nanosecond(i128::from(time) + self.offset).unwrap_or_default();
+        let time =
+            Timestamp::from_nanosecond(self.offset.saturating_add(time.into())).unwrap_or_default();
         format!("{time:.9}")
     }
 }

@@ -167,7 +167,7 @@ impl<W: Write + Send> Report for JunitReport<W> {
             .lost
             .entry(loss.kind)
             .or_insert(Loss { count: 0, ..*loss });
-        known.count += loss.count;
+        known.count = known.count.saturating_add(loss.count);
         Ok(())
     }
 

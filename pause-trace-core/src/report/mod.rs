@@ -180,12 +180,12 @@ impl Summary {
             verdicts: both(self.verdicts, later.verdicts),
             scenarios: both(self.scenarios, later.scenarios),
             pods: match (self.pods, later.pods) {
-                (Some(one), Some(other)) => Some(one + other),
+                (Some(one), Some(other)) => Some(one.saturating_add(other)),
                 (one, other) => one.or(other),
             },
-            events: sum(self.events, later.events, |a, b| a + b),
-            lost: sum(self.lost, later.lost, |a, b| a + b),
-            duration: self.duration + later.duration,
+            events: sum(self.events, later.events, u64::saturating_add),
+            lost: sum(self.lost, later.lost, u64::saturating_add),
+            duration: self.duration.saturating_add(later.duration),
             interrupted: self.interrupted || later.interrupted,
         }
     }
@@ -228,7 +228,9 @@ pub fn dropped(format: Format, clock: Clock, time: Ktime, lines: u64) -> String 
 }
 
 fn total(of: &[(Kind, u64)]) -> u64 {
-    of.iter().map(|(_, count)| count).sum()
+    of.iter()
+        .map(|(_, count)| *count)
+        .fold(0, u64::saturating_add)
 }
 
 /// `2 exec events were lost`

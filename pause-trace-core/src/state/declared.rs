@@ -153,7 +153,7 @@ impl State {
             && !std::mem::replace(&mut sandbox.unknown, true)
         {
             self.deadlines.arm(
-                now + self.limits.removal,
+                now.saturating_add(self.limits.removal),
                 Deadline::Sandbox(container.clone()),
             );
         }
@@ -213,8 +213,10 @@ impl State {
                 .get(sandbox)
                 .map(|sandbox| sandbox.pod.clone());
         } else if pin.sandbox.is_none() {
-            self.deadlines
-                .arm(now + self.limits.pin, Deadline::Pin(path.detached()));
+            self.deadlines.arm(
+                now.saturating_add(self.limits.pin),
+                Deadline::Pin(path.detached()),
+            );
         }
     }
 

@@ -279,12 +279,12 @@ impl State {
                 let Some(removed) = self.pods.get(&pod).and_then(|pod| pod.removed) else {
                     return;
                 };
-                let last = removed + self.limits.pin;
+                let last = removed.saturating_add(self.limits.pin);
                 if last > now && self.pins.values().any(|pin| pin.pod.as_ref() == Some(&pod)) {
                     // A kubelet that did not tear down the network at once does so in its clean-up,
                     // which runs every minute.
                     self.deadlines.arm(last, Deadline::Removal(pod));
-                } else if removed + self.limits.removal <= now {
+                } else if removed.saturating_add(self.limits.removal) <= now {
                     changes.push(Change::RemovalDue(pod));
                 }
             }
@@ -300,7 +300,7 @@ impl State {
             }
             Deadline::PauseEnd(container) => {
                 if self.is_stop_under_way(now, &container) {
-                    self.await_stops(container, now + self.limits.stop);
+                    self.await_stops(container, now.saturating_add(self.limits.stop));
                 } else if self.containers.contains_key(&container) {
                     changes.push(Change::PauseEndDue(container));
                 }
@@ -338,8 +338,15 @@ impl State {
         const PATIENCE: u64 = 10;
         let limit = self.limits.zombie;
         let zombie = self.processes.get(zombie)?;
-        let again = self.processes.get(zombie.parent)?.last_reap + limit;
-        let last = zombie.ended?.time + PATIENCE * limit;
+        let again = self
+            .processes
+            .get(zombie.parent)?
+            .last_reap
+            .saturating_add(limit);
+        let last = zombie
+            .ended?
+            .time
+            .saturating_add(PATIENCE.saturating_mul(limit));
         (again > now && now < last).then_some(again)
     }
 }

@@ -44,13 +44,14 @@ impl State {
                 .is_namespace_init()
                 .then_some(process.namespaces.pid);
             self.deadlines
-                .arm(now + self.limits.zombie, Deadline::Zombie(id));
+                .arm(now.saturating_add(self.limits.zombie), Deadline::Zombie(id));
             if let Some(pid_namespace) = init_of {
                 let deadline = Deadline::Teardown {
                     pid_namespace,
                     init: id,
                 };
-                self.deadlines.arm(now + self.limits.teardown, deadline);
+                self.deadlines
+                    .arm(now.saturating_add(self.limits.teardown), deadline);
             }
         }
         let container = self.cgroups.container(cgroup).cloned();
@@ -92,7 +93,11 @@ impl State {
                 && process.is_zombie()
                 && !process.overdue
                 && process.role.is_inside()
-                && now < process.seen + self.limits.zombie + MOMENT
+                && now
+                    < process
+                        .seen
+                        .saturating_add(self.limits.zombie)
+                        .saturating_add(MOMENT)
         };
         self.processes.iter().any(is_awaited)
     }

@@ -392,8 +392,10 @@ impl State {
             Fact::PodRemoved { pod } => {
                 if let Some(known) = self.pods.get_mut(pod) {
                     known.removed = Some(now);
-                    self.deadlines
-                        .arm(now + self.limits.removal, Deadline::Removal(pod.clone()));
+                    self.deadlines.arm(
+                        now.saturating_add(self.limits.removal),
+                        Deadline::Removal(pod.clone()),
+                    );
                     changes.push(Change::PodRemoved(pod.clone()));
                 }
             }

@@ -34,7 +34,8 @@ impl State {
     pub(super) fn await_name(&mut self, now: Ktime, id: ProcessId) {
         let process = self.processes.get(id);
         if process.is_some_and(|process| process.is_nameless() && process.role != Role::Stranger) {
-            self.deadlines.arm(now + OWN_NAME, Deadline::Name(id));
+            self.deadlines
+                .arm(now.saturating_add(OWN_NAME), Deadline::Name(id));
         }
     }
 

@@ -166,7 +166,7 @@ impl State {
         let Some((cgroup, executed)) = process.unplaced else {
             return false;
         };
-        let limit = executed + self.limits.identity;
+        let limit = executed.saturating_add(self.limits.identity);
         process.container.is_none()
             && process.may_be_container
             && process.reaped < Some(limit)

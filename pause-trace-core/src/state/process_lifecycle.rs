@@ -169,7 +169,7 @@ impl State {
             && let Some(container) = process.container.clone()
         {
             self.deadlines.arm(
-                now + self.limits.init,
+                now.saturating_add(self.limits.init),
                 Deadline::Init {
                     process: id,
                     container,
@@ -234,7 +234,8 @@ impl State {
                     process: id,
                     cgroup,
                 };
-                self.deadlines.arm(now + self.limits.identity, deadline);
+                self.deadlines
+                    .arm(now.saturating_add(self.limits.identity), deadline);
             }
             return;
         }
@@ -350,7 +351,7 @@ impl State {
             pod.most_zombies = pod.most_zombies.max(pod.zombies);
         }
         self.deadlines
-            .arm(now + self.limits.zombie, Deadline::Zombie(id));
+            .arm(now.saturating_add(self.limits.zombie), Deadline::Zombie(id));
         if role == Role::Pause {
             self.pause_ended(now, id);
         }
@@ -361,7 +362,8 @@ impl State {
                 pid_namespace: namespaces.pid,
                 init: id,
             };
-            self.deadlines.arm(now + self.limits.teardown, deadline);
+            self.deadlines
+                .arm(now.saturating_add(self.limits.teardown), deadline);
         }
         if container.is_some() {
             changes.push(Change::Ended(id));
@@ -388,7 +390,7 @@ impl State {
             pod.pause_ended = pod.pause_ended.max(Some(ended));
         }
         if let Some(sandbox) = pause.container.clone() {
-            self.await_stops(sandbox, ended + self.limits.stop);
+            self.await_stops(sandbox, ended.saturating_add(self.limits.stop));
         }
     }
 

@@ -82,7 +82,8 @@ impl State {
                     signal: signal.signal,
                     sent: now,
                 };
-                self.deadlines.arm(now + self.limits.stop, deadline);
+                self.deadlines
+                    .arm(now.saturating_add(self.limits.stop), deadline);
             }
         } else if target.role == Role::Pause
             || ((target.role.is_inside() || is_supervisor || may_be_inside)

@@ -52,6 +52,13 @@ pub(crate) struct Step {
     pub(crate) end: Ktime,
 }
 
+impl Step {
+    /// The events of a damaged recording have any times.
+    pub(crate) fn took(&self) -> Ktime {
+        self.end.saturating_sub(self.begin)
+    }
+}
+
 /// The path from the beginning to the exec of the last container, without gaps, earliest step
 /// first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,16 +103,19 @@ impl Critical {
 
     /// The duration of the whole path.
     pub(crate) fn total(&self) -> Ktime {
-        self.steps.iter().map(|step| step.end - step.begin).sum()
+        self.steps
+            .iter()
+            .map(Step::took)
+            .fold(0, Ktime::saturating_add)
     }
 
     /// The time of each share, the longest first.
     pub(crate) fn shares(&self) -> Vec<(&Share, Ktime)> {
         let mut shares: Vec<(&Share, Ktime)> = Vec::new();
         for step in &self.steps {
-            let took = step.end - step.begin;
+            let took = step.took();
             match shares.iter_mut().find(|(share, _)| *share == &step.share) {
-                Some((_, sum)) => *sum += took,
+                Some((_, sum)) => *sum = sum.saturating_add(took),
                 None => shares.push((&step.share, took)),
             }
         }
@@ -121,7 +131,7 @@ impl Critical {
             format!(
                 "{} {} %",
                 Named(timeline, share),
-                (took * 100 + total / 2) / total
+                (u128::from(took) * 100 + u128::from(total) / 2) / u128::from(total)
             )
         };
         let parts: Vec<_> = self.shares().into_iter().map(part).collect();

@@ -261,7 +261,7 @@ impl Journal {
             Fact::Signal(signal) => self.signalled(now, signal),
             Fact::Lost { kind, count } => {
                 let (lost, last) = self.lost.entry(*kind).or_default();
-                *lost += count;
+                *lost = lost.saturating_add(*count);
                 *last = now;
             }
             Fact::Pod(fact) => self.pod(fact),

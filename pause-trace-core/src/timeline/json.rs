@@ -153,7 +153,7 @@ fn sum(timeline: &Timeline, clock: Clock) -> wire::Timeline {
             what: step.share.name(),
             container: step.share.container().map(|id| container(timeline, id)),
             ktime_ns: step.begin,
-            duration_ns: step.end - step.begin,
+            duration_ns: step.took(),
         });
     wire::Timeline {
         time: timeline.began.map(|began| clock.utc(began)),

@@ -116,7 +116,7 @@ impl Trace<'_> {
         match element.extent {
             Extent::Moment => (event["ph"], event["s"]) = ("i".into(), "t".into()),
             Extent::Until(_) | Extent::Open => {
-                (event["ph"], event["dur"]) = ("X".into(), us(end - element.time));
+                (event["ph"], event["dur"]) = ("X".into(), us(end.saturating_sub(element.time)));
             }
         }
         self.events.push((element.time, end, event));
@@ -140,7 +140,7 @@ impl Trace<'_> {
                 "cat": "critical_path",
                 "ph": "X",
                 "ts": self.us(step.begin),
-                "dur": us(step.end - step.begin),
+                "dur": us(step.took()),
                 "pid": PATH,
                 "tid": 0,
             });

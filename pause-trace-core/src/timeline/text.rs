@@ -83,7 +83,10 @@ impl<'a> Waterfall<'a> {
             .began
             .or(timeline.elements.first().map(|first| first.time))
             .unwrap_or(0);
-        let end = timeline.up.unwrap_or(timeline.now).max(begin + 1);
+        let end = timeline
+            .up
+            .unwrap_or(timeline.now)
+            .max(begin.saturating_add(1));
         Self {
             text_style,
             timeline,
@@ -196,7 +199,8 @@ impl<'a> Waterfall<'a> {
 
     /// The column at which the bar begins, and the bar.
     fn bar(&self, element: &Element) -> (usize, String) {
-        let span = u128::from(self.end - self.begin);
+        // Events of the last moment that a number can hold have no time after them.
+        let span = u128::from(self.end - self.begin).max(1);
         let column = |time: Ktime| {
             let time = u128::from(time.clamp(self.begin, self.end) - self.begin);
             usize::try_from(time * (self.bar as u128 - 1) / span).unwrap_or_default()

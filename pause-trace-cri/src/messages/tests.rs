@@ -4,6 +4,7 @@ use super::*;
 
 mod agreement;
 mod definition;
+mod fuzz;
 
 const SANDBOX: &[u8] = include_bytes!("../../fixtures/containerd-1.6-sandbox.bin");
 const CONTAINER: &[u8] = include_bytes!("../../fixtures/containerd-1.6-container.bin");

@@ -6,6 +6,8 @@
 
 mod docker;
 pub(crate) mod find;
+#[cfg(test)]
+mod fuzz;
 mod spec;
 
 use std::{

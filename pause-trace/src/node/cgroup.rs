@@ -8,6 +8,8 @@
 //!
 //! [`kernfs_ino`]: https://elixir.bootlin.com/linux/v6.12/A/ident/kernfs_ino
 
+#[cfg(test)]
+mod fuzz;
 mod hierarchies;
 mod removal;
 
@@ -46,7 +48,11 @@ impl Hierarchy {
     /// The directory of the cgroup with this path, if the mount contains it.
     pub(crate) fn directory(&self, path: &str) -> Option<PathBuf> {
         let below = path.strip_prefix(self.root.trim_end_matches('/'))?;
-        Some(self.mount.join(below.trim_start_matches('/')))
+        // `/docker/abc` is not below `/docker/ab`, and `..` leads out of this process' cgroup
+        // namespace.
+        let is_below = below.is_empty() || below.starts_with('/');
+        let leads_out = below.split('/').any(|part| part == "..");
+        (is_below && !leads_out).then(|| self.mount.join(below.trim_start_matches('/')))
     }
 
     /// The path of the cgroup with this directory.
@@ -452,7 +458,13 @@ mod tests {
             found[0].directory("/docker/ab/x"),
             Some("/sys/fs/cgroup/x".into())
         );
-        assert_eq!(found[0].directory("/other"), None);
+        assert_eq!(
+            found[0].directory("/docker/ab"),
+            Some("/sys/fs/cgroup/".into())
+        );
+        for other in ["/other", "/docker/abc/x", "/docker/ab/../x"] {
+            assert_eq!(found[0].directory(other), None, "{other}");
+        }
         assert_eq!(
             found[0].path(Path::new("/sys/fs/cgroup/x")).as_deref(),
             Some("/docker/ab/x")

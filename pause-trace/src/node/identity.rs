@@ -234,6 +234,9 @@ fn is_uid(uid: &str) -> bool {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use std::{fmt::Write as _, fs};
 

@@ -298,5 +298,26 @@ fn v6(digits: &[u8]) -> Option<Ipv6Addr> {
     u128::from_str_radix(text, 16).ok().map(Ipv6Addr::from_bits)
 }
 
+/// What these bytes say as each of the files, for the fuzz target of `/proc`.
+#[cfg(test)]
+pub(super) fn fuzzed(file: &[u8]) -> Network {
+    let interface = |name: Vec<u8>| Interface {
+        is_up: Some(is_up(file, &name)),
+        name: Text(name.into()),
+    };
+    let sockets = [Protocol::Tcp, Protocol::Udp];
+    Network {
+        interfaces: interfaces(file).into_iter().map(interface).collect(),
+        addresses: local_v4(file).chain(local_v6(file)).collect(),
+        ways_out: default_routes_v4(file)
+            .chain(default_routes_v6(file))
+            .collect(),
+        listening: sockets
+            .into_iter()
+            .flat_map(|protocol| listening(file, protocol))
+            .collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests;

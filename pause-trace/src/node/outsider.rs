@@ -41,7 +41,7 @@ pub(crate) fn read(process: ProcessId, acted_as: Comm) -> Option<Outsider> {
 }
 
 /// The arguments separated by spaces instead of NULs, cut to [`Outsider::MAX_COMMAND`] bytes.
-fn spaced(mut command: Vec<u8>) -> Vec<u8> {
+pub(super) fn spaced(mut command: Vec<u8>) -> Vec<u8> {
     let is_cut = command.len() > Outsider::MAX_COMMAND;
     if is_cut {
         let is_inside_character = |byte: u8| byte & 0b1100_0000 == 0b1000_0000;

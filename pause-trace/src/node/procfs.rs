@@ -4,6 +4,7 @@ use std::{fs, io, path::PathBuf};
 
 use nix::sys::signal::Signal;
 
+use super::file::{fields, number};
 use crate::event::{PauseStatus, PodId, ProcessId};
 
 /// Clock ticks a second in `/proc/PID/stat` (USER_HZ): 100 on every architecture this is built for.
@@ -16,7 +17,7 @@ const CAP_SYS_RESOURCE: u64 = 1 << 24;
 /// start time is unknown, a process with its pid may be it.
 pub(crate) fn is_gone(process: ProcessId) -> bool {
     let is_other = |ticks| process.start > 0 && ticks != process.start / NS_PER_TICK;
-    match fs::read_to_string(format!("/proc/{}/stat", process.pid)) {
+    match stat(process.pid) {
         Ok(stat) => start(&stat).is_some_and(is_other),
         Err(error) => {
             error.kind() == io::ErrorKind::NotFound
@@ -27,35 +28,41 @@ pub(crate) fn is_gone(process: ProcessId) -> bool {
 
 /// Whether a process is not running or runnable, or does not exist.
 pub(crate) fn is_at_rest(pid: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return true;
-    };
-    // The state is the first field after the name (proc_pid_stat(5)).
-    let behind = stat.rsplit_once(')').map(|(_, behind)| behind.trim_start());
-    behind.is_none_or(|behind| !behind.starts_with('R'))
+    let stat = stat(pid).unwrap_or_default();
+    state(&stat) != Some(b'R')
 }
 
 /// Whether a process has ended and was not reaped.
 pub(crate) fn is_zombie(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let behind = stat.rsplit_once(')').map(|(_, behind)| behind.trim_start());
-    behind.is_some_and(|behind| behind.starts_with(['Z', 'X']))
+    let stat = stat(pid).unwrap_or_default();
+    matches!(state(&stat), Some(b'Z' | b'X'))
 }
 
 /// The start time of the process with this pid, in clock ticks since boot.
 pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
-    start(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    start(&stat(pid).ok()?)
 }
 
-/// Field 22 of proc_pid_stat(5), in ticks. Fields are counted after the name, which may contain any
-/// bytes.
-fn start(stat: &str) -> Option<u64> {
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()
+/// The file is not text: a process may give itself a name that is not UTF-8.
+fn stat(pid: u32) -> io::Result<Vec<u8>> {
+    fs::read(format!("/proc/{pid}/stat"))
+}
+
+/// The fields of proc_pid_stat(5) from field 3 on. They are counted after the name, which may
+/// contain any bytes.
+fn behind_name(stat: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    Some(fields(&stat[end + 1..]))
+}
+
+/// Field 3: `R`, `S`, `Z` …
+pub(in crate::node) fn state(stat: &[u8]) -> Option<u8> {
+    behind_name(stat)?.next()?.first().copied()
+}
+
+/// Field 22, in ticks.
+pub(in crate::node) fn start(stat: &[u8]) -> Option<u64> {
+    number(behind_name(stat)?.nth(19)?)
 }
 
 /// The signal sets of a process: bit 0 is signal 1.
@@ -68,17 +75,15 @@ pub(crate) struct SignalSets {
 impl SignalSets {
     /// Reads the sets of the process with this pid; `None` if it does not exist.
     pub(crate) fn of(pid: u32) -> Option<Self> {
-        Self::read(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+        let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+        Self::read(&String::from_utf8_lossy(&status))
     }
 
-    fn read(status: &str) -> Option<Self> {
-        let set = |name| {
-            let set = status.lines().find_map(|line| line.strip_prefix(name))?;
-            u64::from_str_radix(set.trim(), 16).ok()
-        };
+    pub(in crate::node) fn read(status: &str) -> Option<Self> {
+        let set = |name| u64::from_str_radix(line(status, name)?, 16).ok();
         Some(Self {
-            caught: set("SigCgt:")?,
-            blocked: set("SigBlk:")?,
+            caught: set("SigCgt")?,
+            blocked: set("SigBlk")?,
         })
     }
 
@@ -91,6 +96,24 @@ impl SignalSets {
     }
 }
 
+/// The value of a line of proc_pid_status(5). The kernel escapes a line break in a name, so that
+/// none can pass for a line.
+pub(in crate::node) fn line<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = status.lines();
+    let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(found.trim())
+}
+
+/// The bytes of a line of `smaps_rollup`, such as `Pss:  12 kB`.
+pub(in crate::node) fn memory(rollup: &str, name: &str) -> Option<u64> {
+    let kib: u64 = line(rollup, name)?
+        .strip_suffix(" kB")?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(kib.saturating_mul(1024))
+}
+
 fn bit(signal: Signal) -> u64 {
     1 << (signal as u32 - 1)
 }
@@ -101,16 +124,18 @@ fn bit(signal: Signal) -> u64 {
 /// Fails when the pause is gone, or its pid now belongs to another process.
 pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseStatus> {
     let directory = PathBuf::from(format!("/proc/{}", process.pid));
-    let read = |name: &str| fs::read_to_string(directory.join(name));
-    let stat = read("stat")?;
+    // Only the name may be no text, and it is not used.
+    let read = |name: &str| {
+        let bytes = fs::read(directory.join(name))?;
+        Ok::<_, io::Error>(String::from_utf8_lossy(&bytes).into_owned())
+    };
     let malformed =
         |what: &str| io::Error::other(format!("{}/{what} is not as expected", directory.display()));
-    let stat: Vec<u64> = stat
-        .rsplit_once(')')
-        .map(|(_, fields)| {
+    let stat = stat(process.pid)?;
+    let stat: Vec<u64> = behind_name(&stat)
+        .map(|fields| {
             fields
-                .split_whitespace()
-                .map(|field| field.parse().unwrap_or_default())
+                .map(|field| number(field).unwrap_or_default())
                 .collect()
         })
         .ok_or_else(|| malformed("stat"))?;
@@ -129,22 +154,10 @@ pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseS
         ));
     }
     let status = read("status")?;
-    let line = |name: &str| {
-        let found = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        found.map(str::trim).ok_or_else(|| malformed("status"))
-    };
+    let line = |name: &str| line(&status, name).ok_or_else(|| malformed("status"));
     let mask = |name: &str| u64::from_str_radix(line(name)?, 16).map_err(|_| malformed("status"));
     let rollup = read("smaps_rollup")?;
-    let memory = |name: &str| {
-        let kib = rollup.lines().find_map(|line| {
-            let kib = line.strip_prefix(name)?.trim().strip_suffix(" kB")?;
-            kib.trim().parse::<u64>().ok()
-        });
-        kib.map(|kib| kib * 1024)
-            .ok_or_else(|| malformed("smaps_rollup"))
-    };
+    let memory = |name: &str| memory(&rollup, name).ok_or_else(|| malformed("smaps_rollup"));
     let (mut descriptors, mut sockets) = (0, 0);
     for entry in fs::read_dir(directory.join("fd"))? {
         descriptors += 1;
@@ -168,8 +181,8 @@ pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseS
     Ok(PauseStatus {
         pod: pod.clone(),
         process,
-        pss_bytes: memory("Pss:")?,
-        anonymous_bytes: memory("Anonymous:")?,
+        pss_bytes: memory("Pss")?,
+        anonymous_bytes: memory("Anonymous")?,
         threads: line("Threads")?.parse().map_err(|_| malformed("status"))?,
         descriptors,
         sockets,
@@ -196,6 +209,8 @@ pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseS
 
 #[cfg(test)]
 mod tests {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, process::Command};
+
     use super::*;
 
     #[test]
@@ -211,6 +226,32 @@ mod tests {
             start: 1,
         };
         assert!(is_gone(unused));
+    }
+
+    #[test]
+    fn a_process_whose_name_is_no_text_is_read() {
+        let directory =
+            std::env::temp_dir().join(format!("pause-trace-name-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("the directory for temporary files is writable");
+        let program = directory.join(OsStr::from_bytes(b"\xff) R 1\n"));
+        std::os::unix::fs::symlink("/bin/sleep", &program).expect("it is writable");
+        let mut child = Command::new(&program)
+            .arg("1000")
+            .spawn()
+            .expect("it executes");
+        let pid = child.id();
+        // Spawning returns after the exec, which gives the name.
+        let ticks = start_ticks(pid);
+        let sets = SignalSets::of(pid);
+        let gone = ProcessId { pid, start: 1 };
+        assert!(is_gone(gone), "another process has the pid");
+        child.kill().expect("it is ours");
+        while !is_zombie(pid) {
+            std::thread::yield_now();
+        }
+        child.wait().expect("it is ours");
+        fs::remove_dir_all(directory).expect("it is ours");
+        assert!(ticks.is_some_and(|ticks| ticks > 0) && sets.is_some());
     }
 
     #[test]

@@ -45,7 +45,7 @@ fn proof(pid: u32, start_ticks: Option<u64>) -> Option<Proof> {
 }
 
 /// The container in `/proc/PID/cgroup`, in any hierarchy.
-fn container(memberships: &[u8]) -> Option<Proof> {
+pub(super) fn container(memberships: &[u8]) -> Option<Proof> {
     lines(memberships).find_map(|line| {
         // 4:memory:/path
         let path = line.splitn(3, |byte| *byte == b':').nth(2)?;

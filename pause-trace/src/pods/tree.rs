@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     event::{CgroupId, ContainerId, Text},
-    node::{cgroup::Hierarchy, identity, procfs},
+    node::{cgroup::Hierarchy, identity, procfs, survey::process::membership},
 };
 
 /// The depth to which cgroups are searched. Kubelet's have six levels under systemd, and a node in
@@ -81,13 +81,10 @@ pub(super) fn path_of_cgroup(hierarchy: &Hierarchy, cgroup: CgroupId, pid: u32) 
 
 /// The path of the cgroup of a process.
 pub(super) fn path_of(hierarchy: &Hierarchy, pid: u32) -> Option<Text> {
-    let memberships = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let path = memberships.lines().find_map(|line| {
-        let (id, rest) = line.split_once(':')?;
-        let (_, path) = rest.split_once(':')?;
-        (id.parse() == Ok(hierarchy.id)).then_some(path)
-    })?;
-    Some(Text::new(path))
+    // Not text: a container may give the cgroups that it creates any names.
+    let memberships = fs::read(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = membership(&memberships, hierarchy.id)?;
+    Some(Text(path.to_vec().into()))
 }
 
 /// The container of the process `pid`, or `Some(None)` if it is in no container. `None` if there is
@@ -106,7 +103,37 @@ pub(super) fn container_of(
 
 #[cfg(test)]
 mod tests {
+    use std::{ffi::OsStr, io::ErrorKind, os::unix::ffi::OsStrExt as _, process::Command};
+
     use super::*;
+    use crate::node::cgroup::Layout;
+
+    #[test]
+    fn the_path_of_a_cgroup_need_not_be_text() {
+        let layout = Layout::discover().expect("there is a hierarchy to write to");
+        let hierarchy = layout.watched();
+        let name = format!("pause-trace-text-{}-", std::process::id());
+        let name = [name.as_bytes(), b"\xff"].concat();
+        let directory = hierarchy.mount.join(OsStr::from_bytes(&name));
+        fs::create_dir(&directory).expect("as root, cgroups can be made");
+        let mut child = Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .expect("it executes");
+        let moved = fs::write(directory.join("cgroup.procs"), child.id().to_string());
+        let path = path_of(hierarchy, child.id());
+        let container = container_of(hierarchy, child.id(), child.id());
+        child.kill().expect("it is ours");
+        child.wait().expect("it is ours");
+        // A cgroup is empty a moment after its last process was reaped.
+        while fs::remove_dir(&directory).is_err_and(|error| error.kind() == ErrorKind::ResourceBusy)
+        {
+            std::thread::yield_now();
+        }
+        moved.expect("as root, processes can be moved");
+        assert!(path.is_some_and(|path| path.0.ends_with(&name)));
+        assert_eq!(container, Some(None));
+    }
 
     #[test]
     fn the_cgroup_of_a_process_that_ended_or_moved_is_searched() {

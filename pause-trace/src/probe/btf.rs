@@ -8,8 +8,15 @@ use std::path::Path;
 use btf_rs::{Backend, Btf, BtfType, Struct, Type};
 use pause_trace_common::{Config, Offsets};
 
+#[cfg(test)]
+mod fuzz;
+
 /// The kernel's description of its types (`CONFIG_DEBUG_INFO_BTF`).
 pub(crate) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// The most structures in which a member is searched, and types that are followed to a structure.
+/// `task_struct` has about ten anonymous members.
+const MAX_NESTED: usize = 128;
 
 /// Why offsets cannot be resolved.
 #[derive(Debug, thiserror::Error)]
@@ -97,20 +104,20 @@ impl Types {
             .next()
             .and_then(|name| self.structure(name))
             .ok_or_else(|| self.missing(path))?;
-        let mut bits = 0;
+        let mut bits = 0_u32;
         let mut names = names.peekable();
         while let Some(name) = names.next() {
             let (at, member) = self
-                .member(&current, name)
+                .member(&current, name, &mut 0)
                 .ok_or_else(|| self.missing(path))?;
-            bits += at;
+            bits = bits.checked_add(at).ok_or_else(|| self.missing(path))?;
             if names.peek().is_some() {
                 current = member
                     .and_then(|id| self.strip(id))
                     .ok_or_else(|| self.missing(path))?;
             }
         }
-        if bits % 8 != 0 {
+        if !bits.is_multiple_of(8) {
             return Err(self.missing(path));
         }
         Ok(bits / 8)
@@ -133,8 +140,18 @@ impl Types {
             })
     }
 
-    /// A member's offset in bits and its type. Anonymous structs and unions are searched too.
-    fn member(&self, structure: &Struct, name: &str) -> Option<(u32, Option<u32>)> {
+    /// A member's offset in bits and its type. Anonymous structs and unions are searched too;
+    /// `searched` counts the structures, because one that contains itself would have no end.
+    fn member(
+        &self,
+        structure: &Struct,
+        name: &str,
+        searched: &mut usize,
+    ) -> Option<(u32, Option<u32>)> {
+        *searched += 1;
+        if *searched > MAX_NESTED {
+            return None;
+        }
         for member in &structure.members {
             let found = self.btf.resolve_name(member).ok()?;
             if found == name {
@@ -142,20 +159,23 @@ impl Types {
             }
             if found.is_empty()
                 && let Some(inner) = member.get_type_id().and_then(|id| self.strip(id))
-                && let Some((offset, id)) = self.member(&inner, name)
+                && let Some((offset, id)) = self.member(&inner, name, searched)
             {
-                return Some((member.bit_offset() + offset, id));
+                return Some((member.bit_offset().checked_add(offset)?, id));
             }
         }
         None
     }
 
     /// The struct or union behind typedefs and qualifiers.
-    fn strip(&self, id: u32) -> Option<Struct> {
-        match self.btf.resolve_type_by_id(id).ok()? {
-            Type::Struct(found) | Type::Union(found) => Some(found),
-            other => self.strip(other.as_btf_type()?.get_type_id()?),
+    fn strip(&self, mut id: u32) -> Option<Struct> {
+        for _ in 0..MAX_NESTED {
+            match self.btf.resolve_type_by_id(id).ok()? {
+                Type::Struct(found) | Type::Union(found) => return Some(found),
+                other => id = other.as_btf_type()?.get_type_id()?,
+            }
         }
+        None
     }
 
     /// Whether an argument of a tracepoint is a pointer. Argument 0 is the program's context.
@@ -168,7 +188,10 @@ impl Types {
                 return false;
             };
             let mut current = self.btf.resolve_chained_type(&found).ok();
-            while let Some(Type::Ptr(pointer)) = &current {
+            for _ in 0..MAX_NESTED {
+                let Some(Type::Ptr(pointer)) = &current else {
+                    break;
+                };
                 current = self.btf.resolve_chained_type(pointer).ok();
             }
             let Some(Type::FuncProto(proto)) = current else {

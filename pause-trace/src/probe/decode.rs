@@ -197,6 +197,9 @@ fn result(number: i32) -> SignalResult {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

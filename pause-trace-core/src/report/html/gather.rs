@@ -358,7 +358,7 @@ impl PageBuilder {
         let mut verdicts = of_pods.chain(of_none).sum::<Counts>();
         verdicts.pass = self.passed;
         let began = self.began.unwrap_or_default();
-        let began_ms = (i128::from(began) + self.clock.offset) / 1_000_000;
+        let began_ms = self.clock.offset.saturating_add(began.into()) / 1_000_000;
         Page {
             version: String::new(),
             kernel: String::new(),
@@ -367,7 +367,11 @@ impl PageBuilder {
             began_ms: i64::try_from(began_ms).unwrap_or_default(),
             ended,
             verdicts,
-            lost: summary.lost.iter().map(|(_, count)| count).sum(),
+            lost: summary
+                .lost
+                .iter()
+                .map(|(_, count)| *count)
+                .fold(0, u64::saturating_add),
             notes: Vec::new(),
             rules,
             pods: self.pods,
@@ -418,7 +422,7 @@ fn spans(pod: &Pod) -> Vec<Span> {
         if let Some(ended) = process.ended
             && process
                 .reaped
-                .is_none_or(|reaped| reaped - ended > 1_000_000)
+                .is_none_or(|reaped| reaped.saturating_sub(ended) > 1_000_000)
         {
             spans.push(Span {
                 lane: format!("{} · zombies", lane(&process.container)),

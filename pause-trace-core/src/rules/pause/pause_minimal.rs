@@ -130,7 +130,7 @@ fn judge_status(context: &Context<'_>, status: &PauseStatus, sink: &mut Sink<'_>
         let mut details = Details::new(message)
             .evidence(context.now, format!("the pause was measured, {age} old"));
         if let Some(before) = before {
-            let idle = status.age_ns - before.age_ns;
+            let idle = status.age_ns.saturating_sub(before.age_ns);
             let what = format!("it was measured before, {} old", Duration(before.age_ns));
             details = details.evidence(context.now.saturating_sub(idle), what);
         }
@@ -163,7 +163,7 @@ fn uses(status: &PauseStatus, children: u32) -> Vec<Use> {
 
 /// What a pause has added since it was measured before.
 fn growth(before: &PauseStatus, status: &PauseStatus) -> [Use; 3] {
-    let time = status.age_ns - before.age_ns;
+    let time = status.age_ns.saturating_sub(before.age_ns);
     let opened = status.descriptors.saturating_sub(before.descriptors);
     let added = status
         .anonymous_bytes

@@ -115,7 +115,7 @@ fn pass(pause: &Process, sandbox: &Container, sink: &mut Sink<'_>) {
     let mut survived: Vec<(i32, u64)> = Vec::new();
     for (signal, count) in recorded.chain(others) {
         match survived.iter_mut().find(|(known, _)| *known == signal) {
-            Some((_, known)) => *known += count,
+            Some((_, known)) => *known = known.saturating_add(count),
             None => survived.push((signal, count)),
         }
     }
@@ -130,7 +130,11 @@ fn pass(pause: &Process, sandbox: &Container, sink: &mut Sink<'_>) {
             .collect();
         Details::new(format!("survived {}", names.join(", "))).observed(
             "signals survived",
-            Value::Number(survived.iter().map(|(_, count)| count).sum()),
+            Value::Number(
+                survived
+                    .iter()
+                    .fold(0, |sum: u64, (_, count)| sum.saturating_add(*count)),
+            ),
         )
     });
 }

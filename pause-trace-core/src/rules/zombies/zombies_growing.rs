@@ -74,7 +74,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 let rate = seen as f64 / seconds.max(1e-9);
                 format!(", {rate:.1} more each second")
             });
-            let found = match u64::from(pod.overdue) - seen as u64 {
+            let found = match u64::from(pod.overdue).saturating_sub(seen as u64) {
                 0 => String::new(),
                 1 => "; 1 of them was found as a zombie".to_owned(),
                 found => format!("; {found} of them were found as zombies"),

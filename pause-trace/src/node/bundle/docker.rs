@@ -164,5 +164,22 @@ fn root_of(location: &Location) -> PathBuf {
     root.unwrap_or(Path::new("/")).to_owned()
 }
 
+/// The shape of a file of Docker, for the fuzz target of bundles, after what always holds.
+#[cfg(test)]
+pub(super) fn fuzzed(input: &[u8]) -> String {
+    let config = serde_json::from_reader::<_, Config>(input).map(|config| {
+        let signal = spec::signal(&config.config.stop_signal);
+        assert!(signal.is_none_or(|signal| (1..=64).contains(&signal)));
+        (
+            is_id(&config.id),
+            signal,
+            spec::text(&config.name).is_some(),
+        )
+    });
+    let host = serde_json::from_reader::<_, Host>(input);
+    let mode = host.map(|host| host.network_mode.starts_with("container:"));
+    format!("{:?} {:?}", config.ok(), mode.ok())
+}
+
 #[cfg(test)]
 mod tests;

@@ -285,4 +285,6 @@ fn text(name: &str) -> Text {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

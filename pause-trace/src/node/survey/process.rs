@@ -72,6 +72,27 @@ pub(in crate::node) struct Stat {
 }
 
 impl Stat {
+    fn parse(stat: &[u8]) -> Option<Self> {
+        // The name may contain any bytes, parentheses included.
+        let opening = stat.iter().position(|byte| *byte == b'(')?;
+        let closing = stat.iter().rposition(|byte| *byte == b')')?;
+        let mut comm = Comm::default();
+        let name = stat.get(opening + 1..closing)?;
+        for (to, from) in comm.0.iter_mut().take(15).zip(name) {
+            *to = *from;
+        }
+        // The first field after the name is field 3 of proc_pid_stat(5): state, then ppid; field 22
+        // is the start time.
+        let mut fields = fields(&stat[closing + 1..]);
+        Some(Self {
+            pid: number(stat.get(..opening)?.trim_ascii())?,
+            comm,
+            state: *fields.next()?.first()?,
+            parent: number(fields.next()?)?,
+            start_ticks: number(fields.nth(17)?)?,
+        })
+    }
+
     pub(super) fn is_zombie(&self) -> bool {
         is_zombie(self.state)
     }
@@ -120,34 +141,13 @@ impl Directory {
 
     pub(in crate::node) fn stat(&self, buffer: &mut Vec<u8>) -> Option<Stat> {
         self.file("stat", buffer).ok()?;
-        // The name may contain any bytes, parentheses included.
-        let opening = buffer.iter().position(|byte| *byte == b'(')?;
-        let closing = buffer.iter().rposition(|byte| *byte == b')')?;
-        let mut comm = Comm::default();
-        let name = buffer.get(opening + 1..closing)?;
-        for (to, from) in comm.0.iter_mut().take(15).zip(name) {
-            *to = *from;
-        }
-        // The first field after the name is field 3 of proc_pid_stat(5): state, then ppid; field 22
-        // is the start time.
-        let mut fields = fields(&buffer[closing + 1..]);
-        Some(Stat {
-            pid: number(buffer.get(..opening)?.trim_ascii())?,
-            comm,
-            state: *fields.next()?.first()?,
-            parent: number(fields.next()?)?,
-            start_ticks: number(fields.nth(17)?)?,
-        })
+        Stat::parse(buffer)
     }
 
     /// The path of its cgroup in one hierarchy.
     pub(super) fn cgroup(&self, hierarchy: u32, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
         self.file("cgroup", buffer).ok()?;
-        lines(buffer).find_map(|line| {
-            let mut fields = line.splitn(3, |byte| *byte == b':');
-            (number(fields.next()?) == Some(hierarchy)).then_some(())?;
-            fields.nth(1).map(<[u8]>::to_vec)
-        })
+        membership(buffer, hierarchy).map(<[u8]>::to_vec)
     }
 
     /// Reads the remaining fields; `None` when the process has ended.
@@ -190,6 +190,15 @@ impl Directory {
     }
 }
 
+/// The path of a cgroup in `/proc/PID/cgroup`, in one hierarchy: `4:memory:/path`.
+pub(crate) fn membership(memberships: &[u8], hierarchy: u32) -> Option<&[u8]> {
+    lines(memberships).find_map(|line| {
+        let mut fields = line.splitn(3, |byte| *byte == b':');
+        (number(fields.next()?) == Some(hierarchy)).then_some(())?;
+        fields.nth(1)
+    })
+}
+
 /// The last number of the line `NSpid:` (proc_pid_status(5)), which is the pid in the innermost
 /// namespace, and how many numbers precede it.
 fn ns_pids(status: &[u8]) -> Option<(u32, u32)> {
@@ -207,6 +216,9 @@ fn inode(link: &[u8]) -> Option<u32> {
     let at = link.iter().position(|byte| *byte == b'[')?;
     number(link[at + 1..].strip_suffix(b"]")?)
 }
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 impl Process {
