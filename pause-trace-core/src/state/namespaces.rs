@@ -159,7 +159,7 @@ impl State {
     /// createContainer and startContainer hooks inside the container's cgroup, waits for them, and
     /// executes the entrypoint itself. (Intermediate processes of crun and youki also fork in the
     /// cgroup, but have exited when the entrypoint executes.)
-    fn is_hook(&self, process: &Process) -> bool {
+    pub(super) fn is_hook(&self, process: &Process) -> bool {
         let (role, cgroup) = (process.role, process.cgroup);
         let is_starting = |parent: &Process| {
             let executed = parent.unplaced.map(|(place, _)| place);
@@ -170,7 +170,10 @@ impl State {
                 && parent.unplaced_member != Some(cgroup)
         };
         let is_ours = role == Role::Runtime && process.unplaced_member != Some(cgroup);
-        is_ours && self.processes.get(process.parent).is_some_and(is_starting)
+        // What a hook leaves behind has another parent when the hook has ended.
+        let is_left_behind = process.hook_in == Some(cgroup);
+        let is_started = || self.processes.get(process.parent).is_some_and(is_starting);
+        is_ours && (is_left_behind || is_started())
     }
 
     /// Whether a process of the runtime executes itself again inside the cgroup of the container

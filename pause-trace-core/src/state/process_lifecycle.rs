@@ -24,6 +24,7 @@ impl State {
         let (role, session, container) = (parent.role, parent.session, parent.container.clone());
         // Also of a child that is cloned into a cgroup elsewhere (`CLONE_INTO_CGROUP`).
         let of_parent = || parent.membership().filter(|_| role.is_inside());
+        let hook_in = parent.hook_in;
         let origin = parent.moved_out_of.clone().or_else(of_parent);
         let joins = if role == Role::Runtime {
             parent.joins.clone()
@@ -38,6 +39,7 @@ impl State {
             };
             child.session = session;
             child.note_moved_out(origin);
+            child.hook_in = hook_in.filter(|cgroup| *cgroup == child.cgroup);
             (child.doubt, child.home) = of_runtime;
             child.joins = joins;
             child.born_inside = child.container.is_some() && child.container != container;
@@ -202,6 +204,10 @@ impl State {
             self.becomes_runtime(id, doubt);
         } else {
             self.program_executed(id, task);
+        }
+        let is_hook = self.processes.get(id).is_some_and(|it| self.is_hook(it));
+        if let Some(process) = self.processes.get_mut(id).filter(|_| is_hook) {
+            process.hook_in = Some(process.cgroup);
         }
         let Some(process) = self.processes.get_mut(id) else {
             return;

@@ -26,6 +26,23 @@ fn a_hook_is_no_entrypoint_and_the_runtimes_init_becomes_it() {
     assert_eq!(world.get(child).role, Role::Member);
 }
 
+/// In the pod's shared pid namespace, the child of a hook that has ended has the pause as its parent.
+#[test]
+fn what_a_hook_leaves_behind_is_no_entrypoint() {
+    let mut world = World::new();
+    let init = world.fork(RUNTIME, 200, APP, inside(50), 7);
+    let hook = world.child(init, 201);
+    world.exec(hook);
+    let left = world.child(hook, 202);
+    world.exit(hook, init);
+    world.reap(hook);
+    assert_eq!(world.exec(left), []);
+    assert_eq!(world.exec(init), [Change::Executed(init)]);
+    assert_eq!(world.container("app").init, Some(init));
+    world.exec(left);
+    assert_ne!(world.get(left).role, Role::Session);
+}
+
 #[test]
 fn a_hook_that_ran_before_the_container_was_declared_is_none_of_its_processes() {
     let mut world = World::bare();
