@@ -181,7 +181,7 @@ fn generate(random: &mut Random) -> Vec<u8> {
             break;
         }
         let at = random.below(events.len());
-        match random.below(5) {
+        match random.below(6) {
             0 => drop(events.remove(at)),
             1 => {
                 let event = events[random.below(events.len())].clone();
@@ -192,6 +192,17 @@ fn generate(random: &mut Random) -> Vec<u8> {
                 events.swap(at, other);
             }
             3 => events[at].time = random.awkward(),
+            4 => {
+                let other = &events[random.below(events.len())].fact;
+                if let Fact::Fork { task } | Fact::Exec { task, .. } | Fact::Exit { task, .. } =
+                    other
+                {
+                    let parent = task.process;
+                    if let Fact::Fork { task } | Fact::Exec { task, .. } = &mut events[at].fact {
+                        task.parent = parent;
+                    }
+                }
+            }
             _ => events[at].time = events[at].time.wrapping_add(random.awkward()),
         }
     }

@@ -186,12 +186,14 @@ impl<'a> Builder<'a> {
         builders
     }
 
-    /// Attributes the descendants of one of the pod's processes to the pod.
+    /// Attributes the descendants of one of the pod's processes to the pod. In a damaged recording
+    /// a process may be its own ancestor. Since each has one parent, a walk that returns anywhere
+    /// returns to where it began.
     fn descendants(&mut self, above: &'a ProcessHistory) {
         let mut open = vec![above];
         while let Some(past) = open.pop() {
             for child in self.children.get(&past.id).cloned().unwrap_or_default() {
-                if self.is_daemon(child) {
+                if self.is_daemon(child) || child.id == above.id {
                     continue;
                 }
                 let container = self.container_of_subtree(child);
@@ -202,8 +204,8 @@ impl<'a> Builder<'a> {
     }
 
     /// The container whose cgroup a process or one of its descendants was in.
-    fn container_of_subtree(&self, past: &'a ProcessHistory) -> Option<ContainerId> {
-        let mut open = vec![past];
+    fn container_of_subtree(&self, above: &'a ProcessHistory) -> Option<ContainerId> {
+        let mut open = vec![above];
         while let Some(past) = open.pop() {
             let moved = past.moves.iter().map(|(_, cgroup)| *cgroup);
             let mut cgroups = moved
@@ -212,7 +214,8 @@ impl<'a> Builder<'a> {
             if let Some(container) = cgroups.find_map(|cgroup| self.journal.container_at(cgroup)) {
                 return Some(container.clone());
             }
-            open.extend(self.children.get(&past.id).into_iter().flatten());
+            let children = self.children.get(&past.id).into_iter().flatten();
+            open.extend(children.filter(|child| child.id != above.id));
         }
         None
     }

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::{critical::Critical, model::ElementKind, testing::*, words, *};
 use crate::{
-    event::{Event, Fact, ProcessId},
+    event::{Comm, Event, Fact, ProcessId},
     text::TextStyle,
 };
 
@@ -59,6 +59,25 @@ fn a_real_start_has_all_its_elements_in_their_order() {
     // The shim that is started for the second container finds the first one and exits without a
     // trace of the pod.
     assert_eq!(timeline.unassigned.len(), 1, "{:#?}", timeline.unassigned);
+}
+
+#[test]
+fn a_process_that_is_its_own_ancestor_ends_no_walk() {
+    let mut events = recorded();
+    let pause = events.iter().find_map(|event| match &event.fact {
+        Fact::Exec { task, file } if file.0.ends_with(b"/pause") => Some(task.process),
+        _ => None,
+    });
+    for event in &mut events {
+        if let Fact::Fork { task } | Fact::Exec { task, .. } | Fact::Exit { task, .. } =
+            &mut event.fact
+            && (task.comm.to_string().starts_with("containerd-shim")
+                || task.comm == Comm::new("shim"))
+        {
+            task.parent = pause.expect("the pause executes");
+        }
+    }
+    assert!(!phrases(&only(&events)).is_empty());
 }
 
 #[test]
