@@ -13,8 +13,8 @@ pub(crate) const NS_PER_TICK: u64 = 1_000_000_000 / 100;
 /// `CAP_SYS_RESOURCE` (include/uapi/linux/capability.h), which lowering an OOM score requires.
 const CAP_SYS_RESOURCE: u64 = 1 << 24;
 
-/// Whether a process has been reaped: its pid is unused, or belongs to another process. If its start
-/// time is unknown, a process with its pid may be it.
+/// Whether a process has been reaped: its pid is unused, or belongs to another process. If its
+/// start time is unknown, a process with its pid may be it.
 pub(crate) fn is_gone(process: ProcessId) -> bool {
     let is_other = |ticks| process.start > 0 && ticks != process.start / NS_PER_TICK;
     match stat(process.pid) {
