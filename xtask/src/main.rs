@@ -4,6 +4,7 @@ mod bare;
 mod counts;
 mod cross;
 mod deny;
+mod fuzz;
 mod pressure;
 mod run;
 mod runner;
@@ -32,6 +33,8 @@ enum Task {
     Run(run::Args),
     /// Run everything that CI runs
     Test(test::Args),
+    /// Try made-up inputs on every parser of what a pod, a runtime or a file can choose
+    Fuzz(fuzz::Args),
     /// Find or get what builds the kernel program, and print where it is
     Toolchain,
     /// Get the container runtimes, the browser and the pause that the tests start, and print where
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().task {
         Task::Run(args) => run::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Toolchain => toolchain::ensure().map(|toolchain| {
             println!("{toolchain}");
             ExitCode::SUCCESS

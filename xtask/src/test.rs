@@ -19,7 +19,7 @@ use xtask_support::{
 use crate::{
     bare,
     counts::Counts,
-    deny,
+    deny, fuzz,
     pressure::Pressure,
     runner::{Failed, Runner, Selection},
     runtimes, toolchain,
@@ -115,6 +115,12 @@ const STEPS: &[Step] = &[
         needs: &["toolchain", "program", "runtimes"],
         lint: false,
         run: test,
+    },
+    Step {
+        name: "fuzz",
+        needs: &["toolchain"],
+        lint: true,
+        run: fuzz,
     },
     Step {
         name: "vm",
@@ -354,6 +360,14 @@ fn stressed(args: &Args, runner: Runner, times: u32) -> Result<Counts> {
         bail!(Failed(sum));
     }
     Ok(sum)
+}
+
+/// A few seconds of fuzzing, with other inputs each time. The step `test` tried the corpus.
+fn fuzz(_: &Args) -> Result<Done> {
+    Ok(Done {
+        remark: fuzz::test()?,
+        ..Done::default()
+    })
 }
 
 /// The program on kernels of distributions, in virtual machines.
