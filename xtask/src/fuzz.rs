@@ -12,10 +12,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use clap::builder::PossibleValuesParser;
 use xtask_support::{cargo, text::count};
 
-/// The targets: the name, the test program (with underscores), and the test.
-const TARGETS: [(&str, &str, &str); 10] = [
+/// The name, the test program (with underscores), and the test.
+type Target = (&'static str, &'static str, &'static str);
+
+/// Every target.
+const TARGETS: [Target; 10] = [
     // Those that find new shapes for the longest time first.
     ("replay", "pause_trace_core", "pipeline::fuzz::replay"),
     ("recording", "pause_trace_core", "record::fuzz::recording"),
@@ -37,13 +41,22 @@ const TARGETS: [(&str, &str, &str); 10] = [
     ("btf", "pause_trace", "probe::btf::fuzz::btf"),
 ];
 
+/// The packages of the targets.
+const PACKAGES: [&str; 5] = [
+    "--package=pause-trace",
+    "--package=pause-trace-core",
+    "--package=pause-trace-cri",
+    "--lib",
+    "--bins",
+];
+
 /// How long each target runs in `cargo xtask test`: 40 s together on two processors.
 const IN_TEST: Duration = Duration::from_secs(8);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Run only these targets: replay, recording, messages, answers, bundles, proc, mountinfo,
-    /// cgroup-paths, records, btf
+    /// Run only these targets
+    #[arg(value_name = "TARGET", value_parser = PossibleValuesParser::new(TARGETS.map(|(name, ..)| name)))]
     targets: Vec<String>,
     /// How long each target runs, such as 90s or 10m
     #[arg(long = "for", value_name = "TIME", default_value = "10m")]
@@ -76,59 +89,61 @@ impl FromStr for Time {
     }
 }
 
+/// How to run targets.
+struct Options {
+    time: Duration,
+    seed: u64,
+    keep: bool,
+}
+
+impl Options {
+    fn new(time: Duration) -> Self {
+        // Any number that another run does not have.
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Self {
+            time,
+            seed: now.as_micros() as u64,
+            keep: false,
+        }
+    }
+}
+
 /// Runs the targets that the command line selects.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let is_wanted =
-        |name: &str| args.targets.is_empty() || args.targets.iter().any(|wanted| wanted == name);
-    if let Some(unknown) = args
-        .targets
-        .iter()
-        .find(|wanted| TARGETS.iter().all(|(name, ..)| name != wanted))
-    {
-        bail!("no fuzz target is called {unknown}; see `cargo xtask fuzz --help`");
-    }
-    let targets: Vec<_> = TARGETS
-        .into_iter()
-        .filter(|(name, ..)| is_wanted(name))
-        .collect();
-    fuzz(&targets, args.time.0, args.seed, args.keep)?;
+    let mut targets = TARGETS.to_vec();
+    targets.retain(|(name, ..)| {
+        args.targets.is_empty() || args.targets.iter().any(|wanted| wanted == name)
+    });
+    let mut options = Options::new(args.time.0);
+    options.seed = args.seed.unwrap_or(options.seed);
+    options.keep = args.keep;
+    fuzz(&targets, &options, &PACKAGES)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs every target for a few seconds.
 pub(crate) fn test() -> Result<String> {
-    fuzz(&TARGETS, IN_TEST, None, false)?;
-    Ok(format!(
-        "{} for {} s each",
-        count(TARGETS.len(), "target", "targets"),
-        IN_TEST.as_secs()
-    ))
+    // What the step `test` has built; other packages would mean other features, and another build.
+    fuzz(&TARGETS, &Options::new(IN_TEST), &["--workspace"])?;
+    let targets = count(TARGETS.len(), "target", "targets");
+    Ok(format!("{targets} for {} s each", IN_TEST.as_secs()))
 }
 
 /// Runs these targets.
 ///
 /// # Errors
 /// When one of them has a finding.
-fn fuzz(
-    targets: &[(&str, &str, &str)],
-    time: Duration,
-    seed: Option<u64>,
-    keep: bool,
-) -> Result<()> {
-    let programs = programs()?;
-    // Any number will do that another run does not have.
-    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    let seed = seed.unwrap_or(since.as_micros() as u64);
+fn fuzz(targets: &[Target], options: &Options, packages: &[&str]) -> Result<()> {
+    let programs = programs(packages)?;
     let waiting = Mutex::new(targets.iter());
     let findings = Mutex::new(Vec::new());
     let next = || waiting.lock().ok()?.next();
     let work = || {
-        while let Some((name, program, test)) = next() {
-            let done = one(name, &programs, program, test, time, seed, keep);
-            if let Err(error) = done {
-                eprintln!("error: fuzz {name}: {error:#}");
+        while let Some(target) = next() {
+            if let Err(error) = one(target, &programs, options) {
+                eprintln!("error: fuzz {}: {error:#}", target.0);
                 if let Ok(mut findings) = findings.lock() {
-                    findings.push(*name);
+                    findings.push(target.0);
                 }
             }
         }
@@ -146,10 +161,11 @@ fn fuzz(
     Ok(())
 }
 
-/// Builds the test programs of the workspace, as `cargo test` does, and returns their paths.
-fn programs() -> Result<Vec<PathBuf>> {
+/// Builds the test programs of these packages, and returns their paths.
+fn programs(packages: &[&str]) -> Result<Vec<PathBuf>> {
     let output = cargo::cargo()
-        .args(["test", "--workspace", "--lib", "--bins", "--no-run"])
+        .args(["test", "--no-run"])
+        .args(packages)
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()
@@ -167,26 +183,18 @@ fn programs() -> Result<Vec<PathBuf>> {
 }
 
 /// Runs one target, and prints its counts.
-fn one(
-    name: &str,
-    programs: &[PathBuf],
-    program: &str,
-    test: &str,
-    time: Duration,
-    seed: u64,
-    keep: bool,
-) -> Result<()> {
-    let is_it = |path: &&PathBuf| is_program(path, program);
-    let path = programs
-        .iter()
-        .find(is_it)
-        .with_context(|| format!("cargo built no test program {program}"))?;
+fn one((name, program, test): &Target, programs: &[PathBuf], options: &Options) -> Result<()> {
+    let path = programs.iter().find(|path| is_program(path, program));
+    let path = path.with_context(|| format!("cargo built no test program {program}"))?;
     let mut command = Command::new(path);
     command
         .args(["--exact", test, "--nocapture"])
-        .env("PAUSE_TRACE_FUZZ_SECONDS", time.as_secs().to_string())
-        .env("PAUSE_TRACE_FUZZ_SEED", seed.to_string());
-    if keep {
+        .env(
+            "PAUSE_TRACE_FUZZ_SECONDS",
+            options.time.as_secs().to_string(),
+        )
+        .env("PAUSE_TRACE_FUZZ_SEED", options.seed.to_string());
+    if options.keep {
         command.env("PAUSE_TRACE_FUZZ_KEEP", "1");
     }
     let output = command
