@@ -1,7 +1,7 @@
 //! Which processes have ended although no record has said so yet.
 //!
-//! After a storm a batch has tens of thousands of events, and many of them put a process in question.
-//! So the batch is searched once, and `/proc` is asked once for each process.
+//! After a storm a batch has tens of thousands of events, and many of them put a process in
+//! question. So the batch is searched once, and `/proc` is asked once for each process.
 
 use std::collections::{HashMap, HashSet};
 

@@ -21,12 +21,12 @@ fn a_pod_that_forks_without_pause_hides_nothing_of_its_neighbours() {
     let (loud, neighbour) = (lab.pod("loud").run(), lab.pod("neighbour").run());
     let app = neighbour.serve("app");
     let forks = FORKS.to_string();
-    let shell = loud.container("shell").command(["sleep", "1000"]).start();
-    for container in [&app, &shell] {
+    let host = loud.serve("host");
+    for container in [&app, &host] {
         watch.await_container(container.id(), "started");
     }
     let young = watch.held_up(|| {
-        let storm = shell.exec(["/workload", "fork-loop", &forks]);
+        let storm = host.exec(["/workload", "fork-loop", &forks]);
         assert_eq!(storm.exit_code, 0);
         kill(Pid::from_raw(neighbour.pause_pid()), Signal::SIGKILL).expect("it runs");
         lab.pod("young").run()

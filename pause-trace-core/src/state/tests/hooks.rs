@@ -26,7 +26,8 @@ fn a_hook_is_no_entrypoint_and_the_runtimes_init_becomes_it() {
     assert_eq!(world.get(child).role, Role::Member);
 }
 
-/// In the pod's shared pid namespace, the child of a hook that has ended has the pause as its parent.
+/// In the pod's shared pid namespace, the child of a hook that has ended has the pause as its
+/// parent.
 #[test]
 fn what_a_hook_leaves_behind_is_no_entrypoint() {
     let mut world = World::new();
