@@ -1,7 +1,7 @@
 //! Why a process ended and who sent the signals: what PT2xx and PT3xx share.
 
 use crate::signal::{
-    SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGINT, SIGKILL, SIGSEGV, SIGSYS, SIGTERM, SIGTRAP,
+    SIGABRT, SIGBUS, SIGCHLD, SIGFPE, SIGILL, SIGINT, SIGKILL, SIGSEGV, SIGSYS, SIGTERM, SIGTRAP,
 };
 
 use crate::{
@@ -212,8 +212,11 @@ pub(super) fn cause<'a>(
     if let Some(stop) = pause_stop(pause, container) {
         return Some(Cause::Stopped(stop));
     }
+    // A shell ends when its last child has.
+    let is_own_childs = |received: &Received| received.signal == SIGCHLD && pause.has_forked;
     let at_once = |received: &&Received| {
         received.signal != SIGKILL
+            && !is_own_childs(received)
             && was_queued(received)
             && ended
                 .time

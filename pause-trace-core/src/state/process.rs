@@ -285,6 +285,8 @@ pub struct Process {
     /// Whether it sent a signal while it was perhaps the runtime, or in a cgroup without a declared
     /// container.
     pub(super) acted_unplaced: bool,
+    /// Whether it has forked a process since its last exec.
+    pub(crate) has_forked: bool,
     /// The cgroup in which it is an OCI hook, or comes from one.
     pub(super) hook_in: Option<CgroupId>,
     /// Whether it was forked directly into a container's cgroup that its parent is not in

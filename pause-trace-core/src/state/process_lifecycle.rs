@@ -44,6 +44,9 @@ impl State {
             child.joins = joins;
             child.born_inside = child.container.is_some() && child.container != container;
         }
+        if let Some(parent) = self.processes.get_mut(born_of) {
+            parent.has_forked = true;
+        }
         self.note_unplaced(born_of, process);
         self.note_fork(now, born_of);
         let made = cloned
@@ -193,6 +196,7 @@ impl State {
         };
         process.file = file.detached();
         process.last_exec = Some(now);
+        process.has_forked = false;
         self.await_name(now, id);
         let Some(process) = self.processes.get(id) else {
             return;

@@ -17,7 +17,8 @@ pub(super) const CHECK: Check = Check {
 ## What it checks
 SIGCHLD, SIGHUP, SIGUSR1 and all other signals that are not stop signals must leave the pause \
 running. The rule fails if such a signal killed the pause, or if the pause exited right after \
-handling it. Fault signals from the kernel (SIGSEGV …) are crashes, which PT202 reports.
+handling it. Fault signals from the kernel (SIGSEGV …) are crashes, which PT202 reports. A SIGCHLD \
+does not count if the program has forked a process itself: a shell ends with its last child.
 
 ## Why it matters
 In a shared pid namespace every orphan that ends sends the pause a SIGCHLD. A pause that exits on \
@@ -145,6 +146,29 @@ mod tests {
 
     use super::*;
     use crate::rules::testing::*;
+
+    /// Docker's containers may join the network of any other: of a shell, which ends with its last
+    /// child.
+    #[test]
+    fn a_program_that_ends_with_its_own_child_is_not_fragile() {
+        for (is_own, outcomes) in [(true, &[Outcome::Fail][..]), (false, &[])] {
+            let mut scene = Scene::new();
+            let holder = scene.shared_pid_pod("p");
+            let app = scene.container("p", "a");
+            let parent = if is_own { holder } else { app };
+            let child = scene.fork(parent);
+            scene.reparent(child, holder);
+            scene.end(child, WaitStatus::exited(0));
+            scene.signal_with_code(holder, holder, SIGCHLD, SignalResult::Delivered, 1);
+            scene.handle(holder, SIGCHLD);
+            scene.end(holder, WaitStatus::exited(0));
+            // It is still the holder of the other's namespaces.
+            scene.expect("PT202", outcomes);
+            let fragile = scene.verdicts("PT307");
+            let fails = fragile.iter().filter(|it| it.outcome == Outcome::Fail);
+            assert_eq!(fails.count(), usize::from(!is_own), "{is_own}");
+        }
+    }
 
     #[test]
     fn a_pause_that_exits_on_sigchld_fails() {
