@@ -11,7 +11,7 @@ use crate::event::{ContainerId, Fact, Kind, Ktime, PodId, ProcessId};
 const MAX_GRACE: Ktime = 12;
 
 impl State {
-    /// When the next [`Fact::Tick`](crate::event::Fact::Tick) is due.
+    /// When the next [`Fact::Tick`] is due.
     pub(crate) fn next_deadline(&self) -> Option<Ktime> {
         self.deadlines.next()
     }

@@ -13,7 +13,7 @@ use pause_trace_cri::Socket;
 
 use super::{
     Exit, Global, Usage, conform, output::Output, print, recording::Record, select::Selection,
-    unknown, verify, watch::parse_duration,
+    unknown, verify, watch::parse_time,
 };
 use crate::{
     conformance,
@@ -151,7 +151,7 @@ impl Args {
 const LEAST_IDLE: Duration = Duration::from_millis(100);
 
 fn parse_idle(text: &str) -> Result<Duration, String> {
-    let idle = parse_duration(text)?;
+    let idle = parse_time(text)?;
     match idle < LEAST_IDLE {
         true => Err("the shortest is 100ms: in less time a busy pause looks idle".to_owned()),
         false => Ok(idle),

@@ -273,8 +273,17 @@ fn beginning(follows_reference: bool, has_runtime: bool, ends: bool) -> Option<S
     })
 }
 
-/// `30s`, `5m`, `1h`, `500ms`; a bare number is seconds.
+/// How long to observe, as [`parse_time`] reads it.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration = parse_time(text)?;
+    match duration.is_zero() {
+        true => Err("nothing can be observed in no time".to_owned()),
+        false => Ok(duration),
+    }
+}
+
+/// `30s`, `5m`, `1h`, `500ms`; a bare number is seconds.
+pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| {
@@ -290,9 +299,6 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let ms = number
         .checked_mul(ms)
         .ok_or_else(|| format!("{text} is too long"))?;
-    if ms == 0 {
-        return Err("nothing can be observed in no time".to_owned());
-    }
     Ok(Duration::from_millis(ms))
 }
 

@@ -14,7 +14,7 @@ use crate::{
         bundle::{Bundle, Kind},
         cri::Known,
         identity::Identity,
-        intent::{self, Holder, Intent},
+        intent::{self, Holder, Intent, Unknown},
     },
 };
 
@@ -54,7 +54,12 @@ impl Roster {
         let former = self.runs.current(&identity.container);
         let id = self.runs.enter(&identity.container, cgroup);
         let mut facts = Vec::new();
-        let by_pid = intent::joined(&bundle, |pid| self.holder(who(pid)));
+        // The container that it joined may itself have joined another one.
+        let sandbox_of = |joined: ContainerId| match self.members.get(&joined) {
+            Some(member) => member.sandbox.clone(),
+            None => joined,
+        };
+        let by_pid = intent::joined(&bundle, |pid| self.holder(who(pid))).map(sandbox_of);
         let joined_gone = intent::joined_gone(&bundle, |pid| who(pid).is_none());
         let of_gone = joined_gone
             .filter(|_| by_pid.is_none())
@@ -76,11 +81,14 @@ impl Roster {
             .filter(|sandbox| **sandbox != id)
             .and_then(|sandbox| Some((sandbox, self.members.get(sandbox)?.bundle.as_ref()?)));
         let is_sandbox = joined.as_ref() == Some(&id);
-        let intent = if is_sandbox {
+        let mut intent = if is_sandbox {
             intent::of_sandbox(&bundle)
         } else {
             intent::of_container(&bundle, sandbox_bundle, holder)
         };
+        if bundle.kind.is_none() {
+            self.resolve_members(&mut intent);
+        }
         if is_sandbox {
             self.complete_former(&former, &bundle, &mut facts);
         }
@@ -111,6 +119,28 @@ impl Roster {
         }
         facts.extend(self.declare(&id));
         facts
+    }
+
+    /// Who joins a namespace of a container that has the pod's shares it with the pod. Through CRI, who
+    /// joins a container's pid namespace is an ephemeral container.
+    fn resolve_members(&self, intent: &mut Intent) {
+        let is_pods = |mode: &Result<Mode, Unknown>, of: fn(&Intent) -> &Result<Mode, Unknown>| {
+            let Ok(Mode::Target(target)) = mode else {
+                return false;
+            };
+            let target = self.members.get(target);
+            let its = target.and_then(|target| target.intent.as_ref());
+            its.is_some_and(|its| matches!(of(its), Ok(Mode::Pod)))
+        };
+        if is_pods(&intent.net, |its| &its.net) {
+            intent.net = Ok(Mode::Pod);
+        }
+        if is_pods(&intent.ipc, |its| &its.ipc) {
+            intent.ipc = Ok(Mode::Pod);
+        }
+        if is_pods(&intent.pid, |its| &its.pid) {
+            intent.pid = Ok(Mode::Pod);
+        }
     }
 
     /// Whose a process is that [`Roster::bundle`] asked about.

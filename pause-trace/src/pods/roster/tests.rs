@@ -264,6 +264,24 @@ fn docker_containers_are_a_pod_once_one_joins_another() {
 }
 
 #[test]
+fn a_container_that_joins_a_member_of_a_pod_is_in_that_pod() {
+    let mut roster = Roster::default();
+    let (alone, joined) = (fixture!(Docker, "docker-alone"), || {
+        fixture!(Docker, "docker-joined")
+    });
+    roster.bundle(1, &identity("first", None), alone, no_process);
+    let first = |_| Some(Some("first".into()));
+    roster.bundle(2, &identity("second", None), joined(), first);
+    let second = |_| Some(Some("second".into()));
+    let facts = described(roster.bundle(3, &identity("third", None), joined(), second));
+    assert!(
+        facts[0].starts_with("third (third) App in 3 PPCP"),
+        "{facts:?}"
+    );
+    assert!(!roster.is_sandbox(&"second".into()));
+}
+
+#[test]
 fn only_a_sandbox_of_cri_must_be_known_to_cri() {
     let mut roster = Roster::default();
     roster.enter(1, of("s", "s", plain_sandbox()));
