@@ -146,6 +146,19 @@ impl State {
         left.map(|process| process.id)
     }
 
+    /// Notes the end of a pause, and waits for what the runtime does then.
+    pub(super) fn pause_ended(&mut self, ended: Ktime, pause: ProcessId) {
+        let Some(pause) = self.processes.get(pause) else {
+            return;
+        };
+        if let Some(pod) = pause.pod.as_ref().and_then(|id| self.pods.get_mut(id)) {
+            pod.pause_ended = pod.pause_ended.max(Some(ended));
+        }
+        if let Some(sandbox) = pause.container.clone() {
+            self.await_stops(sandbox, ended.saturating_add(self.limits.stop));
+        }
+    }
+
     /// Gives the runtime of a sandbox whose pause ended time to tell the containers of the pod to
     /// stop.
     pub(super) fn await_stops(&mut self, sandbox: ContainerId, until: Ktime) {

@@ -23,6 +23,7 @@ mod process;
 mod process_lifecycle;
 mod processes;
 mod proof;
+mod received;
 mod signals;
 mod snapshot;
 mod supervisors;
@@ -46,9 +47,10 @@ use kills::OomKiller;
 pub use moves::{Door, SURVEYED, Seen, ThreadCall};
 pub use network::Network;
 pub use pod::{Container, Cut, Pin, Pod, Reaps, Stop, Worker};
-pub use process::{Ended, Handlers, Joins, Membership, Process, Reason, Received, Refused, Role};
+pub use process::{Ended, Handlers, Joins, Membership, Process, Refused, Role};
 pub use processes::Processes;
 pub use proof::Doubt;
+pub use received::{Reason, Received};
 use suppressed::Suppressed;
 use unjudged::Unjudged;
 
@@ -207,25 +209,6 @@ impl State {
             Ktime::MAX => format!("the kernel has no hook for `{}` records", kind.name()),
             _ => format!("`{}` records were lost", kind.name()),
         })
-    }
-
-    /// The namespaces of a pod's containers, without the host's.
-    pub fn namespaces_of(&self, pod: &PodId) -> Vec<u32> {
-        let containers = self
-            .containers
-            .values()
-            .filter(|container| container.pod == *pod);
-        let inodes = containers
-            .filter_map(|container| container.namespaces)
-            .flat_map(|namespaces| {
-                [
-                    namespaces.net,
-                    namespaces.ipc,
-                    namespaces.pid,
-                    namespaces.mnt,
-                ]
-            });
-        inodes.filter(|inode| !self.is_host(*inode)).collect()
     }
 
     /// Applies an event, and appends what changed to `changes`.

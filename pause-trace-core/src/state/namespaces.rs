@@ -9,6 +9,25 @@ use super::{Container, Process, Role, State};
 use crate::event::{Ktime, NamespaceCall, NamespaceKind, Namespaces, PodId, ProcessId};
 
 impl State {
+    /// The namespaces of a pod's containers, without the host's.
+    pub fn namespaces_of(&self, pod: &PodId) -> Vec<u32> {
+        let containers = self
+            .containers
+            .values()
+            .filter(|container| container.pod == *pod);
+        let inodes = containers
+            .filter_map(|container| container.namespaces)
+            .flat_map(|namespaces| {
+                [
+                    namespaces.net,
+                    namespaces.ipc,
+                    namespaces.pid,
+                    namespaces.mnt,
+                ]
+            });
+        inodes.filter(|inode| !self.is_host(*inode)).collect()
+    }
+
     /// The pod that created or holds a namespace; `None` for the host's and for unknown ones.
     pub(crate) fn owner_of(&self, namespace: u32) -> Option<&PodId> {
         self.namespaces.get(&namespace)

@@ -391,19 +391,6 @@ impl State {
         }
     }
 
-    /// Notes the end of a pause, and waits for what the runtime does then.
-    pub(super) fn pause_ended(&mut self, ended: Ktime, pause: ProcessId) {
-        let Some(pause) = self.processes.get(pause) else {
-            return;
-        };
-        if let Some(pod) = pause.pod.as_ref().and_then(|id| self.pods.get_mut(id)) {
-            pod.pause_ended = pod.pause_ended.max(Some(ended));
-        }
-        if let Some(sandbox) = pause.container.clone() {
-            self.await_stops(sandbox, ended.saturating_add(self.limits.stop));
-        }
-    }
-
     /// The process to which the children of an exited process are reparented: pid 1 of the exited
     /// process's pid namespace (`find_new_reaper`, kernel/exit.c). The children of pid 1 itself
     /// stay with it, because it reaps them before it exits (`zap_pid_ns_processes`). In the initial

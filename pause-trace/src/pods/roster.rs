@@ -121,8 +121,8 @@ impl Roster {
         facts
     }
 
-    /// Who joins a namespace of a container that has the pod's shares it with the pod. Through CRI, who
-    /// joins a container's pid namespace is an ephemeral container.
+    /// Who joins a namespace of a container that has the pod's shares it with the pod. Through CRI,
+    /// who joins a container's pid namespace is an ephemeral container.
     fn resolve_members(&self, intent: &mut Intent) {
         let is_pods = |mode: &Result<Mode, Unknown>, of: fn(&Intent) -> &Result<Mode, Unknown>| {
             let Ok(Mode::Target(target)) = mode else {
