@@ -262,11 +262,21 @@ async fn reaped(
     count: u32,
     reaps: impl Fn(&Container) -> Reaps,
 ) -> Result<Reaps, PlayError> {
-    play.await_(&format!("the reaping of {count} orphans"), |core| {
-        let reaps = reaps(core.state.containers.get(container)?);
-        (reaps.count >= u64::from(count)).then_some(reaps)
-    })
-    .await
+    let what = format!("the reaping of {count} orphans");
+    let mut seen = 0;
+    loop {
+        // Each reaping begins the time limit anew: a machine that is busy needs long for many.
+        let now = play
+            .await_(&what, |core| {
+                let reaps = reaps(core.state.containers.get(container)?);
+                (reaps.count > seen).then_some(reaps)
+            })
+            .await?;
+        if now.count >= u64::from(count) {
+            return Ok(now);
+        }
+        seen = now.count;
+    }
 }
 
 fn proof(count: u32, by: &str, reaps: Reaps) -> String {
