@@ -206,8 +206,19 @@ impl Runtime {
         grace: Duration,
     ) -> Result<(), CallError> {
         let (client, container) = (self.client.clone(), container.to_owned());
-        self.call(async move { client.stop_container(&container, grace).await })
-            .await
+        self.call(async move {
+            let mut wait = RETRY;
+            loop {
+                match client.stop_container(&container, grace).await {
+                    Err(error) if is_passing(&error) && wait <= LAST_RETRY => {
+                        tokio::time::sleep(wait).await;
+                        wait *= 2;
+                    }
+                    answer => return answer,
+                }
+            }
+        })
+        .await
     }
 
     pub(super) async fn remove_container(&self, container: &str) -> Result<(), CallError> {
@@ -282,4 +293,14 @@ fn shown(text: &str) -> String {
     let mut shown = String::new();
     let _ = escape(&text.as_bytes()[..text.len().min(MAX_LENGTH)], &mut shown);
     shown
+}
+
+/// The first wait before a call is repeated; each further one is twice as long, up to the last.
+const RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(2);
+
+/// Whether a stop fails only because the container ends at this moment: containerd then loses the
+/// connection to the shim's task while it asks it. A kubelet repeats the call at its next sync.
+fn is_passing(error: &CriError) -> bool {
+    matches!(error, CriError::Refused { message, .. } if message.contains("ttrpc: closed"))
 }
