@@ -206,26 +206,42 @@ impl Containerd {
     /// # Panics
     /// When the node can't be changed.
     pub fn replace_runc(&self, script: &str) {
-        let runc = installed(places::OCI).join("usr/sbin/runc");
-        let real = "/run/real/runc";
         // The arguments have the order of containerd's call: runc --root … create --bundle PATH …
-        let text = format!(
-            r#"#!/bin/sh
-for word; do
+        let script = format!(
+            r#"for word; do
     [ "$last" = --bundle ] && cd "$word"
     last=$word
 done
-{script}
-exec {real} "$@"
-"#
+{script}"#
         );
+        self.precede("usr/sbin/runc", &script);
+    }
+
+    /// Makes the network plugin run a shell script first. On this node only.
+    ///
+    /// # Panics
+    /// When the node can't be changed.
+    pub fn precede_network_plugin(&self, script: &str) {
+        self.precede("usr/lib/cni/bridge", script);
+    }
+
+    /// Replaces a program by a shell script that executes it in the end, on this node only.
+    fn precede(&self, program: &str, script: &str) {
+        let program = installed(places::OCI).join(program);
+        let name = program
+            .file_name()
+            .expect("it is a file")
+            .display()
+            .to_string();
+        let real = format!("/run/real/{name}");
+        let text = format!("#!/bin/sh\n{script}\nexec {real} \"$@\"\n");
         let node = &self.node;
-        let copy = node.path(node.write(real, ""));
-        fs::copy(&runc, &copy).expect("the node's directory can be written to");
-        let wrapper = node.path(node.write("/run/runc", &text));
+        let copy = node.path(node.write(&real, ""));
+        fs::copy(&program, &copy).expect("the node's directory can be written to");
+        let wrapper = node.path(node.write(&format!("/run/{name}"), &text));
         let executable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&wrapper, executable).expect("this process owns the file");
-        self.hide(&runc, &wrapper);
+        self.hide(&program, &wrapper);
     }
 
     /// Makes all calls of the network plugin fail, including those that remove a network. On this
