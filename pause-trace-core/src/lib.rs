@@ -16,6 +16,7 @@
 //! - [`report`]: text, JSON, JUnit, SARIF and HTML
 //! - [`timeline`]: how a pod started, step by step
 //! - [`scenario`]: scenarios, and how the verdicts on their pods decide their outcome
+//! - [`why`]: why a pod is slow, stuck or dead
 //! - [`text`]: formatting of text output
 //! - [`runtimes`]: the table of supported container runtimes
 //! - [`signal`], [`errno`]: the kernel's numbers and their names
@@ -37,3 +38,4 @@ pub mod state;
 pub mod text;
 pub mod timeline;
 pub mod verdict;
+pub mod why;

@@ -12,11 +12,12 @@ use std::{
 };
 
 /// Modules of the core from the outermost in; those of one line may import each other.
-const CORE: [&[&str]; 11] = [
+const CORE: [&[&str]; 12] = [
     &["scenario"],
     &["pipeline"],
     &["record"],
     &["report", "news", "timeline"],
+    &["why"],
     &["observer"],
     &["rules"],
     &["verdict"],

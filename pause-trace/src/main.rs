@@ -20,7 +20,7 @@ use std::{env, process::ExitCode};
 
 use pause_trace_core::{
     event, news, observer, pipeline, report, rules, runtimes, scenario, state, text, timeline,
-    verdict,
+    verdict, why,
 };
 
 fn main() -> ExitCode {

@@ -428,6 +428,7 @@ fn in_another_pid_namespace_every_command_names_it_at_once() {
         &["ls"],
         &["ls", "--no-ebpf"],
         &["inspect", "web"],
+        &["why", "web"],
         &["timeline", "web", "--for", "1s"],
         &["record", "--once", "-o", "/dev/null"],
         &["report", "--html", "/dev/null"],

@@ -160,7 +160,7 @@ fn shells_complete_commands_options_names_and_running_pods() {
             ["own-net"],
             "{name}"
         );
-        for command in ["inspect", "timeline", "watch --pod"] {
+        for command in ["inspect", "why", "timeline", "watch --pod"] {
             let line = format!("pause-trace {command} default/comple");
             assert_eq!(offers(&line), ["default/completed"], "{name}: {line}");
         }

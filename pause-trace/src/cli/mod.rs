@@ -34,6 +34,7 @@ pub(crate) mod timeline;
 pub(crate) mod top;
 mod verify;
 pub(crate) mod watch;
+pub(crate) mod why;
 
 use std::{
     io::{self, Write},
@@ -113,6 +114,7 @@ pub(crate) enum Command {
     Watch(watch::Args),
     Ls(ls::Args),
     Inspect(inspect::Args),
+    Why(why::Args),
     Timeline(timeline::Args),
     Top(top::Args),
     Check(check::Args),
@@ -137,6 +139,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Watch(args) => args.run(&global),
         Command::Ls(args) => args.run(&global),
         Command::Inspect(args) => args.run(&global),
+        Command::Why(args) => args.run(&global),
         Command::Timeline(args) => args.run(&global),
         Command::Top(args) => args.run(&global),
         Command::Check(args) => args.run(&global),

@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct SnapshotArgs {
     #[command(flatten)]
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
     /// Load no eBPF program: verdicts and signals stay unknown
     #[arg(long, conflicts_with = "duration")]
     no_ebpf: bool,
@@ -168,7 +168,7 @@ fn refuse_if_hidden(pods: &[PodView]) -> Result<()> {
 }
 
 /// Writes the missing information to stderr. A failure to write is ignored.
-fn report_gaps(gaps: &[String], global: &Global) {
+pub(super) fn report_gaps(gaps: &[String], global: &Global) {
     let text_style = terminal::text_style(&io::stderr(), global.color);
     for gap in gaps {
         let mut line = Line::new(text_style);

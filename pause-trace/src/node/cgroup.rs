@@ -11,6 +11,7 @@
 #[cfg(test)]
 mod fuzz;
 mod hierarchies;
+mod limits;
 mod removal;
 
 use std::fs;

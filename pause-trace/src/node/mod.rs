@@ -13,6 +13,7 @@ pub(crate) mod outsider;
 pub(crate) mod procfs;
 pub(crate) mod program;
 pub(crate) mod survey;
+pub(crate) mod work;
 
 use std::{io, path::Path};
 

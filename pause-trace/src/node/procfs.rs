@@ -1,11 +1,18 @@
 //! Reads processes from `/proc`.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 
 use super::file::{fields, number};
-use crate::event::{PauseStatus, PodId, ProcessId};
+use crate::{
+    event::{PauseStatus, PodId, ProcessId},
+    why::Signals,
+};
 
 /// Clock ticks a second in `/proc/PID/stat` (USER_HZ): 100 on every architecture this is built for.
 pub(crate) const NS_PER_TICK: u64 = 1_000_000_000 / 100;
@@ -94,6 +101,81 @@ impl SignalSets {
     pub(crate) fn blocks(self, signal: Signal) -> bool {
         self.blocked & bit(signal) != 0
     }
+}
+
+/// Threads of a process that are asked whether they wait for signals.
+const MAX_THREADS: usize = 64;
+
+/// The number of the system call behind sigwait(3), rt_sigtimedwait.
+const SIGTIMEDWAIT: &str = if cfg!(target_arch = "x86_64") {
+    "128"
+} else {
+    "137"
+};
+
+/// How long a handler may run that blocks its signal meanwhile.
+const HANDLER: Duration = Duration::from_millis(10);
+
+/// How a process treats signals; `None` if it does not exist. Takes a moment if it blocks a signal
+/// that it has a handler for.
+pub(crate) fn signals(pid: u32) -> Option<Signals> {
+    let directory = PathBuf::from(format!("/proc/{pid}"));
+    let mut signals = signal_sets(&directory)?;
+    if signals.blocked & signals.caught != 0 {
+        std::thread::sleep(HANDLER);
+        signals.blocked &= signal_sets(&directory)?.blocked;
+    }
+    signals.read = read_signals(&directory);
+    Some(signals)
+}
+
+fn signal_sets(directory: &Path) -> Option<Signals> {
+    let status = fs::read(directory.join("status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    let set = |name| u64::from_str_radix(line(&status, name)?, 16).ok();
+    Some(Signals {
+        blocked: set("SigBlk")?,
+        ignored: set("SigIgn")?,
+        caught: set("SigCgt")?,
+        pending: set("SigPnd")? | set("ShdPnd")?,
+        read: 0,
+    })
+}
+
+/// The signals that a process reads with signalfd, or waits for with sigwait.
+fn read_signals(process: &Path) -> u64 {
+    let entries = |name: &str| {
+        let entries = fs::read_dir(process.join(name)).into_iter().flatten();
+        entries.filter_map(Result::ok)
+    };
+    let mut read = 0;
+    for descriptor in entries("fd") {
+        let is_signalfd = fs::read_link(descriptor.path())
+            .is_ok_and(|target| target.as_os_str() == "anon_inode:[signalfd]");
+        if is_signalfd {
+            let info = process.join("fdinfo").join(descriptor.file_name());
+            let info = fs::read_to_string(info).unwrap_or_default();
+            let mask = line(&info, "sigmask").and_then(|mask| u64::from_str_radix(mask, 16).ok());
+            read |= mask.unwrap_or(u64::MAX);
+        }
+    }
+    for thread in entries("task").take(MAX_THREADS) {
+        let call = fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
+        let place = fs::read_to_string(thread.path().join("wchan")).unwrap_or_default();
+        if call.split(' ').next() == Some(SIGTIMEDWAIT) || place.contains("sigtimedwait") {
+            // The set that it waits for is in its memory.
+            return u64::MAX;
+        }
+    }
+    read
+}
+
+/// The function of the kernel in which the first thread of a process waits; `None` if it does not
+/// wait, or if the kernel does not tell.
+pub(crate) fn wait(pid: u32) -> Option<String> {
+    let place = fs::read_to_string(format!("/proc/{pid}/wchan")).ok()?;
+    let is_known = !place.is_empty() && place != "0";
+    is_known.then_some(place)
 }
 
 /// The value of a line of proc_pid_status(5). The kernel escapes a line break in a name, so that
@@ -252,6 +334,22 @@ mod tests {
         child.wait().expect("it is ours");
         fs::remove_dir_all(directory).expect("it is ours");
         assert!(ticks.is_some_and(|ticks| ticks > 0) && sets.is_some());
+    }
+
+    #[test]
+    fn what_a_process_reads_with_signalfd_is_known() {
+        use nix::sys::{
+            signal::SigSet,
+            signalfd::{SfdFlags, SignalFd},
+        };
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGUSR2);
+        let _descriptor = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).expect("it is made");
+        let signals = signals(std::process::id()).expect("it runs");
+        assert_ne!(signals.read & bit(Signal::SIGUSR2), 0);
+        assert_eq!(signals.read & bit(Signal::SIGWINCH), 0);
+        assert_eq!(super::signals(u32::MAX), None);
+        assert_eq!(wait(u32::MAX), None);
     }
 
     #[test]

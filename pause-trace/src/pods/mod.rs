@@ -8,6 +8,7 @@
 mod bundles;
 mod described;
 mod judge;
+mod listed;
 mod observe;
 mod pins;
 mod read;
@@ -38,6 +39,7 @@ use self::{
 };
 pub(crate) use self::{
     judge::{Judged, ObservedSignal, standing},
+    listed::{Listed, ListedPod, kind_of},
     snapshot::{Snapshot, collect},
     view::{Compared, ContainerView, NamespaceOwner, PodView, SandboxView},
 };

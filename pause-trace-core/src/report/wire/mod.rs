@@ -14,6 +14,7 @@ mod pods;
 mod stream;
 mod timeline;
 mod verdict;
+mod why;
 
 use std::{borrow::Cow, collections::BTreeMap, io};
 
@@ -29,6 +30,7 @@ pub(crate) use stream::{Hello, Loss, PodEvent, Scenario, Summary};
 pub(crate) use timeline::{Element, ElementDetails, Step, Timeline};
 pub use verdict::Finding;
 pub(crate) use verdict::{Decided, Named};
+pub use why::{Reason, Why};
 
 use super::Clock;
 use crate::{
@@ -86,6 +88,8 @@ pub enum Body<'a> {
     Unassigned(Box<Element>),
     /// `timeline`: the last line.
     Timeline(Timeline),
+    /// `why`: the only line.
+    Why(Why),
     /// `doctor`: the result of a check.
     Check(Check),
     /// `rules`: a rule.

@@ -188,17 +188,7 @@ impl Block {
         self.text
             .push_str(&Table { heads, rows }.in_pieces(self.text_style, 2));
         for container in &pod.containers {
-            for found in container
-                .namespaces
-                .iter()
-                .filter(|found| found.fits == Some(false))
-            {
-                let sentence = format!(
-                    "{} should have {}, but has {}",
-                    container.title(),
-                    requested(found, container.is_sandbox()),
-                    got(found, pod)
-                );
+            for sentence in misfits(container, pod) {
                 self.sentence(BAD, &sentence);
             }
         }
@@ -395,6 +385,22 @@ impl Block {
         }
         Ok(())
     }
+}
+
+/// The namespaces of a container that differ from the requested ones, a sentence for each.
+pub(in crate::cli) fn misfits(container: &ContainerView, pod: &PodView) -> Vec<String> {
+    let namespaces = container.namespaces.iter();
+    let wrong = namespaces.filter(|found| found.fits == Some(false));
+    wrong
+        .map(|found| {
+            format!(
+                "{} should have {}, but has {}",
+                container.title(),
+                requested(found, container.is_sandbox()),
+                got(found, pod)
+            )
+        })
+        .collect()
 }
 
 fn kind(kind: crate::event::ContainerKind) -> &'static str {

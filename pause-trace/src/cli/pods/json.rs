@@ -41,7 +41,7 @@ fn head(node: &NodeSnapshot) -> Head {
     Head::new(node.clock, node.now, node.judged.is_some(), node.unknown())
 }
 
-fn named(pod: &PodView) -> Pod {
+pub(in crate::cli) fn named(pod: &PodView) -> Pod {
     Pod {
         namespace: pod.namespace.as_ref().map(Text::to_string),
         name: pod.name.as_ref().map(Text::to_string),

@@ -10,7 +10,7 @@ use crate::event::Text;
 
 /// The mounted hierarchies, the watched one first.
 #[derive(Clone, Debug)]
-pub(crate) struct Hierarchies(Vec<Hierarchy>);
+pub(crate) struct Hierarchies(pub(super) Vec<Hierarchy>);
 
 impl Hierarchies {
     /// Reads them from /proc.

@@ -145,13 +145,13 @@ impl Directory {
     }
 
     /// The path of its cgroup in one hierarchy.
-    pub(super) fn cgroup(&self, hierarchy: u32, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+    pub(in crate::node) fn cgroup(&self, hierarchy: u32, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
         self.file("cgroup", buffer).ok()?;
         membership(buffer, hierarchy).map(<[u8]>::to_vec)
     }
 
     /// Reads the remaining fields; `None` when the process has ended.
-    pub(super) fn process(
+    pub(in crate::node) fn process(
         &self,
         stat: Stat,
         cgroup: CgroupId,

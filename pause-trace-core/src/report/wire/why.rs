@@ -1,0 +1,58 @@
+//! The line of `why`.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Pod, When};
+use crate::why;
+
+/// Why a pod is slow, stuck or dead.
+#[derive(Serialize, JsonSchema)]
+pub struct Why {
+    /// When it was asked.
+    #[serde(flatten)]
+    pub when: When,
+    /// The pod.
+    pub pod: Pod,
+    /// The phase of its life.
+    #[schemars(extend("enum" = ["starting", "running", "restarting", "stopping", "completed", "ended"]))]
+    pub phase: &'static str,
+    /// Whether one of the reasons is a problem.
+    pub is_problem: bool,
+    /// The reasons, the most likely one first.
+    pub reasons: Vec<Reason>,
+    /// What could not be found out, in sentences.
+    pub unknown: Vec<String>,
+}
+
+/// A reason.
+#[derive(Serialize, JsonSchema)]
+pub struct Reason {
+    /// The kind of reason, such as `pause_ended` or `oom_killed`.
+    pub cause: &'static str,
+    /// Whether something is wrong. Otherwise it is a notice: it may be intended.
+    pub is_problem: bool,
+    /// The name of the container, escaped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// The reason in a sentence. Names in it are escaped.
+    pub sentence: String,
+    /// What shows it, in lines.
+    pub evidence: Vec<String>,
+    /// What to do or to look at next.
+    pub next: String,
+}
+
+impl Reason {
+    /// A reason as JSON.
+    pub fn new(reason: &why::Reason) -> Self {
+        Self {
+            cause: reason.cause.name(),
+            is_problem: reason.cause.is_problem(),
+            container: reason.container.clone(),
+            sentence: reason.sentence.clone(),
+            evidence: reason.evidence.clone(),
+            next: reason.next.clone(),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What a node shows of one pod at one moment.
+
+use crate::event::{Comm, ContainerId, ContainerKind, Ktime};
+
+/// A pod. Spans of time are in ns and end now. Text is escaped.
+#[derive(Clone, Debug, Default)]
+pub struct Case {
+    /// Its sandboxes as its runtime lists them, the newest first. Empty if no runtime lists any.
+    pub sandboxes: Vec<Sandbox>,
+    /// Its containers, the sandbox's pause first. Of the runs of a container the newest.
+    pub containers: Vec<Container>,
+    /// The programs of the runtime that work for it outside its containers.
+    pub work: Vec<Work>,
+    /// Its network; `None` if it is the host's, or if no process is left in it.
+    pub network: Option<Network>,
+    /// The rules whose promise it breaks now.
+    pub broken: Vec<Promise>,
+    /// Processes outside its containers that are in its network namespace.
+    pub guests: Vec<Process>,
+}
+
+/// A sandbox as its runtime lists it.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    /// Its id.
+    pub id: ContainerId,
+    /// Whether the runtime calls it ready.
+    pub is_ready: bool,
+    /// The time since its creation.
+    pub age: Ktime,
+}
+
+/// A container or sandbox.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name, or the beginning of its id.
+    pub title: String,
+    /// What it is.
+    pub kind: ContainerKind,
+    /// Its newest run.
+    pub run: Run,
+    /// How often the kubelet has started it again.
+    pub attempt: u32,
+    /// Earlier runs that the runtime still lists, the newest first.
+    pub earlier: Vec<Ended>,
+    /// Its processes, sorted by pid.
+    pub processes: Vec<Process>,
+    /// The pid of its entrypoint, if it runs.
+    pub entrypoint: Option<u32>,
+    /// The signal that stops it; 0 if unknown.
+    pub stop_signal: i32,
+    /// What its cgroup allows and has counted.
+    pub limits: Limits,
+    /// The namespaces that differ from the requested ones, a sentence for each.
+    pub misfits: Vec<String>,
+}
+
+/// The state of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// It was created and has not started.
+    Created {
+        /// The time since its creation.
+        age: Ktime,
+    },
+    /// Its entrypoint runs.
+    Running {
+        /// The time since its start.
+        age: Ktime,
+    },
+    /// It has ended.
+    Ended(Ended),
+    /// No runtime describes it, and it has no process.
+    Unknown,
+}
+
+/// The end of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The exit code as a shell has it: 128 and the signal's number for a signal.
+    pub code: i32,
+    /// The runtime's word, such as `OOMKilled`.
+    pub reason: String,
+    /// The runtime's message.
+    pub message: String,
+    /// The time since the end.
+    pub ago: Ktime,
+    /// The time from its start to its end; `None` if it never started.
+    pub lived: Option<Ktime>,
+}
+
+/// A process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its pid on the node.
+    pub pid: u32,
+    /// Its pid in its own pid namespace.
+    pub ns_pid: u32,
+    /// The pid of its parent on the node.
+    pub parent: u32,
+    /// Its name.
+    pub comm: Comm,
+    /// A letter of proc_pid_stat(5).
+    pub state: u8,
+    /// The function of the kernel that it waits in, if the kernel tells.
+    pub wait: Option<String>,
+    /// The time since its start.
+    pub age: Ktime,
+    /// Its signal sets.
+    pub signals: Option<Signals>,
+}
+
+impl Process {
+    pub(super) fn is_zombie(&self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+}
+
+/// The signal sets of a process. Bit 0 is signal 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signals {
+    /// Blocked by its first thread for more than a moment, as a handler blocks its signal while it
+    /// runs. During sigwait, this does not contain what it waits for.
+    pub blocked: u64,
+    /// Ignored.
+    pub ignored: u64,
+    /// Caught by a handler.
+    pub caught: u64,
+    /// Sent to the process, and not taken yet.
+    pub pending: u64,
+    /// Those that it reads with signalfd, or waits for with sigwait. A process that begins to do so
+    /// later looks like one that never does.
+    pub read: u64,
+}
+
+/// What the cgroup of a container allows and has counted. `None` is unknown or no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Bytes of memory that are charged now.
+    pub memory_used: Option<u64>,
+    /// Processes that the OOM killer has killed in it.
+    pub oom_kills: u64,
+    /// Whether it is frozen.
+    pub is_frozen: bool,
+    /// Periods in which it ran.
+    pub cpu_periods: u64,
+    /// Periods in which it used up its share of the processors before their end.
+    pub cpu_throttled: u64,
+    /// Tasks.
+    pub pids: Option<u64>,
+    /// Forks that were refused because of that limit.
+    pub pids_refused: u64,
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    /// Whether loopback is up.
+    pub is_loopback_up: bool,
+    /// Addresses other than loopback's and link-local ones.
+    pub addresses: Vec<String>,
+    /// Listening TCP sockets.
+    pub listeners: Vec<Listener>,
+}
+
+/// A listening TCP socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port.
+    pub address: String,
+    /// Whether only processes in the pod can connect to it.
+    pub is_loopback: bool,
+}
+
+/// A program of the runtime that works for the pod.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// What it does.
+    pub kind: WorkKind,
+    /// The container that it works for.
+    pub container: Option<String>,
+    /// The program, then what it waits for: the youngest child of each.
+    pub chain: Vec<Step>,
+}
+
+/// A process of a program and its children.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The process.
+    pub process: Process,
+    /// Its arguments, bounded and escaped.
+    pub command: String,
+}
+
+/// What a program of the runtime does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkKind {
+    /// A CNI plugin.
+    Plugin {
+        /// `ADD`, `DEL` or `CHECK`.
+        command: String,
+        /// The interface.
+        interface: String,
+    },
+    /// An OCI runtime.
+    Oci {
+        /// `create`, `start`, `delete` …
+        command: String,
+    },
+    /// The container's process before it executes the entrypoint.
+    Init,
+    /// A shim or monitor, which lives as long as the pod.
+    Monitor,
+}
+
+impl WorkKind {
+    /// Whether it is part of a start.
+    pub(super) fn is_start(&self) -> bool {
+        match self {
+            Self::Plugin { command, .. } => command == "ADD",
+            Self::Oci { command } => matches!(&**command, "create" | "start" | "run" | "restore"),
+            Self::Init => true,
+            Self::Monitor => false,
+        }
+    }
+
+    /// Whether it is part of a removal.
+    pub(super) fn is_removal(&self) -> bool {
+        match self {
+            Self::Plugin { command, .. } => command == "DEL",
+            Self::Oci { command } => matches!(&**command, "delete" | "kill"),
+            Self::Init | Self::Monitor => false,
+        }
+    }
+}
+
+/// A rule whose promise is broken.
+#[derive(Clone, Debug)]
+pub struct Promise {
+    /// `PT401`.
+    pub rule: &'static str,
+    /// The rule's name.
+    pub name: &'static str,
+    /// The container.
+    pub container: Option<String>,
+    /// What was seen.
+    pub sentence: String,
+}

@@ -1,0 +1,121 @@
+//! Why a pod is slow, stuck or dead: reasons, the most likely one first.
+//!
+//! A [`Case`] is what a node shows of one pod at one moment: what its runtime says, its processes,
+//! its cgroups, its network, and the programs that work for it. [`explain`] compares it with the
+//! known ways in which a pod fails to start, to serve or to stop. It has no clock and reads
+//! nothing: times are given as spans that end now.
+
+mod case;
+mod cause;
+mod limits;
+mod network;
+mod processes;
+mod runs;
+mod start;
+mod stop;
+#[cfg(test)]
+mod tests;
+
+pub use case::{
+    Case, Container, Ended, Limits, Listener, Network, Process, Promise, Run, Sandbox, Signals,
+    Step, Work, WorkKind,
+};
+pub use cause::{Cause, Phase, Reason};
+pub use stop::StopOutlook;
+
+use crate::event::ContainerKind;
+
+/// What is wrong with a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The phase of its life.
+    pub phase: Phase,
+    /// The most likely reason first.
+    pub reasons: Vec<Reason>,
+}
+
+impl Explanation {
+    /// Whether one of the reasons is a problem, and not only a notice.
+    pub fn is_problem(&self) -> bool {
+        self.reasons.iter().any(|reason| reason.cause.is_problem())
+    }
+}
+
+/// Finds the reasons why a pod is not as it should be.
+pub fn explain(case: &Case) -> Explanation {
+    let mut reasons = Vec::new();
+    start::reasons(case, &mut reasons);
+    runs::reasons(case, &mut reasons);
+    processes::reasons(case, &mut reasons);
+    limits::reasons(case, &mut reasons);
+    stop::reasons(case, &mut reasons);
+    network::reasons(case, &mut reasons);
+    for promise in &case.broken {
+        reasons.push(Reason {
+            cause: Cause::PromiseBroken,
+            container: promise.container.clone(),
+            sentence: format!("{} {}: {}", promise.rule, promise.name, promise.sentence),
+            evidence: Vec::new(),
+            next: format!(
+                "`pause-trace explain {}` says what the rule checks",
+                promise.rule
+            ),
+        });
+    }
+    // A stable sort: reasons of one cause stay in the order of the containers.
+    reasons.sort_by_key(|reason| reason.cause);
+    Explanation {
+        phase: phase(case),
+        reasons,
+    }
+}
+
+fn phase(case: &Case) -> Phase {
+    let mut members = case.containers.iter().filter(|one| !one.is_sandbox());
+    if case.work.iter().any(|work| work.kind.is_start()) {
+        return Phase::Starting;
+    }
+    if stop::is_stopping(case) {
+        return Phase::Stopping;
+    }
+    if members.clone().any(Container::is_restarting) {
+        return Phase::Restarting;
+    }
+    if members.clone().any(Container::is_running) {
+        return Phase::Running;
+    }
+    let is_waiting = |container: &Container| matches!(container.run, Run::Created { .. });
+    if case.containers.iter().any(Container::is_running) || members.clone().any(is_waiting) {
+        // Only the sandbox runs.
+        return match members.clone().any(|one| matches!(one.run, Run::Ended(_))) {
+            true => Phase::Ended,
+            false => Phase::Starting,
+        };
+    }
+    let has_failed = |container: &Container| match &container.run {
+        Run::Ended(ended) => ended.code != 0,
+        _ => false,
+    };
+    match members.clone().next().is_some() && !members.any(has_failed) {
+        true => Phase::Completed,
+        false => Phase::Ended,
+    }
+}
+
+impl Case {
+    /// The containers whose processes run, the sandbox too.
+    fn alive(&self) -> impl Iterator<Item = &Container> {
+        let containers = self.containers.iter();
+        containers.filter(|one| one.processes.iter().any(|process| !process.is_zombie()))
+    }
+}
+
+impl Container {
+    fn is_sandbox(&self) -> bool {
+        self.kind == ContainerKind::Sandbox
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.run, Run::Running { .. })
+    }
+}

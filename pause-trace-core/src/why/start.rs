@@ -1,0 +1,198 @@
+//! Starts and removals that take long, and sandboxes without a pause or a container.
+
+use super::{
+    case::{Case, Container, Process, Run, Step, Work, WorkKind},
+    cause::{Cause, Reason},
+};
+use crate::{event::Ktime, verdict::Duration};
+
+/// A part of a start or of a removal that takes longer is a reason.
+const SLOW: Ktime = 1_000_000_000;
+
+/// A sandbox without a container is usual for a short time: the kubelet pulls the images.
+const EMPTY: Ktime = 10_000_000_000;
+
+/// A kubelet starts a container right after it has been created.
+const NOT_STARTED: Ktime = 5_000_000_000;
+
+pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
+    for work in &case.work {
+        reasons.extend(slow(work));
+    }
+    reasons.extend(pause_ended(case));
+    for container in &case.containers {
+        if let Run::Created { age } = container.run
+            && age > NOT_STARTED
+            && !case.work.iter().any(|work| work.kind.is_start())
+        {
+            reasons.push(Reason {
+                cause: Cause::NotStarted,
+                container: Some(container.title.clone()),
+                sentence: format!(
+                    "{} was created {} ago and has not been started",
+                    container.title,
+                    Duration(age)
+                ),
+                evidence: Vec::new(),
+                next: "the kubelet has not asked the runtime to start it: see the kubelet's log"
+                    .to_owned(),
+            });
+        }
+    }
+    reasons.extend(no_container(case));
+}
+
+/// A program of the runtime that has not ended.
+fn slow(work: &Work) -> Option<Reason> {
+    let first = work.chain.first()?;
+    let age = first.process.age;
+    let cause = match (work.kind.is_start(), work.kind.is_removal()) {
+        (true, _) => Cause::StartSlow,
+        (_, true) => Cause::RemovalSlow,
+        _ => return None,
+    };
+    if age < SLOW {
+        return None;
+    }
+    let for_container = work
+        .container
+        .as_ref()
+        .map_or(String::new(), |container| format!(" for {container}"));
+    let what = match &work.kind {
+        WorkKind::Plugin { command, interface } if interface.is_empty() => {
+            format!("the CNI plugin {} ({command})", first.process.comm)
+        }
+        WorkKind::Plugin { command, interface } => {
+            format!(
+                "the CNI plugin {} ({command} {interface})",
+                first.process.comm
+            )
+        }
+        WorkKind::Oci { command } => format!("`{} {command}`{for_container}", first.process.comm),
+        WorkKind::Init => format!("the process that {} will run in", words(work)),
+        WorkKind::Monitor => return None,
+    };
+    let last = work.chain.last().unwrap_or(first);
+    let waits = match work.chain.len() {
+        1 => String::new(),
+        _ => format!(
+            "; it waits for {} (pid {}), which has run for {}",
+            last.process.comm,
+            last.process.pid,
+            Duration(last.process.age)
+        ),
+    };
+    let verb = match work.kind {
+        WorkKind::Init => "has not executed the entrypoint for",
+        _ => "has run for",
+    };
+    Some(Reason {
+        cause,
+        container: work.container.clone(),
+        sentence: format!("{what} {verb} {}{waits}", Duration(age)),
+        evidence: work.chain.iter().map(step).collect(),
+        next: match work.kind {
+            WorkKind::Plugin { .. } => format!(
+                "the plugin's own log, and `cat /proc/{}/stack` for what it waits for",
+                last.process.pid
+            ),
+            _ => format!(
+                "`cat /proc/{0}/stack` and `ls -l /proc/{0}/fd` for what it waits for; a hook is \
+                 listed in the bundle's config.json",
+                last.process.pid
+            ),
+        },
+    })
+}
+
+fn words(work: &Work) -> &str {
+    work.container.as_deref().unwrap_or("a container")
+}
+
+fn step(step: &Step) -> String {
+    let command = match step.command.is_empty() {
+        true => String::new(),
+        false => format!(": {}", step.command),
+    };
+    format!("{}{command}", described(&step.process))
+}
+
+/// `sleep (pid 12, state S in hrtimer_nanosleep, 3.0 s)`
+pub(super) fn described(process: &Process) -> String {
+    let wait = process
+        .wait
+        .as_ref()
+        .map_or(String::new(), |wait| format!(" in {wait}"));
+    format!(
+        "{} (pid {}, state {}{wait}, started {} ago)",
+        process.comm,
+        process.pid,
+        char::from(process.state),
+        Duration(process.age)
+    )
+}
+
+/// The pause ended, and containers of its pod run.
+fn pause_ended(case: &Case) -> Option<Reason> {
+    let left: Vec<_> = case.alive().filter(|one| !one.is_sandbox()).collect();
+    let first = left.first()?;
+    if case.alive().any(Container::is_sandbox) {
+        return None;
+    }
+    // Without an answer of the runtime, it may be one that has no sandbox.
+    let sandbox = case.sandboxes.first()?;
+    let names: Vec<_> = left.iter().map(|one| one.title.as_str()).collect();
+    let how = match sandbox.is_ready {
+        true => "the runtime still calls the sandbox ready",
+        false => "the runtime calls the sandbox not ready",
+    };
+    let processes = left.iter().flat_map(|one| &one.processes);
+    Some(Reason {
+        cause: Cause::PauseEnded,
+        container: None,
+        sentence: format!(
+            "the pause process has ended while {} runs: {how}, and the kubelet will stop the \
+             containers and make a new sandbox (\"pod sandbox changed\")",
+            listed(&names)
+        ),
+        evidence: processes.take(MAX_SHOWN).map(described).collect(),
+        next: format!(
+            "`pause-trace watch` names who ends a pause; `journalctl -k` shows kills of the OOM \
+             killer; {} keeps its old namespaces until it is stopped",
+            first.title
+        ),
+    })
+}
+
+/// Evidence lines of one reason.
+pub(super) const MAX_SHOWN: usize = 8;
+
+/// `a, b and 3 more`
+pub(super) fn listed(names: &[&str]) -> String {
+    const NAMED: usize = 4;
+    match names.len() {
+        0..=NAMED => names.join(", "),
+        count => format!("{} and {} more", names[..NAMED].join(", "), count - NAMED),
+    }
+}
+
+/// The sandbox runs, and no container was ever created in it.
+fn no_container(case: &Case) -> Option<Reason> {
+    let sandbox = case.sandboxes.first()?;
+    let has_member = case.containers.iter().any(|one| !one.is_sandbox());
+    if has_member || !sandbox.is_ready || sandbox.age < EMPTY || !case.work.is_empty() {
+        return None;
+    }
+    Some(Reason {
+        cause: Cause::NoContainer,
+        container: None,
+        sentence: format!(
+            "the sandbox has been ready for {}, and no container was created in it",
+            Duration(sandbox.age)
+        ),
+        evidence: Vec::new(),
+        next: "the kubelet pulls an image or waits for a volume, a secret or a config map: \
+               `kubectl describe pod` shows its events"
+            .to_owned(),
+    })
+}

@@ -1,0 +1,80 @@
+//! `why`: the reasons why a pod is slow, stuck or dead.
+
+mod case;
+mod json;
+mod text;
+
+use super::{
+    Exit, Global,
+    output::StateFormat,
+    pods::{SnapshotArgs, report_gaps, wanted},
+    print,
+};
+use crate::{node::cgroup::Hierarchies, node::work::Outside, pods::Listed, session, why};
+
+/// Say why a pod is slow, stuck or dead: the most likely reason first, with what shows it and what
+/// to do next
+///
+/// It looks at what the runtime says of the pod and of its ended containers, at its processes,
+/// cgroups and network, at the programs that work for it now (CNI plugins, OCI runtimes, shims),
+/// and at the rules. It changes nothing and needs root.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// NAMESPACE/NAME, a pod's uid, or the id of its sandbox or of a container; an unambiguous
+    /// prefix is enough
+    #[arg(value_name = "POD", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pod: String,
+    #[command(flatten)]
+    snapshot: SnapshotArgs,
+}
+
+const AFTER_HELP: &str = "\
+A notice, such as a pod that listens on no port, may be intended. It does not change the exit code.
+
+Examples:
+  pause-trace why default/web                   a pod that runs, starts, stops or has ended
+  pause-trace why web --no-ebpf                 at once, without the rules
+  pause-trace why web --format json | jq -r '.reasons[].sentence'
+
+Exit codes: 0 nothing wrong was found · 1 a reason was found · 2 wrong usage, or more than one pod · 3 no such pod · 4 cannot run; the message says what to do";
+
+impl Args {
+    pub(crate) fn run(&self, global: &Global) -> anyhow::Result<Exit> {
+        session::block_on(async {
+            let Some(mut node) = self.snapshot.take(global).await? else {
+                return Ok(Exit::Interrupted);
+            };
+            let mut listed = Listed::ask(self.snapshot.runtime.cri.clone()).await;
+            listed.add_to(&mut node.snapshot.pods);
+            let hierarchies = Hierarchies::discover()?;
+            let outside = Outside::read(hierarchies.watched());
+            case::add_starting(&outside, &mut node.snapshot.pods);
+            let pod = wanted::find(&node.snapshot.pods, &self.pod)?;
+            let of_runtime = listed.pod(&pod.id).await;
+            report_gaps(&listed.gaps, global);
+            let seen = case::Seen {
+                node: &node,
+                pod,
+                listed: &of_runtime,
+                outside: &outside,
+                hierarchies: &hierarchies,
+            };
+            let explanation = why::explain(&seen.case());
+            let unknown = seen.unknown(&listed);
+            match self.snapshot.format.chosen {
+                StateFormat::Json => print(&json::line(&node, pod, &explanation, &unknown)?)?,
+                StateFormat::Text => print(&text::shown(
+                    global.text_style(),
+                    pod,
+                    &explanation,
+                    &unknown,
+                ))?,
+            };
+            Ok(match explanation.is_problem() {
+                true => Exit::Violation,
+                false => Exit::Pass,
+            })
+        })
+    }
+}

@@ -1,0 +1,26 @@
+//! `why` as JSON, of the type in [`wire`](crate::report::wire).
+
+use crate::{
+    cli::pods::{NodeSnapshot, json::named},
+    pods::PodView,
+    report::wire::{Body, Line, Reason, When, Why},
+    why::Explanation,
+};
+
+/// The only line.
+pub(super) fn line(
+    node: &NodeSnapshot,
+    pod: &PodView,
+    explanation: &Explanation,
+    unknown: &[String],
+) -> serde_json::Result<String> {
+    let why = Why {
+        when: When::new(node.clock, node.now),
+        pod: named(pod),
+        phase: explanation.phase.name(),
+        is_problem: explanation.is_problem(),
+        reasons: explanation.reasons.iter().map(Reason::new).collect(),
+        unknown: unknown.to_vec(),
+    };
+    Line::new(Body::Why(why)).text()
+}
