@@ -1,12 +1,12 @@
 //! News: what happens to the node's pods, without a judgement: starts, ends, removals.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use crate::{
     event::{ContainerId, Kind, Ktime, NamespaceKind, Namespaces, PodId, WaitStatus},
     observer::Observer,
     rules::{Counts, Ledger},
-    state::{Change, OomKilled, Pod, Process, Role, State},
+    state::{Change, Listener, OomKilled, Pod, Process, Role, State},
     verdict::ProcessRef,
 };
 
@@ -60,6 +60,18 @@ pub enum NewsKind {
         /// How many processes of the container it has killed.
         count: u64,
     },
+    /// A container listens on a TCP port on which it has not listened before.
+    Listens {
+        /// The process that began to listen.
+        process: ProcessRef,
+        /// The address, which is unspecified if it is every address.
+        address: IpAddr,
+        /// The port; `None` if the kernel has chosen one that no record shows.
+        port: Option<u16>,
+        /// The time since the container's entrypoint executed, in ns; `None` if that was not
+        /// observed.
+        after: Option<Ktime>,
+    },
     /// The last cgroup of the pod was removed.
     Removed {
         /// The time since the pod's first process started, in ns.
@@ -82,6 +94,7 @@ impl NewsKind {
             Self::Started { .. } => "started",
             Self::Ended { .. } => "ended",
             Self::OomKilled { .. } => "oom_killed",
+            Self::Listens { .. } => "listens",
             Self::Removed { .. } => "removed",
             Self::Verified { .. } => "verified",
         }
@@ -130,6 +143,7 @@ impl NewsFeed {
                     self.oom_killed.insert(container.clone(), news.time);
                     Reported::Start
                 }
+                NewsKind::Listens { .. } if before == Some(Reported::Start) => Reported::Start,
                 _ => return,
             };
             self.reported.insert(container.clone(), now);
@@ -201,6 +215,10 @@ impl News {
                 };
                 (process.pod.clone()?, process.container.clone(), what)
             }
+            Change::Listens {
+                container,
+                listener,
+            } => return Self::of_listener(container, listener, state),
             Change::Ended(id) => return Self::of_end(entrypoint(state, *id)?, state),
             Change::PodRemoved(id) => {
                 let pod = state.pods.get(id)?;
@@ -262,6 +280,28 @@ impl News {
                 status: ended.status,
                 lived: ended.time.saturating_sub(process.id.start),
                 oom_killed: oom_kills(state, process).as_ref().map(killed),
+            },
+        })
+    }
+
+    /// A container listens on another port. Its time is when it began to.
+    fn of_listener(id: &ContainerId, listener: &Listener, state: &State) -> Option<Self> {
+        let container = state.containers.get(id)?;
+        let init = container.init.and_then(|init| state.processes.get(init));
+        let executed = init.filter(|init| !init.found).and(container.started);
+        Some(Self {
+            time: listener.since,
+            pod: container.pod.clone(),
+            container: Some(id.clone()),
+            what: NewsKind::Listens {
+                process: ProcessRef {
+                    id: listener.process,
+                    ns_pid: listener.ns_pid,
+                    comm: listener.comm,
+                },
+                address: listener.address,
+                port: (listener.port != 0).then_some(listener.port),
+                after: executed.map(|executed| listener.since.saturating_sub(executed)),
             },
         })
     }
@@ -347,6 +387,8 @@ fn compare(state: &State, process: &Process) -> (Vec<NamespaceKind>, Vec<Namespa
     (shared, host)
 }
 
+#[cfg(test)]
+mod listen_tests;
 #[cfg(test)]
 mod order_tests;
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Text output: colour, characters and width that the reader's terminal can show.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+};
 
 use anstyle::{AnsiColor, Style};
 
@@ -18,6 +21,14 @@ pub const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
 /// For the subject of a line: a pod, a rule, a command.
 pub const TERM: Style = AnsiColor::Cyan.on_default();
+
+/// A TCP address and port: `10.0.0.7:80`, `[::1]:80`. The port is missing if it is not known.
+pub(crate) fn endpoint(address: IpAddr, port: Option<u16>) -> String {
+    match port {
+        Some(port) => SocketAddr::from((address, port)).to_string(),
+        None => format!("{address}, on a port that the kernel chose"),
+    }
+}
 
 /// What the reader of a stream can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use anstyle::Style;
 use crate::{
     event::{NamespaceKind, WaitStatus},
     news::{LISTED_NAMESPACES, NewsKind},
-    text::{BAD, DIM, DOUBTFUL, GOOD, counted},
+    text::{BAD, DIM, DOUBTFUL, GOOD, counted, endpoint},
     verdict::{Duration, ProcessRef},
 };
 
@@ -16,6 +16,7 @@ pub(super) const COLUMNS: [usize; 3] = [13, 15, 47];
 pub(super) fn mark(what: &NewsKind) -> (Style, &'static str) {
     match what {
         NewsKind::Started { .. } => (GOOD, "+"),
+        NewsKind::Listens { .. } => (DIM, "+"),
         NewsKind::Ended { status, .. } if *status == WaitStatus::exited(0) => (DIM, "-"),
         NewsKind::Ended { .. } | NewsKind::OomKilled { .. } => (DOUBTFUL, "-"),
         NewsKind::Removed { .. } => (DIM, "-"),
@@ -94,6 +95,15 @@ pub(super) fn words(what: &NewsKind) -> String {
                 count => format!(", and {} before it", counted(count - 1, "other")),
             };
             format!("the OOM killer killed {}{which}", named(process))
+        }
+        NewsKind::Listens {
+            address,
+            port,
+            after,
+            ..
+        } => {
+            let after = after.map_or(String::new(), |after| format!(" after {}", Duration(after)));
+            format!("listens on {}{after}", endpoint(*address, *port))
         }
         NewsKind::Removed {
             lived,
