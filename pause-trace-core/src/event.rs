@@ -222,6 +222,9 @@ pub enum Fact {
     },
     /// Kernel: a TCP socket began or ceased to listen.
     Listen(Listen),
+    /// The most memory that a container may use, in bytes, as its runtime was asked when it created
+    /// the container. Comes right after its declaration.
+    MemoryLimit { container: ContainerId, bytes: u64 },
 }
 
 impl Fact {

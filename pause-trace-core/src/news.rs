@@ -52,6 +52,9 @@ pub enum NewsKind {
         lived: Ktime,
         /// The process of the container that the OOM killer killed last, if it killed one.
         oom_killed: Option<ProcessRef>,
+        /// The memory limit that the container was created with, in bytes, if the OOM killer killed
+        /// a process of it and the limit is known.
+        memory_limit: Option<u64>,
     },
     /// The OOM killer killed a process of a container that is not its entrypoint.
     OomKilled {
@@ -59,6 +62,8 @@ pub enum NewsKind {
         process: ProcessRef,
         /// How many processes of the container it has killed.
         count: u64,
+        /// The memory limit that the container was created with, in bytes, if it is known.
+        memory_limit: Option<u64>,
     },
     /// A container listens on a TCP port on which it has not listened before.
     Listens {
@@ -209,9 +214,15 @@ impl News {
                     return None; // its end says so
                 }
                 let kills = oom_kills(state, process)?;
+                let container = state.container_of(process)?;
+                let init = container.init.and_then(|init| state.processes.get(init));
+                if init.is_some_and(|init| init.oom.is_some()) {
+                    return None; // with `memory.oom.group`, the end of the container says so
+                }
                 let what = NewsKind::OomKilled {
                     process: killed(&kills),
                     count: kills.count,
+                    memory_limit: container.memory_limit,
                 };
                 (process.pod.clone()?, process.container.clone(), what)
             }
@@ -270,6 +281,8 @@ impl News {
     /// The end of a container, if it has ended.
     fn of_end(process: &Process, state: &State) -> Option<Self> {
         let ended = process.ended?;
+        let kills = oom_kills(state, process);
+        let container = state.container_of(process).filter(|_| kills.is_some());
         Some(Self {
             time: ended.time,
             pod: process.pod.clone()?,
@@ -279,7 +292,8 @@ impl News {
                 is_pause: process.role == Role::Pause,
                 status: ended.status,
                 lived: ended.time.saturating_sub(process.id.start),
-                oom_killed: oom_kills(state, process).as_ref().map(killed),
+                oom_killed: kills.as_ref().map(killed),
+                memory_limit: container.and_then(|container| container.memory_limit),
             },
         })
     }

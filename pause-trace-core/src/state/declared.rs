@@ -107,6 +107,7 @@ impl State {
                 member_told: None,
                 cut: Cut::default(),
                 oom: None,
+                memory_limit: None,
                 listeners: Listeners::default(),
                 stops_until: None,
                 orphaned: None,

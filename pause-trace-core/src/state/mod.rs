@@ -358,6 +358,7 @@ impl State {
             }
             Fact::OomVictim { pid } => self.oom_marked(now, *pid),
             Fact::Listen(listen) => self.listened(now, listen),
+            Fact::MemoryLimit { container, bytes } => self.limit_memory(container, *bytes),
             Fact::Host { namespaces } => self.host = *namespaces,
             Fact::Pod(fact) => self.pod(now, fact, changes),
             Fact::Container(fact) => self.container(now, fact, changes),

@@ -78,6 +78,11 @@ pub(crate) struct PodEvent {
     /// pause-trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     after_ns: Option<u64>,
+    /// `oom_killed`, and `ended` with `oom_killed`: the memory limit that the container was created
+    /// with. Missing if there is none or it is not known. The limit of the pod or the memory of the
+    /// node may have been used up instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_limit_bytes: Option<u64>,
     /// `ended` and `removed`: how long it lived.
     #[serde(skip_serializing_if = "Option::is_none")]
     lived_ns: Option<u64>,
@@ -125,7 +130,9 @@ impl PodEvent {
                 status,
                 lived,
                 oom_killed,
+                memory_limit,
             } => Self {
+                memory_limit_bytes: *memory_limit,
                 process: Some((*process).into()),
                 pause: Some(*is_pause),
                 status: Some(status.to_string()),
@@ -133,7 +140,12 @@ impl PodEvent {
                 oom_killed: oom_killed.map(Into::into),
                 ..common
             },
-            NewsKind::OomKilled { process, count } => Self {
+            NewsKind::OomKilled {
+                process,
+                count,
+                memory_limit,
+            } => Self {
+                memory_limit_bytes: *memory_limit,
                 process: Some((*process).into()),
                 count: Some(*count),
                 ..common
