@@ -43,10 +43,10 @@ pub use process::{
     wait_for_end,
 };
 pub use signal::{
-    SIGCHLD, SIGINT, SIGKILL, SIGNALS, SIGSTOP, SIGTERM, Signals, catch, default, ignore, mask,
-    sleep_until_signal, take, unblock_all,
+    SIGCHLD, SIGINT, SIGKILL, SIGNALS, SIGSTOP, SIGTERM, SIGUSR1, Signals, catch, default, ignore,
+    mask, sleep_until_signal, take, unblock_all,
 };
-pub use socket::{accept, connect, listen};
+pub use socket::{accept, bind, bind6, connect, listen, listen_on};
 pub use start::{Arg, Args};
 
 use arch::{nr, syscall};

@@ -10,6 +10,8 @@ use crate::{arch::RESTORER, nr, syscall};
 pub const SIGINT: i32 = 2;
 /// Kills a process; cannot be caught.
 pub const SIGKILL: i32 = 9;
+/// What a program defines itself.
+pub const SIGUSR1: i32 = 10;
 /// The stop signal of containers whose image sets no other one.
 pub const SIGTERM: i32 = 15;
 /// A child exited.

@@ -1,8 +1,9 @@
-//! TCP over IPv4, enough to check that two containers share a network namespace.
+//! TCP, enough to check that two containers share a network namespace, and to listen late.
 
 use crate::{Errno, File, arch::syscall5, check, nr, syscall};
 
 const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
 const SOCK_STREAM: usize = 1;
 const SOCK_CLOEXEC: usize = 0o2_000_000;
 const SOL_SOCKET: usize = 1;
@@ -30,18 +31,25 @@ impl Address {
 
     /// Passes the address to `bind` or `connect`.
     fn pass_to(&self, number: usize, socket: &File) -> Result<(), Errno> {
-        // SAFETY: both calls read an address of this size, and it is alive.
-        let result = unsafe {
-            syscall(
-                number,
-                socket.0,
-                &raw const *self as usize,
-                size_of::<Self>(),
-                0,
-            )
-        };
-        check(result).map(drop)
+        pass(number, socket, self)
     }
+}
+
+/// Passes an address to `bind` or `connect`.
+fn pass<T>(number: usize, socket: &File, address: &T) -> Result<(), Errno> {
+    let (pointer, size) = (&raw const *address as usize, size_of::<T>());
+    // SAFETY: both calls read an address of this size, and it is alive.
+    check(unsafe { syscall(number, socket.0, pointer, size, 0) }).map(drop)
+}
+
+/// The kernel's `struct sockaddr_in6`, with the port in network byte order.
+#[repr(C)]
+struct Address6 {
+    family: u16,
+    port: [u8; 2],
+    flow: u32,
+    address: [u8; 16],
+    scope: u32,
 }
 
 /// Listens on a port of every address.
@@ -49,16 +57,57 @@ impl Address {
 /// # Errors
 /// EADDRINUSE if the port is in use.
 pub fn listen(port: u16) -> Result<File, Errno> {
-    let socket = socket()?;
-    // Connections from before a restart of the container may still occupy the port.
+    let socket = bind(port)?;
+    listen_on(&socket)?;
+    Ok(socket)
+}
+
+/// A socket that is bound to a port of every IPv4 address and does not listen yet. Another socket
+/// may be bound to the same port, as long as none listens.
+///
+/// # Errors
+/// EADDRINUSE if another socket listens on the port.
+pub fn bind(port: u16) -> Result<File, Errno> {
+    let socket = reusing(AF_INET)?;
+    Address::new([0, 0, 0, 0], port).pass_to(nr::BIND, &socket)?;
+    Ok(socket)
+}
+
+/// The same for every IPv6 address.
+///
+/// # Errors
+/// As [`bind`], and EAFNOSUPPORT if the kernel has no IPv6.
+pub fn bind6(port: u16) -> Result<File, Errno> {
+    let socket = reusing(AF_INET6)?;
+    let address = Address6 {
+        family: AF_INET6,
+        port: port.to_be_bytes(),
+        flow: 0,
+        address: [0; 16],
+        scope: 0,
+    };
+    pass(nr::BIND, &socket, &address)?;
+    Ok(socket)
+}
+
+/// Makes a bound socket listen.
+///
+/// # Errors
+/// EADDRINUSE if another socket listens on its port.
+pub fn listen_on(socket: &File) -> Result<(), Errno> {
+    // SAFETY: the call does not affect memory.
+    check(unsafe { syscall(nr::LISTEN, socket.0, BACKLOG, 0, 0) }).map(drop)
+}
+
+/// A socket that may be bound to a port although connections from before a restart of the container
+/// still occupy it.
+fn reusing(family: u16) -> Result<File, Errno> {
+    let socket = socket(family)?;
     let yes = 1_i32;
     let value = (&raw const yes as usize, size_of::<i32>());
     let option = [socket.0, SOL_SOCKET, SO_REUSEADDR, value.0, value.1];
     // SAFETY: the kernel reads one int that is alive.
     check(unsafe { syscall5(nr::SETSOCKOPT, option) })?;
-    Address::new([0, 0, 0, 0], port).pass_to(nr::BIND, &socket)?;
-    // SAFETY: the call does not affect memory.
-    check(unsafe { syscall(nr::LISTEN, socket.0, BACKLOG, 0, 0) })?;
     Ok(socket)
 }
 
@@ -77,14 +126,14 @@ pub fn accept(listener: &File) -> Result<File, Errno> {
 /// # Errors
 /// ECONNREFUSED if no process listens.
 pub fn connect(port: u16) -> Result<File, Errno> {
-    let socket = socket()?;
+    let socket = socket(AF_INET)?;
     Address::new([127, 0, 0, 1], port).pass_to(nr::CONNECT, &socket)?;
     Ok(socket)
 }
 
-fn socket() -> Result<File, Errno> {
+fn socket(family: u16) -> Result<File, Errno> {
     let kind = SOCK_STREAM | SOCK_CLOEXEC;
     // SAFETY: the call does not affect memory.
-    let result = unsafe { syscall(nr::SOCKET, usize::from(AF_INET), kind, 0, 0) };
+    let result = unsafe { syscall(nr::SOCKET, usize::from(family), kind, 0, 0) };
     check(result).map(File)
 }

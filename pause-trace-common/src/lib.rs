@@ -49,11 +49,13 @@ pub enum Kind {
     Watch = 11,
     /// A process existed before the hooks were attached ([`Found`]).
     Found = 12,
+    /// A TCP socket began or ceased to listen ([`Listen`]).
+    Listen = 13,
 }
 
 impl Kind {
     /// Every kind, ordered by its number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Fork,
         Self::Exec,
         Self::Exit,
@@ -67,6 +69,7 @@ impl Kind {
         Self::OomVictim,
         Self::Watch,
         Self::Found,
+        Self::Listen,
     ];
 
     /// Its name in findings, reports and JSON.
@@ -86,6 +89,7 @@ impl Kind {
             Self::OomVictim => "oom_victim",
             Self::Watch => "watch",
             Self::Found => "found",
+            Self::Listen => "listen",
         }
     }
 
@@ -391,6 +395,36 @@ pub struct OomVictim {
     pub padding: u32,
 }
 
+/// `inet_sock_set_state` to or from `TCP_LISTEN`. The kernel announces that a socket listens before
+/// it knows whether the port is free; if it is not, the end follows at once.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Listen {
+    /// The process that was running. If the socket begins to listen, the one that called listen.
+    pub task: Task,
+    /// The id of its cgroup.
+    pub cgroup: u64,
+    /// Its name.
+    pub comm: [u8; COMM_LEN],
+    /// The address that the socket is bound to, in network byte order; of IPv4 the first 4 bytes.
+    pub address: [u8; 16],
+    /// The network namespace of the socket.
+    pub net: u32,
+    /// `AF_INET` or `AF_INET6`.
+    pub family: u16,
+    /// The port; 0 if the kernel has not chosen one yet.
+    pub port: u16,
+    /// 1 if the socket ceases to listen.
+    pub ended: u32,
+    /// Padding.
+    pub padding: u32,
+}
+
+/// `AF_INET` and `AF_INET6` (include/linux/socket.h).
+pub const AF_INET: u16 = 2;
+/// See [`AF_INET`].
+pub const AF_INET6: u16 = 10;
+
 macro_rules! records {
     ($($record:ident => $kind:ident, $size:expr $(, text $text:expr)?;)*) => {
         $(
@@ -423,6 +457,7 @@ records! {
     CgroupRmdir => CgroupRmdir, 8, text CGROUP_PATH_LEN;
     CgroupAttach => CgroupAttach, TASK_INFO;
     OomVictim => OomVictim, 8;
+    Listen => Listen, 16 + 8 + 16 + 16 + 16;
 }
 
 /// An entry of the table of watched processes, whose key is the pid.

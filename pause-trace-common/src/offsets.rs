@@ -84,6 +84,11 @@ offsets! {
     css_set_default: "css_set.dfl_cgrp",
     css_set_subsys: "css_set.subsys",
     css_cgroup: "cgroup_subsys_state.cgroup",
+    sock_family: "sock.__sk_common.skc_family",
+    sock_port: "sock.__sk_common.skc_num",
+    sock_address: "sock.__sk_common.skc_rcv_saddr",
+    sock_net: "sock.__sk_common.skc_net.net",
+    sock_protocol: "sock.sk_protocol",
 }
 
 /// Settings that the loader injects before it loads the program.
@@ -105,6 +110,11 @@ pub struct Config {
     pub syscall_arg1: u32,
     /// The same for a system call through the 32-bit entry of an x86_64 kernel.
     pub compat_arg1: u32,
+    /// Offset in `struct sock` of the IPv6 address that it is bound to; [`POISON`] in a kernel
+    /// without IPv6.
+    pub sock_address6: u32,
+    /// Padding.
+    pub padding: u32,
     /// How many signals of one number to one cgroup are reported per window; the others are
     /// counted.
     pub flood_limit: u32,
@@ -122,6 +132,8 @@ impl Config {
         sigaction_size: POISON,
         syscall_arg1: POISON,
         compat_arg1: POISON,
+        sock_address6: POISON,
+        padding: 0,
         flood_limit: 256,
         flood_window_ns: 100_000_000,
     };

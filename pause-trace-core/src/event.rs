@@ -6,6 +6,7 @@
 //! the same findings on any machine.
 
 mod declared;
+mod listen;
 mod namespaces;
 mod observed;
 mod outsider;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use declared::{ContainerFact, ContainerKind, Mode, Modes, PodFact, Source};
+pub use listen::Listen;
 pub use namespaces::{NamespaceKind, Namespaces};
 pub use observed::{Observation, Observed, PauseStatus};
 pub use outsider::Outsider;
@@ -218,6 +220,11 @@ pub enum Fact {
         kind: Kind,
         count: u64,
     },
+    /// Kernel: a TCP socket began or ceased to listen.
+    Listen(Listen),
+    /// The most memory that a container may use, in bytes, as its runtime was asked when it created
+    /// the container. Comes right after its declaration.
+    MemoryLimit { container: ContainerId, bytes: u64 },
 }
 
 impl Fact {
@@ -236,6 +243,7 @@ impl Fact {
             Self::CgroupRemoved { .. } => Kind::CgroupRmdir,
             Self::CgroupAttached { .. } => Kind::CgroupAttach,
             Self::OomVictim { .. } => Kind::OomVictim,
+            Self::Listen(_) => Kind::Listen,
             _ => return None,
         })
     }

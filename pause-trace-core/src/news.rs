@@ -1,12 +1,12 @@
 //! News: what happens to the node's pods, without a judgement: starts, ends, removals.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use crate::{
     event::{ContainerId, Kind, Ktime, NamespaceKind, Namespaces, PodId, WaitStatus},
     observer::Observer,
     rules::{Counts, Ledger},
-    state::{Change, OomKilled, Pod, Process, Role, State},
+    state::{Change, Listener, OomKilled, Pod, Process, Role, State},
     verdict::ProcessRef,
 };
 
@@ -52,6 +52,9 @@ pub enum NewsKind {
         lived: Ktime,
         /// The process of the container that the OOM killer killed last, if it killed one.
         oom_killed: Option<ProcessRef>,
+        /// The memory limit that the container was created with, in bytes, if the OOM killer killed
+        /// a process of it and the limit is known.
+        memory_limit: Option<u64>,
     },
     /// The OOM killer killed a process of a container that is not its entrypoint.
     OomKilled {
@@ -59,6 +62,20 @@ pub enum NewsKind {
         process: ProcessRef,
         /// How many processes of the container it has killed.
         count: u64,
+        /// The memory limit that the container was created with, in bytes, if it is known.
+        memory_limit: Option<u64>,
+    },
+    /// A container listens on a TCP port on which it has not listened before.
+    Listens {
+        /// The process that began to listen.
+        process: ProcessRef,
+        /// The address, which is unspecified if it is every address.
+        address: IpAddr,
+        /// The port; `None` if the kernel has chosen one that no record shows.
+        port: Option<u16>,
+        /// The time since the container's entrypoint executed, in ns; `None` if that was not
+        /// observed.
+        after: Option<Ktime>,
     },
     /// The last cgroup of the pod was removed.
     Removed {
@@ -82,6 +99,7 @@ impl NewsKind {
             Self::Started { .. } => "started",
             Self::Ended { .. } => "ended",
             Self::OomKilled { .. } => "oom_killed",
+            Self::Listens { .. } => "listens",
             Self::Removed { .. } => "removed",
             Self::Verified { .. } => "verified",
         }
@@ -130,6 +148,7 @@ impl NewsFeed {
                     self.oom_killed.insert(container.clone(), news.time);
                     Reported::Start
                 }
+                NewsKind::Listens { .. } if before == Some(Reported::Start) => Reported::Start,
                 _ => return,
             };
             self.reported.insert(container.clone(), now);
@@ -195,12 +214,22 @@ impl News {
                     return None; // its end says so
                 }
                 let kills = oom_kills(state, process)?;
+                let container = state.container_of(process)?;
+                let init = container.init.and_then(|init| state.processes.get(init));
+                if init.is_some_and(|init| init.oom.is_some()) {
+                    return None; // with `memory.oom.group`, the end of the container says so
+                }
                 let what = NewsKind::OomKilled {
                     process: killed(&kills),
                     count: kills.count,
+                    memory_limit: container.memory_limit,
                 };
                 (process.pod.clone()?, process.container.clone(), what)
             }
+            Change::Listens {
+                container,
+                listener,
+            } => return Self::of_listener(container, listener, state),
             Change::Ended(id) => return Self::of_end(entrypoint(state, *id)?, state),
             Change::PodRemoved(id) => {
                 let pod = state.pods.get(id)?;
@@ -252,6 +281,8 @@ impl News {
     /// The end of a container, if it has ended.
     fn of_end(process: &Process, state: &State) -> Option<Self> {
         let ended = process.ended?;
+        let kills = oom_kills(state, process);
+        let container = state.container_of(process).filter(|_| kills.is_some());
         Some(Self {
             time: ended.time,
             pod: process.pod.clone()?,
@@ -261,7 +292,30 @@ impl News {
                 is_pause: process.role == Role::Pause,
                 status: ended.status,
                 lived: ended.time.saturating_sub(process.id.start),
-                oom_killed: oom_kills(state, process).as_ref().map(killed),
+                oom_killed: kills.as_ref().map(killed),
+                memory_limit: container.and_then(|container| container.memory_limit),
+            },
+        })
+    }
+
+    /// A container listens on another port. Its time is when it began to.
+    fn of_listener(id: &ContainerId, listener: &Listener, state: &State) -> Option<Self> {
+        let container = state.containers.get(id)?;
+        let init = container.init.and_then(|init| state.processes.get(init));
+        let executed = init.filter(|init| !init.found).and(container.started);
+        Some(Self {
+            time: listener.since,
+            pod: container.pod.clone(),
+            container: Some(id.clone()),
+            what: NewsKind::Listens {
+                process: ProcessRef {
+                    id: listener.process,
+                    ns_pid: listener.ns_pid,
+                    comm: listener.comm,
+                },
+                address: listener.address,
+                port: (listener.port != 0).then_some(listener.port),
+                after: executed.map(|executed| listener.since.saturating_sub(executed)),
             },
         })
     }
@@ -347,6 +401,8 @@ fn compare(state: &State, process: &Process) -> (Vec<NamespaceKind>, Vec<Namespa
     (shared, host)
 }
 
+#[cfg(test)]
+mod listen_tests;
 #[cfg(test)]
 mod order_tests;
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub struct Records {
     pub by_kind: BTreeMap<Kind, u64>,
     /// The records that were lost because a ring was full.
     pub lost: BTreeMap<Kind, Losses>,
-    /// The number of lifecycle records that pods were not admitted to write.
+    /// The number of records that say what runs, and that pods were not admitted to write.
     pub suppressed: u64,
 }
 
@@ -72,7 +72,7 @@ impl Records {
         let is_signal = |kind| {
             matches!(
                 kind,
-                Kind::SignalGenerate | Kind::SignalDeliver | Kind::OomVictim
+                Kind::SignalGenerate | Kind::SignalDeliver | Kind::OomVictim | Kind::Listen
             )
         };
         let lifecycle = self.lost.iter().filter(|(kind, _)| !is_signal(**kind));
@@ -93,7 +93,7 @@ impl Observer for Records {
                 lost.count = lost.count.saturating_add(*count);
                 lost.last = event.time;
             }
-            Fact::RecordsSuppressed { count, .. } => {
+            Fact::RecordsSuppressed { kind, count, .. } if *kind != Kind::Listen => {
                 self.suppressed = self.suppressed.saturating_add(*count);
             }
             _ => {}

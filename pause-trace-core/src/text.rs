@@ -1,6 +1,9 @@
 //! Text output: colour, characters and width that the reader's terminal can show.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+};
 
 use anstyle::{AnsiColor, Style};
 
@@ -18,6 +21,24 @@ pub const DOUBTFUL: Style = AnsiColor::Yellow.on_default();
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
 /// For the subject of a line: a pod, a rule, a command.
 pub const TERM: Style = AnsiColor::Cyan.on_default();
+
+/// A TCP address and port: `10.0.0.7:80`, `[::1]:80`. The port is missing if it is not known.
+pub(crate) fn endpoint(address: IpAddr, port: Option<u16>) -> String {
+    match port {
+        Some(port) => SocketAddr::from((address, port)).to_string(),
+        None => format!("{address}, on a port that the kernel chose"),
+    }
+}
+
+/// A memory limit: `64 MiB`, `1.5 GiB`, `900 KiB`, `100 B`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) if bytes % unit == 0 => format!("{} {name}", bytes / unit),
+        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),
+        None => format!("{bytes} B"),
+    }
+}
 
 /// What the reader of a stream can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

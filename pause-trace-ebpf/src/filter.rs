@@ -157,6 +157,12 @@ fn remember_one(inum: u32) {
     }
 }
 
+/// Whether this network namespace, which is not the host's, belongs to a pod.
+#[inline(always)]
+pub(crate) fn is_pods_network(inum: u32) -> bool {
+    NAMESPACES.get_ptr(inum).is_some()
+}
+
 /// Whether one of these namespaces belongs to a pod.
 #[inline(always)]
 pub(crate) fn enters_watched(namespaces: &Namespaces) -> bool {

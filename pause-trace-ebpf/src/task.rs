@@ -35,6 +35,10 @@ macro_rules! config {
     };
 }
 
+mod socket;
+
+pub(crate) use socket::SocketRef;
+
 pub(crate) fn flood_limit() -> u64 {
     u64::from(config!(flood_limit))
 }
@@ -51,6 +55,9 @@ pub(crate) fn oom_passes_task() -> bool {
 pub(crate) trait Plain: Copy {
     const ZERO: Self;
 }
+impl Plain for u16 {
+    const ZERO: Self = 0;
+}
 impl Plain for u32 {
     const ZERO: Self = 0;
 }
@@ -59,6 +66,12 @@ impl Plain for i32 {
 }
 impl Plain for u64 {
     const ZERO: Self = 0;
+}
+impl Plain for [u8; 4] {
+    const ZERO: Self = [0; 4];
+}
+impl Plain for [u8; 16] {
+    const ZERO: Self = [0; 16];
 }
 impl Plain for Pointer {
     const ZERO: Self = Self(0);

@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use nix::libc;
+use nix::{
+    libc,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use pause_trace_tests::{
     lab::{Containerd, Node, Version, image},
     pause_trace, run, scratch,
@@ -201,7 +205,7 @@ fn a_trace_is_written_when_the_pod_is_up() {
         "up after",
         "CNI bridge",
         "app · runs",
-        "does not show",
+        "No process has listened on a TCP port.",
     ] {
         assert!(text.contains(shown), "no {shown}: {text}");
     }
@@ -212,6 +216,47 @@ fn a_trace_is_written_when_the_pod_is_up() {
             .as_array()
             .is_some_and(|events| events.len() > 20)
     );
+    drop(app);
+}
+
+#[test]
+fn a_timeline_lasts_until_the_pod_listens() {
+    let lab = Containerd::start(Version::V1);
+    lab.import(&image::workload());
+    let arguments = ["--until", "listening", "--follow", "--format", "json"];
+    let mut child = start(lab.node(), "late", &arguments);
+    let pod = lab.pod("late").run();
+    let app = pod.container("app").workload(["listen-late", "8080"]);
+    let app = app.start().settled_in(libc::SYS_rt_sigtimedwait);
+    // The pod is up and does not listen: the network was ready before that.
+    let mut lines = BufReader::new(child.stdout.take().expect("it is a pipe"));
+    let mut text = String::new();
+    while !text.contains(r#""what":"joined""#) || !text.contains(r#""what":"create""#) {
+        assert_ne!(lines.read_line(&mut text).expect("it is text"), 0, "{text}");
+    }
+    assert!(child.try_wait().expect("it is a child").is_none());
+    kill(Pid::from_raw(app.pid()), Signal::SIGUSR1).expect("it runs");
+    lines.read_to_string(&mut text).expect("it is text");
+    assert_eq!(
+        child.wait().expect("it is a child").code(),
+        Some(0),
+        "{text}"
+    );
+
+    let objects = objects(&text);
+    let listens = at(&objects, "listens", |object| {
+        of("app")(object)
+            && object["port"] == 8080
+            && object["address"] == "0.0.0.0"
+            && object["first"] == true
+    });
+    let sum = objects.last().expect("it has an end");
+    let began = sum["ktime_ns"].as_u64().expect("the start was observed");
+    assert_eq!(sum["first_listen_ns"], listens - began, "{sum}");
+    let message = sum["message"].as_str().expect("it is up");
+    assert!(message.contains("; first listen after "), "{message}");
+    assert!(message.contains(": app ran for "), "{message}");
+    assert!(at(&objects, "run", of("app")) < listens, "{text}");
     drop(app);
 }
 

@@ -59,12 +59,13 @@ fn stopped_by(mut process: Process, signal: i32) -> Option<i32> {
 
 #[test]
 fn long_running_behaviours_end_with_0_on_a_stop_signal() {
-    let behaviours: [(&[&str], _); 5] = [
+    let behaviours: [(&[&str], _); 6] = [
         (&["serve"], SLEEP),
         (&["no-reap"], SLEEP),
         (&["eat-memory", "1"], SLEEP),
         (&["exit-on-signal"], SLEEP),
         (&["exit-on-term", "0"], TAKE),
+        (&["listen-late", "0"], TAKE),
     ];
     for place in Place::each() {
         for (arguments, rest) in behaviours {
@@ -95,7 +96,7 @@ fn it_prints_its_help_and_ends_with_2_on_wrong_arguments() {
             "{behaviour}: {help:?}"
         );
     }
-    let wrong: [&[&str]; 20] = [
+    let wrong: [&[&str]; 22] = [
         &[],
         &["serv"],
         &["serves"],
@@ -103,6 +104,8 @@ fn it_prints_its_help_and_ends_with_2_on_wrong_arguments() {
         &["serve", "80"],
         &["serve", "--port"],
         &["serve", "--port", "65536"],
+        &["listen-late"],
+        &["listen-late", "80", "--ipv4"],
         &["exit"],
         &["exit", "256"],
         &["exit", "-1"],
@@ -162,6 +165,28 @@ fn it_needs_nothing_of_its_root_file_system() {
         .status()
         .expect("failed to run it in a root of its own");
     assert_eq!(status.code(), Some(7));
+}
+
+#[test]
+fn listen_late_listens_when_it_is_told_to() {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
+    let port = port.expect("no port is free").port();
+    let connects = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+    for more in [&[][..], &["--ipv6"]] {
+        let number = port.to_string();
+        let arguments: Vec<&str> = ["listen-late", &number]
+            .into_iter()
+            .chain(more.to_vec())
+            .collect();
+        let late = |rest| start(Place::Ordinary, &arguments, rest);
+        let (server, other) = (late(TAKE), late(TAKE));
+        assert!(!connects(), "it is bound and does not listen");
+        server.signal(SIGUSR1);
+        process::settle(server.pid(), SLEEP);
+        assert!(connects());
+        assert_eq!(stopped_by(other, SIGUSR1), Some(1), "the port is in use");
+        assert_eq!(stopped_by(server, SIGTERM), Some(0));
+    }
 }
 
 #[test]

@@ -31,9 +31,11 @@ struct Behaviour {
 }
 
 #[rustfmt::skip]
-const BEHAVIOURS: [Behaviour; 21] = [
+const BEHAVIOURS: [Behaviour; 22] = [
     Behaviour { name: "serve", arguments: " [--port PORT]", run: sound::serve,
         about: "keeps running; accepts connections on PORT" },
+    Behaviour { name: "listen-late", arguments: " PORT [--ipv6]", run: sound::listen_late,
+        about: "binds PORT, listens on it when it gets SIGUSR1, and keeps running" },
     Behaviour { name: "true", arguments: "", run: sound::succeed,
         about: "exits with 0" },
     Behaviour { name: "exit", arguments: " CODE", run: sound::exit,

@@ -1,6 +1,6 @@
 //! Behaviours that keep every promise.
 
-use nolibc::{Args, Child, SIGCHLD, Signals};
+use nolibc::{Args, Child, SIGCHLD, SIGUSR1, Signals};
 
 use crate::{
     code, end_of, fail,
@@ -29,6 +29,29 @@ pub(crate) fn serve(mut args: Args) -> ! {
             init::sleep(Some(10));
         }
     }
+}
+
+/// Binds a socket, and lets it listen when SIGUSR1 says so, as a server does that starts slowly.
+pub(crate) fn listen_late(mut args: Args) -> ! {
+    const WAKES: Signals = Signals::of(&[SIGUSR1]);
+    let port = port(&mut args);
+    let is_v6 = args.next().map(|option| option.is(b"--ipv6"));
+    end_of(args);
+    let bound = match is_v6 {
+        None => nolibc::bind(port),
+        Some(true) => nolibc::bind6(port),
+        Some(false) => misused(),
+    };
+    let socket = bound.unwrap_or_else(|errno| fail("bind the port", errno));
+    init::settle(&Settings {
+        blocked: WAKES,
+        ..GOOD
+    });
+    while nolibc::take(&WAKES).is_none() {}
+    if let Err(errno) = nolibc::listen_on(&socket) {
+        fail("listen on the port", errno);
+    }
+    init::keep_running()
 }
 
 pub(crate) fn succeed(args: Args) -> ! {

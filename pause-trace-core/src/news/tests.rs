@@ -103,7 +103,11 @@ fn a_kill_of_the_oom_killer_is_told_and_the_end_of_its_container_too() {
     scene.end(init, WaitStatus::exited(137));
     let told = told(&scene);
     let [
-        NewsKind::OomKilled { process, count: 1 },
+        NewsKind::OomKilled {
+            process,
+            count: 1,
+            memory_limit: None,
+        },
         NewsKind::Ended {
             oom_killed: Some(last),
             ..
@@ -162,4 +166,67 @@ fn the_victim_that_is_the_entrypoint_is_told_once() {
     else {
         panic!("{told:?}")
     };
+}
+
+#[test]
+fn the_memory_limit_of_a_container_is_told_with_its_kills() {
+    let mut scene = Scene::new();
+    scene.pod("p");
+    let init = scene.container("p", "a");
+    scene.push(Fact::MemoryLimit {
+        container: "a".into(),
+        bytes: 64 << 20,
+    });
+    let child = scene.fork(init);
+    oom(&mut scene, child);
+    oom(&mut scene, init);
+    let limits: Vec<_> = told(&scene)
+        .iter()
+        .map(|what| match what {
+            NewsKind::OomKilled { memory_limit, .. } | NewsKind::Ended { memory_limit, .. } => {
+                *memory_limit
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(limits, [Some(64 << 20); 2]);
+
+    // The end of a container without kills says nothing of its limit.
+    let mut scene = Scene::new();
+    scene.pod("p");
+    let init = scene.container("p", "a");
+    scene.push(Fact::MemoryLimit {
+        container: "a".into(),
+        bytes: 64 << 20,
+    });
+    scene.end(init, WaitStatus::exited(0));
+    let [
+        NewsKind::Ended {
+            memory_limit: None, ..
+        },
+    ] = &told(&scene)[..]
+    else {
+        panic!("{:?}", told(&scene))
+    };
+}
+
+#[test]
+fn a_container_that_is_killed_as_a_group_is_told_once() {
+    let mut scene = Scene::new();
+    scene.pod("p");
+    let init = scene.container("p", "a");
+    let child = scene.fork(init);
+    for victim in [child, init] {
+        let (kill, result) = (SIGKILL, SignalResult::Delivered);
+        scene.signal_with_code(child, victim, kill, result, SI_KERNEL);
+        scene.push(Fact::OomVictim { pid: victim.pid });
+    }
+    for victim in [child, init] {
+        scene.end(victim, WaitStatus::killed(SIGKILL));
+    }
+    let told = told(&scene);
+    let [NewsKind::Ended { oom_killed, .. }] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(oom_killed.map(|killed| killed.id), Some(init));
 }

@@ -1,10 +1,10 @@
 //! Recordings: the events of a run in a file. A replay gives the same verdicts on any machine.
 //!
-//! # Format, version 3
+//! # Format, version 4
 //!
 //! ```text
 //! magic, 8 bytes   89 "PTREC" 0d 0a   (not ASCII; a copy in text mode changes the line end)
-//! version, u16     3                  (little endian, like all other numbers outside payloads)
+//! version, u16     4                  (little endian, like all other numbers outside payloads)
 //! frames, to the end of the file:
 //!     packed, u32      size of the payload in bytes; at most what `raw` bytes can be packed to
 //!     raw, u32         its unpacked size in bytes; at most 16 MiB, to bound the reader's memory
@@ -66,7 +66,7 @@ use crate::{
 };
 
 const MAGIC: [u8; 8] = *b"\x89PTREC\r\n";
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 /// Bytes of a frame before its payload.
 const FRAME_HEAD: usize = 12;
 /// Most bytes of a frame after unpacking.

@@ -1,6 +1,6 @@
 //! The effects of an event on the state. Rules see nothing else.
 
-use super::moves::Door;
+use super::{listeners::Listener, moves::Door};
 use crate::event::{
     CgroupId, ContainerId, Kind, Ktime, Namespaces, Observation, PauseStatus, PodId, ProcessId,
     Signal, Text,
@@ -124,6 +124,13 @@ pub enum Change {
     },
     /// A process of a container ended because the OOM killer killed it. Comes before its `Ended`.
     OomKilled(ProcessId),
+    /// Processes of a container have been listening on a TCP port that was not reported before.
+    Listens {
+        /// The container.
+        container: ContainerId,
+        /// The address and port, and who began to listen on it.
+        listener: Listener,
+    },
     /// Events were lost.
     Lost {
         /// The kind of the records.
@@ -178,6 +185,7 @@ pub(crate) enum On {
     PauseStarted,
     PauseUnmeasured,
     OomKilled,
+    Listens,
     Lost,
     RecordsSuppressed,
     HookMissing,
@@ -219,6 +227,7 @@ impl Change {
             Self::PauseStarted(_) => On::PauseStarted,
             Self::PauseUnmeasured { .. } => On::PauseUnmeasured,
             Self::OomKilled(_) => On::OomKilled,
+            Self::Listens { .. } => On::Listens,
             Self::Lost { .. } => On::Lost,
             Self::RecordsSuppressed { .. } => On::RecordsSuppressed,
             Self::HookMissing { .. } => On::HookMissing,

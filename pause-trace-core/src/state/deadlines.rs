@@ -101,6 +101,7 @@ pub(super) enum Deadline {
         cgroup: CgroupId,
     },
     Name(ProcessId),
+    Listen(ContainerId),
 }
 
 /// All deadlines, the next one first.

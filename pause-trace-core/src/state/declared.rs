@@ -1,6 +1,6 @@
 //! Declared pods and containers.
 
-use super::{Change, Container, Cut, Deadline, Pin, Pod, Reaps, State};
+use super::{Change, Container, Cut, Deadline, Listeners, Pin, Pod, Reaps, State};
 use crate::event::{
     ContainerFact, ContainerId, ContainerKind, Kind, Ktime, Namespaces, PodFact, PodId, Source,
     Text,
@@ -107,6 +107,8 @@ impl State {
                 member_told: None,
                 cut: Cut::default(),
                 oom: None,
+                memory_limit: None,
+                listeners: Listeners::default(),
                 stops_until: None,
                 orphaned: None,
                 flooded: None,
@@ -144,6 +146,7 @@ impl State {
         changes.push(Change::ContainerDeclared(container.clone()));
         self.suppressed_early(now, container, changes);
         self.place_early(container, changes);
+        self.place_listeners(container);
         changes.extend(again.map(Change::Executed));
     }
 

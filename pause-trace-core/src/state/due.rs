@@ -48,9 +48,9 @@ impl State {
                 .get(pid_namespace)
                 .is_none_or(|namespace| namespace.init != *init),
             Deadline::Removal(pod) => pods.get(pod).is_none_or(|pod| pod.removed.is_none()),
-            Deadline::Sandbox(container) | Deadline::PauseEnd(container) => {
-                !containers.contains_key(container)
-            }
+            Deadline::Sandbox(container)
+            | Deadline::PauseEnd(container)
+            | Deadline::Listen(container) => !containers.contains_key(container),
             Deadline::Pin(path) => !pins.contains_key(path),
             Deadline::Identity { process, .. } => processes
                 .get(*process)
@@ -95,7 +95,10 @@ impl State {
                     let containers = containers.iter().filter_map(|id| self.containers.get(id));
                     processes.extend(containers.filter_map(|container| container.init));
                 }
-                Deadline::Pin(_) | Deadline::Identity { .. } | Deadline::Name(_) => {}
+                Deadline::Pin(_)
+                | Deadline::Identity { .. }
+                | Deadline::Name(_)
+                | Deadline::Listen(_) => {}
             }
         }
         let is_there = |id: &ProcessId| {
@@ -341,6 +344,7 @@ impl State {
             }
             // `/proc` was read before.
             Deadline::Name(_) => {}
+            Deadline::Listen(container) => self.report_listeners(now, &container, changes),
         }
     }
 

@@ -37,6 +37,13 @@ pub struct OomKilled {
 }
 
 impl State {
+    /// Notes the memory limit that a container was created with.
+    pub(super) fn limit_memory(&mut self, container: &ContainerId, bytes: u64) {
+        if let Some(container) = self.containers.get_mut(container) {
+            container.memory_limit = Some(bytes);
+        }
+    }
+
     /// Notes that the OOM killer marked a process. It marks its victim right after the SIGKILL, and
     /// also a process that is already ending (`task_will_free_mem`, mm/oom_kill.c), which it does
     /// not kill.

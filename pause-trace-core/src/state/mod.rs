@@ -11,6 +11,7 @@ mod drain;
 mod due;
 mod found;
 mod kills;
+mod listeners;
 mod lives;
 mod moves;
 mod names;
@@ -44,6 +45,7 @@ pub use deadlines::Limits;
 use deadlines::{Deadline, Deadlines};
 pub use kills::OomKilled;
 use kills::OomKiller;
+pub use listeners::{Listener, Listeners};
 pub use moves::{Door, SURVEYED, Seen, ThreadCall};
 pub use network::Network;
 pub use pod::{Container, Cut, Pin, Pod, Reaps, Stop, Worker};
@@ -98,6 +100,8 @@ pub struct State {
     cloned: Option<(ProcessId, u64)>,
     /// What the OOM killer did last.
     oom_killer: Option<OomKiller>,
+    /// Listeners in cgroups in which no container is declared yet.
+    early_listeners: VecDeque<Listener>,
     /// Up to when records of each kind may have been lost; `Ktime::MAX` if the kernel has no hook
     /// for it.
     lost: HashMap<Kind, Ktime>,
@@ -132,6 +136,7 @@ impl State {
             suppressed: Suppressed::default(),
             cloned: None,
             oom_killer: None,
+            early_listeners: VecDeque::new(),
             lost: HashMap::new(),
         }
     }
@@ -336,6 +341,7 @@ impl State {
                 self.cgroups.created(now, *cgroup, path);
             }
             Fact::CgroupRemoved { cgroup, .. } => {
+                self.forget_listeners(*cgroup);
                 self.cgroups.removed(*cgroup);
             }
             Fact::CgroupAttached { task } => {
@@ -351,6 +357,8 @@ impl State {
                 self.attached(now, task.process);
             }
             Fact::OomVictim { pid } => self.oom_marked(now, *pid),
+            Fact::Listen(listen) => self.listened(now, listen),
+            Fact::MemoryLimit { container, bytes } => self.limit_memory(container, *bytes),
             Fact::Host { namespaces } => self.host = *namespaces,
             Fact::Pod(fact) => self.pod(now, fact, changes),
             Fact::Container(fact) => self.container(now, fact, changes),

@@ -7,6 +7,7 @@ use crate::event::{
 
 use super::{
     kills::OomKilled,
+    listeners::Listeners,
     network::Network,
     process::{Ended, Handlers, Process},
 };
@@ -74,6 +75,10 @@ pub struct Container {
     pub(crate) orphaned: Option<Box<Process>>,
     /// Its processes that the OOM killer killed.
     pub(crate) oom: Option<OomKilled>,
+    /// The memory limit in bytes that it was created with, if there is one and a bundle says so.
+    pub(crate) memory_limit: Option<u64>,
+    /// The TCP ports on which its processes listen, as far as hooks have reported them.
+    pub listeners: Listeners,
     /// When a signal to end a process was last counted without being reported, because of the rate
     /// limit.
     pub(crate) flooded: Option<Ktime>,

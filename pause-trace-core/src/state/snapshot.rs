@@ -72,6 +72,10 @@ impl State {
         })];
         for container in containers {
             facts.push(declared(container));
+            facts.extend(container.memory_limit.map(|bytes| Fact::MemoryLimit {
+                container: container.id.clone(),
+                bytes,
+            }));
             let is_pinned = container.what == ContainerKind::Sandbox && container.init.is_none();
             if let Some(namespaces) = container.namespaces.filter(|_| is_pinned) {
                 facts.push(Fact::SandboxPinned {

@@ -129,6 +129,7 @@ impl<'a> Builder<'a> {
         self.programs();
         self.network();
         self.signals();
+        self.listeners();
         if let Some((time, address)) = &known.network_ready {
             let what = ElementKind::NetworkReady {
                 address: address.clone(),
@@ -159,6 +160,8 @@ impl<'a> Builder<'a> {
                 std::cmp::Reverse(element.end().unwrap_or(Ktime::MAX)),
             )
         });
+        let listens = |element: &&Element| matches!(element.what, ElementKind::Listens { .. });
+        let first_listen = elements.iter().find(listens).map(|first| first.time);
         let began = elements
             .first()
             .map(|first| first.time)
@@ -184,6 +187,8 @@ impl<'a> Builder<'a> {
             began,
             up,
             removed: known.removed,
+            first_listen,
+            sees_listeners: !self.journal.misses_listeners,
             now: self.journal.now,
             elements,
             unassigned,
@@ -222,6 +227,34 @@ impl<'a> Builder<'a> {
             .filter(|one| names.insert(one.name.clone()));
         let execs: Option<Vec<Ktime>> = first.map(|one| Some(self.init(one)?.0.time)).collect();
         execs?.into_iter().max()
+    }
+
+    fn listeners(&mut self) {
+        let journal = self.journal;
+        for fact in self.containers.clone() {
+            let listeners = &journal.containers[&fact.container].listeners;
+            let first = listeners.iter().map(|listener| listener.since).min();
+            for listener in listeners {
+                let what = ElementKind::Listens {
+                    address: listener.address,
+                    port: (listener.port != 0).then_some(listener.port),
+                    is_first: first == Some(listener.since),
+                };
+                self.elements.push(Element {
+                    time: listener.since,
+                    extent: Extent::Moment,
+                    what,
+                    container: Some(fact.container.clone()),
+                    process: Some(ProcessRef {
+                        id: listener.process,
+                        ns_pid: listener.ns_pid,
+                        comm: listener.comm,
+                    }),
+                    thread: None,
+                    evidence: Evidence::Cgroup(listener.cgroup),
+                });
+            }
+        }
     }
 
     fn signals(&mut self) {

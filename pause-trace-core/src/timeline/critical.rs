@@ -8,7 +8,10 @@
 use std::{cmp::Reverse, collections::HashSet, fmt};
 
 use super::model::{Element, ElementKind, Evidence, Extent, Lane, Timeline};
-use crate::event::{ContainerId, ContainerKind, Ktime, WaitStatus};
+use crate::{
+    event::{ContainerId, ContainerKind, Ktime, WaitStatus},
+    verdict::Duration,
+};
 
 /// What a step belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,11 +138,36 @@ impl Critical {
             )
         };
         let parts: Vec<_> = self.shares().into_iter().map(part).collect();
-        format!(
-            "up after {}: {}",
-            crate::verdict::Duration(self.total()),
-            parts.join(", ")
-        )
+        let mut sentence = format!("up after {}: {}", Duration(self.total()), parts.join(", "));
+        if let Some(after) = timeline.listened_after() {
+            sentence.push_str(&format!("; first listen after {}", Duration(after)));
+            if let Some((container, took)) = timeline.until_listening() {
+                let title = timeline.container_title(container);
+                sentence.push_str(&format!(": {title} ran for {} until then", Duration(took)));
+            }
+        }
+        sentence
+    }
+}
+
+impl Timeline {
+    /// How long after the beginning of the start a process of the pod first listened.
+    pub(crate) fn listened_after(&self) -> Option<Ktime> {
+        Some(self.first_listen?.saturating_sub(self.began?))
+    }
+
+    /// The container that listened first, and how long its entrypoint had run by then: what the
+    /// start waits for after the exec is the container's own work.
+    pub(crate) fn until_listening(&self) -> Option<(&ContainerId, Ktime)> {
+        let is_listen = |element: &&Element| matches!(element.what, ElementKind::Listens { .. });
+        let first = self.elements.iter().find(is_listen)?;
+        let container = first.container.as_ref()?;
+        let is_run = |element: &&Element| {
+            matches!(element.what, ElementKind::Run { .. })
+                && element.container.as_ref() == Some(container)
+        };
+        let run = self.elements.iter().find(is_run)?;
+        Some((container, first.time.saturating_sub(run.time)))
     }
 }
 

@@ -10,10 +10,13 @@ use crate::event::{
 };
 use crate::{
     observer::Observer,
+    report::Hook,
     rules::Ledger,
-    state::{Change, State},
+    state::{Change, Listener, State},
 };
 
+/// The hook that shows that processes listen.
+const LISTEN_HOOK: &str = "inet_sock_set_state";
 /// Most processes that are kept. Creating a container takes about ten.
 const MAX_PROCESSES: usize = 8_192;
 /// Most cgroups that are kept.
@@ -131,6 +134,8 @@ pub(super) struct Container {
     pub(super) host: Option<Namespaces>,
     /// Those of its entrypoint, also if that was found running.
     pub(super) namespaces: Option<Namespaces>,
+    /// The TCP ports on which its processes have listened, in the order in which that was reported.
+    pub(super) listeners: Vec<Listener>,
 }
 
 /// Everything so far that may belong to some pod's timeline.
@@ -154,6 +159,8 @@ pub struct Journal {
     pub(super) lost: HashMap<Kind, (u64, Ktime)>,
     /// When a process was last forgotten because of the limit.
     pub(super) forgot: Option<Ktime>,
+    /// Whether the kernel does not report that processes listen.
+    pub(super) misses_listeners: bool,
     pub(super) now: Ktime,
 }
 
@@ -169,6 +176,15 @@ impl Observer for Journal {
                 .get(*process)
                 .and_then(|process| process.container.as_ref()),
             Change::ContainerDeclared(container) => Some(container),
+            Change::Listens {
+                container,
+                listener,
+            } => {
+                if let Some(known) = self.containers.get_mut(container) {
+                    known.listeners.push(*listener);
+                }
+                None
+            }
             _ => None,
         };
         if let Some(container) = container {
@@ -179,7 +195,7 @@ impl Observer for Journal {
 
 impl Journal {
     /// Adds an event. Only the namespaces of containers that were found running, and their node's,
-    /// are taken from the state instead.
+    /// and where containers listen are taken from the state instead.
     pub fn take(&mut self, event: &Event) {
         let now = event.time;
         self.now = self.now.max(now);
@@ -264,6 +280,9 @@ impl Journal {
                 *lost = lost.saturating_add(*count);
                 *last = now;
             }
+            Fact::HookMissing {
+                kind: Kind::Listen, ..
+            } => self.misses_listeners = true,
             Fact::Pod(fact) => self.pod(fact),
             Fact::Container(fact) => self.container(now, fact),
             Fact::SandboxPinned {
@@ -286,6 +305,11 @@ impl Journal {
             Fact::PodRemoved { pod } => self.pod_removed(now, pod),
             _ => {}
         }
+    }
+
+    /// The hooks of a recording. One that was made before processes were seen to listen lacks that.
+    pub fn begin(&mut self, hooks: &[Hook]) {
+        self.misses_listeners = hooks.iter().all(|hook| hook.hook != LISTEN_HOOK);
     }
 
     /// The known pods: uid, namespace and name.
@@ -450,6 +474,7 @@ impl Journal {
             pinned: None,
             host: None,
             namespaces: None,
+            listeners: Vec::new(),
         });
         known.fact = fact.clone();
         if fact.cgroup != 0 {

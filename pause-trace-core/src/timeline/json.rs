@@ -17,9 +17,6 @@ use crate::{
     },
 };
 
-/// What no hook reports.
-const NOT_VISIBLE: [&str; 1] = ["first_listen"];
-
 /// The elements that `wanted` selects, the unassigned ones, and the timeline as a whole.
 pub fn lines(
     timeline: &Timeline,
@@ -123,6 +120,16 @@ fn details(what: &ElementKind) -> ElementDetails {
             address: Some(address.to_string()),
             ..none
         },
+        ElementKind::Listens {
+            address,
+            port,
+            is_first,
+        } => ElementDetails {
+            address: Some(address.to_string()),
+            port: *port,
+            first: Some(*is_first),
+            ..none
+        },
         ElementKind::Signal { signal, from, .. } => ElementDetails {
             signal: Some(signal_name(*signal)),
             from: from.map(Process::from),
@@ -166,7 +173,11 @@ fn sum(timeline: &Timeline, clock: Clock) -> wire::Timeline {
             .map(|critical| critical.sentence(timeline)),
         elements: timeline.elements.len(),
         unassigned: timeline.unassigned.len() + timeline.more_unassigned,
-        not_visible: NOT_VISIBLE,
+        first_listen_ns: timeline.listened_after(),
+        not_visible: match timeline.sees_listeners {
+            true => &["udp"],
+            false => &["first_listen", "udp"],
+        },
         lost: timeline
             .lost
             .iter()

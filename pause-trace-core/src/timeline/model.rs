@@ -1,6 +1,8 @@
 //! The model of a timeline: elements in the order of their beginning, each with the evidence for
 //! its attribution to the pod.
 
+use std::net::IpAddr;
+
 use crate::{
     event::{
         CgroupId, ContainerId, ContainerKind, Kind, Ktime, NamespaceKind, PodId, SignalResult,
@@ -24,6 +26,10 @@ pub struct Timeline {
     pub up: Option<Ktime>,
     /// When it was removed.
     pub removed: Option<Ktime>,
+    /// When a process of one of its containers first listened on a TCP port, if that was observed.
+    pub first_listen: Option<Ktime>,
+    /// Whether the kernel reports that processes listen.
+    pub(crate) sees_listeners: bool,
     /// The time of the last event.
     pub(crate) now: Ktime,
     /// The elements, in the order of their beginning.
@@ -132,6 +138,14 @@ pub enum ElementKind {
     NetworkReady {
         address: Text,
     },
+    /// A process began to listen on a TCP port.
+    Listens {
+        address: IpAddr,
+        /// `None` if the kernel has chosen one that no record shows.
+        port: Option<u16>,
+        /// Whether it is the first one of its container.
+        is_first: bool,
+    },
     Signal {
         signal: i32,
         from: Option<ProcessRef>,
@@ -217,6 +231,7 @@ impl ElementKind {
             Self::CgroupEntered => "cgroup_entered",
             Self::CgroupRemoved => "cgroup_removed",
             Self::NetworkReady { .. } => "network_ready",
+            Self::Listens { .. } => "listens",
             Self::Signal { .. } => "signal",
             Self::Exited { .. } => "exited",
             Self::Reaped { .. } => "reaped",

@@ -179,7 +179,7 @@ impl<'a> Waterfall<'a> {
             | ElementKind::Run { .. }
             | ElementKind::Session { .. }
             | ElementKind::Hook { .. } => TERM,
-            ElementKind::Program { .. } => anstyle::Style::new(),
+            ElementKind::Program { .. } | ElementKind::Listens { .. } => anstyle::Style::new(),
             _ => DIM,
         };
         let bar = has_bar.then(|| self.bar(element));
@@ -224,8 +224,19 @@ impl<'a> Waterfall<'a> {
     fn foot(&mut self) {
         let timeline = self.timeline;
         self.text.push('\n');
-        let text =
-            "The timeline does not show when a process first listens, because no hook reports it.";
+        let text = match timeline.first_listen {
+            _ if !timeline.sees_listeners => {
+                "The timeline does not show when a process first listens: no hook reported it."
+            }
+            None if timeline.began.is_some() => {
+                "No process has listened on a TCP port. UDP has no listen, so it is not visible."
+            }
+            None => {
+                "TCP ports on which processes listened before pause-trace started are not visible, \
+                 and no UDP ports."
+            }
+            Some(_) => "UDP has no listen, so its ports are not visible.",
+        };
         for part in wrap(text, self.text_style.width.map(|width| width - 1)) {
             self.line(|line| line.paint(DIM, &part));
         }

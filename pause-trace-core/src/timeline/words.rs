@@ -5,6 +5,7 @@ use crate::errno::Errno;
 use super::model::{CreatedBy, Element, ElementKind, Evidence, Owner, Timeline};
 use crate::{
     event::{NamespaceKind, SignalResult, Text, signal_name},
+    text::endpoint,
     verdict::{Duration, ProcessRef},
 };
 
@@ -83,6 +84,17 @@ fn what(element: &Element) -> String {
         ElementKind::CgroupEntered => format!("cgroup entered{}", by(" by ")),
         ElementKind::CgroupRemoved => "cgroup removed".to_owned(),
         ElementKind::NetworkReady { address } => format!("network ready, {address}"),
+        ElementKind::Listens {
+            address,
+            port,
+            is_first,
+        } => {
+            let what = match is_first {
+                true => "first listen on",
+                false => "listens on",
+            };
+            format!("{what} {}{}", endpoint(*address, *port), by(": "))
+        }
         ElementKind::Signal {
             signal,
             from,

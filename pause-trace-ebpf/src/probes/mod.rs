@@ -15,6 +15,7 @@ mod exec;
 mod exit;
 mod fork;
 mod found;
+mod listen;
 mod namespace;
 mod oom;
 mod reap;

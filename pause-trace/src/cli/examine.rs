@@ -228,6 +228,11 @@ async fn hooks(global: &Global) -> (Vec<Check>, Option<Vec<Verified>>) {
     if let Some(hook) = live.hooks.iter().find(|hook| hook.kind == Kind::Namespace) {
         checks.push(compat_entry(hook));
     }
+    let mut hooks = live.hooks.iter();
+    if hooks.any(|hook| hook.kind == Kind::Listen && hook.how.is_ok()) {
+        let detail = "TCP only: UDP has no listen, so its ports are not visible";
+        checks.push(ok("listening", detail));
+    }
     checks.push(ok(
         "self-test",
         "the records of a known process are correct",
@@ -290,6 +295,10 @@ fn has_compat_entry() -> bool {
 
 /// Names the rules that stay inconclusive without a kind of record.
 fn unproven(kind: Kind) -> String {
+    if kind == Kind::Listen {
+        return "no rule depends on it, but nothing shows on which ports containers listen"
+            .to_owned();
+    }
     let rules: Vec<_> = rules::all()
         .filter(|rule| rule.needs.contains(&kind))
         .map(|rule| rule.id)

@@ -90,6 +90,8 @@ enum Until {
     /// All containers of the pod have started.
     #[default]
     Up,
+    /// A process of the pod has listened on a TCP port.
+    Listening,
     /// The pod is removed.
     Removed,
 }
@@ -97,6 +99,7 @@ enum Until {
 const AFTER_HELP: &str = "\
 Examples:
   pause-trace timeline default/web                            then start the pod
+  pause-trace timeline web --until listening                  until a process of it listens on a TCP port
   pause-trace timeline web --until removed --format json      its whole life, one object per line
   pause-trace timeline web --perfetto web.json                open web.json in Perfetto
   pause-trace timeline web --recording node.ptrec             a recorded start
@@ -148,6 +151,7 @@ impl Args {
                 .with_context(|| format!("failed to read {shown}"))?;
             match next {
                 Next::Entry(Entry::Event(event)) => pipeline.process_event(&event),
+                Next::Entry(Entry::Begin(begin)) => journal.borrow_mut().begin(&begin.hooks),
                 Next::Entry(_) => {}
                 Next::End(ending) => break ending,
             }
@@ -330,8 +334,12 @@ impl Args {
 
     /// When the timeline ends, if nothing else happens before.
     fn over_at(&self, timeline: &Timeline) -> Option<Ktime> {
+        if self.until == Until::Listening {
+            timeline.first_listen?;
+        }
         let last = match self.until {
             Until::Up => timeline.up,
+            Until::Listening => timeline.first_listen.max(timeline.up),
             Until::Removed => timeline.removed,
         };
         Some(last? + SETTLED.as_nanos() as Ktime)

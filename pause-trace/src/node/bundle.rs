@@ -81,6 +81,8 @@ pub(crate) struct Bundle {
     pub(crate) maps_users: bool,
     pub(crate) no_new_privileges: bool,
     pub(crate) oom_score_adj: Option<i32>,
+    /// The most memory that it may use, in bytes.
+    pub(crate) memory_limit: Option<u64>,
     pub(crate) readonly_root: bool,
     /// The pid of its init in the runtime's pid namespace, once the container has started. The init
     /// may have ended since.

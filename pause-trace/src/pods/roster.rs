@@ -320,6 +320,14 @@ impl Roster {
                 .insert(member.sandbox.clone(), (pod.clone(), true));
         }
         facts.push(Fact::Container(member.fact(&pod, modes)));
+        let limit = member
+            .bundle
+            .as_ref()
+            .and_then(|bundle| bundle.memory_limit);
+        facts.extend(limit.map(|bytes| Fact::MemoryLimit {
+            container: id.clone(),
+            bytes,
+        }));
         let cgroups = self.pods.entry(pod).or_default();
         if !member.is_former {
             cgroups.insert(member.cgroup);

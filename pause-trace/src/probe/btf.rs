@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use btf_rs::{Backend, Btf, BtfType, Struct, Type};
-use pause_trace_common::{Config, Offsets};
+use pause_trace_common::{Config, Offsets, POISON};
 
 #[cfg(test)]
 mod fuzz;
@@ -31,8 +31,8 @@ pub(crate) enum BtfError {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     pub(crate) offsets: Offsets,
-    /// `upid_size`, `sigaction_size`, `subsys`, `oom_passes_task`, `syscall_arg1` and
-    /// `compat_arg1` are set; the rest is the default.
+    /// `upid_size`, `sigaction_size`, `subsys`, `oom_passes_task`, `syscall_arg1`, `compat_arg1`
+    /// and `sock_address6` are set; the rest is the default.
     pub(crate) config: Config,
 }
 
@@ -81,6 +81,10 @@ impl Types {
             "x86_64" => self.offset("pt_regs.cx")?,
             _ => config.syscall_arg1,
         };
+        // A kernel without IPv6 has no such address.
+        config.sock_address6 = self
+            .offset("sock.__sk_common.skc_v6_rcv_saddr")
+            .unwrap_or(POISON);
         if let Some(controller) = controller {
             let name = format!("{controller}_cgrp_id");
             config.subsys = self

@@ -6,7 +6,9 @@ use pause_trace_common as record;
 use record::{Framed, Kind, Record};
 
 use super::raw;
-use crate::event::{Comm, Event, Fact, NamespaceCall, Signal, SignalResult, Text, WaitStatus};
+use crate::event::{
+    Comm, Event, Fact, Listen, NamespaceCall, Signal, SignalResult, Text, WaitStatus,
+};
 
 /// Why bytes are not a record.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -152,6 +154,32 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
         Kind::OomVictim => Fact::OomVictim {
             pid: take::<record::OomVictim>(bytes)?.tgid,
         },
+        Kind::Listen => {
+            let record::Listen {
+                task,
+                cgroup,
+                comm,
+                address,
+                net,
+                family,
+                port,
+                ended,
+                ..
+            } = take(bytes)?;
+            let [a, b, c, d, ..] = address;
+            Fact::Listen(Listen {
+                process: task.into(),
+                comm: Comm(comm),
+                cgroup,
+                namespace: net,
+                address: match family {
+                    record::AF_INET => [a, b, c, d].into(),
+                    _ => address.into(),
+                },
+                port,
+                ended: ended != 0,
+            })
+        }
         Kind::Watch => return Err(DecodeError::Kind(header.kind)),
     };
     let event = |fact| Event {
@@ -219,6 +247,33 @@ mod tests {
         let mut bytes = vec![0_u8; 4_096];
         bytes[8..12].copy_from_slice(&99_u32.to_ne_bytes());
         assert_eq!(decode(&bytes.into()), Err(DecodeError::Kind(99)));
+    }
+
+    #[test]
+    fn the_address_of_a_socket_is_of_its_family() {
+        let listens = |family: u16, ended: u32| {
+            let mut bytes = vec![0_u8; size_of::<Framed<record::Listen>>()];
+            bytes[8..12].copy_from_slice(&(Kind::Listen as u32).to_ne_bytes());
+            let at = |field: usize| std::mem::offset_of!(Framed<record::Listen>, record) + field;
+            let address = at(std::mem::offset_of!(record::Listen, address));
+            bytes[address..address + 16]
+                .copy_from_slice(&[10, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+            for (offset, value) in [
+                (std::mem::offset_of!(record::Listen, family), family),
+                (std::mem::offset_of!(record::Listen, port), 8080),
+                (std::mem::offset_of!(record::Listen, ended), ended as u16),
+            ] {
+                bytes[at(offset)..at(offset) + 2].copy_from_slice(&value.to_ne_bytes());
+            }
+            match decode(&bytes.into()).expect("it is a record").event.fact {
+                Fact::Listen(listen) => (listen.address.to_string(), listen.port, listen.ended),
+                other => panic!("{other:?}"),
+            }
+        };
+        let v4 = listens(record::AF_INET, 0);
+        assert_eq!(v4, ("10.0.0.7".to_owned(), 8080, false));
+        let v6 = listens(record::AF_INET6, 1);
+        assert_eq!(v6, ("a00:7::1".to_owned(), 8080, true));
     }
 
     #[test]

@@ -38,6 +38,7 @@ const TRACEPOINTS: &[(&str, &[&str], Kind)] = &[
     ("cgroup_rmdir", &["cgroup_rmdir"], Kind::CgroupRmdir),
     ("cgroup_attach_task", &["cgroup_attach"], Kind::CgroupAttach),
     ("mark_victim", &["oom"], Kind::OomVictim),
+    ("inet_sock_set_state", &["listen"], Kind::Listen),
 ];
 
 /// Why the program cannot run. Each message says what to do.
@@ -194,19 +195,22 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
     })
 }
 
-/// The kind of loss when a program does not run. If the program also starts to watch processes,
-/// more than a record is lost.
-pub(super) fn lost_without(program: &str) -> Kind {
+/// The kind of loss when a program does not run; `None` if nothing is known to be lost. If the
+/// program also starts to watch processes, more than a record is lost.
+pub(super) fn lost_without(program: &str) -> Option<Kind> {
     if program == "found" {
-        return Kind::Found;
+        return Some(Kind::Found);
     }
     let of = TRACEPOINTS
         .iter()
         .find(|(_, programs, _)| programs.contains(&program));
     match of {
-        Some((_, _, Kind::Fork | Kind::Exec | Kind::CgroupAttach)) => Kind::Watch,
-        Some((_, _, kind)) => *kind,
-        None => Kind::Namespace,
+        Some((_, _, Kind::Fork | Kind::Exec | Kind::CgroupAttach)) => Some(Kind::Watch),
+        // A packet interrupts the program, and the program is skipped for the connection of that
+        // packet: a socket does not begin to listen in a softirq.
+        Some((_, _, Kind::Listen)) => None,
+        Some((_, _, kind)) => Some(*kind),
+        None => Some(Kind::Namespace),
     }
 }
 

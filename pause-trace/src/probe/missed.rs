@@ -45,7 +45,7 @@ impl Missed {
             let second = loaded.ebpf.program(&second(name)?);
             let programs = iter::once(first).chain(second).filter_map(descriptor);
             Some(Hook {
-                kind: lost_without(name),
+                kind: lost_without(name)?,
                 programs: programs.collect(),
                 reported: 0,
             })
@@ -112,9 +112,18 @@ mod tests {
 
     #[test]
     fn a_skipped_fork_is_a_process_that_is_not_watched() {
-        assert_eq!(lost_without("fork"), Kind::Watch);
-        assert_eq!(lost_without("exit"), Kind::Exit);
-        assert_eq!(lost_without("signal_generate"), Kind::SignalGenerate);
-        assert_eq!(lost_without("setns_fentry"), Kind::Namespace);
+        for (program, lost) in [
+            ("fork", Kind::Watch),
+            ("exit", Kind::Exit),
+            ("signal_generate", Kind::SignalGenerate),
+            ("setns_fentry", Kind::Namespace),
+        ] {
+            assert_eq!(lost_without(program), Some(lost), "{program}");
+        }
+    }
+
+    #[test]
+    fn a_connection_whose_packet_interrupts_the_program_is_no_loss() {
+        assert_eq!(lost_without("listen"), None);
     }
 }

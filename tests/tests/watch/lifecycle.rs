@@ -59,6 +59,7 @@ fn faults_in_the_life_of_a_pod_are_found() {
                 "loses_a_process_to_the_oom_killer",
                 loses_a_process_to_the_oom_killer,
             ),
+            ("exceeds_its_memory_limit", exceeds_its_memory_limit),
             ("loses_its_address", loses_its_address),
             ("outlives_its_sandbox", outlives_its_sandbox),
             ("gets_a_namespace_of_its_own", gets_a_namespace_of_its_own),
@@ -242,7 +243,40 @@ fn loses_a_process_to_the_oom_killer(scene: &Scene, pod: Pod<'_>) {
     let ended = scene.watch.await_container(&id, "ended");
     assert_eq!(ended["oom_killed"], killed["process"], "{ended}");
     assert_eq!(ended["status"], "exit code 0", "{ended}");
-    end(scene, pod).assert_healthy(["app"]);
+    let outcome = end(scene, pod);
+    outcome.assert_broken(["PT211"]);
+    assert!(
+        outcome.accused().is_empty(),
+        "it is for information: {outcome}"
+    );
+}
+
+fn exceeds_its_memory_limit(scene: &Scene, pod: Pod<'_>) {
+    const LIMIT: i64 = 64 << 20;
+    let hungry = pod.container("hungry").workload(["eat-memory", "256"]);
+    let hungry = hungry.configure(|config| {
+        let linux = config.linux.get_or_insert_default();
+        linux
+            .resources
+            .get_or_insert_default()
+            .memory_limit_in_bytes = LIMIT;
+    });
+    let hungry = hungry.start();
+    assert_eq!(hungry.await_end(), 128 + libc::SIGKILL);
+    let ended = scene.watch.await_container(hungry.id(), "ended");
+    assert_eq!(ended["oom_killed"], ended["process"], "{ended}");
+    assert_eq!(ended["memory_limit_bytes"], LIMIT, "{ended}");
+    let killed = scene.watch.await_finding(pod.uid(), "PT211");
+    assert_eq!(killed["observed"]["memory_limit_bytes"], LIMIT, "{killed}");
+    let message = killed["message"].as_str().expect("a message");
+    assert!(
+        message.starts_with("OOM-killed, limit 64 MiB: workload (pid "),
+        "{killed}"
+    );
+    hungry.remove();
+    let outcome = end(scene, pod);
+    outcome.assert_broken(["PT211"]);
+    assert!(outcome.accused().is_empty(), "{outcome}");
 }
 
 /// A process with CAP_NET_ADMIN takes the pod's address away. The next look is that at a container

@@ -12,6 +12,7 @@ mod impostors;
 mod kubelet;
 mod late;
 mod lifecycle;
+mod listen;
 mod plants;
 mod restarts;
 mod scene;

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::model::{Container, Finding, Page, Pod, Process, Rule, Signal, Span};
+use super::{
+    listeners::{Awaited, Listens},
+    model::{Container, Finding, Page, Pod, Process, Rule, Signal, Span},
+};
 use crate::{
     event::{
         ContainerId, ContainerKind, Event, Fact, Ktime, NamespaceKind, Namespaces, PodId,
@@ -29,6 +32,7 @@ pub struct PageBuilder {
     /// The index of the pod of each process, and of the process in that pod.
     processes: HashMap<ProcessId, (usize, usize)>,
     omitted: HashSet<PodId>,
+    awaited: Awaited,
     /// Findings that are not on a pod.
     findings: Vec<Finding>,
     passed: u64,
@@ -44,6 +48,7 @@ impl PageBuilder {
             by_id: HashMap::new(),
             processes: HashMap::new(),
             omitted: HashSet::new(),
+            awaited: Awaited::default(),
             findings: Vec::new(),
             passed: 0,
         }
@@ -129,12 +134,46 @@ impl PageBuilder {
                     }
                 }
             }
+            Fact::Listen(listen) => {
+                if let Some(container) = state.container_at(listen.cgroup) {
+                    self.awaited.add(container);
+                }
+            }
             Fact::PodRemoved { pod } => {
                 if let Some(pod) = self.by_id.get(pod) {
                     self.pods[*pod].removed = Some(at);
                 }
             }
             _ => {}
+        }
+        for container in self.awaited.take(state) {
+            self.listeners(&container, state);
+        }
+    }
+
+    /// Adds the listeners of a container that have been reported since the last call.
+    fn listeners(&mut self, id: &ContainerId, state: &State) {
+        let Some(container) = state.containers.get(id) else {
+            return;
+        };
+        let Some(pod) = self.by_id.get(&container.pod).copied() else {
+            return;
+        };
+        let id = escaped(id);
+        let of_it = |one: &&Listens| one.container == id;
+        let known = self.pods[pod].listens.iter().filter(of_it).count();
+        for listener in container.listeners.reported().iter().skip(known) {
+            let listens = Listens {
+                at: self.since(listener.since),
+                container: id.clone(),
+                address: listener.address,
+                port: (listener.port != 0).then_some(listener.port),
+                by: format!("{} (pid {})", listener.comm, listener.process.pid),
+            };
+            let pod = &mut self.pods[pod];
+            if pod.listens.len() < MAX_OF_POD {
+                pod.listens.push(listens);
+            }
         }
     }
 
@@ -433,6 +472,7 @@ fn spans(pod: &Pod) -> Vec<Span> {
             });
         }
     }
+    spans.extend(pod.listens.iter().map(|one| one.span(lane(&one.container))));
     spans.extend(pod.signals.iter().map(|signal| Span {
         lane: "signals".to_owned(),
         name: format!("{} to {}: {}", signal.signal, signal.to, signal.result),

@@ -5,6 +5,7 @@
 //! strings.
 
 mod gather;
+mod listeners;
 mod model;
 
 pub use gather::PageBuilder;

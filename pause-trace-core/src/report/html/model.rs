@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::listeners::Listens;
 use crate::{
     report::wire::{self, Namespaces},
     rules::Counts,
@@ -59,6 +60,7 @@ pub(crate) struct Pod {
     pub(crate) containers: Vec<Container>,
     pub(crate) processes: Vec<Process>,
     pub(crate) signals: Vec<Signal>,
+    pub(crate) listens: Vec<Listens>,
     /// The number of zombies from each time on.
     pub zombies: Vec<(i64, u32)>,
     pub(crate) spans: Vec<Span>,
@@ -120,7 +122,7 @@ pub(crate) struct Span {
     pub(crate) start_ns: i64,
     /// `None` if it had not ended.
     pub(crate) end_ns: Option<i64>,
-    /// `pause`, `container`, `session`, `zombie`, `signal`, `finding`.
+    /// `pause`, `container`, `session`, `zombie`, `signal`, `listen`, `finding`.
     pub(crate) kind: &'static str,
 }
 

@@ -181,6 +181,8 @@ function details(pod) {
   part("Namespaces", matrix(pod));
   if (pod.spans.length) part("Timeline", timeline(pod));
   part(`Processes (${pod.processes.length}${pod.omitted ? `, and ${pod.omitted} processes or signals that are not shown` : ""})`, tree(pod));
+  const named = (id) => pod.containers.find((container) => container.id === id)?.name || id.slice(0, 12);
+  if (pod.listens.length) part("Listening on TCP", table(["time", "container", "address", "process"], pod.listens.map((one) => [clock(one.at), named(one.container), `${one.address.includes(":") ? `[${one.address}]` : one.address}:${one.port ?? "?"}`, one.by])));
   if (pod.signals.length) part("Signals", table(["time", "signal", "from", "to", "result"], pod.signals.map((signal) => [clock(signal.at), signal.signal, signal.from, signal.to, signal.handled ? "taken by a handler" : signal.result])));
   const zombies = pod.zombies.filter(([, count], index) => count > 1 || (pod.zombies[index - 1]?.[1] ?? 0) > 1);
   if (zombies.length) part("Zombies", table(["time", "waiting to be reaped"], zombies.map(([at, count]) => [clock(at), count])));

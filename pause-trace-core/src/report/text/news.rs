@@ -5,7 +5,7 @@ use anstyle::Style;
 use crate::{
     event::{NamespaceKind, WaitStatus},
     news::{LISTED_NAMESPACES, NewsKind},
-    text::{BAD, DIM, DOUBTFUL, GOOD, counted},
+    text::{BAD, DIM, DOUBTFUL, GOOD, counted, endpoint, size},
     verdict::{Duration, ProcessRef},
 };
 
@@ -16,6 +16,7 @@ pub(super) const COLUMNS: [usize; 3] = [13, 15, 47];
 pub(super) fn mark(what: &NewsKind) -> (Style, &'static str) {
     match what {
         NewsKind::Started { .. } => (GOOD, "+"),
+        NewsKind::Listens { .. } => (DIM, "+"),
         NewsKind::Ended { status, .. } if *status == WaitStatus::exited(0) => (DIM, "-"),
         NewsKind::Ended { .. } | NewsKind::OomKilled { .. } => (DOUBTFUL, "-"),
         NewsKind::Removed { .. } => (DIM, "-"),
@@ -79,21 +80,37 @@ pub(super) fn words(what: &NewsKind) -> String {
             status,
             lived,
             oom_killed,
+            memory_limit,
             ..
         } => {
+            let limit = limited(*memory_limit);
             let oom = match oom_killed {
-                Some(killed) if killed.id == process.id => " · by the OOM killer".to_owned(),
-                Some(killed) => format!(" · the OOM killer had killed {}", named(killed)),
+                Some(killed) if killed.id == process.id => format!(" · OOM-killed{limit}"),
+                Some(killed) => format!(" · the OOM killer had killed {}{limit}", named(killed)),
                 None => String::new(),
             };
             format!("{status} after {}{oom}", Duration(*lived))
         }
-        NewsKind::OomKilled { process, count } => {
+        NewsKind::OomKilled {
+            process,
+            count,
+            memory_limit,
+        } => {
+            let limit = limited(*memory_limit);
             let which = match *count {
                 0 | 1 => String::new(),
                 count => format!(", and {} before it", counted(count - 1, "other")),
             };
-            format!("the OOM killer killed {}{which}", named(process))
+            format!("the OOM killer killed {}{which}{limit}", named(process))
+        }
+        NewsKind::Listens {
+            address,
+            port,
+            after,
+            ..
+        } => {
+            let after = after.map_or(String::new(), |after| format!(" after {}", Duration(after)));
+            format!("listens on {}{after}", endpoint(*address, *port))
         }
         NewsKind::Removed {
             lived,
@@ -111,6 +128,11 @@ pub(super) fn words(what: &NewsKind) -> String {
             verdicts.pass, verdicts.fail, verdicts.inconclusive
         ),
     }
+}
+
+/// `, limit 64 MiB`
+fn limited(bytes: Option<u64>) -> String {
+    bytes.map_or(String::new(), |bytes| format!(", limit {}", size(bytes)))
 }
 
 fn named(process: &ProcessRef) -> String {

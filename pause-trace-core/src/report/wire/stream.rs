@@ -1,6 +1,6 @@
 //! The lines of `run`, `watch`, `check` and `replay` that are not about a verdict.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -29,17 +29,19 @@ pub(crate) struct Hello<'a> {
     pub(crate) hooks: &'a [Hook],
 }
 
-/// The start or end of a pod or container, a kill by the OOM killer, or the verification of a pod.
+/// The start or end of a pod or container, a kill by the OOM killer, a port on which a container
+/// listens, or the verification of a pod.
 #[derive(Default, Serialize, JsonSchema)]
 pub(crate) struct PodEvent {
     #[serde(flatten)]
     when: When,
-    #[schemars(extend("enum" = ["started", "ended", "oom_killed", "removed", "verified"]))]
+    #[schemars(extend("enum" = ["started", "ended", "oom_killed", "listens", "removed", "verified"]))]
     event: &'static str,
     pod: Pod,
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<Container>,
     /// `started` and `ended`: the container's entrypoint. `oom_killed`: the killed process.
+    /// `listens`: the process that began to listen.
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<Process>,
     /// `started` and `ended`: whether the process is the pod's pause.
@@ -66,6 +68,21 @@ pub(crate) struct PodEvent {
     /// `oom_killed`: how many processes of the container the OOM killer has killed.
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
+    /// `listens`: the address, which is `0.0.0.0` or `::` if it is every address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<IpAddr>,
+    /// `listens`: the TCP port. Missing if the kernel chose it, which no record shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    /// `listens`: the time since the container's entrypoint executed. Missing if that was before
+    /// pause-trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after_ns: Option<u64>,
+    /// `oom_killed`, and `ended` with `oom_killed`: the memory limit that the container was created
+    /// with. Missing if there is none or it is not known. The limit of the pod or the memory of the
+    /// node may have been used up instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_limit_bytes: Option<u64>,
     /// `ended` and `removed`: how long it lived.
     #[serde(skip_serializing_if = "Option::is_none")]
     lived_ns: Option<u64>,
@@ -113,7 +130,9 @@ impl PodEvent {
                 status,
                 lived,
                 oom_killed,
+                memory_limit,
             } => Self {
+                memory_limit_bytes: *memory_limit,
                 process: Some((*process).into()),
                 pause: Some(*is_pause),
                 status: Some(status.to_string()),
@@ -121,9 +140,26 @@ impl PodEvent {
                 oom_killed: oom_killed.map(Into::into),
                 ..common
             },
-            NewsKind::OomKilled { process, count } => Self {
+            NewsKind::OomKilled {
+                process,
+                count,
+                memory_limit,
+            } => Self {
+                memory_limit_bytes: *memory_limit,
                 process: Some((*process).into()),
                 count: Some(*count),
+                ..common
+            },
+            NewsKind::Listens {
+                process,
+                address,
+                port,
+                after,
+            } => Self {
+                process: Some((*process).into()),
+                address: Some(*address),
+                port: *port,
+                after_ns: *after,
                 ..common
             },
             NewsKind::Removed {

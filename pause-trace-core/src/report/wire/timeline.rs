@@ -69,6 +69,12 @@ pub(crate) struct ElementDetails {
     pub(crate) path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) address: Option<String>,
+    /// The TCP port on which the process listens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) port: Option<u16>,
+    /// Whether it is the first one on which the container listens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) first: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) signal: Option<String>,
     /// The sender of the signal. Missing if the kernel sent it.
@@ -104,8 +110,13 @@ pub(crate) struct Timeline {
     pub(crate) elements: usize,
     /// The number of programs that cannot be attributed to a pod.
     pub(crate) unassigned: usize,
-    /// What no hook reports.
-    pub(crate) not_visible: [&'static str; 1],
+    /// The time from the beginning of the start to when a process of the pod first listened on a
+    /// TCP port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) first_listen_ns: Option<Ktime>,
+    /// What no hook reports: `udp`, whose sockets do not listen, and `first_listen` if the kernel
+    /// does not report it.
+    pub(crate) not_visible: &'static [&'static str],
     /// Kernel events that were dropped, by kind.
     pub(crate) lost: BTreeMap<&'static str, u64>,
     /// Whether processes were forgotten because there were too many.

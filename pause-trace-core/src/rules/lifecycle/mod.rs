@@ -3,6 +3,7 @@
 mod init_stuck;
 mod leftovers;
 mod netns_leaked;
+mod oom_killed;
 mod pause_died;
 mod pause_leaked;
 mod sandbox_first;
@@ -25,4 +26,5 @@ pub(super) const CHECKS: &[Check] = &[
     teardown_stalled::CHECK,
     session_left::CHECK,
     supervisor_died::CHECK,
+    oom_killed::CHECK,
 ];

@@ -234,7 +234,7 @@ fn json_lines_have_the_fields_of_their_kind() {
     );
     let sum = objects.last().expect("there is one");
     assert_eq!(sum["type"], "timeline");
-    assert_eq!(sum["not_visible"], serde_json::json!(["first_listen"]));
+    assert_eq!(sum["not_visible"], serde_json::json!(["udp"]));
     let path = sum["path"].as_array().expect("a list");
     let took: u64 = path
         .iter()

@@ -52,6 +52,20 @@ struct Linux {
     cgroups_path: Option<String>,
     namespaces: Vec<Namespace>,
     uid_mappings: Vec<serde::de::IgnoredAny>,
+    resources: Option<Resources>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Resources {
+    memory: Option<Memory>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Memory {
+    /// In bytes; -1 for no limit.
+    limit: Option<serde_json::Number>,
 }
 
 #[derive(Deserialize)]
@@ -149,6 +163,8 @@ impl Spec {
         let stop_signal = self.annotations.stop_signal.as_deref().and_then(signal);
         let names = self.annotations.names(location.manager);
         let args = self.process.args.iter().take(MAX_ARGS);
+        let memory = self.linux.resources.and_then(|resources| resources.memory);
+        let memory_limit = memory.and_then(|memory| memory.limit?.as_u64());
         Bundle {
             manager: location.manager,
             directory: location.directory.clone(),
@@ -167,6 +183,8 @@ impl Spec {
             maps_users: !self.linux.uid_mappings.is_empty(),
             no_new_privileges: self.process.no_new_privileges,
             oom_score_adj: self.process.oom_score_adj,
+            // Older runtimes write 0 for no limit.
+            memory_limit: memory_limit.filter(|limit| *limit > 0),
             readonly_root: self.root.readonly,
             init: None,
         }

@@ -300,6 +300,26 @@ fn shown(text: Option<&Text>) -> String {
 }
 
 #[test]
+fn a_memory_limit_is_read_and_its_absence_is_no_limit() {
+    let limit = |resources: &str| {
+        let config = format!(r#"{{"linux":{{"resources":{resources}}}}}"#);
+        bundle(Manager::Containerd, &config).memory_limit
+    };
+    assert_eq!(limit(r#"{"memory":{"limit":67108864}}"#), Some(64 << 20));
+    for none in [
+        "{}",
+        "null",
+        r#"{"memory":null}"#,
+        r#"{"memory":{}}"#,
+        r#"{"memory":{"limit":null}}"#,
+        r#"{"memory":{"limit":-1}}"#,
+        r#"{"memory":{"limit":0}}"#,
+    ] {
+        assert_eq!(limit(none), None, "{none}");
+    }
+}
+
+#[test]
 fn containerd_annotations_are_interpreted() {
     let sandbox = include_str!("../fixtures/bundles/containerd-plain-sandbox.json");
     let sandbox = bundle(Manager::Containerd, sandbox);

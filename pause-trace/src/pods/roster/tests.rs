@@ -244,6 +244,27 @@ fn the_runtime_takes_precedence_over_a_bundle() {
 }
 
 #[test]
+fn the_memory_limit_of_a_bundle_follows_the_declaration() {
+    let mut roster = Roster::default();
+    roster.enter(1, of("s", "s", plain_sandbox()));
+    let limited = Bundle {
+        memory_limit: Some(64 << 20),
+        ..plain_app()
+    };
+    let (identity, bundle) = of("a", "s", limited);
+    let facts = roster.bundle(2, &identity, bundle, no_process);
+    let [
+        ..,
+        Fact::Container(declared),
+        Fact::MemoryLimit { container, bytes },
+    ] = &facts[..]
+    else {
+        panic!("{facts:?}")
+    };
+    assert_eq!((container, *bytes), (&declared.container, 64 << 20));
+}
+
+#[test]
 fn docker_containers_are_a_pod_once_one_joins_another() {
     let mut roster = Roster::default();
     let alone = fixture!(Docker, "docker-alone");

@@ -26,6 +26,7 @@ fn length(kind: Kind) -> (usize, usize) {
         Kind::CgroupRmdir => of::<record::CgroupRmdir>(),
         Kind::CgroupAttach => of::<record::CgroupAttach>(),
         Kind::OomVictim => of::<record::OomVictim>(),
+        Kind::Listen => of::<record::Listen>(),
         Kind::Watch => (size_of::<record::Header>(), 0),
     }
 }

@@ -145,4 +145,17 @@ pub(super) const FAULTS: &[Fault] = &[
         Fail,
         Some(Fail),
     ),
+    (
+        "PT211",
+        |s, attach| {
+            let (_, init) = app(s);
+            let child = s.fork(init);
+            attach(s);
+            s.signal_with_code(init, child, SIGKILL, SignalResult::Delivered, SI_KERNEL);
+            s.push(Fact::OomVictim { pid: child.pid });
+            s.end(child, WaitStatus::killed(SIGKILL));
+        },
+        Fail,
+        Some(Fail),
+    ),
 ];
