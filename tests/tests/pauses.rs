@@ -39,6 +39,12 @@ fn judge(pause: &Path, args: &[&str], scenarios: &[&str]) -> (Option<i32>, BTree
         command.extend(["--scenario", scenario].map(str::to_owned));
     }
     let run = run(command);
+    // A failing test shows it: a scenario may fail without a finding.
+    for scenario in run.of_type("scenario") {
+        if scenario["verdict"] != "pass" {
+            eprintln!("{scenario}");
+        }
+    }
     let violated = run
         .of_type("finding")
         .iter()

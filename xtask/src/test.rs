@@ -149,6 +149,11 @@ enum Outcome {
 
 /// Runs every step, even after a failure.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if let (Some(_), Some(number)) = (args.stress, args.filters.first())
+        && number.parse::<u32>().is_ok()
+    {
+        bail!("{number} would select tests by their name; write --stress={number}");
+    }
     if args.filters == ["core"] {
         let core = Selection {
             packages: "--package=pause-trace-core",
