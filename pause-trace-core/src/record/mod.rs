@@ -66,7 +66,7 @@ use crate::{
 };
 
 const MAGIC: [u8; 8] = *b"\x89PTREC\r\n";
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 /// Bytes of a frame before its payload.
 const FRAME_HEAD: usize = 12;
 /// Most bytes of a frame after unpacking.

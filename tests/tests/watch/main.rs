@@ -15,4 +15,5 @@ mod lifecycle;
 mod plants;
 mod restarts;
 mod scene;
+mod starts;
 mod storms;

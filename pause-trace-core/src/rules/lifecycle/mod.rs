@@ -8,6 +8,7 @@ mod pause_leaked;
 mod sandbox_first;
 mod session_left;
 mod stale_sandbox;
+mod start_failed;
 mod supervisor_died;
 mod teardown_stalled;
 
@@ -25,4 +26,5 @@ pub(super) const CHECKS: &[Check] = &[
     teardown_stalled::CHECK,
     session_left::CHECK,
     supervisor_died::CHECK,
+    start_failed::CHECK,
 ];

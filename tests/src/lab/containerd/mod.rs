@@ -16,6 +16,7 @@ use std::{
 
 use nix::mount::{MsFlags, mount};
 use pause_trace_cri::{BadInfo, Client, CriError, Detail, Info, Socket, Timeouts};
+use serde_json::json;
 
 use super::{Node, PodSpec, daemon::Daemon, image, places};
 use crate::{image_archive, pause_binary};
@@ -219,13 +220,38 @@ done
 exec {real} "$@"
 "#
         );
+        self.wrap(&runc, real, ("/run/runc", &text));
+    }
+
+    /// Chains the network plugin portmap after bridge, and makes it run a shell script first. On
+    /// this node only. containerd is started again.
+    ///
+    /// # Panics
+    /// When the node can't be changed.
+    pub fn chain_portmap(&self, script: &str) {
+        let portmap = installed(places::OCI).join("usr/lib/cni/portmap");
+        let real = "/run/real/portmap";
+        let text = format!("#!/bin/sh\n{script}\nexec {real}\n");
+        self.wrap(&portmap, real, ("/run/portmap", &text));
+        let mut network = config::network();
+        if let Some(plugins) = network["plugins"].as_array_mut() {
+            plugins.push(json!({"type": "portmap", "capabilities": {"portMappings": true}}));
+        }
+        self.node
+            .write(&format!("{NETWORKS}/10-lab.conflist"), &network.to_string());
+        self.restart();
+    }
+
+    /// Replaces a program by a script, given by its path and text on the node, that finds a copy of
+    /// the program at `real`.
+    fn wrap(&self, program: &Path, real: &str, (path, text): (&str, &str)) {
         let node = &self.node;
         let copy = node.path(node.write(real, ""));
-        fs::copy(&runc, &copy).expect("the node's directory can be written to");
-        let wrapper = node.path(node.write("/run/runc", &text));
+        fs::copy(program, &copy).expect("the node's directory can be written to");
+        let wrapper = node.path(node.write(path, text));
         let executable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&wrapper, executable).expect("this process owns the file");
-        self.hide(&runc, &wrapper);
+        self.hide(program, &wrapper);
     }
 
     /// Makes all calls of the network plugin fail, including those that remove a network. On this

@@ -1,6 +1,6 @@
 //! Faults of PT2xx.
 
-use super::{Fault, app, pin, sandbox, supervised};
+use super::{Fault, app, create, pin, sandbox, supervised};
 use crate::{event::*, rules::testing::*, signal::SIGKILL};
 use Outcome::{Fail, Inconclusive};
 
@@ -141,6 +141,17 @@ pub(super) const FAULTS: &[Fault] = &[
             s.push(Fact::Runtime { process: shim });
             s.signal(s.stranger, shim, SIGKILL, SignalResult::Delivered);
             s.exit(shim, WaitStatus::killed(SIGKILL));
+        },
+        Fail,
+        Some(Fail),
+    ),
+    (
+        "PT211",
+        |s, attach| {
+            app(s);
+            attach(s);
+            s.declare_container("p", "bad", ContainerKind::App, &Modes::plain());
+            create(s, "bad", WaitStatus::exited(1));
         },
         Fail,
         Some(Fail),
