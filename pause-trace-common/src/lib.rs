@@ -17,6 +17,11 @@ pub const FILE_LEN: usize = 256;
 /// Maximum length of a cgroup path in a record, in bytes: nested kubepods paths in systemd notation
 /// stay below 400.
 pub const CGROUP_PATH_LEN: usize = 512;
+/// Maximum length of what a program was called with, its arguments or its environment, in bytes. A
+/// plugin's environment is that of its daemon and the variables of CNI, in any order.
+pub const CALL_LEN: usize = 4096;
+/// The same for what fits, which is most: a record takes as much of the ring as it may contain.
+pub const SHORT_CALL_LEN: usize = 1024;
 
 /// The kind of a record, which is also the index of its loss counter.
 #[repr(u32)]
@@ -51,11 +56,14 @@ pub enum Kind {
     Found = 12,
     /// A TCP socket began or ceased to listen ([`Listen`]).
     Listen = 13,
+    /// A process of a runtime executed a program outside every container, and was called with these
+    /// arguments or this environment ([`Call`]).
+    Call = 14,
 }
 
 impl Kind {
     /// Every kind, ordered by its number.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Fork,
         Self::Exec,
         Self::Exit,
@@ -70,6 +78,7 @@ impl Kind {
         Self::Watch,
         Self::Found,
         Self::Listen,
+        Self::Call,
     ];
 
     /// Its name in findings, reports and JSON.
@@ -90,6 +99,7 @@ impl Kind {
             Self::Watch => "watch",
             Self::Found => "found",
             Self::Listen => "listen",
+            Self::Call => "call",
         }
     }
 
@@ -241,6 +251,31 @@ pub struct Fork {
 pub struct Exec {
     /// The process, with its name after the exec.
     pub task: TaskInfo,
+}
+
+/// What a [`Call`] contains.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallPart {
+    /// The beginning of the arguments.
+    Arguments = 0,
+    /// The end of the environment.
+    Environment = 1,
+}
+
+/// `sched_process_exec` of a process of a runtime outside every container: what the program was
+/// called with. The strings follow, each with its NUL. Written before the [`Exec`].
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Call {
+    /// The process.
+    pub task: Task,
+    /// A [`CallPart`].
+    pub part: u32,
+    /// The length of the whole part in bytes, of which the record may contain less.
+    pub whole: u32,
+    /// The name after the exec.
+    pub comm: [u8; COMM_LEN],
 }
 
 /// `sched_process_exit` of the last thread.
@@ -447,6 +482,7 @@ const TASK_INFO: usize = 16 + 16 + 8 + 40 + 8 + 16;
 records! {
     Fork => Fork, TASK_INFO + 8;
     Exec => Exec, TASK_INFO, text FILE_LEN;
+    Call => Call, 16 + 8 + 16, text CALL_LEN;
     Exit => Exit, TASK_INFO + 8 + 16;
     Free => Free, 16;
     Found => Found, TASK_INFO + 8;
@@ -469,7 +505,9 @@ pub struct Watched {
     /// The last exec that was reported (`task_struct.self_exec_id`); 0 for none.
     pub exec: u32,
     /// Whether its exit was reported.
-    pub exited: u32,
+    pub exited: u16,
+    /// Whether it is a runtime outside every container, or was forked by one.
+    pub of_runtime: u16,
 }
 
 /// Key of the table that limits how many signals are reported: a flood in one cgroup must not hide

@@ -5,6 +5,7 @@
 //! time, and lost records. Everything that is computed from events is pure, so the same events give
 //! the same findings on any machine.
 
+mod called;
 mod declared;
 mod listen;
 mod namespaces;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use called::Asked;
+pub use called::{Called, CniCommand, CniRequest, OciCommand, OciRequest, Request};
 pub use declared::{ContainerFact, ContainerKind, Mode, Modes, PodFact, Source};
 pub use listen::Listen;
 pub use namespaces::{NamespaceKind, Namespaces};
@@ -225,6 +228,9 @@ pub enum Fact {
     /// The most memory that a container may use, in bytes, as its runtime was asked when it created
     /// the container. Comes right after its declaration.
     MemoryLimit { container: ContainerId, bytes: u64 },
+    /// Kernel: what the program is asked to do that a process of a runtime executes outside every
+    /// container. Comes right before the `Exec`.
+    Called(Called),
 }
 
 impl Fact {
@@ -235,6 +241,7 @@ impl Fact {
             Self::Exec { .. } => Kind::Exec,
             Self::Exit { .. } | Self::Handlers { .. } => Kind::Exit,
             Self::Found { .. } => Kind::Found,
+            Self::Called(_) => Kind::Call,
             Self::Reaped { .. } => Kind::Free,
             Self::NamespaceChange { .. } => Kind::Namespace,
             Self::Signal(_) => Kind::SignalGenerate,

@@ -1,13 +1,15 @@
 //! News: what happens to the node's pods, without a judgement: starts, ends, removals.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, fmt, net::IpAddr};
 
 use crate::{
-    event::{ContainerId, Kind, Ktime, NamespaceKind, Namespaces, PodId, WaitStatus},
+    event::{
+        ContainerId, ContainerKind, Kind, Ktime, NamespaceKind, Namespaces, PodId, Text, WaitStatus,
+    },
     observer::Observer,
     rules::{Counts, Ledger},
     state::{Change, Listener, OomKilled, Pod, Process, Role, State},
-    verdict::ProcessRef,
+    verdict::{Duration, ProcessRef},
 };
 
 /// Something that happened to a pod.
@@ -39,6 +41,19 @@ pub enum NewsKind {
         shared: Vec<NamespaceKind>,
         /// Which of them are the host's.
         host: Vec<NamespaceKind>,
+        /// If a container of this name ran in the pod before.
+        restart: Option<Restart>,
+    },
+    /// A program that the runtime executed to start a pod or container failed.
+    StartFailed {
+        /// The program.
+        process: ProcessRef,
+        /// What it was to do: `portmap ADD`.
+        step: String,
+        /// How it ended.
+        status: WaitStatus,
+        /// How long it took, in ns.
+        took: Ktime,
     },
     /// A container's entrypoint ended.
     Ended {
@@ -97,6 +112,7 @@ impl NewsKind {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Started { .. } => "started",
+            Self::StartFailed { .. } => "start_failed",
             Self::Ended { .. } => "ended",
             Self::OomKilled { .. } => "oom_killed",
             Self::Listens { .. } => "listens",
@@ -104,6 +120,33 @@ impl NewsKind {
             Self::Verified { .. } => "verified",
         }
     }
+}
+
+/// A start of a container of which an earlier one has the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// How many started before it, as far as they were observed.
+    pub count: u32,
+    /// How long the last one had been gone, in ns, if its end was observed.
+    pub after: Option<Ktime>,
+}
+
+/// `restart 3, 10.2 s after the last end`
+impl fmt::Display for Restart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "restart {}", self.count)?;
+        match self.after {
+            Some(after) => write!(f, ", {} after the last end", Duration(after)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The earlier starts of a container with one name in one pod.
+#[derive(Clone, Copy, Debug, Default)]
+struct Starts {
+    count: u32,
+    last_end: Option<Ktime>,
 }
 
 /// Turns changes into news, and keeps the news until it is taken.
@@ -114,6 +157,8 @@ pub(crate) struct NewsFeed {
     reported: HashMap<ContainerId, Reported>,
     /// When a kill of the OOM killer was last reported, by container, until the container ends.
     oom_killed: HashMap<ContainerId, Ktime>,
+    /// The starts of containers by pod and name, until the pod is forgotten.
+    starts: HashMap<PodId, HashMap<Text, Starts>>,
 }
 
 /// What was reported of a container. A container that is declared again, even after its end, is
@@ -134,8 +179,11 @@ impl NewsFeed {
         std::mem::take(&mut self.fresh)
     }
 
-    fn report(&mut self, news: News) {
-        if let Some(container) = &news.container {
+    fn report(&mut self, mut news: News, state: &State) {
+        if let Some(container) = news.container.clone()
+            && !matches!(news.what, NewsKind::StartFailed { .. })
+        {
+            let container = &container;
             let before = self.reported.get(container).copied();
             let now = match news.what {
                 NewsKind::Started { .. } if before.is_none() => Reported::Start,
@@ -152,11 +200,37 @@ impl NewsFeed {
                 _ => return,
             };
             self.reported.insert(container.clone(), now);
+            self.count(container, &mut news, state);
         }
         self.fresh.push(news);
     }
 
+    /// Counts the start or the end of a container, and says of a start whether it is a restart.
+    fn count(&mut self, container: &ContainerId, news: &mut News, state: &State) {
+        let Some(known) = state.containers.get(container) else {
+            return;
+        };
+        if known.what == ContainerKind::Sandbox || known.name.0.is_empty() {
+            return;
+        }
+        let of_pod = self.starts.entry(news.pod.clone()).or_default();
+        let starts = of_pod.entry(known.name.clone()).or_default();
+        match &mut news.what {
+            NewsKind::Started { restart, .. } => {
+                let after = starts.last_end.map(|end| news.time.saturating_sub(end));
+                *restart = (starts.count > 0).then_some(Restart {
+                    count: starts.count,
+                    after,
+                });
+                starts.count += 1;
+            }
+            NewsKind::Ended { .. } => starts.last_end = Some(news.time),
+            _ => {}
+        }
+    }
+
     fn forget(&mut self, pod: &PodId, state: &State) {
+        self.starts.remove(pod);
         let Some(pod) = state.pods.get(pod) else {
             return;
         };
@@ -170,7 +244,7 @@ impl NewsFeed {
 impl Observer for NewsFeed {
     fn change(&mut self, time: Ktime, change: &Change, state: &State, ledger: &Ledger) {
         if let Some(news) = News::of(time, change, state, |pod| ledger.counts_of(pod)) {
-            self.report(news);
+            self.report(news, state);
         }
         match change {
             // A container that ended before it was declared: no other change reports its end.
@@ -178,7 +252,7 @@ impl Observer for NewsFeed {
                 if let Some(process) = entrypoint(state, *id).filter(|known| !known.ended_unseen())
                     && let Some(news) = News::of_end(process, state)
                 {
-                    self.report(news);
+                    self.report(news, state);
                 }
             }
             Change::RemovalDue(pod) => self.forget(pod, state),
@@ -230,6 +304,19 @@ impl News {
                 container,
                 listener,
             } => return Self::of_listener(container, listener, state),
+            Change::StepEnded(step) if !step.has_succeeded() && !step.is_doubtful => {
+                let what = NewsKind::StartFailed {
+                    process: ProcessRef {
+                        id: step.process,
+                        ns_pid: step.ns_pid,
+                        comm: step.comm,
+                    },
+                    step: step.name(),
+                    status: step.status,
+                    took: step.took(),
+                };
+                (step.pod.clone()?, step.container.clone(), what)
+            }
             Change::Ended(id) => return Self::of_end(entrypoint(state, *id)?, state),
             Change::PodRemoved(id) => {
                 let pod = state.pods.get(id)?;
@@ -274,6 +361,7 @@ impl News {
                 namespaces: process.namespaces,
                 shared,
                 host,
+                restart: None,
             },
         })
     }

@@ -292,6 +292,21 @@ pub fn daemons() -> impl Iterator<Item = &'static str> {
     RUNTIMES.iter().flat_map(|runtime| runtime.daemons).copied()
 }
 
+/// Whether this is the name of a shim of containerd, whose arguments name its sandbox.
+pub fn is_shim(comm: &[u8]) -> bool {
+    monitor(comm).is_some_and(|monitor| monitor.leads == Leads::WorkingDirectory)
+}
+
+/// Whether this is the name of a program with the command line of an OCI runtime (OCI runtime
+/// command line interface): a tool of no engine.
+pub fn is_oci(comm: &[u8]) -> bool {
+    let mut runtimes = RUNTIMES.iter();
+    runtimes.any(|runtime| {
+        let mut tools = runtime.tools.iter();
+        runtime.engine == Engine::Unknown && tools.any(|tool| tool.as_bytes() == comm)
+    })
+}
+
 /// The monitor with this file name.
 pub fn monitor(file_name: &[u8]) -> Option<&'static Monitor> {
     let name = &file_name[..file_name.len().min(MAX_NAME)];

@@ -111,7 +111,12 @@ pub(crate) fn emit_with_text<R: Record, const N: usize>(
     record: impl FnOnce() -> R,
     text: impl FnOnce(&mut [u8; N]) -> u32,
 ) {
-    const { assert!(R::TEXT == N, "the text that follows has another length") };
+    const {
+        assert!(
+            N <= R::TEXT,
+            "the text that follows is longer than the reader expects"
+        )
+    };
     write::<FramedText<R, N>>(R::KIND, |entry| {
         let header = header(R::KIND);
         // SAFETY: the reservation has the size of the entry. The reader reads only the first `len`
@@ -237,6 +242,12 @@ unsafe fn suppress(flood: *mut Flood, now: u64) {
         (*flood).suppressed += 1;
         (*flood).last_ns = now;
     }
+}
+
+/// Whether there is room for what no verdict of another pod depends on.
+#[inline(always)]
+pub(crate) fn has_room() -> bool {
+    backlog(&LIFECYCLE, LIFECYCLE_LEN / 4, LIFECYCLE_LEN / 4) == Backlog::None
 }
 
 /// Whether a cgroup may write one more lifecycle record of this kind. The loader reads how many it

@@ -58,10 +58,17 @@ pub(crate) fn is_current_watched() -> bool {
 }
 
 pub(crate) fn watch(process: &Task) {
+    watch_as(process, 0);
+}
+
+/// Watches a process. `of_runtime` is 1 if it is a runtime's.
+#[inline(always)]
+pub(crate) fn watch_as(process: &Task, of_runtime: u16) {
     let watched = Watched {
         start_ns: process.start_ns,
         exec: 0,
         exited: 0,
+        of_runtime,
     };
     if WATCHED
         .insert(process.tgid, watched, u64::from(BPF_ANY))
@@ -108,6 +115,32 @@ pub(crate) fn is_new_exit(tgid: u32) -> bool {
         let is_new = (*watched).exited == 0;
         (*watched).exited = 1;
         is_new
+    }
+}
+
+/// 1 if the process is watched as a runtime's, or was forked by one; else 0.
+#[inline(always)]
+pub(crate) fn of_runtime(tgid: u32) -> u16 {
+    let Some(watched) = WATCHED.get_ptr(tgid) else {
+        return 0;
+    };
+    // SAFETY: a map value stays valid for the program's run.
+    unsafe { (*watched).of_runtime }
+}
+
+/// The same of the current process.
+#[inline(always)]
+pub(crate) fn current_of_runtime() -> u16 {
+    of_runtime((bpf_get_current_pid_tgid() >> 32) as u32)
+}
+
+/// Notes that a watched process is a runtime outside every container.
+#[inline(always)]
+pub(crate) fn becomes_runtime(tgid: u32) {
+    if let Some(watched) = WATCHED.get_ptr_mut(tgid) {
+        // SAFETY: a map value stays valid for the program's run. A process that executes has only
+        // this thread.
+        unsafe { (*watched).of_runtime = 1 };
     }
 }
 

@@ -8,6 +8,7 @@ mod emit;
 mod filter;
 mod probes;
 mod task;
+mod user;
 
 /// The licence that the kernel checks: some helpers are available only to GPL-compatible programs.
 #[unsafe(no_mangle)]

@@ -12,6 +12,8 @@ use aya_ebpf::{
 };
 use pause_trace_common::{COMM_LEN, Config, Namespaces, Offsets, POISON, Task, TaskInfo};
 
+use crate::user::UserBytes;
+
 #[unsafe(no_mangle)]
 static OFFSETS: Offsets = Offsets::POISONED;
 
@@ -233,6 +235,20 @@ impl TaskRef {
             upid.read(offset!(upid_nr)),
             level,
         )
+    }
+
+    /// Where the arguments of a process are, and their length.
+    #[inline(always)]
+    pub(crate) fn arguments(self) -> UserBytes {
+        let mm: Pointer = self.0.read(offset!(task_mm));
+        UserBytes::between(mm.read(offset!(mm_arg_start)), mm.read(offset!(mm_arg_end)))
+    }
+
+    /// Where the environment of a process is, and its length.
+    #[inline(always)]
+    pub(crate) fn environment(self) -> UserBytes {
+        let mm: Pointer = self.0.read(offset!(task_mm));
+        UserBytes::between(mm.read(offset!(mm_env_start)), mm.read(offset!(mm_env_end)))
     }
 
     pub(crate) fn ns_pid(self) -> u32 {

@@ -14,6 +14,7 @@ use nix::{
 use pause_trace_tests::{
     lab::{Containerd, Node, Version, image},
     pause_trace, run, scratch,
+    watch::Watch,
     wire::objects,
 };
 use serde_json::Value;
@@ -183,6 +184,115 @@ fn the_timeline_of_a_containerd_pod_is_complete() {
         "from the first to the last container's exec"
     );
     assert!(path.iter().any(|step| step["what"] == "cni"), "{sum}");
+}
+
+#[test]
+fn a_chained_plugin_belongs_to_its_pod_and_its_time_is_that_of_the_network() {
+    for version in [Version::V1, Version::V2] {
+        let lab = Containerd::start(version);
+        lab.import(&image::workload());
+        lab.chain_portmap("[ $CNI_COMMAND = ADD ] && sleep 1");
+        let child = start(lab.node(), "chained", &["--format", "json"]);
+        let pod = lab.pod("chained").run();
+        let app = pod.serve("app");
+        let (code, text) = end(child);
+        assert_eq!(code, Some(0), "{text}");
+        let objects = objects(&text);
+        let plugins = objects.iter().filter(|object| object["what"] == "cni");
+        let plugins: Vec<_> = plugins
+            .map(|plugin| {
+                assert_eq!(plugin["command"], "ADD", "{plugin}");
+                assert_eq!(plugin["status"], "exit code 0", "{plugin}");
+                let file = plugin["file"].as_str().expect("a file");
+                let name = file.rsplit('/').next().expect("a name");
+                (
+                    name,
+                    plugin["interface"] == "eth0",
+                    plugin["delegated"] == true,
+                )
+            })
+            .collect();
+        for plugin in [
+            ("bridge", true, false),
+            ("host-local", true, true),
+            ("portmap", true, false),
+        ] {
+            assert!(plugins.contains(&plugin), "no {plugin:?}: {plugins:?}");
+        }
+        // What the script of the plugin executes inherits its environment, and is no plugin.
+        assert!(
+            plugins.iter().all(|(name, ..)| *name != "sleep"),
+            "{plugins:?}"
+        );
+        let sum = objects.last().expect("it has an end");
+        let steps = sum["path"].as_array().expect("a list").iter();
+        let cni = steps.filter(|step| step["what"] == "cni");
+        let took: u64 = cni.filter_map(|step| step["duration_ns"].as_u64()).sum();
+        assert!(took >= 1_000_000_000, "{sum}");
+        drop(app);
+    }
+}
+
+#[test]
+fn a_pod_whose_network_fails_has_a_timeline() {
+    let lab = Containerd::start(Version::V1);
+    lab.chain_portmap("[ $CNI_COMMAND = ADD ] && exit 7");
+    let recording = scratch("timeline").join("failed.ptrec");
+    let _ = std::fs::remove_file(&recording);
+    let path = recording.to_string_lossy();
+    let watch = Watch::start_with(lab.node(), ["--record", &*path]);
+    let uid = lab.pod("failed").refused();
+    watch.await_finding(&uid, "PT212");
+    watch.stop();
+    let run = run(["timeline", "failed", "--recording", &*path]);
+    for shown in [
+        "default/failed",
+        "CNI bridge ADD eth0",
+        "CNI portmap ADD eth0, exit code 7",
+    ] {
+        assert!(run.stdout.contains(shown), "no {shown}: {run:#?}");
+    }
+}
+
+#[test]
+fn the_time_of_a_hook_is_the_start_of_its_container() {
+    for (version, stage) in [
+        (Version::V1, "createContainer"),
+        (Version::V1, "startContainer"),
+        (Version::V2, "createRuntime"),
+        (Version::V2, "prestart"),
+    ] {
+        let lab = Containerd::start(version);
+        let hook =
+            format!(r#""hooks":{{"{stage}":[{{"path":"/bin/sleep","args":["sleep","4"]}}]}},"#);
+        lab.replace_runc(&format!(
+            r#"case " $* " in *" create "*) grep -q 'cri.container-name":"app"' config.json &&
+    sed -i '0,/"process":/s|"process":|{hook}"process":|' config.json ;; esac"#
+        ));
+        let child = start(lab.node(), "hooked", &["--format", "json"]);
+        let pod = lab.pod("hooked").run();
+        let run = |name| pod.container(name).command(["sleep", "1000000"]).start();
+        let (before, app) = (run("before"), run("app"));
+        let (code, text) = end(child);
+        assert_eq!(code, Some(0), "{stage}: {text}");
+        let objects = objects(&text);
+        let create = objects
+            .iter()
+            .find(|object| object["what"] == "create" && object["container"]["name"] == "app");
+        let create = create.unwrap_or_else(|| panic!("{stage}: app is not created: {text}"));
+        let took = create["duration_ns"].as_u64();
+        assert!(took >= Some(4_000_000_000), "{stage}: {create}");
+        let sum = objects.last().expect("it has an end");
+        assert!(sum["up_ns"].as_u64() >= took, "{stage}: {sum}");
+        let hook = objects.iter().find(|object| object["what"] == "hook");
+        assert!(
+            hook.is_some_and(
+                |hook| hook["container"]["name"] == "app" && hook["file"] == "/bin/sleep"
+            ),
+            "{stage}: {text}"
+        );
+        drop((before, app));
+    }
 }
 
 #[test]

@@ -68,6 +68,12 @@ impl Text {
         comm.bytes() == &name[..name.len().min(15)]
     }
 
+    /// The last part of a path.
+    pub(crate) fn base_name(&self) -> Self {
+        let mut parts = self.0.rsplit(|byte| *byte == b'/');
+        Self(self.0.slice_ref(parts.next().unwrap_or_default()))
+    }
+
     /// A copy that does not keep the whole batch of records in memory.
     pub fn detached(&self) -> Self {
         Self(Bytes::copy_from_slice(&self.0))

@@ -236,7 +236,7 @@ fn the_ports_of_a_container_are_bounded_and_those_of_its_neighbour_are_told() {
 fn listeners_are_gone_with_the_cgroup_of_their_container() {
     let (mut scene, app) = app();
     socket(&mut scene, app, ANY, 80, false);
-    let (cgroup, path) = (scene.cgroup(app), crate::event::Text::new("/p/app"));
+    let (cgroup, path) = (scene.cgroup(app), Text::new("/p/app"));
     scene.push(Fact::CgroupRemoved { cgroup, path });
     scene.wait_ms(200);
     let (state, told) = told(&scene);

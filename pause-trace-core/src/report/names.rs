@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::wire::{Container, Pod};
 use crate::{
-    event::{ContainerFact, ContainerId, Event, Fact, PodFact, PodId, escape},
+    event::{Called, ContainerFact, ContainerId, Event, Fact, PodFact, PodId, Request, escape},
     observer::Observer,
     state::State,
     verdict::{ProcessRef, Subject},
@@ -21,6 +21,8 @@ pub struct Names {
     pods: HashMap<PodId, (String, String)>,
     containers: HashMap<ContainerId, (PodId, String)>,
     removed: VecDeque<PodId>,
+    /// The pods that only a network plugin was asked about so far, the latest last.
+    expected: VecDeque<PodId>,
 }
 
 impl Observer for Names {
@@ -41,6 +43,24 @@ impl Names {
             }) => {
                 self.pods
                     .insert(pod.clone(), (namespace.to_string(), name.to_string()));
+                self.expected.retain(|expected| expected != pod);
+            }
+            Fact::Called(Called {
+                request: Request::Cni(request),
+                ..
+            }) => {
+                let Some(pod) = request.pod().filter(|pod| !self.pods.contains_key(pod)) else {
+                    return;
+                };
+                let (namespace, name) = (&request.namespace, &request.name);
+                self.pods
+                    .insert(pod.clone(), (namespace.to_string(), name.to_string()));
+                self.expected.push_back(pod);
+                if self.expected.len() > MAX_REMOVED
+                    && let Some(oldest) = self.expected.pop_front()
+                {
+                    self.pods.remove(&oldest);
+                }
             }
             Fact::Container(ContainerFact {
                 container,

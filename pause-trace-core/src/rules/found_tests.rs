@@ -57,6 +57,12 @@ const TABLE: &[Expectation] = &[
     ("PT209", &[], &[Pass], "what a session leaves at its end"),
     ("PT210", &[], &[], "the parent is no shim or conmon"),
     ("PT211", &[], &[], "nobody saw who was killed before"),
+    (
+        "PT212",
+        &[],
+        &[],
+        "nobody saw a program that starts something",
+    ),
     ("PT301", &[], &[Pass], "the signal that was seen"),
     ("PT302", &[], &[Pass], "the signal that was seen"),
     ("PT303", &[], &[Pass], "the signal that was seen"),

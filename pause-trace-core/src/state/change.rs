@@ -1,6 +1,6 @@
 //! The effects of an event on the state. Rules see nothing else.
 
-use super::{listeners::Listener, moves::Door};
+use super::{StepEnd, listeners::Listener, moves::Door};
 use crate::event::{
     CgroupId, ContainerId, Kind, Ktime, Namespaces, Observation, PauseStatus, PodId, ProcessId,
     Signal, Text,
@@ -52,6 +52,9 @@ pub enum Change {
     Ended(ProcessId),
     /// A shim or a conmon ended, and containers that it is the parent of still run.
     SupervisorEnded(ProcessId),
+    /// A program of the runtime ended that was asked for a step of a start: a CNI plugin that adds
+    /// an interface, an OCI runtime that creates or starts a container, the start of a shim.
+    StepEnded(Box<StepEnd>),
     /// A process was reaped. The state forgets it after this change.
     Reaped(ProcessId),
     /// A process exited `Limits::zombie` ago and has not been reaped.
@@ -165,6 +168,7 @@ pub(crate) enum On {
     SignalTaken,
     Ended,
     SupervisorEnded,
+    StepEnded,
     Reaped,
     ZombieDue,
     StopDue,
@@ -207,6 +211,7 @@ impl Change {
             Self::SignalTaken { .. } => On::SignalTaken,
             Self::Ended(_) => On::Ended,
             Self::SupervisorEnded(_) => On::SupervisorEnded,
+            Self::StepEnded(_) => On::StepEnded,
             Self::Reaped(_) => On::Reaped,
             Self::ZombieDue(_) => On::ZombieDue,
             Self::StopDue { .. } => On::StopDue,

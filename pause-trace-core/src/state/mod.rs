@@ -27,6 +27,7 @@ mod proof;
 mod received;
 mod signals;
 mod snapshot;
+mod steps;
 mod supervisors;
 mod suppressed;
 #[cfg(test)]
@@ -53,6 +54,8 @@ pub use process::{Ended, Handlers, Joins, Membership, Process, Refused, Role};
 pub use processes::Processes;
 pub use proof::Doubt;
 pub use received::{Reason, Received};
+use steps::Steps;
+pub use steps::{Cause, StepEnd};
 use suppressed::Suppressed;
 use unjudged::Unjudged;
 
@@ -95,6 +98,7 @@ pub struct State {
     older: BTreeSet<PodId>,
     unjudged: Unjudged,
     suppressed: Suppressed,
+    steps: Steps,
     /// The process that is about to be reported as forked, and the kinds of namespaces that its
     /// clone created.
     cloned: Option<(ProcessId, u64)>,
@@ -134,6 +138,7 @@ impl State {
             older: BTreeSet::new(),
             unjudged: Unjudged::default(),
             suppressed: Suppressed::default(),
+            steps: Steps::default(),
             cloned: None,
             oom_killer: None,
             early_listeners: VecDeque::new(),
@@ -316,6 +321,7 @@ impl State {
             Fact::RecordsSuppressed { cgroup, kind, .. } => {
                 self.records_suppressed(now, *cgroup, *kind, changes);
             }
+            Fact::Called(called) => self.called(now, called),
             Fact::Outsider(outsider) => self.outsider_seen(outsider),
             Fact::ProofRequired => self.needs_proof = true,
             Fact::Program(program) => self.program_shown(program),

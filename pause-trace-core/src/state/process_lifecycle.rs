@@ -365,6 +365,7 @@ impl State {
         if role == Role::Pause {
             self.pause_ended(now, id);
         }
+        self.step_ended(now, id, status, changes);
         self.supervisor_ended(id, changes);
         self.reparent_children(id);
         if is_init && self.members_of(namespaces.pid) > 1 {

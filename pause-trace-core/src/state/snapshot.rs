@@ -43,6 +43,7 @@ impl State {
         for process in processes {
             facts.extend(self.shown_again(process));
             facts.push(found(process));
+            facts.extend(self.called_again(process.id).map(Fact::Called));
         }
         let outsiders = self.outsiders.iter();
         facts.extend(outsiders.map(|outsider| Fact::Outsider(outsider.as_ref().clone())));

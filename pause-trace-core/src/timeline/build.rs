@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     event::{
-        CgroupId, ContainerFact, ContainerId, ContainerKind, Ktime, Namespaces, PodId, ProcessId,
-        Signal,
+        CgroupId, CniCommand, ContainerFact, ContainerId, ContainerKind, Ktime, Namespaces, PodId,
+        ProcessId, Signal,
     },
     verdict::ProcessRef,
 };
@@ -38,6 +38,7 @@ pub(super) struct Owned {
 
 pub(super) struct Builder<'a> {
     pub(super) journal: &'a Journal,
+    pub(super) pod: PodId,
     pub(super) children: HashMap<ProcessId, Vec<&'a ProcessHistory>>,
     /// The processes that executed in each cgroup, in the order of their first exec there.
     pub(super) executed: HashMap<CgroupId, Vec<(&'a Exec, &'a ProcessHistory)>>,
@@ -110,6 +111,7 @@ impl<'a> Builder<'a> {
             .collect();
         Self {
             journal,
+            pod: pod.clone(),
             children,
             executed,
             hooks,
@@ -126,6 +128,7 @@ impl<'a> Builder<'a> {
         for container in &containers {
             self.container(container);
         }
+        self.asked();
         self.programs();
         self.network();
         self.signals();
@@ -153,6 +156,13 @@ impl<'a> Builder<'a> {
                 .iter()
                 .any(|one| self.journal.containers[&one.container].pinned.is_some())
                 && up.is_some();
+        // Nothing of a pod whose network fails ever runs.
+        let is_whole = is_whole
+            || containers.is_empty()
+                && self.elements.iter().any(|element| {
+                    let is_asked = |asked: &(CniCommand, _)| asked.0 == CniCommand::Add;
+                    matches!(&element.what, ElementKind::Plugin { asked, .. } if asked.as_ref().is_some_and(is_asked))
+                });
         let mut elements = std::mem::take(&mut self.elements);
         elements.sort_by_key(|element| {
             (
@@ -179,9 +189,7 @@ impl<'a> Builder<'a> {
             .collect();
         lost.sort_by_key(|(kind, _)| **kind as u32);
         Timeline {
-            pod: containers
-                .first()
-                .map_or_else(|| "".into(), |one| one.pod.clone()),
+            pod: self.pod.clone(),
             namespace: known.namespace.clone(),
             name: known.name.clone(),
             began,
@@ -251,6 +259,7 @@ impl<'a> Builder<'a> {
                         comm: listener.comm,
                     }),
                     thread: None,
+                    status: None,
                     evidence: Evidence::Cgroup(listener.cgroup),
                 });
             }
@@ -298,6 +307,7 @@ impl<'a> Builder<'a> {
                 container: Some(container),
                 process: Some(target),
                 thread: None,
+                status: None,
                 evidence: Evidence::Cgroup(signal.cgroup),
             });
         }
@@ -313,6 +323,8 @@ impl<'a> Builder<'a> {
         evidence: Evidence,
     ) {
         let extent = end.map_or(Extent::Open, Extent::Until);
+        let is_process = what.ends_with_process();
+        let status = past.ended.filter(|_| is_process).map(|(_, status)| status);
         let process = Some(reference(past));
         self.elements.push(Element {
             time,
@@ -321,6 +333,7 @@ impl<'a> Builder<'a> {
             container,
             process,
             thread: None,
+            status,
             evidence,
         });
     }
@@ -341,6 +354,7 @@ impl<'a> Builder<'a> {
             container,
             process,
             thread: None,
+            status: None,
             evidence,
         });
     }

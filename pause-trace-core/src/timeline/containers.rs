@@ -10,7 +10,11 @@ use super::{
     model::{ElementKind, Evidence},
 };
 use crate::{
-    event::{Comm, ContainerFact, ContainerId, ProcessId},
+    event::{
+        Comm, ContainerFact, ContainerId, ContainerKind, Ktime, ProcessId, Request, Text,
+        run_container,
+    },
+    news::Restart,
     runtimes,
 };
 
@@ -38,6 +42,7 @@ impl<'a> Builder<'a> {
             self.own(init, id.clone(), within.clone());
             let run = ElementKind::Run {
                 file: exec.file.clone(),
+                restart: self.restart(container, exec.time),
             };
             self.span(
                 exec.time,
@@ -101,6 +106,27 @@ impl<'a> Builder<'a> {
                 self.moment(removed, ElementKind::CgroupRemoved, id, None, within);
             }
         }
+    }
+
+    /// How often a container of this name ran in the pod before, if it did.
+    fn restart(&self, container: &ContainerFact, started: Ktime) -> Option<Restart> {
+        if container.what == ContainerKind::Sandbox || container.name.0.is_empty() {
+            return None;
+        }
+        let is_like = |other: &&&ContainerFact| {
+            other.what != ContainerKind::Sandbox && other.name == container.name
+        };
+        let earlier = self.containers.iter().filter(is_like);
+        let earlier: Vec<_> = earlier
+            .filter_map(|other| self.executed.get(&other.cgroup)?.first())
+            .filter(|(exec, _)| exec.time < started)
+            .collect();
+        let last = earlier.iter().max_by_key(|(exec, _)| exec.time)?;
+        let ended = last.1.ended.map(|(ended, _)| ended);
+        Some(Restart {
+            count: u32::try_from(earlier.len()).unwrap_or(u32::MAX),
+            after: ended.map(|ended| started.saturating_sub(ended)),
+        })
     }
 
     /// The OCI hooks of a container, without the programs that they start.
@@ -196,7 +222,10 @@ impl<'a> Builder<'a> {
                 if self.is_daemon(child) || child.id == above.id {
                     continue;
                 }
-                let container = self.container_of_subtree(child);
+                // What a tool starts outside the cgroup, such as some OCI hooks, is for the same
+                // container.
+                let of_parent = || self.owned.get(&past.id)?.container.clone();
+                let container = self.container_of_subtree(child).or_else(of_parent);
                 self.own(child, container, Evidence::DescendsFrom(above.id.pid));
                 open.push(child);
             }
@@ -205,6 +234,9 @@ impl<'a> Builder<'a> {
 
     /// The container whose cgroup a process or one of its descendants was in.
     fn container_of_subtree(&self, above: &'a ProcessHistory) -> Option<ContainerId> {
+        if let Some(container) = self.container_asked_for(above) {
+            return Some(container);
+        }
         let mut open = vec![above];
         while let Some(past) = open.pop() {
             let moved = past.moves.iter().map(|(_, cgroup)| *cgroup);
@@ -218,6 +250,43 @@ impl<'a> Builder<'a> {
             open.extend(children.filter(|child| child.id != above.id));
         }
         None
+    }
+
+    /// Attributes the shims and the OCI runtimes that were asked to work on the pod's containers to
+    /// the pod, where nothing else has attributed them.
+    pub(super) fn asked(&mut self) {
+        let is_its = |id: &Text| {
+            let mut containers = self.containers.iter();
+            containers.find(|one| run_container(&one.container).as_bytes() == &id.0[..])
+        };
+        let processes = self.journal.processes.values();
+        let asked: Vec<_> = processes
+            .filter_map(|past| {
+                let Some(Request::Oci(request)) = &past.request else {
+                    return None;
+                };
+                is_its(&request.container)?;
+                Some((past, request.container.clone()))
+            })
+            .collect();
+        for (past, id) in asked {
+            let container = self.container_asked_for(past);
+            self.own(past, container, Evidence::Asked(id));
+        }
+    }
+
+    /// The container that an OCI runtime was asked to work on, if that ran only once.
+    fn container_asked_for(&self, past: &ProcessHistory) -> Option<ContainerId> {
+        let Some(Request::Oci(request)) = &past.request else {
+            return None;
+        };
+        let is_tool = request.namespace.0.is_empty();
+        let is_it = |one: &&&ContainerFact| {
+            is_tool && run_container(&one.container).as_bytes() == &request.container.0[..]
+        };
+        let mut runs = self.containers.iter().filter(is_it);
+        let first = runs.next()?;
+        runs.next().is_none().then(|| first.container.clone())
     }
 
     fn own(&mut self, past: &ProcessHistory, container: Option<ContainerId>, evidence: Evidence) {

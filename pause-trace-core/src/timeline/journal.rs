@@ -6,7 +6,7 @@ use crate::signal::{SIGCHLD, SIGURG};
 
 use crate::event::{
     CgroupId, Comm, ContainerFact, ContainerId, Event, Fact, Kind, Ktime, NamespaceCall,
-    Namespaces, PodFact, PodId, ProcessId, Signal, TaskInfo, Text, WaitStatus,
+    Namespaces, PodFact, PodId, ProcessId, Request, Signal, TaskInfo, Text, WaitStatus,
 };
 use crate::{
     observer::Observer,
@@ -78,6 +78,8 @@ pub(super) struct ProcessHistory {
     pub(super) cgroup: CgroupId,
     pub(super) namespaces: Namespaces,
     pub(super) execs: Vec<Exec>,
+    /// What its program was asked to do last.
+    pub(super) request: Option<Request>,
     pub(super) calls: VecDeque<Call>,
     pub(super) moves: VecDeque<(Ktime, CgroupId)>,
     pub(super) ended: Option<(Ktime, WaitStatus)>,
@@ -153,6 +155,8 @@ pub struct Journal {
     cgroup_order: VecDeque<CgroupId>,
     pub(super) pods: HashMap<PodId, Pod>,
     removed: VecDeque<PodId>,
+    /// The pods that only network plugins were asked about when they became known.
+    pub(super) expected: VecDeque<PodId>,
     pub(super) containers: HashMap<ContainerId, Container>,
     by_cgroup: HashMap<CgroupId, ContainerId>,
     pub(super) signals: VecDeque<(Ktime, Signal)>,
@@ -228,6 +232,7 @@ impl Journal {
                     });
                 }
             }
+            Fact::Called(called) => self.asked(&called.process, &called.request),
             Fact::Exit { task, status } => {
                 if let Some(past) = self.processes.get_mut(&task.process) {
                     past.ended = Some((now, *status));
@@ -383,6 +388,7 @@ impl Journal {
             cgroup: task.cgroup,
             namespaces: task.namespaces,
             execs: Vec::new(),
+            request: None,
             calls: VecDeque::new(),
             moves: VecDeque::new(),
             ended: None,

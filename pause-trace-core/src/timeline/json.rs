@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     errno::Errno,
-    event::{ContainerId, Text, signal_name},
+    event::{ContainerId, OciCommand, Text, signal_name},
     report::{
         Clock,
         wire::{self, Body, Container, ElementDetails, Line, Pod, Process, Step, When},
@@ -47,6 +47,7 @@ fn line(body: Body<'_>) -> io::Result<String> {
 }
 
 fn described(timeline: &Timeline, element: &Element, clock: Clock) -> wire::Element {
+    let details = details(&element.what);
     wire::Element {
         when: When::new(clock, element.time),
         what: element.what.name(),
@@ -56,7 +57,13 @@ fn described(timeline: &Timeline, element: &Element, clock: Clock) -> wire::Elem
         container: element.container.as_ref().map(|id| container(timeline, id)),
         process: element.process.map(Process::from),
         thread: element.thread,
-        details: details(&element.what),
+        details: ElementDetails {
+            status: element
+                .status
+                .map(|status| status.to_string())
+                .or(details.status.clone()),
+            ..details
+        },
         message: words::phrase(timeline, element),
         evidence: words::evidence(&element.evidence),
     }
@@ -78,15 +85,29 @@ fn container(timeline: &Timeline, id: &ContainerId) -> Container {
 fn details(what: &ElementKind) -> ElementDetails {
     let none = ElementDetails::default();
     match what {
-        ElementKind::Plugin { file, delegated } => ElementDetails {
+        ElementKind::Plugin {
+            file,
+            delegated,
+            asked,
+        } => ElementDetails {
             file: Some(file.to_string()),
             delegated: Some(*delegated),
+            command: asked.as_ref().map(|(command, _)| command.name()),
+            interface: asked.as_ref().map(|(_, interface)| interface.to_string()),
             ..none
         },
-        ElementKind::Program { file }
-        | ElementKind::Run { file }
-        | ElementKind::Session { file }
-        | ElementKind::Hook { file } => ElementDetails {
+        ElementKind::Program { file, asked } => ElementDetails {
+            file: Some(file.to_string()),
+            command: asked.map(OciCommand::name).filter(|name| !name.is_empty()),
+            ..none
+        },
+        ElementKind::Run { file, restart } => ElementDetails {
+            file: Some(file.to_string()),
+            restart: restart.map(|restart| restart.count),
+            after_last_end_ns: restart.and_then(|restart| restart.after),
+            ..none
+        },
+        ElementKind::Session { file } | ElementKind::Hook { file } => ElementDetails {
             file: Some(file.to_string()),
             ..none
         },

@@ -11,6 +11,7 @@ mod build;
 mod called;
 mod containers;
 mod critical;
+mod expected;
 mod journal;
 mod json;
 mod model;

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use crate::{
     event::{
-        CgroupId, ContainerId, ContainerKind, Kind, Ktime, NamespaceKind, PodId, SignalResult,
-        Text, WaitStatus,
+        CgroupId, CniCommand, ContainerId, ContainerKind, Kind, Ktime, NamespaceKind, OciCommand,
+        PodId, SignalResult, Text, WaitStatus,
     },
+    news::Restart,
     verdict::ProcessRef,
 };
 
@@ -69,6 +70,8 @@ pub struct Element {
     pub process: Option<ProcessRef>,
     /// The thread that did it, if it is not the first one of the process.
     pub(crate) thread: Option<u32>,
+    /// How its process ended, of an element that lasts until then.
+    pub(crate) status: Option<WaitStatus>,
     /// Why it is attributed to this pod.
     pub(crate) evidence: Evidence,
 }
@@ -91,10 +94,14 @@ pub enum ElementKind {
         file: Text,
         /// Whether another plugin started it, as bridge starts host-local to get an address.
         delegated: bool,
+        /// What it was asked to do, and for which interface, if that is known.
+        asked: Option<(CniCommand, Text)>,
     },
     /// Another program of the runtime, from fork to exit: a shim, a monitor or runc.
     Program {
         file: Text,
+        /// What it was asked to do, if it is an OCI runtime or a shim.
+        asked: Option<OciCommand>,
     },
     /// The creation of a container or the sandbox: from the fork of the runtime's process that
     /// creates it to the exec of the entrypoint.
@@ -102,6 +109,8 @@ pub enum ElementKind {
     /// An entrypoint, from its exec to its exit.
     Run {
         file: Text,
+        /// If a container of this name ran in the pod before.
+        restart: Option<Restart>,
     },
     /// An exec session or a probe, from its entry into the cgroup to its exit. Records do not
     /// distinguish the two.
@@ -183,6 +192,8 @@ pub enum Owner {
 pub(crate) enum Evidence {
     /// The process created or entered this namespace, which is the network namespace of the pod.
     Namespace(u32),
+    /// It was asked to do something for the sandbox or the container with this id.
+    Asked(Text),
     /// It happened in the container's cgroup.
     Cgroup(CgroupId),
     /// It descends from this process, which is attributed to the pod.
@@ -205,6 +216,12 @@ impl Element {
         }
     }
 
+    /// How its process ended, if it ended otherwise than with 0.
+    pub(crate) fn failure(&self) -> Option<WaitStatus> {
+        self.status
+            .filter(|status| *status != WaitStatus::exited(0))
+    }
+
     /// How long it took; `None` for a moment or if it has not ended.
     pub(crate) fn duration(&self) -> Option<Ktime> {
         match self.extent {
@@ -215,6 +232,18 @@ impl Element {
 }
 
 impl ElementKind {
+    /// Whether it lasts until its process ends.
+    pub(crate) fn ends_with_process(&self) -> bool {
+        matches!(
+            self,
+            Self::Plugin { .. }
+                | Self::Program { .. }
+                | Self::Run { .. }
+                | Self::Session { .. }
+                | Self::Hook { .. }
+        )
+    }
+
     /// Its name in JSON.
     pub fn name(&self) -> &'static str {
         match self {

@@ -1,11 +1,15 @@
-//! CNI plugins. A plugin is attributed to a pod only by the network namespace that it enters.
+//! CNI plugins. A plugin is attributed to a pod by the sandbox that the runtime tells it to work
+//! for, or, where that is not known, by the network namespace that it enters.
 
 use super::{
     build::{Builder, reference},
     journal::{Call, ProcessHistory},
     model::{CreatedBy, Element, ElementKind, Evidence, Extent},
 };
-use crate::event::{Ktime, NamespaceCall, NamespaceKind, ProcessId};
+use crate::event::{
+    CniRequest, ContainerKind, Ktime, NamespaceCall, NamespaceKind, ProcessId, Request, Text,
+    run_container,
+};
 
 /// Most programs that are shown as unassigned.
 const MAX_UNASSIGNED: usize = 16;
@@ -19,8 +23,13 @@ impl<'a> Builder<'a> {
         (net != 0 && net != self.host.net).then_some(net)
     }
 
-    /// Adds the creation of the pod's network namespace, and the plugins that entered it.
+    /// Adds the creation of the pod's network namespace, and the plugins that were asked to set it
+    /// up, or of which that is unknown, and that entered it.
     pub(super) fn network(&mut self) {
+        let asked = self.asked_plugins();
+        for (plugin, sandbox) in asked {
+            self.plugin(plugin, false, Evidence::Asked(sandbox), MAX_GENERATIONS);
+        }
         let Some(net) = self.net() else { return };
         let creations: Vec<_> = self.creations(net);
         // The kernel reuses inode numbers: a process that entered this number before the pod's
@@ -65,12 +74,38 @@ impl<'a> Builder<'a> {
             .filter(entered)
             .filter(|past| !self.owned.contains_key(&past.id))
             .filter_map(|past| self.plugin_ancestor(past))
+            .filter(|past| cni(past).is_none())
             .collect();
         plugins.sort_unstable_by_key(|past| past.id);
         plugins.dedup_by_key(|past| past.id);
         for plugin in plugins {
             self.plugin(plugin, false, evidence.clone(), MAX_GENERATIONS);
         }
+    }
+
+    /// The plugins that a runtime asked to do something for the pod, and the sandbox that it named.
+    /// What a plugin starts inherits the request.
+    fn asked_plugins(&self) -> Vec<(&'a ProcessHistory, Text)> {
+        let is_sandbox = |id: &Text| {
+            let mut sandboxes = self.containers.iter();
+            sandboxes.any(|one| {
+                one.what == ContainerKind::Sandbox
+                    && run_container(&one.container).as_bytes() == &id.0[..]
+            })
+        };
+        let processes = self.journal.processes.values();
+        let mut plugins: Vec<_> = processes
+            .filter_map(|past| {
+                let request = cni(past)?;
+                let is_its =
+                    request.pod().as_ref() == Some(&self.pod) || is_sandbox(&request.sandbox);
+                let parent = self.journal.processes.get(&past.parent);
+                let is_first = parent.is_none_or(|parent| cni(parent).is_none());
+                (is_its && is_first).then(|| (past, request.sandbox.clone()))
+            })
+            .collect();
+        plugins.sort_unstable_by_key(|(past, _)| past.id);
+        plugins
     }
 
     /// The calls of unshare that created a network namespace with this number, by time.
@@ -117,9 +152,20 @@ impl<'a> Builder<'a> {
         generations: usize,
     ) {
         if let (Some(forked), Some(file)) = (past.forked, past.file()) {
-            let what = ElementKind::Plugin {
-                file: file.clone(),
-                delegated,
+            let asked = cni(past).map(|request| (request.command, request.interface.clone()));
+            let parent = self.journal.processes.get(&past.parent);
+            // Plugins are in one directory. What else one starts, such as iptables, inherits its
+            // request and is none.
+            let is_plugin = !delegated
+                || asked.is_none()
+                || parent.and_then(ProcessHistory::file).map(directory) == Some(directory(file));
+            let what = match is_plugin {
+                true => ElementKind::Plugin {
+                    file: file.clone(),
+                    delegated,
+                    asked,
+                },
+                false => self.program(past, file),
             };
             let end = past.ended.map(|(end, _)| end);
             self.span(forked, end, what, None, past, evidence);
@@ -152,6 +198,7 @@ impl<'a> Builder<'a> {
                 && !self.owned.contains_key(&past.id)
                 && !assigned.contains(&past.id)
                 && !self.is_daemon(past)
+                && cni(past).is_none()
                 && self
                     .journal
                     .processes
@@ -173,12 +220,11 @@ impl<'a> Builder<'a> {
                 extent: past
                     .ended
                     .map_or(Extent::Open, |(end, _)| Extent::Until(end)),
-                what: ElementKind::Program {
-                    file: past.file()?.clone(),
-                },
+                what: self.program(past, past.file()?),
                 container: None,
                 process: Some(reference(past)),
                 thread: None,
+                status: past.ended.map(|(_, status)| status),
                 evidence: Evidence::None,
             })
         });
@@ -207,4 +253,17 @@ impl<'a> Builder<'a> {
                     .flatten()
                     .any(|child| self.belongs_to_another_pod(child, generations - 1))
     }
+}
+
+/// What a plugin, or what it started, was asked to do.
+fn cni(past: &ProcessHistory) -> Option<&CniRequest> {
+    match &past.request {
+        Some(Request::Cni(request)) => Some(request),
+        _ => None,
+    }
+}
+
+fn directory(file: &Text) -> &[u8] {
+    let slash = file.0.iter().rposition(|byte| *byte == b'/');
+    &file.0[..slash.unwrap_or_default()]
 }

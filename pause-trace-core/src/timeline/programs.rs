@@ -5,7 +5,10 @@ use super::{
     journal::{Call, ProcessHistory},
     model::{CreatedBy, ElementKind, Evidence, Owner},
 };
-use crate::event::{ContainerId, Ktime, NamespaceCall, NamespaceKind, Namespaces};
+use crate::event::{
+    ContainerId, Ktime, NamespaceCall, NamespaceKind, Namespaces, OciCommand, OciRequest, Request,
+    Text,
+};
 
 impl Builder<'_> {
     /// Adds what the attributed processes executed, and their calls of setns and unshare.
@@ -31,7 +34,10 @@ impl Builder<'_> {
                 !exec.is_self_exec && self.journal.container_at(exec.cgroup).is_some()
             });
             if let (None, Some(forked), Some(file)) = (inside, past.forked, past.file()) {
-                let what = ElementKind::Program { file: file.clone() };
+                let what = match self.is_hook_of_tool(past) {
+                    true => ElementKind::Hook { file: file.clone() },
+                    false => self.program(past, file),
+                };
                 let end = past.ended.map(|(end, _)| end);
                 self.span(forked, end, what, container.clone(), past, evidence.clone());
             }
@@ -57,6 +63,38 @@ impl Builder<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Whether a program that an OCI runtime started outside the container is one of its hooks:
+    /// what a script started before it executed the runtime is not, nor are copies of the runtime.
+    fn is_hook_of_tool(&self, past: &ProcessHistory) -> bool {
+        let Some(parent) = self.journal.processes.get(&past.parent) else {
+            return false;
+        };
+        let is_tool = matches!(
+            &parent.request,
+            Some(Request::Oci(OciRequest {
+                command: OciCommand::Create | OciCommand::Start,
+                namespace,
+                ..
+            })) if namespace.0.is_empty()
+        );
+        let executed = parent.execs.last().map(|exec| exec.time);
+        is_tool
+            && executed.is_some_and(|executed| past.forked > Some(executed))
+            && past.file().is_some_and(|file| !file.names_itself())
+    }
+
+    /// A program of the runtime, with what it was asked to do.
+    pub(super) fn program(&self, past: &ProcessHistory, file: &Text) -> ElementKind {
+        let asked = match &past.request {
+            Some(Request::Oci(request)) => Some(request.command),
+            _ => None,
+        };
+        ElementKind::Program {
+            file: file.clone(),
+            asked,
         }
     }
 

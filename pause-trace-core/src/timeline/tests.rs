@@ -1,5 +1,6 @@
 //! Which elements a timeline has, and to which pod each is attributed.
 
+mod asked;
 mod listen;
 mod output;
 

@@ -174,6 +174,11 @@ impl<'a> Waterfall<'a> {
         );
         let style = match &element.what {
             ElementKind::Refused { .. } => BAD,
+            ElementKind::Plugin { .. } | ElementKind::Program { .. }
+                if element.failure().is_some() =>
+            {
+                BAD
+            }
             ElementKind::Plugin { .. }
             | ElementKind::Create
             | ElementKind::Run { .. }

@@ -4,7 +4,7 @@ use crate::errno::Errno;
 
 use super::model::{CreatedBy, Element, ElementKind, Evidence, Owner, Timeline};
 use crate::{
-    event::{NamespaceKind, SignalResult, Text, signal_name},
+    event::{NamespaceKind, OciCommand, SignalResult, Text, signal_name},
     text::endpoint,
     verdict::{Duration, ProcessRef},
 };
@@ -14,6 +14,15 @@ pub(super) fn phrase(timeline: &Timeline, element: &Element) -> String {
     let mut what = what(element);
     if let Some(thread) = element.thread {
         what.push_str(&format!(", in thread {thread}"));
+    }
+    // An entrypoint and a session have an element of their own for their end.
+    let is_told = matches!(
+        element.what,
+        ElementKind::Run { .. } | ElementKind::Session { .. } | ElementKind::Hook { .. }
+    );
+    let failure = element.failure().filter(|_| !is_told);
+    if let Some(status) = failure {
+        what.push_str(&format!(", {status}"));
     }
     match &element.container {
         Some(id) => format!("{} · {what}", timeline.container_title(id)),
@@ -30,22 +39,34 @@ fn what(element: &Element) -> String {
     match &element.what {
         ElementKind::Plugin {
             file,
-            delegated: false,
-        } => format!("CNI {}", base_name(file)),
-        ElementKind::Plugin {
-            file,
-            delegated: true,
-        } => format!("CNI   {}", base_name(file)),
+            delegated,
+            asked,
+        } => {
+            let indent = if *delegated { "  " } else { "" };
+            let asked = asked
+                .as_ref()
+                .map_or_else(String::new, |(command, interface)| {
+                    let asked = format!(" {} {interface}", command.name());
+                    asked.trim_end().to_owned()
+                });
+            format!("CNI {indent}{}{asked}", base_name(file))
+        }
         // runc executes a copy of itself that no container can write to. The name of that file has
         // no meaning.
-        ElementKind::Program { file } if file.names_itself() => {
+        ElementKind::Program { file, .. } if file.names_itself() => {
             element.process.map_or(String::new(), |process| {
                 format!("{} (re-executed)", process.comm)
             })
         }
-        ElementKind::Program { file } => base_name(file),
+        ElementKind::Program { file, asked } => match asked.map_or("", OciCommand::name) {
+            "" => base_name(file),
+            command => format!("{} {command}", base_name(file)),
+        },
         ElementKind::Create => "create".to_owned(),
-        ElementKind::Run { file } => format!("runs {file}"),
+        ElementKind::Run { file, restart } => match restart {
+            Some(restart) => format!("runs {file}, {restart}"),
+            None => format!("runs {file}"),
+        },
         ElementKind::Session { file } => format!("session {file}"),
         ElementKind::Hook { file } => format!("OCI hook {file}"),
         ElementKind::Made { namespaces, how } => {
@@ -119,6 +140,9 @@ fn what(element: &Element) -> String {
 pub(super) fn evidence(evidence: &Evidence) -> Option<String> {
     Some(match evidence {
         Evidence::Namespace(inode) => format!("net {inode} is the pod's"),
+        Evidence::Asked(id) => {
+            format!("it was asked to work for {id}, which is the pod's")
+        }
         Evidence::Cgroup(cgroup) => format!("in the container's cgroup {cgroup}"),
         Evidence::DescendsFrom(pid) => format!("descends from pid {pid}, which is the pod's"),
         Evidence::AncestorOf(pid) => {
@@ -135,10 +159,5 @@ fn who(process: ProcessRef) -> String {
 
 /// The last part of a path.
 fn base_name(file: &Text) -> String {
-    let name = file
-        .0
-        .rsplit(|byte| *byte == b'/')
-        .next()
-        .unwrap_or_default();
-    Text(file.0.slice_ref(name)).to_string()
+    file.base_name().to_string()
 }

@@ -1,7 +1,12 @@
 //! `sched_process_exec`, at which the verifier judges a process's membership.
+//!
+//! A CNI plugin is told in its environment what it is to do for which pod, and an OCI runtime in
+//! its arguments: no cgroup and no namespace says so before the pod has some. Only of processes of
+//! a runtime outside every container are they read, and the loader keeps nothing of them but these
+//! few values.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pause_trace_common::{Exec, FILE_LEN, Kind};
+use pause_trace_common::{CALL_LEN, Call, CallPart, Exec, FILE_LEN, Kind, SHORT_CALL_LEN};
 
 use crate::{
     emit, filter,
@@ -33,10 +38,14 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
         }
         filter::watch(&process.identity());
     }
-    if !filter::is_new_exec(process.tgid(), process.exec_id()) {
+    let tgid = process.tgid();
+    if !filter::is_new_exec(tgid, process.exec_id()) {
         return 0;
     }
     let cgroup = process.cgroup();
+    if !filter::is_watched_cgroup(cgroup) {
+        report_call(process, tgid);
+    }
     if !emit::admits(cgroup, Kind::Exec, false) {
         return 0;
     }
@@ -53,4 +62,47 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
         |file: &mut [u8; FILE_LEN]| task::executed_file(bprm, file),
     );
     0
+}
+
+/// Reports what a program outside every container was called with, if the process is a runtime's:
+/// the arguments of a program of the runtime, and the environment of any other.
+#[inline(always)]
+fn report_call(process: TaskRef, tgid: u32) {
+    let comm = process.comm();
+    let is_runtime = filter::is_runtime(&comm);
+    if is_runtime {
+        filter::becomes_runtime(tgid);
+    } else if filter::of_runtime(tgid) == 0 {
+        return;
+    }
+    if !emit::has_room() {
+        emit::lost(Kind::Call);
+        return;
+    }
+    let bytes = match is_runtime {
+        true => process.arguments(),
+        false => process.environment(),
+    };
+    let call = |part: CallPart| Call {
+        task: process.identity(),
+        part: part as u32,
+        whole: bytes.len as u32,
+        comm,
+    };
+    if is_runtime {
+        emit::emit_with_text(
+            || call(CallPart::Arguments),
+            |text: &mut [u8; SHORT_CALL_LEN]| bytes.first(text),
+        );
+    } else if bytes.len < SHORT_CALL_LEN as u64 {
+        emit::emit_with_text(
+            || call(CallPart::Environment),
+            |text: &mut [u8; SHORT_CALL_LEN]| bytes.last(text),
+        );
+    } else {
+        emit::emit_with_text(
+            || call(CallPart::Environment),
+            |text: &mut [u8; CALL_LEN]| bytes.last(text),
+        );
+    }
 }

@@ -43,7 +43,7 @@ fn report(ctx: &BtfTracePointContext, again: bool) -> i32 {
     if !emit::admits(cgroup, Kind::Fork, again) {
         return 0;
     }
-    filter::watch(&process);
+    filter::watch_as(&process, filter::current_of_runtime());
     emit::emit(|| Fork {
         task: child.info(process, parent.identity(), cgroup, child.namespaces()),
         made: parent.made_for(child),

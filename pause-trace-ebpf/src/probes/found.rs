@@ -47,7 +47,12 @@ extern "C" fn found(iteration: *const Iteration) -> i32 {
     }
     let task = process.identity();
     if !is_watched {
-        filter::watch(&task);
+        let is_runtime = !is_contained && filter::is_runtime(&comm);
+        let of_runtime = match is_runtime {
+            true => 1,
+            false => filter::of_runtime(process.parent().tgid()),
+        };
+        filter::watch_as(&task, of_runtime);
     }
     let namespaces = process.namespaces();
     if is_contained {

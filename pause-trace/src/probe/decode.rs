@@ -5,9 +5,9 @@ use bytes::Bytes;
 use pause_trace_common as record;
 use record::{Framed, Kind, Record};
 
-use super::raw;
+use super::{raw, request::request};
 use crate::event::{
-    Comm, Event, Fact, Listen, NamespaceCall, Signal, SignalResult, Text, WaitStatus,
+    Called, Comm, Event, Fact, Listen, NamespaceCall, Signal, SignalResult, Text, WaitStatus,
 };
 
 /// Why bytes are not a record.
@@ -42,8 +42,8 @@ pub(crate) struct Decoded {
     pub(crate) flooding: Option<(u64, i32)>,
 }
 
-/// Decodes a record.
-pub(crate) fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
+/// Decodes a record. `None` if it says nothing that is kept.
+pub(crate) fn decode(bytes: &Bytes) -> Result<Option<Decoded>, DecodeError> {
     let header = raw::header(bytes).ok_or(DecodeError::Short(None, bytes.len()))?;
     let kind = Kind::from_u32(header.kind).ok_or(DecodeError::Kind(header.kind))?;
     let (mut flooding, mut before) = (None, None);
@@ -180,17 +180,33 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<Decoded, DecodeError> {
                 ended: ended != 0,
             })
         }
+        Kind::Call => {
+            let record::Call {
+                task,
+                part,
+                whole,
+                comm,
+            } = take(bytes)?;
+            let text = text::<record::Call>(bytes)?;
+            let Some(request) = request(part, &comm, &text.0, whole as usize) else {
+                return Ok(None);
+            };
+            Fact::Called(Called {
+                process: task.into(),
+                request,
+            })
+        }
         Kind::Watch => return Err(DecodeError::Kind(header.kind)),
     };
     let event = |fact| Event {
         time: header.ktime_ns,
         fact,
     };
-    Ok(Decoded {
+    Ok(Some(Decoded {
         event: event(fact),
         before: before.map(event),
         flooding,
-    })
+    }))
 }
 
 fn take<R: Record>(bytes: &Bytes) -> Result<R, DecodeError> {
@@ -283,17 +299,42 @@ mod tests {
         bytes[8..12].copy_from_slice(&(Kind::Exec as u32).to_ne_bytes());
         let length = std::mem::offset_of!(Exec, text);
         bytes[length..length + 4].copy_from_slice(&u32::MAX.to_ne_bytes());
-        let Ok(Decoded {
+        let Ok(Some(Decoded {
             event:
                 Event {
                     fact: Fact::Exec { file, .. },
                     ..
                 },
             ..
-        }) = decode(&bytes.into())
+        })) = decode(&bytes.into())
         else {
             panic!("an exec record");
         };
         assert_eq!(file.to_string().len(), record::FILE_LEN);
+    }
+
+    #[test]
+    fn nothing_of_an_environment_is_kept_but_what_names_the_pod() {
+        type Call = record::FramedText<record::Call, { record::CALL_LEN }>;
+        let decoded = |environment: &[u8]| {
+            let mut bytes = vec![0; size_of::<Call>()];
+            bytes[8..12].copy_from_slice(&(Kind::Call as u32).to_ne_bytes());
+            let part = std::mem::offset_of!(Call, record.part);
+            let environment_part = record::CallPart::Environment as u32;
+            bytes[part..part + 4].copy_from_slice(&environment_part.to_ne_bytes());
+            let length = std::mem::offset_of!(Call, text);
+            let count = u32::try_from(environment.len()).expect("it is short");
+            bytes[length..length + 4].copy_from_slice(&count.to_ne_bytes());
+            let text = std::mem::offset_of!(Call, text.bytes);
+            bytes[text..text + environment.len()].copy_from_slice(environment);
+            decode(&bytes.into()).expect("a record")
+        };
+        let plugin = decoded(b"TOKEN=s3cret\0CNI_COMMAND=ADD\0CNI_CONTAINERID=0123\0");
+        let event = plugin.expect("a plugin").event;
+        assert!(matches!(event.fact, Fact::Called(_)), "{event:?}");
+        let recorded = serde_json::to_string(&event).expect("an event is recorded");
+        assert!(recorded.contains("0123"), "{recorded}");
+        assert!(!recorded.contains("s3cret"), "{recorded}");
+        assert_eq!(decoded(b"TOKEN=s3cret\0PATH=/bin\0"), None);
     }
 }

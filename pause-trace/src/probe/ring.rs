@@ -210,11 +210,12 @@ impl Rings {
                 batch.extend_from_slice(&item);
                 let record = batch.split().freeze();
                 match decode(&record) {
-                    Ok(Decoded {
+                    Ok(None) => {}
+                    Ok(Some(Decoded {
                         event,
                         before,
                         flooding: flood,
-                    }) => {
+                    })) => {
                         if let Some((cgroup, signal)) = flood {
                             let key = FloodKey {
                                 cgroup,

@@ -175,6 +175,17 @@ impl Container<'_> {
         lab.must(lab.client().start_container(&self.id));
     }
 
+    /// Tries to start it, which the runtime is to refuse.
+    ///
+    /// # Panics
+    /// When it starts.
+    #[track_caller]
+    pub fn refused(&self) {
+        let lab = self.pod.lab;
+        let answer = lab.call(lab.client().start_container(&self.id));
+        answer.expect_err("the container can't be started");
+    }
+
     /// The pid of its first process.
     ///
     /// # Panics
@@ -268,6 +279,17 @@ impl Container<'_> {
         let lab = self.pod.lab;
         let command: Vec<&str> = command.into_iter().collect();
         lab.must(lab.client().exec(&self.id, &command, EXEC_LIMIT))
+    }
+
+    /// Tries to run a command in it, which the runtime is to refuse.
+    ///
+    /// # Panics
+    /// When the command runs.
+    #[track_caller]
+    pub fn refused_exec(&self, command: &str) {
+        let lab = self.pod.lab;
+        let answer = lab.call(lab.client().exec(&self.id, &[command], EXEC_LIMIT));
+        answer.expect_err("the command can't be executed");
     }
 
     /// Stops it: the runtime kills it after the grace period, in whole seconds.

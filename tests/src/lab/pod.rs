@@ -126,6 +126,19 @@ impl<'lab> PodSpec<'lab> {
         }
     }
 
+    /// Asks for its sandbox, which the runtime is to refuse. Returns the pod's uid.
+    ///
+    /// # Panics
+    /// When the runtime makes it.
+    #[track_caller]
+    pub fn refused(self) -> String {
+        let config = self.config();
+        let answer = self.lab.call(self.lab.client().run_sandbox(&config, ""));
+        answer.expect_err("the sandbox can't be made");
+        self.lab.node().remove_cgroup(&cgroup(&self.uid));
+        self.uid
+    }
+
     fn config(&self) -> PodSandboxConfig {
         let Self {
             name,

@@ -16,4 +16,5 @@ mod listen;
 mod plants;
 mod restarts;
 mod scene;
+mod starts;
 mod storms;

@@ -18,6 +18,7 @@ pub(super) fn mark(what: &NewsKind) -> (Style, &'static str) {
         NewsKind::Started { .. } => (GOOD, "+"),
         NewsKind::Listens { .. } => (DIM, "+"),
         NewsKind::Ended { status, .. } if *status == WaitStatus::exited(0) => (DIM, "-"),
+        NewsKind::StartFailed { .. } => (BAD, "-"),
         NewsKind::Ended { .. } | NewsKind::OomKilled { .. } => (DOUBTFUL, "-"),
         NewsKind::Removed { .. } => (DIM, "-"),
         NewsKind::Verified { verdicts } => match (verdicts.fail, verdicts.inconclusive) {
@@ -38,6 +39,7 @@ pub(super) fn words(what: &NewsKind) -> String {
             namespaces,
             shared,
             host,
+            restart,
         } => {
             let list = |kinds: &[NamespaceKind]| {
                 let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
@@ -58,6 +60,7 @@ pub(super) fn words(what: &NewsKind) -> String {
                     ""
                 }
             )];
+            parts.extend(restart.as_ref().map(ToString::to_string));
             if !shared.is_empty() {
                 parts.push(format!("the pause's {}", list(shared)));
             }
@@ -75,6 +78,9 @@ pub(super) fn words(what: &NewsKind) -> String {
             }
             parts.join(" · ")
         }
+        NewsKind::StartFailed {
+            step, status, took, ..
+        } => format!("start failed: {step}: {status} after {}", Duration(*took)),
         NewsKind::Ended {
             process,
             status,

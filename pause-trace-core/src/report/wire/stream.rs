@@ -35,13 +35,14 @@ pub(crate) struct Hello<'a> {
 pub(crate) struct PodEvent {
     #[serde(flatten)]
     when: When,
-    #[schemars(extend("enum" = ["started", "ended", "oom_killed", "listens", "removed", "verified"]))]
+    #[schemars(extend("enum" = ["started", "start_failed", "ended", "oom_killed", "listens", "removed", "verified"]))]
     event: &'static str,
     pod: Pod,
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<Container>,
     /// `started` and `ended`: the container's entrypoint. `oom_killed`: the killed process.
     /// `listens`: the process that began to listen.
+    /// `start_failed`: the program that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<Process>,
     /// `started` and `ended`: whether the process is the pod's pause.
@@ -59,7 +60,19 @@ pub(crate) struct PodEvent {
     /// `started`: the namespaces that are the host's.
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<Vec<NamespaceKind>>,
-    /// `ended`: what wait(2) reports.
+    /// `started`: how many containers with this name started in the pod before, if there were some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restart: Option<u32>,
+    /// `started` with `restart`: the time since the last of them ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after_last_end_ns: Option<u64>,
+    /// `start_failed`: what the program was to do, such as `portmap ADD`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<String>,
+    /// `start_failed`: how long it took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    took_ns: Option<u64>,
+    /// `ended` and `start_failed`: what wait(2) reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<String>,
     /// `ended`: the process of the container that the OOM killer killed last, if it killed one.
@@ -112,7 +125,10 @@ impl PodEvent {
                 namespaces,
                 shared,
                 host,
+                restart,
             } => Self {
+                restart: restart.map(|restart| restart.count),
+                after_last_end_ns: restart.and_then(|restart| restart.after),
                 process: Some((*process).into()),
                 pause: Some(*is_pause),
                 found: Some(*found),
@@ -122,6 +138,18 @@ impl PodEvent {
                     .collect(),
                 shared: Some(shared.clone()),
                 host: Some(host.clone()),
+                ..common
+            },
+            NewsKind::StartFailed {
+                process,
+                step,
+                status,
+                took,
+            } => Self {
+                process: Some((*process).into()),
+                step: Some(step.clone()),
+                status: Some(status.to_string()),
+                took_ns: Some(*took),
                 ..common
             },
             NewsKind::Ended {

@@ -48,6 +48,18 @@ pub(crate) struct ElementDetails {
     /// Whether another plugin started this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) delegated: Option<bool>,
+    /// What a CNI plugin, an OCI runtime or a shim was asked to do: `ADD`, `create`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) command: Option<&'static str>,
+    /// The interface that a CNI plugin was asked to work on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) interface: Option<String>,
+    /// How many containers with this name started in the pod before, if there were some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) restart: Option<u32>,
+    /// The time since the last of them ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) after_last_end_ns: Option<Ktime>,
     /// The namespaces that were created or joined.
     #[serde(skip_serializing_if = "Namespaces::is_empty")]
     pub(crate) namespaces: Namespaces,

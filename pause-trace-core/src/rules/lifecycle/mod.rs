@@ -9,6 +9,7 @@ mod pause_leaked;
 mod sandbox_first;
 mod session_left;
 mod stale_sandbox;
+mod start_failed;
 mod supervisor_died;
 mod teardown_stalled;
 
@@ -27,4 +28,5 @@ pub(super) const CHECKS: &[Check] = &[
     session_left::CHECK,
     supervisor_died::CHECK,
     oom_killed::CHECK,
+    start_failed::CHECK,
 ];

@@ -72,6 +72,21 @@ pub(super) fn supervised(scene: &mut Scene, start: impl FnOnce(&mut Scene)) -> P
     shim
 }
 
+/// The runtime asks runc to create a container, and runc ends.
+pub(super) fn create(scene: &mut Scene, container: &str, status: WaitStatus) {
+    let runc = scene.enter(scene.runtime, 1, HOST, 0, "runc");
+    scene.push(Fact::Called(Called {
+        process: runc,
+        request: Request::Oci(OciRequest {
+            command: OciCommand::Create,
+            container: Text::new(container),
+            namespace: Text::default(),
+        }),
+    }));
+    scene.exec_as(runc, "/usr/sbin/runc");
+    scene.end(runc, status);
+}
+
 /// The runtime kills a container's init.
 fn kill(scene: &mut Scene, init: ProcessId) {
     scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);

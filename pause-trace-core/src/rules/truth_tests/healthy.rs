@@ -1,6 +1,6 @@
 //! Healthy pods that together give every rule something to pass.
 
-use super::faults::{own_users, pin, sandbox, supervised};
+use super::faults::{create, own_users, pin, sandbox, supervised};
 use crate::{
     event::*,
     rules::testing::*,
@@ -199,6 +199,7 @@ fn outlived_by_its_shim(scene: &mut Scene) {
     let shim = supervised(scene, |scene| {
         started.push(scene.sandbox("supervised", |_| {}));
         started.push(scene.container("supervised", "of-shim"));
+        create(scene, "of-shim", WaitStatus::exited(0));
     });
     stop(scene, "supervised", &started);
     scene.end(shim, WaitStatus::exited(0));

@@ -196,7 +196,7 @@ AT        TOOK       WHAT                                0              313 ms
 +3.0 ms   19 ms      CNI loopback                        ██
 +18 ms    11 ms      CNI   host-local                     ██
 +115 ms   10 ms      containerd-shim-runc-v2                    ██
-+123 ms   11.11 s    containerd-shim-runc-v2                     █████████████▶
++123 ms   11.11 s    containerd-shim-runc-v2, killed by…         █████████████▶
 +130 ms   83 ms      pause · create                              ███████
 +130 ms   56 ms      pause · runc                                █████
 +137 ms   21 ms      pause · runc (re-executed)                   ██

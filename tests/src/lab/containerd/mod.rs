@@ -16,6 +16,7 @@ use std::{
 
 use nix::mount::{MsFlags, mount};
 use pause_trace_cri::{BadInfo, Client, CriError, Detail, Info, Socket, Timeouts};
+use serde_json::json;
 
 use super::{Node, PodSpec, daemon::Daemon, image, places};
 use crate::{image_archive, pause_binary};
@@ -242,6 +243,22 @@ done
         let executable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&wrapper, executable).expect("this process owns the file");
         self.hide(&program, &wrapper);
+    }
+
+    /// Chains the network plugin portmap after bridge, and makes it run a shell script first. On
+    /// this node only. containerd is started again.
+    ///
+    /// # Panics
+    /// When the node can't be changed.
+    pub fn chain_portmap(&self, script: &str) {
+        self.precede("usr/lib/cni/portmap", script);
+        let mut network = config::network();
+        if let Some(plugins) = network["plugins"].as_array_mut() {
+            plugins.push(json!({"type": "portmap", "capabilities": {"portMappings": true}}));
+        }
+        self.node
+            .write(&format!("{NETWORKS}/10-lab.conflist"), &network.to_string());
+        self.restart();
     }
 
     /// Makes all calls of the network plugin fail, including those that remove a network. On this

@@ -1,6 +1,6 @@
 //! Faults of PT2xx.
 
-use super::{Fault, app, pin, sandbox, supervised};
+use super::{Fault, app, create, pin, sandbox, supervised};
 use crate::{event::*, rules::testing::*, signal::SIGKILL};
 use Outcome::{Fail, Inconclusive};
 
@@ -154,6 +154,17 @@ pub(super) const FAULTS: &[Fault] = &[
             s.signal_with_code(init, child, SIGKILL, SignalResult::Delivered, SI_KERNEL);
             s.push(Fact::OomVictim { pid: child.pid });
             s.end(child, WaitStatus::killed(SIGKILL));
+        },
+        Fail,
+        Some(Fail),
+    ),
+    (
+        "PT212",
+        |s, attach| {
+            app(s);
+            attach(s);
+            s.declare_container("p", "bad", ContainerKind::App, &Modes::plain());
+            create(s, "bad", WaitStatus::exited(1));
         },
         Fail,
         Some(Fail),
