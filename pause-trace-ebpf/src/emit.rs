@@ -244,12 +244,6 @@ unsafe fn suppress(flood: *mut Flood, now: u64) {
     }
 }
 
-/// Whether there is room for what no verdict of another pod depends on.
-#[inline(always)]
-pub(crate) fn has_room() -> bool {
-    backlog(&LIFECYCLE, LIFECYCLE_LEN / 4, LIFECYCLE_LEN / 4) == Backlog::None
-}
-
 /// Whether a cgroup may write one more lifecycle record of this kind. The loader reads how many it
 /// was refused.
 ///

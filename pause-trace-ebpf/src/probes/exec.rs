@@ -75,10 +75,6 @@ fn report_call(process: TaskRef, tgid: u32) {
     } else if filter::of_runtime(tgid) == 0 {
         return;
     }
-    if !emit::has_room() {
-        emit::lost(Kind::Call);
-        return;
-    }
     let bytes = match is_runtime {
         true => process.arguments(),
         false => process.environment(),
