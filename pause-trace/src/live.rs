@@ -20,7 +20,7 @@ use tokio::sync::{Notify, futures::Notified};
 pub(crate) use self::arrivals::Arrival;
 use self::{arrivals::Arrivals, ends::Ends};
 use crate::{
-    event::{CgroupId, Event, Fact, Ktime, Namespaces, ProcessId, Text},
+    event::{CgroupId, Event, Fact, Kind, Ktime, Namespaces, ProcessId, Text},
     node::{identity, outsider, procfs, program},
     pipeline::{Core, Pipeline},
     probe::{self, Hook, LoadError, Loaded, Options, Readiness, Rings},
@@ -33,6 +33,12 @@ const FLOOD_PERIOD: Duration = Duration::from_millis(100);
 
 /// How long after a reaping its record may arrive, in ns: an RCU grace period on a busy machine.
 const GRACE_PERIOD: Ktime = 500_000_000;
+
+/// The table of watched cgroups is full.
+const NO_ROOM: Fact = Fact::Lost {
+    kind: Kind::Watch,
+    count: 1,
+};
 
 /// A loaded eBPF program and the pipeline behind it.
 pub(crate) struct Live {
@@ -133,9 +139,13 @@ impl Live {
         }
     }
 
-    /// Watches another cgroup.
+    /// Watches another cgroup, which has a share of the rings of its own.
     pub(crate) fn watch_cgroup(&self, cgroup: CgroupId) -> anyhow::Result<()> {
-        self.kernel.borrow_mut().loaded.watch_cgroup(cgroup)
+        let is_watched = self.kernel.borrow_mut().loaded.watch_cgroup(cgroup)?;
+        if !is_watched {
+            self.inject(NO_ROOM);
+        }
+        Ok(())
     }
 
     /// Takes in the path of a cgroup whose creation was not observed and that a process entered. If

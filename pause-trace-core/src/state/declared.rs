@@ -142,7 +142,7 @@ impl State {
             pin.pod = Some(pod.clone());
         }
         changes.push(Change::ContainerDeclared(container.clone()));
-        self.suppressed_early(now, container, changes);
+        self.suppressed_early(container, changes);
         self.place_early(container, changes);
         changes.extend(again.map(Change::Executed));
     }

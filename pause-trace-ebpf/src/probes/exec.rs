@@ -36,8 +36,8 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
     if !filter::is_new_exec(process.tgid(), process.exec_id()) {
         return 0;
     }
-    let cgroup = process.cgroup();
-    if !emit::admits(cgroup, Kind::Exec, false) {
+    let place = filter::place(process.cgroup());
+    if !emit::admits(place.account, Kind::Exec, false) {
         return 0;
     }
     aya_log_ebpf::debug!(ctx, "exec {}", process.tgid());
@@ -47,7 +47,7 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
             filter::remember(&namespaces);
             let (task, parent) = (process.identity(), process.parent().identity());
             Exec {
-                task: process.info(task, parent, cgroup, namespaces),
+                task: process.info(task, parent, place.cgroup, namespaces),
             }
         },
         |file: &mut [u8; FILE_LEN]| task::executed_file(bprm, file),
