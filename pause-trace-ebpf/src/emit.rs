@@ -257,6 +257,9 @@ pub(crate) fn admits(account: u64, kind: Kind, again: bool) -> bool {
     let limit = match backlog(&LIFECYCLE, LIFECYCLE_LEN / 16, LIFECYCLE_LEN / 4) {
         Backlog::None => return true,
         Backlog::Some => 32,
+        // The setup of a container is a burst of setns calls in its cgroup, and one that is not
+        // recorded is a loss for all.
+        Backlog::Much if matches!(kind, Kind::Namespace) => 16,
         Backlog::Much => 1,
     };
     if account == 0 {
