@@ -235,8 +235,8 @@ impl Pipeline {
         core.news.as_mut().map(NewsFeed::take).unwrap_or_default()
     }
 
-    /// The losses since the last call, oldest first, at most one for each kind. While more of a kind
-    /// follow, their sums are further and further apart.
+    /// The losses since the last call, oldest first, at most one for each kind. While more of a
+    /// kind follow, their sums are further and further apart.
     pub fn losses(&self, which: LossFilter) -> Vec<Loss> {
         self.core.borrow_mut().losses.take(which)
     }
