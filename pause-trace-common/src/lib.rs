@@ -7,8 +7,13 @@
 #![no_std]
 
 mod offsets;
+mod tables;
 
 pub use offsets::{Config, Offsets, POISON};
+pub use tables::{
+    Account, Flood, FloodKey, Group, LIFECYCLE_LEN, MAX_NESTED, SIGNALS_LEN, SUPPRESSED,
+    SUPPRESSED_SIGNALS, Watched,
+};
 
 /// Length of a task's name in the kernel, NUL included (`TASK_COMM_LEN`, include/linux/sched.h).
 pub const COMM_LEN: usize = 16;
@@ -221,7 +226,7 @@ pub struct TaskInfo {
     pub task: Task,
     /// Its parent (`real_parent`), which has to reap it; zero in records that do not report it.
     pub parent: Task,
-    /// The id of its cgroup in the watched hierarchy.
+    /// The id of its cgroup in the watched hierarchy, or of the nearest watched cgroup above it.
     pub cgroup: u64,
     /// Its namespaces.
     pub namespaces: Namespaces,
@@ -354,7 +359,7 @@ pub struct SignalGenerate {
     pub sender: Task,
     /// The process that the signal is for.
     pub target: Task,
-    /// The target's cgroup id.
+    /// The id of the target's cgroup, or of its account ([`Group`]).
     pub cgroup: u64,
     /// Signal number.
     pub signal: i32,
@@ -496,84 +501,10 @@ records! {
     Listen => Listen, 16 + 8 + 16 + 16 + 16;
 }
 
-/// An entry of the table of watched processes, whose key is the pid.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Watched {
-    /// Start time: a pid can be reused before the task of the old process is freed.
-    pub start_ns: u64,
-    /// The last exec that was reported (`task_struct.self_exec_id`); 0 for none.
-    pub exec: u32,
-    /// Whether its exit was reported.
-    pub exited: u16,
-    /// Whether it is a runtime outside every container, or was forked by one.
-    pub of_runtime: u16,
-}
-
-/// Key of the table that limits how many signals are reported: a flood in one cgroup must not hide
-/// a stop signal in another.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FloodKey {
-    /// The target's cgroup id.
-    pub cgroup: u64,
-    /// Signal number.
-    pub signal: u32,
-    /// Padding.
-    pub padding: u32,
-}
-
-/// Size of the ring of lifecycle records, in bytes.
-pub const LIFECYCLE_LEN: u32 = 4 << 20;
-/// Size of the ring of signals, in bytes.
-pub const SIGNALS_LEN: u32 = 1 << 20;
-
-/// Key of the table that limits how many lifecycle records of one kind a pod's cgroup writes while
-/// the ring fills up, so that a pod that forks without pause does not hide other pods' records.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Account {
-    /// The cgroup's id.
-    pub cgroup: u64,
-    /// A [`Kind`].
-    pub kind: u32,
-    /// Padding.
-    pub padding: u32,
-}
-
-/// The number of the counter, behind those of the losses of each [`Kind`], of all records that an
-/// [`Account`] was not admitted to write.
-pub const SUPPRESSED: u32 = Kind::ALL.len() as u32;
-
-/// The number of the next counter, of the signals that were only counted because the ring was
-/// filling up.
-pub const SUPPRESSED_SIGNALS: u32 = SUPPRESSED + 1;
-
-/// Counts on one CPU of the signals of one number to one cgroup, or of the records of an
-/// [`Account`].
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flood {
-    /// Start of the current window.
-    pub window_ns: u64,
-    /// Signals or records in the current window.
-    pub count: u64,
-    /// All that were counted but not reported.
-    pub suppressed: u64,
-    /// Time of the first of those.
-    pub first_ns: u64,
-    /// Time of the last of those.
-    pub last_ns: u64,
-}
-
 const _: () = {
     assert!(size_of::<Header>() == 16);
     assert!(size_of::<Task>() == 16);
     assert!(size_of::<Namespaces>() == 40);
     assert!(size_of::<TaskInfo>() == TASK_INFO);
     assert!(size_of::<FramedText<Exec, FILE_LEN>>() == 16 + TASK_INFO + 8 + FILE_LEN);
-    assert!(size_of::<Watched>() == 16);
-    assert!(size_of::<FloodKey>() == 16);
-    assert!(size_of::<Account>() == 16);
-    assert!(size_of::<Flood>() == 40);
 };

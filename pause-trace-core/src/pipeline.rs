@@ -3,8 +3,11 @@
 //! The output depends only on the events and their order. A recording therefore needs nothing else.
 //! It is written here, because every event passes here before it is judged.
 
+mod losses;
+
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
+use self::losses::LossFeed;
 use crate::{
     event::{Event, Fact, Kind, Ktime},
     news::{News, NewsFeed},
@@ -101,59 +104,10 @@ impl Observer for Records {
     }
 }
 
-/// Folds losses into one for each kind and second: under pressure the kernel reports thousands.
-#[derive(Debug, Default)]
-struct LossFeed {
-    pending: BTreeMap<(u64, Kind), Loss>,
-    /// The second of the last event.
-    now: u64,
-}
-
-impl Observer for LossFeed {
-    fn event(&mut self, event: &Event, _: &State) {
-        self.now = event.time / NS_PER_SECOND;
-        let Fact::Lost { kind, count } = event.fact else {
-            return;
-        };
-        let mut key = (self.now, kind);
-        if self.pending.len() >= MAX_LOSSES
-            && let Some((last, _)) = self.pending.keys().rev().find(|(_, of)| *of == kind)
-        {
-            key.0 = *last;
-        }
-        let loss = self.pending.entry(key).or_insert(Loss {
-            time: event.time,
-            kind,
-            count: 0,
-        });
-        loss.time = event.time;
-        loss.count = loss.count.saturating_add(count);
-    }
-}
-
-impl LossFeed {
-    fn take(&mut self, which: LossFilter) -> Vec<Loss> {
-        let rest = match which {
-            LossFilter::Complete => {
-                let is_complete = |(second, _): &(u64, Kind)| *second < self.now;
-                let unfinished = self.pending.keys().find(|key| !is_complete(key)).copied();
-                unfinished.map(|first| self.pending.split_off(&first))
-            }
-            LossFilter::All => None,
-        };
-        let taken = std::mem::replace(&mut self.pending, rest.unwrap_or_default());
-        taken.into_values().collect()
-    }
-}
-
-const NS_PER_SECOND: Ktime = 1_000_000_000;
-/// Most losses that are kept for a reader that does not fetch them.
-const MAX_LOSSES: usize = 4096;
-
 /// Which losses are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossFilter {
-    /// Those of the seconds that are over.
+    /// Those to which nothing more is added.
     Complete,
     /// All, at the end of a run.
     All,
@@ -268,9 +222,11 @@ impl Pipeline {
         read(&self.core.borrow())
     }
 
-    /// The time of the next deadline.
+    /// The time at which the next deadline passes, or the next loss is complete.
     pub fn next_deadline(&self) -> Option<Ktime> {
-        self.core.borrow().state.next_deadline()
+        let core = self.core.borrow();
+        let both = [core.state.next_deadline(), core.losses.due()];
+        both.into_iter().flatten().min()
     }
 
     /// The news of the node's pods since the last call.
@@ -279,7 +235,8 @@ impl Pipeline {
         core.news.as_mut().map(NewsFeed::take).unwrap_or_default()
     }
 
-    /// The losses since the last call, oldest first, one for each kind and second.
+    /// The losses since the last call, oldest first, at most one for each kind. While more of a
+    /// kind follow, their sums are further and further apart.
     pub fn losses(&self, which: LossFilter) -> Vec<Loss> {
         self.core.borrow_mut().losses.take(which)
     }
@@ -333,59 +290,3 @@ impl Core {
 
 #[cfg(test)]
 mod fuzz;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn losses_are_one_for_each_kind_and_second() {
-        let pipeline = Pipeline::new(Limits::NODE, |_| false);
-        let lose = |ms: u64, kind| {
-            let fact = Fact::Lost { kind, count: 2 };
-            pipeline.process_event(&Event {
-                time: ms * 1_000_000,
-                fact,
-            });
-        };
-        for ms in [1_100, 1_200, 1_900, 2_000] {
-            lose(ms, Kind::Exec);
-        }
-        lose(2_100, Kind::Fork);
-        let short = |which| {
-            let losses = pipeline.losses(which).into_iter();
-            losses
-                .map(|loss| (loss.time / 1_000_000, loss.kind, loss.count))
-                .collect::<Vec<_>>()
-        };
-        // The second 2 is not over: more may follow.
-        assert_eq!(short(LossFilter::Complete), [(1_900, Kind::Exec, 6)]);
-        assert_eq!(short(LossFilter::Complete), []);
-        lose(2_200, Kind::Fork);
-        let time = 3_000_000_000;
-        let fact = Fact::Tick;
-        pipeline.process_event(&Event { time, fact });
-        let mut second = short(LossFilter::Complete);
-        second.sort_unstable_by_key(|(time, ..)| *time);
-        assert_eq!(second, [(2_000, Kind::Exec, 2), (2_200, Kind::Fork, 4)]);
-        lose(3_100, Kind::Exit);
-        assert_eq!(short(LossFilter::All), [(3_100, Kind::Exit, 2)]);
-    }
-
-    #[test]
-    fn losses_that_nobody_fetches_are_bounded_and_none_is_forgotten() {
-        let pipeline = Pipeline::new(Limits::NODE, |_| false);
-        let seconds = 2 * MAX_LOSSES as u64;
-        for second in 0..seconds {
-            let fact = Fact::Lost {
-                kind: Kind::Exec,
-                count: 1,
-            };
-            let time = second * NS_PER_SECOND;
-            pipeline.process_event(&Event { time, fact });
-        }
-        let losses = pipeline.losses(LossFilter::All);
-        assert_eq!(losses.len(), MAX_LOSSES);
-        assert_eq!(losses.iter().map(|loss| loss.count).sum::<u64>(), seconds);
-    }
-}

@@ -155,3 +155,32 @@ fn imports_are_read_rightly() {
     let code = "use crate::{\n    event::{A, B},\n    state::C,\n};\nlet x = crate::probe::now();";
     assert_eq!(imports(code), ["event", "state", "probe"]);
 }
+
+/// A step of the wall clock must change nothing but the times that a report shows, and those must
+/// stay in order. So the time of day is read once, at the start of a command, as the offset between
+/// two clocks (`report::Clock`); what waits or decides uses clocks that are never set.
+#[test]
+fn the_time_of_day_is_read_in_one_place() {
+    const WALL_CLOCKS: [&str; 5] = [
+        "CLOCK_REALTIME",
+        "SystemTime",
+        "Timestamp::now",
+        "UNIX_EPOCH",
+        "Zoned::now",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let crates = ["pause-trace", "pause-trace-cri", "pause-trace-core"];
+    let mut found: Vec<_> = crates
+        .iter()
+        .flat_map(|name| sources(&root.join(name).join("src")))
+        .filter(|path| {
+            let text = fs::read_to_string(path).expect("it can be read");
+            let mut code = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
+            code.any(|line| WALL_CLOCKS.iter().any(|clock| line.contains(clock)))
+        })
+        .collect();
+    found.sort();
+    assert_eq!(found, [root.join("pause-trace/src/cli/summary.rs")]);
+}

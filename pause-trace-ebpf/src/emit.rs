@@ -5,7 +5,7 @@
 //! is then behind and reads the counters after it has drained the ring, so a loss becomes known
 //! without a further event.
 //!
-//! Pods share the lifecycle ring. While the reader is behind, each pod's cgroup therefore has a
+//! Pods share the lifecycle ring. While the reader is behind, each container therefore has a
 //! limited rate of records: see [`admits`].
 
 use aya_ebpf::{
@@ -19,7 +19,7 @@ use pause_trace_common::{
     SUPPRESSED, SUPPRESSED_SIGNALS,
 };
 
-use crate::{filter, task};
+use crate::task;
 
 /// Forks, execs, exits, reaps, namespaces and cgroups.
 #[map]
@@ -34,7 +34,7 @@ static SIGNALS: RingBuf = RingBuf::with_byte_size(SIGNALS_LEN, 0);
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(SUPPRESSED_SIGNALS + 1, 0);
 
-/// Lifecycle records of pods' cgroups, since the ring has been filling up.
+/// Lifecycle records of containers, since the ring has been filling up.
 #[map]
 static ACCOUNTS: LruPerCpuHashMap<Account, Flood> = LruPerCpuHashMap::with_max_entries(2_048, 0);
 
@@ -177,14 +177,7 @@ pub(crate) fn admit(cgroup: u64, signal: i32) -> Admission {
     };
     let now = now();
     let Some(flood) = FLOOD.get_ptr_mut(key) else {
-        let first = Flood {
-            window_ns: now,
-            count: 1,
-            suppressed: 0,
-            first_ns: 0,
-            last_ns: 0,
-        };
-        let _ = FLOOD.insert(key, first, 0);
+        let _ = FLOOD.insert(key, first(now), 0);
         return Admission::Reported;
     };
     // SAFETY: a map value stays valid for the program's run, and only this CPU writes its copy.
@@ -207,6 +200,18 @@ pub(crate) fn admit(cgroup: u64, signal: i32) -> Admission {
         }
     }
     Admission::Counted
+}
+
+/// The counts of a window that begins now with one.
+#[inline(always)]
+fn first(now: u64) -> Flood {
+    Flood {
+        window_ns: now,
+        count: 1,
+        suppressed: 0,
+        first_ns: 0,
+        last_ns: 0,
+    }
 }
 
 /// Counts one more in the current window, and returns how many they are.
@@ -244,39 +249,29 @@ unsafe fn suppress(flood: *mut Flood, now: u64) {
     }
 }
 
-/// Whether a cgroup may write one more lifecycle record of this kind. The loader reads how many it
-/// was refused.
+/// Whether one more lifecycle record of this kind may be written for an account (`Place::account`).
+/// The loader reads how many were refused.
 ///
-/// There is no limit as long as the reader keeps up. Then a pod's cgroup has a limited number per
+/// There is no limit as long as the reader keeps up. Then an account has a limited number per
 /// window and CPU, and hardly any if a quarter of the ring is in use. That reserves the rest of the
 /// ring for the other pods and for the runtime, and what they do is soon read.
 ///
 /// The second of two programs for one event (see `probes`) asks `again`, which counts nothing.
 #[inline(always)]
-pub(crate) fn admits(cgroup: u64, kind: Kind, again: bool) -> bool {
+pub(crate) fn admits(account: u64, kind: Kind, again: bool) -> bool {
     let limit = match backlog(&LIFECYCLE, LIFECYCLE_LEN / 16, LIFECYCLE_LEN / 4) {
         Backlog::None => return true,
         Backlog::Some => 32,
+        // The setup of a container is a burst of setns calls in its cgroup, and one that is not
+        // recorded is a loss for all.
+        Backlog::Much if matches!(kind, Kind::Namespace) => 16,
         Backlog::Much => 1,
     };
-    if !filter::is_watched_cgroup(cgroup) {
+    if account == 0 {
         return true;
     }
-    let key = Account {
-        cgroup,
-        kind: kind as u32,
-        padding: 0,
-    };
     let now = now();
-    let Some(flood) = ACCOUNTS.get_ptr_mut(key) else {
-        let first = Flood {
-            window_ns: now,
-            count: 1,
-            suppressed: 0,
-            first_ns: 0,
-            last_ns: 0,
-        };
-        let _ = ACCOUNTS.insert(key, first, 0);
+    let Some(flood) = flood_of(account, kind, now) else {
         return true;
     };
     // SAFETY: a map value stays valid for the program's run, and only this CPU writes its copy.
@@ -291,4 +286,31 @@ pub(crate) fn admits(cgroup: u64, kind: Kind, again: bool) -> bool {
     }
     count(SUPPRESSED);
     false
+}
+
+/// Counts a record that is not written although the ring has space for it.
+#[inline(always)]
+pub(crate) fn refused(account: u64, kind: Kind) {
+    let now = now();
+    let _ = flood_of(account, kind, now);
+    if let Some(flood) = flood_of(account, kind, now) {
+        // SAFETY: as in `admits`.
+        unsafe { suppress(flood, now) };
+    }
+    count(SUPPRESSED);
+}
+
+/// The counts of an account on this CPU. If there are none yet, the first one is counted.
+#[inline(always)]
+fn flood_of(account: u64, kind: Kind, now: u64) -> Option<*mut Flood> {
+    let key = Account {
+        cgroup: account,
+        kind: kind as u32,
+        padding: 0,
+    };
+    let flood = ACCOUNTS.get_ptr_mut(key);
+    if flood.is_none() {
+        let _ = ACCOUNTS.insert(key, first(now), 0);
+    }
+    flood
 }

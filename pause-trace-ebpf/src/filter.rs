@@ -11,9 +11,12 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, LruHashMap},
 };
-use pause_trace_common::{COMM_LEN, Kind, Namespaces, Task, Watched};
+use pause_trace_common::{COMM_LEN, Group, Kind, MAX_NESTED, Namespaces, Task, Watched};
 
-use crate::{emit, task::TaskRef};
+use crate::{
+    emit,
+    task::{CgroupRef, TaskRef},
+};
 
 /// Watched processes by pid. Preallocated: older kernels refuse run-time allocation in tracing
 /// programs.
@@ -22,7 +25,11 @@ static WATCHED: HashMap<u32, Watched> = HashMap::with_max_entries(32_768, 0);
 
 /// Watched cgroups by id. A cgroup that is created in a watched one is added.
 #[map]
-static CGROUPS: HashMap<u64, u32> = HashMap::with_max_entries(8_192, 0);
+static CGROUPS: HashMap<u64, Group> = HashMap::with_max_entries(16_384, 0);
+
+/// How many of them each container made, by their owner.
+#[map]
+static NESTED: HashMap<u64, u32> = HashMap::with_max_entries(1_024, 0);
 
 /// Names of container runtimes. Empty while only the reference pod is watched.
 #[map]
@@ -157,18 +164,129 @@ pub(crate) fn is_runtime(comm: &[u8; COMM_LEN]) -> bool {
     RUNTIMES.get_ptr(comm).is_some()
 }
 
-pub(crate) fn is_watched_cgroup(id: u64) -> bool {
-    CGROUPS.get_ptr(id).is_some()
+/// What a cgroup is in records.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// The id that records contain: that of the nearest watched cgroup, the cgroup itself or one
+    /// above it; its own if none of them is watched.
+    pub(crate) cgroup: u64,
+    /// The cgroup whose share of the rings is used; 0 if no cgroup here is watched.
+    pub(crate) account: u64,
 }
 
+impl Place {
+    pub(crate) fn is_watched(self) -> bool {
+        self.account != 0
+    }
+
+    /// The cgroup whose signals are counted together.
+    #[inline(always)]
+    pub(crate) fn counted(self) -> u64 {
+        match self.is_watched() {
+            true => self.account,
+            false => self.cgroup,
+        }
+    }
+}
+
+/// How far above a cgroup a watched one is looked for. The cgroups of containers are watched, so
+/// one lookup is the rule. Only a container that makes more cgroups than are watched, each below
+/// the last, gets further.
+const MAX_LEVELS: u32 = 16;
+
+#[inline(always)]
+pub(crate) fn place(cgroup: CgroupRef) -> Place {
+    let mut at = cgroup;
+    let mut level = 0;
+    while level < MAX_LEVELS && !at.is_null() {
+        let id = at.id();
+        if let Some(group) = CGROUPS.get_ptr(id) {
+            // SAFETY: a map value stays valid for the program's run.
+            let account = unsafe { (*group).account };
+            return Place {
+                cgroup: id,
+                account,
+            };
+        }
+        at = at.parent();
+        level += 1;
+    }
+    Place {
+        cgroup: cgroup.id(),
+        account: 0,
+    }
+}
+
+/// Watches a cgroup that no container made.
+#[inline(always)]
 pub(crate) fn watch_cgroup(id: u64) {
-    if CGROUPS.insert(id, 1, u64::from(BPF_ANY)).is_err() {
+    insert(
+        id,
+        Group {
+            account: id,
+            owner: 0,
+        },
+    );
+}
+
+/// Watches a cgroup that the container with this account made, unless it has made too many.
+/// Returns whether the cgroup is watched.
+#[inline(always)]
+pub(crate) fn watch_nested(id: u64, account: u64) -> bool {
+    match NESTED.get_ptr_mut(account) {
+        // SAFETY: a map value stays valid for the program's run, and the kernel holds its mutex of
+        // cgroups while one is made or removed.
+        Some(count) => unsafe {
+            if *count >= MAX_NESTED {
+                return false;
+            }
+            *count += 1;
+        },
+        None => {
+            if NESTED.insert(account, 1, u64::from(BPF_ANY)).is_err() {
+                return false;
+            }
+        }
+    }
+    insert(
+        id,
+        Group {
+            account,
+            owner: account,
+        },
+    );
+    true
+}
+
+#[inline(always)]
+fn insert(id: u64, group: Group) {
+    if CGROUPS.insert(id, group, u64::from(BPF_ANY)).is_err() {
         emit::lost(Kind::Watch);
     }
 }
 
-pub(crate) fn forget_cgroup(id: u64) {
+/// Stops watching a cgroup. Returns whether it was watched.
+#[inline(always)]
+pub(crate) fn forget_cgroup(id: u64) -> bool {
+    let Some(group) = CGROUPS.get_ptr(id) else {
+        return false;
+    };
+    // SAFETY: a map value stays valid for the program's run.
+    let owner = unsafe { (*group).owner };
     let _ = CGROUPS.remove(id);
+    if owner != 0
+        && let Some(count) = NESTED.get_ptr_mut(owner)
+    {
+        // SAFETY: as in `watch_nested`.
+        unsafe {
+            if *count > 1 {
+                *count -= 1;
+                return true;
+            }
+        }
+        let _ = NESTED.remove(owner);
+    }
+    true
 }
 
 /// Remembers the namespaces in which a watched process executes, so that another process that
@@ -209,5 +327,5 @@ pub(crate) fn enters_watched(namespaces: &Namespaces) -> bool {
 /// it in a watched cgroup.
 #[inline(always)]
 pub(crate) fn is_cloned_into_watched(parent: TaskRef, child: TaskRef) -> bool {
-    parent.css_set() != child.css_set() && is_watched_cgroup(child.cgroup())
+    parent.css_set() != child.css_set() && place(child.cgroup()).is_watched()
 }

@@ -327,16 +327,16 @@ impl TaskRef {
         self.0.read(offset!(task_cgroups))
     }
 
-    /// The id of the task's cgroup in the watched hierarchy.
+    /// The task's cgroup in the watched hierarchy.
     #[inline(always)]
-    pub(crate) fn cgroup(self) -> u64 {
+    pub(crate) fn cgroup(self) -> CgroupRef {
         let set = self.css_set();
         let subsys = config!(subsys);
         if subsys == POISON {
-            return CgroupRef(set.read(offset!(css_set_default))).id();
+            return CgroupRef(set.read(offset!(css_set_default)));
         }
         let css: Pointer = set.at(offset!(css_set_subsys)).read(subsys * 8);
-        CgroupRef(css.read(offset!(css_cgroup))).id()
+        CgroupRef(css.read(offset!(css_cgroup)))
     }
 
     /// Whether no thread of the process is left. `do_exit` decrements the count before it reports
@@ -422,10 +422,18 @@ impl CgroupRef {
         node.read(offset!(kn_id))
     }
 
-    /// The id of its parent cgroup.
-    pub(crate) fn parent_id(self) -> u64 {
+    /// Its parent cgroup; a null pointer for the root.
+    #[inline(always)]
+    pub(crate) fn parent(self) -> Self {
         let css: Pointer = self.0.read(offset!(cgroup_parent_css));
-        Self(css.read(offset!(css_cgroup))).id()
+        match css.is_null() {
+            true => Self(css),
+            false => Self(css.read(offset!(css_cgroup))),
+        }
+    }
+
+    pub(crate) fn is_null(self) -> bool {
+        self.0.is_null()
     }
 
     /// Whether it belongs to the watched hierarchy: a v1 layout reports every change once per

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, futures::Notified};
 pub(crate) use self::arrivals::Arrival;
 use self::{arrivals::Arrivals, ends::Ends};
 use crate::{
-    event::{CgroupId, Event, Fact, Ktime, Namespaces, ProcessId, Text},
+    event::{CgroupId, Event, Fact, Kind, Ktime, Namespaces, ProcessId, Text},
     node::{identity, outsider, procfs, program},
     pipeline::{Core, Pipeline},
     probe::{self, Hook, LoadError, Loaded, Options, Readiness, Rings},
@@ -31,8 +31,22 @@ use crate::{
 /// How often the counts of a flood of signals are read while it lasts.
 const FLOOD_PERIOD: Duration = Duration::from_millis(100);
 
+/// After so many events memory is given back to the kernel, when a round has few. The allocator
+/// keeps what a storm has used: its threshold is a multiple of what parsing BTF needed.
+const STORM: usize = 10_000;
+const FEW: usize = 1_024;
+
+/// The least time between two times at which memory is given back, in ns.
+const TRIM_PERIOD: Ktime = 10_000_000_000;
+
 /// How long after a reaping its record may arrive, in ns: an RCU grace period on a busy machine.
 const GRACE_PERIOD: Ktime = 500_000_000;
+
+/// The table of watched cgroups is full.
+const NO_ROOM: Fact = Fact::Lost {
+    kind: Kind::Watch,
+    count: 1,
+};
 
 /// A loaded eBPF program and the pipeline behind it.
 pub(crate) struct Live {
@@ -61,6 +75,8 @@ struct Kernel {
     next: usize,
     /// What `events` and `/proc` say of the ends of processes.
     ends: Ends,
+    /// When memory was given back to the kernel, and how many events were judged since then.
+    trimmed: (Ktime, usize),
     failure: Option<anyhow::Error>,
 }
 
@@ -91,6 +107,7 @@ impl Live {
                 events: Vec::new(),
                 next: 0,
                 ends: Ends::default(),
+                trimmed: (probe::now(), 0),
                 failure: None,
             }),
             pipeline,
@@ -133,9 +150,13 @@ impl Live {
         }
     }
 
-    /// Watches another cgroup.
+    /// Watches another cgroup, which has a share of the rings of its own.
     pub(crate) fn watch_cgroup(&self, cgroup: CgroupId) -> anyhow::Result<()> {
-        self.kernel.borrow_mut().loaded.watch_cgroup(cgroup)
+        let is_watched = self.kernel.borrow_mut().loaded.watch_cgroup(cgroup)?;
+        if !is_watched {
+            self.inject(NO_ROOM);
+        }
+        Ok(())
     }
 
     /// Takes in the path of a cgroup whose creation was not observed and that a process entered. If
@@ -358,10 +379,26 @@ impl Kernel {
         self.next = 0;
         if let Some(last) = events.last() {
             pipeline.settle(last.time);
+            self.trim(last.time, &mut events);
         }
         events.clear();
         self.events = events;
         Ok(())
+    }
+
+    /// Gives back the memory of a storm of events, once it is over.
+    fn trim(&mut self, now: Ktime, events: &mut Vec<Event>) {
+        let (last, since) = self.trimmed;
+        let since = since.saturating_add(events.len());
+        let is_over = events.len() <= FEW && now.saturating_sub(last) >= TRIM_PERIOD;
+        if since < STORM || !is_over {
+            self.trimmed.1 = since;
+            return;
+        }
+        self.trimmed = (now, 0);
+        events.clear();
+        events.shrink_to(FEW);
+        sys::give_memory_back();
     }
 
     /// Reads the rings up to now, and until the OOM killer has reported its victims among the

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::testing::*;
 use crate::{
-    event::{Event, Fact, Kind, ProcessId, SignalResult, WaitStatus},
+    event::{Event, Fact, Kind, ProcessId, SignalResult, Text, WaitStatus},
     signal::{SIGKILL, SIGTERM},
     verdict::Verdict,
 };
@@ -114,4 +114,68 @@ fn what_was_suppressed_before_the_declaration_counts() {
     scene.events.insert(at, Event { time, ..flood });
     assert_eq!(said(&scene, "PT205", "loud"), [Outcome::Inconclusive]);
     assert_eq!(said(&scene, "PT205", "neighbour"), [Outcome::Pass]);
+}
+
+/// Until it is known, the records of a container that another one made count as those of the other:
+/// so it is on a node that is a container.
+#[test]
+fn what_was_suppressed_around_a_container_concerns_it() {
+    const NODE: u64 = 4_000_001;
+    let mut scene = Scene::new();
+    for pod in PODS {
+        scene.pod(pod);
+    }
+    let made = |scene: &mut Scene, cgroup, path: &str| {
+        let path = Text::new(path);
+        scene.push(Fact::CgroupMade { cgroup, path });
+    };
+    let inits = PODS.map(|pod| scene.container(pod, pod));
+    let [inner, outer] = inits.map(|init| scene.cgroup(init));
+    made(&mut scene, NODE, "/docker/node");
+    made(&mut scene, inner, "/docker/node/kubepods/loud");
+    made(&mut scene, outer, "/docker/node2/kubepods/neighbour");
+    scene.push(Fact::RecordsSuppressed {
+        cgroup: NODE,
+        kind: Kind::Exec,
+        count: 1,
+    });
+    assert_eq!(said(&scene, "PT101", "loud"), [Outcome::Inconclusive]);
+    assert_eq!(said(&scene, "PT101", "neighbour"), [Outcome::Pass]);
+}
+
+/// The same of one that is declared later, but not of one that was made later.
+#[test]
+fn what_was_suppressed_around_a_container_before_its_declaration_concerns_it() {
+    const NODE: u64 = 4_000_001;
+    for (is_made_before, expected) in [(true, Outcome::Inconclusive), (false, Outcome::Pass)] {
+        let mut scene = Scene::new();
+        scene.pod("loud");
+        let init = scene.container("loud", "loud");
+        let own = scene.cgroup(init);
+        let is_own =
+            |event: &Event| matches!(event.fact, Fact::CgroupMade { cgroup, .. } if cgroup == own);
+        let at = scene.events.iter().position(is_own).expect("it is made");
+        let made = |cgroup, path| Fact::CgroupMade {
+            cgroup,
+            path: Text::new(path),
+        };
+        let time = scene.events[at].time;
+        scene.events[at].fact = made(own, "/docker/node/kubepods/loud");
+        let suppressed = Event {
+            time: if is_made_before { time } else { time - 1 },
+            fact: Fact::RecordsSuppressed {
+                cgroup: NODE,
+                kind: Kind::Exec,
+                count: 1,
+            },
+        };
+        let at_suppressed = if is_made_before { at + 1 } else { at };
+        scene.events.insert(at_suppressed, suppressed);
+        let node = Event {
+            time: time - 2,
+            fact: made(NODE, "/docker/node"),
+        };
+        scene.events.insert(at, node);
+        assert_eq!(said(&scene, "PT101", "loud"), [expected]);
+    }
 }

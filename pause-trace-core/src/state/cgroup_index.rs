@@ -30,12 +30,9 @@ impl CgroupIndex {
     /// container.
     pub(super) fn created(&mut self, now: Ktime, cgroup: CgroupId, path: &Text) {
         let path = path.detached();
-        if let Some(parent) = parent(&path)
-            && let Some(container) = self
-                .by_path
-                .get(parent)
-                .and_then(|parent| self.containers.get(parent))
-        {
+        // Not every cgroup that a container makes is recorded.
+        let nearest = above(&path.0).find_map(|path| self.by_path.get(path));
+        if let Some(container) = nearest.and_then(|nearest| self.containers.get(nearest)) {
             self.containers.insert(cgroup, container.clone());
         }
         self.by_path.insert(path.0.clone(), cgroup);
@@ -95,10 +92,10 @@ impl CgroupIndex {
         let Some(path) = self.paths.get(&cgroup) else {
             return;
         };
-        let below = self.by_path.iter().filter(|(other, _)| {
-            let rest = other.strip_prefix(&path.0[..]);
-            rest.is_some_and(|rest| rest.starts_with(b"/"))
-        });
+        let below = self
+            .by_path
+            .iter()
+            .filter(|(other, _)| is_below(other, &path.0));
         let below: Vec<_> = below.map(|(_, cgroup)| *cgroup).collect();
         for cgroup in below {
             let owner = self.containers.get(&cgroup);
@@ -138,12 +135,29 @@ impl CgroupIndex {
     pub(super) fn path(&self, cgroup: CgroupId) -> Option<&Text> {
         self.paths.get(&cgroup)
     }
+
+    /// Whether a cgroup is below another one.
+    pub(super) fn is_below(&self, cgroup: CgroupId, other: CgroupId) -> bool {
+        let paths = self.paths.get(&cgroup).zip(self.paths.get(&other));
+        paths.is_some_and(|(path, other)| is_below(&path.0, &other.0))
+    }
+}
+
+/// Whether the cgroup with the first path is below that with the second one.
+fn is_below(path: &[u8], other: &[u8]) -> bool {
+    let rest = path.strip_prefix(other);
+    rest.is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+/// The paths of the cgroups above a cgroup, the parent first.
+fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::successors(parent(path), |path| parent(path))
 }
 
 /// The path of a cgroup's parent.
-fn parent(path: &Text) -> Option<&[u8]> {
-    let slash = path.0.iter().rposition(|byte| *byte == b'/')?;
-    Some(&path.0[..slash])
+fn parent(path: &[u8]) -> Option<&[u8]> {
+    let slash = path.iter().rposition(|byte| *byte == b'/')?;
+    Some(&path[..slash])
 }
 
 #[cfg(test)]
@@ -169,7 +183,9 @@ mod tests {
         index.created(0, 2, &Text::new("/pods/a/init.scope"));
         index.created(0, 3, &Text::new("/pods/a/init.scope/deep"));
         index.created(0, 4, &Text::new("/pods/ab"));
-        assert_eq!(owner(&index, 3), Some("a"));
+        // The one between was not recorded.
+        index.created(0, 5, &Text::new("/pods/a/unseen/deep"));
+        assert_eq!([3, 5].map(|cgroup| owner(&index, cgroup)), [Some("a"); 2]);
         assert_eq!(owner(&index, 4), None);
         index.forget(&"a".into());
         assert_eq!(owner(&index, 3), None);

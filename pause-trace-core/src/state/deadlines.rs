@@ -118,7 +118,9 @@ impl Deadlines {
         if self.0.peek()?.0.0 > now {
             return None;
         }
-        self.0.pop().map(|Reverse((_, deadline))| deadline)
+        let passed = self.0.pop().map(|Reverse((_, deadline))| deadline);
+        self.give_back();
+        passed
     }
 
     /// The deadlines that have passed by `now`, and the time of the first.
@@ -135,10 +137,42 @@ impl Deadlines {
         {
             self.0.pop();
         }
+        self.give_back();
+    }
+
+    /// Gives back the memory of the deadlines of a storm.
+    fn give_back(&mut self) {
+        const KEPT: usize = 4_096;
+        let (capacity, needed) = (self.0.capacity(), self.0.len());
+        if capacity > KEPT && needed < capacity / 8 {
+            self.0.shrink_to(2 * needed);
+        }
     }
 
     /// The time of the next deadline.
     pub(super) fn next(&self) -> Option<Ktime> {
         self.0.peek().map(|Reverse((at, _))| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_of_deadlines_leaves_no_large_table() {
+        let fill = |deadlines: &mut Deadlines| {
+            for pid in 1..50_000 {
+                let process = ProcessId { pid, start: 1 };
+                deadlines.arm(pid.into(), Deadline::Zombie(process));
+            }
+        };
+        let mut deadlines = Deadlines::default();
+        fill(&mut deadlines);
+        while deadlines.due(60_000).is_some() {}
+        assert!(deadlines.0.capacity() <= 4_096);
+        fill(&mut deadlines);
+        deadlines.drop_moot(|_| true);
+        assert!(deadlines.0.capacity() <= 4_096);
     }
 }

@@ -144,7 +144,7 @@ impl State {
             pin.pod = Some(pod.clone());
         }
         changes.push(Change::ContainerDeclared(container.clone()));
-        self.suppressed_early(now, container, changes);
+        self.suppressed_early(container, changes);
         self.place_early(container, changes);
         self.place_listeners(container);
         changes.extend(again.map(Change::Executed));

@@ -1,9 +1,15 @@
 //! The table of processes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::Hash,
+};
 
 use super::Process;
 use crate::event::ProcessId;
+
+/// A table that is not larger than this keeps its memory.
+const KEPT: usize = 4_096;
 
 /// All known processes, by identity, by pid and by parent.
 #[derive(Debug, Default)]
@@ -75,6 +81,8 @@ impl Processes {
         if self.by_pid.get(&id.pid) == Some(&id) {
             self.by_pid.remove(&id.pid);
         }
+        give_back(&mut self.by_id);
+        give_back(&mut self.by_pid);
         Some(process)
     }
 
@@ -86,5 +94,36 @@ impl Processes {
             process.parent = parent;
             self.children.insert((parent, id));
         }
+    }
+}
+
+/// Gives back the memory of a table that a storm of processes has made large.
+fn give_back<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
+    if table.capacity() > KEPT && table.len() < table.capacity() / 8 {
+        table.shrink_to(2 * table.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_of_processes_leaves_no_large_table() {
+        let mut processes = Processes::default();
+        let id = |pid| ProcessId { pid, start: 1 };
+        for pid in 1..50_000 {
+            processes.insert(Process {
+                id: id(pid),
+                ..Process::default()
+            });
+        }
+        for pid in 11..50_000 {
+            processes.remove(id(pid));
+        }
+        assert_eq!(processes.iter().count(), 10);
+        assert!(processes.by_id.capacity() <= 2 * KEPT);
+        assert!(processes.by_pid.capacity() <= 2 * KEPT);
+        assert_eq!(processes.by_pid(10).map(|known| known.id), Some(id(10)));
     }
 }

@@ -42,11 +42,11 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
     if !filter::is_new_exec(tgid, process.exec_id()) {
         return 0;
     }
-    let cgroup = process.cgroup();
-    if !filter::is_watched_cgroup(cgroup) {
+    let place = filter::place(process.cgroup());
+    if !place.is_watched() {
         report_call(process, tgid);
     }
-    if !emit::admits(cgroup, Kind::Exec, false) {
+    if !emit::admits(place.account, Kind::Exec, false) {
         return 0;
     }
     aya_log_ebpf::debug!(ctx, "exec {}", process.tgid());
@@ -56,7 +56,7 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
             filter::remember(&namespaces);
             let (task, parent) = (process.identity(), process.parent().identity());
             Exec {
-                task: process.info(task, parent, cgroup, namespaces),
+                task: process.info(task, parent, place.cgroup, namespaces),
             }
         },
         |file: &mut [u8; FILE_LEN]| task::executed_file(bprm, file),

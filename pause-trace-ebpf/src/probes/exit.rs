@@ -64,6 +64,7 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
             false => task::namespaces_at(FIRST.get_ptr(task.tgid)),
         };
         let _ = FIRST.remove(task.tgid);
+        let cgroup = filter::place(thread.cgroup()).cgroup;
         let status = thread.wait_status();
         // The kernel drops the handlers only when the process is reaped. They say what the process
         // would have done with a signal that it never got; nobody asks that of a process that ended
@@ -73,7 +74,7 @@ fn report(ctx: &BtfTracePointContext) -> i32 {
             _ => (0, 0),
         };
         Exit {
-            task: thread.info(task, parent, thread.cgroup(), namespaces),
+            task: thread.info(task, parent, cgroup, namespaces),
             status,
             padding: 0,
             caught,

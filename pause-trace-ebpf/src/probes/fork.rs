@@ -38,14 +38,14 @@ fn report(ctx: &BtfTracePointContext, again: bool) -> i32 {
     if filter::is_watching(&process) {
         return 0;
     }
-    let cgroup = child.cgroup();
+    let place = filter::place(child.cgroup());
     // A child that is not reported is not watched, so it has no further records.
-    if !emit::admits(cgroup, Kind::Fork, again) {
+    if !emit::admits(place.account, Kind::Fork, again) {
         return 0;
     }
     filter::watch_as(&process, filter::current_of_runtime());
     emit::emit(|| Fork {
-        task: child.info(process, parent.identity(), cgroup, child.namespaces()),
+        task: child.info(process, parent.identity(), place.cgroup, child.namespaces()),
         made: parent.made_for(child),
     });
     0

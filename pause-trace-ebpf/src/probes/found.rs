@@ -31,12 +31,12 @@ extern "C" fn found(iteration: *const Iteration) -> i32 {
         return 0;
     }
     let process = TaskRef::new(pointer);
-    let (tgid, cgroup) = (process.tgid(), process.cgroup());
+    let (tgid, place) = (process.tgid(), filter::place(process.cgroup()));
     let is_watched = filter::is_watched(tgid);
     if !process.is_leader() || (is_watched && !filter::is_survey()) {
         return 0;
     }
-    let is_contained = filter::is_watched_cgroup(cgroup);
+    let is_contained = place.is_watched();
     let comm = process.comm();
     if !is_watched
         && !is_contained
@@ -59,7 +59,7 @@ extern "C" fn found(iteration: *const Iteration) -> i32 {
         filter::remember(&namespaces);
     }
     emit::emit(|| Found {
-        task: process.info(task, process.parent().identity(), cgroup, namespaces),
+        task: process.info(task, process.parent().identity(), place.cgroup, namespaces),
         ended: u32::from(process.is_last_thread()),
         status: process.wait_status(),
     });

@@ -38,13 +38,13 @@ fn listen(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let process = TaskRef::current();
-    let cgroup = process.cgroup();
-    if !emit::admits(cgroup, Kind::Listen, false) {
+    let place = filter::place(process.cgroup());
+    if !emit::admits(place.account, Kind::Listen, false) {
         return 0;
     }
     emit::emit(|| Listen {
         task: process.identity(),
-        cgroup,
+        cgroup: place.cgroup,
         comm: process.leader().comm(),
         address: socket.address(family),
         net: socket.net(),

@@ -65,8 +65,8 @@ fn report(call: NamespaceCall, flags: u64, result: i64) {
     if is_first && !thread.is_leader() && result == 0 {
         super::exit::moved_by(thread.tgid(), &namespaces);
     }
-    let cgroup = thread.cgroup();
-    if !emit::admits(cgroup, Kind::Namespace, false) {
+    let place = filter::place(thread.cgroup());
+    if !emit::admits(place.account, Kind::Namespace, false) {
         // A setns may lead into another pod's namespace, so it is not only the caller's loss.
         if matches!(call, NamespaceCall::Setns) {
             emit::lost(Kind::Namespace);
@@ -74,7 +74,7 @@ fn report(call: NamespaceCall, flags: u64, result: i64) {
         return;
     }
     emit::emit(|| NamespaceChange {
-        task: thread.info(thread.identity(), Task::default(), cgroup, namespaces),
+        task: thread.info(thread.identity(), Task::default(), place.cgroup, namespaces),
         flags,
         tid: if is_first {
             thread.tgid()

@@ -19,7 +19,7 @@ fn signal_generate(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let signal = ctx.arg::<i32>(0);
-    let cgroup = target.cgroup();
+    let cgroup = filter::place(target.cgroup()).counted();
     let admission = emit::admit(cgroup, signal);
     if admission == Admission::Counted {
         return 0;
@@ -48,7 +48,8 @@ fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
     let signal = ctx.arg::<i32>(0);
     // Deliveries have a rate limit of their own. Signal numbers end at 64, so this bit is free.
     const DELIVER: i32 = 0x100;
-    if emit::admit(thread.cgroup(), signal | DELIVER) == Admission::Counted {
+    let cgroup = filter::place(thread.cgroup()).counted();
+    if emit::admit(cgroup, signal | DELIVER) == Admission::Counted {
         return 0;
     }
     emit::emit(|| {

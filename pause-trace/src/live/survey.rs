@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, io::Read as _, rc::Rc};
 
-use super::{Kernel, Live};
+use super::{Kernel, Live, NO_ROOM};
 use crate::{
     event::{CgroupId, Comm, Fact, Kind, ProcessId, Text},
     node::procfs,
@@ -98,7 +98,9 @@ impl Live {
             // that it created since the last walk.
             for (cgroup, path) in walk()? {
                 if self.read(|core| core.state.cgroup_path(cgroup).is_none()) {
-                    kernel.loaded.watch_cgroup(cgroup)?;
+                    if !kernel.loaded.watch_cgroup(cgroup)? {
+                        kernel.process_event(Some(NO_ROOM), &self.pipeline)?;
+                    }
                     kernel
                         .process_event(Some(Fact::CgroupMade { cgroup, path }), &self.pipeline)?;
                 }

@@ -278,6 +278,11 @@ impl<'a> Follower<'a> {
             return Ok(());
         };
         self.present.insert(cgroup);
+        if identity.node.is_some() {
+            // Another container made the cgroup, as a node does that is a container. What its pods
+            // do is not counted as its own.
+            self.live.watch_cgroup(cgroup)?;
+        }
         let pid = pids.first().copied().unwrap_or_default();
         let mut socket = None;
         // If the bundle cannot be read, only the runtime can describe the container. If it does not

@@ -45,10 +45,14 @@ fn visit(
     }
 }
 
-/// Whether a cgroup belongs to a container, or contains kubelet's containers.
+/// Whether a cgroup is that of a container, or contains kubelet's containers. What a container has
+/// made below its own counts as its own, and can be any number.
 pub(super) fn is_of_pods(path: &[u8]) -> bool {
     let mut components = path.split(|byte| *byte == b'/');
-    identity::identify(path).is_some() || components.any(|part| part.starts_with(b"kubepods"))
+    match identity::identify(path) {
+        Some((_, below)) => below.is_empty(),
+        None => components.any(|part| part.starts_with(b"kubepods")),
+    }
 }
 
 /// The id of the parent of a cgroup.

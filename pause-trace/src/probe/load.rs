@@ -9,7 +9,7 @@ use aya::{
     maps::{HashMap, MapData, MapError},
     programs::{BtfTracePoint, Iter, ProgramError, tp_btf::BtfTracePointLinkId},
 };
-use pause_trace_common::{COMM_LEN, Kind, Watched};
+use pause_trace_common::{COMM_LEN, Group, Kind, Watched};
 
 use super::{
     btf::{BtfError, Types, VMLINUX},
@@ -319,10 +319,26 @@ impl Loaded {
         self.forget_namespaces(&inodes)
     }
 
-    /// Watches the current and future processes of a cgroup.
-    pub(crate) fn watch_cgroup(&mut self, id: u64) -> anyhow::Result<()> {
-        self.map::<u64, u32>("CGROUPS")?.insert(id, 1, 0)?;
-        Ok(())
+    /// Watches the current and future processes of a cgroup, which has a share of the rings of its
+    /// own. Returns whether there is room for it.
+    pub(crate) fn watch_cgroup(&mut self, id: u64) -> anyhow::Result<bool> {
+        let mut map = self.map::<u64, Plain<Group>>("CGROUPS")?;
+        // Who made it does not change.
+        let owner = match map.get(&id, 0) {
+            Ok(Plain(known)) => known.owner,
+            Err(MapError::KeyNotFound) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let group = Group { account: id, owner };
+        match map.insert(id, Plain(group), 0) {
+            Ok(()) => Ok(true),
+            Err(MapError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(nix::libc::E2BIG) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Watches processes that execute a program with one of these names, and all their descendants.

@@ -32,6 +32,8 @@ unsafe impl Pod for Plain<common::Config> {}
 // SAFETY: as above.
 unsafe impl Pod for Plain<common::Watched> {}
 // SAFETY: as above.
+unsafe impl Pod for Plain<common::Group> {}
+// SAFETY: as above.
 unsafe impl Pod for Plain<common::FloodKey> {}
 // SAFETY: as above.
 unsafe impl Pod for Plain<common::Account> {}

@@ -96,6 +96,66 @@ impl Cgroup {
         })
     }
 
+    /// The directory of the cgroup below a path, in the first hierarchy.
+    pub(super) fn below(&self, path: &str) -> io::Result<PathBuf> {
+        let first = self.directories.first().ok_or(io::ErrorKind::Unsupported)?;
+        Ok(first.join(path))
+    }
+
+    /// Freezes the processes in and below a path while `happen` runs.
+    pub(super) fn frozen<T>(&self, path: &str, happen: impl FnOnce() -> T) -> io::Result<T> {
+        let freezers = self.directories.iter().map(|top| top.join(path));
+        let freezer = freezers.filter_map(Freezer::of).next();
+        let freezer = freezer.ok_or(io::ErrorKind::Unsupported)?;
+        freezer.set(true)?;
+        let happened = happen();
+        freezer.set(false)?;
+        Ok(happened)
+    }
+
+    /// Moves a process to a new cgroup, freezes it there while `happen` runs, moves it to the top
+    /// of the hierarchy, and removes the cgroup.
+    pub(super) fn frozen_in<T>(
+        &self,
+        name: &str,
+        pid: u32,
+        happen: impl FnOnce() -> T,
+    ) -> io::Result<T> {
+        for top in &self.directories {
+            let directory = top.join(name);
+            fs::create_dir(&directory)?;
+            if Freezer::of(directory.clone()).is_none() {
+                fs::remove_dir(&directory)?;
+                continue;
+            }
+            fs::write(directory.join("cgroup.procs"), pid.to_string())?;
+            let happened = self.frozen(name, happen)?;
+            let above = top.parent().ok_or(io::ErrorKind::Unsupported)?;
+            fs::write(above.join("cgroup.procs"), pid.to_string())?;
+            remove_tree(&directory, Instant::now() + EMPTYING)?;
+            return Ok(happened);
+        }
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Moves a process to a new cgroup in which it gets only so much more memory. What it has
+    /// already counts elsewhere.
+    pub(super) fn starve(&self, name: &str, pid: u32, bytes: u64) -> io::Result<()> {
+        for top in &self.directories {
+            // Where the controller is not on its own. An error means that it is, or is not here.
+            let _ = fs::write(top.join("cgroup.subtree_control"), "+memory");
+            let directory = top.join(name);
+            fs::create_dir(&directory)?;
+            let limits = ["memory.max", "memory.limit_in_bytes"].map(|file| directory.join(file));
+            if let Some(limit) = limits.iter().find(|file| file.exists()) {
+                fs::write(limit, bytes.to_string())?;
+                return fs::write(directory.join("cgroup.procs"), pid.to_string());
+            }
+            fs::remove_dir(&directory)?;
+        }
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Whether a cgroup of this name, at any depth below it, has children.
     pub(super) fn has_children(&self, name: &str) -> bool {
         fn search(directory: &Path, name: &str) -> bool {
@@ -121,6 +181,42 @@ impl Cgroup {
             collect(directory, &mut found);
         }
         found
+    }
+}
+
+/// What freezes a cgroup.
+enum Freezer {
+    V2(PathBuf),
+    V1(PathBuf),
+}
+
+impl Freezer {
+    /// That of the cgroup with this directory, if its hierarchy has one.
+    fn of(directory: PathBuf) -> Option<Self> {
+        match directory {
+            it if it.join("cgroup.freeze").exists() => Some(Self::V2(it)),
+            it if it.join("freezer.state").exists() => Some(Self::V1(it)),
+            _ => None,
+        }
+    }
+
+    /// Freezes or thaws, and waits until that is done.
+    fn set(&self, is_frozen: bool) -> io::Result<()> {
+        let (directory, file, text, state, done) = match (self, is_frozen) {
+            (Self::V2(it), true) => (it, "cgroup.freeze", "1", "cgroup.events", "frozen 1"),
+            (Self::V2(it), false) => (it, "cgroup.freeze", "0", "cgroup.events", "frozen 0"),
+            (Self::V1(it), true) => (it, "freezer.state", "FROZEN", "freezer.state", "FROZEN"),
+            (Self::V1(it), false) => (it, "freezer.state", "THAWED", "freezer.state", "THAWED"),
+        };
+        fs::write(directory.join(file), text)?;
+        let until = Instant::now() + EMPTYING;
+        while !fs::read_to_string(directory.join(state))?.contains(done) {
+            if Instant::now() > until {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            thread::yield_now();
+        }
+        Ok(())
     }
 }
 

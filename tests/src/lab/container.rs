@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use pause_trace_cri::{
     Detail,
     messages::{
         ContainerConfig, ContainerMetadata, ContainerState, ContainerStatus, ExecOutput, ImageSpec,
-        LinuxContainerConfig, LinuxContainerSecurityContext, NamespaceMode, NamespaceOption,
+        LinuxContainerConfig, LinuxContainerSecurityContext, Mount, NamespaceMode, NamespaceOption,
     },
 };
 
@@ -118,6 +118,16 @@ impl<'pod> ContainerSpec<'pod> {
         let linux: &mut LinuxContainerConfig = self.config.linux.get_or_insert_default();
         change(linux.security_context.get_or_insert_default());
         self
+    }
+
+    /// Mounts a path of the machine, writable.
+    pub fn mount(self, host: &Path, container: &str) -> Self {
+        let mount = Mount {
+            container_path: container.to_owned(),
+            host_path: host.display().to_string(),
+            readonly: false,
+        };
+        self.configure(|config| config.mounts.push(mount))
     }
 
     /// Changes its configuration in any other way.

@@ -193,6 +193,39 @@ impl Node {
             .unwrap_or_else(|error| panic!("failed to make cgroups below {path}: {error}"));
     }
 
+    /// The directory of a cgroup below the node's, in the hierarchy that is watched.
+    pub(super) fn cgroup_directory(&self, path: &str) -> PathBuf {
+        let directory = Cgroup::named(&self.name).below(path);
+        directory.expect("a hierarchy is mounted")
+    }
+
+    /// Freezes the processes in and below a cgroup of the node while `happen` runs.
+    pub(super) fn frozen<T>(&self, path: &str, happen: impl FnOnce() -> T) -> T {
+        Cgroup::named(&self.name)
+            .frozen(path, happen)
+            .unwrap_or_else(|error| panic!("failed to freeze {path}: {error}"))
+    }
+
+    /// Freezes a process in a cgroup of its own while `happen` runs. Then that cgroup is removed.
+    ///
+    /// # Panics
+    /// When the machine has no freezer for cgroups.
+    pub fn frozen_process<T>(&self, pid: u32, happen: impl FnOnce() -> T) -> T {
+        Cgroup::named(&self.name)
+            .frozen_in("frozen", pid, happen)
+            .unwrap_or_else(|error| panic!("failed to freeze {pid}: {error}"))
+    }
+
+    /// Lets a process have only so much more memory. The kernel kills it when it needs more.
+    ///
+    /// # Panics
+    /// When the machine has no memory controller for cgroups.
+    pub fn starve(&self, pid: u32, bytes: u64) {
+        Cgroup::named(&self.name)
+            .starve("starved", pid, bytes)
+            .unwrap_or_else(|error| panic!("failed to limit the memory of {pid}: {error}"));
+    }
+
     /// Removes a cgroup below the node's.
     pub(super) fn remove_cgroup(&self, path: &str) {
         Cgroup::named(&self.name)

@@ -215,13 +215,29 @@ impl<'lab> Pod<'lab> {
     }
 
     /// Makes and removes a cgroup of the pod this many times. The records of that have no limit, as
-    /// those of the pod's processes have.
+    /// those of what the pod's processes do have.
     ///
     /// # Panics
     /// When that fails.
     #[track_caller]
     pub fn churn_cgroups(&self, times: usize) {
         self.lab.node().churn_cgroups(&cgroup(self.uid()), times);
+    }
+
+    /// Freezes all its processes while `happen` runs, as `docker pause` does.
+    ///
+    /// # Panics
+    /// When the machine has no freezer for cgroups.
+    #[track_caller]
+    pub fn frozen<T>(&self, happen: impl FnOnce() -> T) -> T {
+        self.lab.node().frozen(&cgroup(self.uid()), happen)
+    }
+
+    /// The directory of its cgroup, in the hierarchy that is watched. That of a container is below
+    /// it, with the container's id.
+    #[must_use]
+    pub fn cgroup_directory(&self) -> PathBuf {
+        self.lab.node().cgroup_directory(&cgroup(self.uid()))
     }
 
     /// Makes the sandbox run out of memory, so that the kernel kills the pause.

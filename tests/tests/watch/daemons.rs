@@ -10,6 +10,7 @@ use pause_trace_tests::{
     lab::{Containerd, Pod, Version, image},
     watch::Watch,
 };
+use serde_json::Value;
 
 #[test]
 fn pods_are_followed_through_the_failures_of_their_runtime() {
@@ -27,6 +28,8 @@ fn pods_are_followed_through_the_failures_of_their_runtime() {
     watch.await_container(of_forgotten.id(), "started");
 
     lab.kill();
+    // The next one listens on another socket with the same path.
+    fs::remove_file(lab.socket()).expect("a killed containerd leaves it");
     lab.restart();
     for app in [&of_lucky, &of_unlucky, &of_abandoned, &of_forgotten] {
         assert_eq!(app.exec(["/workload", "true"]).exit_code, 0);
@@ -56,7 +59,13 @@ fn pods_are_followed_through_the_failures_of_their_runtime() {
     stopped.expect_err("the network can't be taken down");
 
     watch.verified(&lucky).assert_healthy(["app"]);
-    watch.verified(&late).assert_healthy(["app"]);
+    let late = watch.verified(&late);
+    late.assert_healthy(["app"]);
+    let named = |line: &&Value| line["pod"]["name"] == "late";
+    assert_eq!(
+        late.lines().iter().filter(named).count(),
+        late.lines().len()
+    );
     let unlucky = watch.verified(&unlucky);
     // runc kills the pause and the container at the same time, which is no fault of its own.
     let order = unlucky.ended().first().is_some_and(|name| *name == "pause");
@@ -66,7 +75,9 @@ fn pods_are_followed_through_the_failures_of_their_runtime() {
 
     lab.kill();
     forget_all(&lab);
+    fs::remove_file(lab.socket()).expect("a killed containerd leaves it");
     lab.restart();
+    // Only containerd itself can say so, at its new socket.
     watch.await_finding(forgotten.uid(), "PT204");
     watch.verified(abandoned.uid()).assert_broken(["PT206"]);
     let lines = watch.stop();

@@ -1,6 +1,11 @@
 //! `pause-trace watch` that reads the kernel's events late, loses some, or whose output is not
 //! read.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -60,6 +65,55 @@ fn what_happens_while_watch_is_stopped_is_judged_or_named() {
     // If the pause's end was judged before anything said that the container is of its pod.
     let may_be = ["PT202", "PT310"];
     assert!(broken.iter().all(|rule| may_be.contains(rule)), "{outcome}");
+    watch.stop();
+}
+
+/// How long the watch is stopped, in seconds: every limit passes meanwhile but the one of a mount
+/// that is left behind. The longest of them is 30 s, until when a process has to execute that sets
+/// up a container (`Limits::NODE`).
+const STOPPED: u64 = 35;
+
+/// As when the machine is suspended, but its pods go on.
+#[test]
+fn a_watch_that_was_stopped_past_every_limit_accuses_nobody_and_misses_nothing() {
+    let lab = Containerd::start(Version::V2);
+    lab.import(&image::workload());
+    let watch = Watch::start(lab.node());
+    let stays = lab.pod("stays").shared_pid().run();
+    let of_stays = stays.serve("app");
+    let goes = lab.pod("goes").run();
+    let of_goes = goes.serve("app");
+    let breaks = lab.pod("breaks").run();
+    let of_breaks = breaks.serve("app");
+    for app in [&of_stays, &of_goes, &of_breaks] {
+        watch.await_container(app.id(), "started");
+    }
+    let gone = goes.uid().to_owned();
+    let comes = watch.held_up(|| {
+        let over = Instant::now() + Duration::from_secs(STOPPED);
+        kill(Pid::from_raw(breaks.pause_pid()), Signal::SIGKILL).expect("it runs");
+        assert_eq!(of_stays.exec(["/workload", "orphan", "3"]).exit_code, 0);
+        of_goes.end();
+        goes.stop();
+        let comes = lab.pod("comes").run();
+        thread::sleep(over.saturating_duration_since(Instant::now()));
+        comes
+    });
+    let of_comes = comes.serve("app");
+    let broken = breaks.uid().to_owned();
+    watch.await_finding(&broken, "PT202");
+    goes.remove();
+    watch.verified(&gone).assert_healthy(["app"]);
+    for app in [of_stays, of_breaks, of_comes] {
+        app.end();
+    }
+    breaks.remove();
+    watch.verified(&broken).assert_broken(["PT202"]);
+    for pod in [stays, comes] {
+        let uid = pod.uid().to_owned();
+        pod.remove();
+        watch.verified(&uid).assert_healthy(["app"]);
+    }
     watch.stop();
 }
 

@@ -7,6 +7,7 @@ mod confined;
 mod containerd;
 mod daemons;
 mod engines;
+mod frozen;
 mod hooks;
 mod impostors;
 mod kubelet;
