@@ -4,13 +4,14 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::Output,
+    sync::Arc,
     time::Duration,
 };
 
 use nix::libc::c_long;
 
 use super::{
-    Node,
+    Containerd, Node,
     containerd::{installed, path_with},
     daemon::Daemon,
     image, places,
@@ -26,7 +27,7 @@ pub struct Engine {
     environment: Vec<(&'static str, OsString)>,
     daemon: Option<Daemon>,
     /// The last field, because dropping it removes what the others leave.
-    node: Node,
+    node: Arc<Node>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub enum Sharing {
 pub struct EnginePod<'engine> {
     /// Its pause, which Podman calls "infra".
     pub pause: EngineContainer<'engine>,
+    /// Its id, which is that of the pause for Docker.
+    id: String,
     /// The options of a container of this pod.
     join: Vec<String>,
     /// The command that removes it.
@@ -100,7 +103,7 @@ impl Engine {
                 ("DOCKER_CONFIG", "/run/docker-user".into()),
             ],
             daemon: Some(daemon),
-            node,
+            node: Arc::new(node),
         };
         engine.import_all();
         engine
@@ -109,7 +112,16 @@ impl Engine {
     /// Podman 4.3, which has no daemon.
     #[must_use]
     pub fn podman() -> Self {
-        let node = Node::start();
+        Self::podman_on(Arc::new(Node::start()))
+    }
+
+    /// The same on the node of a containerd.
+    #[must_use]
+    pub fn podman_beside(containerd: &Containerd) -> Self {
+        Self::podman_on(containerd.shared_node())
+    }
+
+    fn podman_on(node: Arc<Node>) -> Self {
         let podman = installed(places::PODMAN);
         let oci = installed(places::OCI);
         let settings = node.write("/run/containers.conf", &podman_settings(&podman, &oci));
@@ -196,6 +208,7 @@ impl Engine {
                 let join = shared.iter().map(join).collect();
                 let remove = ["rm", "--force", &pause.id].map(str::to_owned).into();
                 EnginePod {
+                    id: pause.id.clone(),
                     pause,
                     join,
                     remove,
@@ -218,6 +231,7 @@ impl Engine {
                     remove: ["pod", "rm", "--force", "--time", "0", &id]
                         .map(str::to_owned)
                         .into(),
+                    id,
                 }
             }
         }
@@ -267,7 +281,8 @@ impl Engine {
 
     #[track_caller]
     fn import_all(&self) {
-        let images = self.node.path("/run/images");
+        // A containerd on the same node has a directory of its own.
+        let images = self.node.path("/run/images-of-engine");
         for archive in image::write_all(&images, &pause_binary()) {
             self.import(&archive);
         }
@@ -275,6 +290,12 @@ impl Engine {
 }
 
 impl<'engine> EnginePod<'engine> {
+    /// Its id: that of Podman's pod, and that of the pause for Docker.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Starts a container of [`image::BUSYBOX`] in it.
     ///
     /// # Panics
