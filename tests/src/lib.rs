@@ -120,7 +120,7 @@ pub fn image_archive(name: &str, pause: &str) -> PathBuf {
     path
 }
 
-pub(crate) fn in_archive(archive: &[u8], name: &str) -> Vec<u8> {
+fn in_archive(archive: &[u8], name: &str) -> Vec<u8> {
     let mut archive = tar::Archive::new(archive);
     let mut entries = archive.entries().expect("a tar archive").flatten();
     let entry = entries.find(|entry| entry.path_bytes() == name.as_bytes());

@@ -53,8 +53,6 @@ pub enum Sharing {
 pub struct EnginePod<'engine> {
     /// Its pause, which Podman calls "infra".
     pub pause: EngineContainer<'engine>,
-    /// Its id, which is that of the pause for Docker.
-    id: String,
     /// The options of a container of this pod.
     join: Vec<String>,
     /// The command that removes it.
@@ -208,7 +206,6 @@ impl Engine {
                 let join = shared.iter().map(join).collect();
                 let remove = ["rm", "--force", &pause.id].map(str::to_owned).into();
                 EnginePod {
-                    id: pause.id.clone(),
                     pause,
                     join,
                     remove,
@@ -231,7 +228,6 @@ impl Engine {
                     remove: ["pod", "rm", "--force", "--time", "0", &id]
                         .map(str::to_owned)
                         .into(),
-                    id,
                 }
             }
         }
@@ -290,12 +286,6 @@ impl Engine {
 }
 
 impl<'engine> EnginePod<'engine> {
-    /// Its id: that of Podman's pod, and that of the pause for Docker.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
     /// Starts a container of [`image::BUSYBOX`] in it.
     ///
     /// # Panics

@@ -32,6 +32,10 @@ use crate::{lab::Node, pause_trace, wire};
 /// network of a removed pod. The rest is for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(210);
 
+/// How long a rule may take to decide: longer than the limit of any rule that a plant waits for, the
+/// longest of which is 30 s.
+const DECISION: Duration = Duration::from_secs(90);
+
 /// How long it may take to end.
 const ENDING: Duration = Duration::from_secs(60);
 
@@ -183,7 +187,7 @@ impl Monitor {
     /// Waits until each of these rules accuses a pod or is inconclusive about it, but not forever:
     /// the oracle says later that it was missed.
     pub(super) fn await_rules(&self, uid: &str, rules: &[&str]) {
-        self.wait(PATIENCE, |shared| {
+        self.wait(DECISION, |shared| {
             rules.iter().all(|rule| shared.oracle.has_said(uid, rule))
         });
     }

@@ -231,7 +231,20 @@ impl Plant {
     /// Whether it needs a pod that shares its pid namespace.
     #[must_use]
     pub fn shares_pids(self) -> bool {
-        matches!(self, Self::OwnPids | Self::PauseDoesNotReap)
+        matches!(
+            self,
+            Self::OwnPids | Self::PauseDoesNotReap | Self::PauseListens
+        )
+    }
+
+    /// The kind of pause that its pod has, if it is not the usual one.
+    #[must_use]
+    pub fn pause(self) -> Option<&'static str> {
+        match self {
+            Self::PauseDoesNotReap => Some("no-reap"),
+            Self::PauseListens => Some("listen"),
+            _ => None,
+        }
     }
 }
 

@@ -8,7 +8,6 @@ mod troubles;
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
     sync::{
         PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -22,12 +21,9 @@ use super::{
     monitor::Monitor,
     oracle::Made,
     plan::{Disturbance, PodPlan, Runtime},
-    plants::Signs,
+    plants::{Plant, Signs},
 };
-use crate::{
-    image_archive,
-    lab::{Container, Containerd, Engine, Pod, Version, image},
-};
+use crate::lab::{Container, Containerd, Engine, Pod, Version, image};
 
 /// How many pods of containerd live at a time. Most of them wait.
 const CONTAINERD_PODS: usize = 4;
@@ -59,13 +55,6 @@ impl Runtimes {
         let podman = Engine::podman_beside(&containerd);
         containerd.import(&image::workload());
         podman.import(&image::workload());
-        for kind in runc::PAUSES {
-            let place = format!("/run/pauses/{kind}");
-            let place = containerd.node().path(containerd.node().write(&place, ""));
-            fs::write(&place, pause(kind))
-                .and_then(|()| fs::set_permissions(&place, fs::Permissions::from_mode(0o755)))
-                .unwrap_or_else(|error| panic!("failed to write {}: {error}", place.display()));
-        }
         containerd.make_runc_faulty(&runc::faults());
         Self {
             containerd,
@@ -87,23 +76,6 @@ impl Runtimes {
         }
         left
     }
-}
-
-/// The program of a pause of this kind, from the image that pause-trace writes.
-fn pause(kind: &str) -> Vec<u8> {
-    let archive = fs::read(image_archive(
-        &format!("localhost/pause-trace/soak-{kind}:lab"),
-        kind,
-    ));
-    let archive = archive.expect("it was just written");
-    let manifest = crate::in_archive(&archive, "manifest.json");
-    let manifest: serde_json::Value =
-        serde_json::from_slice(&manifest).expect("a manifest is JSON");
-    let layer = manifest[0]["Layers"][0]
-        .as_str()
-        .expect("an image has a layer");
-    let layer = crate::in_archive(&archive, layer);
-    crate::in_archive(&layer, "pause")
 }
 
 /// What the players share.
@@ -177,16 +149,26 @@ impl Play<'_> {
     /// Runs the sandbox of a pod, with this expected of it.
     fn sandbox(&self, plan: &PodPlan, name: &str, signs: Signs) -> Pod<'_> {
         let at = self.monitor.now();
-        let pod = self.ask(|_| {
-            let mut spec = self.runtimes.containerd.pod(name);
-            if plan.shares_pids {
-                spec = spec.shared_pid();
+        let lab = &self.runtimes.containerd;
+        let mut spec = lab.pod(name);
+        if plan.shares_pids {
+            spec = spec.shared_pid();
+        }
+        if plan.host_network {
+            spec = spec.host_network();
+        }
+        let pod = match plan.plant.and_then(Plant::pause) {
+            None => self.ask(|_| spec.run()),
+            Some(kind) => {
+                // Nobody else makes a pod meanwhile.
+                let gate = &self.runtimes.gate;
+                let _gate = gate.write().unwrap_or_else(PoisonError::into_inner);
+                lab.use_pause(kind);
+                let pod = spec.run();
+                lab.use_pause("good");
+                pod
             }
-            if plan.host_network {
-                spec = spec.host_network();
-            }
-            spec.run()
-        });
+        };
         self.made(plan, name, pod.uid(), signs, at);
         self.monitor.contains(pod.uid(), pod.id());
         pod

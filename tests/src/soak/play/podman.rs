@@ -41,8 +41,8 @@ impl Play<'_> {
             (false, false) => Sharing::Plain,
         };
         let pod = self.runtimes.podman.pod(sharing);
-        self.made(plan, &plan.name, pod.id(), signs, at);
-        self.monitor.contains(pod.id(), pod.pause.id());
+        // The id of the infra container is the uid of the pod.
+        self.made(plan, &plan.name, pod.pause.id(), signs, at);
         pod
     }
 
@@ -59,7 +59,7 @@ impl Play<'_> {
             }
             Life::Ends(code) => pod.workload(&["exit", &code.to_string()]),
         };
-        self.monitor.contains(pod.id(), container.id());
+        self.monitor.contains(pod.pause.id(), container.id());
         container
     }
 
@@ -103,7 +103,7 @@ impl Play<'_> {
             other => unreachable!("{other:?} does not fit Podman"),
         };
         let container = pod.workload(behaviour);
-        self.monitor.contains(pod.id(), container.id());
+        self.monitor.contains(pod.pause.id(), container.id());
         let call = match plant {
             Plant::WorkersCutOff => libc::SYS_wait4,
             _ => libc::SYS_ppoll,
@@ -120,7 +120,7 @@ impl Play<'_> {
                     let left = container.exec(&["/workload", "orphan", "3"]);
                     assert!(left.status.success(), "{left:?}");
                 }
-                self.monitor.await_rules(pod.id(), signs.must);
+                self.monitor.await_rules(pod.pause.id(), signs.must);
                 GRACE
             }
         };
@@ -130,7 +130,7 @@ impl Play<'_> {
     }
 
     fn remove_podman(&self, pod: EnginePod<'_>) {
-        let uid = pod.id().to_owned();
+        let uid = pod.pause.id().to_owned();
         pod.pause.stop(GRACE);
         pod.remove();
         self.monitor.removed(&uid);

@@ -4,9 +4,6 @@ use xtask_support::places;
 
 use crate::soak::plants::Plant;
 
-/// The kinds of pauses that replace the one of a sandbox.
-pub(super) const PAUSES: [&str; 2] = ["no-reap", "listen"];
-
 /// The branches of the `case` in [`Containerd::make_runc_faulty`].
 ///
 /// [`Containerd::make_runc_faulty`]: crate::lab::Containerd::make_runc_faulty
@@ -54,10 +51,6 @@ const FAULTS: &str = r##"
     pause=$(cat "$bundle/../$sandbox/init.pid")
     real kill "$sandbox" 9
     while [ -e "/proc/$pause/status" ]; do :; done ;;
-"create "*-{PauseDoesNotReap}/)
-    cp /run/pauses/no-reap rootfs/pause ;;
-"create "*-{PauseListens}/)
-    cp /run/pauses/listen rootfs/pause ;;
 "create "*-{PauseIsRoot}/)
     sed -i 's#"user":{"uid":65535,"gid":65535#"user":{"uid":0,"gid":0#' config.json ;;
 "##;
@@ -73,7 +66,7 @@ mod tests {
             .lines()
             .filter(|line| line.starts_with('"'))
             .collect();
-        assert_eq!(branches.len(), 18);
+        assert_eq!(branches.len(), 16);
         for branch in branches {
             let names = Plant::ALL.map(|plant| format!("*-{}/", plant.name()));
             assert!(names.iter().any(|name| branch.contains(name)), "{branch}");
