@@ -297,10 +297,10 @@ impl Monitor {
         shared.has_error |= line["verdict"] == "fail" && line["severity"] == "error";
         shared.has_open |= line["verdict"] == "inconclusive" || line["type"] == "loss";
         report(&shared.oracle.line(now, &line));
-        if line["event"] == "verified" {
-            if let Some(sample) = sample(self.pid) {
-                shared.oracle.sample(sample);
-            }
+        if line["event"] == "verified"
+            && let Some(sample) = sample(self.pid)
+        {
+            shared.oracle.sample(sample);
         }
         drop(shared);
         self.changed.notify_all();

@@ -26,12 +26,15 @@ pub struct Growth {
     pub allowed: u64,
 }
 
+/// Reads a measure of a sample.
+type Measure = fn(&Sample) -> u64;
+
 /// With fewer samples a quarter says nothing.
 const FEWEST: usize = 16;
 
 /// The medians of the first and of the last quarter of the samples.
 #[must_use]
-pub(in crate::soak) fn quarters(samples: &[Sample], of: fn(&Sample) -> u64) -> Option<[u64; 2]> {
+pub(in crate::soak) fn quarters(samples: &[Sample], of: Measure) -> Option<[u64; 2]> {
     if samples.len() < FEWEST {
         return None;
     }
@@ -58,7 +61,7 @@ const DESCRIPTORS: u64 = 12;
 
 /// What has grown.
 pub(super) fn of(samples: &[Sample]) -> Vec<Growth> {
-    let measures: [(&str, fn(&Sample) -> u64, u64); 3] = [
+    let measures: [(&str, Measure, u64); 3] = [
         ("resident memory in KiB", |sample| sample.rss, MEMORY),
         ("its share of memory in KiB", |sample| sample.pss, MEMORY),
         ("open descriptors", |sample| sample.descriptors, DESCRIPTORS),
