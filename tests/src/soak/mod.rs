@@ -1,8 +1,8 @@
 //! The soak: one `pause-trace watch` beside real runtimes, whose pods come and go for a long time.
 //! Some of them get a fault, and some things make the work of the watch harder.
 //!
-//! [`plan`] and [`oracle`] are pure: what happens comes from a seed, and whether the watch was right
-//! from its lines. `play` makes the pods, `monitor` runs the watch.
+//! [`plan`] and [`oracle`] are pure: what happens comes from a seed, and whether the watch was
+//! right from its lines. `play` makes the pods, `monitor` runs the watch.
 
 mod files;
 mod monitor;

@@ -32,8 +32,8 @@ use crate::{lab::Node, pause_trace, wire};
 /// network of a removed pod. The rest is for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(210);
 
-/// How long a rule may take to decide: longer than the limit of any rule that a plant waits for, the
-/// longest of which is 30 s.
+/// How long a rule may take to decide: longer than the limit of any rule that a plant waits for,
+/// the longest of which is 30 s.
 const DECISION: Duration = Duration::from_secs(90);
 
 /// How long it may take to end.

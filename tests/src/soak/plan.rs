@@ -177,7 +177,8 @@ impl Disturbance {
     }
 }
 
-/// The fault of a pod. The faults are dealt as cards are, so that each comes as often as the others.
+/// The fault of a pod. The faults are dealt as cards are, so that each comes as often as the
+/// others.
 fn planted(seed: u64, runtime: Runtime, index: u64) -> Option<Plant> {
     if index % PLANTED != PLANTED - 1 {
         return None;

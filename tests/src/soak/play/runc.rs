@@ -66,7 +66,7 @@ mod tests {
             .lines()
             .filter(|line| line.starts_with('"'))
             .collect();
-        assert_eq!(branches.len(), 16);
+        assert_eq!(branches.len(), 15);
         for branch in branches {
             let names = Plant::ALL.map(|plant| format!("*-{}/", plant.name()));
             assert!(names.iter().any(|name| branch.contains(name)), "{branch}");
