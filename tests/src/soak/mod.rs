@@ -104,6 +104,7 @@ pub fn run(options: &Options, interrupted: impl FnOnce() + Send + 'static) -> Ex
     }
     let now = monitor.now();
     let is_interrupted = monitor.is_interrupted();
+    let lines = monitor.lines();
     monitor.oracle(|oracle| {
         for fault in oracle.end(now, is_interrupted) {
             eprintln!("error: {fault}");
@@ -113,7 +114,7 @@ pub fn run(options: &Options, interrupted: impl FnOnce() + Send + 'static) -> Ex
             options,
             oracle,
             time: now,
-            lines: monitor.lines(),
+            lines,
             is_interrupted,
         };
         report.finish(&files)
