@@ -8,6 +8,7 @@ pub mod lab;
 pub mod node;
 pub mod process;
 pub mod recording;
+pub mod soak;
 pub mod watch;
 pub mod wire;
 

@@ -5,15 +5,16 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
-    str::FromStr,
     sync::Mutex,
     thread,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::builder::PossibleValuesParser;
 use xtask_support::{cargo, text::count};
+
+use crate::time::{Time, any_seed};
 
 /// The name, the test program (with underscores), and the test.
 type Target = (&'static str, &'static str, &'static str);
@@ -70,25 +71,6 @@ pub(crate) struct Args {
     keep: bool,
 }
 
-/// A time on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Time(Duration);
-
-impl FromStr for Time {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (number, unit) = match text.strip_suffix('m') {
-            Some(minutes) => (minutes, 60),
-            None => (text.strip_suffix('s').unwrap_or(text), 1),
-        };
-        let number: u64 = number
-            .parse()
-            .map_err(|_| "not a time such as 90s or 10m".to_owned())?;
-        Ok(Self(Duration::from_secs(number.saturating_mul(unit))))
-    }
-}
-
 /// How to run targets.
 struct Options {
     time: Duration,
@@ -98,11 +80,9 @@ struct Options {
 
 impl Options {
     fn new(time: Duration) -> Self {
-        // Any number that another run does not have.
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         Self {
             time,
-            seed: now.as_micros() as u64,
+            seed: any_seed(),
             keep: false,
         }
     }
@@ -265,16 +245,6 @@ mod tests {
         let mut known = TARGETS.map(|(name, ..)| name);
         known.sort_unstable();
         assert_eq!(names, known);
-    }
-
-    #[test]
-    fn times_have_a_unit() {
-        let time = |text: &str| text.parse::<Time>().ok().map(|time| time.0.as_secs());
-        assert_eq!(
-            [time("10m"), time("90s"), time("7")],
-            [Some(600), Some(90), Some(7)]
-        );
-        assert_eq!([time("m"), time("-1s"), time("1h")], [None; 3]);
     }
 
     #[test]

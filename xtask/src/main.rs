@@ -9,7 +9,9 @@ mod pressure;
 mod run;
 mod runner;
 mod runtimes;
+mod soak;
 mod test;
+mod time;
 mod toolchain;
 mod trouble;
 mod vm;
@@ -35,6 +37,9 @@ enum Task {
     Test(test::Args),
     /// Try made-up inputs on every parser of what a pod, a runtime or a file can choose
     Fuzz(fuzz::Args),
+    /// Watch pods that come and go for a long time, some of them with a fault, and check that
+    /// each fault is found, nothing else is reported, and the watch does not grow
+    Soak(soak::Args),
     /// Find or get what builds the kernel program, and print where it is
     Toolchain,
     /// Get the container runtimes, the browser and the pause that the tests start, and print where
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
         Task::Run(args) => run::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Soak(args) => soak::run(&args),
         Task::Toolchain => toolchain::ensure().map(|toolchain| {
             println!("{toolchain}");
             ExitCode::SUCCESS

@@ -22,7 +22,7 @@ use crate::{
     deny, fuzz,
     pressure::Pressure,
     runner::{Failed, Runner, Selection},
-    runtimes, toolchain,
+    runtimes, soak, toolchain,
     trouble::{Leftovers, Load},
     vm,
 };
@@ -121,6 +121,12 @@ const STEPS: &[Step] = &[
         needs: &["toolchain"],
         lint: true,
         run: fuzz,
+    },
+    Step {
+        name: "soak",
+        needs: &["toolchain", "program", "runtimes"],
+        lint: true,
+        run: soak,
     },
     Step {
         name: "vm",
@@ -371,6 +377,14 @@ fn stressed(args: &Args, runner: Runner, times: u32) -> Result<Counts> {
 fn fuzz(_: &Args) -> Result<Done> {
     Ok(Done {
         remark: fuzz::test()?,
+        ..Done::default()
+    })
+}
+
+/// Two minutes of pods that come and go, some of them with a fault.
+fn soak(_: &Args) -> Result<Done> {
+    Ok(Done {
+        remark: soak::test()?,
         ..Done::default()
     })
 }

@@ -4,13 +4,14 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::Output,
+    sync::Arc,
     time::Duration,
 };
 
 use nix::libc::c_long;
 
 use super::{
-    Node,
+    Containerd, Node,
     containerd::{installed, path_with},
     daemon::Daemon,
     image, places,
@@ -26,7 +27,7 @@ pub struct Engine {
     environment: Vec<(&'static str, OsString)>,
     daemon: Option<Daemon>,
     /// The last field, because dropping it removes what the others leave.
-    node: Node,
+    node: Arc<Node>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ impl Engine {
                 ("DOCKER_CONFIG", "/run/docker-user".into()),
             ],
             daemon: Some(daemon),
-            node,
+            node: Arc::new(node),
         };
         engine.import_all();
         engine
@@ -109,7 +110,16 @@ impl Engine {
     /// Podman 4.3, which has no daemon.
     #[must_use]
     pub fn podman() -> Self {
-        let node = Node::start();
+        Self::podman_on(Arc::new(Node::start()))
+    }
+
+    /// The same on the node of a containerd.
+    #[must_use]
+    pub fn podman_beside(containerd: &Containerd) -> Self {
+        Self::podman_on(containerd.shared_node())
+    }
+
+    fn podman_on(node: Arc<Node>) -> Self {
         let podman = installed(places::PODMAN);
         let oci = installed(places::OCI);
         let settings = node.write("/run/containers.conf", &podman_settings(&podman, &oci));
@@ -267,7 +277,8 @@ impl Engine {
 
     #[track_caller]
     fn import_all(&self) {
-        let images = self.node.path("/run/images");
+        // A containerd on the same node has a directory of its own.
+        let images = self.node.path("/run/images-of-engine");
         for archive in image::write_all(&images, &pause_binary()) {
             self.import(&archive);
         }

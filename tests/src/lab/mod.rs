@@ -36,7 +36,7 @@ pub(crate) use containerd::installed;
 pub use containerd::{Containerd, Version};
 pub use engine::{Engine, EngineContainer, EnginePod, Sharing};
 pub use kubelet::{Kubelet, StaticPod};
-pub use node::Node;
+pub use node::{Node, sweep};
 pub use pod::{Pod, PodSpec};
 pub use traces::traces;
 pub(crate) use xtask_support::places;

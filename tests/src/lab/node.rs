@@ -284,7 +284,10 @@ fn on_a_thread<T: Send>(f: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Removes the nodes of test programs that ended without removing them.
-fn sweep() {
+///
+/// # Panics
+/// When that fails.
+pub fn sweep() {
     for entry in fs::read_dir(env::temp_dir())
         .into_iter()
         .flatten()

@@ -19,7 +19,9 @@ a handler for this signal and was never sent it: the kernel kills every process 
 with its init, and where containers share one, the runtime kills those that are left. It fails if \
 the init ended at once, within 1 s. If it ended later, the verdict is inconclusive, because it may \
 have told its workers to end in a way that leaves no signal. If the workers only have the handler \
-of the process that forked them, the finding is a warning, because it may do nothing in them. \
+of the process that forked them, the finding is a warning, because it may do nothing in them; if they \
+were forked less than 1 s before the stop signal, it is inconclusive, because they may have been \
+about to execute a program, which would not have had the handler. \
 Processes without a handler for the signal, exec sessions and probes do not count.
 
 ## Why it matters
@@ -47,6 +49,10 @@ lifecycle, \"Termination of Pods\".
 
 /// An init that ends later may have told its workers in a way that leaves no signal.
 const AT_ONCE: Ktime = 1_000_000_000;
+
+/// How long a child may take from its fork to its exec, which takes the inherited handlers away. It
+/// takes a starved machine tens of milliseconds.
+const TO_EXEC: Ktime = 1_000_000_000;
 
 fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     let Change::Ended(process) = change else {
@@ -118,11 +124,25 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             ))
         });
     }
-    let is_own = |worker: &&&Worker| {
+    let has_own = |worker: &Worker| {
         let known = worker.handlers;
         known.is_some_and(|known| Handlers::has(known.own, stop.signal))
     };
-    let is_own = workers.iter().filter(is_own).count() > 0;
+    let is_young = |worker: &Worker| stop.time.saturating_sub(worker.forked) < TO_EXEC;
+    if workers
+        .iter()
+        .all(|worker| !has_own(worker) && is_young(worker))
+    {
+        return sink.inconclusive(Subject::process(init), || {
+            details(format!(
+                "{what}, and {names}, with an inherited handler for {signal}, {were} killed before \
+                 {they} received the signal; {they} {were} forked less than {} before it, and may have \
+                 been about to execute a program",
+                Duration(TO_EXEC)
+            ))
+        });
+    }
+    let is_own = workers.iter().any(|worker| has_own(worker));
     let handler = if is_own {
         format!("with a handler for {signal}")
     } else {
@@ -169,6 +189,7 @@ mod tests {
         scene.pod("p");
         let init = scene.container("p", "a");
         let worker = scene.fork(init);
+        scene.wait_ms(2_000);
         scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
         scene.handle(init, SIGTERM);
         before(&mut scene, init, worker);
@@ -206,6 +227,31 @@ mod tests {
             panic!("one verdict")
         };
         assert_eq!(verdict.severity(), Severity::Warning);
+    }
+
+    /// As the child of a shell is, which is stopped right after it has started.
+    #[test]
+    fn a_child_that_may_have_been_about_to_execute_is_inconclusive() {
+        let young = |own: &[i32], age| {
+            let mut scene = Scene::new();
+            scene.pod("p");
+            let init = scene.container("p", "a");
+            let worker = scene.fork(init);
+            scene.wait_ms(age);
+            scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
+            scene.handle(init, SIGTERM);
+            scene.exit(init, WaitStatus::exited(0));
+            scene.cut_off(init, worker, &[SIGTERM], own);
+            scene
+        };
+        let verdicts = young(&[], 30).expect("PT311", &[Outcome::Inconclusive]);
+        let message = &verdicts[0].details.message;
+        assert!(
+            message.ends_with("may have been about to execute a program"),
+            "{message}"
+        );
+        young(&[], 1_100).expect("PT311", &[Outcome::Fail]);
+        young(&[SIGTERM], 30).expect("PT311", &[Outcome::Fail]);
     }
 
     #[test]
@@ -280,6 +326,7 @@ mod tests {
         scene.shared_pid_pod("p");
         let init = scene.container("p", "a");
         let worker = scene.fork(init);
+        scene.wait_ms(2_000);
         scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
         scene.end(init, WaitStatus::killed(SIGTERM));
         scene.signal(scene.runtime, worker, SIGKILL, SignalResult::Delivered);

@@ -1,6 +1,7 @@
 //! containerd with its CRI, as a kubelet uses it.
 
 mod config;
+mod faulty;
 
 use std::{
     env,
@@ -9,7 +10,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -53,7 +54,7 @@ pub struct Containerd {
     client: Client,
     runtime: tokio::runtime::Runtime,
     /// The last field, because dropping it removes what the others leave.
-    node: Node,
+    node: Arc<Node>,
 }
 
 impl Containerd {
@@ -94,7 +95,7 @@ impl Containerd {
                 .enable_all()
                 .build()
                 .expect("a runtime of tokio can be made"),
-            node,
+            node: Arc::new(node),
         };
         containerd.restart();
         for image in image::write_all(&containerd.node.path("/run/images"), program) {
@@ -107,6 +108,11 @@ impl Containerd {
     #[must_use]
     pub fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// The node, which ends with the last runtime on it.
+    pub(super) fn shared_node(&self) -> Arc<Node> {
+        Arc::clone(&self.node)
     }
 
     /// The path of its CRI socket on the machine. On the node it is
@@ -239,7 +245,7 @@ done
         let node = &self.node;
         let copy = node.path(node.write(&real, ""));
         fs::copy(&program, &copy).expect("the node's directory can be written to");
-        let wrapper = node.path(node.write(&format!("/run/{name}"), &text));
+        let wrapper = node.path(node.write(&format!("/run/wrapper/{name}"), &text));
         let executable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(&wrapper, executable).expect("this process owns the file");
         self.hide(&program, &wrapper);

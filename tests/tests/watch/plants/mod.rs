@@ -17,9 +17,7 @@ use crate::scene::Scene;
 /// `start web/app`, `create web/`.
 fn faulty(lab: Containerd, faults: &str) -> Scene {
     lab.import(&image::workload());
-    lab.replace_runc(&format!(
-        "{CALL}case \"$verb $pod/$name\" in\n{faults}\nesac\n"
-    ));
+    lab.make_runc_faulty(faults);
     let watch = Watch::start(lab.node());
     Scene { lab, watch }
 }
@@ -28,22 +26,3 @@ fn faulty(lab: Containerd, faults: &str) -> Scene {
 fn containerd() -> Containerd {
     Containerd::start(Version::V1)
 }
-
-/// Finds out what a call of runc is for. The id is the last word, but before the signal of `kill`.
-const CALL: &str = r#"
-verb= id= before=
-for word; do
-    case $verb$word in create | start | exec | kill | delete) verb=$word ;; esac
-    before=$id
-    id=$word
-done
-[ "$verb" = kill ] && id=$before
-bundle=/run/containerd/io.containerd.runtime.v2.task/k8s.io/$id
-states=/run/containerd/runc/k8s.io
-annotated() {
-    sed -n "s/.*\"io.kubernetes.cri.$1\":\"\([^\"]*\)\".*/\1/p" "$bundle/config.json" 2>/dev/null
-}
-real() { /run/real/runc --root "$states" "$@"; }
-name=$(annotated container-name)
-pod=$(annotated sandbox-name)
-"#;
