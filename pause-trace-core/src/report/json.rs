@@ -80,7 +80,8 @@ impl<W: Write + Send> Report for JsonReport<W> {
     }
 
     fn news(&mut self, news: &News, names: &Names) -> io::Result<()> {
-        self.write(Body::Pod(wire::PodEvent::new(news, names, self.clock)))
+        let event = wire::PodEvent::new(news, names, self.clock);
+        self.write(Body::Pod(Box::new(event)))
     }
 
     fn scenario(&mut self, scenario: &ScenarioResult) -> io::Result<()> {

@@ -281,7 +281,12 @@ mod tests {
             ] {
                 bytes[at(offset)..at(offset) + 2].copy_from_slice(&value.to_ne_bytes());
             }
-            match decode(&bytes.into()).expect("it is a record").event.fact {
+            match decode(&bytes.into())
+                .expect("it is a record")
+                .expect("it is a fact")
+                .event
+                .fact
+            {
                 Fact::Listen(listen) => (listen.address.to_string(), listen.port, listen.ended),
                 other => panic!("{other:?}"),
             }

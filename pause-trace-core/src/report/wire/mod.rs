@@ -68,7 +68,7 @@ pub enum Body<'a> {
     /// verdict, which has the same `id`.
     Verdict(Decided<'a>),
     /// `run`, `watch` and `replay`: a pod or container started or ended, or a pod was verified.
-    Pod(PodEvent),
+    Pod(Box<PodEvent>),
     /// `run`, `check` and `replay`: a scenario ended.
     Scenario(Scenario<'a>),
     /// `run`, `watch`, `check` and `replay`: kernel events were dropped; one line for each kind and
@@ -89,7 +89,7 @@ pub enum Body<'a> {
     /// `timeline`: the last line.
     Timeline(Timeline),
     /// `why`: the only line.
-    Why(Why),
+    Why(Box<Why>),
     /// `doctor`: the result of a check.
     Check(Check),
     /// `rules`: a rule.

@@ -22,5 +22,5 @@ pub(super) fn line(
         reasons: explanation.reasons.iter().map(Reason::new).collect(),
         unknown: unknown.to_vec(),
     };
-    Line::new(Body::Why(why)).text()
+    Line::new(Body::Why(Box::new(why))).text()
 }
