@@ -25,6 +25,12 @@ impl Clock {
         }
     }
 
+    /// In ns since 1970, as runtimes state their times.
+    pub fn unix_ns(self, time: Ktime) -> i64 {
+        let time = self.offset.saturating_add(time.into());
+        i64::try_from(time).unwrap_or_default()
+    }
+
     /// RFC 3339, in UTC and with all nine digits: `2026-11-21T20:00:00.123456789Z`.
     pub fn utc(self, time: Ktime) -> String {
         let time =
@@ -42,5 +48,8 @@ mod tests {
         let clock = Clock::new(1_795_291_200_000_000_000, 1_000_000_000);
         assert_eq!(clock.utc(1_123_456_789), "2026-11-21T20:00:00.123456789Z");
         assert_eq!(clock.utc(1_000_000_000), "2026-11-21T20:00:00.000000000Z");
+        assert_eq!(clock.unix_ns(1_000_000_005), 1_795_291_200_000_000_005);
+        let impossible = Clock { offset: i128::MAX };
+        assert_eq!(impossible.unix_ns(1), 0);
     }
 }

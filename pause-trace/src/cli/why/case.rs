@@ -1,7 +1,5 @@
 //! Makes a [`Case`] of what the node shows.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use pause_trace_cri::messages::{ContainerState, ContainerStatus, PodSandboxState};
 
 use crate::{
@@ -63,8 +61,7 @@ pub(super) fn add_starting(outside: &Outside, pods: &mut Vec<PodView>) {
 
 impl Seen<'_> {
     pub(super) fn case(&self) -> Case {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH);
-        let wall = wall.map_or(0, |since| since.as_nanos() as i64);
+        let wall = self.node.clock.unix_ns(self.node.now);
         let sandboxes = self.listed.sandboxes.iter().map(|one| Sandbox {
             id: one.id.as_str().into(),
             is_ready: one.state == PodSandboxState::Ready as i32,
