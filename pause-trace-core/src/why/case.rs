@@ -1,6 +1,6 @@
 //! What a node shows of one pod at one moment.
 
-use crate::event::{Comm, ContainerId, ContainerKind, Ktime};
+use crate::event::{CniCommand, Comm, ContainerId, ContainerKind, Ktime, OciCommand};
 
 /// A pod. Spans of time are in ns and end now. Text is escaped.
 #[derive(Clone, Debug, Default)]
@@ -201,15 +201,15 @@ pub struct Step {
 pub enum WorkKind {
     /// A CNI plugin.
     Plugin {
-        /// `ADD`, `DEL` or `CHECK`.
-        command: String,
+        /// What it is to do.
+        command: CniCommand,
         /// The interface.
         interface: String,
     },
     /// An OCI runtime.
     Oci {
-        /// `create`, `start`, `delete` …
-        command: String,
+        /// What it is to do.
+        command: OciCommand,
     },
     /// The container's process before it executes the entrypoint.
     Init,
@@ -221,8 +221,11 @@ impl WorkKind {
     /// Whether it is part of a start.
     pub(super) fn is_start(&self) -> bool {
         match self {
-            Self::Plugin { command, .. } => command == "ADD",
-            Self::Oci { command } => matches!(&**command, "create" | "start" | "run" | "restore"),
+            Self::Plugin { command, .. } => *command == CniCommand::Add,
+            Self::Oci { command } => {
+                use OciCommand::{Create, Run, Start};
+                matches!(command, Create | Start | Run)
+            }
             Self::Init => true,
             Self::Monitor => false,
         }
@@ -231,8 +234,8 @@ impl WorkKind {
     /// Whether it is part of a removal.
     pub(super) fn is_removal(&self) -> bool {
         match self {
-            Self::Plugin { command, .. } => command == "DEL",
-            Self::Oci { command } => matches!(&**command, "delete" | "kill"),
+            Self::Plugin { command, .. } => *command == CniCommand::Del,
+            Self::Oci { command } => matches!(command, OciCommand::Delete | OciCommand::Kill),
             Self::Init | Self::Monitor => false,
         }
     }

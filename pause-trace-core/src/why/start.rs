@@ -60,15 +60,16 @@ fn slow(work: &Work) -> Option<Reason> {
         .map_or(String::new(), |container| format!(" for {container}"));
     let what = match &work.kind {
         WorkKind::Plugin { command, interface } if interface.is_empty() => {
-            format!("the CNI plugin {} ({command})", first.process.comm)
+            format!("the CNI plugin {} ({})", first.process.comm, command.name())
         }
-        WorkKind::Plugin { command, interface } => {
-            format!(
-                "the CNI plugin {} ({command} {interface})",
-                first.process.comm
-            )
+        WorkKind::Plugin { command, interface } => format!(
+            "the CNI plugin {} ({} {interface})",
+            first.process.comm,
+            command.name()
+        ),
+        WorkKind::Oci { command } => {
+            format!("`{} {}`{for_container}", first.process.comm, command.name())
         }
-        WorkKind::Oci { command } => format!("`{} {command}`{for_container}", first.process.comm),
         WorkKind::Init => format!("the process that {} will run in", words(work)),
         WorkKind::Monitor => return None,
     };

@@ -1,7 +1,9 @@
 //! Each reason on a pod that has it, and near misses.
 
+mod stop;
+
 use super::*;
-use crate::event::Comm;
+use crate::event::{CniCommand, Comm, OciCommand};
 
 const S: u64 = 1_000_000_000;
 
@@ -130,7 +132,7 @@ fn a_pause_that_ended_under_its_containers_is_the_first_reason() {
     assert_eq!(causes(&explanation), []);
 }
 
-fn plugin(command: &str, age: u64) -> Work {
+fn plugin(command: CniCommand, age: u64) -> Work {
     let step = |pid, comm: &str, age| Step {
         process: Process {
             age,
@@ -140,7 +142,7 @@ fn plugin(command: &str, age: u64) -> Work {
     };
     Work {
         kind: WorkKind::Plugin {
-            command: command.to_owned(),
+            command,
             interface: "eth0".to_owned(),
         },
         container: None,
@@ -156,7 +158,7 @@ fn a_plugin_that_takes_long_is_named_with_what_it_waits_for() {
     };
     let explanation = changed(|case| {
         starting(case);
-        case.work = vec![plugin("ADD", 3 * S)];
+        case.work = vec![plugin(CniCommand::Add, 3 * S)];
     });
     expect(
         &explanation,
@@ -167,13 +169,13 @@ fn a_plugin_that_takes_long_is_named_with_what_it_waits_for() {
     );
     let explanation = changed(|case| {
         starting(case);
-        case.work = vec![plugin("ADD", S / 2)];
+        case.work = vec![plugin(CniCommand::Add, S / 2)];
     });
     assert_eq!(
         (explanation.phase, causes(&explanation)),
         (Phase::Starting, vec![])
     );
-    let explanation = changed(|case| case.work = vec![plugin("DEL", 3 * S)]);
+    let explanation = changed(|case| case.work = vec![plugin(CniCommand::Del, 3 * S)]);
     assert_eq!(explanation.phase, Phase::Stopping);
     assert_eq!(causes(&explanation), [Cause::RemovalSlow]);
 }
@@ -181,9 +183,9 @@ fn a_plugin_that_takes_long_is_named_with_what_it_waits_for() {
 #[test]
 fn a_container_whose_entrypoint_is_not_executed_waits() {
     let explanation = changed(|case| {
-        let mut work = plugin("ADD", 20 * S);
+        let mut work = plugin(CniCommand::Add, 20 * S);
         work.kind = WorkKind::Oci {
-            command: "create".to_owned(),
+            command: OciCommand::Create,
         };
         work.container = Some("app".to_owned());
         work.chain[0].process.comm = Comm::new("runc");
@@ -474,119 +476,6 @@ fn a_pod_that_serves_nobody_is_a_notice() {
         [],
         "`podman pod create --network none`"
     );
-}
-
-#[test]
-fn the_outlook_of_a_stop_depends_on_the_signal_sets() {
-    let term = 1 << 14;
-    let none = Signals::default();
-    let of = |signals, is_pid_1| StopOutlook::of(15, Some(signals), is_pid_1, 60 * S);
-    let with = |change: fn(&mut Signals, u64)| {
-        let mut signals = none;
-        change(&mut signals, term);
-        signals
-    };
-    let caught = with(|signals, term| signals.caught = term);
-    let ignored = with(|signals, term| signals.ignored = term);
-    let blocked = with(|signals, term| signals.blocked = term);
-    let read = with(|signals, term| (signals.blocked, signals.read) = (term, term));
-    let waited_for = with(|signals, term| signals.read = term);
-    let handler_and_blocked =
-        with(|signals, term| (signals.blocked, signals.caught) = (term, term));
-    for (signals, is_pid_1, outlook) in [
-        (none, true, StopOutlook::Drops),
-        (none, false, StopOutlook::Stops),
-        (caught, true, StopOutlook::Stops),
-        (ignored, false, StopOutlook::Ignores),
-        (blocked, true, StopOutlook::Blocks),
-        (read, true, StopOutlook::Stops),
-        (waited_for, true, StopOutlook::Stops),
-        (handler_and_blocked, true, StopOutlook::Blocks),
-    ] {
-        assert_eq!(of(signals, is_pid_1), outlook, "{signals:?} {is_pid_1}");
-    }
-    let young = StopOutlook::of(15, Some(none), true, S);
-    assert_eq!(young, StopOutlook::TooYoung);
-    let kill = StopOutlook::of(9, Some(none), true, 60 * S);
-    assert_eq!(kill, StopOutlook::Stops);
-    for unknown in [
-        StopOutlook::of(0, Some(none), true, 60 * S),
-        StopOutlook::of(15, None, true, 60 * S),
-        StopOutlook::of(65, Some(none), true, 60 * S),
-    ] {
-        assert_eq!(unknown, StopOutlook::Unknown);
-    }
-}
-
-#[test]
-fn a_stop_that_would_take_its_whole_grace_is_a_notice() {
-    let quiet = |case: &mut Case| {
-        case.containers[1].processes[0].signals = Some(Signals::default());
-    };
-    let explanation = changed(quiet);
-    expect(
-        &explanation,
-        Phase::Running,
-        Cause::StopIgnored,
-        "a stop of app will take the whole grace period: app (pid 200) is pid 1 of its pid \
-         namespace and has no handler for SIGTERM, so the kernel drops it",
-    );
-    assert!(!explanation.is_problem());
-    // The container's own signal counts.
-    let explanation = changed(|case| {
-        quiet(case);
-        case.containers[1].stop_signal = 9;
-    });
-    assert_eq!(causes(&explanation), []);
-}
-
-#[test]
-fn a_stop_signal_that_is_not_taken_is_a_problem() {
-    let explanation = changed(|case| {
-        let term = 1 << 14;
-        case.containers[1].processes[0].signals = Some(Signals {
-            blocked: term,
-            pending: term,
-            ..Signals::default()
-        });
-    });
-    expect(
-        &explanation,
-        Phase::Stopping,
-        Cause::StopPending,
-        "SIGTERM was sent to app (pid 200) of app, which has not taken it: it blocks the signal, \
-         and nothing reads it",
-    );
-}
-
-#[test]
-fn a_shim_that_outlives_the_pod_is_named() {
-    let explanation = changed(|case| {
-        case.sandboxes[0].is_ready = false;
-        case.network = None;
-        for container in &mut case.containers {
-            container.processes.clear();
-            container.run = Run::Ended(ended(0));
-        }
-        let mut shim = plugin("", 60 * S);
-        shim.kind = WorkKind::Monitor;
-        case.work = vec![shim];
-    });
-    assert_eq!(explanation.phase, Phase::Stopping);
-    assert_eq!(causes(&explanation), [Cause::RemovalSlow]);
-}
-
-#[test]
-fn who_stays_in_the_namespaces_of_a_pod_that_is_removed_is_named() {
-    let explanation = changed(|case| {
-        case.guests = vec![process(77, "bash")];
-    });
-    assert_eq!(causes(&explanation), [], "it may be a person who debugs");
-    let explanation = changed(|case| {
-        case.guests = vec![process(77, "bash")];
-        case.work = vec![plugin("DEL", S / 2)];
-    });
-    assert_eq!(causes(&explanation), [Cause::Guests]);
 }
 
 #[test]

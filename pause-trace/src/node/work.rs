@@ -10,7 +10,8 @@ use super::{
     survey::process::{Directory, Process},
 };
 use crate::{
-    event::{Comm, Text},
+    event::{CniRequest, Comm, OciCommand, Text},
+    probe::request,
     runtimes::{monitor, programs},
 };
 
@@ -35,68 +36,11 @@ pub(crate) struct Program {
     pub(crate) process: Process,
     /// Its arguments, without NULs at their ends.
     arguments: Vec<Vec<u8>>,
-    /// What its environment says, if it is a CNI plugin or was started by one.
-    pub(crate) plugin: Option<Plugin>,
-}
-
-/// What libcni says to a plugin in its environment (the CNI specification, "Parameters").
-/// Everything else in the environment is dropped where it is read: it may contain secrets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Plugin {
-    /// `CNI_COMMAND`: `ADD`, `DEL`, `CHECK` …
-    pub(crate) command: Text,
-    /// `CNI_CONTAINERID`: the sandbox.
-    pub(crate) sandbox: Text,
-    /// `CNI_IFNAME`.
-    pub(crate) interface: Text,
-    /// `K8S_POD_NAMESPACE`, `K8S_POD_NAME` and `K8S_POD_UID` of `CNI_ARGS`.
-    pub(crate) namespace: Text,
-    pub(crate) name: Text,
-    pub(crate) uid: Text,
-}
-
-impl Plugin {
-    /// Parses an environment; `None` if it is not a plugin's.
-    fn parse(environment: &[u8]) -> Option<Self> {
-        let mut plugin = Self::default();
-        for variable in environment.split(|byte| *byte == 0) {
-            let Some(at) = variable.iter().position(|byte| *byte == b'=') else {
-                continue;
-            };
-            let (name, value) = (&variable[..at], &variable[at + 1..]);
-            match name {
-                b"CNI_COMMAND" => plugin.command = bounded(value),
-                b"CNI_CONTAINERID" => plugin.sandbox = bounded(value),
-                b"CNI_IFNAME" => plugin.interface = bounded(value),
-                b"CNI_ARGS" => plugin.arguments(value),
-                _ => {}
-            }
-        }
-        let is_plugin = !plugin.command.0.is_empty() && !plugin.sandbox.0.is_empty();
-        is_plugin.then_some(plugin)
-    }
-
-    /// `IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web`
-    fn arguments(&mut self, arguments: &[u8]) {
-        for argument in arguments.split(|byte| *byte == b';') {
-            for (key, value) in [
-                (&b"K8S_POD_NAMESPACE="[..], &mut self.namespace),
-                (b"K8S_POD_NAME=", &mut self.name),
-                (b"K8S_POD_UID=", &mut self.uid),
-            ] {
-                if let Some(given) = argument.strip_prefix(key) {
-                    *value = bounded(given);
-                }
-            }
-        }
-    }
-}
-
-/// The longest name that Kubernetes allows is 253 bytes.
-fn bounded(value: &[u8]) -> Text {
-    Text(bytes::Bytes::copy_from_slice(
-        &value[..value.len().min(256)],
-    ))
+    /// What it is asked to do, if it is a CNI plugin or was started by one. Everything else in its
+    /// environment is dropped where it is read: it may contain secrets.
+    pub(crate) plugin: Option<CniRequest>,
+    /// What it is asked to do, if it is an OCI runtime or a shim.
+    pub(crate) oci: Option<OciCommand>,
 }
 
 impl Program {
@@ -110,19 +54,13 @@ impl Program {
         self.arguments.iter().any(|one| one == id.as_bytes())
     }
 
-    /// The first of these words among its arguments, such as the command of an OCI runtime.
-    pub(crate) fn first_of<'a>(&self, words: &[&'a str]) -> Option<&'a str> {
-        let mut arguments = self.arguments.iter().skip(1);
-        arguments.find_map(|one| words.iter().find(|word| word.as_bytes() == one).copied())
-    }
-
     /// Whether it stays with a container as long as that lives.
     pub(crate) fn is_monitor(&self) -> bool {
         let name = self.arguments.first().map_or(&[][..], |name| {
             let at = name.iter().rposition(|byte| *byte == b'/');
             &name[at.map_or(0, |at| at + 1)..]
         });
-        monitor(name).is_some() || name.starts_with(b"containerd-shim")
+        monitor(name).is_some() || self.oci == Some(OciCommand::Serve)
     }
 
     /// Whether it has the name of a runtime's program.
@@ -203,8 +141,10 @@ fn read(pid: u32, hierarchy: &Hierarchy, buffer: &mut Vec<u8>) -> Option<Program
         .split(|byte| *byte == 0)
         .map(<[u8]>::to_vec)
         .collect();
+    let comm = stat.comm.0.split(|byte| *byte == 0).next();
+    let oci = request::oci(comm.unwrap_or_default(), buffer, false);
     let plugin = match directory.beginning("environ", MAX_BYTES, buffer) {
-        Ok(()) => Plugin::parse(buffer),
+        Ok(()) => request::cni(buffer, false).filter(|plugin| !plugin.sandbox.0.is_empty()),
         Err(_) => None,
     };
     buffer.clear();
@@ -213,76 +153,37 @@ fn read(pid: u32, hierarchy: &Hierarchy, buffer: &mut Vec<u8>) -> Option<Program
         process,
         arguments,
         plugin,
+        oci: oci.map(|request| request.command),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::survey::process::Link;
 
     #[test]
-    fn only_what_libcni_says_is_kept_of_an_environment() {
-        let environment = b"PATH=/bin\0TOKEN=secret\0CNI_COMMAND=ADD\0CNI_CONTAINERID=abc\0\
-            CNI_NETNS=/var/run/netns/x\0CNI_IFNAME=eth0\0CNI_ARGS=IgnoreUnknown=1;\
-            K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_UID=u-1;SECRET=s\0";
-        let plugin = Plugin::parse(environment).expect("it is one");
-        let expected = Plugin {
-            command: Text::new("ADD"),
-            sandbox: Text::new("abc"),
-            interface: Text::new("eth0"),
-            namespace: Text::new("default"),
-            name: Text::new("web"),
-            uid: Text::new("u-1"),
-        };
-        assert_eq!(plugin, expected);
-        assert!(!format!("{plugin:?}").contains("secret"));
-        for other in [
-            &b""[..],
-            b"CNI_COMMAND=VERSION\0",
-            b"CNI_CONTAINERID=abc\0",
-            b"\0\0=\0",
-        ] {
-            assert_eq!(Plugin::parse(other), None);
-        }
-        let long = [b"CNI_COMMAND=ADD\0CNI_CONTAINERID=", &[b'a'; 9_999][..]].concat();
-        assert_eq!(
-            Plugin::parse(&long).map(|one| one.sandbox.0.len()),
-            Some(256)
-        );
-    }
-
-    fn program(arguments: &[&str]) -> Program {
-        let links = [super::super::survey::process::Link::Unknown; 7];
-        Program {
-            process: Process::made_up(5, 1, b'S', links),
+    fn a_shim_stays_and_a_runtime_does_not() {
+        let program = |oci, arguments: &[&str]| Program {
+            process: Process::made_up(5, 1, b'S', [Link::Unknown; 7]),
             arguments: arguments
                 .iter()
                 .map(|one| one.as_bytes().to_vec())
                 .collect(),
             plugin: None,
-        }
-    }
-
-    #[test]
-    fn the_command_of_a_runtime_is_its_first_known_word() {
-        let create = program(&[
+            oci,
+        };
+        let create = [
             "runc", "--root", "/run/x", "create", "--bundle", "/b", "abc",
-        ]);
-        assert_eq!(create.first_of(&["create", "start"]), Some("create"));
+        ];
+        let create = program(Some(OciCommand::Create), &create);
         assert!(create.mentions("abc") && !create.mentions("ab"));
         assert!(!create.is_monitor());
-        assert_eq!(
-            create.command().to_string(),
-            "runc --root /run/x create --bundle /b abc"
-        );
-        let shim = program(&[
-            "/usr/bin/containerd-shim-runc-v2",
-            "-namespace",
-            "k8s.io",
-            "-id",
-            "abc",
-        ]);
-        assert!(shim.is_monitor() && shim.mentions("abc"));
+        let shown = create.command().to_string();
+        assert_eq!(shown, "runc --root /run/x create --bundle /b abc");
+        let shim = ["/usr/bin/containerd-shim-runc-v2", "-id", "abc"];
+        assert!(program(Some(OciCommand::Serve), &shim).is_monitor());
+        assert!(program(None, &["/usr/bin/conmon", "-c", "abc"]).is_monitor());
     }
 
     #[test]

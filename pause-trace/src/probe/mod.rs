@@ -7,7 +7,7 @@ mod load;
 mod log;
 mod missed;
 mod raw;
-mod request;
+pub(crate) mod request;
 mod ring;
 mod self_test;
 mod verifier;

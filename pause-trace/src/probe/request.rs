@@ -29,7 +29,7 @@ pub(super) fn request(
 
 /// What a CNI plugin is asked to do (CNI specification, "Parameters"). `None` if it is no plugin,
 /// or one that is asked for something that concerns no pod.
-fn cni(environment: &[u8], is_cut: bool) -> Option<CniRequest> {
+pub(crate) fn cni(environment: &[u8], is_cut: bool) -> Option<CniRequest> {
     let mut variables = environment.split(|byte| *byte == 0);
     if is_cut {
         // It is the end of a longer one, whose name is unknown.
@@ -75,7 +75,7 @@ fn cni(environment: &[u8], is_cut: bool) -> Option<CniRequest> {
 
 /// What an OCI runtime or a shim is asked to do. The arguments of other programs, such as Podman's,
 /// may contain anything.
-fn oci(comm: &[u8], arguments: &[u8], is_cut: bool) -> Option<OciRequest> {
+pub(crate) fn oci(comm: &[u8], arguments: &[u8], is_cut: bool) -> Option<OciRequest> {
     let mut arguments: Vec<_> = arguments.split(|byte| *byte == 0).collect();
     // What follows the last NUL is nothing, or the beginning of a longer argument.
     arguments.pop();

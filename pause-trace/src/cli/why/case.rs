@@ -4,13 +4,13 @@ use pause_trace_cri::messages::{ContainerState, ContainerStatus, PodSandboxState
 
 use crate::{
     cli::{inspect, pods::NodeSnapshot},
-    event::{ContainerKind, Ktime, NamespaceKind, Text},
+    event::{CniRequest, ContainerKind, Ktime, NamespaceKind, Text},
     node::{
         cgroup::Hierarchies,
         network::{Network, Protocol},
         procfs::{self, NS_PER_TICK},
         survey::process::{self, Link},
-        work::{Outside, Plugin, Program},
+        work::{Outside, Program},
     },
     pods::{ContainerView, Listed, ListedPod, PodView, kind_of},
     verdict::{Outcome, Severity},
@@ -19,11 +19,6 @@ use crate::{
         WorkKind,
     },
 };
-
-/// The commands of an OCI runtime. Some runtimes have more, which work for no pod.
-const COMMANDS: [&str; 9] = [
-    "create", "start", "run", "restore", "exec", "kill", "delete", "pause", "resume",
-];
 
 /// Processes of a container that are described. The rest is counted.
 const MAX_PROCESSES: usize = 256;
@@ -45,7 +40,7 @@ pub(super) fn add_starting(outside: &Outside, pods: &mut Vec<PodView>) {
         .into_iter()
         .filter_map(|one| one.plugin.as_ref())
     {
-        let Plugin {
+        let CniRequest {
             uid,
             namespace,
             name,
@@ -294,7 +289,7 @@ impl Seen<'_> {
             let is_ours = *plugin.uid.to_string() == *self.pod.id || self.has_id(&plugin.sandbox);
             return is_ours.then(|| {
                 let kind = WorkKind::Plugin {
-                    command: plugin.command.to_string(),
+                    command: plugin.command,
                     interface: plugin.interface.to_string(),
                 };
                 (kind, None)
@@ -306,10 +301,7 @@ impl Seen<'_> {
         if program.is_monitor() {
             return Some((WorkKind::Monitor, container));
         }
-        if !program.is_runtime() {
-            return None;
-        }
-        let command = program.first_of(&COMMANDS)?.to_owned();
+        let command = program.oci?;
         Some((WorkKind::Oci { command }, container))
     }
 

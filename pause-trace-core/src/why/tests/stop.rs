@@ -1,0 +1,116 @@
+//! What a stop signal does to a pod, and what keeps a pod that is removed.
+
+use super::*;
+
+#[test]
+fn the_outlook_of_a_stop_depends_on_the_signal_sets() {
+    let term = 1 << 14;
+    let none = Signals::default();
+    let of = |signals, is_pid_1| StopOutlook::of(15, Some(signals), is_pid_1, 60 * S);
+    let with = |change: fn(&mut Signals, u64)| {
+        let mut signals = none;
+        change(&mut signals, term);
+        signals
+    };
+    let caught = with(|signals, term| signals.caught = term);
+    let ignored = with(|signals, term| signals.ignored = term);
+    let blocked = with(|signals, term| signals.blocked = term);
+    let read = with(|signals, term| (signals.blocked, signals.read) = (term, term));
+    let waited_for = with(|signals, term| signals.read = term);
+    let handler_and_blocked =
+        with(|signals, term| (signals.blocked, signals.caught) = (term, term));
+    for (signals, is_pid_1, outlook) in [
+        (none, true, StopOutlook::Drops),
+        (none, false, StopOutlook::Stops),
+        (caught, true, StopOutlook::Stops),
+        (ignored, false, StopOutlook::Ignores),
+        (blocked, true, StopOutlook::Blocks),
+        (read, true, StopOutlook::Stops),
+        (waited_for, true, StopOutlook::Stops),
+        (handler_and_blocked, true, StopOutlook::Blocks),
+    ] {
+        assert_eq!(of(signals, is_pid_1), outlook, "{signals:?} {is_pid_1}");
+    }
+    let young = StopOutlook::of(15, Some(none), true, S);
+    assert_eq!(young, StopOutlook::TooYoung);
+    let kill = StopOutlook::of(9, Some(none), true, 60 * S);
+    assert_eq!(kill, StopOutlook::Stops);
+    for unknown in [
+        StopOutlook::of(0, Some(none), true, 60 * S),
+        StopOutlook::of(15, None, true, 60 * S),
+        StopOutlook::of(65, Some(none), true, 60 * S),
+    ] {
+        assert_eq!(unknown, StopOutlook::Unknown);
+    }
+}
+
+#[test]
+fn a_stop_that_would_take_its_whole_grace_is_a_notice() {
+    let quiet = |case: &mut Case| {
+        case.containers[1].processes[0].signals = Some(Signals::default());
+    };
+    let explanation = changed(quiet);
+    expect(
+        &explanation,
+        Phase::Running,
+        Cause::StopIgnored,
+        "a stop of app will take the whole grace period: app (pid 200) is pid 1 of its pid \
+         namespace and has no handler for SIGTERM, so the kernel drops it",
+    );
+    assert!(!explanation.is_problem());
+    // The container's own signal counts.
+    let explanation = changed(|case| {
+        quiet(case);
+        case.containers[1].stop_signal = 9;
+    });
+    assert_eq!(causes(&explanation), []);
+}
+
+#[test]
+fn a_stop_signal_that_is_not_taken_is_a_problem() {
+    let explanation = changed(|case| {
+        let term = 1 << 14;
+        case.containers[1].processes[0].signals = Some(Signals {
+            blocked: term,
+            pending: term,
+            ..Signals::default()
+        });
+    });
+    expect(
+        &explanation,
+        Phase::Stopping,
+        Cause::StopPending,
+        "SIGTERM was sent to app (pid 200) of app, which has not taken it: it blocks the signal, \
+         and nothing reads it",
+    );
+}
+
+#[test]
+fn a_shim_that_outlives_the_pod_is_named() {
+    let explanation = changed(|case| {
+        case.sandboxes[0].is_ready = false;
+        case.network = None;
+        for container in &mut case.containers {
+            container.processes.clear();
+            container.run = Run::Ended(ended(0));
+        }
+        let mut shim = plugin(CniCommand::Check, 60 * S);
+        shim.kind = WorkKind::Monitor;
+        case.work = vec![shim];
+    });
+    assert_eq!(explanation.phase, Phase::Stopping);
+    assert_eq!(causes(&explanation), [Cause::RemovalSlow]);
+}
+
+#[test]
+fn who_stays_in_the_namespaces_of_a_pod_that_is_removed_is_named() {
+    let explanation = changed(|case| {
+        case.guests = vec![process(77, "bash")];
+    });
+    assert_eq!(causes(&explanation), [], "it may be a person who debugs");
+    let explanation = changed(|case| {
+        case.guests = vec![process(77, "bash")];
+        case.work = vec![plugin(CniCommand::Del, S / 2)];
+    });
+    assert_eq!(causes(&explanation), [Cause::Guests]);
+}
