@@ -35,7 +35,7 @@ pub use program::{Program, ProgramFile, Proof};
 pub use run::{run_container, run_id, run_number};
 pub use signal::{Signal, SignalResult, signal_name};
 pub use task::{ProcessId, TaskInfo, WaitStatus};
-pub use text::{Comm, Text, escape};
+pub use text::{Comm, Text, escape, short_id};
 
 /// A time of the kernel, in ns of `CLOCK_BOOTTIME`.
 pub type Ktime = u64;

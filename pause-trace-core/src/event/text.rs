@@ -92,6 +92,12 @@ impl fmt::Debug for Text {
     }
 }
 
+/// The first 12 characters of an id, escaped: those that tools of runtimes show.
+pub fn short_id(id: &str) -> String {
+    let end = id.char_indices().nth(12).map_or(id.len(), |(at, _)| at);
+    Text::new(&id[..end]).to_string()
+}
+
 /// Writes printable text unchanged and everything else (control characters, invalid UTF-8,
 /// bidirectional marks, the backslash) as an escape, so that text of a pod cannot pass for other
 /// output.
@@ -179,6 +185,13 @@ serde_as_text_or_bytes!(Comm, Comm::bytes, |bytes: &[u8]| {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_beginning_of_an_id_is_escaped() {
+        assert_eq!(short_id("0123456789abcdef"), "0123456789ab");
+        assert_eq!(short_id("ab"), "ab");
+        assert_eq!(short_id("ü\u{7f}3456789012345"), "ü\\u{7f}3456789012");
+    }
 
     #[test]
     fn a_name_in_a_recording_ends_at_a_zero_as_the_kernels_do() {

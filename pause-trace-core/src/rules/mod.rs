@@ -41,7 +41,7 @@ pub use markdown::markdown;
 
 pub use crate::verdict::Rule;
 use crate::{
-    event::{Comm, ContainerId, Kind, Ktime, PodId, ProcessId},
+    event::{Comm, ContainerId, Kind, Ktime, PodId, ProcessId, short_id},
     state::{Change, Container, On, Pod, Process, State},
     verdict::{Details, Outcome, ProcessRef, Subject},
 };
@@ -201,7 +201,7 @@ impl<'a> Context<'a> {
     pub(crate) fn container_name(&self, container: &ContainerId) -> String {
         match self.state.containers.get(container) {
             Some(known) => known.name.to_string(),
-            None => container.chars().take(12).collect(),
+            None => short_id(container),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::{
     event::{
         CgroupId, CniCommand, ContainerId, ContainerKind, Kind, Ktime, NamespaceKind, OciCommand,
-        PodId, SignalResult, Text, WaitStatus,
+        PodId, SignalResult, Text, WaitStatus, short_id,
     },
     news::Restart,
     verdict::ProcessRef,
@@ -280,7 +280,7 @@ impl Timeline {
         let lane = self.containers.iter().find(|lane| lane.id == *id);
         match lane {
             Some(lane) if !lane.name.0.is_empty() => lane.name.to_string(),
-            _ => Text::new(id.get(..12).unwrap_or(id)).to_string(),
+            _ => short_id(id),
         }
     }
 }

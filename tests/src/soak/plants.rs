@@ -175,7 +175,7 @@ impl Plant {
             Self::OwnPids | Self::NodesPids => &["PT104"],
             Self::SandboxLeaks => &["PT105"],
             Self::EntersPod | Self::EntersNode => &["PT109"],
-            Self::JoinFails => &["PT111"],
+            Self::JoinFails => &["PT111", "PT212"],
             Self::ProbedElsewhere => &["PT112"],
             Self::StartsWithoutAddress => &["PT113"],
             Self::LosesAddress => &["PT114"],

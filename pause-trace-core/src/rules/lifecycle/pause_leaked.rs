@@ -1,6 +1,9 @@
 //! PT204: the runtime knows the sandbox of every pause.
 
-use crate::rules::{ending, prelude::*};
+use crate::{
+    event::short_id,
+    rules::{ending, prelude::*},
+};
 
 pub(super) const CHECK: Check = Check {
     rule: Rule {
@@ -52,7 +55,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     else {
         return;
     };
-    let short: String = id.chars().take(12).collect();
+    let short = short_id(id);
     if matches!(change, Change::ContainerDeclared(_)) {
         if sandbox.source == Source::Cri {
             sink.pass(Subject::container(sandbox), || {

@@ -310,10 +310,15 @@ impl Oracle {
         })
     }
 
-    /// The pods that were made and have no verdict yet.
+    /// The pods that were made and have no verdict yet. Those that were only named during a
+    /// disturbance get none.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.pods.values().filter(|pod| pod.made.is_some()).count()
+        let waits = |pod: &&Pod| {
+            let made = pod.made.as_ref();
+            made.is_some_and(|made| !(pod.named && self.overlaps(made.at, Duration::MAX)))
+        };
+        self.pods.values().filter(waits).count()
     }
 
     /// The counts so far.
