@@ -102,13 +102,13 @@ pub struct Process {
     pub parent: u32,
     /// Its name.
     pub comm: Comm,
-    /// A letter of proc_pid_stat(5).
+    /// A letter of proc_pid_stat(5). `Z` and `D` have lasted for more than a moment.
     pub state: u8,
     /// The function of the kernel that it waits in, if the kernel tells.
     pub wait: Option<String>,
     /// The time since its start.
     pub age: Ktime,
-    /// Its signal sets.
+    /// Its signal sets, if it is an entrypoint.
     pub signals: Option<Signals>,
 }
 
@@ -128,7 +128,7 @@ pub struct Signals {
     pub ignored: u64,
     /// Caught by a handler.
     pub caught: u64,
-    /// Sent to the process, and not taken yet.
+    /// Sent to the process more than a moment ago, and not taken yet.
     pub pending: u64,
     /// Those that it reads with signalfd, or waits for with sigwait. A process that begins to do so
     /// later looks like one that never does.

@@ -5,13 +5,7 @@ use super::{
     cause::{Cause, Reason},
     start::{MAX_SHOWN, described},
 };
-use crate::{event::Ktime, verdict::Duration};
-
-/// A process is often in an uninterruptible sleep for a moment.
-const UNINTERRUPTIBLE: Ktime = 1_000_000_000;
-
-/// A zombie of this age was not reaped in time. A parent that works may take a moment.
-const ZOMBIE: Ktime = 1_000_000_000;
+use crate::verdict::Duration;
 
 pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
     for container in &case.containers {
@@ -65,7 +59,7 @@ fn uninterruptible(container: &Container) -> Option<Reason> {
     if container.limits.is_frozen {
         return None; // on cgroup v1 they look alike
     }
-    let stuck = |process: &&Process| process.state == b'D' && process.age > UNINTERRUPTIBLE;
+    let stuck = |process: &&Process| process.state == b'D';
     let stuck: Vec<_> = container.processes.iter().filter(stuck).collect();
     let first = stuck.first()?;
     let place = first
@@ -93,8 +87,11 @@ fn uninterruptible(container: &Container) -> Option<Reason> {
 }
 
 fn zombies(case: &Case, container: &Container) -> Option<Reason> {
-    let is_old = |process: &&Process| process.is_zombie() && process.age > ZOMBIE;
-    let zombies: Vec<_> = container.processes.iter().filter(is_old).collect();
+    let zombies: Vec<_> = container
+        .processes
+        .iter()
+        .filter(|process| process.is_zombie())
+        .collect();
     let first = zombies.first()?;
     let all = || case.containers.iter();
     let parent = all().find_map(|one| {

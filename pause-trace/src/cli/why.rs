@@ -2,6 +2,7 @@
 
 mod case;
 mod json;
+mod settle;
 mod text;
 
 use super::{
@@ -50,7 +51,9 @@ impl Args {
             let hierarchies = Hierarchies::discover()?;
             let outside = Outside::read(hierarchies.watched());
             case::add_starting(&outside, &mut node.snapshot.pods);
-            let pod = wanted::find(&node.snapshot.pods, &self.pod)?;
+            let mut pod = wanted::find(&node.snapshot.pods, &self.pod)?.clone();
+            let pending = settle::settle(&mut pod).await;
+            let pod = &pod;
             let of_runtime = listed.pod(&pod.id).await;
             report_gaps(&listed.gaps, global);
             let seen = case::Seen {
@@ -59,6 +62,7 @@ impl Args {
                 listed: &of_runtime,
                 outside: &outside,
                 hierarchies: &hierarchies,
+                pending: &pending,
             };
             let explanation = why::explain(&seen.case());
             let unknown = seen.unknown(&listed);

@@ -103,6 +103,9 @@ impl SignalSets {
     }
 }
 
+/// Open files of a process that are looked at for a signalfd. A process may have a million.
+const MAX_DESCRIPTORS: usize = 4096;
+
 /// Threads of a process that are asked whether they wait for signals.
 const MAX_THREADS: usize = 64;
 
@@ -149,7 +152,7 @@ fn read_signals(process: &Path) -> u64 {
         entries.filter_map(Result::ok)
     };
     let mut read = 0;
-    for descriptor in entries("fd") {
+    for descriptor in entries("fd").take(MAX_DESCRIPTORS) {
         let is_signalfd = fs::read_link(descriptor.path())
             .is_ok_and(|target| target.as_os_str() == "anon_inode:[signalfd]");
         if is_signalfd {
@@ -168,6 +171,15 @@ fn read_signals(process: &Path) -> u64 {
         }
     }
     read
+}
+
+/// How often a process was switched out; `None` if it does not exist. If that does not change, it
+/// has not run.
+pub(crate) fn switches(pid: u32) -> Option<u64> {
+    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    let count = |name| line(&status, name)?.parse::<u64>().ok();
+    Some(count("voluntary_ctxt_switches")? + count("nonvoluntary_ctxt_switches")?)
 }
 
 /// The function of the kernel in which the first thread of a process waits; `None` if it does not

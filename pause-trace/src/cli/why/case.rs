@@ -2,6 +2,7 @@
 
 use pause_trace_cri::messages::{ContainerState, ContainerStatus, PodSandboxState};
 
+use super::settle::Pending;
 use crate::{
     cli::{inspect, pods::NodeSnapshot},
     event::{CniRequest, ContainerKind, Ktime, NamespaceKind, Text},
@@ -30,6 +31,8 @@ pub(super) struct Seen<'a> {
     pub(super) listed: &'a ListedPod,
     pub(super) outside: &'a Outside,
     pub(super) hierarchies: &'a Hierarchies,
+    /// The signals that were pending a moment ago.
+    pub(super) pending: &'a Pending,
 }
 
 /// Adds the pods that only a running CNI plugin shows: their sandbox has no cgroup yet, or none any
@@ -197,7 +200,17 @@ impl Seen<'_> {
                 .processes
                 .iter()
                 .take(MAX_PROCESSES)
-                .map(|process| self.process(process))
+                .map(|process| {
+                    let mut shown = self.process(process);
+                    // A stop is sent to the entrypoint.
+                    if view.first == Some(process.pid) && !process.is_zombie() {
+                        shown.signals = procfs::signals(process.pid);
+                        if let Some(signals) = &mut shown.signals {
+                            signals.pending &= self.pending.get(&process.pid).unwrap_or(&0);
+                        }
+                    }
+                    shown
+                })
                 .collect(),
             entrypoint: view.first,
             stop_signal: asked.map_or(0, |asked| asked.stop_signal),
@@ -225,7 +238,7 @@ impl Seen<'_> {
                 .flatten()
                 .map(|wait| Text::new(&wait).to_string()),
             age: self.age(process),
-            signals: is_alive.then(|| procfs::signals(process.pid)).flatten(),
+            signals: None,
         }
     }
 
