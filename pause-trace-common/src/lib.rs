@@ -23,9 +23,12 @@ pub const FILE_LEN: usize = 256;
 /// stay below 400.
 pub const CGROUP_PATH_LEN: usize = 512;
 /// Maximum length of what a program was called with, its arguments or its environment, in bytes. A
-/// plugin's environment is that of its daemon and the variables of CNI, in any order.
-pub const CALL_LEN: usize = 4096;
+/// plugin's environment is that of its daemon, which may have a long list of hosts without a proxy,
+/// and the variables of CNI, in any order.
+pub const CALL_LEN: usize = 16_384;
 /// The same for what fits, which is most: a record takes as much of the ring as it may contain.
+pub const MIDDLE_CALL_LEN: usize = 4096;
+/// See [`MIDDLE_CALL_LEN`].
 pub const SHORT_CALL_LEN: usize = 1024;
 
 /// The kind of a record, which is also the index of its loss counter.

@@ -6,7 +6,9 @@
 //! few values.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use pause_trace_common::{CALL_LEN, Call, CallPart, Exec, FILE_LEN, Kind, SHORT_CALL_LEN};
+use pause_trace_common::{
+    CALL_LEN, Call, CallPart, Exec, FILE_LEN, Kind, MIDDLE_CALL_LEN, SHORT_CALL_LEN,
+};
 
 use crate::{
     emit, filter,
@@ -94,6 +96,11 @@ fn report_call(process: TaskRef, tgid: u32) {
         emit::emit_with_text(
             || call(CallPart::Environment),
             |text: &mut [u8; SHORT_CALL_LEN]| bytes.last(text),
+        );
+    } else if bytes.len < MIDDLE_CALL_LEN as u64 {
+        emit::emit_with_text(
+            || call(CallPart::Environment),
+            |text: &mut [u8; MIDDLE_CALL_LEN]| bytes.last(text),
         );
     } else {
         emit::emit_with_text(

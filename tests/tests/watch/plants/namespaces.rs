@@ -213,7 +213,7 @@ fn cannot_join_its_network(scene: &Scene, pod: Pod<'_>) {
     pod.serve("fine").end();
     let outcome = end(scene, pod);
     // runc fails for that reason, so the container does not start.
-    outcome.assert_broken(["PT111", "PT211"]);
+    outcome.assert_broken(["PT111", "PT212"]);
     outcome.assert_placed(["fine"]);
 }
 
