@@ -274,6 +274,9 @@ impl Process {
     }
 }
 
+/// How often a process that does not settle is woken up before it counts as stuck.
+const NUDGES: u32 = 6;
+
 /// Waits until a process has handled every pending signal that it can handle, and is about to block
 /// in the system call `rest`.
 ///
@@ -288,7 +291,12 @@ pub fn settle(pid: u32, rest: c_long) {
     thread::scope(|scope| {
         let (settled, stuck) = mpsc::channel::<()>();
         scope.spawn(move || {
-            if stuck.recv_timeout(DEADLINE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let is_stuck = |long| stuck.recv_timeout(long) == Err(mpsc::RecvTimeoutError::Timeout);
+            // Linux 6.18 was seen to leave a traced process in ppoll that was interrupted. It stops
+            // for a signal, even for one that it ignores.
+            if (0..NUDGES)
+                .all(|_| is_stuck(DEADLINE / NUDGES) && kill(pid, Signal::SIGWINCH).is_ok())
+            {
                 eprintln!("{pid} did not settle within {DEADLINE:?}:");
                 for file in ["status", "wchan", "syscall", "stack"] {
                     for thread in entries(pid.as_raw().cast_unsigned(), "task") {
