@@ -5,7 +5,7 @@ pub(super) mod text;
 use super::{
     Exit, Global,
     output::StateFormat,
-    pods::{SnapshotArgs, json, wanted},
+    pods::{OnePod, json, wanted},
     print,
 };
 use crate::session;
@@ -17,12 +17,8 @@ use crate::session;
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// NAMESPACE/NAME, a pod's uid, or the id of its sandbox or of a container; an unambiguous
-    /// prefix is enough
-    #[arg(value_name = "POD", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pod: String,
     #[command(flatten)]
-    snapshot: SnapshotArgs,
+    one: OnePod,
 }
 
 const AFTER_HELP: &str = "\
@@ -37,12 +33,13 @@ Exit codes: 0 the pod was shown · 2 wrong usage, or more than one pod · 3 no s
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> anyhow::Result<Exit> {
+        let OnePod { pod, snapshot } = &self.one;
         session::block_on(async {
-            let Some(node) = self.snapshot.take(global).await? else {
+            let Some(node) = snapshot.take(global).await? else {
                 return Ok(Exit::Interrupted);
             };
-            let pod = wanted::find(&node.snapshot.pods, &self.pod)?;
-            match self.snapshot.format.chosen {
+            let pod = wanted::find(&node.snapshot.pods, pod)?;
+            match snapshot.format.chosen {
                 StateFormat::Json => print(&json::inspected(&node, pod)?),
                 StateFormat::Text => print(&text::shown(
                     global.text_style(),

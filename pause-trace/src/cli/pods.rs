@@ -52,6 +52,17 @@ pub(super) struct SnapshotArgs {
     pub(super) format: Format<StateFormat>,
 }
 
+/// The arguments of a command about one pod.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct OnePod {
+    /// NAMESPACE/NAME, a pod's uid, or the id of its sandbox or of a container; an unambiguous
+    /// prefix is enough
+    #[arg(value_name = "POD", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) pod: String,
+    #[command(flatten)]
+    pub(super) snapshot: SnapshotArgs,
+}
+
 /// Everything that is known of the node's pods at one moment.
 pub(super) struct NodeSnapshot {
     pub(super) now: Ktime,

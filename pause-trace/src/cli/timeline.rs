@@ -1,5 +1,7 @@
 //! `timeline`: shows how a pod starts.
 
+mod writer;
+
 use std::{
     cell::RefCell,
     collections::HashSet,
@@ -13,24 +15,24 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
+use self::writer::Writer;
 use super::{
     Exit, Global, Missing, Usage, file,
     output::{Format, StateFormat},
-    print, same, summary,
+    same, summary,
     watch::{Runtime, parse_duration},
 };
 use crate::{
-    event::{Ktime, PodId, ProcessId, Text},
+    event::{Ktime, PodId, Text},
     pipeline::Pipeline,
     pods::Follower,
     probe,
     record::{self, Entry, Next},
-    report::Clock,
     session::{self, Ended, Interrupt, Session, Setup, Stop},
     state::Limits,
     sys, terminal,
-    text::{DOUBTFUL, Line, TextStyle, counted},
-    timeline::{self, Called, Element, Journal, Timeline},
+    text::{DOUBTFUL, Line, counted},
+    timeline::{self, Journal, Timeline},
 };
 
 /// Nothing states how many containers a pod will have. It counts as up when no container has
@@ -410,98 +412,4 @@ fn note(global: &Global, text: &str) {
     let mut line = Line::new(terminal::text_style(&io::stderr(), global.color));
     line.paint(DOUBTFUL, "pause-trace:").push(" ").push(text);
     let _ = io::stderr().write_all(line.end().as_bytes());
-}
-
-/// Identifies an element that was reported.
-type ElementKey = (Ktime, &'static str, ProcessId);
-
-/// Writes a timeline, and remembers which elements were written.
-struct Writer<'a> {
-    args: &'a Args,
-    text_style: TextStyle,
-    clock: Clock,
-    written: HashSet<ElementKey>,
-    /// The wanted pod, once it has started.
-    pod: Option<PodId>,
-}
-
-impl Writer<'_> {
-    /// Searches for the wanted pod among those whose start was observed.
-    fn find(&mut self, journal: &Journal) -> Result<(), Usage> {
-        if self.pod.is_some() {
-            return Ok(());
-        }
-        let Called { pods, is_whole } = journal.called(&self.args.pod);
-        let began = |pod: PodId| Some((Timeline::of(journal, &pod)?.began?, pod));
-        let mut meant: Vec<_> = pods.into_iter().filter_map(began).collect();
-        meant.sort_unstable();
-        // Of the pods whose names begin so, the first one that starts.
-        if let Some((_, pod)) = meant.first().filter(|_| meant.len() == 1 || !is_whole) {
-            self.pod = Some(pod.clone());
-        } else if !meant.is_empty() {
-            let uids: Vec<_> = meant
-                .iter()
-                .take(MAX_NAMED)
-                .map(|(_, pod)| Text::new(pod).to_string())
-                .collect();
-            return Err(Usage(format!(
-                "\"{}\" matches {} pods that start: uid {}",
-                self.args.pod.escape_debug(),
-                meant.len(),
-                uids.join(", ")
-            )));
-        }
-        Ok(())
-    }
-
-    fn read(&self, journal: &Journal) -> Option<Timeline> {
-        Timeline::of(journal, self.pod.as_ref()?)
-    }
-
-    /// Writes the elements that have ended since the last call.
-    fn news(&mut self, timeline: &Timeline) -> Result<()> {
-        let mut text = String::new();
-        for element in timeline
-            .elements
-            .iter()
-            .filter(|element| element.end().is_some())
-        {
-            if self.written.insert(identity(element)) {
-                text += &match self.args.format.chosen {
-                    StateFormat::Text => timeline::line(self.text_style, timeline, element),
-                    StateFormat::Json => timeline::element_line(timeline, element, self.clock)?,
-                };
-            }
-        }
-        if !text.is_empty() {
-            print(&text)?;
-        }
-        Ok(())
-    }
-
-    /// Writes the rest.
-    fn finish(&mut self, timeline: &Timeline) -> Result<Exit> {
-        match self.args.format.chosen {
-            StateFormat::Text if self.written.is_empty() => {
-                print(&timeline::shown(self.text_style, timeline))
-            }
-            StateFormat::Text => {
-                print(&format!("\n{}", timeline::shown(self.text_style, timeline)))
-            }
-            StateFormat::Json => {
-                let is_unwritten = |element: &Element| !self.written.contains(&identity(element));
-                print(&timeline::lines(timeline, self.clock, is_unwritten)?)
-            }
-        }
-    }
-}
-
-fn identity(element: &Element) -> ElementKey {
-    (
-        element.time,
-        element.what.name(),
-        element
-            .process
-            .map_or_else(ProcessId::default, |process| process.id),
-    )
 }

@@ -8,7 +8,7 @@ mod text;
 use super::{
     Exit, Global,
     output::StateFormat,
-    pods::{SnapshotArgs, report_gaps, wanted},
+    pods::{OnePod, report_gaps, wanted},
     print,
 };
 use crate::{node::cgroup::Hierarchies, node::work::Outside, pods::Listed, session, why};
@@ -22,12 +22,8 @@ use crate::{node::cgroup::Hierarchies, node::work::Outside, pods::Listed, sessio
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// NAMESPACE/NAME, a pod's uid, or the id of its sandbox or of a container; an unambiguous
-    /// prefix is enough
-    #[arg(value_name = "POD", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-    pod: String,
     #[command(flatten)]
-    snapshot: SnapshotArgs,
+    one: OnePod,
 }
 
 const AFTER_HELP: &str = "\
@@ -42,16 +38,17 @@ Exit codes: 0 nothing wrong was found · 1 a reason was found · 2 wrong usage, 
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> anyhow::Result<Exit> {
+        let OnePod { pod, snapshot } = &self.one;
         session::block_on(async {
-            let Some(mut node) = self.snapshot.take(global).await? else {
+            let Some(mut node) = snapshot.take(global).await? else {
                 return Ok(Exit::Interrupted);
             };
-            let mut listed = Listed::ask(self.snapshot.runtime.cri.clone()).await;
+            let mut listed = Listed::ask(snapshot.runtime.cri.clone()).await;
             listed.add_to(&mut node.snapshot.pods);
             let hierarchies = Hierarchies::discover()?;
             let outside = Outside::read(hierarchies.watched());
             case::add_starting(&outside, &mut node.snapshot.pods);
-            let mut pod = wanted::find(&node.snapshot.pods, &self.pod)?.clone();
+            let mut pod = wanted::find(&node.snapshot.pods, pod)?.clone();
             let pending = settle::settle(&mut pod).await;
             let pod = &pod;
             let of_runtime = listed.pod(&pod.id).await;
@@ -66,7 +63,7 @@ impl Args {
             };
             let explanation = why::explain(&seen.case());
             let unknown = seen.unknown(&listed);
-            match self.snapshot.format.chosen {
+            match snapshot.format.chosen {
                 StateFormat::Json => print(&json::line(&node, pod, &explanation, &unknown)?)?,
                 StateFormat::Text => print(&text::shown(
                     global.text_style(),
