@@ -239,7 +239,7 @@ impl State {
             cause: step.cause.clone(),
             pod,
             container,
-            is_doubtful: process.doubt.is_some(),
+            is_doubtful: !self.is_proven_runtime(id),
         })))
     }
 

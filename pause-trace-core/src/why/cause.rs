@@ -15,6 +15,8 @@ pub enum Phase {
     Completed,
     /// No container runs.
     Ended,
+    /// Only its pause runs, and no runtime says whether its containers have ended.
+    Empty,
 }
 
 impl Phase {
@@ -27,6 +29,7 @@ impl Phase {
             Self::Stopping => "stopping",
             Self::Completed => "completed",
             Self::Ended => "ended",
+            Self::Empty => "empty",
         }
     }
 }
@@ -69,6 +72,8 @@ pub enum Cause {
     NotStarted,
     /// The sandbox runs and has no container.
     NoContainer,
+    /// Only the pause runs, and no runtime says why.
+    OnlyPause,
     /// Processes outside the pod are in its namespaces.
     Guests,
     /// The processors are limited below what it needs.
@@ -100,6 +105,7 @@ impl Cause {
             Self::PromiseBroken => "promise_broken",
             Self::NotStarted => "not_started",
             Self::NoContainer => "no_container",
+            Self::OnlyPause => "only_pause",
             Self::Guests => "guests",
             Self::Throttled => "throttled",
             Self::NotListening => "not_listening",

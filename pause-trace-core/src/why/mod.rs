@@ -39,6 +39,11 @@ impl Explanation {
     pub fn is_problem(&self) -> bool {
         self.reasons.iter().any(|reason| reason.cause.is_problem())
     }
+
+    /// Whether it is not known if something is wrong.
+    pub fn is_undecided(&self) -> bool {
+        self.phase == Phase::Empty && !self.is_problem()
+    }
 }
 
 /// Finds the reasons why a pod is not as it should be.
@@ -72,7 +77,8 @@ pub fn explain(case: &Case) -> Explanation {
 
 fn phase(case: &Case) -> Phase {
     let mut members = case.containers.iter().filter(|one| !one.is_sandbox());
-    if case.work.iter().any(|work| work.kind.is_start()) {
+    let has_start = case.work.iter().any(|work| work.kind.is_start());
+    if has_start && !members.clone().any(Container::is_running) {
         return Phase::Starting;
     }
     if stop::is_stopping(case) {
@@ -87,6 +93,9 @@ fn phase(case: &Case) -> Phase {
     let is_waiting = |container: &Container| matches!(container.run, Run::Created { .. });
     if case.containers.iter().any(Container::is_running) || members.clone().any(is_waiting) {
         // Only the sandbox runs.
+        if start::is_unexplained(case) {
+            return Phase::Empty;
+        }
         return match members.clone().any(|one| matches!(one.run, Run::Ended(_))) {
             true => Phase::Ended,
             false => Phase::Starting,

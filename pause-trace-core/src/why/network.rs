@@ -1,11 +1,12 @@
 //! A network that is not set up, and ports that nobody listens on.
 
 use super::{
-    case::{Case, Container},
+    case::{Case, Container, Run},
     cause::{Cause, Reason},
     start::{MAX_SHOWN, described},
     stop,
 };
+use crate::verdict::Duration;
 
 pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
     if stop::is_stopping(case) {
@@ -34,8 +35,9 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
                 .to_owned(),
         });
     }
-    let mut members = case.containers.iter().filter(|one| !one.is_sandbox());
-    if !members.any(Container::is_running) {
+    let members = case.containers.iter().filter(|one| !one.is_sandbox());
+    let running: Vec<_> = members.filter(|one| one.is_running()).collect();
+    if running.is_empty() {
         return;
     }
     let outside = network.listeners.iter().filter(|one| !one.is_loopback);
@@ -45,28 +47,37 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
     let (sentence, next) = match network.listeners.is_empty() {
         true => (
             "no process listens on a TCP port in the pod's network namespace: connections are \
-             refused, and so are TCP and HTTP probes",
-            "if the pod is a server, it has not finished its start: see its log. What listens on \
-             UDP is not visible",
+             refused, and so are TCP, HTTP and gRPC probes",
+            "a server has not bound its port yet, or has closed it: see its log. What is bound to \
+             a UDP port is not visible",
         ),
         false => (
             "the pod's processes listen on loopback only: connections from outside the pod are \
-             refused, and so are the kubelet's TCP and HTTP probes",
+             refused, and so are the kubelet's TCP, HTTP and gRPC probes",
             "let the server listen on all addresses (0.0.0.0 or ::) instead of on localhost",
         ),
     };
+    let listeners = network.listeners.iter();
     reasons.push(Reason {
         cause: Cause::NotListening,
         container: None,
         sentence: sentence.to_owned(),
-        evidence: network
-            .listeners
-            .iter()
+        evidence: running
+            .into_iter()
+            .filter_map(running_for)
+            .chain(listeners.map(|one| format!("listens on {}", one.address)))
             .take(MAX_SHOWN)
-            .map(|one| format!("listens on {}", one.address))
             .collect(),
         next: next.to_owned(),
     });
+}
+
+/// `app has run for 4.02 s`
+fn running_for(container: &Container) -> Option<String> {
+    let Run::Running { age } = container.run else {
+        return None;
+    };
+    Some(format!("{} has run for {}", container.title, Duration(age)))
 }
 
 /// Processes that keep the namespaces of a pod that is being removed.

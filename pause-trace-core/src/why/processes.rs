@@ -59,7 +59,7 @@ fn uninterruptible(container: &Container) -> Option<Reason> {
     if container.limits.is_frozen {
         return None; // on cgroup v1 they look alike
     }
-    let stuck = |process: &&Process| process.state == b'D';
+    let stuck = |process: &&Process| process.state == b'D' && !waits_for_vfork(process);
     let stuck: Vec<_> = container.processes.iter().filter(stuck).collect();
     let first = stuck.first()?;
     let place = first
@@ -70,8 +70,8 @@ fn uninterruptible(container: &Container) -> Option<Reason> {
         cause: Cause::Uninterruptible,
         container: Some(container.title.clone()),
         sentence: format!(
-            "{} (pid {}) of {} is in an uninterruptible sleep{place}: no signal ends it before \
-             that returns",
+            "{} (pid {}) of {} is in an uninterruptible sleep{place}: it takes no signal before \
+             that returns; SIGKILL ends it earlier only if the sleep is killable",
             first.comm, first.pid, container.title
         ),
         evidence: stuck
@@ -84,6 +84,12 @@ fn uninterruptible(container: &Container) -> Option<Reason> {
             first.pid
         ),
     })
+}
+
+/// Whether it waits until the child of its vfork executes or exits.
+fn waits_for_vfork(process: &Process) -> bool {
+    let wait = process.wait.as_deref().unwrap_or_default();
+    wait == "kernel_clone" || wait.contains("vfork")
 }
 
 fn zombies(case: &Case, container: &Container) -> Option<Reason> {
@@ -108,16 +114,15 @@ fn zombies(case: &Case, container: &Container) -> Option<Reason> {
         None => format!("pid {}, which is outside the pod,", first.parent),
     };
     let count = zombies.len() as u64;
-    let are = if count == 1 {
-        "is a zombie"
-    } else {
-        "are zombies"
+    let (are, parent_of, them) = match count {
+        1 => ("is a zombie", "its parent", "it"),
+        _ => ("are zombies", "their parent", "them"),
     };
     Some(Reason {
         cause: Cause::Zombies,
         container: Some(container.title.clone()),
         sentence: format!(
-            "{} of {} {are}: their parent {who} does not reap them",
+            "{} of {} {are}: {parent_of} {who} does not reap {them}",
             processes(count),
             container.title
         ),

@@ -73,12 +73,13 @@ fn message(ended: &Ended) -> Option<String> {
     if message.is_empty() {
         return None;
     }
-    let mut end = message.len().min(MAX_MESSAGE);
-    while !message.is_char_boundary(end) {
-        end -= 1;
+    // Each part of a runtime wraps the error of the next, so the cause is at the end.
+    let mut begin = message.len().saturating_sub(MAX_MESSAGE);
+    while !message.is_char_boundary(begin) {
+        begin += 1;
     }
-    let more = if end < message.len() { "…" } else { "" };
-    Some(format!("the runtime says: {}{more}", &message[..end]))
+    let more = if begin > 0 { "…" } else { "" };
+    Some(format!("the runtime says: {more}{}", &message[begin..]))
 }
 
 /// One end in a line: `12.0 s ago after 73 ms: exit code 1 (Error)`.

@@ -40,6 +40,9 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
         }
     }
     reasons.extend(no_container(case));
+    if is_unexplained(case) {
+        reasons.extend(only_pause(case));
+    }
 }
 
 /// A program of the runtime that has not ended.
@@ -175,6 +178,48 @@ pub(super) fn listed(names: &[&str]) -> String {
         0..=NAMED => names.join(", "),
         count => format!("{} and {} more", names[..NAMED].join(", "), count - NAMED),
     }
+}
+
+/// A runtime starts the first container of a pod sooner after the pause, unless it pulls an image.
+const ALONE: Ktime = 3_000_000_000;
+
+/// Whether only the pause has processes, for more than a moment, and no runtime lists the pod.
+pub(super) fn is_unexplained(case: &Case) -> bool {
+    let mut alive = case.alive();
+    let first = alive.next().filter(|one| one.is_sandbox());
+    let age = first.and_then(|pause| match pause.run {
+        Run::Running { age } => Some(age),
+        _ => None,
+    });
+    case.sandboxes.is_empty()
+        && case.work.iter().all(|work| !work.kind.is_start())
+        && alive.next().is_none()
+        && age.is_some_and(|age| age > ALONE)
+}
+
+fn only_pause(case: &Case) -> Option<Reason> {
+    let pause = case.alive().next()?;
+    let Run::Running { age } = pause.run else {
+        return None;
+    };
+    Some(Reason {
+        cause: Cause::OnlyPause,
+        container: None,
+        sentence: format!(
+            "only the pause runs, for {}: either no container was started, or all have ended; no \
+             runtime says which",
+            Duration(age)
+        ),
+        evidence: pause
+            .processes
+            .iter()
+            .take(MAX_SHOWN)
+            .map(described)
+            .collect(),
+        next: "`podman ps --all` or `docker ps --all` lists ended containers; `--cri` names the \
+               socket of a runtime that is not at its usual place"
+            .to_owned(),
+    })
 }
 
 /// The sandbox runs, and no container was ever created in it.

@@ -19,6 +19,9 @@ pub enum StopOutlook {
     Ignores,
     /// It blocks the signal, and nothing reads it.
     Blocks,
+    /// It blocks the signal now and has a handler for it: event loops take signals only while they
+    /// wait.
+    Later,
     /// It is pid 1 of its pid namespace and has no handler: the kernel drops the signal.
     Drops,
     /// It started a short time ago, and may install a handler yet.
@@ -39,6 +42,8 @@ impl StopOutlook {
         let has = |set: u64| set & bit(signal) != 0;
         let outlook = if has(signals.read) {
             Self::Stops
+        } else if has(signals.blocked) && has(signals.caught) {
+            Self::Later
         } else if has(signals.blocked) {
             Self::Blocks
         } else if has(signals.caught) {
@@ -51,7 +56,7 @@ impl StopOutlook {
             Self::Stops
         };
         match outlook {
-            Self::Stops => Self::Stops,
+            Self::Stops | Self::Later => outlook,
             _ if age < YOUNG => Self::TooYoung,
             other => other,
         }

@@ -223,6 +223,32 @@ fn a_container_that_is_created_and_never_started_is_a_notice() {
 }
 
 #[test]
+fn a_pod_of_which_only_the_pause_is_left_is_undecided_without_a_runtime() {
+    let left = |age| {
+        changed(|case| {
+            case.sandboxes.clear();
+            case.containers.truncate(1);
+            case.containers[0].run = Run::Running { age };
+        })
+    };
+    let explanation = left(38 * S);
+    expect(
+        &explanation,
+        Phase::Empty,
+        Cause::OnlyPause,
+        "only the pause runs, for 38.00 s: either no container was started, or all have ended; no \
+         runtime says which",
+    );
+    assert!(explanation.is_undecided() && !explanation.is_problem());
+    let young = left(S);
+    assert_eq!((young.phase, causes(&young)), (Phase::Starting, vec![]));
+    assert!(!young.is_undecided());
+    // A runtime that lists the pod says what has ended.
+    let listed = changed(|case| case.containers.truncate(1));
+    assert!(!listed.is_undecided());
+}
+
+#[test]
 fn a_sandbox_without_a_container_waits_for_the_kubelet() {
     let explanation = changed(|case| case.containers.truncate(1));
     expect(
@@ -272,8 +298,9 @@ fn a_message_is_cut_between_characters() {
         });
     });
     let sentence = &explanation.reasons[0].sentence;
+    // Runtimes put the cause last.
     assert!(
-        sentence.ends_with("ü…") && sentence.len() < 400,
+        sentence.contains("says: …ü") && sentence.len() < 400,
         "{sentence}"
     );
 }
@@ -391,8 +418,25 @@ fn frozen_and_uninterruptible_processes_are_named() {
         Phase::Running,
         Cause::Uninterruptible,
         "app (pid 200) of app is in an uninterruptible sleep in the kernel's \
-         nfs_wait_bit_killable: no signal ends it before that returns",
+         nfs_wait_bit_killable: it takes no signal before that returns; SIGKILL ends it earlier \
+         only if the sleep is killable",
     );
+}
+
+#[test]
+fn the_parent_of_a_vfork_is_not_stuck() {
+    let explanation = changed(|case| {
+        let app = &mut case.containers[1].processes[0];
+        (app.state, app.wait) = (b'D', Some("kernel_clone".to_owned()));
+    });
+    assert_eq!(causes(&explanation), []);
+}
+
+#[test]
+fn a_plugin_that_works_for_a_running_pod_does_not_make_it_start() {
+    let explanation = changed(|case| case.work = vec![plugin(CniCommand::Add, 3 * S)]);
+    assert_eq!(explanation.phase, Phase::Running);
+    assert_eq!(causes(&explanation), [Cause::StartSlow]);
 }
 
 #[test]
@@ -410,7 +454,7 @@ fn zombies_are_named_with_the_parent_that_does_not_reap() {
         &with(100),
         Phase::Running,
         Cause::Zombies,
-        "1 process of app is a zombie: their parent pause (pid 100) of pause does not reap them",
+        "1 process of app is a zombie: its parent pause (pid 100) of pause does not reap it",
     );
     let outside = with(7);
     assert!(

@@ -34,7 +34,7 @@ Examples:
   pause-trace why web --no-ebpf                 at once, without the rules
   pause-trace why web --format json | jq -r '.reasons[].sentence'
 
-Exit codes: 0 nothing wrong was found · 1 a reason was found · 2 wrong usage, or more than one pod · 3 no such pod · 4 cannot run; the message says what to do";
+Exit codes: 0 nothing wrong was found · 1 a reason was found · 2 wrong usage, or more than one pod · 3 no such pod, or only its pause runs and no runtime says why · 4 cannot run; the message says what to do";
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> anyhow::Result<Exit> {
@@ -72,9 +72,10 @@ impl Args {
                     &unknown,
                 ))?,
             };
-            Ok(match explanation.is_problem() {
-                true => Exit::Violation,
-                false => Exit::Pass,
+            Ok(match () {
+                () if explanation.is_problem() => Exit::Violation,
+                () if explanation.is_undecided() => Exit::Inconclusive,
+                () => Exit::Pass,
             })
         })
     }

@@ -152,7 +152,10 @@ fn read_signals(process: &Path) -> u64 {
         entries.filter_map(Result::ok)
     };
     let mut read = 0;
-    for descriptor in entries("fd").take(MAX_DESCRIPTORS) {
+    for (count, descriptor) in entries("fd").enumerate() {
+        if count == MAX_DESCRIPTORS {
+            return u64::MAX; // one of the rest may be a signalfd
+        }
         let is_signalfd = fs::read_link(descriptor.path())
             .is_ok_and(|target| target.as_os_str() == "anon_inode:[signalfd]");
         if is_signalfd {
@@ -165,12 +168,21 @@ fn read_signals(process: &Path) -> u64 {
     for thread in entries("task").take(MAX_THREADS) {
         let call = fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
         let place = fs::read_to_string(thread.path().join("wchan")).unwrap_or_default();
-        if call.split(' ').next() == Some(SIGTIMEDWAIT) || place.contains("sigtimedwait") {
+        if call.split(' ').next() == Some(SIGTIMEDWAIT)
+            || place.contains("sigtimedwait")
+            || place.contains("signalfd")
+        {
             // The set that it waits for is in its memory.
             return u64::MAX;
         }
     }
     read
+}
+
+/// Whether a process has other threads than the first one, which may have ended.
+pub(crate) fn has_other_threads(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    threads.is_ok_and(|threads| threads.flatten().take(2).count() > 1)
 }
 
 /// How often a process was switched out; `None` if it does not exist. If that does not change, it

@@ -7,6 +7,7 @@ use super::{
     cgroup::Hierarchy,
     identity,
     outsider::spaced,
+    procfs::line,
     survey::process::{Directory, Process},
 };
 use crate::{
@@ -148,7 +149,17 @@ fn read(pid: u32, hierarchy: &Hierarchy, buffer: &mut Vec<u8>) -> Option<Program
         Err(_) => None,
     };
     buffer.clear();
+    // This reads `status` last.
     let process = directory.process(stat, 0, buffer)?;
+    // Anybody may take a name or an environment. The runtimes of a node belong to root.
+    let status = String::from_utf8_lossy(buffer);
+    let is_roots = line(&status, "Uid")
+        .and_then(|ids| ids.split_whitespace().nth(1))
+        .is_some_and(|effective| effective == "0");
+    let (plugin, oci) = match is_roots {
+        true => (plugin, oci),
+        false => (None, None),
+    };
     Some(Program {
         process,
         arguments,

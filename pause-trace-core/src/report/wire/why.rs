@@ -15,10 +15,12 @@ pub struct Why {
     /// The pod.
     pub pod: Pod,
     /// The phase of its life.
-    #[schemars(extend("enum" = ["starting", "running", "restarting", "stopping", "completed", "ended"]))]
+    #[schemars(extend("enum" = ["starting", "running", "restarting", "stopping", "completed", "ended", "empty"]))]
     pub phase: &'static str,
     /// Whether one of the reasons is a problem.
     pub is_problem: bool,
+    /// Whether it is not known if something is wrong: only the pause runs, and no runtime says why.
+    pub is_undecided: bool,
     /// The reasons, the most likely one first.
     pub reasons: Vec<Reason>,
     /// What could not be found out, in sentences.

@@ -380,4 +380,16 @@ mod tests {
             scene.expect("PT212", &[outcome]);
         }
     }
+
+    #[test]
+    fn a_program_that_no_runtime_started_is_not_believed() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        scene.container("p", "app");
+        let create = oci(OciCommand::Create, "app");
+        let stranger = scene.stranger;
+        let runc = start(&mut scene, stranger, "/tmp/runc", create);
+        scene.end(runc, FAILED);
+        scene.expect("PT212", &[Outcome::Inconclusive]);
+    }
 }

@@ -27,7 +27,7 @@ fn the_outlook_of_a_stop_depends_on_the_signal_sets() {
         (blocked, true, StopOutlook::Blocks),
         (read, true, StopOutlook::Stops),
         (waited_for, true, StopOutlook::Stops),
-        (handler_and_blocked, true, StopOutlook::Blocks),
+        (handler_and_blocked, true, StopOutlook::Later),
     ] {
         assert_eq!(of(signals, is_pid_1), outlook, "{signals:?} {is_pid_1}");
     }

@@ -19,6 +19,7 @@ pub(super) fn line(
         pod: named(pod),
         phase: explanation.phase.name(),
         is_problem: explanation.is_problem(),
+        is_undecided: explanation.is_undecided(),
         reasons: explanation.reasons.iter().map(Reason::new).collect(),
         unknown: unknown.to_vec(),
     };

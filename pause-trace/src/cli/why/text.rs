@@ -23,7 +23,7 @@ pub(super) fn shown(
         text.push('\n');
         one(&mut text, text_style, index + 1, reason);
     }
-    if !explanation.is_problem() {
+    if !explanation.is_problem() && !explanation.is_undecided() {
         let what = match explanation.reasons.is_empty() {
             true => "nothing wrong was found",
             false => "nothing else was found; what is above may be intended",
