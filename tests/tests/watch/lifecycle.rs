@@ -116,7 +116,7 @@ fn span(finding: &serde_json::Value, key: &str) -> u64 {
 
 fn ignores_the_stop(scene: &Scene, pod: Pod<'_>) {
     let spec = pod.container("deaf").workload(["ignore-term"]);
-    let container = spec.start();
+    let container = spec.start().settled_in(libc::SYS_ppoll);
     container.stop(SHORT);
     assert_eq!(container.exit_code(), Some(128 + libc::SIGKILL));
     let killed = scene.watch.await_finding(pod.uid(), "PT302");
