@@ -7,6 +7,7 @@
 //! code. The last line contains the number of checks. If it is missing, the machine failed before
 //! the end.
 
+mod clock;
 mod losses;
 mod mounts;
 mod root;
@@ -32,11 +33,13 @@ use nix::{
 };
 
 /// The plan: the first line is the cgroup layout (`v1` or `v2`), every other line a check: its
-/// name, a program and its arguments, separated by tabs. The line `+containerd` starts containerd;
-/// a line with `!` states how to fail the machine.
+/// name, a program and its arguments, separated by tabs. The line `+containerd` starts containerd,
+/// and `+clock` makes the wall clock jump from then on; a line with `!` states how to fail the
+/// machine.
 const PLAN: &str = "/plan";
 
 const CONTAINERD: &str = "+containerd";
+const CLOCK: &str = "+clock";
 
 /// The second serial port.
 const RESULTS: &str = if cfg!(target_arch = "aarch64") {
@@ -77,6 +80,10 @@ fn work() -> Result<()> {
     for check in checks.lines() {
         if check == CONTAINERD {
             runtime::start()?;
+            continue;
+        }
+        if check == CLOCK {
+            clock::step()?;
             continue;
         }
         if let Some(how) = check.strip_prefix('!') {

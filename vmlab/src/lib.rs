@@ -275,9 +275,11 @@ fn run_jobs(
     let lines = jobs.iter().enumerate();
     let lines = lines.map(|(number, job)| job.line(number, &options.scenarios, patience));
     let start = boot.containerd.then(|| containerd::START.to_owned());
+    let clock = boot.clock_steps.then(|| plan::CLOCK_STEPS.to_owned());
     let plan: String = [boot.layout.to_owned()]
         .into_iter()
         .chain(start)
+        .chain(clock)
         .chain(lines)
         .map(|line| line + "\n")
         .collect();

@@ -22,6 +22,8 @@ pub(crate) struct Boot {
     pub(crate) parameters: &'static str,
     /// Whether it runs a container runtime.
     pub(crate) containerd: bool,
+    /// Whether its wall clock jumps back and forth all the time.
+    pub(crate) clock_steps: bool,
     pub(crate) jobs: &'static [Job],
 }
 
@@ -112,6 +114,7 @@ const PLAIN: Boot = Boot {
     cpus: 2,
     parameters: "",
     containerd: false,
+    clock_steps: false,
     jobs: &[DOCTOR, check("cgroup v2", ALL)],
 };
 
@@ -175,6 +178,13 @@ pub(crate) const WHOLE: &[Boot] = &[
         ..PLAIN
     },
     Boot {
+        name: "clock",
+        kernels: ENDS,
+        clock_steps: true,
+        jobs: &[check("clock steps", SOME)],
+        ..PLAIN
+    },
+    Boot {
         name: "lockdown",
         kernels: ENDS,
         cpus: 4,
@@ -185,12 +195,24 @@ pub(crate) const WHOLE: &[Boot] = &[
 ];
 
 /// The boots of `cargo xtask vm --fast`, which is a step of `cargo xtask test`.
-pub(crate) const FAST: &[Boot] = &[Boot {
-    name: "fast",
-    kernels: &["5.10", "6.1", "newest"],
-    jobs: &[DOCTOR, check("cgroup v2", SOME), fault("own-net", "PT101")],
-    ..PLAIN
-}];
+pub(crate) const FAST: &[Boot] = &[
+    Boot {
+        name: "fast",
+        kernels: &["5.10", "6.1", "newest"],
+        jobs: &[DOCTOR, check("cgroup v2", SOME), fault("own-net", "PT101")],
+        ..PLAIN
+    },
+    Boot {
+        name: "clock",
+        kernels: &["6.1"],
+        clock_steps: true,
+        jobs: &[check("clock steps", SOME)],
+        ..PLAIN
+    },
+];
+
+/// The line of a plan that makes the guest set its wall clock back and forth.
+pub(crate) const CLOCK_STEPS: &str = "+clock";
 
 impl Job {
     /// The line of the plan: the job's name, the program and its arguments, separated by tabs.
