@@ -5,6 +5,7 @@
 
 mod arrivals;
 mod ends;
+mod memory;
 mod oom;
 mod survey;
 mod waiting;
@@ -18,7 +19,7 @@ use std::{
 use tokio::sync::{Notify, futures::Notified};
 
 pub(crate) use self::arrivals::Arrival;
-use self::{arrivals::Arrivals, ends::Ends};
+use self::{arrivals::Arrivals, ends::Ends, memory::Memory};
 use crate::{
     event::{CgroupId, Event, Fact, Kind, Ktime, Namespaces, ProcessId, Text},
     node::{identity, outsider, procfs, program},
@@ -30,14 +31,6 @@ use crate::{
 
 /// How often the counts of a flood of signals are read while it lasts.
 const FLOOD_PERIOD: Duration = Duration::from_millis(100);
-
-/// After so many events memory is given back to the kernel, when a round has few. The allocator
-/// keeps what a storm has used: its threshold is a multiple of what parsing BTF needed.
-const STORM: usize = 10_000;
-const FEW: usize = 1_024;
-
-/// The least time between two times at which memory is given back, in ns.
-const TRIM_PERIOD: Ktime = 10_000_000_000;
 
 /// How long after a reaping its record may arrive, in ns: an RCU grace period on a busy machine.
 const GRACE_PERIOD: Ktime = 500_000_000;
@@ -75,8 +68,7 @@ struct Kernel {
     next: usize,
     /// What `events` and `/proc` say of the ends of processes.
     ends: Ends,
-    /// When memory was given back to the kernel, and how many events were judged since then.
-    trimmed: (Ktime, usize),
+    memory: Memory,
     failure: Option<anyhow::Error>,
 }
 
@@ -107,7 +99,7 @@ impl Live {
                 events: Vec::new(),
                 next: 0,
                 ends: Ends::default(),
-                trimmed: (probe::now(), 0),
+                memory: Memory::default(),
                 failure: None,
             }),
             pipeline,
@@ -193,11 +185,12 @@ impl Live {
     pub(crate) async fn pump(&self) -> anyhow::Result<()> {
         loop {
             let (next, is_flooded, has_held) = {
-                let rings = &self.kernel.borrow().rings;
+                let kernel = self.kernel.borrow();
+                let due = [self.pipeline.next_deadline(), kernel.memory.due()];
                 (
-                    self.pipeline.next_deadline(),
-                    rings.is_flooded(),
-                    rings.has_held(),
+                    due.into_iter().flatten().min(),
+                    kernel.rings.is_flooded(),
+                    kernel.rings.has_held(),
                 )
             };
             let due = async {
@@ -379,26 +372,11 @@ impl Kernel {
         self.next = 0;
         if let Some(last) = events.last() {
             pipeline.settle(last.time);
-            self.trim(last.time, &mut events);
+            self.memory.settle(last.time, &mut events);
         }
         events.clear();
         self.events = events;
         Ok(())
-    }
-
-    /// Gives back the memory of a storm of events, once it is over.
-    fn trim(&mut self, now: Ktime, events: &mut Vec<Event>) {
-        let (last, since) = self.trimmed;
-        let since = since.saturating_add(events.len());
-        let is_over = events.len() <= FEW && now.saturating_sub(last) >= TRIM_PERIOD;
-        if since < STORM || !is_over {
-            self.trimmed.1 = since;
-            return;
-        }
-        self.trimmed = (now, 0);
-        events.clear();
-        events.shrink_to(FEW);
-        sys::give_memory_back();
     }
 
     /// Reads the rings up to now, and until the OOM killer has reported its victims among the

@@ -142,7 +142,7 @@ impl Deadlines {
 
     /// Gives back the memory of the deadlines of a storm.
     fn give_back(&mut self) {
-        const KEPT: usize = 4_096;
+        const KEPT: usize = 512;
         let (capacity, needed) = (self.0.capacity(), self.0.len());
         if capacity > KEPT && needed < capacity / 8 {
             self.0.shrink_to(2 * needed);

@@ -9,7 +9,7 @@ use super::Process;
 use crate::event::ProcessId;
 
 /// A table that is not larger than this keeps its memory.
-const KEPT: usize = 4_096;
+const KEPT: usize = 512;
 
 /// All known processes, by identity, by pid and by parent.
 #[derive(Debug, Default)]
