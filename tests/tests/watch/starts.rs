@@ -1,7 +1,13 @@
 //! `pause-trace watch` on pods that do not start.
 
+use std::{fs::File, path::Path};
+
+use nix::libc;
+use pause_trace_core::record::{Next, Recording, Segment};
+use pause_trace_cri::messages::KeyValue;
 use pause_trace_tests::{
     lab::{Containerd, Version, image},
+    scratch,
     watch::Watch,
 };
 
@@ -91,4 +97,48 @@ fn a_container_that_starts_again_says_how_often_it_did() {
     pod.remove();
     watch.verified(&uid).assert_broken([]);
     watch.stop();
+}
+
+/// The environment of a network plugin is dropped where it is read, but for the variables that name
+/// a pod. Those of a container, and the arguments of its processes, are not read at all.
+#[test]
+fn no_secret_of_a_plugin_or_a_container_reaches_a_recording_or_a_report() {
+    const SECRET: &str = "kq7Rz-planted-0xV";
+    let lab = Containerd::start(Version::V2);
+    lab.import(&image::workload());
+    // The plugins are children of the shells that export it, before and behind the variables of
+    // CNI.
+    lab.chain_portmap(&format!(
+        "export AAA_TOKEN={SECRET} ZZZ_TOKEN={SECRET} CNI_ARGS=\"$CNI_ARGS;TOKEN={SECRET}\""
+    ));
+    let path = scratch("secret").join("secret.ptrec");
+    let watch = Watch::start_with(lab.node(), [Path::new("--record"), &path]);
+    let pod = lab.pod("secret").run();
+    let app = pod.container("app").workload(["serve"]);
+    let app = app.configure(|config| {
+        config.envs.push(KeyValue {
+            key: "TOKEN".to_owned(),
+            value: SECRET.into(),
+        });
+    });
+    let app = app.start().settled_in(libc::SYS_ppoll);
+    app.exec(["/workload", "true", SECRET]);
+    app.end();
+    let uid = pod.uid().to_owned();
+    pod.remove();
+    watch.verified(&uid).assert_broken([]);
+    let output = watch.stop_with_text();
+    assert!(!output.contains(SECRET), "{output}");
+
+    let file = File::open(&path).expect("watch has recorded");
+    let segment = Segment::new(file).expect("a recording");
+    let mut recording = Recording::new(segment, || None);
+    let mut calls = 0;
+    while let Next::Entry(entry) = recording.next_entry().expect("a readable file") {
+        let entry = format!("{entry:?}");
+        calls += usize::from(entry.contains("portmap"));
+        assert!(!entry.contains(SECRET), "{entry}");
+    }
+    assert!(calls > 0, "the plugin is in the recording");
+    std::fs::remove_file(path).expect("this test made the file");
 }
