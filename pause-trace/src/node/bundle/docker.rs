@@ -18,7 +18,7 @@ use super::{
     Bundle, BundleError, Docker, Location, MAX_CONFIG_BYTES, Manager, open,
     spec::{self, Spec},
 };
-use crate::event::Text;
+use crate::{event::Text, node::stop_signal};
 
 /// The files of a container's directory that dockerd mounts into containers.
 const MOUNTED: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
@@ -99,7 +99,7 @@ pub(super) fn complete(bundle: &mut Bundle, places: &[PathBuf]) {
     bundle.stop_signal = match &*config.config.stop_signal {
         // dockerd's default (`DefaultStopSignal`, daemon/container/container.go).
         "" => Some(SIGTERM),
-        signal => spec::signal(signal),
+        signal => stop_signal::parse(signal),
     };
     let host: Host = read(&place.join("hostconfig.json")).unwrap_or_default();
     bundle.docker = Docker {
@@ -168,7 +168,7 @@ fn root_of(location: &Location) -> PathBuf {
 #[cfg(test)]
 pub(super) fn fuzzed(input: &[u8]) -> String {
     let config = serde_json::from_reader::<_, Config>(input).map(|config| {
-        let signal = spec::signal(&config.config.stop_signal);
+        let signal = stop_signal::parse(&config.config.stop_signal);
         assert!(signal.is_none_or(|signal| (1..=64).contains(&signal)));
         (
             is_id(&config.id),

@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use nix::sys::signal::Signal;
 use serde::Deserialize;
 
 use super::{
     Bundle, CriModes, Docker, Entry, Kind, Location, MAX_ARGS, MAX_NAME_BYTES, Manager, PodNames,
     Requested,
 };
-use crate::event::{ContainerId, NamespaceKind, Text};
+use crate::{
+    event::{ContainerId, NamespaceKind, Text},
+    node::stop_signal,
+};
 
 /// `config.json` ([OCI runtime specification], 1.x). Other fields are skipped.
 ///
@@ -160,7 +162,11 @@ impl Spec {
                 path => Entry::Path(PathBuf::from(path)),
             };
         }
-        let stop_signal = self.annotations.stop_signal.as_deref().and_then(signal);
+        let stop_signal = self
+            .annotations
+            .stop_signal
+            .as_deref()
+            .and_then(stop_signal::parse);
         let names = self.annotations.names(location.manager);
         let args = self.process.args.iter().take(MAX_ARGS);
         let memory = self.linux.resources.and_then(|resources| resources.memory);
@@ -290,56 +296,9 @@ fn bounded(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_NAME_BYTES)]
 }
 
-/// `15`, `SIGTERM`, `TERM` or `SIGRTMIN+3`. Real-time signals are numbered from 34, as in the C
-/// library.
-pub(super) fn signal(text: &str) -> Option<i32> {
-    if let Ok(number) = text.parse::<i32>() {
-        return (1..=64).contains(&number).then_some(number);
-    }
-    let name = text.strip_prefix("SIG").unwrap_or(text);
-    if let Some(offset) = name.strip_prefix("RTMIN") {
-        let offset = offset
-            .strip_prefix('+')
-            .unwrap_or("0")
-            .parse::<i32>()
-            .ok()?;
-        return (0..=30).contains(&offset).then_some(34 + offset);
-    }
-    if let Some(offset) = name.strip_prefix("RTMAX") {
-        let offset = offset
-            .strip_prefix('-')
-            .unwrap_or("0")
-            .parse::<i32>()
-            .ok()?;
-        return (0..=30).contains(&offset).then_some(64 - offset);
-    }
-    let known: Signal = format!("SIG{name}").parse().ok()?;
-    Some(known as i32)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn signal_names_and_numbers_are_parsed() {
-        for (text, number) in [
-            ("15", Some(15)),
-            ("SIGQUIT", Some(3)),
-            ("USR1", Some(10)),
-            ("SIGRTMIN", Some(34)),
-            ("SIGRTMIN+3", Some(37)),
-            ("RTMAX-1", Some(63)),
-            ("0", None),
-            ("65", None),
-            ("SIGRTMIN+99", None),
-            ("SIGRTMAX--5", None),
-            ("", None),
-            ("SIGNONE", None),
-        ] {
-            assert_eq!(signal(text), number, "{text}");
-        }
-    }
 
     #[test]
     fn names_are_truncated_at_a_character_boundary() {

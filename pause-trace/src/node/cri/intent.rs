@@ -1,7 +1,5 @@
 //! Interprets a runtime's answers: pod, container, and the requested namespace modes. Pure.
 
-use std::str::FromStr as _;
-
 use nix::sys::signal::Signal;
 use pause_trace_cri::{
     BadInfo, Info,
@@ -11,7 +9,10 @@ use pause_trace_cri::{
     },
 };
 
-use crate::event::{ContainerFact, ContainerId, ContainerKind, Mode, Modes, PodFact, Source, Text};
+use crate::{
+    event::{ContainerFact, ContainerId, ContainerKind, Mode, Modes, PodFact, Source, Text},
+    node::stop_signal,
+};
 
 /// Names are truncated to this length: the name of a Kubernetes object has at most 253 characters.
 const MAX_NAME: usize = 253;
@@ -22,9 +23,6 @@ const MAX_ID: usize = 128;
 /// The annotation for the stop signal of an image when the image is converted to a specification
 /// (image-spec, conversion.md).
 const STOP_SIGNAL: &str = "org.opencontainers.image.stopSignal";
-
-/// The first real-time signal, and the last (signal(7), as the C library counts them).
-const REAL_TIME: (i32, i32) = (34, 64);
 
 /// A sandbox.
 #[derive(Clone, Debug, PartialEq)]
@@ -153,7 +151,7 @@ pub(crate) fn container(
             ..pod.modes.clone()
         },
         stop_signal: declared_stop_signal(answer, info.as_ref())
-            .or_else(|| parse_signal(image?.image_stop_signal()?))
+            .or_else(|| stop_signal::parse(image?.image_stop_signal()?))
             .unwrap_or(Signal::SIGTERM as i32),
         file: info.as_ref().and_then(file),
         source: Source::Cri,
@@ -167,7 +165,7 @@ pub(crate) fn declared_stop_signal(
 ) -> Option<i32> {
     signal_from_cri(answer.status.as_ref()?.stop_signal).or_else(|| {
         let annotations = info?.runtime_spec.get("annotations")?;
-        parse_signal(annotations.get(STOP_SIGNAL)?.as_str()?)
+        stop_signal::parse(annotations.get(STOP_SIGNAL)?.as_str()?)
     })
 }
 
@@ -252,30 +250,6 @@ fn file(info: &Info) -> Option<Text> {
     let file = *info.args().first()?;
     // The kernel program truncates file names, so a longer one cannot be compared.
     (!file.is_empty() && file.len() < MAX_NAME).then(|| Text::new(file))
-}
-
-/// Parses a signal as images write it: `SIGQUIT`, `quit`, `3`, `RTMIN+3`.
-fn parse_signal(name: &str) -> Option<i32> {
-    let (first, last) = REAL_TIME;
-    if let Ok(number) = name.parse::<i32>() {
-        return (1..=last).contains(&number).then_some(number);
-    }
-    let name = name.to_ascii_uppercase();
-    let name = name.strip_prefix("SIG").unwrap_or(&name);
-    let from_end = |above: &str, sign: char| match above {
-        "" => Some(0),
-        _ => above.strip_prefix(sign)?.parse::<u8>().ok().map(i32::from),
-    };
-    if let Some(above) = name.strip_prefix("RTMIN") {
-        let signal = first + from_end(above, '+')?;
-        return (signal <= last).then_some(signal);
-    }
-    if let Some(below) = name.strip_prefix("RTMAX") {
-        let signal = last - from_end(below, '-')?;
-        return (signal >= first).then_some(signal);
-    }
-    let known = Signal::from_str(&format!("SIG{name}"));
-    known.ok().map(|signal| signal as i32)
 }
 
 /// A name, truncated if it is too long. It may contain any characters, and is escaped wherever it

@@ -233,31 +233,6 @@ fn the_stop_signal_of_the_pod_takes_precedence_over_that_of_the_image() {
 }
 
 #[test]
-fn stop_signals_of_images_are_parsed() {
-    for (name, signal) in [
-        ("SIGTERM", Some(15)),
-        ("QUIT", Some(3)),
-        ("sigint", Some(2)),
-        ("9", Some(9)),
-        ("SIGRTMIN", Some(34)),
-        ("SIGRTMIN+3", Some(37)),
-        ("RTMAX-2", Some(62)),
-        ("SIGRTMIN+31", None),
-        ("SIGRTMIN-1", None),
-        ("RTMAX-31", None),
-        ("0", None),
-        ("65", None),
-        ("-1", None),
-        ("", None),
-        ("SIG", None),
-        ("SIGSIGTERM", None),
-        ("RTMINé", None),
-    ] {
-        assert_eq!(parse_signal(name), signal, "{name}");
-    }
-}
-
-#[test]
 fn hostile_names_are_truncated_and_hostile_ids_refused() {
     let json = fixture!("containerd-1.6-plain-sandbox");
     let mut answer = answer(json, None);
