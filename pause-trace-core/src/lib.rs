@@ -12,6 +12,7 @@
 //! - [`news`]: pods and containers that start, end or are verified
 //! - [`observer`]: the trait of what follows the events beside the rules
 //! - [`pipeline`]: turns events into verdicts and news, and records the events
+//! - [`policy`]: severities and exceptions that the owner of a node decides
 //! - [`record`]: the format of recordings, and its reader and writer
 //! - [`report`]: text, JSON, JUnit, SARIF and HTML
 //! - [`timeline`]: how a pod started, step by step
@@ -28,6 +29,7 @@ pub mod event;
 pub mod news;
 pub mod observer;
 pub mod pipeline;
+pub mod policy;
 pub mod record;
 pub mod report;
 pub mod rules;

@@ -1,6 +1,6 @@
 //! Verdicts: what a rule decided, and on which evidence.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -228,6 +228,30 @@ impl Details {
     }
 }
 
+/// A finding that the owner of the node accepts, for the time being.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Excepted {
+    /// Why, in the words of the owner.
+    pub reason: String,
+    /// The last day, in UTC, on which it is accepted: `2027-01-31`.
+    pub expires: String,
+}
+
+impl fmt::Display for Excepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "accepted until {}: {}", self.expires, self.reason)
+    }
+}
+
+/// What the owner of the node decided about a verdict.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// The severity that the rule has on this node.
+    pub severity: Option<Severity>,
+    /// The exception that accepts the finding.
+    pub excepted: Option<Arc<Excepted>>,
+}
+
 /// The outcome of one rule for one subject.
 #[derive(Clone, Debug)]
 pub struct Verdict {
@@ -241,13 +265,20 @@ pub struct Verdict {
     pub subject: Subject,
     /// The details, which the rule provides.
     pub details: Details,
+    /// What the owner of the node decided about it.
+    pub decision: Decision,
 }
 
 impl Verdict {
     /// Its severity: the rule's, unless this case is milder.
     pub fn severity(&self) -> Severity {
-        self.details
-            .severity
-            .map_or(self.rule.severity, |milder| milder.min(self.rule.severity))
+        let of_rule = self.decision.severity.unwrap_or(self.rule.severity);
+        let milder = self.details.severity;
+        milder.map_or(of_rule, |milder| milder.min(of_rule))
+    }
+
+    /// Why and until when a violation is accepted; `None` if it is not.
+    pub fn excepted(&self) -> Option<&Excepted> {
+        self.decision.excepted.as_deref()
     }
 }

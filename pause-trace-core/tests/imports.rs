@@ -12,9 +12,10 @@ use std::{
 };
 
 /// Modules of the core from the outermost in; those of one line may import each other.
-const CORE: [&[&str]; 12] = [
+const CORE: [&[&str]; 13] = [
     &["scenario"],
     &["pipeline"],
+    &["policy"],
     &["record"],
     &["report", "news", "timeline"],
     &["why"],

@@ -19,8 +19,8 @@ mod terminal;
 use std::{env, process::ExitCode};
 
 use pause_trace_core::{
-    event, news, observer, pipeline, report, rules, runtimes, scenario, state, text, timeline,
-    verdict, why,
+    event, news, observer, pipeline, policy, report, rules, runtimes, scenario, state, text,
+    timeline, verdict, why,
 };
 
 fn main() -> ExitCode {

@@ -41,11 +41,11 @@ pub(crate) struct Setup<'a> {
 
 impl Setup<'_> {
     /// Observes the node's pods, with every rule and without a recording.
-    pub(crate) fn of_node(probe: Probe) -> Self {
+    pub(crate) fn of_node(probe: Probe, limits: Limits) -> Self {
         Self {
             probe,
             run: Run::Node,
-            limits: Limits::NODE,
+            limits,
             selected: &|_| true,
             recorder: None,
             observers: Vec::new(),

@@ -142,6 +142,7 @@ impl Watch {
                 while let Ok(count @ 1..) = errors.read(&mut bytes) {
                     let text = String::from_utf8_lossy(&bytes[..count]);
                     shared.lock().errors.push_str(&text);
+                    shared.changed.notify_all();
                 }
             }
         });
@@ -195,6 +196,28 @@ impl Watch {
             assert!(
                 !left.is_zero() && !state.ended,
                 "pause-trace watch did not write {what}; {state}"
+            );
+            (state, _) = self
+                .shared
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until it has written this on stderr.
+    ///
+    /// # Panics
+    /// When it is not written in time.
+    #[track_caller]
+    pub fn await_note(&self, text: &str) {
+        let until = Instant::now() + PATIENCE;
+        let mut state = self.shared.lock();
+        while !state.errors.contains(text) {
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "pause-trace watch did not say {text:?}; {state}"
             );
             (state, _) = self
                 .shared

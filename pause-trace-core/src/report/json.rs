@@ -122,6 +122,7 @@ impl<W: Write + Send> Report for JsonReport<W> {
             time,
             rules,
             verdicts,
+            excepted,
             scenarios,
             pods,
             events,
@@ -134,6 +135,7 @@ impl<W: Write + Send> Report for JsonReport<W> {
             scenarios: *scenarios,
             pods: *pods,
             verdicts: *verdicts,
+            excepted: *excepted,
             rules,
             events,
             lost,
@@ -207,6 +209,24 @@ mod tests {
             ("verdict", 3),
         ];
         assert_eq!(ids, expected.map(|(kind, id)| (Some(kind), Some(id))));
+    }
+
+    #[test]
+    fn a_violation_that_is_accepted_has_the_exception() {
+        let text = written(|report| {
+            report.verdict(&testing::excepted(), &testing::names())?;
+            report.summary(&Summary {
+                excepted: 1,
+                ..testing::summary()
+            })
+        });
+        let exception =
+            r#""exception":{"reason":"the legacy image needs it","expires":"2099-01-31"}"#;
+        for line in text.lines().take(2) {
+            assert!(line.contains(exception), "{line}");
+            assert!(line.contains(r#""severity":"warning""#), "{line}");
+        }
+        assert!(text.contains(r#""excepted":1"#), "{text}");
     }
 
     #[test]

@@ -143,6 +143,8 @@ pub struct Summary {
     pub rules: Vec<(&'static str, Counts)>,
     /// All final verdicts.
     pub verdicts: Counts,
+    /// Findings that the configuration accepts, as they were reported.
+    pub excepted: u64,
     /// The scenarios; all zero if none were played.
     pub scenarios: Counts,
     /// The node's pods that were reported; `None` if the node was not observed.
@@ -178,6 +180,7 @@ impl Summary {
             time: later.time,
             rules: sum(self.rules, later.rules, both),
             verdicts: both(self.verdicts, later.verdicts),
+            excepted: self.excepted.saturating_add(later.excepted),
             scenarios: both(self.scenarios, later.scenarios),
             pods: match (self.pods, later.pods) {
                 (Some(one), Some(other)) => Some(one.saturating_add(other)),

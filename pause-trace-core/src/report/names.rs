@@ -93,6 +93,19 @@ impl Names {
         }
     }
 
+    /// The Kubernetes namespace and the name of a pod, as far as they are known.
+    pub fn of_pod(&self, id: &PodId) -> (Option<&str>, Option<&str>) {
+        let known = self.pods.get(id);
+        known.map_or((None, None), |(namespace, name)| {
+            (Some(namespace), Some(name))
+        })
+    }
+
+    /// The name of a container, if it is known.
+    pub fn of_container(&self, id: &ContainerId) -> Option<&str> {
+        self.containers.get(id).map(|(_, name)| name.as_str())
+    }
+
     /// Whether a pod is meant by `NAMESPACE/NAME`, its name alone, its uid, or the id of one of its
     /// containers. If no known pod is called exactly so, each pod is meant for which one of them
     /// begins so: `web` means all pods of the Deployment `web`.

@@ -11,7 +11,9 @@ use crate::{
         Comm, ContainerFact, ContainerKind, Fact, Kind, Modes, PodFact, ProcessId, Source, Text,
     },
     rules::{self, Counts, Rule},
-    verdict::{Details, Outcome, ProcessRef, Subject, Value, Verdict},
+    verdict::{
+        Decision, Details, Excepted, Outcome, ProcessRef, Severity, Subject, Value, Verdict,
+    },
 };
 
 use super::{Clock, Hello, Hook, Loss, Names, Report, ScenarioResult, Summary};
@@ -107,6 +109,7 @@ pub fn passed() -> Verdict {
             ..Subject::default()
         },
         details: Details::new("net 4026532179, as the sandbox's"),
+        decision: Decision::default(),
     }
 }
 
@@ -133,6 +136,21 @@ pub fn failed() -> Verdict {
             .evidence(998_800_000, "pause (pid 4700) executed in net 4026532179")
             .evidence(1_000_000_000, "nginx executed in net 4026531840"),
         ..passed()
+    }
+}
+
+/// The same, accepted by the owner of the node.
+pub fn excepted() -> Verdict {
+    let excepted = Excepted {
+        reason: "the legacy image needs it".to_owned(),
+        expires: "2099-01-31".to_owned(),
+    };
+    Verdict {
+        decision: Decision {
+            severity: Some(Severity::Warning),
+            excepted: Some(Arc::new(excepted)),
+        },
+        ..failed()
     }
 }
 
@@ -223,6 +241,7 @@ pub fn summary() -> Summary {
         time: 12_300_000_000,
         rules: vec![("PT101", verdicts)],
         verdicts,
+        excepted: 0,
         scenarios: Counts {
             pass: 30,
             fail: 1,

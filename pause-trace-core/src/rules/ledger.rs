@@ -10,7 +10,7 @@ use crate::{
     event::{CgroupId, ContainerId, Event, Kind, Ktime, PodId, ProcessId},
     rules::{self, Check, Context, Rule, Sink},
     state::{Change, On, State},
-    verdict::{Details, Outcome, Subject, Verdict},
+    verdict::{Decision, Details, Outcome, Subject, Verdict},
 };
 
 /// Most failing processes that are reported for one rule and container. The others are counted.
@@ -312,6 +312,7 @@ impl Ledger {
             time,
             subject,
             details,
+            decision: Decision::default(),
         });
     }
 

@@ -5,9 +5,11 @@ use std::io::{self, Write as _};
 
 use anyhow::Result;
 
-use super::{End, Exit, Global, Usage, exit::Tally, output::Output, progress::Progress};
+use super::{End, Exit, Global, Usage, config, exit::Tally, output::Output, progress::Progress};
 use crate::{
+    event::Ktime,
     news::News,
+    policy::Policy,
     probe,
     report::{
         self, Clock, Hello, Loss, Names, Report, ScenarioResult, Settings, Summary, TextReport,
@@ -27,6 +29,10 @@ pub(crate) struct Console {
     pending: bool,
     tally: Tally,
     fail_on: Severity,
+    clock: Clock,
+    policy: Policy,
+    /// Findings that the policy accepts.
+    excepted: u64,
 }
 
 impl Console {
@@ -68,6 +74,9 @@ impl Console {
             pending: false,
             tally: Tally::default(),
             fail_on: output.fail_on,
+            clock,
+            policy: global.policy(),
+            excepted: 0,
         })
     }
 
@@ -93,6 +102,22 @@ impl Console {
     }
 
     pub(crate) fn verdict(&mut self, verdict: &Verdict, names: &Names) -> Result<(), Failed> {
+        self.verdict_from(Severity::Info, verdict, names)
+    }
+
+    /// Reports a verdict of a rule that has at least this severity on this node.
+    pub(crate) fn verdict_from(
+        &mut self,
+        least: Severity,
+        verdict: &Verdict,
+        names: &Names,
+    ) -> Result<(), Failed> {
+        let decided = self.policy.decide(verdict, names, self.clock);
+        let verdict = decided.as_ref().unwrap_or(verdict);
+        if verdict.severity() < least {
+            return Ok(());
+        }
+        self.excepted += u64::from(verdict.excepted().is_some());
         self.tally.verdict(verdict);
         self.write(|report| report.verdict(verdict, names))?;
         self.echo(|echo| echo.verdict(verdict, names));
@@ -110,6 +135,20 @@ impl Console {
 
     pub(crate) fn news(&mut self, news: &News, names: &Names) -> Result<(), Failed> {
         self.write(|report| report.news(news, names))
+    }
+
+    /// Replaces the policy. What was accepted so far stays counted.
+    pub(crate) fn set_policy(&mut self, policy: Policy) {
+        let former = std::mem::replace(&mut self.policy, policy);
+        self.policy.continue_from(&former);
+    }
+
+    /// Says which exceptions have expired.
+    pub(crate) fn note_expired(&mut self, now: Ktime) -> Result<(), Failed> {
+        for note in config::notes(&self.policy, now, self.clock, false) {
+            self.note(&note)?;
+        }
+        Ok(())
     }
 
     /// Writes a sentence to stderr.
@@ -152,12 +191,22 @@ impl Console {
     /// before it began.
     pub(crate) fn finish(mut self, summary: Option<&Summary>, end: End) -> Result<Exit, Failed> {
         self.progress.done();
+        let summary = summary.map(|summary| Summary {
+            excepted: self.excepted,
+            ..summary.clone()
+        });
+        let summary = summary.as_ref();
         let result = self.write(|report| {
             summary.map_or(Ok(()), |summary| report.summary(summary))?;
             report.finish()
         });
         if let Some(summary) = summary {
             self.echo(|echo| echo.summary(summary));
+        }
+        if let Some(summary) = summary {
+            for note in config::notes(&self.policy, summary.time, self.clock, true) {
+                self.note(&note)?;
+            }
         }
         let end = match result {
             Ok(()) => end,

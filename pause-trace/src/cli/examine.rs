@@ -196,7 +196,7 @@ fn tracefs() -> Check {
 /// Checks the hooks. Returns what their programs cost the kernel's verifier, if they could be
 /// loaded.
 async fn hooks(global: &Global) -> (Vec<Check>, Option<Vec<Verified>>) {
-    let live = match Session::start(Setup::of_node(global.probe())).await {
+    let live = match Session::start(Setup::of_node(global.probe(), global.limits())).await {
         Ok(session) => session.live,
         Err(error) => {
             let refused = missing(

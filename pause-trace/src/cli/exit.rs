@@ -93,6 +93,7 @@ impl Tally {
     pub(crate) fn verdict(&mut self, verdict: &Verdict) {
         match (verdict.outcome, verdict.severity()) {
             (Outcome::Pass, _) => {}
+            (Outcome::Fail, _) if verdict.excepted().is_some() => {}
             (Outcome::Inconclusive, _) => self.inconclusive += 1,
             (Outcome::Fail, Severity::Info) => self.info += 1,
             (Outcome::Fail, Severity::Warning) => self.warning += 1,

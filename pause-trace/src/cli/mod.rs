@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod config;
 mod conform;
 mod console;
 pub(crate) mod doctor;
@@ -38,21 +39,24 @@ pub(crate) mod why;
 
 use std::{
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use config::Config;
 pub(crate) use console::Console;
 pub(crate) use exit::{End, Exit, Missing, Usage};
 pub(crate) use suggest::unknown;
 
 use crate::{
+    policy::Policy,
     probe::NamespaceHook,
     reference,
     session::{self, Confine},
     sink::{Failed, Target},
+    state::Limits,
     terminal::{self, Color},
     text::TextStyle,
 };
@@ -66,6 +70,15 @@ use crate::{
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
+    /// Read options, limits, severities and exceptions from a file; the default is
+    /// /etc/pause-trace/config.toml, if it exists
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    pub(crate) config: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -106,6 +119,9 @@ pub(crate) struct Global {
     /// Keep all privileges after the start, to debug pause-trace; see docs/security.md
     #[arg(long, global = true, hide_short_help = true)]
     pub(crate) no_sandbox: bool,
+    /// The configuration file, if one is used. It lives as long as the program.
+    #[arg(skip)]
+    pub(crate) config: Option<&'static Config>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -124,6 +140,7 @@ pub(crate) enum Command {
     Rules(rules::Args),
     Explain(explain::Args),
     Schema(schema::Args),
+    Config(config::Args),
     Doctor(doctor::Args),
     Pause(pause::Args),
     Image(image::Args),
@@ -133,8 +150,43 @@ pub(crate) enum Command {
 
 /// Parses, dispatches, and turns errors into a message and an exit code.
 pub(crate) fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
-    let result = match command {
+    let result = parse().map_err(Into::into).and_then(dispatch);
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            // A closed stderr is no error: the exit code still reports the failure.
+            let _ = writeln!(io::stderr(), "pause-trace: {error:#}");
+            Exit::of(&error).into()
+        }
+    }
+}
+
+/// Parses the command line. It is parsed twice if there is a configuration file, whose options are
+/// the defaults then.
+fn parse() -> Result<Cli, Usage> {
+    let command = config::with_environment(Cli::command());
+    let mut matches = command.clone().get_matches();
+    // `config` reads the file itself, also a wrong one.
+    let is_config = matches.subcommand_name() == Some("config");
+    let config = match is_config {
+        true => None,
+        false => Config::find(&matches)?,
+    };
+    if let Some(config) = &config {
+        matches = config.apply(command).get_matches();
+    }
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    cli.global.config = config.map(|config| &*Box::leak(Box::new(config)));
+    Ok(cli)
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+    let Cli {
+        global,
+        config,
+        command,
+    } = cli;
+    match command {
         Command::Run(args) => args.run(&global),
         Command::Watch(args) => args.run(&global),
         Command::Ls(args) => args.run(&global),
@@ -149,19 +201,12 @@ pub(crate) fn main() -> ExitCode {
         Command::Rules(args) => args.run(&global),
         Command::Explain(args) => args.run(&global),
         Command::Schema(args) => args.run(),
+        Command::Config(args) => args.run(config.as_deref()),
         Command::Doctor(args) => args.run(&global),
         Command::Pause(args) => args.run(reference::pause_binary()),
         Command::Image(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
-    };
-    match result {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            // A closed stderr is no error: the exit code still reports the failure.
-            let _ = writeln!(io::stderr(), "pause-trace: {error:#}");
-            Exit::of(&error).into()
-        }
     }
 }
 
@@ -178,6 +223,17 @@ fn print(content: &(impl AsRef<[u8]> + ?Sized)) -> anyhow::Result<Exit> {
 }
 
 impl Global {
+    /// The limits of rules about the node's pods.
+    fn limits(&self) -> Limits {
+        self.config.map_or(Limits::NODE, |config| config.limits)
+    }
+
+    /// The severities and exceptions of the node.
+    fn policy(&self) -> Policy {
+        self.config
+            .map_or_else(Policy::default, |config| config.policy.clone())
+    }
+
     /// The options of the eBPF program.
     fn probe(&self) -> session::Probe {
         session::Probe {

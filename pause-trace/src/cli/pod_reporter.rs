@@ -168,10 +168,7 @@ impl<'a> PodReporter<'a> {
         if self.wanted.pod.is_some() {
             self.totals.count(verdict);
         }
-        if verdict.severity() >= self.wanted.min_severity {
-            console.verdict(verdict, names)?;
-        }
-        Ok(())
+        console.verdict_from(self.wanted.min_severity, verdict, names)
     }
 
     /// Reports the rest and returns the summary. `since` and `until`: the start and end of the run.

@@ -134,7 +134,8 @@ impl SnapshotArgs {
 
     /// Watches until every running pod has been read, and at least for the time that the user gave.
     async fn judge(&self, global: &Global) -> Result<Judged> {
-        let Session { live, layout } = Session::start(Setup::of_node(global.probe())).await?;
+        let Session { live, layout } =
+            Session::start(Setup::of_node(global.probe(), global.limits())).await?;
         let mut follower = Follower::start(&live, &layout, self.runtime.cri.clone())
             .context("failed to follow the node's pods")?;
         let settled = tokio::time::timeout(PATIENCE, follower.settled());

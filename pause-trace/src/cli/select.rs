@@ -3,7 +3,10 @@
 use clap::Args;
 
 use super::{Usage, unknown};
-use crate::rules::{self, Rule};
+use crate::{
+    policy,
+    rules::{self, Rule},
+};
 
 /// Which rules run. The longer match wins: `--ignore PT1 --select PT101` runs PT101 alone of its
 /// family.
@@ -22,7 +25,7 @@ impl Selection {
     pub(crate) fn validate(&self) -> Result<(), Usage> {
         let given = self.select.iter().chain(&self.ignore);
         for pattern in given {
-            if !rules::all().any(|rule| matches(pattern, rule).is_some()) {
+            if !policy::is_rule(pattern) {
                 let known = rules::all().flat_map(|rule| [rule.id, rule.name]);
                 return Err(unknown("rule", pattern, known, "pause-trace rules"));
             }
@@ -40,7 +43,7 @@ impl Selection {
         let longest = |patterns: &[String]| {
             patterns
                 .iter()
-                .filter_map(|pattern| matches(pattern, rule))
+                .filter_map(|pattern| policy::matches_rule(pattern, rule))
                 .max()
         };
         match (longest(&self.select), longest(&self.ignore)) {
@@ -49,20 +52,6 @@ impl Selection {
             (None, Some(_)) => false,
             (None, None) => self.select.is_empty(),
         }
-    }
-}
-
-/// How closely a pattern matches: the number of matching letters of the id. A name counts as the
-/// whole id.
-fn matches(pattern: &str, rule: &Rule) -> Option<usize> {
-    let begins = rule
-        .id
-        .get(..pattern.len())
-        .is_some_and(|begin| begin.eq_ignore_ascii_case(pattern));
-    if pattern == rule.name {
-        Some(rule.id.len())
-    } else {
-        (begins && !pattern.is_empty()).then_some(pattern.len())
     }
 }
 

@@ -18,6 +18,19 @@ pub(crate) fn unknown<'a>(
     })
 }
 
+/// The same for a key of a file.
+pub(crate) fn unknown_key<'a>(
+    what: &str,
+    given: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> String {
+    let shown = given.escape_debug();
+    match nearest(given, known) {
+        Some(meant) => format!("there is no {what} \"{shown}\"; did you mean \"{meant}\"?"),
+        None => format!("there is no {what} \"{shown}\""),
+    }
+}
+
 /// The nearest of `known`, if at most a third of the letters differ.
 fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_lowercase();

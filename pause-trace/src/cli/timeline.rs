@@ -237,7 +237,7 @@ impl Args {
             // A timeline shows what happened and needs no rules.
             selected: &|_| false,
             observers: vec![Box::new(Rc::clone(&journal))],
-            ..Setup::of_node(global.probe())
+            ..Setup::of_node(global.probe(), global.limits())
         };
         let Some(session) = interrupt.or(Session::start(setup)).await else {
             return Ok(Exit::Interrupted);

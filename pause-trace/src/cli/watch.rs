@@ -8,6 +8,7 @@ use tokio::net::UnixStream;
 
 use super::{
     Console, End, Exit, Global, Missing,
+    config::Reload,
     output::Output,
     pod_reporter::{PodFilter, PodReporter},
     recording::{Bound, Record, Recording},
@@ -166,14 +167,14 @@ pub(super) async fn watch(
     let setup = Setup {
         selected: &|rule| selection.selects(rule),
         recorder: node.recording.recorder(),
-        ..Setup::of_node(global.probe())
+        ..Setup::of_node(global.probe(), global.limits())
     };
     let Some(session) = interrupt.or(Session::start(setup)).await else {
         return Ok((End::Interrupted, None));
     };
     let session = session?;
     let mut reporter = PodReporter::new(&node.pods.wanted);
-    let end = follow(&session, node, &mut reporter, console, interrupt).await?;
+    let end = follow(&session, node, &mut reporter, console, interrupt, global).await?;
     session.live.pipeline.end_watch();
     let times = summary::end(&session.live, end);
     let (end, summary) = reporter.end(&session.live.pipeline, console, times, end)?;
@@ -187,6 +188,7 @@ async fn follow(
     reporter: &mut PodReporter<'_>,
     console: &mut Console,
     interrupt: &mut Interrupt,
+    global: &Global,
 ) -> Result<End> {
     let Node {
         pods,
@@ -196,6 +198,8 @@ async fn follow(
         confine,
     } = node;
     let Session { live, layout } = session;
+    console.note_expired(live.started)?;
+    let mut reload = Reload::new(global, interrupt);
     let mut follower = Follower::start(live, layout, runtime.cri.clone())
         .context("failed to follow the node's pods")?;
     session.confine(*confine, runtime.path());
@@ -237,6 +241,11 @@ async fn follow(
                 () = &mut once => return Ok(End::Finished),
                 () = changed => {}
                 () = console.tick() => {}
+                () = reload.requested() => {
+                    if let Err(failed) = reload.read(console) {
+                        return Ok(End::from_failed(failed)?);
+                    }
+                }
             }
         }
     };

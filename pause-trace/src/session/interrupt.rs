@@ -1,5 +1,7 @@
 //! The event loop, and the signals that end it.
 
+use std::future;
+
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -50,26 +52,46 @@ pub(crate) enum Caught {
 }
 
 /// Ctrl-C, and the signals that service managers and closed terminals send.
-pub(crate) struct Interrupt([Signal; 3]);
+pub(crate) struct Interrupt {
+    interrupt: Signal,
+    terminate: Signal,
+    /// `None` once it means something else.
+    hang_up: Option<Signal>,
+}
 
 impl Interrupt {
     /// Installs the handlers. From now on these signals do not end the process by themselves.
     pub(crate) fn catch() -> Result<Self> {
         let catch = |kind, name| signal(kind).with_context(|| format!("failed to handle {name}"));
-        Ok(Self([
-            catch(SignalKind::interrupt(), "SIGINT")?,
-            catch(SignalKind::terminate(), "SIGTERM")?,
-            catch(SignalKind::hangup(), "SIGHUP")?,
-        ]))
+        Ok(Self {
+            interrupt: catch(SignalKind::interrupt(), "SIGINT")?,
+            terminate: catch(SignalKind::terminate(), "SIGTERM")?,
+            hang_up: Some(catch(SignalKind::hangup(), "SIGHUP")?),
+        })
     }
 
     pub(crate) async fn received(&mut self) -> Caught {
-        let [interrupt, terminate, hang_up] = &mut self.0;
+        let Self {
+            interrupt,
+            terminate,
+            hang_up,
+        } = self;
+        let hung_up = async {
+            match hang_up {
+                Some(hang_up) => hang_up.recv().await,
+                None => future::pending().await,
+            }
+        };
         tokio::select! {
             _ = interrupt.recv() => Caught::Interrupt,
             _ = terminate.recv() => Caught::Terminate,
-            _ = hang_up.recv() => Caught::Interrupt,
+            _ = hung_up => Caught::Interrupt,
         }
+    }
+
+    /// From now on SIGHUP ends nothing: the caller acts on it. `None` if another caller does.
+    pub(crate) fn take_hang_up(&mut self) -> Option<Signal> {
+        self.hang_up.take()
     }
 
     /// Waits for `future`; `None` if a signal came first.

@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use document::{
     ArtifactLocation, Descriptor, Driver, Fingerprints, Invocation, Location, Log, LogicalLocation,
     Message, Notification, PhysicalLocation, Properties, Region, RuleReference, Run, SarifResult,
-    Step, Tool, level,
+    Step, Suppression, Tool, level,
 };
 use place::FingerprintCounts;
 
@@ -92,6 +92,7 @@ impl<W: Write + Send> Report for SarifReport<W> {
             time,
             subject,
             details,
+            ..
         } = verdict;
         let whole = format!("{}: {}", names.subject(subject), details.message);
         match outcome {
@@ -137,6 +138,13 @@ impl<W: Write + Send> Report for SarifReport<W> {
             partial_fingerprints: Fingerprints {
                 primary_location_line_hash: self.seen.fingerprint(verdict, names),
             },
+            suppressions: verdict.excepted().map(|excepted| {
+                [Suppression {
+                    kind: "external",
+                    status: "accepted",
+                    justification: excepted.to_string(),
+                }]
+            }),
             properties: Properties {
                 time_utc: self.clock.utc(*time),
                 ktime_ns: *time,
@@ -269,6 +277,22 @@ mod tests {
 
     /// The properties that the standard's schema requires, with its constraints on times and
     /// indices.
+    #[test]
+    fn a_violation_that_is_accepted_is_suppressed() {
+        let written = Written::default();
+        let mut report = SarifReport::new(written.clone(), CLOCK);
+        report
+            .verdict(&testing::excepted(), &testing::names())
+            .and_then(|()| report.finish())
+            .expect("memory has room");
+        let log: Json = serde_json::from_str(&written.text()).expect("JSON");
+        let expected = json!([{
+            "kind": "external", "status": "accepted",
+            "justification": "accepted until 2099-01-31: the legacy image needs it"
+        }]);
+        assert_eq!(log["runs"][0]["results"][0]["suppressions"], expected);
+    }
+
     #[test]
     fn required_properties_are_present() {
         let (_, log) = written();

@@ -122,6 +122,7 @@ impl<W: Write> TextReport<W> {
         self.space(true)?;
         let severity = verdict.severity();
         let style = match severity {
+            _ if verdict.excepted().is_some() => DIM,
             Severity::Error => BAD,
             Severity::Warning => DOUBTFUL,
             Severity::Info => BOLD,
@@ -137,6 +138,10 @@ impl<W: Write> TextReport<W> {
             .push("  ")
             .paint(TERM, &names.subject(&verdict.subject));
         self.write(&line)?;
+        if let Some(excepted) = verdict.excepted() {
+            self.sentence(2, &details.message)?;
+            return self.sentence(2, &excepted.to_string());
+        }
         self.sentence(2, &details.message)?;
         self.values("expected", &details.expected)?;
         self.values("observed", &details.observed)?;
@@ -290,6 +295,7 @@ impl<W: Write + Send> Report for TextReport<W> {
         let Summary {
             rules,
             verdicts,
+            excepted,
             scenarios,
             pods,
             events,
@@ -333,6 +339,9 @@ impl<W: Write + Send> Report for TextReport<W> {
         let doubtful = format!("{} inconclusive", grouped(verdicts.inconclusive));
         line.push(" · ")
             .paint(some(verdicts.inconclusive, DOUBTFUL), &doubtful);
+        if *excepted > 0 {
+            line.push(&format!(" · {} accepted", counted(*excepted, "finding")));
+        }
         line.push(&format!(" · {}, ", counted(total(events), "event")));
         line.paint(
             some(total(lost), DOUBTFUL),

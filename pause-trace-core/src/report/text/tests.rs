@@ -46,6 +46,24 @@ pause-trace 0.1.0 · Linux 6.18.5 x86_64 · 4 hooks: 2 tp_btf, 1 tracepoint, 1 m
 }
 
 #[test]
+fn a_violation_that_is_accepted_says_why_and_is_counted() {
+    let text = written(PLAIN, false, |report| {
+        report.verdict(&testing::excepted(), &testing::names())?;
+        report.summary(&Summary {
+            excepted: 1,
+            ..testing::summary()
+        })
+    });
+    let expected = "\
+✗ PT101 warning net-shared  default/web · app · pid 4711 (nginx)
+  the process runs in the host's network namespace
+  accepted until 2099-01-31: the legacy image needs it
+
+31 scenarios: 30 passed, 1 failed · 3 pods · 412 verdicts · 2 failed · 1 inconclusive · 1 finding accepted · 35,120";
+    assert!(text.starts_with(expected), "{text}");
+}
+
+#[test]
 fn verdicts_that_passed_are_only_counted() {
     let text = written(PLAIN, false, |report| {
         report.verdict(&testing::passed(), &testing::names())

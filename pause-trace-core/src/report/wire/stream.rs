@@ -250,6 +250,9 @@ pub(crate) struct Summary<'a> {
     pub(crate) pods: Option<u64>,
     /// All final verdicts.
     pub(crate) verdicts: Counts,
+    /// Findings that a configured exception accepts.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) excepted: u64,
     /// The final verdicts by the id of the rule.
     #[serde(serialize_with = "by_rule")]
     #[schemars(with = "BTreeMap<String, Counts>")]
@@ -265,6 +268,15 @@ pub(crate) struct Summary<'a> {
     pub(crate) duration_ns: u64,
     /// Whether Ctrl-C ended the run.
     pub(crate) interrupted: bool,
+}
+
+/// An exception is rare, and programs that know none should not see one.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 fn by_rule<S: Serializer>(

@@ -11,7 +11,7 @@ use crate::{
     errno::Errno,
     event::signal_name,
     report::{Clock, Names},
-    verdict::{Evidence, KILLED_AFTER, Outcome, Severity, Value, Values, Verdict},
+    verdict::{Evidence, Excepted, KILLED_AFTER, Outcome, Severity, Value, Values, Verdict},
 };
 
 /// The fields that findings and verdicts have in common.
@@ -45,6 +45,9 @@ struct About<'a> {
     /// is true of this thread, and not of the process.
     #[serde(skip_serializing_if = "Option::is_none")]
     thread: Option<u32>,
+    /// The configured exception that accepts this violation. It does not change the exit code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exception: Option<&'a Excepted>,
 }
 
 impl<'a> About<'a> {
@@ -70,6 +73,7 @@ impl<'a> About<'a> {
                 .map(|container| names.container(container)),
             process: subject.process.map(Process::from),
             thread: subject.thread,
+            exception: verdict.excepted(),
         }
     }
 }

@@ -79,7 +79,7 @@ impl Args {
         let rates = Rc::new(RefCell::new(Rates::default()));
         let setup = Setup {
             observers: vec![Box::new(Rc::clone(&rates))],
-            ..Setup::of_node(global.probe())
+            ..Setup::of_node(global.probe(), global.limits())
         };
         let Some(session) = interrupt.or(Session::start(setup)).await else {
             return Ok(Exit::Interrupted);

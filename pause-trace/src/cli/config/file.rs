@@ -1,0 +1,379 @@
+//! The tables of the file: severities, limits and exceptions.
+
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+
+use clap::ValueEnum as _;
+use glob::Pattern;
+use jiff::{civil::Date, tz::TimeZone};
+use serde::Deserialize;
+
+use super::options::Options;
+use crate::{
+    cli::{suggest, watch::parse_time},
+    event::Ktime,
+    policy::{self, Exception},
+    rules,
+    state::Limits,
+    verdict::{Excepted, Severity},
+};
+
+/// Most bytes of a reason, which is in every report of a finding.
+pub(super) const MAX_REASON: usize = 500;
+
+/// The place of a limit.
+type Place = fn(&mut Limits) -> &mut Ktime;
+
+/// The names of the limits, and where they are.
+const LIMITS: [(&str, Place); 8] = [
+    ("zombie", |limits| &mut limits.zombie),
+    ("stop", |limits| &mut limits.stop),
+    ("init", |limits| &mut limits.init),
+    ("teardown", |limits| &mut limits.teardown),
+    ("removal", |limits| &mut limits.removal),
+    ("pin", |limits| &mut limits.pin),
+    ("identity", |limits| &mut limits.identity),
+    ("reaction", |limits| &mut limits.reaction),
+];
+
+/// The limit that is a number.
+const ZOMBIES: &str = "zombies";
+
+/// A file, checked.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) options: Options,
+    pub(super) limits: Limits,
+    pub(super) severities: Vec<(String, Severity)>,
+    pub(super) exceptions: Vec<Exception>,
+}
+
+/// An exception as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawException {
+    #[serde(default)]
+    rule: Rules,
+    namespace: Option<String>,
+    pod: Option<String>,
+    container: Option<String>,
+    reason: String,
+    expires: toml::Value,
+}
+
+/// One rule or several.
+#[derive(Default, Deserialize)]
+#[serde(untagged)]
+enum Rules {
+    #[default]
+    All,
+    One(String),
+    Several(Vec<String>),
+}
+
+impl File {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            // The first line says what and where; the rest repeats the text.
+            error.to_string().trim_end().to_owned()
+        })?;
+        let severities = take(&mut table, "severity")?;
+        let limits = take(&mut table, "limits")?;
+        let exceptions: Vec<toml::Value> = take(&mut table, "exception")?;
+        Ok(Self {
+            options: Options::parse(table)?,
+            limits: parse_limits(limits)?,
+            severities: parse_severities(severities)?,
+            exceptions: parse_exceptions(exceptions)?,
+        })
+    }
+}
+
+/// Takes a table out of another one. It may be missing.
+fn take<T: Default + for<'a> Deserialize<'a>>(
+    table: &mut toml::Table,
+    key: &str,
+) -> Result<T, String> {
+    let Some(value) = table.remove(key) else {
+        return Ok(T::default());
+    };
+    value
+        .try_into()
+        .map_err(|error| format!("{key}: {}", first_line(&error)))
+}
+
+fn first_line(error: &dyn std::fmt::Display) -> String {
+    let text = error.to_string();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn parse_severities(table: BTreeMap<String, String>) -> Result<Vec<(String, Severity)>, String> {
+    let parse = |(rule, severity): (String, String)| {
+        check_rule(&rule).map_err(|error| format!("severity: {error}"))?;
+        let parsed = Severity::from_str(&severity, false).map_err(|_| {
+            let shown = severity.escape_debug();
+            format!("severity: {rule}: \"{shown}\" is not a severity: info, warning or error")
+        })?;
+        Ok((rule, parsed))
+    };
+    table.into_iter().map(parse).collect()
+}
+
+/// Refuses a pattern that matches no rule, because a typo must not change nothing in silence.
+fn check_rule(pattern: &str) -> Result<(), String> {
+    if policy::is_rule(pattern) {
+        return Ok(());
+    }
+    let known = rules::all().flat_map(|rule| [rule.id, rule.name]);
+    Err(suggest::unknown("rule", pattern, known, "pause-trace rules").to_string())
+}
+
+fn parse_limits(table: toml::Table) -> Result<Limits, String> {
+    let mut limits = Limits::NODE;
+    for (name, value) in table {
+        let wrong = |error: &str| format!("limits: {name}: {error}");
+        if name == ZOMBIES {
+            let number = value
+                .as_integer()
+                .and_then(|number| u32::try_from(number).ok());
+            let number = number.filter(|number| *number > 0);
+            limits.zombies = number.ok_or_else(|| wrong("expected a number above 0"))?;
+            continue;
+        }
+        let Some((_, limit)) = LIMITS.iter().find(|(known, _)| *known == name) else {
+            let error = suggest::unknown_key("limit", &name, limit_names());
+            return Err(format!("limits: {error}"));
+        };
+        let text = match &value {
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Integer(seconds) => seconds.to_string(),
+            _ => return Err(wrong("expected a time: 500ms, 30s, 5m")),
+        };
+        let time = parse_time(&text).map_err(|error| wrong(&error))?;
+        let ns = Ktime::try_from(time.as_nanos()).map_err(|_| wrong("too long"))?;
+        if ns == 0 {
+            return Err(wrong("nothing can happen in no time"));
+        }
+        *limit(&mut limits) = ns;
+    }
+    Ok(limits)
+}
+
+/// The names of all limits.
+pub(super) fn limit_names() -> impl Iterator<Item = &'static str> {
+    LIMITS.iter().map(|(name, _)| *name).chain([ZOMBIES])
+}
+
+fn parse_exceptions(values: Vec<toml::Value>) -> Result<Vec<Exception>, String> {
+    let numbered = values.into_iter().enumerate();
+    let parse = |(index, value): (usize, toml::Value)| {
+        parse_exception(value).map_err(|error| format!("exception {}: {error}", index + 1))
+    };
+    numbered.map(parse).collect()
+}
+
+fn parse_exception(value: toml::Value) -> Result<Exception, String> {
+    let raw: RawException = value.try_into().map_err(|error| first_line(&error))?;
+    let rules = match raw.rule {
+        Rules::All => Vec::new(),
+        Rules::One(rule) => vec![rule],
+        Rules::Several(rules) => rules,
+    };
+    rules.iter().try_for_each(|rule| check_rule(rule))?;
+    let is_narrow = [&raw.namespace, &raw.pod, &raw.container]
+        .iter()
+        .any(|part| part.is_some());
+    if rules.is_empty() && !is_narrow {
+        return Err(
+            "it would accept every finding: name a rule, a namespace, a pod or a container"
+                .to_owned(),
+        );
+    }
+    let reason = raw.reason.trim();
+    if reason.is_empty() {
+        return Err("the reason is empty".to_owned());
+    }
+    if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
+        return Err(format!(
+            "the reason is not one line of at most {MAX_REASON} bytes"
+        ));
+    }
+    let pattern = |key: &str, text: Option<String>| {
+        let parse = |text: String| Pattern::new(&text).map_err(|error| format!("{key}: {error}"));
+        text.map(parse).transpose()
+    };
+    let (expires, until) = last_day(&raw.expires)?;
+    Ok(Exception {
+        rules,
+        namespace: pattern("namespace", raw.namespace)?,
+        pod: pattern("pod", raw.pod)?,
+        container: pattern("container", raw.container)?,
+        excepted: Arc::new(Excepted {
+            reason: reason.to_owned(),
+            expires,
+        }),
+        until,
+    })
+}
+
+/// The last day, and its end in ns since 1970.
+fn last_day(expires: &toml::Value) -> Result<(String, i64), String> {
+    const EXPECTED: &str = "expires: expected a day such as 2027-01-31";
+    let text = match expires {
+        toml::Value::Datetime(time) => time.to_string(),
+        toml::Value::String(text) => text.clone(),
+        _ => return Err(EXPECTED.to_owned()),
+    };
+    let date = Date::strptime("%Y-%m-%d", &text).map_err(|_| EXPECTED)?;
+    let end = || {
+        let end = date.tomorrow().ok()?.to_zoned(TimeZone::UTC).ok()?;
+        i64::try_from(end.timestamp().as_nanosecond()).ok()
+    };
+    let until = end().ok_or("expires: the day is out of range")?;
+    Ok((date.to_string(), until))
+}
+
+/// The limits that differ from the built-in ones, as TOML.
+pub(super) fn limits_text(limits: &Limits) -> String {
+    let (mut ours, mut usual) = (*limits, Limits::NODE);
+    let mut text = String::new();
+    for (name, limit) in LIMITS {
+        let (ns, usual) = (*limit(&mut ours), *limit(&mut usual));
+        if ns != usual {
+            let _ = writeln!(
+                text,
+                "{name} = \"{}ms\"  # else {}ms",
+                ns / 1_000_000,
+                usual / 1_000_000
+            );
+        }
+    }
+    if limits.zombies != usual.zombies {
+        let _ = writeln!(
+            text,
+            "{ZOMBIES} = {}  # else {}",
+            limits.zombies, usual.zombies
+        );
+    }
+    match text.is_empty() {
+        true => text,
+        false => format!("\n[limits]\n{text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#"
+        fail-on = "warning"
+        [severity]
+        PT302 = "error"
+        PT5 = "info"
+        [limits]
+        stop = "10s"
+        zombie = 7
+        zombies = 100
+        [[exception]]
+        rule = ["PT302", "zombie"]
+        namespace = "kube-system"
+        pod = "legacy-*"
+        container = "app"
+        reason = "its successor comes in January"
+        expires = 2027-01-31
+        [[exception]]
+        pod = "x"
+        reason = "a day as text"
+        expires = "2027-02-01"
+    "#;
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let file = File::parse(WHOLE).expect("it is right");
+        assert_eq!(file.limits.stop, 10_000_000_000);
+        assert_eq!(file.limits.zombie, 7_000_000_000);
+        assert_eq!(file.limits.zombies, 100);
+        assert_eq!(file.limits.init, Limits::NODE.init);
+        let severities = [("PT302", Severity::Error), ("PT5", Severity::Info)];
+        assert_eq!(
+            file.severities,
+            severities.map(|(rule, severity)| (rule.to_owned(), severity))
+        );
+        let [first, second] = &file.exceptions[..] else {
+            panic!("there are two: {:?}", file.exceptions);
+        };
+        assert_eq!(first.target(), "PT302, zombie kube-system/legacy-*/app");
+        assert_eq!(first.excepted.expires, "2027-01-31");
+        // 2027-02-01T00:00:00Z
+        assert_eq!(first.until, 1_801_440_000_000_000_000);
+        assert_eq!(second.target(), "every rule */x/*");
+        assert_eq!(second.until - first.until, 86_400_000_000_000);
+        assert_eq!(
+            limits_text(&file.limits),
+            "\n[limits]\nzombie = \"7000ms\"  # else 5000ms\nstop = \"10000ms\"  # else 5000ms\nzombies = 100  # else 64\n"
+        );
+    }
+
+    #[test]
+    fn wrong_files_are_refused_with_a_hint() {
+        let exception =
+            |lines: &str| format!("[[exception]]\nreason = 'x'\nexpires = 2027-01-31\n{lines}");
+        for (text, expected) in [
+            ("fail-on = ".to_owned(), "TOML parse error at line 1"),
+            (
+                "[severity]\nPT999 = 'info'".to_owned(),
+                "severity: there is no rule \"PT999\"",
+            ),
+            (
+                "[severity]\nPT101 = 'fatal'".to_owned(),
+                "severity: PT101: \"fatal\" is not a severity",
+            ),
+            (
+                "[limits]\nzombi = '5s'".to_owned(),
+                "limits: there is no limit \"zombi\"; did you mean \"zombie\"?",
+            ),
+            (
+                "[limits]\nstop = 'soon'".to_owned(),
+                "limits: stop: expected a number",
+            ),
+            (
+                "[limits]\nstop = 0".to_owned(),
+                "limits: stop: nothing can happen in no time",
+            ),
+            (
+                "[limits]\nzombies = -1".to_owned(),
+                "limits: zombies: expected a number above 0",
+            ),
+            ("exception = 5".to_owned(), "exception: "),
+            (exception(""), "exception 1: it would accept every finding"),
+            (
+                exception("rule = 'PT999'"),
+                "exception 1: there is no rule \"PT999\"",
+            ),
+            (exception("pod = 'a['"), "exception 1: pod: "),
+            (exception("pods = 'a'"), "exception 1: unknown field `pods`"),
+            (
+                "[[exception]]\nrule = 'PT1'\nexpires = 2027-01-31".to_owned(),
+                "exception 1: missing field `reason`",
+            ),
+            (
+                "[[exception]]\nrule = 'PT1'\nreason = 'x'".to_owned(),
+                "exception 1: missing field `expires`",
+            ),
+            (
+                "[[exception]]\nrule = 'PT1'\nreason = ' '\nexpires = 2027-01-31".to_owned(),
+                "exception 1: the reason is empty",
+            ),
+            (
+                "[[exception]]\nrule = 'PT1'\nreason = \"a\\nb\"\nexpires = 2027-01-31".to_owned(),
+                "exception 1: the reason is not one line",
+            ),
+            (
+                "[[exception]]\nrule = 'PT1'\nreason = 'x'\nexpires = 12:30:00".to_owned(),
+                "exception 1: expires: expected a day",
+            ),
+        ] {
+            let error = File::parse(&text).expect_err(&text);
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+    }
+}
