@@ -12,6 +12,7 @@
 //! - [`news`]: pods and containers that start, end or are verified
 //! - [`observer`]: the trait of what follows the events beside the rules
 //! - [`pipeline`]: turns events into verdicts and news, and records the events
+//! - [`measure`]: how often things happen and how long they take, for metrics
 //! - [`record`]: the format of recordings, and its reader and writer
 //! - [`report`]: text, JSON, JUnit, SARIF and HTML
 //! - [`timeline`]: how a pod started, step by step
@@ -25,6 +26,7 @@
 
 pub mod errno;
 pub mod event;
+pub mod measure;
 pub mod news;
 pub mod observer;
 pub mod pipeline;

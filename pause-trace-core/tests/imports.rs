@@ -15,7 +15,7 @@ use std::{
 const CORE: [&[&str]; 12] = [
     &["scenario"],
     &["pipeline"],
-    &["record"],
+    &["record", "measure"],
     &["report", "news", "timeline"],
     &["why"],
     &["observer"],
@@ -36,7 +36,7 @@ const PROGRAM: [&[&str]; 7] = [
     &["pods"],
     &["live"],
     &[
-        "confine", "node", "probe", "record", "sink", "sys", "terminal",
+        "confine", "metrics", "node", "probe", "record", "sink", "sys", "terminal",
     ],
 ];
 

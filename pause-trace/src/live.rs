@@ -6,6 +6,7 @@
 mod arrivals;
 mod ends;
 mod oom;
+mod progress;
 mod survey;
 mod waiting;
 
@@ -61,6 +62,8 @@ pub(crate) struct Live {
     is_followed: Cell<bool>,
     /// Whether the rest of the events waits for an answer.
     waits: Cell<bool>,
+    /// The time of the last round whose events were judged.
+    judged: Cell<Ktime>,
     pub(crate) hooks: Vec<Hook>,
     pub(crate) started: Ktime,
 }
@@ -116,6 +119,7 @@ impl Live {
             changed: Notify::new(),
             is_followed: Cell::new(false),
             waits: Cell::new(false),
+            judged: Cell::new(probe::now()),
             started: probe::now(),
             hooks,
         };
@@ -226,8 +230,10 @@ impl Live {
                     () = self.changed.notified() => continue,
                 }
             }
+            let round = probe::now();
             self.kernel.borrow_mut().read_round(None, &self.pipeline)?;
             self.judge_round().await?;
+            self.judged.set(round);
             self.changed.notify_waiters();
         }
     }

@@ -34,7 +34,7 @@ pub(super) fn edited(mut edit: impl FnMut(&mut Json) -> bool) -> Vec<Event> {
         .collect()
 }
 
-pub(super) fn recorded() -> Vec<Event> {
+pub(crate) fn recorded() -> Vec<Event> {
     edited(|_| true)
 }
 
