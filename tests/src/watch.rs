@@ -142,6 +142,7 @@ impl Watch {
                 while let Ok(count @ 1..) = errors.read(&mut bytes) {
                     let text = String::from_utf8_lossy(&bytes[..count]);
                     shared.lock().errors.push_str(&text);
+                    shared.changed.notify_all();
                 }
             }
         });
@@ -196,6 +197,29 @@ impl Watch {
                 !left.is_zero() && !state.ended,
                 "pause-trace watch did not write {what}; {state}"
             );
+            (state, _) = self
+                .shared
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits for a line of its stderr that contains these words, and returns it.
+    ///
+    /// # Panics
+    /// When the line is not written in time.
+    #[track_caller]
+    pub fn await_error(&self, words: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        let mut state = self.shared.lock();
+        loop {
+            let mut lines = state.errors.split_inclusive('\n');
+            if let Some(line) = lines.find(|line| line.contains(words) && line.ends_with('\n')) {
+                return line.trim_end().to_owned();
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "it did not say {words:?}; {state}");
             (state, _) = self
                 .shared
                 .changed
