@@ -130,29 +130,6 @@ fn a_socket_that_is_none_is_said_to_be_none() {
 }
 
 #[test]
-fn an_address_for_metrics_that_cannot_be_used_is_refused_before_anything_runs() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let taken = taken
-        .local_addr()
-        .map(|address| (taken, address.to_string()));
-    let (_listener, address) = taken.expect("it is bound");
-    for command in ["watch", "run"] {
-        for (address, message) in [
-            (&*address, "Address already in use"),
-            (
-                "192.0.2.1:9753",
-                "failed to listen at --metrics 192.0.2.1:9753",
-            ),
-            ("localhost:9753", "expected ADDR:PORT with an IP address"),
-            ("65536", "not a port"),
-        ] {
-            assert_refused(&[command, "--metrics", address], 2, message);
-        }
-        assert_refused(&[command, "--metrics-pods", "3"], 2, "--metrics");
-    }
-}
-
-#[test]
 fn data_behind_a_recording_is_said_after_its_report() {
     let fixture = concat!(
         env!("CARGO_MANIFEST_DIR"),

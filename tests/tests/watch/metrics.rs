@@ -78,9 +78,11 @@ fn prometheus_scrapes_what_happens_to_pods() {
     let app = app.settled_in(libc::SYS_rt_sigtimedwait);
     kill(Pid::from_raw(app.pid()), Signal::SIGUSR1).expect("it runs");
     assert_eq!(app.exec(["/workload", "orphan", "1"]).exit_code, 0);
-    assert_eq!(app.exec(["sh", "-c", "/workload true; true"]).exit_code, 0);
-    // A process that the OOM killer kills, and a container that ends on its stop signal.
+    // A process that the OOM killer kills, a container that reaps a child, and one that ends on its stop signal.
     let fed = lab.pod("fed").run();
+    let script = "trap 'exit 0' TERM; sleep 0; sleep 1000 & while :; do wait; done";
+    let shell = fed.container("shell").command(["sh", "-c", script]).start();
+    let shell = shell.settled_in(libc::SYS_rt_sigsuspend);
     let hungry = fed.serve("hungry");
     hungry.limit_memory(64 << 20);
     assert_eq!(
@@ -88,6 +90,7 @@ fn prometheus_scrapes_what_happens_to_pods() {
         128 + libc::SIGKILL
     );
     hungry.end();
+    shell.end();
     // A container that ignores its stop signal.
     let deaf = lab.pod("deaf").run();
     let container = deaf.container("deaf").workload(["ignore-term"]).start();

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{Shutdown, TcpStream as Client},
+    net::TcpStream as Client,
     thread,
 };
 
@@ -59,7 +59,6 @@ fn answer_to(address: SocketAddr, bytes: &[u8]) -> String {
     let mut client = connect(address);
     // The server may have refused it before its end.
     let _ = client.write_all(bytes);
-    let _ = client.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
     let _ = client.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
