@@ -197,16 +197,21 @@ pub struct Answer {
 /// # Errors
 /// When the server does not answer.
 pub fn request(node: &Node, address: &str, path: &str, accept: &str) -> std::io::Result<Answer> {
+    node.enter(|| request_here(address, path, accept))
+}
+
+/// The same from the machine.
+///
+/// # Errors
+/// When the server does not answer.
+pub fn request_here(address: &str, path: &str, accept: &str) -> std::io::Result<Answer> {
     // An answer of HTTP/1.0 has no chunks and ends with the connection.
     let text = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\n\r\n");
-    let bytes = node.enter(|| {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(text.as_bytes())?;
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes)?;
-        Ok::<_, std::io::Error>(bytes)
-    })?;
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(text.as_bytes())?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
     let answer = String::from_utf8_lossy(&bytes);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());

@@ -1,5 +1,5 @@
-//! Addresses that cannot be used, and untrusted input from a node: sockets without a runtime, a truncated bundle, names with terminal
-//! escapes.
+//! Addresses that cannot be used, and untrusted input from a node: sockets without a runtime, a
+//! truncated bundle, names with terminal escapes.
 
 use std::{
     fs,

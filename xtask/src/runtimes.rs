@@ -1,6 +1,6 @@
 //! `cargo xtask runtimes`: the real programs that the tests start: container runtimes, Podman's
-//! pause, a browser, shells, Prometheus. It also gets the published definition of CRI, against which the tests
-//! check the CRI messages.
+//! pause, a browser, shells, Prometheus. It also gets the published definition of CRI, against
+//! which the tests check the CRI messages.
 //!
 //! All of them are unpacked into the cache. Nothing is installed: no daemon is enabled, no user is
 //! added, no file of the machine is replaced.

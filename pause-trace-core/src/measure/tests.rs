@@ -197,6 +197,37 @@ fn a_start_with_lost_records_is_not_measured() {
     assert_eq!(told.notes.count("unmeasured"), 1);
 }
 
+#[test]
+fn a_pod_that_lives_shorter_than_a_start_settles_is_measured_at_its_removal() {
+    let mut events = crate::timeline::testing::recorded();
+    let is_app = |event: &Event| matches!(&event.fact, Fact::Exec { file, .. } if file.0.ends_with(b"/sleep"));
+    let at = events.iter().position(is_app).expect("it executes");
+    let removed = events
+        .iter()
+        .find(|it| matches!(it.fact, Fact::PodRemoved { .. }));
+    let removed = removed.expect("the pod is removed").clone();
+    events.truncate(at + 1);
+    let time = events[at].time + 1;
+    events.push(Event { time, ..removed });
+    let told = told(&events);
+    assert_eq!(told.notes.count("started start"), 1);
+}
+
+#[test]
+fn a_listen_after_the_start_was_measured_is_measured_once() {
+    let events = crate::timeline::testing::listening(&[(8080, 3_800), (9090, 4_000)]);
+    let notes = told(&events).notes;
+    assert_eq!(notes.of("started first_listen"), ["4113"]);
+    assert_eq!(notes.count("started start"), 1);
+}
+
+#[test]
+fn a_listen_before_the_start_is_measured_is_a_part_of_it() {
+    let events = crate::timeline::testing::listening(&[(8080, 500), (9090, 4_000)]);
+    let notes = told(&events).notes;
+    assert_eq!(notes.of("started first_listen"), ["813"]);
+}
+
 /// Pods of which the second leaves a zombie to its pause and so fails.
 fn three_pods() -> Scene {
     let mut scene = Scene::new();

@@ -32,8 +32,8 @@ const BPF: [u64; 6] = [
     33, // BPF_ITER_CREATE
 ];
 
-/// Accepting a connection, as the event loop does it: the only call that `--metrics` adds. Its socket
-/// is bound and listens before.
+/// Accepting a connection, as the event loop does it: the only call that `--metrics` adds. Its
+/// socket is bound and listens before.
 const ACCEPT: c_long = libc::SYS_accept4;
 
 /// Calls that are refused whatever their arguments.

@@ -249,23 +249,23 @@ fn names_follow_the_conventions_and_have_one_help_each() {
 /// The table of docs/metrics.md.
 fn table(metrics: &Metrics) -> String {
     let rules = rules::all().count();
-    let mut table =
-        "| metric | type | labels | most series | meaning |\n|---|---|---|---|---|\n".to_owned();
+    let mut table = "| metric | type | unit | labels | most series | meaning |\n".to_owned();
+    table.push_str("|---|---|---|---|---|---|\n");
     for listed in &metrics.0.listed {
         let catalog::Listed {
             name,
             kind,
+            unit,
             labels,
             bound,
             help,
-            ..
         } = listed;
+        let unit = unit.as_deref().unwrap_or_default();
         let labels: Vec<_> = labels.split(", ").filter(|it| !it.is_empty()).collect();
         let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
         let labels = labels.join(", ");
-        table.push_str(&format!(
-            "| `{name}` | {kind} | {labels} | {bound} | {help} |\n"
-        ));
+        let row = format!("| `{name}` | {kind} | {unit} | {labels} | {bound} | {help} |\n");
+        table.push_str(&row);
     }
     table.push_str(&format!(
         "\nThere are {rules} rules. Without `--metrics-pods`, a scrape has at most {} series.\n",

@@ -3,7 +3,9 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -16,7 +18,8 @@ use nix::{
 use pause_trace_tests::{
     confined::{Files, assert_confined},
     lab::{Containerd, Node, Version, image},
-    prometheus::{Edition, Prometheus, promtool, request},
+    pause_trace,
+    prometheus::{Edition, Prometheus, promtool, request, request_here},
     watch::Watch,
 };
 use serde_json::Value;
@@ -78,7 +81,8 @@ fn prometheus_scrapes_what_happens_to_pods() {
     let app = app.settled_in(libc::SYS_rt_sigtimedwait);
     kill(Pid::from_raw(app.pid()), Signal::SIGUSR1).expect("it runs");
     assert_eq!(app.exec(["/workload", "orphan", "1"]).exit_code, 0);
-    // A process that the OOM killer kills, a container that reaps a child, and one that ends on its stop signal.
+    // A process that the OOM killer kills, a container that reaps a child, and one that ends on its
+    // stop signal.
     let fed = lab.pod("fed").run();
     let script = "trap 'exit 0' TERM; sleep 0; sleep 1000 & while :; do wait; done";
     let shell = fed.container("shell").command(["sh", "-c", script]).start();
@@ -248,6 +252,46 @@ fn dashboard() -> Vec<String> {
     queries
         .map(|query| query.expect("a query").to_owned())
         .collect()
+}
+
+#[test]
+fn a_run_is_ready_after_its_reference_pod() {
+    let mut child = Command::new(pause_trace())
+        .args(["run", "--for", "1h", "--metrics", "0"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut errors = BufReader::new(child.stderr.take().expect("it is a pipe")).lines();
+    let line = errors.find_map(|line| line.ok().filter(|line| line.contains("metrics at")));
+    let line = line.expect("it says where");
+    let address = line.trim_end_matches("/metrics").rsplit('/').next();
+    let address = address.expect("an address").to_owned();
+    // Nobody else reads the rest.
+    let reading = thread::spawn(move || errors.count());
+    let get = |path| request_here(&address, path, "*/*").expect("it listens");
+    let until = Instant::now() + PATIENCE;
+    let mut reasons = BTreeSet::new();
+    loop {
+        assert_eq!(get("/healthz").code, 200);
+        let ready = get("/readyz");
+        reasons.insert((ready.code, ready.body));
+        if ready.code == 200 {
+            break;
+        }
+        assert!(Instant::now() < until, "{reasons:?}");
+        thread::sleep(AGAIN);
+    }
+    let of_reference = (503, "the reference pod is being verified\n".to_owned());
+    assert!(reasons.contains(&of_reference), "{reasons:?}");
+    assert_confined(child.id(), Files::Read);
+    assert_eq!(get("/metrics").code, 200);
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).expect("it runs");
+    let status = child.wait().expect("it is a child of this process");
+    assert_eq!(status.code(), Some(130));
+    assert!(reading.join().is_ok());
+    assert!(request_here(&address, "/readyz", "*/*").is_err());
 }
 
 #[test]
