@@ -1,12 +1,10 @@
 //! When a pod first listens.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use serde_json::Value as Json;
 
 use super::{super::critical::Critical, *};
 use crate::{
-    event::{Kind, Listen, Text},
+    event::{Kind, Text},
     report::{Hook, testing::CLOCK},
 };
 
