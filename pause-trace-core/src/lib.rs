@@ -13,6 +13,7 @@
 //! - [`observer`]: the trait of what follows the events beside the rules
 //! - [`pipeline`]: turns events into verdicts and news, and records the events
 //! - [`policy`]: severities and exceptions that the owner of a node decides
+//! - [`measure`]: how often things happen and how long they take, for metrics
 //! - [`record`]: the format of recordings, and its reader and writer
 //! - [`report`]: text, JSON, JUnit, SARIF and HTML
 //! - [`timeline`]: how a pod started, step by step
@@ -26,6 +27,7 @@
 
 pub mod errno;
 pub mod event;
+pub mod measure;
 pub mod news;
 pub mod observer;
 pub mod pipeline;

@@ -109,7 +109,7 @@ pub enum NewsKind {
 
 impl NewsKind {
     /// The name in JSON.
-    pub(crate) fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Started { .. } => "started",
             Self::StartFailed { .. } => "start_failed",

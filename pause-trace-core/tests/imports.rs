@@ -16,7 +16,7 @@ const CORE: [&[&str]; 13] = [
     &["scenario"],
     &["pipeline"],
     &["policy"],
-    &["record"],
+    &["record", "measure"],
     &["report", "news", "timeline"],
     &["why"],
     &["observer"],
@@ -37,7 +37,7 @@ const PROGRAM: [&[&str]; 7] = [
     &["pods"],
     &["live"],
     &[
-        "confine", "node", "probe", "record", "sink", "sys", "terminal",
+        "confine", "metrics", "node", "probe", "record", "sink", "sys", "terminal",
     ],
 ];
 

@@ -24,9 +24,10 @@ pub(crate) use self::{
 
 /// Gives up all capabilities but `keep` in this thread, and system calls in all threads.
 /// `is_reading`: this thread and those that it starts open no further file for writing.
+/// `is_serving`: it accepts connections at a socket that listens.
 ///
 /// Returns what could not be given up.
-pub(crate) fn process(keep: &Set, is_reading: bool) -> Vec<String> {
+pub(crate) fn process(keep: &Set, is_reading: bool, is_serving: bool) -> Vec<String> {
     let mut failures = Vec::new();
     let mut tried = |what: &str, result: Result<(), String>| {
         if let Err(why) = &result {
@@ -40,7 +41,8 @@ pub(crate) fn process(keep: &Set, is_reading: bool) -> Vec<String> {
         "failed to give up capabilities",
         capabilities::keep_only(keep),
     );
-    let has_filter = tried("failed to set a seccomp filter", filter::for_all_threads());
+    let filtered = filter::for_all_threads(is_serving);
+    let has_filter = tried("failed to set a seccomp filter", filtered);
     if is_reading && has_filter {
         let reading = filter::for_readers();
         tried("failed to set a seccomp filter for reading", reading);

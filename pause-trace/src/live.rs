@@ -7,6 +7,7 @@ mod arrivals;
 mod ends;
 mod memory;
 mod oom;
+mod progress;
 mod survey;
 mod waiting;
 
@@ -54,6 +55,8 @@ pub(crate) struct Live {
     is_followed: Cell<bool>,
     /// Whether the rest of the events waits for an answer.
     waits: Cell<bool>,
+    /// The time of the last round whose events were judged.
+    judged: Cell<Ktime>,
     pub(crate) hooks: Vec<Hook>,
     pub(crate) started: Ktime,
 }
@@ -108,6 +111,7 @@ impl Live {
             changed: Notify::new(),
             is_followed: Cell::new(false),
             waits: Cell::new(false),
+            judged: Cell::new(probe::now()),
             started: probe::now(),
             hooks,
         };
@@ -219,8 +223,10 @@ impl Live {
                     () = self.changed.notified() => continue,
                 }
             }
+            let round = probe::now();
             self.kernel.borrow_mut().read_round(None, &self.pipeline)?;
             self.judge_round().await?;
+            self.judged.set(round);
             self.changed.notify_waiters();
         }
     }

@@ -5,6 +5,7 @@ mod cli;
 mod confine;
 mod conformance;
 mod live;
+mod metrics;
 mod node;
 mod playing;
 mod pods;
@@ -19,8 +20,8 @@ mod terminal;
 use std::{env, process::ExitCode};
 
 use pause_trace_core::{
-    event, news, observer, pipeline, policy, report, rules, runtimes, scenario, state, text,
-    timeline, verdict, why,
+    event, measure, news, observer, pipeline, policy, report, rules, runtimes, scenario, state,
+    text, timeline, verdict, why,
 };
 
 fn main() -> ExitCode {

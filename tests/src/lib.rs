@@ -7,6 +7,7 @@ pub mod elf;
 pub mod lab;
 pub mod node;
 pub mod process;
+pub mod prometheus;
 pub mod recording;
 pub mod soak;
 pub mod watch;

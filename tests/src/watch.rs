@@ -205,20 +205,21 @@ impl Watch {
         }
     }
 
-    /// Waits until it has written this on stderr.
+    /// Waits for a line of its stderr that contains these words, and returns it.
     ///
     /// # Panics
-    /// When it is not written in time.
+    /// When the line is not written in time.
     #[track_caller]
-    pub fn await_note(&self, text: &str) {
+    pub fn await_error(&self, words: &str) -> String {
         let until = Instant::now() + PATIENCE;
         let mut state = self.shared.lock();
-        while !state.errors.contains(text) {
+        loop {
+            let mut lines = state.errors.split_inclusive('\n');
+            if let Some(line) = lines.find(|line| line.contains(words) && line.ends_with('\n')) {
+                return line.trim_end().to_owned();
+            }
             let left = until.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero(),
-                "pause-trace watch did not say {text:?}; {state}"
-            );
+            assert!(!left.is_zero(), "it did not say {words:?}; {state}");
             (state, _) = self
                 .shared
                 .changed

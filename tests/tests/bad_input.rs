@@ -1,5 +1,5 @@
-//! Untrusted input from a node: sockets without a runtime, a truncated bundle, names with terminal
-//! escapes.
+//! Addresses that cannot be used, and untrusted input from a node: sockets without a runtime, a
+//! truncated bundle, names with terminal escapes.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use std::{
 use pause_trace_tests::{
     Run,
     lab::{Containerd, Node, Version, image},
-    pause_trace, scratch,
+    pause_trace, run, scratch,
 };
 
 /// Clears a terminal, reverses the text direction, and ends a string, a line and an element.
@@ -57,6 +57,32 @@ fn hostile_input_of_a_node_does_no_harm() {
     );
     app.end();
     pod.remove();
+}
+
+#[test]
+fn an_address_for_metrics_that_cannot_be_used_is_refused_before_anything_runs() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let taken = taken
+        .local_addr()
+        .map(|address| (taken, address.to_string()));
+    let (_listener, address) = taken.expect("it is bound");
+    for command in ["watch", "run"] {
+        for (address, message) in [
+            (&*address, "Address already in use"),
+            (
+                "192.0.2.1:9753",
+                "failed to listen at --metrics 192.0.2.1:9753",
+            ),
+            ("localhost:9753", "expected ADDR:PORT with an IP address"),
+            ("65536", "not a port"),
+        ] {
+            let refused = run([command, "--metrics", address]);
+            assert_eq!(refused.code, Some(2), "{address}: {refused:?}");
+            assert!(refused.stderr.contains(message), "{address}: {refused:?}");
+        }
+        let alone = run([command, "--metrics-pods", "3"]);
+        assert_eq!(alone.code, Some(2), "{alone:?}");
+    }
 }
 
 fn once(node: &Node, args: &[&str]) -> Run {

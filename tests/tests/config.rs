@@ -219,7 +219,7 @@ fn a_hangup_reloads_the_exceptions_of_a_watch() {
     let hang_up = |text: &str, said: &str| {
         fs::write(&path, text).expect("this test made the file");
         kill(pid, Signal::SIGHUP).expect("it runs");
-        watch.await_note(said);
+        _ = watch.await_error(said);
     };
     hang_up("fail-on = 5", "not reloaded: ");
     hang_up(

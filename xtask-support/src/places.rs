@@ -34,6 +34,11 @@ pub const ZSH: &str = "zsh";
 /// fish, whose completions a test tries.
 pub const FISH: &str = "fish";
 
+/// Prometheus 2 and promtool.
+pub const PROMETHEUS_2: &str = "prometheus-2";
+/// Prometheus 3 and promtool.
+pub const PROMETHEUS_3: &str = "prometheus-3";
+
 /// The directory of a bundle. It contains what its packages install below `/`.
 pub fn directory(name: &str) -> PathBuf {
     cache_dir().join("debian").join(name)

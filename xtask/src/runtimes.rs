@@ -1,6 +1,6 @@
 //! `cargo xtask runtimes`: the real programs that the tests start: container runtimes, Podman's
-//! pause, a browser, shells. It also gets the published definition of CRI, against which the tests
-//! check the CRI messages.
+//! pause, a browser, shells, Prometheus. It also gets the published definition of CRI, against
+//! which the tests check the CRI messages.
 //!
 //! All of them are unpacked into the cache. Nothing is installed: no daemon is enabled, no user is
 //! added, no file of the machine is replaced.
@@ -17,7 +17,7 @@ use xtask_support::{
 
 /// Every runtime uses runc of bookworm: a newer runc needs a newer C library, and crun refuses
 /// hybrid cgroups. The programs of newer suites in this list work with the C library of bookworm.
-pub(crate) const BUNDLES: [Bundle; 13] = [
+pub(crate) const BUNDLES: [Bundle; 15] = [
     Bundle {
         name: places::OCI,
         origin: Origin::main("bookworm"),
@@ -129,6 +129,31 @@ pub(crate) const BUNDLES: [Bundle; 13] = [
         build: None,
     },
     Bundle {
+        name: places::PROMETHEUS_2,
+        origin: Origin::main("bookworm"),
+        packages: &["prometheus"],
+        extent: Extent::Listed,
+        version: "2.",
+        programs: &[
+            ("usr/bin/prometheus", "--version"),
+            ("usr/bin/promtool", "--version"),
+        ],
+        build: None,
+    },
+    Bundle {
+        name: places::PROMETHEUS_3,
+        origin: Origin::main("sid"),
+        // promtool is a package of its own there.
+        packages: &["prometheus", "promtool"],
+        extent: Extent::Listed,
+        version: "3.",
+        programs: &[
+            ("usr/bin/prometheus", "--version"),
+            ("usr/bin/promtool", "--version"),
+        ],
+        build: None,
+    },
+    Bundle {
         name: places::CRI_V1,
         // The definition in the stable releases has no stop signals.
         origin: Origin::main("sid"),
@@ -164,6 +189,6 @@ pub(crate) fn ensure() -> Result<()> {
     let all: Vec<_> = BUNDLES.iter().collect();
     bundle::ensure(
         &all,
-        "the tests start real container runtimes and a real browser",
+        "the tests start real container runtimes, a real browser and a real Prometheus",
     )
 }

@@ -236,6 +236,15 @@ impl Ledger {
         counts
     }
 
+    /// The failures on pods that were not forgotten: the rule and the pod of each.
+    pub(crate) fn failing(&self) -> impl Iterator<Item = (&'static str, &PodId)> {
+        let failing = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.outcome == Outcome::Fail);
+        failing.filter_map(|(key, _)| Some((key.rule, key.pod.as_ref()?)))
+    }
+
     /// Records a decision, and reports it as a verdict if it is the first one, a worse one, or
     /// about one more failing process.
     pub(super) fn decide(

@@ -17,9 +17,10 @@ mod json;
 mod model;
 mod network;
 mod perfetto;
+mod phases;
 mod programs;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -30,4 +31,5 @@ pub use journal::Journal;
 pub use json::{element_line, lines};
 pub use model::{Element, Timeline};
 pub use perfetto::trace;
+pub use phases::Phases;
 pub use text::{line, shown};

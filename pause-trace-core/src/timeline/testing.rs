@@ -1,10 +1,12 @@
 //! The recorded start of a real pod, and variants of it.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use serde_json::Value as Json;
 
 use super::{Journal, Timeline};
 use crate::{
-    event::{Event, NamespaceCall, PodId, ProcessId},
+    event::{Comm, Event, Fact, Listen, NamespaceCall, PodId, ProcessId},
     observer::Observer as _,
     rules::Ledger,
     state::{Limits, State},
@@ -23,6 +25,38 @@ pub(super) const APP_CGROUP: u64 = 1345529;
 pub(super) const NET: u32 = 4026532247;
 pub(super) const HOST_NET: u32 = 4026532178;
 
+/// The exec of the app.
+pub(super) const EXECUTED: u64 = 24_503_697_810_441;
+pub(super) const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// The recorded start, with an app that listens on these ports so long after its exec, in ms.
+pub(crate) fn listening(ports: &[(u16, u64)]) -> Vec<Event> {
+    let mut events = recorded();
+    for (port, after) in ports {
+        let time = EXECUTED + after * 1_000_000;
+        let listen = Listen {
+            process: ProcessId {
+                pid: APP,
+                start: 24_503_664_515_281,
+            },
+            comm: Comm::new("sleep"),
+            cgroup: APP_CGROUP,
+            namespace: NET,
+            address: ANY,
+            port: *port,
+            ended: false,
+        };
+        for (time, fact) in [
+            (time, Fact::Listen(listen)),
+            (time + 100_000_000, Fact::Tick),
+        ] {
+            events.push(Event { time, fact });
+        }
+    }
+    events.sort_by_key(|event| event.time);
+    events
+}
+
 /// The recording with each event edited. An event for which `edit` returns `false` is left out.
 pub(super) fn edited(mut edit: impl FnMut(&mut Json) -> bool) -> Vec<Event> {
     let lines = CONTAINERD
@@ -34,7 +68,7 @@ pub(super) fn edited(mut edit: impl FnMut(&mut Json) -> bool) -> Vec<Event> {
         .collect()
 }
 
-pub(super) fn recorded() -> Vec<Event> {
+pub(crate) fn recorded() -> Vec<Event> {
     edited(|_| true)
 }
 

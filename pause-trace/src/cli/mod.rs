@@ -14,6 +14,7 @@ pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod ls;
 pub(crate) mod man;
+mod metrics;
 mod output;
 pub(crate) mod pause;
 mod pod_reporter;

@@ -8,6 +8,7 @@ use clap::builder::NonEmptyStringValueParser;
 use super::{Console, End, summary};
 use crate::{
     event::{ContainerId, Ktime, PodId},
+    metrics::Metrics,
     news::NewsKind,
     pipeline::{LossFilter, Pipeline},
     record::Mark,
@@ -89,6 +90,8 @@ pub(super) struct PodReporter<'a> {
     /// Whether the user was told that nothing can be observed.
     is_told: bool,
     totals: Totals,
+    /// Counts all news and verdicts, also those that are not reported.
+    metrics: Option<&'a Metrics>,
 }
 
 impl<'a> PodReporter<'a> {
@@ -100,7 +103,13 @@ impl<'a> PodReporter<'a> {
             pods: 0,
             is_told: false,
             totals: Totals::default(),
+            metrics: None,
         }
+    }
+
+    /// The same, which also counts for these metrics.
+    pub(super) fn counted(self, metrics: Option<&'a Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// The user has been told that no pod can be observed, so the end need not repeat it.
@@ -125,6 +134,10 @@ impl<'a> PodReporter<'a> {
     ) -> Result<(), Failed> {
         summary::report_failed_recording(pipeline, console)?;
         let (news, verdicts) = (pipeline.news(), pipeline.verdicts());
+        if let Some(metrics) = self.metrics {
+            news.iter().for_each(|news| metrics.news(news));
+            verdicts.iter().for_each(|verdict| metrics.verdict(verdict));
+        }
         let losses = pipeline.losses(losses);
         if news.is_empty() && verdicts.is_empty() && losses.is_empty() {
             return Ok(());

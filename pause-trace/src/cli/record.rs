@@ -65,9 +65,10 @@ impl Args {
             runtime: &self.runtime,
             follows_reference: false,
             recording: &recording,
+            metrics: None,
             confine: global.confine(None),
         };
-        let exit = watch::watch_alone(&node, &self.selection, global, console)?;
+        let exit = watch::watch_alone(&node, &self.selection, global, (console, None))?;
         Ok(recording.close(exit))
     }
 }

@@ -109,9 +109,10 @@ impl Args {
             runtime: &self.runtime,
             follows_reference: false,
             recording: &recording,
+            metrics: None,
             confine: global.confine(Some(&self.html)),
         };
-        let exit = watch::watch_alone(&node, &self.selection, global, console)?;
+        let exit = watch::watch_alone(&node, &self.selection, global, (console, None))?;
         Ok(recording.close(exit))
     }
 

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::{
     Console, End, Exit, Global,
+    metrics::{Bound as BoundMetrics, Exposed, MetricsArgs},
     output::Output,
     recording::{Bound, Record, Recording},
     select::Selection,
@@ -39,6 +40,8 @@ pub(crate) struct Args {
     pub(crate) record: Record,
     #[command(flatten)]
     pub(crate) bound: Bound,
+    #[command(flatten)]
+    pub(crate) metrics: MetricsArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -64,9 +67,16 @@ impl Args {
         let clock = summary::clock()?;
         self.output.refuse_recording(&self.record)?;
         let console = Console::open(&self.output, global, clock, false)?;
+        let metrics = self.metrics.bind(clock)?;
         let recording = self.record.start(clock, self.bound.max_size)?;
         session::block_on(async {
-            let exit = self.run_both(&plan, global, console, &recording).await?;
+            let exposed = metrics.map(BoundMetrics::serve).transpose()?;
+            let exit = self
+                .run_both(&plan, global, console, (&recording, exposed.as_ref()))
+                .await?;
+            if let Some(exposed) = exposed {
+                exposed.close().await;
+            }
             Ok(recording.close(exit))
         })
     }
@@ -77,9 +87,12 @@ impl Args {
         plan: &verify::Plan,
         global: &Global,
         mut console: Console,
-        recording: &Recording,
+        (recording, metrics): (&Recording, Option<&Exposed>),
     ) -> Result<Exit> {
         let mut interrupt = Interrupt::catch()?;
+        if let Some(exposed) = metrics {
+            exposed.before("the reference pod is being verified");
+        }
         // Before the reference check, which takes a while.
         self.runtime.reach().await?;
         let (end, reference) = verify::play(
@@ -98,7 +111,8 @@ impl Args {
             runtime: &self.runtime,
             follows_reference: true,
             recording,
-            confine: global.confine(None),
+            metrics,
+            confine: self.metrics.confine(global),
         };
         let (end, pods) =
             watch::watch(&node, &self.selection, global, &mut console, &mut interrupt).await?;

@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 use super::{
     Console, End, Exit, Global, Missing,
     config::Reload,
+    metrics::{Bound as BoundMetrics, Exposed, MetricsArgs},
     output::Output,
     pod_reporter::{PodFilter, PodReporter},
     recording::{Bound, Record, Recording},
@@ -39,6 +40,8 @@ pub(crate) struct Args {
     pub(crate) record: Record,
     #[command(flatten)]
     pub(crate) bound: Bound,
+    #[command(flatten)]
+    pub(crate) metrics: MetricsArgs,
 }
 
 /// Which container runtime describes the pods.
@@ -109,7 +112,8 @@ Examples:
   pause-trace watch                              starts, ends and violations of all pods
   pause-trace watch --pod default/web            one pod, while you debug its start
   pause-trace watch --once --format junit        the pods that run now, for CI
-  pause-trace watch --select PT1,PT4 --for 10m";
+  pause-trace watch --select PT1,PT4 --for 10m
+  pause-trace watch --metrics 9753               with metrics for Prometheus at 127.0.0.1:9753";
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> Result<Exit> {
@@ -117,15 +121,17 @@ impl Args {
         let clock = summary::clock()?;
         self.output.refuse_recording(&self.record)?;
         let console = Console::open(&self.output, global, clock, false)?;
+        let metrics = self.metrics.bind(clock)?;
         let recording = self.record.start(clock, self.bound.max_size)?;
         let node = Node {
             pods: &self.pods,
             runtime: &self.runtime,
             follows_reference: false,
             recording: &recording,
-            confine: global.confine(None),
+            metrics: None,
+            confine: self.metrics.confine(global),
         };
-        let exit = watch_alone(&node, &self.selection, global, console)?;
+        let exit = watch_alone(&node, &self.selection, global, (console, metrics))?;
         Ok(recording.close(exit))
     }
 }
@@ -135,16 +141,25 @@ pub(super) fn watch_alone(
     node: &Node<'_>,
     selection: &Selection,
     global: &Global,
-    mut console: Console,
+    (mut console, metrics): (Console, Option<BoundMetrics>),
 ) -> Result<Exit> {
     session::block_on(async {
         let mut interrupt = Interrupt::catch()?;
-        let (end, summary) = watch(node, selection, global, &mut console, &mut interrupt).await?;
+        let exposed = metrics.map(BoundMetrics::serve).transpose()?;
+        let node = Node {
+            metrics: exposed.as_ref(),
+            ..*node
+        };
+        let (end, summary) = watch(&node, selection, global, &mut console, &mut interrupt).await?;
+        if let Some(exposed) = exposed {
+            exposed.close().await;
+        }
         Ok(console.finish(summary.as_ref(), end)?)
     })
 }
 
 /// What is watched, and how.
+#[derive(Clone, Copy)]
 pub(super) struct Node<'a> {
     pub(super) pods: &'a Pods,
     pub(super) runtime: &'a Runtime,
@@ -152,6 +167,7 @@ pub(super) struct Node<'a> {
     /// runs, the command ends, unless the user gave a time.
     pub(super) follows_reference: bool,
     pub(super) recording: &'a Recording,
+    pub(super) metrics: Option<&'a Exposed>,
     pub(super) confine: Confine<'a>,
 }
 
@@ -167,13 +183,15 @@ pub(super) async fn watch(
     let setup = Setup {
         selected: &|rule| selection.selects(rule),
         recorder: node.recording.recorder(),
+        observers: node.metrics.map(Exposed::observer).into_iter().collect(),
         ..Setup::of_node(global.probe(), global.limits())
     };
     let Some(session) = interrupt.or(Session::start(setup)).await else {
         return Ok((End::Interrupted, None));
     };
     let session = session?;
-    let mut reporter = PodReporter::new(&node.pods.wanted);
+    let reporter = PodReporter::new(&node.pods.wanted);
+    let mut reporter = reporter.counted(node.metrics.map(|exposed| &exposed.metrics));
     let end = follow(&session, node, &mut reporter, console, interrupt, global).await?;
     session.live.pipeline.end_watch();
     let times = summary::end(&session.live, end);
@@ -195,6 +213,7 @@ async fn follow(
         runtime,
         follows_reference,
         recording,
+        metrics,
         confine,
     } = node;
     let Session { live, layout } = session;
@@ -212,6 +231,13 @@ async fn follow(
         return Ok(End::from_failed(failed)?);
     }
     let (settled, zombies) = (follower.settled(), follower.zombies_judged());
+    let judged = {
+        let (settled, zombies) = (follower.settled(), follower.zombies_judged());
+        async {
+            settled.await;
+            zombies.await;
+        }
+    };
     let has_runtime = follower.has_runtime();
     let is_over = *follows_reference && pods.duration.is_none() && !has_runtime;
     let ends = pods.once || is_over;
@@ -249,12 +275,22 @@ async fn follow(
             }
         }
     };
+    let command = async {
+        let Some(exposed) = metrics else {
+            return reporting.await;
+        };
+        tokio::select! {
+            biased;
+            end = reporting => end,
+            end = exposed.answer(live, judged) => end,
+        }
+    };
     let stop = Stop {
         interrupt: Some(interrupt),
         duration: pods.duration,
     };
     Ok(
-        match session::drive(live, Some(&mut follower), stop, reporting).await? {
+        match session::drive(live, Some(&mut follower), stop, command).await? {
             Ended::Done(end) => end,
             // What ran at the start is not judged yet.
             Ended::Terminated if pods.once => End::Closed,

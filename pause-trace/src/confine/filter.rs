@@ -32,6 +32,10 @@ const BPF: [u64; 6] = [
     33, // BPF_ITER_CREATE
 ];
 
+/// Accepting a connection, as the event loop does it: the only call that `--metrics` adds. Its
+/// socket is bound and listens before.
+const ACCEPT: c_long = libc::SYS_accept4;
+
 /// Calls that are refused whatever their arguments.
 const REFUSED: &[c_long] = &[
     // Other programs, and other processes' memory.
@@ -98,11 +102,12 @@ const REFUSED: &[c_long] = &[
     libc::SYS_request_key,
     libc::SYS_keyctl,
     libc::SYS_personality,
-    // Waiting for connections. It connects to sockets of runtimes only.
+    // Waiting for connections. It connects to sockets of runtimes only; for `--metrics` see
+    // [`ACCEPT`].
     libc::SYS_bind,
     libc::SYS_listen,
     libc::SYS_accept,
-    libc::SYS_accept4,
+    ACCEPT,
 ];
 
 #[cfg(target_arch = "x86_64")]
@@ -180,9 +185,9 @@ pub(crate) fn are_there() -> bool {
 }
 
 /// Refuses, in all threads of this process and for ever, what pause-trace never does once its hooks
-/// are attached.
-pub(super) fn for_all_threads() -> Result<(), String> {
-    let program = general().map_err(|error| error.to_string())?;
+/// are attached. `is_serving`: it accepts connections at a socket that listens already.
+pub(super) fn for_all_threads(is_serving: bool) -> Result<(), String> {
+    let program = general(is_serving).map_err(|error| error.to_string())?;
     seccompiler::apply_filter_all_threads(&program).map_err(|error| error.to_string())
 }
 
@@ -193,9 +198,12 @@ pub(super) fn for_readers() -> Result<(), String> {
     seccompiler::apply_filter(&program).map_err(|error| error.to_string())
 }
 
-fn general() -> Result<Vec<sock_filter>, seccompiler::BackendError> {
+fn general(is_serving: bool) -> Result<Vec<sock_filter>, seccompiler::BackendError> {
     let own = u64::from(std::process::id());
     let mut rules = always(&[REFUSED, REFUSED_OLD]);
+    if is_serving {
+        rules.remove(&ACCEPT);
+    }
     let other_bpf = BPF.iter().map(|command| not(0, *command));
     rules.insert(libc::SYS_bpf, vec![all(other_bpf)?]);
     rules.insert(libc::SYS_socket, vec![all([not(0, libc::AF_UNIX as u64)])?]);

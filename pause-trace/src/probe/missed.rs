@@ -31,6 +31,7 @@ pub(super) struct Missed {
 
 struct Hook {
     kind: Kind,
+    name: String,
     /// Each program reports the runs that those before it were skipped for.
     programs: Vec<OwnedFd>,
     /// The skipped runs that have been reported.
@@ -46,6 +47,7 @@ impl Missed {
             let programs = iter::once(first).chain(second).filter_map(descriptor);
             Some(Hook {
                 kind: lost_without(name)?,
+                name: name.to_owned(),
                 programs: programs.collect(),
                 reported: 0,
             })
@@ -54,6 +56,18 @@ impl Missed {
             hooks: hooks.collect(),
             last_read: 0,
         }
+    }
+
+    /// The skipped runs of each program, also those that its second program reported.
+    pub(super) fn by_program(&self) -> Vec<(String, u64)> {
+        let of = |hook: &Hook| {
+            let again = second(&hook.name).unwrap_or_default();
+            let names = [hook.name.clone(), again];
+            let programs = names.into_iter().zip(&hook.programs);
+            let counts = programs.map(|(name, program)| (name, Hook::misses(program)));
+            counts.collect::<Vec<_>>()
+        };
+        self.hooks.iter().flat_map(of).collect()
     }
 
     /// Adds the runs that were skipped since the last call as losses.
@@ -82,11 +96,13 @@ impl Hook {
     /// An upper bound of the runs that all programs were skipped for: the smallest of their
     /// counters.
     fn skipped(&self) -> u64 {
-        let misses = |program: &OwnedFd| {
-            let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
-            fs::read_to_string(path).map_or(0, |text| misses(&text))
-        };
-        self.programs.iter().map(misses).min().unwrap_or_default()
+        let all = self.programs.iter().map(Self::misses);
+        all.min().unwrap_or_default()
+    }
+
+    fn misses(program: &OwnedFd) -> u64 {
+        let path = format!("/proc/self/fdinfo/{}", program.as_raw_fd());
+        fs::read_to_string(path).map_or(0, |text| misses(&text))
     }
 }
 

@@ -181,6 +181,18 @@ impl Rings {
         }
     }
 
+    /// Whether the rings have records that were not read.
+    pub(crate) fn has_records(&self) -> bool {
+        let mut rings = [&self.lifecycle, &self.signals]
+            .map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN));
+        matches!(poll(&mut rings, PollTimeout::ZERO), Ok(1..))
+    }
+
+    /// How many runs of each program the kernel has skipped.
+    pub(crate) fn missed(&self) -> Vec<(String, u64)> {
+        self.missed.by_program()
+    }
+
     /// Whether records are held for the next round.
     pub(crate) fn has_held(&self) -> bool {
         !self.held.is_empty()

@@ -22,8 +22,20 @@ pub(crate) enum Confine<'a> {
     Off,
     /// It opens no further file for writing.
     Reading,
+    /// The same, and it accepts connections at a socket that listens.
+    Serving,
     /// It creates this file at its end.
     Writing(&'a Path),
+}
+
+impl Confine<'_> {
+    /// The same for a command that serves metrics.
+    pub(crate) fn serving(self) -> Self {
+        match self {
+            Self::Reading => Self::Serving,
+            other => other,
+        }
+    }
 }
 
 impl Session {
@@ -34,12 +46,13 @@ impl Session {
     pub(crate) fn confine(&self, confine: Confine<'_>, cri: Option<&Path>) {
         let later = match confine {
             Confine::Off => return,
-            Confine::Reading => Set::new(),
+            Confine::Reading | Confine::Serving => Set::new(),
             Confine::Writing(path) => confine::to_write(path),
         };
         let keep = &needed(&self.live, cri) | &later;
-        let is_reading = matches!(confine, Confine::Reading);
-        for failure in confine::process(&keep, is_reading) {
+        let is_reading = matches!(confine, Confine::Reading | Confine::Serving);
+        let is_serving = matches!(confine, Confine::Serving);
+        for failure in confine::process(&keep, is_reading, is_serving) {
             eprintln!("pause-trace: {failure}; it goes on with more privileges than it needs");
         }
     }

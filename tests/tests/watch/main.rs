@@ -14,6 +14,7 @@ mod kubelet;
 mod late;
 mod lifecycle;
 mod listen;
+mod metrics;
 mod plants;
 mod restarts;
 mod scene;

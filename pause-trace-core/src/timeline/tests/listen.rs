@@ -1,46 +1,12 @@
 //! When a pod first listens.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use serde_json::Value as Json;
 
 use super::{super::critical::Critical, *};
 use crate::{
-    event::{Kind, Listen, Text},
+    event::{Kind, Text},
     report::{Hook, testing::CLOCK},
 };
-
-/// The exec of the app.
-const EXECUTED: u64 = 24_503_697_810_441;
-const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-
-/// The recorded start, with an app that listens on these ports so long after its exec, in ms.
-fn listening(ports: &[(u16, u64)]) -> Vec<Event> {
-    let mut events = recorded();
-    for (port, after) in ports {
-        let time = EXECUTED + after * 1_000_000;
-        let listen = Listen {
-            process: ProcessId {
-                pid: APP,
-                start: 24_503_664_515_281,
-            },
-            comm: Comm::new("sleep"),
-            cgroup: APP_CGROUP,
-            namespace: NET,
-            address: ANY,
-            port: *port,
-            ended: false,
-        };
-        for (time, fact) in [
-            (time, Fact::Listen(listen)),
-            (time + 100_000_000, Fact::Tick),
-        ] {
-            events.push(Event { time, fact });
-        }
-    }
-    events.sort_by_key(|event| event.time);
-    events
-}
 
 fn sum(timeline: &Timeline) -> Json {
     let text = lines(timeline, CLOCK, |_| true).expect("it is JSON");

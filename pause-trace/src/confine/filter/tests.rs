@@ -3,6 +3,7 @@
 
 use std::{
     env, fs, io,
+    net::{TcpListener, TcpStream},
     os::unix::net::UnixStream,
     process::{Command, ExitStatus},
     thread,
@@ -56,7 +57,7 @@ fn each_call_of_the_list_is_refused_in_every_thread() {
         wait.recv().expect("it is told to go on");
         assert_refused();
     });
-    for_all_threads().expect("this kernel has filters");
+    for_all_threads(false).expect("this kernel has filters");
     go.send(()).expect("it waits");
     early.join().expect("it does not panic");
     assert_refused();
@@ -75,6 +76,28 @@ fn each_call_of_the_list_is_refused_in_every_thread() {
     // Runs no program: not even this one, again.
     let error = Command::new("/proc/self/exe").spawn().expect_err("refused");
     assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+}
+
+#[test]
+fn a_server_accepts_connections_and_everything_else_is_refused() {
+    let name = "a_server_accepts_connections_and_everything_else_is_refused";
+    if let Some((status, text)) = again(name) {
+        assert!(status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let client = TcpStream::connect(address).expect("it listens");
+    for_all_threads(true).expect("this kernel has filters");
+    let (_, peer) = listener.accept().expect("it may accept");
+    assert_eq!(Ok(peer), client.local_addr().map_err(drop));
+    for number in REFUSED.iter().filter(|number| **number != ACCEPT) {
+        assert_eq!(call(*number, NOWHERE), libc::EPERM, "call {number}");
+    }
+    let another = TcpListener::bind("127.0.0.1:0").expect_err("refused");
+    assert_eq!(another.raw_os_error(), Some(libc::EPERM));
+    let connected = TcpStream::connect(address).expect_err("refused");
+    assert_eq!(connected.raw_os_error(), Some(libc::EPERM));
 }
 
 fn own() -> c_long {
@@ -147,7 +170,7 @@ fn a_reader_opens_no_file_for_writing_and_changes_none() {
         assert!(status.success() && text.contains("1 passed"), "{text}");
         return;
     }
-    for_all_threads().expect("this kernel has filters");
+    for_all_threads(false).expect("this kernel has filters");
     for_readers().expect("this kernel has filters");
     let assert_reads = || {
         for number in CHANGES.iter().chain(CHANGES_OLD) {
@@ -190,7 +213,7 @@ fn a_call_through_the_32_bit_entry_ends_the_process() {
         );
         return;
     }
-    for_all_threads().expect("this kernel has filters");
+    for_all_threads(false).expect("this kernel has filters");
     let own = fs::File::open("/proc/self/ns/uts").expect("it is there");
     let returned = crate::sys::compat::setns(own.as_fd());
     unreachable!("{returned:?}");
