@@ -18,16 +18,19 @@ mod model;
 mod network;
 mod perfetto;
 mod programs;
+mod start;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
 mod words;
 
+pub(crate) use build::Index;
 pub use called::Called;
 pub use journal::Journal;
 pub use json::{element_line, lines};
 pub use model::{Element, Timeline};
 pub use perfetto::trace;
+pub(crate) use start::Start;
 pub use text::{line, shown};

@@ -34,7 +34,7 @@ pub(super) fn edited(mut edit: impl FnMut(&mut Json) -> bool) -> Vec<Event> {
         .collect()
 }
 
-pub(super) fn recorded() -> Vec<Event> {
+pub(crate) fn recorded() -> Vec<Event> {
     edited(|_| true)
 }
 
@@ -162,7 +162,7 @@ pub(super) fn all(events: &[Event]) -> Vec<Timeline> {
 }
 
 /// The timeline of the only pod.
-pub(super) fn only(events: &[Event]) -> Timeline {
+pub(crate) fn only(events: &[Event]) -> Timeline {
     let mut all = all(events);
     assert_eq!(all.len(), 1, "one pod is known");
     all.remove(0)
