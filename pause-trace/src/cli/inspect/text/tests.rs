@@ -5,7 +5,7 @@ use crate::cli::pods::json::testing;
 fn block(node: &NodeSnapshot, name: &str, head: &str) -> String {
     let mut pods = node.snapshot.pods.iter();
     let pod = pods.find(|pod| pod.title() == name).expect("it is there");
-    let text = shown(TextStyle::PLAIN, false, node, pod).expect("there is room");
+    let text = shown(TextStyle::PLAIN, false, None, node, pod).expect("there is room");
     let mut blocks = text.split("\n\n");
     let block = blocks.find(|block| block.starts_with(head));
     block.expect("it is shown").trim_end().to_owned()
@@ -95,7 +95,7 @@ fn signals_show_sender_target_and_result() {
 fn violations_show_their_evidence_and_passes_are_counted() {
     let node = testing::node(Some(testing::judged()));
     let pod = &node.snapshot.pods[2];
-    let text = shown(TextStyle::PLAIN, false, &node, pod).expect("there is room");
+    let text = shown(TextStyle::PLAIN, false, None, &node, pod).expect("there is room");
     let (_, verdicts) = text.split_once("\nVerdicts\n").expect("they are last");
     assert!(
         verdicts.starts_with("✗ PT101 error net-shared  "),
