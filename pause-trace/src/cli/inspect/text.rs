@@ -157,6 +157,10 @@ impl Block {
                 "there is no pause process: it has ended, or the runtime runs none",
             );
         }
+        let members = pod.containers.iter().filter(|one| !one.is_sandbox());
+        for sentence in members.filter_map(ContainerView::slow_stop) {
+            self.sentence(DOUBTFUL, &sentence);
+        }
         for container in pod.containers.iter().filter(|container| container.is_cut) {
             let title = container.title();
             self.sentence(

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cli::pods::json::testing;
+use crate::{cli::pods::json::testing, why::StopOutlook};
 
 /// The block of a pod under one heading.
 fn block(node: &NodeSnapshot, name: &str, head: &str) -> String {
@@ -56,6 +56,25 @@ Network 1001 of pause, app
         block(&testing::node(None), "default/db", "Network"),
         "Network\n  the host's"
     );
+}
+
+#[test]
+fn a_stop_that_takes_the_whole_grace_period_is_a_sentence() {
+    let mut node = testing::node(None);
+    let text = block(&node, "default/web", "Containers");
+    let expected = "a stop of app will take the whole grace period: app (pid 1500) is pid 1 of its pid \
+                    namespace and has no handler for SIGTERM, so the kernel drops it";
+    assert!(text.ends_with(expected), "{text}");
+    for container in node
+        .snapshot
+        .pods
+        .iter_mut()
+        .flat_map(|pod| &mut pod.containers)
+    {
+        container.stop = container.stop.map(|_| StopOutlook::Stops);
+    }
+    let text = block(&node, "default/web", "Containers");
+    assert!(!text.contains("grace"), "{text}");
 }
 
 #[test]
