@@ -30,8 +30,8 @@ const MAX_DEPTH: usize = 12;
 /// The signals that are shown; the newest are kept.
 const MAX_SIGNALS: usize = 32;
 
-/// Renders the whole pod. `passes`: whether verdicts that passed are listed. `watched`: for how long
-/// the node has been watched, if that goes on.
+/// Renders the whole pod, with the verdicts that passed if `passes`. `watched`: for how long the
+/// node has been watched, if that goes on.
 pub(in crate::cli) fn shown(
     text_style: TextStyle,
     passes: bool,
