@@ -22,7 +22,18 @@ pub struct RenderedPage {
 /// When the browser can't be run.
 #[must_use]
 pub fn open(page: &Path, fragment: &str) -> RenderedPage {
-    let output = run(page, fragment, &["--dump-dom".to_owned()]);
+    open_in(page, fragment, (1_100, 1_500), false)
+}
+
+/// Opens a page in a window of this width and height, with the light or the dark colours.
+///
+/// # Panics
+/// When the browser can't be run.
+#[must_use]
+pub fn open_in(page: &Path, fragment: &str, size: (u32, u32), dark: bool) -> RenderedPage {
+    let mut args = window(size, dark);
+    args.push("--dump-dom".to_owned());
+    let output = run(page, fragment, &args);
     let errors = String::from_utf8_lossy(&output.stderr);
     RenderedPage {
         dom: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -38,17 +49,22 @@ pub fn open(page: &Path, fragment: &str) -> RenderedPage {
 ///
 /// # Panics
 /// When the browser fails.
-pub fn picture(page: &Path, fragment: &str, (width, height): (u32, u32), dark: bool, to: &Path) {
+pub fn picture(page: &Path, fragment: &str, size: (u32, u32), dark: bool, to: &Path) {
+    let mut args = window(size, dark);
+    args.push(format!("--screenshot={}", to.display()));
+    run(page, fragment, &args);
+    assert!(to.exists(), "no picture in {}", to.display());
+}
+
+fn window((width, height): (u32, u32), dark: bool) -> Vec<String> {
     let mut args = vec![
         format!("--window-size={width},{height}"),
-        format!("--screenshot={}", to.display()),
         "--hide-scrollbars".to_owned(),
     ];
     if dark {
         args.push("--blink-settings=preferredColorScheme=0".to_owned());
     }
-    run(page, fragment, &args);
-    assert!(to.exists(), "no picture in {}", to.display());
+    args
 }
 
 fn run(page: &Path, fragment: &str, args: &[String]) -> Output {

@@ -3,6 +3,7 @@
 use std::{
     path::Path,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use nix::libc;
@@ -137,6 +138,71 @@ fn pods_are_listed_and_inspected() {
 
 /// The runtime is in a network namespace of its own, as on a node that is a container. Its host
 /// network is that of its pods, wherever pause-trace runs.
+/// Of a container whose first process would not take its stop signal, `ls` and `inspect` say so
+/// before anyone stops it; and of one that would take it, they say nothing.
+#[test]
+fn a_stop_that_will_take_the_whole_grace_period_is_shown_before_it_happens() {
+    let lab = Containerd::start(Version::V1);
+    lab.import(&image::workload());
+    // First the near misses, which are old enough when the others are.
+    let fine = lab.pod("fine").run();
+    let traps = "trap 'exit 0' TERM; while :; do sleep 1; done";
+    let shell = fine.container("shell").command(["sh", "-c", traps]);
+    let _shell = shell.start();
+    // It blocks the signal and has a handler: whether it will take the signal is not known.
+    let blocks = fine.container("blocks").workload(["block-term"]);
+    let _blocks = blocks.start().settled_in(libc::SYS_ppoll);
+    let slow = lab.pod("slow").run();
+    let sleeps = slow.container("sleeps").command(["sleep", "1000000"]);
+    let _sleeps = sleeps.start();
+    let inherits = "trap '' TERM; exec sleep 1000000";
+    let ignores = slow.container("ignores").command(["sh", "-c", inherits]);
+    let _ignores = ignores.start();
+
+    let is_shown = |line: &Value| {
+        line["slow_stops"]
+            .as_array()
+            .is_some_and(|all| all.len() == 2)
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let listed = loop {
+        let listed = look(&lab, &["ls", "--no-ebpf", "--format", "json"]).objects();
+        if is_shown(of(&listed, slow.uid())) {
+            break listed;
+        }
+        assert!(Instant::now() < deadline, "{}", of(&listed, slow.uid()));
+    };
+    let line = of(&listed, fine.uid());
+    assert_eq!(line["slow_stops"], json!([]), "{line}");
+    let text = look(&lab, &["inspect", slow.uid(), "--no-ebpf"]).stdout;
+    for expected in [
+        "a stop of sleeps will take the whole grace period: sleep (pid ",
+        "is pid 1 of its pid namespace and has no handler for SIGTERM, so the kernel drops it",
+        "a stop of ignores will take the whole grace period: sleep (pid ",
+        "ignores SIGTERM",
+    ] {
+        assert!(text.contains(expected), "no {expected}: {text}");
+    }
+    assert_eq!(text.matches("whole grace period").count(), 2, "{text}");
+    let inspect = |uid| {
+        let run = look(&lab, &["inspect", uid, "--no-ebpf", "--format", "json"]);
+        let containers = run.objects()[0]["containers"].clone();
+        let containers = containers.as_array().expect("a list").clone();
+        let of = |one: Value| (one["name"].clone(), one["stop"].clone());
+        containers.into_iter().map(of).collect::<Vec<_>>()
+    };
+    let of_slow = inspect(slow.uid());
+    for one in [("sleeps", "drops"), ("ignores", "ignores")] {
+        let one = (json!(one.0), json!(one.1));
+        assert!(of_slow.contains(&one), "{of_slow:?}");
+    }
+    let of_fine = inspect(fine.uid());
+    for one in [("shell", "stops"), ("blocks", "later")] {
+        let one = (json!(one.0), json!(one.1));
+        assert!(of_fine.contains(&one), "{of_fine:?}");
+    }
+}
+
 #[test]
 fn the_hosts_network_is_that_of_the_runtime_for_every_command() {
     let lab = Containerd::start(Version::V1);

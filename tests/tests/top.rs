@@ -145,6 +145,8 @@ fn a_pod_is_listed_and_inspected_and_the_terminal_is_restored() {
     let _app = pod.container("app").command(["sleep", "1000000"]).start();
     top.until("default/on-top");
     top.press("\r\r");
+    // The head names the pod.
+    top.until("default/on-top");
     top.until("Namespaces");
     // Back to the list, then quit.
     top.press("qq");

@@ -24,38 +24,21 @@ const MAX_SIGNALS: usize = 64;
 impl Timeline {
     /// The timeline of a pod so far; `None` for an unknown pod.
     pub fn of(journal: &Journal, pod: &PodId) -> Option<Self> {
-        let known = journal.pods.get(pod)?;
-        Some(Builder::new(journal, pod).build(known))
+        journal.pods.get(pod)?;
+        Index::of(journal).timeline(pod)
     }
 }
 
-/// The attribution of a runtime's process to the pod.
-#[derive(Clone)]
-pub(super) struct Owned {
-    pub(super) container: Option<ContainerId>,
-    pub(super) evidence: Evidence,
+/// What the timelines of all pods are made from, in the order in which a timeline needs it.
+pub(crate) struct Index<'a> {
+    journal: &'a Journal,
+    children: HashMap<ProcessId, Vec<&'a ProcessHistory>>,
+    executed: HashMap<CgroupId, Vec<(&'a Exec, &'a ProcessHistory)>>,
+    hooks: HashMap<CgroupId, Vec<(&'a Exec, &'a ProcessHistory)>>,
 }
 
-pub(super) struct Builder<'a> {
-    pub(super) journal: &'a Journal,
-    pub(super) pod: PodId,
-    pub(super) children: HashMap<ProcessId, Vec<&'a ProcessHistory>>,
-    /// The processes that executed in each cgroup, in the order of their first exec there.
-    pub(super) executed: HashMap<CgroupId, Vec<(&'a Exec, &'a ProcessHistory)>>,
-    /// The OCI hooks that executed in each cgroup.
-    pub(super) hooks: HashMap<CgroupId, Vec<(&'a Exec, &'a ProcessHistory)>>,
-    pub(super) containers: Vec<&'a ContainerFact>,
-    /// The namespaces of the sandbox, which the pod's containers are to share.
-    pub(super) shared: Option<Namespaces>,
-    /// The node's namespaces from the view of the sandbox.
-    pub(super) host: Namespaces,
-    /// The runtime's processes that are attributed to the pod.
-    pub(super) owned: HashMap<ProcessId, Owned>,
-    pub(super) elements: Vec<Element>,
-}
-
-impl<'a> Builder<'a> {
-    fn new(journal: &'a Journal, pod: &PodId) -> Self {
+impl<'a> Index<'a> {
+    pub(crate) fn of(journal: &'a Journal) -> Self {
         let mut children: HashMap<_, Vec<&ProcessHistory>> = HashMap::new();
         let mut executed: HashMap<_, Vec<(&Exec, &ProcessHistory)>> = HashMap::new();
         let mut hooks: HashMap<_, Vec<(&Exec, &ProcessHistory)>> = HashMap::new();
@@ -78,6 +61,54 @@ impl<'a> Builder<'a> {
         for list in executed.values_mut().chain(hooks.values_mut()) {
             list.sort_by_key(|(exec, past)| (exec.time, past.id));
         }
+        Self {
+            journal,
+            children,
+            executed,
+            hooks,
+        }
+    }
+
+    /// The timeline of a pod so far; `None` for an unknown pod.
+    pub(crate) fn timeline(&self, pod: &PodId) -> Option<Timeline> {
+        let known = self.journal.pods.get(pod)?;
+        Some(Builder::new(self, pod).build(known))
+    }
+}
+
+/// The attribution of a runtime's process to the pod.
+#[derive(Clone)]
+pub(super) struct Owned {
+    pub(super) container: Option<ContainerId>,
+    pub(super) evidence: Evidence,
+}
+
+pub(super) struct Builder<'a> {
+    pub(super) journal: &'a Journal,
+    pub(super) pod: PodId,
+    pub(super) children: &'a HashMap<ProcessId, Vec<&'a ProcessHistory>>,
+    /// The processes that executed in each cgroup, in the order of their first exec there.
+    pub(super) executed: &'a HashMap<CgroupId, Vec<(&'a Exec, &'a ProcessHistory)>>,
+    /// The OCI hooks that executed in each cgroup.
+    pub(super) hooks: &'a HashMap<CgroupId, Vec<(&'a Exec, &'a ProcessHistory)>>,
+    pub(super) containers: Vec<&'a ContainerFact>,
+    /// The namespaces of the sandbox, which the pod's containers are to share.
+    pub(super) shared: Option<Namespaces>,
+    /// The node's namespaces from the view of the sandbox.
+    pub(super) host: Namespaces,
+    /// The runtime's processes that are attributed to the pod.
+    pub(super) owned: HashMap<ProcessId, Owned>,
+    pub(super) elements: Vec<Element>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(index: &'a Index<'a>, pod: &PodId) -> Self {
+        let Index {
+            journal,
+            children,
+            executed,
+            hooks,
+        } = index;
         let mut containers: Vec<_> = journal
             .containers
             .values()

@@ -245,7 +245,7 @@ fn step(inits: &HashSet<&ContainerId>, element: &Element) -> Option<Step> {
 }
 
 /// A share as text.
-struct Named<'a>(&'a Timeline, &'a Share);
+pub(super) struct Named<'a>(pub(super) &'a Timeline, pub(super) &'a Share);
 
 impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

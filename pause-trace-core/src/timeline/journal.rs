@@ -317,6 +317,12 @@ impl Journal {
         self.misses_listeners = hooks.iter().all(|hook| hook.hook != LISTEN_HOOK);
     }
 
+    /// If the next new process makes it forget others: when it last forgot some, which tells one
+    /// such occasion from the next.
+    pub(crate) fn is_full(&self) -> Option<Option<Ktime>> {
+        (self.order.len() >= MAX_PROCESSES).then_some(self.forgot)
+    }
+
     /// The known pods: uid, namespace and name.
     pub fn pods(&self) -> impl Iterator<Item = (&PodId, &Text, &Text)> {
         self.pods

@@ -19,6 +19,7 @@ mod network;
 mod perfetto;
 mod phases;
 mod programs;
+mod start;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -26,10 +27,12 @@ mod tests;
 mod text;
 mod words;
 
+pub(crate) use build::Index;
 pub use called::Called;
 pub use journal::Journal;
 pub use json::{element_line, lines};
 pub use model::{Element, Timeline};
 pub use perfetto::trace;
 pub use phases::Phases;
+pub(crate) use start::Start;
 pub use text::{line, shown};

@@ -196,7 +196,7 @@ pub(super) fn all(events: &[Event]) -> Vec<Timeline> {
 }
 
 /// The timeline of the only pod.
-pub(super) fn only(events: &[Event]) -> Timeline {
+pub(crate) fn only(events: &[Event]) -> Timeline {
     let mut all = all(events);
     assert_eq!(all.len(), 1, "one pod is known");
     all.remove(0)

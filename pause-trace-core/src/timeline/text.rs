@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     event::Ktime,
-    text::{BAD, BOLD, DIM, DOUBTFUL, Line, TERM, TextStyle, counted, wrap},
+    text::{BAD, BOLD, DIM, DOUBTFUL, Line, TERM, TextStyle, wrap},
     verdict::Duration,
 };
 
@@ -131,12 +131,8 @@ impl<'a> Waterfall<'a> {
                     self.line(|line| line.paint(BOLD, &part));
                 }
             }
-            None if timeline.began.is_none() => {
-                self.sentence("the pod started before pause-trace: its start was not observed")
-            }
-            None => self.sentence(
-                "the pod is not up: no container is known, or a known container has not executed",
-            ),
+            None if timeline.began.is_none() => self.sentence(words::NOT_OBSERVED),
+            None => self.sentence(words::NOT_UP),
         }
         self.text.push('\n');
         let (phrase, bar) = (self.phrase, self.bar);
@@ -229,29 +225,12 @@ impl<'a> Waterfall<'a> {
     fn foot(&mut self) {
         let timeline = self.timeline;
         self.text.push('\n');
-        let text = match timeline.first_listen {
-            _ if !timeline.sees_listeners => {
-                "The timeline does not show when a process first listens: no hook reported it."
-            }
-            None if timeline.began.is_some() => {
-                "No process has listened on a TCP port. UDP has no listen, so it is not visible."
-            }
-            None => {
-                "TCP ports on which processes listened before pause-trace started are not visible, \
-                 and no UDP ports."
-            }
-            Some(_) => "UDP has no listen, so its ports are not visible.",
-        };
-        for part in wrap(text, self.text_style.width.map(|width| width - 1)) {
+        let listening = words::listening(timeline);
+        for part in wrap(listening, self.text_style.width.map(|width| width - 1)) {
             self.line(|line| line.paint(DIM, &part));
         }
-        for (kind, count) in &timeline.lost {
-            let kind = kind.name();
-            let records = counted(*count, &format!("{kind} record"));
-            self.sentence(&format!("lost {records}: the timeline may be incomplete"));
-        }
-        if timeline.is_cut {
-            self.sentence("more processes ran than are kept: the timeline may be incomplete");
+        for doubt in words::doubts(timeline) {
+            self.sentence(&doubt);
         }
     }
 }

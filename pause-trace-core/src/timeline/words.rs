@@ -5,9 +5,45 @@ use crate::errno::Errno;
 use super::model::{CreatedBy, Element, ElementKind, Evidence, Owner, Timeline};
 use crate::{
     event::{NamespaceKind, OciCommand, SignalResult, Text, signal_name},
-    text::endpoint,
+    text::{counted, endpoint},
     verdict::{Duration, ProcessRef},
 };
+
+/// What is said of a pod that ran before pause-trace did.
+pub(super) const NOT_OBSERVED: &str =
+    "the pod started before pause-trace: its start was not observed";
+/// What is said of a pod that has not started completely.
+pub(super) const NOT_UP: &str =
+    "the pod is not up: no container is known, or a known container has not executed";
+
+/// What is known of the ports on which processes listen, and what is not.
+pub(super) fn listening(timeline: &Timeline) -> &'static str {
+    match timeline.first_listen {
+        _ if !timeline.sees_listeners => {
+            "The timeline does not show when a process first listens: no hook reported it."
+        }
+        None if timeline.began.is_some() => {
+            "No process has listened on a TCP port. UDP has no listen, so it is not visible."
+        }
+        None => {
+            "TCP ports on which processes listened before pause-trace started are not visible, \
+             and no UDP ports."
+        }
+        Some(_) => "UDP has no listen, so its ports are not visible.",
+    }
+}
+
+/// Why the timeline may be incomplete, a sentence for each reason.
+pub(super) fn doubts(timeline: &Timeline) -> Vec<String> {
+    let lost = timeline.lost.iter().map(|(kind, count)| {
+        let records = counted(*count, &format!("{} record", kind.name()));
+        format!("lost {records}: the timeline may be incomplete")
+    });
+    let cut = timeline
+        .is_cut
+        .then(|| "more processes ran than are kept: the timeline may be incomplete".to_owned());
+    lost.chain(cut).collect()
+}
 
 /// `app · joins the pod's net 4026532247`
 pub(super) fn phrase(timeline: &Timeline, element: &Element) -> String {

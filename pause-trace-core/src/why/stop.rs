@@ -62,9 +62,32 @@ impl StopOutlook {
         }
     }
 
-    /// Whether a stop takes the whole grace period.
-    fn waits_for_kill(self) -> bool {
-        matches!(self, Self::Ignores | Self::Blocks | Self::Drops)
+    /// Why a stop takes the whole grace period, as what is said of the process; `None` if it does
+    /// not, or if that is not known.
+    pub fn obstacle(self, signal: i32) -> Option<String> {
+        let signal = signal_name(signal);
+        match self {
+            Self::Ignores => Some(format!("ignores {signal}")),
+            Self::Blocks => Some(format!("blocks {signal}, and nothing reads it")),
+            Self::Drops => Some(format!(
+                "is pid 1 of its pid namespace and has no handler for {signal}, so the kernel \
+                 drops it"
+            )),
+            Self::Stops | Self::Later | Self::TooYoung | Self::Unknown => None,
+        }
+    }
+
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stops => "stops",
+            Self::Ignores => "ignores",
+            Self::Blocks => "blocks",
+            Self::Later => "later",
+            Self::Drops => "drops",
+            Self::TooYoung => "too_young",
+            Self::Unknown => "unknown",
+        }
     }
 }
 
@@ -137,15 +160,9 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
                        (terminationGracePeriodSeconds, 30 s unless the pod says otherwise)"
                     .to_owned(),
             });
-        } else if outlook.waits_for_kill() && container.kind != ContainerKind::Sandbox {
-            let how = match outlook {
-                StopOutlook::Ignores => format!("ignores {signal}"),
-                StopOutlook::Blocks => format!("blocks {signal}, and nothing reads it"),
-                _ => format!(
-                    "is pid 1 of its pid namespace and has no handler for {signal}, so the kernel \
-                     drops it"
-                ),
-            };
+        } else if let Some(how) = outlook.obstacle(container.stop_signal)
+            && container.kind != ContainerKind::Sandbox
+        {
             reasons.push(Reason {
                 cause: Cause::StopIgnored,
                 container: Some(title.clone()),

@@ -44,6 +44,7 @@ impl Args {
                 StateFormat::Text => print(&text::shown(
                     global.text_style(),
                     global.verbose,
+                    None,
                     &node,
                     pod,
                 )?),

@@ -41,6 +41,8 @@ Columns:
   NAMESPACES  those shared with the pause, the host's, and those that differ from the request
   MEMBERS     processes in the pod's containers, without the pause
   PAUSE       memory of the pause alone (PSS); MEMORY is the memory charged to the pod's cgroups
+  STOP        containers whose stop will take the whole grace period: their first process ignores or
+              blocks their stop signal, or is pid 1 without a handler for it; inspect says which
   VERDICT     the worst verdict of all rules; ? if the eBPF program is not loaded
 
 On a narrow terminal some columns are left out.
@@ -48,12 +50,13 @@ On a narrow terminal some columns are left out.
 Exit codes: 0 the pods were listed · 2 wrong usage · 4 cannot run; the message says what to do";
 
 /// The columns that are left out on a narrow terminal, the least important first.
-const SPARE: [&str; 7] = [
+const SPARE: [&str; 8] = [
     "NET",
     "CONTAINERS",
     "PAUSE",
     "MEMORY",
     "SANDBOX",
+    "STOP",
     "AGE",
     "MEMBERS",
 ];
@@ -90,6 +93,7 @@ fn text(text_style: TextStyle, node: &NodeSnapshot) -> String {
             "ZOMBIES",
             "PAUSE",
             "MEMORY",
+            "STOP",
             "VERDICT",
         ],
         rows: Vec::new(),
@@ -127,6 +131,7 @@ fn row(node: &NodeSnapshot, pod: &PodView, sandbox: &SandboxView<'_>) -> Vec<Cel
         },
         or_none(pss.map(size)),
         or_none(sandbox.memory().map(size)),
+        stop(sandbox),
         match node.judged {
             Some(_) => verdict(node.verdicts(&pod.id)),
             None => Cell::painted(DIM, "?"),
@@ -199,6 +204,19 @@ fn namespaces(sandbox: &SandboxView<'_>) -> Cell {
     Cell::painted(style, parts.join(" · "))
 }
 
+/// `slow: app`, `slow: app +2`: the containers whose stop will take the whole grace period.
+fn stop(sandbox: &SandboxView<'_>) -> Cell {
+    let mut slow = sandbox.slow_stops();
+    let Some(first) = slow.next() else {
+        return Cell::painted(DIM, "-");
+    };
+    let more = match slow.count() {
+        0 => String::new(),
+        more => format!(" +{more}"),
+    };
+    Cell::painted(DOUBTFUL, format!("slow: {}{more}", first.title()))
+}
+
 /// `✗ PT101 error +2`, `? PT402 inconclusive`, `✓ pass`.
 fn verdict<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Cell {
     let verdicts: Vec<_> = verdicts.collect();
@@ -238,10 +256,10 @@ mod tests {
         assert_eq!(
             text(TextStyle::PLAIN, &testing::node(None)),
             "\
-POD                   SANDBOX       PID   AGE    NAMESPACES               NET   CONTAINERS  MEMBERS  ZOMBIES  PAUSE   MEMORY   VERDICT
-default/db            b0b0b0b0b0b0  2000  3m20s  ipc · host net uts       1     1           1        0        -       -        ?
-default/db-\\u{1b}[2J  -             -     -      no pause                 -     1           1        0        -       -        ?
-default/web           a0a0a0a0a0a0  1000  5m0s   ipc uts · side: net own  1001  2           3        1        12 KiB  3.0 MiB  ?
+POD                   SANDBOX       PID   AGE    NAMESPACES               NET   CONTAINERS  MEMBERS  ZOMBIES  PAUSE   MEMORY   STOP       VERDICT
+default/db            b0b0b0b0b0b0  2000  3m20s  ipc · host net uts       1     1           1        0        -       -        -          ?
+default/db-\\u{1b}[2J  -             -     -      no pause                 -     1           1        0        -       -        -          ?
+default/web           a0a0a0a0a0a0  1000  5m0s   ipc uts · side: net own  1001  2           3        1        12 KiB  3.0 MiB  slow: app  ?
 "
         );
     }

@@ -1,9 +1,11 @@
 //! `report`: the findings and the state of the pods as an HTML page.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 use anyhow::{Context as _, Result};
@@ -32,6 +34,7 @@ use crate::{
     },
     scenario::SortedVerdicts,
     sys,
+    timeline::Journal,
     verdict::{Severity, Verdict},
 };
 
@@ -39,7 +42,8 @@ use crate::{
 /// network
 ///
 /// The page shows verdicts with their evidence and the rule's explanation, namespaces side by side
-/// with the pause's and the host's, a timeline, processes, signals and zombies. With a recording,
+/// with the pause's and the host's, how the pod started and what its start waited for, a timeline,
+/// processes, signals and zombies. With a recording,
 /// the command does not need root. Without one, it first watches the running pods like `watch`, for
 /// the time given with --for.
 #[derive(clap::Args, Clone, Debug)]
@@ -234,6 +238,7 @@ struct Reading<'a> {
 struct Part {
     begin: Begin,
     pipeline: Pipeline,
+    journal: Rc<RefCell<Journal>>,
     sorted: SortedVerdicts,
     last: Ktime,
 }
@@ -245,8 +250,13 @@ impl Reading<'_> {
                 self.end_part(None);
                 self.gathered.begin(begin.started);
                 let selection = &self.args.selection;
+                let pipeline = Pipeline::new(begin.limits, |rule| selection.selects(rule));
+                let journal = Rc::new(RefCell::new(Journal::default()));
+                journal.borrow_mut().begin(&begin.hooks);
+                pipeline.observe(Box::new(Rc::clone(&journal)));
                 self.part = Some(Part {
-                    pipeline: Pipeline::new(begin.limits, |rule| selection.selects(rule)),
+                    pipeline,
+                    journal,
                     sorted: SortedVerdicts::default(),
                     last: begin.started,
                     begin,
@@ -255,9 +265,10 @@ impl Reading<'_> {
             Entry::End(end) => self.end_part(Some(end)),
             Entry::Event(event) => {
                 if let Some(part) = &mut self.part {
+                    let gathered = &mut self.gathered;
+                    gathered.save_starts(&part.journal.borrow());
                     part.pipeline.process_event(&event);
                     part.last = event.time;
-                    let gathered = &mut self.gathered;
                     part.pipeline.read(|core| gathered.see(&event, &core.state));
                 }
             }
@@ -327,6 +338,7 @@ impl Reading<'_> {
             key(one).cmp(&key(other))
         });
         self.judged(&part, &rest, |_| false);
+        self.gathered.end_part(&part.journal.borrow());
         let times = (part.begin.started, end.map_or(part.last, |end| end.time));
         let summary = summary::summary(&part.pipeline, times, &BTreeMap::new());
         self.summary = Some(match self.summary.take() {

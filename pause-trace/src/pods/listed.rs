@@ -189,6 +189,7 @@ impl ContainerView {
             group: None,
             memory: None,
             status: None,
+            stop: None,
         }
     }
 }

@@ -31,7 +31,9 @@ use crate::{
             process::{self, Link, Process},
         },
     },
+    probe,
     runtimes::programs,
+    why::StopOutlook,
 };
 
 /// Concurrent queries to the runtimes.
@@ -183,6 +185,13 @@ fn complete(pod: &mut PodView, hierarchies: &Hierarchies) {
         };
         let (pid, net) = (first.pid, first.namespace(NamespaceKind::Net));
         let start = first.start_ticks * NS_PER_TICK;
+        let (signals, is_pid_1) = (procfs::signals(pid), first.ns_pid == 1);
+        let age = probe::now().saturating_sub(start);
+        let signal = container
+            .asked
+            .as_ref()
+            .map_or(0, |asked| asked.stop_signal);
+        container.stop = Some(StopOutlook::of(signal, signals, is_pid_1, age));
         if container.is_sandbox() {
             let process = ProcessId { pid, start };
             container.status = procfs::pause_status(&pod.id, process).ok();

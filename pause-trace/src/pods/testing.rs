@@ -21,6 +21,7 @@ use crate::{
         },
     },
     runtimes::Engine,
+    why::StopOutlook,
 };
 
 /// The id of a container with this prefix.
@@ -204,6 +205,7 @@ pub(crate) fn pods() -> Vec<PodView> {
             .filter(|one| one.id.starts_with("a1"))
         {
             container.memory = Some(2 << 20);
+            container.stop = Some(StopOutlook::Drops);
         }
     }
     pods

@@ -14,6 +14,7 @@ use crate::{
             process::{Link, Process},
         },
     },
+    why::StopOutlook,
 };
 
 /// A pod.
@@ -57,6 +58,8 @@ pub(crate) struct ContainerView {
     pub(crate) memory: Option<u64>,
     /// The status of the pause, for a sandbox.
     pub(crate) status: Option<PauseStatus>,
+    /// What its stop signal would do to its entrypoint; `None` without a living one.
+    pub(crate) stop: Option<StopOutlook>,
 }
 
 /// A namespace of a container, compared with those of others.
@@ -162,6 +165,12 @@ impl SandboxView<'_> {
         processes.filter(|process| !process.is_zombie()).count()
     }
 
+    /// The containers whose stop will take the whole grace period.
+    pub(crate) fn slow_stops(&self) -> impl Iterator<Item = &ContainerView> {
+        let members = self.members.iter().copied();
+        members.filter(|member| member.slow_stop().is_some())
+    }
+
     /// The number of zombies.
     pub(crate) fn zombies(&self) -> usize {
         let containers = self.members.iter().copied().chain(self.sandbox);
@@ -179,6 +188,16 @@ impl SandboxView<'_> {
 }
 
 impl ContainerView {
+    /// Why a stop of the container will take its whole grace period, a sentence.
+    pub(crate) fn slow_stop(&self) -> Option<String> {
+        let entry = self.entrypoint()?;
+        let how = self.stop?.obstacle(self.asked.as_ref()?.stop_signal)?;
+        let (title, comm, pid) = (self.title(), entry.comm, entry.pid);
+        Some(format!(
+            "a stop of {title} will take the whole grace period: {comm} (pid {pid}) {how}"
+        ))
+    }
+
     pub(crate) fn is_sandbox(&self) -> bool {
         self.sandbox.as_ref() == Some(&self.id)
     }
@@ -315,6 +334,7 @@ fn unconnected(
         group: container.groups.into_iter().next(),
         memory: None,
         status: None,
+        stop: None,
     }
 }
 

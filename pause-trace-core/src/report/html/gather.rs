@@ -1,20 +1,21 @@
 //! Collects the content of the page from events and from the state after each of them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use super::{
     listeners::{Awaited, Listens},
-    model::{Container, Finding, Page, Pod, Process, Rule, Signal, Span},
+    model::{Container, Finding, Page, Pod, Process, ProcessState, Rule, Signal},
+    spans::spans,
+    starts::Starts,
+    words::{called, escaped, named, result_name, role_name, shown},
 };
 use crate::{
-    event::{
-        ContainerId, ContainerKind, Event, Fact, Ktime, NamespaceKind, Namespaces, PodId,
-        ProcessId, SignalResult, escape, signal_name,
-    },
+    event::{ContainerId, ContainerKind, Event, Fact, Ktime, PodId, ProcessId, signal_name},
     report::{Clock, Names, Summary, wire},
     rules::{self, Counts},
     state::{Role, State},
-    verdict::{Outcome, Values, Verdict},
+    timeline::Journal,
+    verdict::{Outcome, Verdict},
 };
 
 /// Most pods of a page. A browser can show as many as a node has, but not those of a year.
@@ -33,6 +34,7 @@ pub struct PageBuilder {
     processes: HashMap<ProcessId, (usize, usize)>,
     omitted: HashSet<PodId>,
     awaited: Awaited,
+    starts: Starts,
     /// Findings that are not on a pod.
     findings: Vec<Finding>,
     passed: u64,
@@ -49,6 +51,7 @@ impl PageBuilder {
             processes: HashMap::new(),
             omitted: HashSet::new(),
             awaited: Awaited::default(),
+            starts: Starts::default(),
             findings: Vec::new(),
             passed: 0,
         }
@@ -62,6 +65,16 @@ impl PageBuilder {
     /// Notes the beginning of a part of the run. The first is time 0.
     pub fn begin(&mut self, time: Ktime) {
         self.began.get_or_insert(time);
+    }
+
+    /// Takes the starts of pods from the journal before the next event makes it forget them.
+    pub fn save_starts(&mut self, journal: &Journal) {
+        self.starts.save(journal, &self.by_id);
+    }
+
+    /// Takes the starts of all pods of a part of the run.
+    pub fn end_part(&mut self, journal: &Journal) {
+        self.starts.end_part(journal, &self.by_id);
     }
 
     /// Adds an event, with the state after it.
@@ -143,6 +156,7 @@ impl PageBuilder {
                 if let Some(pod) = self.by_id.get(pod) {
                     self.pods[*pod].removed = Some(at);
                 }
+                self.starts.removed(pod);
             }
             _ => {}
         }
@@ -278,6 +292,7 @@ impl PageBuilder {
                     ended: None,
                     status: None,
                     reaped: None,
+                    state: ProcessState::default(),
                 });
                 pod.processes.len() - 1
             }
@@ -298,9 +313,14 @@ impl PageBuilder {
     }
 
     fn reaped(&mut self, id: ProcessId, at: i64, state: &State) {
+        // The end of an entrypoint is that of its container, also if only the reaping was seen.
+        self.process(id, state);
         if let Some(&(pod, index)) = self.processes.get(&id) {
-            self.pods[pod].processes[index].reaped = Some(at);
-            self.count_zombies(pod, at, -1);
+            let process = &mut self.pods[pod].processes[index];
+            process.reaped = Some(at);
+            if process.ended.is_some() {
+                self.count_zombies(pod, at, -1);
+            }
             // The state keeps an entrypoint, so only other processes are removed here.
             if state.processes.get(id).is_none() {
                 self.processes.remove(&id);
@@ -373,8 +393,17 @@ impl PageBuilder {
     pub fn into_page(mut self, summary: &Summary) -> Page {
         let ended = self.since(summary.time);
         for pod in &mut self.pods {
+            let removed = pod.removed;
+            for process in &mut pod.processes {
+                process.state = ProcessState::of(process, removed);
+            }
             pod.spans = spans(pod);
         }
+        let began = self.began.unwrap_or_default();
+        self.starts.add_to(&mut self.pods, &self.by_id, |time| {
+            let since = i128::from(time) - i128::from(began);
+            i64::try_from(since).unwrap_or(i64::MAX)
+        });
         let found = self.pods.iter().flat_map(|pod| &pod.findings);
         let rules = found
             .chain(&self.findings)
@@ -396,7 +425,6 @@ impl PageBuilder {
         let of_pods = self.pods.iter().map(|pod| pod.verdicts);
         let mut verdicts = of_pods.chain(of_none).sum::<Counts>();
         verdicts.pass = self.passed;
-        let began = self.began.unwrap_or_default();
         let began_ms = self.clock.offset.saturating_add(began.into()) / 1_000_000;
         Page {
             version: String::new(),
@@ -418,116 +446,4 @@ impl PageBuilder {
             omitted: self.omitted.len(),
         }
     }
-}
-
-/// The bars and marks of a pod's timeline.
-fn spans(pod: &Pod) -> Vec<Span> {
-    let lane = |id: &str| {
-        let mut containers = pod.containers.iter().map(|shown| &shown.container);
-        let container = containers.find(|container| container.id == id);
-        let name = container.and_then(|container| container.name.clone());
-        name.unwrap_or_else(|| id.to_owned())
-    };
-    let mut spans = Vec::new();
-    for container in &pod.containers {
-        if let Some(start) = container.started {
-            let name = lane(&container.container.id);
-            spans.push(Span {
-                lane: name.clone(),
-                name: match &container.status {
-                    Some(status) => format!("{name}: {status}"),
-                    None => name,
-                },
-                start_ns: start,
-                end_ns: container.ended,
-                kind: if container.is_pause {
-                    "pause"
-                } else {
-                    "container"
-                },
-            });
-        }
-    }
-    for process in &pod.processes {
-        if process.role == "session" {
-            spans.push(Span {
-                lane: format!("{} · exec", lane(&process.container)),
-                name: called(&process.process),
-                start_ns: process.forked,
-                end_ns: process.ended,
-                kind: "session",
-            });
-        }
-        if let Some(ended) = process.ended
-            && process
-                .reaped
-                .is_none_or(|reaped| reaped.saturating_sub(ended) > 1_000_000)
-        {
-            spans.push(Span {
-                lane: format!("{} · zombies", lane(&process.container)),
-                name: called(&process.process),
-                start_ns: ended,
-                end_ns: process.reaped,
-                kind: "zombie",
-            });
-        }
-    }
-    spans.extend(pod.listens.iter().map(|one| one.span(lane(&one.container))));
-    spans.extend(pod.signals.iter().map(|signal| Span {
-        lane: "signals".to_owned(),
-        name: format!("{} to {}: {}", signal.signal, signal.to, signal.result),
-        start_ns: signal.at,
-        end_ns: Some(signal.at),
-        kind: "signal",
-    }));
-    spans.extend(pod.findings.iter().map(|finding| Span {
-        lane: "findings".to_owned(),
-        name: format!("{} {}", finding.rule, finding.message),
-        start_ns: finding.at,
-        end_ns: Some(finding.at),
-        kind: "finding",
-    }));
-    spans
-}
-
-fn called(process: &wire::Process) -> String {
-    format!("{} (pid {})", process.comm, process.pid)
-}
-
-fn named(namespaces: &Namespaces) -> wire::Namespaces {
-    let kinds = NamespaceKind::ALL.into_iter();
-    kinds.map(|kind| (kind, namespaces.get(kind))).collect()
-}
-
-fn shown(values: &Values) -> BTreeMap<&'static str, String> {
-    let shown = |(name, value): &(&'static str, _)| (*name, ToString::to_string(value));
-    values.iter().map(shown).collect()
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Stranger => "stranger",
-        Role::Runtime => "runtime",
-        Role::Pause => "pause",
-        Role::Init => "init",
-        Role::Session => "session",
-        Role::Member => "member",
-    }
-}
-
-fn result_name(result: SignalResult) -> &'static str {
-    match result {
-        SignalResult::Delivered => "queued",
-        SignalResult::Ignored => "ignored",
-        SignalResult::AlreadyPending => "pending already",
-        SignalResult::OverflowFail => "lost: the queue was full",
-        SignalResult::LoseInfo => "queued without its information",
-        SignalResult::Unknown => "unknown",
-    }
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    let _ = escape(text.as_bytes(), &mut escaped);
-    escaped
 }

@@ -7,6 +7,9 @@
 mod gather;
 mod listeners;
 mod model;
+mod spans;
+mod starts;
+mod words;
 
 pub use gather::PageBuilder;
 pub use model::Page;
@@ -43,7 +46,105 @@ mod tests {
         event::{Event, Fact, Modes, PodFact, Source, Text},
         report::{Clock, Summary, testing},
         state::{Limits, State},
+        timeline::{Journal, testing as starts},
     };
+
+    /// The page of these events.
+    fn gathered(events: &[Event]) -> Page {
+        let (mut journal, mut state) = (Journal::default(), State::new(Limits::NODE));
+        let mut builder = PageBuilder::new(Clock::new(0, 0));
+        builder.begin(events[0].time);
+        for event in events {
+            builder.save_starts(&journal);
+            journal.take(event);
+            state.apply(event, &mut Vec::new());
+            builder.see(event, &state);
+        }
+        builder.end_part(&journal);
+        builder.into_page(&Summary::default())
+    }
+
+    #[test]
+    fn a_pod_has_the_bars_of_its_start() {
+        let page = gathered(&starts::recorded());
+        let [pod] = &page.pods[..] else {
+            panic!("one pod was recorded");
+        };
+        let start = pod.start.as_ref().expect("its start was recorded");
+        let timeline = starts::only(&starts::recorded());
+        let up = timeline
+            .up
+            .zip(timeline.began)
+            .map(|(up, began)| up - began);
+        assert_eq!(start.up.map(|up| (up - start.began) as u64), up);
+        assert!(start.bars.iter().any(|bar| bar.kind == "cni"));
+    }
+
+    #[test]
+    fn the_start_of_a_removed_pod_that_the_journal_forgot_is_kept() {
+        let mut events = starts::recorded();
+        let (pod, last) = (
+            starts::only(&events).pod,
+            events.last().map(|last| last.time),
+        );
+        let fact = Fact::PodRemoved { pod };
+        events.push(Event {
+            time: last.unwrap_or_default() + 1,
+            fact,
+        });
+        // As many pods as the journal keeps, so that it forgets the first.
+        for number in 0_u64..300 {
+            let pod: crate::event::PodId = format!("uid-{number}").into();
+            let fact = PodFact {
+                pod: pod.clone(),
+                namespace: Text::new("default"),
+                name: Text::new("later"),
+                modes: Modes::plain(),
+                source: Source::Cri,
+            };
+            let time = last.unwrap_or_default() + 2 + number;
+            events.push(Event {
+                time,
+                fact: Fact::Pod(fact),
+            });
+            events.push(Event {
+                time,
+                fact: Fact::PodRemoved { pod },
+            });
+        }
+        let page = gathered(&events);
+        let pod = page.pods.first().expect("it is the first");
+        assert!(pod.start.is_some());
+        assert!(
+            pod.processes
+                .iter()
+                .all(|it| it.state != model::ProcessState::Runs)
+        );
+    }
+
+    #[test]
+    fn a_process_whose_end_was_not_recorded_is_not_said_to_run() {
+        let mut events = starts::recorded();
+        let is_exit = |event: &Event| matches!(event.fact, Fact::Exit { .. });
+        events.retain(|event| !is_exit(event));
+        let page = gathered(&events);
+        let states: Vec<_> = page.pods[0]
+            .processes
+            .iter()
+            .map(|it| (it.reaped.is_some(), it.state))
+            .collect();
+        assert!(
+            states.contains(&(true, model::ProcessState::Ended)),
+            "{states:?}"
+        );
+        let of_reaped = states.iter().filter(|(is_reaped, _)| *is_reaped);
+        assert!(
+            of_reaped
+                .clone()
+                .all(|(_, state)| *state == model::ProcessState::Ended)
+        );
+        assert!(page.pods[0].zombies.iter().all(|(_, count)| *count == 0));
+    }
 
     #[test]
     fn the_page_loads_no_other_file() {

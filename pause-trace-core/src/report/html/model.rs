@@ -9,6 +9,7 @@ use super::listeners::Listens;
 use crate::{
     report::wire::{self, Namespaces},
     rules::Counts,
+    timeline::Start,
     verdict::{Outcome, Severity},
 };
 
@@ -64,6 +65,8 @@ pub(crate) struct Pod {
     /// The number of zombies from each time on.
     pub zombies: Vec<(i64, u32)>,
     pub(crate) spans: Vec<Span>,
+    /// How it started; `None` if that was not observed.
+    pub(crate) start: Option<Start>,
     pub(crate) findings: Vec<Finding>,
     /// How often each rule passed.
     pub(crate) passed: BTreeMap<&'static str, u64>,
@@ -98,6 +101,30 @@ pub(crate) struct Process {
     pub ended: Option<i64>,
     pub(crate) status: Option<String>,
     pub(crate) reaped: Option<i64>,
+    pub(crate) state: ProcessState,
+}
+
+/// What is known of a process at the end of the page's time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ProcessState {
+    #[default]
+    Runs,
+    Zombie,
+    Ended,
+    /// No record shows its end, and its pod is removed.
+    Unknown,
+}
+
+impl ProcessState {
+    pub(super) fn of(process: &Process, removed: Option<i64>) -> Self {
+        match (process.ended, process.reaped) {
+            (_, Some(_)) => Self::Ended,
+            (Some(_), None) => Self::Zombie,
+            (None, None) if removed.is_some() => Self::Unknown,
+            (None, None) => Self::Runs,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -60,8 +60,20 @@ function matrix(pod) {
     const word = isHost ? "host's" : isPods ? "the pause's" : "own";
     return el("td", isHost ? "host" : isPods ? "pod" : "own", `${inode} ${word}`);
   };
+  const title = (container) => `${container.name || container.id.slice(0, 12)}${container.ended === null ? "" : " (ended)"}`;
   const rows = KINDS.map((kind) => [el("td", "", kind), el("td", "host", pod.host[kind] ?? ""), ...all.map((container) => cell(kind, container))]);
-  return table(["namespace", "host", ...all.map((container) => container.name || container.id.slice(0, 12))], rows);
+  return table(["namespace", "host", ...all.map(title)], rows);
+}
+
+const STATES = { runs: "good", zombie: "bad", ended: "dim", unknown: "doubt" };
+
+/** Whether a process runs, and how it ended. */
+function ending(process) {
+  if (process.state === "runs") return "still runs";
+  if (process.state === "unknown") return "no record shows its end, and the pod was removed";
+  if (process.ended === null) return "ended: reaped, its exit was not recorded";
+  const end = `${process.status} after ${span(process.ended - process.forked)}`;
+  return process.state === "zombie" ? `ended: ${end}, still a zombie` : `ended: ${end}, reaped after ${span(process.reaped - process.ended)}`;
 }
 
 function tree(pod) {
@@ -72,14 +84,35 @@ function tree(pod) {
   });
   const list = (indices, depth) => el("ul", depth ? "" : "tree", ...indices.map((index) => {
     const process = pod.processes[index];
-    const end = process.ended === null ? "still runs" : `${process.status} after ${span(process.ended - process.forked)}`;
-    const reaped = process.ended === null ? "" : process.reaped === null ? ", still a zombie" : `, reaped after ${span(process.reaped - process.ended)}`;
-    const line = el("li", "mono", el("strong", "", process.comm), ` pid ${process.pid} (NSpid ${process.ns_pid}) `, el("span", "dim", [process.role, process.file, end + reaped].filter(Boolean).join(" · ")));
+    const line = el("li", `mono ${process.state}`, el("strong", "", process.comm), ` pid ${process.pid} (NSpid ${process.ns_pid}) `, el("span", "dim", [process.role, process.file].filter(Boolean).join(" · ")), " ", el("span", STATES[process.state], ending(process)));
     const below = children.get(index);
     if (below && depth < 40) line.append(list(below, depth + 1));
     return line;
   }));
   return list(children.get(-1) ?? [], 0);
+}
+
+/** How the pod started, as pause-trace computed it: what the start waited for, and its elements as bars of one scale. */
+function waterfall(start) {
+  const whole = Math.max(start.until - start.began, 1);
+  const share = (ns) => Math.min(Math.max((ns - start.began) / whole, 0), 1) * 100;
+  const bar = (one) => {
+    const open = one.end === null || one.end > start.until;
+    const made = el("span", `bar w-${one.kind}${open ? " open" : ""}${one.failed ? " failed" : ""}`);
+    made.style.left = `${share(one.at)}%`;
+    made.style.width = `${share(one.end ?? start.until) - share(one.at)}%`;
+    made.title = `${one.text}, at +${span(one.at - start.began)}${one.end === one.at ? "" : one.end === null ? ", not ended" : `, ${span(one.end - one.at)}`}`;
+    return made;
+  };
+  const took = (one) => (one.end === null ? "not ended" : one.end === one.at ? "" : span(one.end - one.at));
+  const row = (one) => el("li", one.failed ? "bad" : "", el("span", "at", `+${span(one.at - start.began)}`), el("span", "took", took(one)), el("span", "what", one.text), el("span", "lane", bar(one)));
+  const made = el("div", "start", el("p", "", start.sentence));
+  if (start.path.length) made.append(el("p", "dim", "What the start waited for:"), el("div", "lane path", ...start.path.map((step) => { const drawn = bar(step); drawn.append(step.text); return drawn; })));
+  const head = el("li", "dim head", el("span", "at", "at"), el("span", "took", "took"), el("span", "what", "what"), el("span", "lane scale", el("span", "", "0"), el("span", "", span(whole))));
+  made.append(el("ol", "fall mono", head, ...start.bars.map(row)));
+  if (start.omitted) made.append(el("p", "doubt", `${start.omitted} more elements are not shown; pause-trace timeline shows them`));
+  made.append(...start.doubts.map((doubt) => el("p", "doubt", doubt)), el("p", "dim", start.listening));
+  return made;
 }
 
 const LANE = 26, LEFT = 150, WIDTH = 1000, TOP = 24;
@@ -159,25 +192,76 @@ function timeline(pod) {
   return el("div", "", tools, picture, caption);
 }
 
-function finding(one) {
-  const word = one.verdict === "fail" ? one.severity : "inconclusive";
-  const className = one.verdict !== "fail" ? "doubt" : one.severity === "error" ? "bad" : "doubt";
-  const rule = data.rules[one.rule] ?? { name: "", summary: "", doc: "" };
-  const planted = one.planted ? el("span", "dim", " injected by the scenario") : "";
-  const head = el("p", "", el("strong", className, `${one.rule} ${rule.name} · ${word}`), ` ${one.subject}`, planted);
-  const steps = one.evidence.map(([at, what]) => [clock(at), span(at - one.at), what]);
-  const values = [...new Set([...Object.keys(one.expected), ...Object.keys(one.observed)])];
-  const made = el("div", "", head, el("p", "", one.message));
-  if (values.length) made.append(table(["", "expected", "observed"], values.map((name) => [name, one.expected[name] ?? "", one.observed[name] ?? ""])));
-  if (steps.length) made.append(table(["time", "before", "evidence"], steps));
-  if (rule.doc) made.append(el("details", "", el("summary", "", `What ${one.rule} checks, why it matters, how to fix it`), el("div", "body", el("pre", "", rule.doc))));
+const isBad = (one) => one.verdict === "fail" && one.severity === "error";
+const word = (one) => (one.verdict === "fail" ? one.severity : "inconclusive");
+
+/** Findings by rule, the worst rule first: [rule, its findings]. */
+function byRule(findings) {
+  const found = new Map();
+  for (const one of findings) found.set(one.rule, [...(found.get(one.rule) ?? []), one]);
+  const worst = (list) => Math.max(...list.map((one) => (one.planted ? 0 : one.verdict !== "fail" ? 1 : { info: 2, warning: 3, error: 4 }[one.severity])));
+  return [...found].sort(([rule, list], [other, others]) => worst(others) - worst(list) || (rule < other ? -1 : 1));
+}
+
+/** `2 error, 1 inconclusive`. */
+function tally(findings) {
+  const found = new Map();
+  for (const one of findings) found.set(one.planted ? "injected" : word(one), (found.get(one.planted ? "injected" : word(one)) ?? 0) + 1);
+  return [...found].map(([name, count]) => `${count} ${name}`).join(", ");
+}
+
+function explanation(id) {
+  const doc = data.rules[id]?.doc;
+  return doc ? el("details", "", el("summary", "", `What ${id} checks, why it matters, how to fix it`), el("div", "body", el("pre", "", doc))) : "";
+}
+
+/** The findings of one rule on one pod, or on the node. */
+function ruleOf([id, findings]) {
+  const name = data.rules[id]?.name ?? "";
+  const one = (found) => {
+    const planted = found.planted ? el("span", "dim", " injected by the scenario") : "";
+    const head = el("p", "", el("strong", isBad(found) ? "bad" : "doubt", `${id} ${name} · ${word(found)}`), ` ${found.subject}`, planted);
+    const made = el("div", "", head, el("p", "", found.message));
+    const values = [...new Set([...Object.keys(found.expected), ...Object.keys(found.observed)])];
+    if (values.length) made.append(table(["", "expected", "observed"], values.map((key) => [key, found.expected[key] ?? "", found.observed[key] ?? ""])));
+    const steps = found.evidence.map(([at, what]) => [clock(at), span(at - found.at), what]);
+    if (steps.length) made.append(table(["time", "before", "evidence"], steps));
+    return made;
+  };
+  return el("div", "", ...findings.map(one), explanation(id));
+}
+
+const SHOWN = 100;
+
+/** A rule with all its findings, and the pods that they are on. */
+function ruleLine([id, found]) {
+  const findings = found.map(({ one }) => one);
+  const pods = new Set(found.map(({ line }) => line).filter(Boolean)).size;
+  const where = pods ? ` in ${pods} ${pods === 1 ? "pod" : "pods"}` : "";
+  const summary = el("summary", "", el("strong", findings.some(isBad) ? "bad" : "doubt", `${id} ${data.rules[id]?.name ?? ""}`), ` ${tally(findings)}${where} `, el("span", "dim", data.rules[id]?.summary ?? ""));
+  const made = el("details", "rule", summary);
+  const row = ({ one, line }) => {
+    const go = el("button", "", line ? line.name : "the node");
+    go.type = "button";
+    go.addEventListener("click", () => {
+      if (line) { line.made.hidden = false; line.made.open = true; }
+      (line ? line.made : byId("node")).scrollIntoView();
+    });
+    return el("li", "", go, ` ${one.message}${one.planted ? " (injected by the scenario)" : one.verdict === "fail" ? "" : " (inconclusive)"}`);
+  };
+  made.addEventListener("toggle", () => {
+    if (!made.open || made.childElementCount > 1) return;
+    const more = found.length - SHOWN;
+    made.append(el("div", "body", el("ul", "", ...found.slice(0, SHOWN).map(row)), more > 0 ? el("p", "doubt", `${more} more; each pod shows its own`) : "", explanation(id)));
+  });
   return made;
 }
 
 function details(pod) {
   const body = el("div", "body", el("p", "dim mono", `uid ${pod.uid}${pod.scenario ? ` · scenario ${pod.scenario}` : ""}`));
   const part = (title, made) => body.append(el("h3", "", title), made);
-  if (pod.findings.length) part("Findings", el("div", "", ...pod.findings.map(finding)));
+  if (pod.findings.length) part("Findings", el("div", "", ...byRule(pod.findings).map(ruleOf)));
+  part("Start", pod.start ? waterfall(pod.start) : el("p", "dim", "the pod started before pause-trace: its start was not observed"));
   part("Namespaces", matrix(pod));
   if (pod.spans.length) part("Timeline", timeline(pod));
   part(`Processes (${pod.processes.length}${pod.omitted ? `, and ${pod.omitted} processes or signals that are not shown` : ""})`, tree(pod));
@@ -193,14 +277,19 @@ function details(pod) {
 
 function podLine(pod, index) {
   const name = pod.name ? `${pod.namespace}/${pod.name}` : `pod ${pod.uid}`;
-  const line = el("summary", "", el("span", "name", name), " ", counts(pod.verdicts), el("span", "dim", ` ${clock(pod.since)}${pod.removed === null ? "" : `, removed after ${span(pod.removed - pod.since)}`}`));
+  const rules = byRule(pod.findings.filter((one) => !one.planted)).map(([id, found]) => {
+    const failed = found.filter((one) => one.verdict === "fail");
+    const shown = failed.length ? failed : found;
+    return el("span", failed.some(isBad) ? "bad" : "doubt", `${failed.length ? "" : "?"}${id}${shown.length > 1 ? `×${shown.length}` : ""} `);
+  });
+  const line = el("summary", "", el("span", "name", name), " ", counts(pod.verdicts), ...rules, el("span", "dim", ` ${clock(pod.since)}${pod.removed === null ? "" : `, removed after ${span(pod.removed - pod.since)}`}`));
   const made = el("details", "pod", line);
   made.id = `pod-${index}`;
   made.addEventListener("toggle", () => {
     if (made.open && made.childElementCount === 1) made.append(details(pod));
   });
   const words = [name, pod.uid, pod.scenario ?? "", ...pod.findings.map((one) => `${one.rule} ${data.rules[one.rule]?.name}`)];
-  return { made, pod, text: words.join(" ").toLowerCase() };
+  return { made, pod, name, text: words.join(" ").toLowerCase() };
 }
 
 function start() {
@@ -213,10 +302,15 @@ function start() {
   byId("notes").append(...notes.map((note) => el("li", "doubt", note)));
   if (data.findings.length) {
     byId("node").hidden = false;
-    byId("node").append(...data.findings.map(finding));
+    byId("node").append(...byRule(data.findings).map(ruleOf));
   }
   const worst = (pod) => pod.verdicts.fail * 1e6 + pod.verdicts.inconclusive;
   const lines = data.pods.map(podLine).sort((one, other) => worst(other.pod) - worst(one.pod) || one.pod.since - other.pod.since);
+  const found = [...data.findings.map((one) => ({ ...one, one, line: null })), ...lines.flatMap((line) => line.pod.findings.map((one) => ({ ...one, one, line })))];
+  if (found.length) {
+    byId("rules").hidden = false;
+    byId("rules").append(...byRule(found).map(ruleLine));
+  }
   byId("pods").append(...lines.map((line) => line.made));
   const filter = () => {
     const wanted = byId("find").value.trim().toLowerCase();
@@ -233,8 +327,8 @@ function start() {
   // `#find=TEXT` in the address sets the filter. A single match is opened.
   const fragment = new URLSearchParams(location.hash.slice(1));
   if (fragment.has("find")) { byId("find").value = fragment.get("find"); filter(); }
-  const found = lines.filter((line) => !line.made.hidden);
-  if (found.length === 1) found[0].made.open = true;
+  const fitting = lines.filter((line) => !line.made.hidden);
+  if (fitting.length === 1) fitting[0].made.open = true;
   document.documentElement.dataset.state = "drawn";
 }
 

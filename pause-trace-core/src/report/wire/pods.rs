@@ -69,6 +69,9 @@ pub struct ListedPod {
     pub memory_bytes: Option<u64>,
     /// The addresses in its network namespace.
     pub addresses: Vec<IpAddr>,
+    /// The names of its containers whose stop will take the whole grace period, because their first
+    /// process does not take their stop signal.
+    pub slow_stops: Vec<String>,
     /// The verdicts on it. Missing without the eBPF program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdicts: Option<VerdictCounts>,
@@ -166,6 +169,13 @@ pub struct InspectedContainer {
     /// The name of its stop signal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<String>,
+    /// What this signal would do to its first process now: it takes the signal; it ignores it; it
+    /// blocks it and nothing reads it; it will take it later, because it blocks it now and has a
+    /// handler; the kernel drops it, because the process is pid 1 of its pid namespace and has no
+    /// handler; or it has started too recently to tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["stops", "ignores", "blocks", "later", "drops", "too_young", "unknown"]))]
+    pub stop: Option<&'static str>,
     /// The measurements of a pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause: Option<Pause>,

@@ -9,7 +9,7 @@ use crate::{
         NodeSnapshot, age, badness, size,
         table::{Cell, Table},
     },
-    event::{Mode, NamespaceKind, SignalResult, Source, Text, signal_name},
+    event::{Ktime, Mode, NamespaceKind, SignalResult, Source, Text, signal_name},
     node::{
         network::{Network, Protocol},
         procfs::NS_PER_TICK,
@@ -30,10 +30,12 @@ const MAX_DEPTH: usize = 12;
 /// The signals that are shown; the newest are kept.
 const MAX_SIGNALS: usize = 32;
 
-/// Renders the whole pod. `passes`: whether verdicts that passed are listed.
+/// Renders the whole pod, with the verdicts that passed if `passes`. `watched`: for how long the
+/// node has been watched, if that goes on.
 pub(in crate::cli) fn shown(
     text_style: TextStyle,
     passes: bool,
+    watched: Option<Ktime>,
     node: &NodeSnapshot,
     pod: &PodView,
 ) -> io::Result<String> {
@@ -46,7 +48,7 @@ pub(in crate::cli) fn shown(
     text.namespaces(pod);
     text.processes(node, pod);
     text.networks(pod);
-    text.signals(node, pod);
+    text.signals(watched, node, pod);
     text.verdicts(passes, node, pod)?;
     Ok(text.text)
 }
@@ -154,6 +156,10 @@ impl Block {
                 DOUBTFUL,
                 "there is no pause process: it has ended, or the runtime runs none",
             );
+        }
+        let members = pod.containers.iter().filter(|one| !one.is_sandbox());
+        for sentence in members.filter_map(ContainerView::slow_stop) {
+            self.sentence(DOUBTFUL, &sentence);
         }
         for container in pod.containers.iter().filter(|container| container.is_cut) {
             let title = container.title();
@@ -304,7 +310,7 @@ impl Block {
         }
     }
 
-    fn signals(&mut self, node: &NodeSnapshot, pod: &PodView) {
+    fn signals(&mut self, watched: Option<Ktime>, node: &NodeSnapshot, pod: &PodView) {
         self.head("Signals");
         let Some(judged) = &node.judged else {
             return self.sentence(DIM, "? unknown without the eBPF program");
@@ -315,10 +321,14 @@ impl Block {
             .filter(|signal| signal.pod == pod.id)
             .collect();
         if signals.is_empty() {
-            return self.sentence(
-                DIM,
-                "none while the pod was watched; --for 30s watches longer",
-            );
+            let none = match watched {
+                Some(watched) => format!(
+                    "none in the {} that the node has been watched",
+                    age(watched)
+                ),
+                None => "none while the pod was watched; --for 30s watches longer".to_owned(),
+            };
+            return self.sentence(DIM, &none);
         }
         let latest = signals.len().saturating_sub(MAX_SIGNALS);
         let row = |signal: &&ObservedSignal| {

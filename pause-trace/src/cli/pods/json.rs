@@ -15,6 +15,7 @@ use crate::{
         RunningProcess, Sender, Signal, VerdictCounts, When,
     },
     verdict::Outcome,
+    why::StopOutlook,
 };
 
 /// The processes of a container that are listed.
@@ -89,6 +90,7 @@ fn listed(node: &NodeSnapshot, pod: &PodView, sandbox: &SandboxView<'_>) -> List
         addresses: network.map_or_else(Vec::new, |network| {
             network.outer_addresses().copied().collect()
         }),
+        slow_stops: sandbox.slow_stops().map(ContainerView::title).collect(),
         verdicts: counted(node, pod),
     }
 }
@@ -195,6 +197,7 @@ fn container(view: &ContainerView, now: Ktime) -> InspectedContainer {
         stop_signal: asked
             .filter(|asked| asked.stop_signal != 0)
             .map(|asked| signal_name(asked.stop_signal)),
+        stop: view.stop.map(StopOutlook::name),
         pause: view.status.as_ref().map(|status| Pause {
             pss_bytes: status.pss_bytes,
             threads: status.threads,

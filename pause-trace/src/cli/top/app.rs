@@ -10,7 +10,7 @@ use super::{
     rows::{Row, Sort},
 };
 use crate::{
-    event::PodId,
+    event::{PodId, Text},
     pipeline::Core,
     pods,
     report::{Clock, Names},
@@ -38,6 +38,8 @@ pub(super) enum View {
     /// One pod, as `inspect` shows it; `lines` is `None` until the snapshot has been taken.
     Pod {
         pod: PodId,
+        /// Its name, also after it is gone.
+        title: String,
         lines: Option<Vec<String>>,
         top: usize,
     },
@@ -140,6 +142,11 @@ impl App {
         }
     }
 
+    /// The row of a pod, also if the filter hides it.
+    pub(super) fn row(&self, pod: &PodId) -> Option<&Row> {
+        self.all.iter().find(|row| row.pod == *pod)
+    }
+
     /// The index of the selected row.
     pub(super) fn index(&self) -> Option<usize> {
         let selected = self.selected.as_ref()?;
@@ -216,7 +223,10 @@ impl App {
     }
 
     fn key_in_pod(&mut self, code: KeyCode) -> Option<Action> {
-        let View::Pod { pod, lines, top } = &mut self.view else {
+        let View::Pod {
+            pod, lines, top, ..
+        } = &mut self.view
+        else {
             return None;
         };
         match code {
@@ -235,8 +245,14 @@ impl App {
     }
 
     fn inspect(&mut self, pod: PodId) -> Action {
+        let title = match (self.row(&pod), &self.view) {
+            (Some(row), _) => row.title.clone(),
+            (None, View::Pod { title, .. }) => title.clone(),
+            (None, View::Pods) => format!("pod {}", Text::new(&pod)),
+        };
         self.view = View::Pod {
             pod: pod.clone(),
+            title,
             lines: None,
             top: 0,
         };

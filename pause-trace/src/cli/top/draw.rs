@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     cli::pods::age,
+    event::PodId,
     text::{self, counted},
     verdict::Severity,
 };
@@ -87,7 +88,42 @@ fn good(app: &App) -> Style {
     style(app, Style::new().fg(Color::Green))
 }
 
+/// The inspected pod, and how it is now: the lines below are from when it was inspected.
+fn title_of_pod(app: &App, pod: &PodId, title: &str) -> Line<'static> {
+    let text = format!("pause-trace top · {title}");
+    let mut spans = vec![Span::styled(
+        shown(app, &text),
+        Style::new().add_modifier(Modifier::BOLD),
+    )];
+    let (text, style) = match app.row(pod) {
+        None => ("gone".to_owned(), doubtful(app)),
+        Some(row) => {
+            let (mark, style) = mark(app, row.status);
+            let words = match row.status {
+                PodStatus::Fail => match &row.newest {
+                    Some(rule) => format!("{}, last {rule}", counted(row.failed, "violation")),
+                    None => counted(row.failed, "violation"),
+                },
+                PodStatus::Doubtful => "inconclusive".to_owned(),
+                PodStatus::Pass => "no violation".to_owned(),
+                PodStatus::Unknown => "not judged yet".to_owned(),
+            };
+            let zombies = match row.zombies {
+                0 => String::new(),
+                count => format!(" · {}", counted(count.into(), "zombie")),
+            };
+            let age = age(row.age);
+            (format!("{mark} {words}{zombies} · age {age}"), style)
+        }
+    };
+    spans.push(Span::styled(shown(app, &format!(" · {text}")), style));
+    spans.into()
+}
+
 fn title(app: &App) -> Line<'static> {
+    if let View::Pod { pod, title, .. } = &app.view {
+        return title_of_pod(app, pod, title);
+    }
     let mut parts = vec![
         "pause-trace top".to_owned(),
         counted(app.pods as u64, "pod"),
@@ -120,6 +156,16 @@ fn mark(app: &App, status: PodStatus) -> (String, Style) {
         PodStatus::Unknown => ("·", dim(app)),
     };
     (shown(app, mark), style)
+}
+
+/// A number in four columns: a cut one would be another number.
+fn short(number: u64) -> String {
+    match number {
+        0..10_000 => number.to_string(),
+        10_000..1_000_000 => format!("{}k", number / 1_000),
+        1_000_000..1_000_000_000 => format!("{}M", number / 1_000_000),
+        _ => ">1G".to_owned(),
+    }
 }
 
 fn pods(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
@@ -158,11 +204,11 @@ fn pods(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
         Drawn::new([
             Cell::new(mark).style(style),
             Cell::new(shown(app, &row.title)),
-            Cell::new(row.containers.to_string()),
-            Cell::new(row.members.to_string()),
-            Cell::new(row.zombies.to_string()).style(zombies),
-            Cell::new(row.signals.to_string()),
-            Cell::new(row.failed.to_string()).style(failed),
+            Cell::new(short(row.containers as u64)),
+            Cell::new(short(row.members)),
+            Cell::new(short(row.zombies.into())).style(zombies),
+            Cell::new(short(row.signals)),
+            Cell::new(short(row.failed)).style(failed),
             Cell::new(age(row.age)).style(dim(app)),
             Cell::new(
                 row.newest
@@ -174,12 +220,13 @@ fn pods(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
     let widths = [
         Constraint::Length(1),
         Constraint::Fill(3),
+        // As wide as their heads, which `short` fits into.
         Constraint::Length(4),
         Constraint::Length(5),
         Constraint::Length(4),
         Constraint::Length(5),
         Constraint::Length(4),
-        Constraint::Length(6),
+        Constraint::Length(7),
         Constraint::Fill(2),
     ];
     let table = Table::new(app.rows.iter().map(row), widths)

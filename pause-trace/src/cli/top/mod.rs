@@ -30,7 +30,7 @@ use self::{
 };
 use super::{Exit, Global, Usage, inspect, pods::NodeSnapshot, summary, watch::Runtime};
 use crate::{
-    event::PodId,
+    event::{Ktime, PodId},
     live::Live,
     node::cgroup::Hierarchies,
     pods::{self, Follower, Judged},
@@ -94,6 +94,7 @@ impl Args {
             live,
             rates: &rates,
             text_style: global.text_style(),
+            began: probe::now(),
         };
         let mut screen = Screen::open().context("failed to take over the terminal")?;
         let stop = Stop {
@@ -116,6 +117,8 @@ struct Top<'a> {
     live: &'a Live,
     rates: &'a RefCell<Rates>,
     text_style: TextStyle,
+    /// Since when it watches.
+    began: Ktime,
 }
 
 /// A running inspection of one pod.
@@ -201,7 +204,13 @@ impl Top<'_> {
             width: Some(width),
             ..self.text_style
         };
-        Ok(inspect::text::shown(text_style, false, &node, view)?)
+        Ok(inspect::text::shown(
+            text_style,
+            false,
+            Some(node.now.saturating_sub(self.began)),
+            &node,
+            view,
+        )?)
     }
 }
 

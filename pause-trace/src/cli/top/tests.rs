@@ -90,6 +90,33 @@ fn a_small_terminal_shows_the_essentials() {
     }
 }
 
+/// Neither a long name nor a large number touches the next column, and no number is cut.
+#[test]
+fn columns_keep_a_space() {
+    let mut app = App::new(TextStyle::PLAIN, CLOCK);
+    let mut large = row("a", &"n".repeat(200), PodStatus::Fail, 123_456, 99_999);
+    (large.failed, large.signals, large.containers) = (54_321, 1_234_567, 9_999);
+    large.age = 400 * 86_400 * 1_000_000_000 - 1;
+    app.show(vec![large], 0);
+    for width in [70, 80, 100, 200] {
+        let text = screen(&mut app, width, 24);
+        let line = text.lines().find(|line| line.contains("nnn"));
+        let cells: Vec<_> = line.expect("it is shown").split_whitespace().collect();
+        let numbers: Vec<_> = cells
+            .iter()
+            .copied()
+            .skip_while(|cell| !cell.contains("nnn"))
+            .skip(1)
+            .take(6)
+            .collect();
+        assert_eq!(
+            numbers,
+            ["9999", "123k", "99k", "1M", "54k", "399d23h"],
+            "{text}"
+        );
+    }
+}
+
 #[test]
 fn any_size_and_any_name_can_be_drawn() {
     for utf8 in [true, false] {
@@ -204,7 +231,10 @@ fn a_pod_can_be_selected_inspected_and_left() {
         press(&mut app, [KeyCode::Enter]),
         Some(Action::Inspect("c".into()))
     );
-    assert!(screen(&mut app, 80, 24).contains("inspecting"));
+    let text = screen(&mut app, 80, 24);
+    assert!(text.contains("inspecting"), "{text}");
+    let head = "pause-trace top · kube-system/dns · ? inconclusive · age 1m1s";
+    assert!(text.contains(head), "{text}");
     app.inspected(Ok((1..=100)
         .map(|line| format!("line {line}\x1b[2J\n"))
         .collect()));
@@ -225,6 +255,19 @@ fn a_pod_can_be_selected_inspected_and_left() {
     );
     assert_eq!(press(&mut app, [KeyCode::Char('q')]), None);
     assert_eq!(app.view, View::Pods);
+    press(&mut app, [KeyCode::Home, KeyCode::Enter]);
+    let text = screen(&mut app, 80, 24);
+    let head = "pause-trace top · default/web · ✗ 1 violation, last PT101";
+    assert!(text.contains(head), "{text}");
+    app.show(Vec::new(), 0);
+    let text = screen(&mut app, 80, 24);
+    assert!(
+        text.contains("pause-trace top · default/web · gone"),
+        "{text}"
+    );
+    press(&mut app, [KeyCode::Char('r')]);
+    assert!(screen(&mut app, 80, 24).contains("default/web · gone"));
+    press(&mut app, [KeyCode::Char('q')]);
     // A late result changes nothing.
     app.inspected(Err(anyhow::anyhow!("gone")));
     assert_eq!(app.view, View::Pods);

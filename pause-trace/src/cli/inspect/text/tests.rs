@@ -1,11 +1,11 @@
 use super::*;
-use crate::cli::pods::json::testing;
+use crate::{cli::pods::json::testing, why::StopOutlook};
 
 /// The block of a pod under one heading.
 fn block(node: &NodeSnapshot, name: &str, head: &str) -> String {
     let mut pods = node.snapshot.pods.iter();
     let pod = pods.find(|pod| pod.title() == name).expect("it is there");
-    let text = shown(TextStyle::PLAIN, false, node, pod).expect("there is room");
+    let text = shown(TextStyle::PLAIN, false, None, node, pod).expect("there is room");
     let mut blocks = text.split("\n\n");
     let block = blocks.find(|block| block.starts_with(head));
     block.expect("it is shown").trim_end().to_owned()
@@ -59,6 +59,25 @@ Network 1001 of pause, app
 }
 
 #[test]
+fn a_stop_that_takes_the_whole_grace_period_is_a_sentence() {
+    let mut node = testing::node(None);
+    let text = block(&node, "default/web", "Containers");
+    let expected = "a stop of app will take the whole grace period: app (pid 1500) is pid 1 of its pid \
+                    namespace and has no handler for SIGTERM, so the kernel drops it";
+    assert!(text.ends_with(expected), "{text}");
+    for container in node
+        .snapshot
+        .pods
+        .iter_mut()
+        .flat_map(|pod| &mut pod.containers)
+    {
+        container.stop = container.stop.map(|_| StopOutlook::Stops);
+    }
+    let text = block(&node, "default/web", "Containers");
+    assert!(!text.contains("grace"), "{text}");
+}
+
+#[test]
 fn hostile_names_stay_in_their_line() {
     let node = testing::node(None);
     let block = block(&node, "default/db-\\u{1b}[2J", "Containers");
@@ -95,7 +114,7 @@ fn signals_show_sender_target_and_result() {
 fn violations_show_their_evidence_and_passes_are_counted() {
     let node = testing::node(Some(testing::judged()));
     let pod = &node.snapshot.pods[2];
-    let text = shown(TextStyle::PLAIN, false, &node, pod).expect("there is room");
+    let text = shown(TextStyle::PLAIN, false, None, &node, pod).expect("there is room");
     let (_, verdicts) = text.split_once("\nVerdicts\n").expect("they are last");
     assert!(
         verdicts.starts_with("✗ PT101 error net-shared  "),
