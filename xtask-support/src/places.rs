@@ -34,6 +34,9 @@ pub const ZSH: &str = "zsh";
 /// fish, whose completions a test tries.
 pub const FISH: &str = "fish";
 
+/// Tracers that the benchmark compares, with their own C library and loader.
+pub const TRACERS: &str = "tracers";
+
 /// The directory of a bundle. It contains what its packages install below `/`.
 pub fn directory(name: &str) -> PathBuf {
     cache_dir().join("debian").join(name)
