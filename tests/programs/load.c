@@ -160,15 +160,6 @@ int main(int count, char **arguments)
 {
 	const struct load *load = NULL;
 
-	if (count == 3 && !strcmp(arguments[1], "exec-at")) {
-		// Prints the time, and becomes another program.
-		char *next[] = {arguments[2], "true", NULL};
-
-		printf("%d %llu\n", getpid(), (unsigned long long)now());
-		fflush(stdout);
-		execv(arguments[2], next);
-		fail("execv");
-	}
 	for (unsigned index = 0; count >= 3 && index < sizeof(loads) / sizeof(*loads); index++)
 		if (!strcmp(arguments[1], loads[index].name))
 			load = &loads[index];
