@@ -134,9 +134,9 @@ impl Pointer {
     }
 }
 
-/// A `struct task_struct *` that is an argument of a BTF tracepoint. The verifier knows its type, so
-/// the program reads its members itself, without the helper: this is the way of a task that is not
-/// watched, which must cost little.
+/// A `struct task_struct *` that is an argument of a BTF tracepoint. The verifier knows its type,
+/// so the program reads its members itself, without the helper: this is the way of a task that is
+/// not watched, which must cost little.
 #[derive(Clone, Copy)]
 pub(crate) struct TaskArgument(*const u8);
 
