@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        assert_eq!(number(3.14159), "3.14");
+        assert_eq!(number(2.345_6), "2.35");
         assert_eq!(number(123.4), "123");
         assert_eq!(number(1_234_567.8), "1,234,568");
     }
