@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// How often each tracer has its turn
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// One short round of what needs neither pods nor other tracers
+    /// Take short samples, and only what needs neither pods nor other tracers
     #[arg(long)]
     quick: bool,
 }

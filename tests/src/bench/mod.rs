@@ -26,7 +26,7 @@ pub struct Options {
     pub rounds: usize,
     /// Takes the figures, as JSON.
     pub json: Option<PathBuf>,
-    /// One short round of what needs nothing but pause-trace. It fails if a figure is missing.
+    /// Short samples of what needs nothing but pause-trace. It fails if a figure is missing.
     pub quick: bool,
 }
 

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::time::{ClockId, clock_gettime};
+use nix::{
+    time::{ClockId, clock_getcpuclockid, clock_gettime},
+    unistd::Pid,
+};
 
 use super::{Bench, Line, Samples, Table, tracers::Tracer};
 use crate::{
@@ -343,18 +346,10 @@ fn cgroup_of(pid: i32, hierarchy: &str) -> Option<String> {
     Some(format!("{hierarchy}{}", path?))
 }
 
-/// Seconds of processor time that the threads of a process have used.
+/// Seconds of processor time that a process has used, also in threads that have ended.
 fn processor_time(pid: u32) -> f64 {
-    let threads = fs::read_dir(format!("/proc/{pid}/task"));
-    let times = threads
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|thread| {
-            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<f64>().ok()
-        });
-    times.sum::<f64>() / 1e9
+    let time = clock_getcpuclockid(Pid::from_raw(pid.cast_signed())).and_then(clock_gettime);
+    Duration::from(time.expect("the watch runs")).as_secs_f64()
 }
 
 /// MiB of resident memory.
