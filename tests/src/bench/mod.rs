@@ -179,7 +179,16 @@ impl Bench<'_> {
             let running = match tracer.start(&self.doctor) {
                 Ok(running) => running,
                 Err(reason) => {
-                    eprintln!("{}: {reason}", tracer.name());
+                    self.add(Table {
+                        benchmark: NAME,
+                        title: "a run, as the kernel counts".into(),
+                        unit: "ns",
+                        compares: false,
+                        lines: vec![Line {
+                            name: tracer.name().into(),
+                            figure: Err(reason),
+                        }],
+                    });
                     continue;
                 }
             };
