@@ -9,6 +9,7 @@ use aya_ebpf::{
         bpf_get_current_task, bpf_probe_read_kernel_str_bytes,
         generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str},
     },
+    programs::BtfTracePointContext,
 };
 use pause_trace_common::{COMM_LEN, Config, Namespaces, Offsets, POISON, Task, TaskInfo};
 
@@ -130,6 +131,31 @@ impl Pointer {
             Ok(text) => text.len() as u32,
             Err(_) => 0,
         }
+    }
+}
+
+/// A `struct task_struct *` that is an argument of a BTF tracepoint. The verifier knows its type,
+/// so the program reads its members itself, without the helper: this is the way of a task that is
+/// not watched, which must cost little.
+#[derive(Clone, Copy)]
+pub(crate) struct TaskArgument(*const u8);
+
+impl TaskArgument {
+    /// Argument `index` of a BTF tracepoint, which must be a `struct task_struct *`.
+    pub(crate) fn new(ctx: &BtfTracePointContext, index: usize) -> Self {
+        Self(ctx.arg(index))
+    }
+
+    /// The handle for everything else.
+    pub(crate) fn task(self) -> TaskRef {
+        TaskRef::new(self.0)
+    }
+
+    pub(crate) fn tgid(self) -> u32 {
+        let offset = offset!(task_tgid) as usize;
+        // SAFETY: the kernel passes a valid task, and the offset is that of this member, or the
+        // verifier refuses the program.
+        unsafe { core::ptr::read_volatile(self.0.add(offset).cast()) }
     }
 }
 
@@ -285,6 +311,20 @@ impl TaskRef {
         let owner: Pointer = net.read(offset!(net_owner));
         namespaces.net_owner = owner.read(offset!(user_inum));
         namespaces
+    }
+
+    /// Those of its namespaces that decide whether it is in a pod; the others are 0.
+    #[inline(always)]
+    pub(crate) fn deciding_namespaces(self) -> Namespaces {
+        let proxy = self.nsproxy();
+        let through = |member: u32, inum: u32| proxy.read::<Pointer>(member).read::<u32>(inum);
+        Namespaces {
+            mnt: through(offset!(nsproxy_mnt), offset!(mnt_inum)),
+            ipc: through(offset!(nsproxy_ipc), offset!(ipc_inum)),
+            pid_children: through(offset!(nsproxy_pid), offset!(pid_inum)),
+            net: through(offset!(nsproxy_net), offset!(net_inum)),
+            ..Namespaces::default()
+        }
     }
 
     /// The `CLONE_NEW*` flags of the namespaces that the clone of a child may have created: none of

@@ -1,6 +1,7 @@
 //! Shared code of the live tests: paths of programs, ways to run them, real runtimes, and checks
 //! for leftovers.
 
+pub mod bench;
 pub mod chromium;
 pub mod confined;
 pub mod elf;

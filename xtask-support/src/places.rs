@@ -38,6 +38,8 @@ pub const FISH: &str = "fish";
 pub const PROMETHEUS_2: &str = "prometheus-2";
 /// Prometheus 3 and promtool.
 pub const PROMETHEUS_3: &str = "prometheus-3";
+/// Tracers that the benchmark compares, with their own C library and loader.
+pub const TRACERS: &str = "tracers";
 
 /// The directory of a bundle. It contains what its packages install below `/`.
 pub fn directory(name: &str) -> PathBuf {

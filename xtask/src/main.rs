@@ -1,6 +1,7 @@
 //! `cargo xtask TASK`: the tasks of this workspace that take more than one cargo command.
 
 mod bare;
+mod bench;
 mod counts;
 mod cross;
 mod deny;
@@ -40,6 +41,8 @@ enum Task {
     /// Watch pods that come and go for a long time, some of them with a fault, and check that
     /// each fault is found, nothing else is reported, and the watch does not grow
     Soak(soak::Args),
+    /// Measure what pause-trace costs, beside no tracer, empty programs and other tracers
+    Bench(bench::Args),
     /// Find or get what builds the kernel program, and print where it is
     Toolchain,
     /// Get the container runtimes, the browser and the pause that the tests start, and print where
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Soak(args) => soak::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Toolchain => toolchain::ensure().map(|toolchain| {
             println!("{toolchain}");
             ExitCode::SUCCESS

@@ -17,7 +17,7 @@ use xtask_support::{
 };
 
 use crate::{
-    bare,
+    bare, bench,
     counts::Counts,
     deny, fuzz,
     pressure::Pressure,
@@ -115,6 +115,12 @@ const STEPS: &[Step] = &[
         needs: &["toolchain", "program", "runtimes"],
         lint: false,
         run: test,
+    },
+    Step {
+        name: "bench",
+        needs: &["toolchain", "program"],
+        lint: true,
+        run: bench,
     },
     Step {
         name: "fuzz",
@@ -371,6 +377,13 @@ fn stressed(args: &Args, runner: Runner, times: u32) -> Result<Counts> {
         bail!(Failed(sum));
     }
     Ok(sum)
+}
+
+/// Each benchmark that needs no pods, once and briefly. It checks that there are figures, and
+/// asserts no time.
+fn bench(_: &Args) -> Result<Done> {
+    bench::test()?;
+    Ok(Done::default())
 }
 
 /// A few seconds of fuzzing, with other inputs each time. The step `test` tried the corpus.

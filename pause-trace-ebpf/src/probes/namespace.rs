@@ -52,14 +52,14 @@ fn leave(call: NamespaceCall, result: i64) {
 #[inline(always)]
 fn report(call: NamespaceCall, flags: u64, result: i64) {
     let thread = TaskRef::current();
-    let namespaces = thread.namespaces();
     if !filter::is_current_watched() {
-        if result != 0 || !filter::enters_watched(&namespaces) {
+        if result != 0 || !filter::enters_watched(&thread.deciding_namespaces()) {
             return;
         }
         // The process has entered a pod, so its forks and execs matter from now on.
         filter::watch(&thread.identity());
     }
+    let namespaces = thread.namespaces();
     // If the first thread has exited, this one moves the process.
     let is_first = thread.is_leader() || thread.leader().is_exiting();
     if is_first && !thread.is_leader() && result == 0 {

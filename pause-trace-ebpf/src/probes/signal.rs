@@ -6,18 +6,18 @@ use pause_trace_common::{Disposition, SignalDeliver, SignalGenerate};
 use crate::{
     emit::{self, Admission},
     filter,
-    task::{self, TaskRef},
+    task::{self, TaskArgument, TaskRef},
 };
 
 // match-proto: signal_generate(int sig, struct kernel_siginfo *info, struct task_struct *task, int group, int result),
 // since 3.4
 #[btf_tracepoint(function = "signal_generate")]
 fn signal_generate(ctx: BtfTracePointContext) -> i32 {
-    let sender = TaskRef::current();
-    let target = TaskRef::new(ctx.arg::<*const u8>(2));
+    let target = TaskArgument::new(&ctx, 2);
     if !filter::is_current_watched() && !filter::is_watched(target.tgid()) {
         return 0;
     }
+    let (sender, target) = (TaskRef::current(), target.task());
     let signal = ctx.arg::<i32>(0);
     let cgroup = filter::place(target.cgroup()).counted();
     let admission = emit::admit(cgroup, signal);
