@@ -36,7 +36,7 @@ const PROGRAM: [&[&str]; 7] = [
     &["pods"],
     &["live"],
     &[
-        "confine", "node", "probe", "record", "sink", "sys", "terminal",
+        "confine", "history", "node", "probe", "record", "sink", "sys", "terminal",
     ],
 ];
 

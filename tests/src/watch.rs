@@ -95,14 +95,17 @@ impl Watch {
         Self::start_outside_with([] as [&str; 0])
     }
 
-    /// The same, with more arguments.
+    /// The same, with more arguments. It keeps no history: all that run outside would want the same
+    /// socket.
     ///
     /// # Panics
     /// When it does not start.
     #[must_use]
     #[track_caller]
     pub fn start_outside_with<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Self {
-        Self::of(command().args(args).spawn().expect("it starts"))
+        let mut command = command();
+        command.args(["--history", "0"]).args(args);
+        Self::of(command.spawn().expect("it starts"))
     }
 
     #[track_caller]
@@ -142,6 +145,7 @@ impl Watch {
                 while let Ok(count @ 1..) = errors.read(&mut bytes) {
                     let text = String::from_utf8_lossy(&bytes[..count]);
                     shared.lock().errors.push_str(&text);
+                    shared.changed.notify_all();
                 }
             }
         });
@@ -154,6 +158,25 @@ impl Watch {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits until it has written this to stderr.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    #[track_caller]
+    pub fn await_error(&self, text: &str) {
+        let until = Instant::now() + PATIENCE;
+        let mut state = self.shared.lock();
+        while !state.errors.contains(text) {
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "it did not write {text}; {state}");
+            (state, _) = self
+                .shared
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// The lines so far.

@@ -98,6 +98,7 @@ impl Args {
             runtime: &self.runtime,
             follows_reference: true,
             recording,
+            history: None,
             confine: global.confine(None),
         };
         let (end, pods) =

@@ -8,6 +8,7 @@ use tokio::net::UnixStream;
 
 use super::{
     Console, End, Exit, Global, Missing,
+    history::{self, Keep, Kept},
     output::Output,
     pod_reporter::{PodFilter, PodReporter},
     recording::{Bound, Record, Recording},
@@ -38,6 +39,8 @@ pub(crate) struct Args {
     pub(crate) record: Record,
     #[command(flatten)]
     pub(crate) bound: Bound,
+    #[command(flatten)]
+    pub(crate) history: Keep,
 }
 
 /// Which container runtime describes the pods.
@@ -122,6 +125,7 @@ impl Args {
             runtime: &self.runtime,
             follows_reference: false,
             recording: &recording,
+            history: Some(&self.history).filter(|_| !self.pods.once),
             confine: global.confine(None),
         };
         let exit = watch_alone(&node, &self.selection, global, console)?;
@@ -151,6 +155,8 @@ pub(super) struct Node<'a> {
     /// runs, the command ends, unless the user gave a time.
     pub(super) follows_reference: bool,
     pub(super) recording: &'a Recording,
+    /// Whether others are answered what happened.
+    pub(super) history: Option<&'a Keep>,
     pub(super) confine: Confine<'a>,
 }
 
@@ -163,9 +169,16 @@ pub(super) async fn watch(
     interrupt: &mut Interrupt,
 ) -> Result<(End, Option<Summary>)> {
     node.runtime.reach().await?;
+    let kept = node.history.map(Keep::begin).transpose()?.flatten();
+    let history = kept.as_ref().map(Kept::recorder);
     let setup = Setup {
         selected: &|rule| selection.selects(rule),
-        recorder: node.recording.recorder(),
+        recorders: node
+            .recording
+            .recorder()
+            .into_iter()
+            .chain(history)
+            .collect(),
         ..Setup::of_node(global.probe())
     };
     let Some(session) = interrupt.or(Session::start(setup)).await else {
@@ -173,7 +186,7 @@ pub(super) async fn watch(
     };
     let session = session?;
     let mut reporter = PodReporter::new(&node.pods.wanted);
-    let end = follow(&session, node, &mut reporter, console, interrupt).await?;
+    let end = follow(&session, (node, kept), &mut reporter, console, interrupt).await?;
     session.live.pipeline.end_watch();
     let times = summary::end(&session.live, end);
     let (end, summary) = reporter.end(&session.live.pipeline, console, times, end)?;
@@ -183,7 +196,7 @@ pub(super) async fn watch(
 /// Follows and reports the node's pods until the run ends.
 async fn follow(
     session: &Session,
-    node: &Node<'_>,
+    (node, kept): (&Node<'_>, Option<Kept<'_>>),
     reporter: &mut PodReporter<'_>,
     console: &mut Console,
     interrupt: &mut Interrupt,
@@ -194,11 +207,14 @@ async fn follow(
         follows_reference,
         recording,
         confine,
+        ..
     } = node;
     let Session { live, layout } = session;
     let mut follower = Follower::start(live, layout, runtime.cri.clone())
         .context("failed to follow the node's pods")?;
-    session.confine(*confine, runtime.path());
+    // The socket is bound while that is allowed, and removed when this ends.
+    let server = kept.and_then(|kept| kept.serve());
+    session.confine(history::confined(*confine, server.as_ref()), runtime.path());
     // The first line of the report means that a pod that starts now is observed from its beginning.
     let result = match follows_reference {
         false => console.hello(&summary::hello(live)),

@@ -6,7 +6,7 @@
 //! attacker wants instead is known. A call with a number that is unknown here does not exist for
 //! the process, so a list of refusals does not age.
 
-use std::{collections::BTreeMap, env::consts::ARCH};
+use std::{collections::BTreeMap, env::consts::ARCH, os::fd::RawFd};
 
 use nix::libc::{self, c_long};
 use seccompiler::{
@@ -98,11 +98,10 @@ const REFUSED: &[c_long] = &[
     libc::SYS_request_key,
     libc::SYS_keyctl,
     libc::SYS_personality,
-    // Waiting for connections. It connects to sockets of runtimes only.
+    // Waiting for connections; accept4 is below.
     libc::SYS_bind,
     libc::SYS_listen,
     libc::SYS_accept,
-    libc::SYS_accept4,
 ];
 
 #[cfg(target_arch = "x86_64")]
@@ -180,9 +179,9 @@ pub(crate) fn are_there() -> bool {
 }
 
 /// Refuses, in all threads of this process and for ever, what pause-trace never does once its hooks
-/// are attached.
-pub(super) fn for_all_threads() -> Result<(), String> {
-    let program = general().map_err(|error| error.to_string())?;
+/// are attached. `listener`: the socket on which it accepts connections, if it does.
+pub(super) fn for_all_threads(listener: Option<RawFd>) -> Result<(), String> {
+    let program = general(listener).map_err(|error| error.to_string())?;
     seccompiler::apply_filter_all_threads(&program).map_err(|error| error.to_string())
 }
 
@@ -193,12 +192,15 @@ pub(super) fn for_readers() -> Result<(), String> {
     seccompiler::apply_filter(&program).map_err(|error| error.to_string())
 }
 
-fn general() -> Result<Vec<sock_filter>, seccompiler::BackendError> {
+fn general(listener: Option<RawFd>) -> Result<Vec<sock_filter>, seccompiler::BackendError> {
     let own = u64::from(std::process::id());
     let mut rules = always(&[REFUSED, REFUSED_OLD]);
     let other_bpf = BPF.iter().map(|command| not(0, *command));
     rules.insert(libc::SYS_bpf, vec![all(other_bpf)?]);
     rules.insert(libc::SYS_socket, vec![all([not(0, libc::AF_UNIX as u64)])?]);
+    // Nobody can make another descriptor listen, and dup(2) does not help: the number is compared.
+    let accept = listener.map(|listener| all([not(0, listener as u64)]));
+    rules.insert(libc::SYS_accept4, accept.transpose()?.into_iter().collect());
     // abort(3) sends a signal to the process itself.
     for call in [libc::SYS_kill, libc::SYS_tgkill] {
         rules.insert(call, vec![all([not(0, own)])?]);

@@ -3,7 +3,7 @@
 //! From then on it reads text that pods control, so a mistake in reading it should be worth little
 //! to a pod. docs/security.md lists what is kept, and for what.
 
-use std::path::Path;
+use std::{os::fd::RawFd, path::Path};
 
 use caps::Capability;
 use nix::unistd::AccessFlags;
@@ -22,6 +22,8 @@ pub(crate) enum Confine<'a> {
     Off,
     /// It opens no further file for writing.
     Reading,
+    /// The same, and a thread of it accepts connections on this socket.
+    Answering(RawFd),
     /// It creates this file at its end.
     Writing(&'a Path),
 }
@@ -34,12 +36,16 @@ impl Session {
     pub(crate) fn confine(&self, confine: Confine<'_>, cri: Option<&Path>) {
         let later = match confine {
             Confine::Off => return,
-            Confine::Reading => Set::new(),
+            Confine::Reading | Confine::Answering(_) => Set::new(),
             Confine::Writing(path) => confine::to_write(path),
         };
         let keep = &needed(&self.live, cri) | &later;
-        let is_reading = matches!(confine, Confine::Reading);
-        for failure in confine::process(&keep, is_reading) {
+        let is_reading = matches!(confine, Confine::Reading | Confine::Answering(_));
+        let listener = match confine {
+            Confine::Answering(listener) => Some(listener),
+            _ => None,
+        };
+        for failure in confine::process(&keep, is_reading, listener) {
             eprintln!("pause-trace: {failure}; it goes on with more privileges than it needs");
         }
     }

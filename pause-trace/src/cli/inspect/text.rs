@@ -48,6 +48,10 @@ pub(in crate::cli) fn shown(
     text.networks(pod);
     text.signals(node, pod);
     text.verdicts(passes, node, pod)?;
+    if let Some(told) = &node.told {
+        text.text
+            .push_str(&told.text(&pod.id, node.now, text_style));
+    }
     Ok(text.text)
 }
 
