@@ -7,12 +7,17 @@ use std::{
     os::unix::{fs::FileTypeExt as _, net::UnixStream},
     path::Path,
     process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
     libc,
-    sys::signal::{Signal, kill},
-    unistd::Pid,
+    sys::{
+        signal::{Signal, kill},
+        stat::Mode,
+    },
+    unistd::{Pid, mkfifo},
 };
 use pause_trace_tests::{
     Run,
@@ -22,6 +27,9 @@ use pause_trace_tests::{
     watch::Watch,
 };
 use serde_json::Value;
+
+/// How long it may take until the watch knows a pod that starts.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where a watch answers.
 const SOCKET: &str = "/run/pause-trace/watch.sock";
@@ -170,6 +178,39 @@ fn a_pod_that_is_stuck_is_explained_without_being_created_again() {
 /// Runs a command outside of all nodes.
 fn run_json(args: &[&str]) -> Run {
     run(args.iter().chain(&["--format=json"]))
+}
+
+/// Asks for the timeline of a pod that starts until the history has this.
+#[track_caller]
+fn await_element(lab: &Containerd, watch: &Watch, pod: &str, met: impl Fn(&Value) -> bool) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let timeline = ["timeline", pod, "--for", "1s", "--format", "json"];
+        let run = ask(lab, timeline);
+        if run.code == Some(0) && run.objects().iter().any(&met) {
+            return assert_told(&run, Some(watch));
+        }
+        assert!(Instant::now() < until, "{run:?}");
+    }
+}
+
+#[test]
+fn the_timeline_of_a_pod_that_is_stuck_in_its_start_shows_what_it_waits_for() {
+    let lab = Containerd::start(Version::V2);
+    lab.import(&image::workload());
+    let gate = lab.node().path("/run/plugin-gate");
+    mkfifo(&gate, Mode::S_IRWXU).expect("the node's directory is ours");
+    lab.precede_network_plugin(r#"[ "$CNI_COMMAND" = ADD ] && read -r _ < /run/plugin-gate"#);
+    let watch = Watch::start(lab.node());
+    let is_open =
+        |one: &Value| one["what"] == "cni" && one["command"] == "ADD" && one["open"] == true;
+    thread::scope(|scope| {
+        let starting = scope.spawn(|| lab.pod("slow").run());
+        await_element(&lab, &watch, "default/slow", is_open);
+        fs::write(&gate, "go\n").expect("the plugin waits at the gate");
+        starting.join().expect("it starts").remove();
+    });
+    let _ = watch.stop();
 }
 
 #[test]

@@ -102,7 +102,8 @@ fn title(id: &ContainerId, name: Option<String>) -> String {
 }
 
 impl Observer for Past {
-    /// Adds a signal from outside the pod to an entrypoint. Its own processes could send any number.
+    /// Adds a signal from outside the pod to an entrypoint. Its own processes could send any
+    /// number.
     fn change(&mut self, time: Ktime, change: &Change, state: &State, _: &Ledger) {
         let Change::Signalled(signal) = change else {
             return;
