@@ -33,6 +33,10 @@ use crate::{
 /// The largest history.
 const MAX_SIZE: u64 = 1 << 30;
 
+/// Of a history that is larger, only the newer half is replayed to show a pod: a replay takes about
+/// half a second for each MB.
+const MAX_REPLAYED: usize = 4 << 20;
+
 /// The things that are shown of what happened to a pod.
 const MAX_SHOWN: usize = 24;
 
@@ -143,7 +147,7 @@ impl Ask {
 
     /// What a replay of the history says.
     pub(super) fn told(&self, global: &Global) -> Option<Told> {
-        let history = self.ask(global)?;
+        let history = self.ask(global)?.at_most(MAX_REPLAYED);
         let source = source(&history);
         match Told::replay(history) {
             Ok(told) => {

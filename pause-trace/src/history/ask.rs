@@ -135,6 +135,15 @@ impl History {
         self
     }
 
+    /// Drops the older half, if both are larger than this together.
+    pub(crate) fn at_most(mut self, bytes: usize) -> Self {
+        let size: usize = self.parts.iter().map(|part| part.bytes.len()).sum();
+        if size > bytes && self.parts.len() == MAX_PARTS {
+            self.parts.remove(0);
+        }
+        self
+    }
+
     /// It as a recording.
     pub(crate) fn into_recording(mut self) -> Result<Recording, Unreadable> {
         let segment = |part: Part| {

@@ -278,6 +278,14 @@ fn a_history_is_answered_as_a_recording() {
     let history = ask(&path).expect("it is answered").since_about(0);
     assert_eq!(history.since(), since);
 
+    // Or if both are too large.
+    let history = ask(&path).expect("it is answered").at_most(64 << 10);
+    assert!(history.since() > since);
+    let history = history.at_most(1);
+    assert!(history.into_recording().is_ok(), "a half is left");
+    let history = ask(&path).expect("it is answered").at_most(1 << 20);
+    assert_eq!(history.since(), since);
+
     drop(server);
     assert!(!scratch.0.join("own").exists(), "nothing is left");
     assert!(matches!(ask(&path), Err(NotAnswered::Nobody)));
