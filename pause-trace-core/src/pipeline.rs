@@ -24,7 +24,7 @@ pub struct Pipeline {
     core: RefCell<Core>,
     /// Outside the core, so that an observer and its owner, which reads the core, can share data.
     observers: RefCell<Vec<Box<dyn Observer>>>,
-    recorder: Option<Rc<dyn Recorder>>,
+    recorders: Vec<Rc<dyn Recorder>>,
 }
 
 /// The current state and verdicts.
@@ -138,23 +138,27 @@ impl Pipeline {
                 begin: None,
             }),
             observers: RefCell::default(),
-            recorder: None,
+            recorders: Vec::new(),
         }
     }
 
-    /// Records the events with `recorder`.
-    pub fn recorded(self, recorder: Option<Rc<dyn Recorder>>) -> Self {
-        Self { recorder, ..self }
+    /// Records the events with each of these.
+    pub fn recorded(self, recorders: impl IntoIterator<Item = Rc<dyn Recorder>>) -> Self {
+        Self {
+            recorders: recorders.into_iter().collect(),
+            ..self
+        }
     }
 
     /// Writes the parameters of the run to the recording. Called before the first event.
     pub fn begin(&self, begin: impl FnOnce(Limits) -> Begin) {
-        if let Some(recorder) = &self.recorder {
-            let mut core = self.core.borrow_mut();
-            let begin = begin(core.state.limits);
-            recorder.write(&Entry::Begin(begin.clone()));
-            core.begin = Some(begin);
+        if self.recorders.is_empty() {
+            return;
         }
+        let mut core = self.core.borrow_mut();
+        let begin = begin(core.state.limits);
+        self.record(&Entry::Begin(begin.clone()));
+        core.begin = Some(begin);
     }
 
     /// Adds an observer. It is called after those that were added before.
@@ -171,26 +175,28 @@ impl Pipeline {
     /// Marks in the recording that the program reported or judged something at this point between
     /// the events.
     pub fn mark(&self, mark: impl FnOnce() -> Mark) {
-        if let Some(recorder) = &self.recorder {
-            recorder.write(&Entry::Mark(mark()));
+        if !self.recorders.is_empty() {
+            self.record(&Entry::Mark(mark()));
         }
     }
 
     /// Records an event, judges it by the rules, and passes it to the observers.
     pub fn process_event(&self, event: &Event) {
-        if let Some(recorder) = &self.recorder {
-            recorder.write(&Entry::Event(event));
-        }
+        self.record(&Entry::Event(event));
         let mut core = self.core.borrow_mut();
         core.process_event(event, &mut self.observers.borrow_mut());
     }
 
-    /// Called after a batch of events: if the recording has reached its maximum size, a new segment
-    /// begins with a snapshot of the state.
+    fn record(&self, entry: &Entry<&Event>) {
+        for recorder in &self.recorders {
+            recorder.write(entry);
+        }
+    }
+
+    /// Called after a batch of events: if a recording has reached its maximum size, its next
+    /// segment begins with a snapshot of the state.
     pub fn settle(&self, now: Ktime) {
-        if let Some(recorder) = &self.recorder
-            && recorder.is_due()
-        {
+        for recorder in self.recorders.iter().filter(|recorder| recorder.is_due()) {
             let core = self.core.borrow();
             if let Some(begin) = core.begin.as_ref().filter(|_| core.news.is_some()) {
                 recorder.rotate(begin, &core.snapshot(now));
@@ -207,14 +213,13 @@ impl Pipeline {
 
     /// Ends the recording. Called after the last event.
     pub fn end(&self, end: End) {
-        if let Some(recorder) = &self.recorder {
-            recorder.write(&Entry::End(end));
-        }
+        self.record(&Entry::End(end));
     }
 
     /// Why the recording failed; returned once.
     pub fn take_recording_failure(&self) -> Option<String> {
-        self.recorder.as_ref()?.take_error()
+        let mut recorders = self.recorders.iter();
+        recorders.find_map(|recorder| recorder.take_error())
     }
 
     /// Calls `read` with the current state.

@@ -37,7 +37,7 @@ const PROGRAM: [&[&str]; 7] = [
     &["pods"],
     &["live"],
     &[
-        "confine", "metrics", "node", "probe", "record", "sink", "sys", "terminal",
+        "confine", "history", "metrics", "node", "probe", "record", "sink", "sys", "terminal",
     ],
 ];
 

@@ -12,7 +12,12 @@
 mod capabilities;
 mod filter;
 
-use std::{collections::BTreeSet, fs, io, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    os::{fd::RawFd, unix::fs::MetadataExt as _},
+    path::Path,
+};
 
 use caps::Capability;
 use nix::{sys::prctl, unistd::Uid};
@@ -24,10 +29,10 @@ pub(crate) use self::{
 
 /// Gives up all capabilities but `keep` in this thread, and system calls in all threads.
 /// `is_reading`: this thread and those that it starts open no further file for writing.
-/// `is_serving`: it accepts connections at a socket that listens.
+/// `listeners`: the sockets at which it accepts connections.
 ///
 /// Returns what could not be given up.
-pub(crate) fn process(keep: &Set, is_reading: bool, is_serving: bool) -> Vec<String> {
+pub(crate) fn process(keep: &Set, is_reading: bool, listeners: &[RawFd]) -> Vec<String> {
     let mut failures = Vec::new();
     let mut tried = |what: &str, result: Result<(), String>| {
         if let Err(why) = &result {
@@ -41,8 +46,10 @@ pub(crate) fn process(keep: &Set, is_reading: bool, is_serving: bool) -> Vec<Str
         "failed to give up capabilities",
         capabilities::keep_only(keep),
     );
-    let filtered = filter::for_all_threads(is_serving);
-    let has_filter = tried("failed to set a seccomp filter", filtered);
+    let has_filter = tried(
+        "failed to set a seccomp filter",
+        filter::for_all_threads(listeners),
+    );
     if is_reading && has_filter {
         let reading = filter::for_readers();
         tried("failed to set a seccomp filter for reading", reading);

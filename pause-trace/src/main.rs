@@ -4,6 +4,7 @@
 mod cli;
 mod confine;
 mod conformance;
+mod history;
 mod live;
 mod metrics;
 mod node;

@@ -7,7 +7,7 @@ mod write;
 use std::{
     ffi::OsString,
     fs::File,
-    io::{self, BufReader},
+    io::{self, BufReader, Read},
     path::{Path, PathBuf},
 };
 
@@ -20,8 +20,8 @@ pub(crate) use write::FileRecorder;
 /// What reading a recording needs: two of the largest frames, and what is judged.
 pub(crate) const MEMORY_MIB: usize = 64;
 
-/// A recording read from files.
-pub(crate) type Recording = pause_trace_core::record::Recording<BufReader<File>>;
+/// A recording read from files, or from the history of a watch.
+pub(crate) type Recording = pause_trace_core::record::Recording<Box<dyn Read>>;
 
 /// Opens a recording, including its previous segment if that exists.
 pub(crate) fn open(path: &Path) -> Result<Recording, Unreadable> {
@@ -30,12 +30,12 @@ pub(crate) fn open(path: &Path) -> Result<Recording, Unreadable> {
     }))
 }
 
-fn open_segment(path: &Path) -> Result<Segment<BufReader<File>>, Unreadable> {
+fn open_segment(path: &Path) -> Result<Segment<Box<dyn Read>>, Unreadable> {
     let file = File::open(path)?;
     if file.metadata()?.is_dir() {
         return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
     }
-    Segment::new(BufReader::new(file))
+    Segment::new(Box::new(BufReader::new(file)))
 }
 
 /// The file of the previous segment.

@@ -34,7 +34,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) run: Run,
     pub(crate) limits: Limits,
     pub(crate) selected: &'a dyn Fn(&Rule) -> bool,
-    pub(crate) recorder: Option<Rc<dyn Recorder>>,
+    pub(crate) recorders: Vec<Rc<dyn Recorder>>,
     /// Observers of all events, from the first one on.
     pub(crate) observers: Vec<Box<dyn Observer>>,
 }
@@ -47,7 +47,7 @@ impl Setup<'_> {
             run: Run::Node,
             limits,
             selected: &|_| true,
-            recorder: None,
+            recorders: Vec::new(),
             observers: Vec::new(),
         }
     }
@@ -96,7 +96,7 @@ impl Session {
             let writable = layout.require_writable();
             writable.map_err(|error| anyhow!("failed to {error:#}"))?;
         }
-        let pipeline = Pipeline::new(setup.limits, setup.selected).recorded(setup.recorder);
+        let pipeline = Pipeline::new(setup.limits, setup.selected).recorded(setup.recorders);
         for observer in setup.observers {
             pipeline.observe(observer);
         }

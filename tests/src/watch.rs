@@ -95,14 +95,17 @@ impl Watch {
         Self::start_outside_with([] as [&str; 0])
     }
 
-    /// The same, with more arguments.
+    /// The same, with more arguments. It keeps no history: all that run outside would want the same
+    /// socket.
     ///
     /// # Panics
     /// When it does not start.
     #[must_use]
     #[track_caller]
     pub fn start_outside_with<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Self {
-        Self::of(command().args(args).spawn().expect("it starts"))
+        let mut command = command();
+        command.args(["--history", "0"]).args(args);
+        Self::of(command.spawn().expect("it starts"))
     }
 
     #[track_caller]

@@ -148,8 +148,10 @@ fn await_cause(lab: &Containerd, pod: &str, cause: &str) -> Said {
             assert!(!is_late, "{run:?}");
             continue;
         }
+        let mut lines = run.objects();
+        assert_eq!(lines.len(), 1, "{run:?}");
         let said = Said {
-            line: run.objects().remove(0),
+            line: lines.remove(0),
             run,
         };
         if said.causes().contains(&cause) {

@@ -203,6 +203,22 @@ pub struct End {
     pub interrupted: bool,
 }
 
+impl Entry {
+    /// The same entry for the writer.
+    pub fn as_ref(&self) -> Entry<&Event> {
+        match self {
+            Self::Event(event) => Entry::Event(event),
+            Self::Mark(mark) => Entry::Mark(mark.clone()),
+            Self::Opening(opening) => Entry::Opening(opening.clone()),
+            Self::Begin(begin) => Entry::Begin(begin.clone()),
+            Self::Settled => Entry::Settled,
+            Self::End(end) => Entry::End(*end),
+            Self::Continued => Entry::Continued,
+            Self::Closed => Entry::Closed,
+        }
+    }
+}
+
 impl Opening {
     /// Ties the recording's kernel time to UTC.
     pub fn clock(&self) -> Clock {

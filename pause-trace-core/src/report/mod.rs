@@ -9,6 +9,7 @@ pub mod html;
 mod json;
 mod junit;
 mod names;
+mod past;
 mod sarif;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use clock::Clock;
 pub use names::Names;
+pub use past::{Happened, Past};
 pub use text::TextReport;
 
 use crate::{

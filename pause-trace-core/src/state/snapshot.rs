@@ -4,7 +4,7 @@
 //! that starts now would find on the node: running processes, declared pods and containers, and
 //! pinned namespaces. It does not contain what processes did before, so no verdict rests on that.
 
-use super::{Container, Pod, Process, State};
+use super::{Container, Pod, Process, Role, State};
 use crate::event::{
     ContainerFact, ContainerKind, Event, Fact, Ktime, PodFact, ProcessId, Source, TaskInfo,
 };
@@ -42,13 +42,39 @@ impl State {
         });
         for process in processes {
             facts.extend(self.shown_again(process));
-            facts.push(found(process));
+            facts.extend(self.running(process));
             facts.extend(self.called_again(process.id).map(Fact::Called));
         }
         let outsiders = self.outsiders.iter();
         facts.extend(outsiders.map(|outsider| Fact::Outsider(outsider.as_ref().clone())));
         let at = |fact| Event { time: now, fact };
         facts.into_iter().map(at).collect()
+    }
+
+    /// A process that has not been reaped.
+    fn running(&self, process: &Process) -> Option<Fact> {
+        let task = TaskInfo {
+            process: process.id,
+            parent: process.parent,
+            cgroup: process.cgroup,
+            namespaces: process.namespaces,
+            ns_pid: process.ns_pid,
+            comm: process.comm,
+        };
+        let parent = self.processes.get(process.parent);
+        let has_moved = parent.is_none_or(|parent| parent.cgroup != process.cgroup);
+        // It sets a container up. One that is found in its cgroup is taken for the entrypoint, and
+        // would be judged by namespaces that it has not joined yet.
+        let is_inside =
+            process.container.is_some() || has_moved && !self.is_runtime_by_name(process);
+        if process.role == Role::Runtime && is_inside {
+            // Nothing depends on when the runtime reaps its own processes.
+            return process.is_alive().then_some(Fact::Fork { task });
+        }
+        Some(Fact::Found {
+            task,
+            ended: process.ended.map(|ended| ended.status),
+        })
     }
 
     /// A pod, and those of its containers that may still have processes. A sandbox is included even
@@ -117,26 +143,12 @@ fn declared(container: &Container) -> Fact {
     })
 }
 
-fn found(process: &Process) -> Fact {
-    Fact::Found {
-        task: TaskInfo {
-            process: process.id,
-            parent: process.parent,
-            cgroup: process.cgroup,
-            namespaces: process.namespaces,
-            ns_pid: process.ns_pid,
-            comm: process.comm,
-        },
-        ended: process.ended.map(|ended| ended.status),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        event::{Comm, Modes, Namespaces, Text},
-        state::{Limits, Role},
+        event::{Comm, Modes, Namespaces, Text, WaitStatus},
+        state::Limits,
     };
 
     fn id(pid: u32) -> ProcessId {
@@ -187,6 +199,8 @@ mod tests {
     #[test]
     fn a_state_made_from_a_snapshot_has_what_runs() {
         let (shim, pause, app, child) = (id(100), id(200), id(300), id(400));
+        // It has not joined anything yet.
+        let (starting, stage, over) = (id(500), id(600), id(700));
         let forked = |parent, process, cgroup, ns, comm| Fact::Fork {
             task: TaskInfo {
                 process,
@@ -207,6 +221,17 @@ mod tests {
                 comm: Comm::new(comm),
             },
             file: Text::new("/bin/x"),
+        };
+        let exited = |process, cgroup| Fact::Exit {
+            task: TaskInfo {
+                process,
+                parent: shim,
+                cgroup,
+                namespaces: namespaces(10),
+                ns_pid: 1,
+                comm: Comm::new("runc:[0:PARENT]"),
+            },
+            status: WaitStatus::exited(0),
         };
         let facts = [
             Fact::Host {
@@ -230,6 +255,11 @@ mod tests {
             forked(shim, app, 12, 200, "runc"),
             executed(app, 12, 200, "app"),
             forked(app, child, 12, 200, "app"),
+            container("c2", ContainerKind::App, 14),
+            forked(shim, starting, 14, 10, "runc:[0:PARENT]"),
+            forked(starting, stage, 14, 10, "runc:[1:CHILD]"),
+            forked(shim, over, 14, 10, "runc:[0:PARENT]"),
+            exited(over, 14),
             Fact::CgroupMade {
                 cgroup: 13,
                 path: Text::new("/a/b"),
@@ -251,12 +281,22 @@ mod tests {
         for state in [&known, &again] {
             let role = |id| state.processes.get(id).map(|process| process.role);
             assert_eq!(
-                [shim, pause, app, child].map(role),
-                [Role::Runtime, Role::Pause, Role::Init, Role::Member].map(Some)
+                [shim, pause, app, child, starting, stage].map(role),
+                [
+                    Role::Runtime,
+                    Role::Pause,
+                    Role::Init,
+                    Role::Member,
+                    Role::Runtime,
+                    Role::Runtime
+                ]
+                .map(Some)
             );
             let pod = state.pods.get("uid-1").expect("the pod runs");
             assert_eq!(state.pause_of(pod).map(|process| process.id), Some(pause));
-            assert_eq!(pod.containers, ["c1".into()]);
+            assert_eq!(pod.containers, ["c1".into(), "c2".into()]);
+            let init = |id| state.containers.get(id).and_then(|known| known.init);
+            assert_eq!((init("c1"), init("c2")), (Some(app), None));
         }
         assert_eq!(
             again.snapshot(1_000),

@@ -74,7 +74,7 @@ async fn play(
         run: Run::Conformance,
         limits: plan.patience.limits(scenario::LIMITS),
         selected: &|rule| selection.selects(rule),
-        recorder,
+        recorders: recorder.into_iter().collect(),
         observers: Vec::new(),
     };
     let starting = async {

@@ -5,7 +5,7 @@ pub(super) mod text;
 use super::{
     Exit, Global,
     output::StateFormat,
-    pods::{OnePod, json, wanted},
+    pods::{Judge, OnePod, json, wanted},
     print,
 };
 use crate::session;
@@ -35,7 +35,7 @@ impl Args {
     pub(crate) fn run(&self, global: &Global) -> anyhow::Result<Exit> {
         let OnePod { pod, snapshot } = &self.one;
         session::block_on(async {
-            let Some(node) = snapshot.take(global).await? else {
+            let Some(node) = snapshot.take(Judge::History, global).await? else {
                 return Ok(Exit::Interrupted);
             };
             let pod = wanted::find(&node.snapshot.pods, pod)?;

@@ -9,7 +9,7 @@ use super::{
     Exit, Global,
     output::StateFormat,
     pods::{
-        NodeSnapshot, SnapshotArgs, age, badness, json, size,
+        Judge, NodeSnapshot, SnapshotArgs, age, badness, json, size,
         table::{Cell, Table},
     },
     print,
@@ -64,7 +64,7 @@ const SPARE: [&str; 8] = [
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> anyhow::Result<Exit> {
         session::block_on(async {
-            let Some(node) = self.snapshot.take(global).await? else {
+            let Some(node) = self.snapshot.take(Judge::History, global).await? else {
                 return Ok(Exit::Interrupted);
             };
             if node.snapshot.pods.is_empty() {

@@ -3,13 +3,14 @@
 use std::{
     cell::RefCell,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    os::fd::{AsRawFd as _, RawFd},
     rc::Rc,
 };
 
 use anyhow::{Context as _, Result};
 use tokio::sync::{Mutex, mpsc};
 
-use super::{Global, Usage};
+use super::Usage;
 use crate::{
     live::Live,
     measure::{Measure, Now},
@@ -17,7 +18,6 @@ use crate::{
     observer::Observer,
     probe,
     report::Clock,
-    session::Confine,
 };
 
 /// The options.
@@ -57,15 +57,6 @@ fn parse_pods(text: &str) -> Result<usize, String> {
 }
 
 impl MetricsArgs {
-    /// What the process gives up.
-    pub(super) fn confine(self, global: &Global) -> Confine<'static> {
-        let confine = global.confine(None);
-        match self.metrics {
-            Some(_) => confine.serving(),
-            None => confine,
-        }
-    }
-
     /// Binds the address, and says where the metrics are. Called before anything else is done: an
     /// address that is in use is known at once.
     pub(super) fn bind(self, clock: Clock) -> Result<Option<Bound>> {
@@ -106,11 +97,13 @@ impl Bound {
             pods,
             metrics,
         } = self;
+        let descriptor = listener.as_raw_fd();
         let (server, asked) =
             Server::start(listener, metrics.clone()).context("failed to serve the metrics")?;
         Ok(Exposed {
             measure: Rc::new(RefCell::new(Measure::new(metrics.clone()))),
             metrics,
+            descriptor,
             server,
             asked: Mutex::new(asked),
             pods,
@@ -121,6 +114,7 @@ impl Bound {
 /// The metrics that are served.
 pub(super) struct Exposed {
     pub(super) metrics: Metrics,
+    descriptor: RawFd,
     server: Server,
     measure: Rc<RefCell<Measure<Metrics>>>,
     asked: Mutex<mpsc::Receiver<Ask>>,
@@ -128,6 +122,11 @@ pub(super) struct Exposed {
 }
 
 impl Exposed {
+    /// The socket at which it listens.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.descriptor
+    }
+
     /// What measures the events.
     pub(super) fn observer(&self) -> Box<dyn Observer> {
         Box::new(Rc::clone(&self.measure))

@@ -10,6 +10,7 @@ mod examine;
 mod exit;
 pub(crate) mod explain;
 mod file;
+mod history;
 pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod ls;

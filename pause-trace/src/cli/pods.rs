@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{
     Global,
+    history::{Ask, Told},
     output::{Format, StateFormat},
     summary,
     watch::{Runtime, parse_duration},
@@ -49,6 +50,8 @@ pub(super) struct SnapshotArgs {
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
     #[command(flatten)]
+    pub(super) ask: Ask,
+    #[command(flatten)]
     pub(super) format: Format<StateFormat>,
 }
 
@@ -70,28 +73,45 @@ pub(super) struct NodeSnapshot {
     pub(super) snapshot: Snapshot,
     /// `None` without the eBPF program.
     pub(super) judged: Option<Judged>,
+    /// What a running `watch` knows.
+    pub(super) told: Option<Told>,
+}
+
+/// Where the verdicts of a snapshot are from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judge {
+    /// A running `watch`, if there is one: they are the worst since it began.
+    History,
+    /// A look at what is now.
+    Look,
 }
 
 impl SnapshotArgs {
     /// Takes the snapshot; `None` if Ctrl-C came first. Missing information is reported on stderr.
-    pub(super) async fn take(&self, global: &Global) -> Result<Option<NodeSnapshot>> {
+    pub(super) async fn take(&self, judge: Judge, global: &Global) -> Result<Option<NodeSnapshot>> {
         let mut interrupt = Interrupt::catch()?;
         interrupt
-            .or(self.take_uninterrupted(global))
+            .or(self.take_uninterrupted(judge, global))
             .await
             .transpose()
     }
 
-    async fn take_uninterrupted(&self, global: &Global) -> Result<NodeSnapshot> {
+    async fn take_uninterrupted(&self, judge: Judge, global: &Global) -> Result<NodeSnapshot> {
         privileges::require(Job::Read)?;
         self.runtime.reach().await?;
         let hierarchies =
             Hierarchies::discover().map_err(|error| anyhow!("failed to {error:#}"))?;
         // The eBPF program first: the state shown beside its verdicts is then as recent as
         // possible.
-        let judged = match self.no_ebpf {
-            true => None,
-            false => Some(self.judge(global).await),
+        let mut told = self.ask.told(global);
+        let from_history = told.as_mut().filter(|_| {
+            // Who gives a time wants to look.
+            judge == Judge::History && self.duration.is_none()
+        });
+        let judged = match (self.no_ebpf, from_history) {
+            (true, _) => None,
+            (false, Some(told)) => Some(Ok(told.take_judged())),
+            (false, None) => Some(self.judge(global).await),
         };
         let hosts = judged
             .as_ref()
@@ -129,6 +149,7 @@ impl SnapshotArgs {
             clock: summary::clock()?,
             snapshot,
             judged,
+            told,
         })
     }
 
@@ -155,7 +176,7 @@ impl SnapshotArgs {
         let ended = session::drive(&live, Some(&mut follower), stop, enough).await?;
         let is_early = ended == Ended::Done(true);
         let verdicts = standing(live.pipeline.verdicts());
-        Ok(Judged::now(&live, verdicts, is_early))
+        Ok(live.read(|core| Judged::of(core, verdicts, is_early)))
     }
 }
 

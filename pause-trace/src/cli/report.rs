@@ -14,6 +14,7 @@ use nix::unistd::{AccessFlags, access, mkdtemp};
 use super::{
     Console, End, Exit, Global, Usage,
     exit::Tally,
+    history::{Ask, say, source},
     output::{Format, Output},
     recording::Record,
     same,
@@ -26,7 +27,7 @@ use crate::{
     event::Ktime,
     pipeline::Pipeline,
     playing::Script,
-    record::{self, Begin, Ending, Entry, Mark, Next, Run, ScenarioEnd},
+    record::{self, Begin, Ending, Entry, Mark, Next, Recording, Run, ScenarioEnd},
     reference::{faults, scenarios},
     report::{
         self, Summary,
@@ -60,6 +61,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) runtime: Runtime,
     #[command(flatten)]
+    ask: Ask,
+    #[command(flatten)]
     pub(crate) selection: Selection,
     /// The lowest severity that makes the exit code 1
     #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = Severity::Error)]
@@ -77,16 +80,41 @@ impl Args {
         self.selection.validate()?;
         let Some(recording) = &self.recording else {
             self.require_writable()?;
+            if let Some((source, recording)) = self.history(global)? {
+                return self.report(recording, &source, false);
+            }
             let directory = TempDir::new()?;
             let path = directory.0.join("live.ptrec");
             if self.record(&path, global)? == Exit::Interrupted {
                 return Ok(Exit::Interrupted);
             }
-            return self.report(&path, true);
+            return self.report_file(&path, true);
         };
         let files = [("the recording", &**recording), ("--html", &*self.html)];
         same::refuse(files)?;
-        self.report(recording, false)
+        self.report_file(recording, false)
+    }
+
+    /// The history of a `watch` that runs, unless the user asks for a time or a runtime.
+    fn history(&self, global: &Global) -> Result<Option<(String, Recording)>> {
+        let Pods { once, duration, .. } = &self.pods;
+        if *once || duration.is_some() || self.runtime.path().is_some() {
+            return Ok(None);
+        }
+        let Some(history) = self.ask.ask(global) else {
+            return Ok(None);
+        };
+        let source = source(&history);
+        match history.into_recording() {
+            Ok(recording) => {
+                say(&source);
+                Ok(Some(("the history".to_owned(), recording)))
+            }
+            Err(error) => {
+                say(&format!("the history cannot be read: {error}"));
+                Ok(None)
+            }
+        }
     }
 
     /// Watches the node's pods and records them. The page is then made from this recording.
@@ -114,18 +142,22 @@ impl Args {
             follows_reference: false,
             recording: &recording,
             metrics: None,
+            history: None,
             confine: global.confine(Some(&self.html)),
         };
         let exit = watch::watch_alone(&node, &self.selection, global, (console, None))?;
         Ok(recording.close(exit))
     }
 
-    /// `is_reported`: whether the run that made the recording has said what is missing.
-    fn report(&self, path: &Path, is_reported: bool) -> Result<Exit> {
-        let shown = path.display();
+    fn report_file(&self, path: &Path, is_reported: bool) -> Result<Exit> {
+        let shown = path.display().to_string();
         sys::require_memory(record::MEMORY_MIB)?;
-        let mut recording =
-            record::open(path).map_err(|error| Usage(format!("{shown}: {error}")))?;
+        let recording = record::open(path).map_err(|error| Usage(format!("{shown}: {error}")))?;
+        self.report(recording, &shown, is_reported)
+    }
+
+    /// `is_reported`: whether the run that made the recording has said what is missing.
+    fn report(&self, mut recording: Recording, shown: &str, is_reported: bool) -> Result<Exit> {
         let mut reading = Reading {
             args: self,
             gathered: PageBuilder::new(recording.opening.clock()),

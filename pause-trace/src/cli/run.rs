@@ -112,7 +112,8 @@ impl Args {
             follows_reference: true,
             recording,
             metrics,
-            confine: self.metrics.confine(global),
+            history: None,
+            confine: global.confine(None),
         };
         let (end, pods) =
             watch::watch(&node, &self.selection, global, &mut console, &mut interrupt).await?;

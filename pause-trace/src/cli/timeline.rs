@@ -18,6 +18,7 @@ use clap::ValueEnum;
 use self::writer::Writer;
 use super::{
     Exit, Global, Missing, Usage, file,
+    history::{Ask, source},
     output::{Format, StateFormat},
     same, summary,
     watch::{Runtime, parse_duration},
@@ -27,7 +28,8 @@ use crate::{
     pipeline::Pipeline,
     pods::Follower,
     probe,
-    record::{self, Entry, Next},
+    record::{self, Ending, Entry, Next, Recording},
+    report::Clock,
     session::{self, Ended, Interrupt, Session, Setup, Stop},
     state::Limits,
     sys, terminal,
@@ -84,6 +86,8 @@ pub(crate) struct Args {
     /// --cri are refused.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["follow", "duration", "cri", "until"])]
     recording: Option<PathBuf>,
+    #[command(flatten)]
+    ask: Ask,
 }
 
 /// When a timeline ends.
@@ -125,16 +129,79 @@ impl Args {
         }
         match &self.recording {
             Some(path) => self.read_recording(path, global),
-            None => session::block_on(self.watch(global)),
+            None => match self.read_history(global)? {
+                Some(exit) => Ok(exit),
+                None => session::block_on(self.watch(global)),
+            },
         }
+    }
+
+    /// Shows the start of a pod that runs, if the history of a `watch` has it.
+    fn read_history(&self, global: &Global) -> Result<Option<Exit>> {
+        // These wait for what has not happened yet.
+        if self.follow || self.until == Until::Removed {
+            return Ok(None);
+        }
+        let Some(history) = self.ask.ask(global) else {
+            return Ok(None);
+        };
+        let source = source(&history);
+        let recording = history.into_recording();
+        let (journal, clock) = match recording.map_err(anyhow::Error::from).and_then(read) {
+            Ok((journal, clock, Ending::Closed)) => (journal, clock),
+            Ok((_, _, ending)) => {
+                note(global, &format!("the history is {ending}"));
+                return Ok(None);
+            }
+            Err(error) => {
+                note(global, &format!("the history cannot be read: {error:#}"));
+                return Ok(None);
+            }
+        };
+        let journal = journal.borrow();
+        let called = journal.called(&self.pod).pods;
+        let timelines = called.iter().filter_map(|pod| Timeline::of(&journal, pod));
+        let mut there = timelines.filter(|timeline| timeline.removed.is_none());
+        let (Some(timeline), None) = (there.next(), there.next()) else {
+            return Ok(None);
+        };
+        if timeline.began.is_none() {
+            note(
+                global,
+                &format!("{source}, and not to the start of this pod"),
+            );
+            return Ok(None);
+        }
+        if self.until == Until::Listening && timeline.first_listen.is_none() {
+            return Ok(None);
+        }
+        note(global, &source);
+        let exit = self.show(&timeline, clock, global)?;
+        if timeline.up.is_none() {
+            note(global, "none of its containers has executed yet");
+        }
+        Ok(Some(exit))
+    }
+
+    /// Writes a timeline to which nothing is added any more.
+    fn show(&self, timeline: &Timeline, clock: Clock, global: &Global) -> Result<Exit> {
+        let mut writer = Writer {
+            args: self,
+            text_style: global.text_style(),
+            clock,
+            written: HashSet::new(),
+            pod: Some(timeline.pod.clone()),
+        };
+        let exit = writer.finish(timeline)?;
+        self.write_trace(timeline)?;
+        Ok(exit)
     }
 
     /// Shows the timeline of a pod in a recording.
     fn read_recording(&self, path: &Path, global: &Global) -> Result<Exit> {
         let shown = path.display();
         sys::require_memory(record::MEMORY_MIB)?;
-        let mut recording =
-            record::open(path).map_err(|error| Usage(format!("{shown}: {error}")))?;
+        let recording = record::open(path).map_err(|error| Usage(format!("{shown}: {error}")))?;
         if recording.is_headless() {
             note(
                 global,
@@ -143,31 +210,10 @@ impl Args {
                 ),
             );
         }
-        let clock = recording.opening.clock();
-        let journal = Rc::new(RefCell::new(Journal::default()));
-        let pipeline = Pipeline::new(Limits::NODE, |_| false);
-        pipeline.observe(Box::new(Rc::clone(&journal)));
-        let ending = loop {
-            let next = recording
-                .next_entry()
-                .with_context(|| format!("failed to read {shown}"))?;
-            match next {
-                Next::Entry(Entry::Event(event)) => pipeline.process_event(&event),
-                Next::Entry(Entry::Begin(begin)) => journal.borrow_mut().begin(&begin.hooks),
-                Next::Entry(_) => {}
-                Next::End(ending) => break ending,
-            }
-        };
+        let (journal, clock, ending) =
+            read(recording).with_context(|| format!("failed to read {shown}"))?;
         let timeline = self.meant(&journal.borrow())?;
-        let mut writer = Writer {
-            args: self,
-            text_style: global.text_style(),
-            clock,
-            written: HashSet::new(),
-            pod: Some(timeline.pod.clone()),
-        };
-        let exit = writer.finish(&timeline)?;
-        self.write_trace(&timeline)?;
+        let exit = self.show(&timeline, clock, global)?;
         let Some(doubt) = ending.doubt() else {
             return Ok(exit);
         };
@@ -381,6 +427,22 @@ impl Args {
             }
         };
         format!("waiting for a pod \"{wanted}\" to start; {there_are}")
+    }
+}
+
+/// Reads a whole recording.
+fn read(mut recording: Recording) -> Result<(Rc<RefCell<Journal>>, Clock, Ending)> {
+    let clock = recording.opening.clock();
+    let journal = Rc::new(RefCell::new(Journal::default()));
+    let pipeline = Pipeline::new(Limits::NODE, |_| false);
+    pipeline.observe(Box::new(Rc::clone(&journal)));
+    loop {
+        match recording.next_entry()? {
+            Next::Entry(Entry::Event(event)) => pipeline.process_event(&event),
+            Next::Entry(Entry::Begin(begin)) => journal.borrow_mut().begin(&begin.hooks),
+            Next::Entry(_) => {}
+            Next::End(ending) => return Ok((journal, clock, ending)),
+        }
     }
 }
 

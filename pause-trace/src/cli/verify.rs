@@ -89,7 +89,7 @@ pub(super) async fn play(
         },
         limits: plan.patience.limits(Limits::REFERENCE),
         selected: &|rule| selection.selects(rule),
-        recorder,
+        recorders: recorder.into_iter().collect(),
         observers: Vec::new(),
     };
     let Some(session) = interrupt.or(Session::start(setup)).await else {

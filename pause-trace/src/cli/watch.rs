@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 use super::{
     Console, End, Exit, Global, Missing,
     config::Reload,
+    history::{Keep, Kept},
     metrics::{Bound as BoundMetrics, Exposed, MetricsArgs},
     output::Output,
     pod_reporter::{PodFilter, PodReporter},
@@ -17,6 +18,7 @@ use super::{
     summary,
 };
 use crate::{
+    history::Server,
     pods::Follower,
     report::Summary,
     session::{self, Confine, Ended, Interrupt, Session, Setup, Stop},
@@ -42,6 +44,8 @@ pub(crate) struct Args {
     pub(crate) bound: Bound,
     #[command(flatten)]
     pub(crate) metrics: MetricsArgs,
+    #[command(flatten)]
+    pub(crate) history: Keep,
 }
 
 /// Which container runtime describes the pods.
@@ -129,7 +133,8 @@ impl Args {
             follows_reference: false,
             recording: &recording,
             metrics: None,
-            confine: self.metrics.confine(global),
+            history: Some(&self.history).filter(|_| !self.pods.once),
+            confine: global.confine(None),
         };
         let exit = watch_alone(&node, &self.selection, global, (console, metrics))?;
         Ok(recording.close(exit))
@@ -168,6 +173,8 @@ pub(super) struct Node<'a> {
     pub(super) follows_reference: bool,
     pub(super) recording: &'a Recording,
     pub(super) metrics: Option<&'a Exposed>,
+    /// Whether others are answered what happened.
+    pub(super) history: Option<&'a Keep>,
     pub(super) confine: Confine<'a>,
 }
 
@@ -180,9 +187,16 @@ pub(super) async fn watch(
     interrupt: &mut Interrupt,
 ) -> Result<(End, Option<Summary>)> {
     node.runtime.reach().await?;
+    let kept = node.history.map(Keep::begin).transpose()?.flatten();
+    let history = kept.as_ref().map(Kept::recorder);
     let setup = Setup {
         selected: &|rule| selection.selects(rule),
-        recorder: node.recording.recorder(),
+        recorders: node
+            .recording
+            .recorder()
+            .into_iter()
+            .chain(history)
+            .collect(),
         observers: node.metrics.map(Exposed::observer).into_iter().collect(),
         ..Setup::of_node(global.probe(), global.limits())
     };
@@ -192,7 +206,8 @@ pub(super) async fn watch(
     let session = session?;
     let reporter = PodReporter::new(&node.pods.wanted);
     let mut reporter = reporter.counted(node.metrics.map(|exposed| &exposed.metrics));
-    let end = follow(&session, node, &mut reporter, console, interrupt, global).await?;
+    let watched = (node, kept);
+    let end = follow(&session, watched, &mut reporter, console, interrupt, global).await?;
     session.live.pipeline.end_watch();
     let times = summary::end(&session.live, end);
     let (end, summary) = reporter.end(&session.live.pipeline, console, times, end)?;
@@ -202,7 +217,7 @@ pub(super) async fn watch(
 /// Follows and reports the node's pods until the run ends.
 async fn follow(
     session: &Session,
-    node: &Node<'_>,
+    (node, kept): (&Node<'_>, Option<Kept<'_>>),
     reporter: &mut PodReporter<'_>,
     console: &mut Console,
     interrupt: &mut Interrupt,
@@ -215,13 +230,20 @@ async fn follow(
         recording,
         metrics,
         confine,
+        ..
     } = node;
     let Session { live, layout } = session;
     console.note_expired(live.started)?;
     let mut reload = Reload::new(global, interrupt);
     let mut follower = Follower::start(live, layout, runtime.cri.clone())
         .context("failed to follow the node's pods")?;
-    session.confine(*confine, runtime.path());
+    // The socket is bound while that is allowed, and removed when this ends.
+    let server = kept.and_then(|kept| kept.serve());
+    let listeners = [
+        server.as_ref().map(Server::descriptor),
+        metrics.map(Exposed::descriptor),
+    ];
+    session.confine(confine.answering(listeners), runtime.path());
     // The first line of the report means that a pod that starts now is observed from its beginning.
     let result = match follows_reference {
         false => console.hello(&summary::hello(live)),

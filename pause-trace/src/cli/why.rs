@@ -8,7 +8,7 @@ mod text;
 use super::{
     Exit, Global,
     output::StateFormat,
-    pods::{OnePod, report_gaps, wanted},
+    pods::{Judge, OnePod, report_gaps, wanted},
     print,
 };
 use crate::{node::cgroup::Hierarchies, node::work::Outside, pods::Listed, session, why};
@@ -40,7 +40,7 @@ impl Args {
     pub(crate) fn run(&self, global: &Global) -> anyhow::Result<Exit> {
         let OnePod { pod, snapshot } = &self.one;
         session::block_on(async {
-            let Some(mut node) = snapshot.take(global).await? else {
+            let Some(mut node) = snapshot.take(Judge::Look, global).await? else {
                 return Ok(Exit::Interrupted);
             };
             let mut listed = Listed::ask(snapshot.runtime.cri.clone()).await;
@@ -65,12 +65,14 @@ impl Args {
             let unknown = seen.unknown(&listed);
             match snapshot.format.chosen {
                 StateFormat::Json => print(&json::line(&node, pod, &explanation, &unknown)?)?,
-                StateFormat::Text => print(&text::shown(
-                    global.text_style(),
-                    pod,
-                    &explanation,
-                    &unknown,
-                ))?,
+                StateFormat::Text => {
+                    let text_style = global.text_style();
+                    let mut text = text::shown(text_style, pod, &explanation, &unknown);
+                    if let Some(told) = &node.told {
+                        text.push_str(&told.text(&pod.id, node.now, text_style));
+                    }
+                    print(&text)?
+                }
             };
             Ok(match () {
                 () if explanation.is_problem() => Exit::Violation,

@@ -6,7 +6,7 @@
 //! attacker wants instead is known. A call with a number that is unknown here does not exist for
 //! the process, so a list of refusals does not age.
 
-use std::{collections::BTreeMap, env::consts::ARCH};
+use std::{collections::BTreeMap, env::consts::ARCH, os::fd::RawFd};
 
 use nix::libc::{self, c_long};
 use seccompiler::{
@@ -31,10 +31,6 @@ const BPF: [u64; 6] = [
     28, // BPF_LINK_CREATE, of a program that is loaded
     33, // BPF_ITER_CREATE
 ];
-
-/// Accepting a connection, as the event loop does it: the only call that `--metrics` adds. Its
-/// socket is bound and listens before.
-const ACCEPT: c_long = libc::SYS_accept4;
 
 /// Calls that are refused whatever their arguments.
 const REFUSED: &[c_long] = &[
@@ -102,12 +98,10 @@ const REFUSED: &[c_long] = &[
     libc::SYS_request_key,
     libc::SYS_keyctl,
     libc::SYS_personality,
-    // Waiting for connections. It connects to sockets of runtimes only; for `--metrics` see
-    // [`ACCEPT`].
+    // Waiting for connections; accept4 is below.
     libc::SYS_bind,
     libc::SYS_listen,
     libc::SYS_accept,
-    ACCEPT,
 ];
 
 #[cfg(target_arch = "x86_64")]
@@ -185,9 +179,9 @@ pub(crate) fn are_there() -> bool {
 }
 
 /// Refuses, in all threads of this process and for ever, what pause-trace never does once its hooks
-/// are attached. `is_serving`: it accepts connections at a socket that listens already.
-pub(super) fn for_all_threads(is_serving: bool) -> Result<(), String> {
-    let program = general(is_serving).map_err(|error| error.to_string())?;
+/// are attached. `listeners`: the sockets at which it accepts connections.
+pub(super) fn for_all_threads(listeners: &[RawFd]) -> Result<(), String> {
+    let program = general(listeners).map_err(|error| error.to_string())?;
     seccompiler::apply_filter_all_threads(&program).map_err(|error| error.to_string())
 }
 
@@ -198,15 +192,18 @@ pub(super) fn for_readers() -> Result<(), String> {
     seccompiler::apply_filter(&program).map_err(|error| error.to_string())
 }
 
-fn general(is_serving: bool) -> Result<Vec<sock_filter>, seccompiler::BackendError> {
+fn general(listeners: &[RawFd]) -> Result<Vec<sock_filter>, seccompiler::BackendError> {
     let own = u64::from(std::process::id());
     let mut rules = always(&[REFUSED, REFUSED_OLD]);
-    if is_serving {
-        rules.remove(&ACCEPT);
-    }
     let other_bpf = BPF.iter().map(|command| not(0, *command));
     rules.insert(libc::SYS_bpf, vec![all(other_bpf)?]);
     rules.insert(libc::SYS_socket, vec![all([not(0, libc::AF_UNIX as u64)])?]);
+    // Nobody can make another descriptor listen, and dup(2) does not help: the number is compared.
+    let accept = match listeners {
+        [] => Vec::new(),
+        _ => vec![all(listeners.iter().map(|fd| not(0, *fd as u64)))?],
+    };
+    rules.insert(libc::SYS_accept4, accept);
     // abort(3) sends a signal to the process itself.
     for call in [libc::SYS_kill, libc::SYS_tgkill] {
         rules.insert(call, vec![all([not(0, own)])?]);

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use super::runs;
 use crate::{
     event::{Comm, ContainerId, Ktime, Namespaces, PodId, SignalResult},
-    live::Live,
+    pipeline::Core,
     report::Names,
     state::{Process, State},
     verdict::{ProcessRef, Subject, Verdict},
 };
 
 /// Verdicts and signals.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Judged {
     /// The worst verdicts of each rule, pod and container; several if several processes fail.
     pub(crate) verdicts: Vec<Verdict>,
@@ -47,15 +47,15 @@ pub(crate) struct ObservedSignal {
 
 impl Judged {
     /// Combines `verdicts` with the names and signals that are known now.
-    pub(crate) fn now(live: &Live, verdicts: Vec<Verdict>, is_early: bool) -> Self {
-        live.read(|core| Self {
+    pub(crate) fn of(core: &Core, verdicts: Vec<Verdict>, is_early: bool) -> Self {
+        Self {
             verdicts,
             names: core.names.clone(),
             signals: signals(&core.state),
             hosts: hosts(&core.state),
             lost: core.records.lost_in_all(),
             is_early,
-        })
+        }
     }
 }
 

@@ -205,7 +205,7 @@ fn a_new_segment_begins_with_a_snapshot_of_the_state() {
     let path = scratch.file();
     let recorder = FileRecorder::create(&path, opening(), Some(64 << 10)).expect("there is room");
     let recorder = Rc::new(recorder);
-    let pipeline = Pipeline::new(Limits::NODE, |_| true).recorded(Some(recorder.clone()));
+    let pipeline = Pipeline::new(Limits::NODE, |_| true).recorded([recorder.clone() as _]);
     pipeline.begin(|limits| Begin { limits, ..begin() });
     pipeline.follow();
     let mut time = 0;

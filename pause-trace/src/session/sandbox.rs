@@ -3,7 +3,7 @@
 //! From then on it reads text that pods control, so a mistake in reading it should be worth little
 //! to a pod. docs/security.md lists what is kept, and for what.
 
-use std::path::Path;
+use std::{os::fd::RawFd, path::Path};
 
 use caps::Capability;
 use nix::unistd::AccessFlags;
@@ -15,6 +15,9 @@ use crate::{
     node,
 };
 
+/// Sockets at which a command accepts connections: the history's and that of the metrics.
+pub(crate) type Listeners = [Option<RawFd>; 2];
+
 /// What a command still does once it observes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Confine<'a> {
@@ -22,17 +25,17 @@ pub(crate) enum Confine<'a> {
     Off,
     /// It opens no further file for writing.
     Reading,
-    /// The same, and it accepts connections at a socket that listens.
-    Serving,
+    /// The same, and it accepts connections at these sockets, which listen already.
+    Answering(Listeners),
     /// It creates this file at its end.
     Writing(&'a Path),
 }
 
 impl Confine<'_> {
-    /// The same for a command that serves metrics.
-    pub(crate) fn serving(self) -> Self {
+    /// The same for a command that accepts connections at these sockets, if there are any.
+    pub(crate) fn answering(self, listeners: Listeners) -> Self {
         match self {
-            Self::Reading => Self::Serving,
+            Self::Reading if listeners.iter().any(Option::is_some) => Self::Answering(listeners),
             other => other,
         }
     }
@@ -46,13 +49,16 @@ impl Session {
     pub(crate) fn confine(&self, confine: Confine<'_>, cri: Option<&Path>) {
         let later = match confine {
             Confine::Off => return,
-            Confine::Reading | Confine::Serving => Set::new(),
+            Confine::Reading | Confine::Answering(_) => Set::new(),
             Confine::Writing(path) => confine::to_write(path),
         };
         let keep = &needed(&self.live, cri) | &later;
-        let is_reading = matches!(confine, Confine::Reading | Confine::Serving);
-        let is_serving = matches!(confine, Confine::Serving);
-        for failure in confine::process(&keep, is_reading, is_serving) {
+        let is_reading = matches!(confine, Confine::Reading | Confine::Answering(_));
+        let listeners: Vec<_> = match confine {
+            Confine::Answering(listeners) => listeners.into_iter().flatten().collect(),
+            _ => Vec::new(),
+        };
+        for failure in confine::process(&keep, is_reading, &listeners) {
             eprintln!("pause-trace: {failure}; it goes on with more privileges than it needs");
         }
     }

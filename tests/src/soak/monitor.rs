@@ -95,6 +95,9 @@ impl Monitor {
                 "watch",
                 "--format",
                 "json",
+                // Full before the first quarter ends, so that what grows later is something else.
+                "--history",
+                "1M",
                 "--max-size",
                 "256M",
                 "--record",

@@ -2,6 +2,8 @@
 //! summary.
 
 mod news;
+
+pub(super) use news::words as happened;
 #[cfg(test)]
 mod tests;
 

@@ -30,7 +30,7 @@ pub(super) fn mark(what: &NewsKind) -> (Style, &'static str) {
 }
 
 /// What happened, in one line and without names.
-pub(super) fn words(what: &NewsKind) -> String {
+pub(in crate::report) fn words(what: &NewsKind) -> String {
     match what {
         NewsKind::Started {
             process,

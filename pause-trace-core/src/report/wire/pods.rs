@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Container, Finding, Namespaces, Pod, Process, When};
+use super::{Container, Finding, History, Namespaces, Pod, Process, When};
 use crate::{
     event::{ContainerKind, Ktime, Mode, NamespaceKind, SignalResult, Source},
     report::Clock,
@@ -143,6 +143,9 @@ pub struct Inspect<'a> {
     /// All verdicts on it, including those that passed. Missing without the eBPF program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdicts: Option<Vec<Finding<'a>>>,
+    /// What happened to it before, from the history of a `watch` that runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
 }
 
 /// A container and its processes.

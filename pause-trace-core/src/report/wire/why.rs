@@ -25,6 +25,31 @@ pub struct Why {
     pub reasons: Vec<Reason>,
     /// What could not be found out, in sentences.
     pub unknown: Vec<String>,
+    /// What happened to it before, from the history of a `watch` that runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
+}
+
+/// What a running `watch` has observed of a pod.
+#[derive(Clone, Serialize, JsonSchema)]
+pub struct History {
+    /// The beginning of the history.
+    pub since: When,
+    /// The newest things that happened, oldest first.
+    pub happened: Vec<Happened>,
+}
+
+/// Something that happened.
+#[derive(Clone, Serialize, JsonSchema)]
+pub struct Happened {
+    /// When.
+    #[serde(flatten)]
+    pub when: When,
+    /// The name of the container, or the beginning of its id, escaped. Missing for the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// What happened, in a sentence. Names in it are escaped.
+    pub sentence: String,
 }
 
 /// A reason.

@@ -50,6 +50,10 @@ pub(in crate::cli) fn shown(
     text.networks(pod);
     text.signals(watched, node, pod);
     text.verdicts(passes, node, pod)?;
+    if let Some(told) = &node.told {
+        text.text
+            .push_str(&told.text(&pod.id, node.now, text_style));
+    }
     Ok(text.text)
 }
 

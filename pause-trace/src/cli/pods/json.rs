@@ -172,6 +172,10 @@ fn inspect<'a>(node: &'a NodeSnapshot, pod: &'a PodView) -> Inspect<'a> {
             let of_pod = judged.signals.iter().filter(|signal| signal.pod == pod.id);
             of_pod.map(|sent| signal(node, sent)).collect()
         }),
+        history: node
+            .told
+            .as_ref()
+            .map(|told| told.json(&pod.id, node.clock)),
         verdicts: judged.map(|judged| {
             node.verdicts(&pod.id)
                 .map(|verdict| Finding::new(verdict, &judged.names, node.clock))
@@ -315,6 +319,7 @@ pub(in crate::cli) mod testing {
                 gaps: Vec::new(),
             },
             judged,
+            told: None,
         }
     }
 

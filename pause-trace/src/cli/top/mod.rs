@@ -187,7 +187,7 @@ impl Top<'_> {
     async fn inspect(&self, pod: PodId, verdicts: Vec<Verdict>, width: usize) -> Result<String> {
         let hierarchies =
             Hierarchies::discover().map_err(|error| anyhow!("failed to {error:#}"))?;
-        let judged = Judged::now(self.live, verdicts, false);
+        let judged = self.live.read(|core| Judged::of(core, verdicts, false));
         let cri = self.args.runtime.cri.clone();
         let snapshot = pods::collect(&hierarchies, cri, Some(&judged.hosts)).await?;
         let node = NodeSnapshot {
@@ -195,6 +195,7 @@ impl Top<'_> {
             clock: summary::clock()?,
             snapshot,
             judged: Some(judged),
+            told: None,
         };
         let Some(view) = node.snapshot.pods.iter().find(|view| view.id == pod) else {
             return Ok("the pod was removed: none of its containers is left".to_owned());

@@ -22,6 +22,10 @@ pub(super) fn line(
         is_undecided: explanation.is_undecided(),
         reasons: explanation.reasons.iter().map(Reason::new).collect(),
         unknown: unknown.to_vec(),
+        history: node
+            .told
+            .as_ref()
+            .map(|told| told.json(&pod.id, node.clock)),
     };
     Line::new(Body::Why(Box::new(why))).text()
 }

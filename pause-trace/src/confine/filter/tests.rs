@@ -4,7 +4,11 @@
 use std::{
     env, fs, io,
     net::{TcpListener, TcpStream},
-    os::unix::net::UnixStream,
+    os::{
+        fd::AsRawFd as _,
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixListener, UnixStream},
+    },
     process::{Command, ExitStatus},
     thread,
 };
@@ -57,7 +61,7 @@ fn each_call_of_the_list_is_refused_in_every_thread() {
         wait.recv().expect("it is told to go on");
         assert_refused();
     });
-    for_all_threads(false).expect("this kernel has filters");
+    for_all_threads(&[]).expect("this kernel has filters");
     go.send(()).expect("it waits");
     early.join().expect("it does not panic");
     assert_refused();
@@ -88,10 +92,10 @@ fn a_server_accepts_connections_and_everything_else_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
     let client = TcpStream::connect(address).expect("it listens");
-    for_all_threads(true).expect("this kernel has filters");
+    for_all_threads(&[listener.as_raw_fd()]).expect("this kernel has filters");
     let (_, peer) = listener.accept().expect("it may accept");
     assert_eq!(Ok(peer), client.local_addr().map_err(drop));
-    for number in REFUSED.iter().filter(|number| **number != ACCEPT) {
+    for number in REFUSED {
         assert_eq!(call(*number, NOWHERE), libc::EPERM, "call {number}");
     }
     let another = TcpListener::bind("127.0.0.1:0").expect_err("refused");
@@ -105,7 +109,8 @@ fn own() -> c_long {
 }
 
 fn assert_refused() {
-    for number in REFUSED.iter().chain(REFUSED_OLD) {
+    let accept = &[libc::SYS_accept4];
+    for number in REFUSED.iter().chain(REFUSED_OLD).chain(accept) {
         assert_eq!(call(*number, NOWHERE), libc::EPERM, "call {number}");
     }
     let thread = c_long::from(libc::CLONE_THREAD);
@@ -164,13 +169,42 @@ fn assert_refused() {
 }
 
 #[test]
+fn connections_are_accepted_on_one_socket_only() {
+    let name = "connections_are_accepted_on_one_socket_only";
+    if let Some((status, text)) = again(name) {
+        assert!(status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let listening = |name: &str| {
+        let name = format!("pause-trace-{}-{name}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name).expect("it is short");
+        let listener = UnixListener::bind_addr(&address).expect("the name is unique");
+        (listener, address)
+    };
+    let ((own, address), (other, of_other)) = (listening("own"), listening("other"));
+    for_all_threads(&[own.as_raw_fd()]).expect("this kernel has filters");
+    let _waiting = [&address, &of_other]
+        .map(|address| UnixStream::connect_addr(address).expect("connecting is allowed"));
+    own.accept().expect("it is the listener");
+    let error = other.accept().expect_err("refused");
+    assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+    let copy = own.try_clone().expect("it can be copied");
+    let error = copy.accept().expect_err("refused");
+    assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+    for number in [libc::SYS_bind, libc::SYS_listen, libc::SYS_accept] {
+        let arguments = [c_long::from(own.as_raw_fd()), 0, 0, 0, 0];
+        assert_eq!(call(number, arguments), libc::EPERM, "call {number}");
+    }
+}
+
+#[test]
 fn a_reader_opens_no_file_for_writing_and_changes_none() {
     let name = "a_reader_opens_no_file_for_writing_and_changes_none";
     if let Some((status, text)) = again(name) {
         assert!(status.success() && text.contains("1 passed"), "{text}");
         return;
     }
-    for_all_threads(false).expect("this kernel has filters");
+    for_all_threads(&[]).expect("this kernel has filters");
     for_readers().expect("this kernel has filters");
     let assert_reads = || {
         for number in CHANGES.iter().chain(CHANGES_OLD) {
@@ -213,7 +247,7 @@ fn a_call_through_the_32_bit_entry_ends_the_process() {
         );
         return;
     }
-    for_all_threads(false).expect("this kernel has filters");
+    for_all_threads(&[]).expect("this kernel has filters");
     let own = fs::File::open("/proc/self/ns/uts").expect("it is there");
     let returned = crate::sys::compat::setns(own.as_fd());
     unreachable!("{returned:?}");

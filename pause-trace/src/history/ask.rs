@@ -1,0 +1,161 @@
+//! The side that asks.
+
+use std::{
+    io::{self, BufRead as _, BufReader, Cursor, Read, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+
+use super::{Head, PATIENCE, REQUEST, VERSION, is_trusted, place};
+use crate::{
+    event::{Ktime, Text},
+    record::{Recording, Segment, Unreadable},
+};
+
+/// The longest first line of an answer.
+const MAX_HEAD: u64 = 4 << 10;
+
+/// The longest answer.
+const MAX_BYTES: u64 = 4 << 30;
+
+/// The parts of an answer.
+const MAX_PARTS: usize = 2;
+
+/// What a watch has kept.
+#[derive(Debug)]
+pub(crate) struct History {
+    /// The process that answered.
+    pub(crate) pid: i32,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    since: Ktime,
+    bytes: Vec<u8>,
+}
+
+/// Why there is no history.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotAnswered {
+    /// No watch runs, or it keeps none, or this user may not ask.
+    #[error("no watch answers")]
+    Nobody,
+    /// Something answered that cannot be used.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<io::Error> for NotAnswered {
+    fn from(error: io::Error) -> Self {
+        Self::Refused(match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                format!("it sent nothing for {} s", PATIENCE.as_secs())
+            }
+            _ => error.to_string(),
+        })
+    }
+}
+
+/// Asks the watch at this socket.
+pub(crate) fn ask(path: &Path) -> Result<History, NotAnswered> {
+    let stream = match place::connect_to(path) {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            return Err(NotAnswered::Refused("it is too busy".to_owned()));
+        }
+        Err(_) => return Err(NotAnswered::Nobody),
+    };
+    ask_over(stream)
+}
+
+fn ask_over(mut stream: UnixStream) -> Result<History, NotAnswered> {
+    let refused = |why: String| Err(NotAnswered::Refused(why));
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    // Who can bind a socket at a path that others may write to could tell anything.
+    let peer = getsockopt(&stream, PeerCredentials).map_err(io::Error::from)?;
+    if !is_trusted(peer.uid()) {
+        return refused(format!("it belongs to user {}, not to root", peer.uid()));
+    }
+    // One that refuses may have closed the socket already, and its reason can still be read.
+    let _ = stream.write_all(format!("{REQUEST}{VERSION}\n").as_bytes());
+    let mut answer = BufReader::new(stream);
+    let mut line = Vec::new();
+    answer
+        .by_ref()
+        .take(MAX_HEAD)
+        .read_until(b'\n', &mut line)?;
+    let head = match serde_json::from_slice::<Head>(&line) {
+        Ok(head) if line.ends_with(b"\n") => head,
+        _ => return refused("its answer is not understood".to_owned()),
+    };
+    if let Some(error) = head.error {
+        return refused(Text::new(&error).to_string());
+    }
+    let sizes = head.parts.iter().map(|part| part.bytes);
+    let bytes = sizes.fold(0, u64::saturating_add);
+    if head.parts.is_empty() || head.parts.len() > MAX_PARTS || bytes > MAX_BYTES {
+        return refused(format!(
+            "its answer has {} parts of {bytes} bytes",
+            head.parts.len()
+        ));
+    }
+    let mut parts = Vec::new();
+    for part in head.parts {
+        let mut bytes = Vec::new();
+        answer.by_ref().take(part.bytes).read_to_end(&mut bytes)?;
+        if (bytes.len() as u64) < part.bytes {
+            return refused("its answer is cut".to_owned());
+        }
+        parts.push(Part {
+            since: part.since_ns,
+            bytes,
+        });
+    }
+    Ok(History {
+        pid: peer.pid(),
+        parts,
+    })
+}
+
+impl History {
+    /// The time of its beginning.
+    pub(crate) fn since(&self) -> Ktime {
+        self.parts.first().map_or(0, |part| part.since)
+    }
+
+    /// Drops the older half, if the newer one reaches back to `time`.
+    pub(crate) fn since_about(mut self, time: Ktime) -> Self {
+        if self.parts.last().is_some_and(|newer| newer.since <= time) {
+            self.parts.drain(..self.parts.len() - 1);
+        }
+        self
+    }
+
+    /// Drops the older half, if both are larger than this together.
+    pub(crate) fn at_most(mut self, bytes: usize) -> Self {
+        let size: usize = self.parts.iter().map(|part| part.bytes.len()).sum();
+        if size > bytes && self.parts.len() == MAX_PARTS {
+            self.parts.remove(0);
+        }
+        self
+    }
+
+    /// It as a recording.
+    pub(crate) fn into_recording(mut self) -> Result<Recording, Unreadable> {
+        let segment = |part: Part| {
+            let bytes: Box<dyn Read> = Box::new(Cursor::new(part.bytes));
+            Segment::new(bytes)
+        };
+        let Some(newer) = self.parts.pop() else {
+            return Err(Unreadable::Empty);
+        };
+        let older = self.parts.pop();
+        Ok(Recording::new(segment(newer)?, || {
+            older.and_then(|older| segment(older).ok())
+        }))
+    }
+}
