@@ -61,6 +61,8 @@ pub(crate) struct Live {
     is_followed: Cell<bool>,
     /// Whether the rest of the events waits for an answer.
     waits: Cell<bool>,
+    /// How often a round of reading has begun or ended: odd during a round.
+    rounds: Cell<u64>,
     pub(crate) hooks: Vec<Hook>,
     pub(crate) started: Ktime,
 }
@@ -116,6 +118,7 @@ impl Live {
             changed: Notify::new(),
             is_followed: Cell::new(false),
             waits: Cell::new(false),
+            rounds: Cell::new(0),
             started: probe::now(),
             hooks,
         };
@@ -226,9 +229,21 @@ impl Live {
                     () = self.changed.notified() => continue,
                 }
             }
+            self.rounds.update(|rounds| rounds + 1);
             self.kernel.borrow_mut().read_round(None, &self.pipeline)?;
             self.judge_round().await?;
+            self.rounds.update(|rounds| rounds + 1);
             self.changed.notify_waiters();
+        }
+    }
+
+    /// A check that the events are read: between two calls, a round of reading has ended, or none
+    /// is open.
+    pub(crate) fn progress(&self) -> impl Fn() -> bool {
+        let seen = Cell::new(None);
+        move || {
+            let rounds = self.rounds.get();
+            seen.replace(Some(rounds)) != Some(rounds) || rounds % 2 == 0
         }
     }
 

@@ -52,7 +52,7 @@ use crate::{
     probe::NamespaceHook,
     reference,
     session::{self, Confine},
-    sink::{Failed, Target},
+    sink::{Failed, Target, journal::Priority},
     terminal::{self, Color},
     text::TextStyle,
 };
@@ -159,7 +159,8 @@ pub(crate) fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             // A closed stderr is no error: the exit code still reports the failure.
-            let _ = writeln!(io::stderr(), "pause-trace: {error:#}");
+            let prefix = Priority::Error.prefix(&io::stderr());
+            let _ = writeln!(io::stderr(), "{prefix}pause-trace: {error:#}");
             Exit::of(&error).into()
         }
     }

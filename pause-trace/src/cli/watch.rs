@@ -17,6 +17,7 @@ use super::{
 use crate::{
     pods::Follower,
     report::Summary,
+    service::Service,
     session::{self, Confine, Ended, Interrupt, Session, Setup, Stop},
 };
 
@@ -198,6 +199,8 @@ async fn follow(
     let Session { live, layout } = session;
     let mut follower = Follower::start(live, layout, runtime.cri.clone())
         .context("failed to follow the node's pods")?;
+    // Connected before the process gives up what that may need.
+    let service = Service::of_environment();
     session.confine(*confine, runtime.path());
     // The first line of the report means that a pod that starts now is observed from its beginning.
     let result = match follows_reference {
@@ -207,6 +210,7 @@ async fn follow(
     if let Err(failed) = result.and_then(|()| console.flush()) {
         return Ok(End::from_failed(failed)?);
     }
+    service.ready();
     let (settled, zombies) = (follower.settled(), follower.zombies_judged());
     let has_runtime = follower.has_runtime();
     let is_over = *follows_reference && pods.duration.is_none() && !has_runtime;
@@ -232,6 +236,7 @@ async fn follow(
             if let Err(failed) = reporter.report(&live.pipeline, console) {
                 return Ok(End::from_failed(failed)?);
             }
+            service.status(reporter.present(), console.violations());
             tokio::select! {
                 biased;
                 () = &mut once => return Ok(End::Finished),
@@ -240,19 +245,25 @@ async fn follow(
             }
         }
     };
+    let reporting = async {
+        tokio::select! {
+            end = reporting => end,
+            () = service.beat(live.progress()) => future::pending().await,
+        }
+    };
     let stop = Stop {
         interrupt: Some(interrupt),
         duration: pods.duration,
     };
-    Ok(
-        match session::drive(live, Some(&mut follower), stop, reporting).await? {
-            Ended::Done(end) => end,
-            // What ran at the start is not judged yet.
-            Ended::Terminated if pods.once => End::Closed,
-            Ended::TimeIsUp | Ended::Terminated => End::Finished,
-            Ended::Interrupted => End::Interrupted,
-        },
-    )
+    let ended = session::drive(live, Some(&mut follower), stop, reporting).await;
+    service.stopping();
+    Ok(match ended? {
+        Ended::Done(end) => end,
+        // What ran at the start is not judged yet.
+        Ended::Terminated if pods.once => End::Closed,
+        Ended::TimeIsUp | Ended::Terminated => End::Finished,
+        Ended::Interrupted => End::Interrupted,
+    })
 }
 
 /// What is said before the node's pods are watched. Without a runtime there are no pods, which must
