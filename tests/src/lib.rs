@@ -3,6 +3,7 @@
 
 pub mod chromium;
 pub mod confined;
+pub mod dist;
 pub mod elf;
 pub mod lab;
 pub mod node;

@@ -4,6 +4,7 @@ mod bare;
 mod counts;
 mod cross;
 mod deny;
+mod dist;
 mod fuzz;
 mod pressure;
 mod run;
@@ -40,6 +41,9 @@ enum Task {
     /// Watch pods that come and go for a long time, some of them with a fault, and check that
     /// each fault is found, nothing else is reported, and the watch does not grow
     Soak(soak::Args),
+    /// Make the files of a release: static programs, an archive, Debian and RPM packages, an image,
+    /// a list of components and sums
+    Dist(dist::Args),
     /// Find or get what builds the kernel program, and print where it is
     Toolchain,
     /// Get the container runtimes, the browser and the pause that the tests start, and print where
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Soak(args) => soak::run(&args),
+        Task::Dist(args) => dist::run(&args),
         Task::Toolchain => toolchain::ensure().map(|toolchain| {
             println!("{toolchain}");
             ExitCode::SUCCESS

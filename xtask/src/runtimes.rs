@@ -5,6 +5,7 @@
 //! All of them are unpacked into the cache. Nothing is installed: no daemon is enabled, no user is
 //! added, no file of the machine is replaced.
 
+mod helm;
 mod kubelet;
 
 use anyhow::Result;
@@ -17,7 +18,7 @@ use xtask_support::{
 
 /// Every runtime uses runc of bookworm: a newer runc needs a newer C library, and crun refuses
 /// hybrid cgroups. The programs of newer suites in this list work with the C library of bookworm.
-pub(crate) const BUNDLES: [Bundle; 13] = [
+pub(crate) const BUNDLES: [Bundle; 15] = [
     Bundle {
         name: places::OCI,
         origin: Origin::main("bookworm"),
@@ -93,6 +94,24 @@ pub(crate) const BUNDLES: [Bundle; 13] = [
         build: Some(kubelet::build),
     },
     Bundle {
+        name: places::KUBECTL,
+        origin: Origin::main("sid"),
+        packages: &["kubectl"],
+        extent: Extent::Listed,
+        version: "1.36.",
+        programs: &[("usr/bin/kubectl", "help")],
+        build: None,
+    },
+    Bundle {
+        name: places::QEMU_USER,
+        origin: Origin::main("bookworm"),
+        packages: &["qemu-user-static"],
+        extent: Extent::Listed,
+        version: "",
+        programs: &[("usr/bin/qemu-aarch64-static", "--version")],
+        build: None,
+    },
+    Bundle {
         name: places::CATATONIT,
         origin: Origin::main("bookworm"),
         packages: &["catatonit"],
@@ -165,5 +184,6 @@ pub(crate) fn ensure() -> Result<()> {
     bundle::ensure(
         &all,
         "the tests start real container runtimes and a real browser",
-    )
+    )?;
+    helm::ensure()
 }
