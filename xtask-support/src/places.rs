@@ -20,6 +20,8 @@ pub const BUSYBOX: &str = "busybox";
 pub const KUBELET: &str = "kubelet-1.20.2";
 /// kubectl, which renders kustomizations.
 pub const KUBECTL: &str = "kubectl-1.36";
+/// systemd, which checks a unit.
+pub const SYSTEMD: &str = "systemd-252";
 /// An emulator of aarch64 for single programs.
 pub const QEMU_USER: &str = "qemu-user";
 /// A bare Debian, which is a root directory.

@@ -18,7 +18,7 @@ use xtask_support::{
 
 /// Every runtime uses runc of bookworm: a newer runc needs a newer C library, and crun refuses
 /// hybrid cgroups. The programs of newer suites in this list work with the C library of bookworm.
-pub(crate) const BUNDLES: [Bundle; 15] = [
+pub(crate) const BUNDLES: [Bundle; 16] = [
     Bundle {
         name: places::OCI,
         origin: Origin::main("bookworm"),
@@ -109,6 +109,16 @@ pub(crate) const BUNDLES: [Bundle; 15] = [
         extent: Extent::Listed,
         version: "",
         programs: &[("usr/bin/qemu-aarch64-static", "--version")],
+        build: None,
+    },
+    Bundle {
+        name: places::SYSTEMD,
+        origin: Origin::main("bookworm"),
+        packages: &["systemd"],
+        extent: Extent::Dependencies,
+        version: "252.",
+        // Its programs need a library in a directory of their own, which the test names.
+        programs: &[],
         build: None,
     },
     Bundle {
