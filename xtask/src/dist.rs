@@ -14,9 +14,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use xtask_support::{cargo, exit::CannotRun, progress};
+use xtask_support::{bundle, cargo, exit::CannotRun, progress};
 
-use crate::{cross, toolchain};
+use crate::{cross, runtimes, toolchain};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -145,6 +145,60 @@ impl Build {
     }
 }
 
+/// What a new program must do before it is packed.
+const TRIALS: [&[&str]; 3] = [
+    &["--version"],
+    &["rules"],
+    &[
+        "replay",
+        "--format",
+        "json",
+        "tests/fixtures/containerd-pod-v1.ptrec",
+    ],
+];
+
+impl Build {
+    /// Runs the program. One for another processor runs in an emulator, and must write what that
+    /// of this machine writes.
+    fn try_out(&self, architecture: Architecture) -> Result<()> {
+        let program = self.programs(architecture).join("pause-trace");
+        let command = match architecture == Architecture::own() {
+            true => Vec::from([program.clone()]),
+            false => {
+                bundle::ensure(&[&runtimes::QEMU_USER], "the program for aarch64 is tried")?;
+                let emulator = runtimes::QEMU_USER.directory();
+                let emulator = emulator.join(runtimes::QEMU_USER.programs[0].0);
+                Vec::from([emulator, program.clone()])
+            }
+        };
+        let write = |command: &[PathBuf], trial: &[&str]| {
+            let mut run = Command::new(&command[0]);
+            run.args(&command[1..])
+                .args(trial)
+                .current_dir(&self.sources);
+            let output = run.output().context("failed to start it")?;
+            // 1: the recording has violations.
+            if !matches!(output.status.code(), Some(0 | 1)) || output.stdout.is_empty() {
+                let errors = String::from_utf8_lossy(&output.stderr);
+                bail!("{}: {}", output.status, errors.trim());
+            }
+            Ok(output.stdout)
+        };
+        let own = self.programs(Architecture::own()).join("pause-trace");
+        for trial in TRIALS {
+            let context = || format!("{} {}", program.display(), trial.join(" "));
+            let written = write(&command, trial).with_context(context)?;
+            if own.exists() && written != write(&[own.clone()], trial).with_context(context)? {
+                bail!(
+                    "{} wrote something else than the program of this machine",
+                    context()
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Builds the files of a release.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let all = [Architecture::X86_64, Architecture::Aarch64];
@@ -187,7 +241,10 @@ fn make(build: &Build, architectures: &[Architecture]) -> Result<()> {
     };
     let mut compiled = Vec::new();
     for architecture in architectures {
-        match build.compile(*architecture) {
+        match build
+            .compile(*architecture)
+            .and_then(|()| build.try_out(*architecture))
+        {
             Ok(()) => compiled.push(*architecture),
             Err(error) => failed(*architecture, error),
         }

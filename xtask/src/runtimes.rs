@@ -16,6 +16,17 @@ use xtask_support::{
     places,
 };
 
+/// An emulator, for a program of another processor.
+pub(crate) const QEMU_USER: Bundle = Bundle {
+    name: places::QEMU_USER,
+    origin: Origin::main("bookworm"),
+    packages: &["qemu-user-static"],
+    extent: Extent::Listed,
+    version: "",
+    programs: &[("usr/bin/qemu-aarch64-static", "--version")],
+    build: None,
+};
+
 /// Every runtime uses runc of bookworm: a newer runc needs a newer C library, and crun refuses
 /// hybrid cgroups. The programs of newer suites in this list work with the C library of bookworm.
 pub(crate) const BUNDLES: [Bundle; 16] = [
@@ -102,15 +113,7 @@ pub(crate) const BUNDLES: [Bundle; 16] = [
         programs: &[("usr/bin/kubectl", "help")],
         build: None,
     },
-    Bundle {
-        name: places::QEMU_USER,
-        origin: Origin::main("bookworm"),
-        packages: &["qemu-user-static"],
-        extent: Extent::Listed,
-        version: "",
-        programs: &[("usr/bin/qemu-aarch64-static", "--version")],
-        build: None,
-    },
+    QEMU_USER,
     Bundle {
         name: places::SYSTEMD,
         origin: Origin::main("bookworm"),
