@@ -43,9 +43,17 @@ fn docker_and_podman_run_it_beside_the_pods_that_it_verifies() {
         let pod = engine.pod(Sharing::Plain);
         let app = pod.workload(&["serve"]);
         let words = of_pod(beginning, app.id());
-        let words: Vec<_> = words.iter().map(String::as_str).collect();
-        let said = engine.command(&words);
-        assert!(said.contains("1 pod"), "{beginning}: {said}");
+        // In a cgroup namespace of its own, too, as the pods of cgroup v2 have.
+        for namespace in ["--cgroupns=host", "--cgroupns=private"] {
+            let words = words.iter().map(|word| match word.as_str() {
+                "--cgroupns=host" => namespace,
+                other => other,
+            });
+            let words: Vec<_> = words.collect();
+            assert!(words.contains(&namespace), "{words:?}");
+            let said = engine.command(&words);
+            assert!(said.contains("1 pod"), "{words:?}: {said}");
+        }
         app.remove();
         pod.remove();
     }

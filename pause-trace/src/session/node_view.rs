@@ -36,13 +36,16 @@ pub(crate) fn require_pid_namespace() -> Result<()> {
 /// Makes this thread and those that it starts see cgroups by the paths that the node has for them.
 ///
 /// On cgroup v2 a runtime gives a container that is not privileged a cgroup namespace, in which
-/// `/proc/PID/cgroup` shows paths relative to the container's own cgroup. With `hostPID`, process 1
-/// is that of the node.
+/// `/proc/PID/cgroup` shows paths relative to the container's own cgroup. Process 2 of the initial
+/// pid namespace is kthreadd, which is in the initial namespace of every kind.
 pub(crate) fn enter_cgroup_namespace() -> Result<()> {
-    if inode("/proc/self/ns/cgroup".into()).is_ok_and(|own| own == INITIAL_CGROUP) {
-        return Ok(());
+    match inode("/proc/self/ns/cgroup".into()) {
+        Ok(INITIAL_CGROUP) => return Ok(()),
+        // The kernel has no such namespaces.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        _ => {}
     }
-    let entered = File::open("/proc/1/ns/cgroup")
+    let entered = File::open("/proc/2/ns/cgroup")
         .and_then(|initial| Ok(setns(initial, CloneFlags::CLONE_NEWCGROUP)?));
     let own = inode("/proc/self/ns/cgroup".into());
     match (entered, own) {
@@ -52,7 +55,7 @@ pub(crate) fn enter_cgroup_namespace() -> Result<()> {
              with CAP_SYS_ADMIN and CAP_SYS_PTRACE, or in the initial cgroup namespace"
         ),
         _ => bail!(
-            "the cgroup namespace of process 1 is not the initial one, so /proc shows other paths of cgroups than the \
+            "the cgroup namespace of process 2 is not the initial one, so /proc shows other paths of cgroups than the \
              node has; run it on the node itself"
         ),
     }
