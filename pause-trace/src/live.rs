@@ -243,7 +243,7 @@ impl Live {
         let seen = Cell::new(None);
         move || {
             let rounds = self.rounds.get();
-            seen.replace(Some(rounds)) != Some(rounds) || rounds % 2 == 0
+            seen.replace(Some(rounds)) != Some(rounds) || rounds.is_multiple_of(2)
         }
     }
 

@@ -188,7 +188,9 @@ impl Build {
         for trial in TRIALS {
             let context = || format!("{} {}", program.display(), trial.join(" "));
             let written = write(&command, trial).with_context(context)?;
-            if own.exists() && written != write(&[own.clone()], trial).with_context(context)? {
+            if own.exists()
+                && written != write(std::slice::from_ref(&own), trial).with_context(context)?
+            {
                 bail!(
                     "{} wrote something else than the program of this machine",
                     context()

@@ -14,8 +14,9 @@ use crate::reference::image::{self, Name, Pause};
 /// Write a container image of the built-in pause and a workload, for `ctr images import`,
 /// `podman load` and `docker load`
 ///
-/// Its entrypoint is /pause. With --program it is an image of pause-trace itself instead. Containers run /workload, which has one behaviour for each promise
-/// that is kept or broken: `/workload --help` lists them.
+/// Its entrypoint is /pause. With --program it is an image of pause-trace itself instead.
+/// Containers run /workload, which has one behaviour for each promise that is kept or broken:
+/// `/workload --help` lists them.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
     /// The file to write; "-" is standard output
