@@ -31,7 +31,13 @@ pub(crate) fn build_ebpf(
         // information.
         "-Clink-arg=--btf".into(),
         format!("-Clinker={}", text(&toolchain.linker)?),
-        remap(workspace)?,
+        remap(workspace, ".")?,
+        remap(&cargo_home(), "/cargo")?,
+        // The sources of `core`, which is built here.
+        remap(
+            &toolchain.compiler.sysroot.join("lib/rustlib/src/rust"),
+            "/rust",
+        )?,
     ];
     let bin = toolchain.compiler.sysroot.join("bin");
     let mut command = cargo(&bin.join("cargo"), workspace, target_dir);
@@ -55,7 +61,7 @@ pub(crate) const PROGRAMS: [&str; 2] = ["pause", "workload"];
 /// they are in.
 pub(crate) fn build_programs(workspace: &Path, target_dir: &Path) -> Result<PathBuf> {
     let target = env::var("TARGET")?;
-    let mut flags = vec![remap(workspace)?];
+    let mut flags = vec![remap(workspace, ".")?, remap(&cargo_home(), "/cargo")?];
     // If the outer build has a linker configured, as for cross-compilation.
     if let Ok(linker) = env::var("RUSTC_LINKER") {
         flags.push(format!("-Clinker={linker}"));
@@ -75,10 +81,16 @@ pub(crate) fn build_programs(workspace: &Path, target_dir: &Path) -> Result<Path
 /// configuration.
 const SEPARATOR: &str = "\x1f";
 
-/// Without this flag the binaries contain the directory of the checkout, and differ between
-/// checkouts.
-fn remap(workspace: &Path) -> Result<String> {
-    Ok(format!("--remap-path-prefix={}=.", text(workspace)?))
+/// Without such flags the binaries contain the directories of the machine that built them, and
+/// differ between checkouts.
+fn remap(directory: &Path, to: &str) -> Result<String> {
+    Ok(format!("--remap-path-prefix={}={to}", text(directory)?))
+}
+
+/// The directory with the sources of other crates.
+fn cargo_home() -> PathBuf {
+    let default = || env::home_dir().unwrap_or_default().join(".cargo");
+    env::var_os("CARGO_HOME").map_or_else(default, PathBuf::from)
 }
 
 fn text(path: &Path) -> Result<&str> {

@@ -13,6 +13,7 @@ mod pods;
 mod probe;
 mod record;
 mod reference;
+mod service;
 mod session;
 mod sink;
 mod sys;

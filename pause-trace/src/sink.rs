@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) mod journal;
 mod queue;
 
 use queue::Queue;

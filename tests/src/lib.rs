@@ -4,6 +4,7 @@
 pub mod bench;
 pub mod chromium;
 pub mod confined;
+pub mod dist;
 pub mod elf;
 pub mod lab;
 pub mod node;

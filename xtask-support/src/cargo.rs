@@ -71,6 +71,14 @@ pub fn tool(name: &str, version: &str) -> Result<PathBuf> {
     if text.is_ok_and(|text| text.trim() == format!("{name} {version}")) {
         return Ok(name.into());
     }
+    cached_tool(name, version)
+}
+
+/// A tool of exactly this version from the cache, where it is built if it is missing.
+///
+/// # Errors
+/// When it does not build.
+pub fn cached_tool(name: &str, version: &str) -> Result<PathBuf> {
     let root = cache_dir().join(format!("{name}-{version}"));
     let program = root.join("bin").join(name);
     if !program.exists() {

@@ -18,6 +18,16 @@ pub const PODMAN: &str = "podman-4.3";
 pub const BUSYBOX: &str = "busybox";
 /// A kubelet, built from source.
 pub const KUBELET: &str = "kubelet-1.20.2";
+/// kubectl, which renders kustomizations.
+pub const KUBECTL: &str = "kubectl-1.36";
+/// systemd, which checks a unit.
+pub const SYSTEMD: &str = "systemd-252";
+/// An emulator of aarch64 for single programs.
+pub const QEMU_USER: &str = "qemu-user";
+/// A bare Debian, which is a root directory.
+pub const BARE: &str = "bare";
+/// Helm as a library of Python, from PyPI.
+pub const HELM: &str = "helm-python-sdk-0.2.2";
 /// The definition of CRI v1: `api.proto`.
 pub const CRI_V1: &str = "cri-api-v1";
 /// The definition of CRI v1alpha2, which Kubernetes removed in 1.26. containerd 1.7 still has a
@@ -44,6 +54,11 @@ pub const TRACERS: &str = "tracers";
 /// The directory of a bundle. It contains what its packages install below `/`.
 pub fn directory(name: &str) -> PathBuf {
     cache_dir().join("debian").join(name)
+}
+
+/// The directory of [`HELM`], which is no Debian package.
+pub fn helm() -> PathBuf {
+    cache_dir().join(HELM)
 }
 
 /// The `LD_LIBRARY_PATH` for the programs of a bundle, which makes them use its libraries.

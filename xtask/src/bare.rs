@@ -20,6 +20,7 @@ use xtask_support::{
     cache_dir, cargo,
     debian::{Origin, Suite},
     exit::{CannotRun, is_root},
+    places,
 };
 
 use crate::{runtimes, toolchain};
@@ -47,7 +48,7 @@ pub(crate) struct Args {
 
 /// The packages of the bare Debian.
 const ROOT: Bundle = Bundle {
-    name: "bare",
+    name: places::BARE,
     origin: Origin::main("bookworm"),
     packages: &[
         "base-files",
@@ -123,6 +124,11 @@ Maintainer: nobody <nobody@localhost>
 Description: stands in the way, too
 
 ";
+
+/// Unpacks the bare Debian, in which a test installs the Debian package of a release.
+pub(crate) fn ensure() -> Result<()> {
+    bundle::ensure(&[&ROOT], "a Debian package is tried on a bare Debian")
+}
 
 /// Gets everything that building and testing need, and runs each program once.
 pub(crate) fn get() -> Result<()> {

@@ -25,7 +25,7 @@ use xtask_support::{
 
 use crate::toolchain;
 
-const TARGET: &str = "aarch64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "aarch64-unknown-linux-gnu";
 
 /// The linker and the C library.
 const LINKERS: Bundle = Bundle {
@@ -40,8 +40,6 @@ const LINKERS: Bundle = Bundle {
 
 /// Builds packages of the workspace, and returns the directory that their programs are in.
 pub(crate) fn build(packages: &[&str]) -> Result<PathBuf> {
-    bundle::ensure(&[&LINKERS], "building for aarch64 needs a linker for it")?;
-    let rustc = compiler()?;
     // A directory of its own, because build scripts are compiled by another compiler than usual.
     let target_dir = cargo::target_dir()?.join("cross");
     let mut build = cargo::cargo();
@@ -49,16 +47,25 @@ pub(crate) fn build(packages: &[&str]) -> Result<PathBuf> {
         .args(["build", "--release", "--target", TARGET])
         .args(packages.iter().flat_map(|package| ["--package", package]))
         .arg("--target-dir")
-        .arg(&target_dir)
-        .env("RUSTC", rustc)
-        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", linker()?)
-        .env(
-            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
-            "-Ctarget-feature=+crt-static",
-        );
+        .arg(&target_dir);
+    configure(&mut build)?;
+    build.env(
+        "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+        "-Ctarget-feature=+crt-static",
+    );
     let title = format!("building {} for aarch64", packages.join(", "));
     progress::run(&title, "cross-build", &mut build)?;
     Ok(target_dir.join(TARGET).join("release"))
+}
+
+/// Makes a command of cargo use the compiler and the linker for aarch64, which are unpacked if they
+/// are missing.
+pub(crate) fn configure(build: &mut Command) -> Result<()> {
+    bundle::ensure(&[&LINKERS], "building for aarch64 needs a linker for it")?;
+    build
+        .env("RUSTC", compiler()?)
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", linker()?);
+    Ok(())
 }
 
 /// A script that runs the linker with the libraries of its bundle, because cargo sets

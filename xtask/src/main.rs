@@ -5,6 +5,7 @@ mod bench;
 mod counts;
 mod cross;
 mod deny;
+mod dist;
 mod fuzz;
 mod pressure;
 mod run;
@@ -43,6 +44,9 @@ enum Task {
     Soak(soak::Args),
     /// Measure what pause-trace costs, beside no tracer, empty programs and other tracers
     Bench(bench::Args),
+    /// Make the files of a release: static programs, an archive, Debian and RPM packages, an image,
+    /// a list of components and sums
+    Dist(dist::Args),
     /// Find or get what builds the kernel program, and print where it is
     Toolchain,
     /// Get the container runtimes, the browser and the pause that the tests start, and print where
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Dist(args) => dist::run(&args),
         Task::Toolchain => toolchain::ensure().map(|toolchain| {
             println!("{toolchain}");
             ExitCode::SUCCESS

@@ -5,6 +5,7 @@
 //! All of them are unpacked into the cache. Nothing is installed: no daemon is enabled, no user is
 //! added, no file of the machine is replaced.
 
+mod helm;
 mod kubelet;
 
 use anyhow::Result;
@@ -15,9 +16,20 @@ use xtask_support::{
     places,
 };
 
+/// An emulator, for a program of another processor.
+pub(crate) const QEMU_USER: Bundle = Bundle {
+    name: places::QEMU_USER,
+    origin: Origin::main("bookworm"),
+    packages: &["qemu-user-static"],
+    extent: Extent::Listed,
+    version: "",
+    programs: &[("usr/bin/qemu-aarch64-static", "--version")],
+    build: None,
+};
+
 /// Every runtime uses runc of bookworm: a newer runc needs a newer C library, and crun refuses
 /// hybrid cgroups. The programs of newer suites in this list work with the C library of bookworm.
-pub(crate) const BUNDLES: [Bundle; 15] = [
+pub(crate) const BUNDLES: [Bundle; 18] = [
     Bundle {
         name: places::OCI,
         origin: Origin::main("bookworm"),
@@ -91,6 +103,26 @@ pub(crate) const BUNDLES: [Bundle; 15] = [
         version: "1.19.",
         programs: &[("kubelet", "--version")],
         build: Some(kubelet::build),
+    },
+    Bundle {
+        name: places::KUBECTL,
+        origin: Origin::main("sid"),
+        packages: &["kubectl"],
+        extent: Extent::Listed,
+        version: "1.36.",
+        programs: &[("usr/bin/kubectl", "help")],
+        build: None,
+    },
+    QEMU_USER,
+    Bundle {
+        name: places::SYSTEMD,
+        origin: Origin::main("bookworm"),
+        packages: &["systemd"],
+        extent: Extent::Dependencies,
+        version: "252.",
+        // Its programs need a library in a directory of their own, which the test names.
+        programs: &[],
+        build: None,
     },
     Bundle {
         name: places::CATATONIT,
@@ -190,5 +222,6 @@ pub(crate) fn ensure() -> Result<()> {
     bundle::ensure(
         &all,
         "the tests start real container runtimes, a real browser and a real Prometheus",
-    )
+    )?;
+    helm::ensure()
 }

@@ -19,7 +19,7 @@ use xtask_support::{
 use crate::{
     bare, bench,
     counts::Counts,
-    deny, fuzz,
+    deny, dist, fuzz,
     pressure::Pressure,
     runner::{Failed, Runner, Selection},
     runtimes, soak, toolchain,
@@ -99,6 +99,12 @@ const STEPS: &[Step] = &[
         run: program,
     },
     Step {
+        name: "dist",
+        needs: &["program"],
+        lint: false,
+        run: dist,
+    },
+    Step {
         name: "runtimes",
         needs: &[],
         lint: false,
@@ -112,7 +118,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "test",
-        needs: &["toolchain", "program", "runtimes"],
+        needs: &["toolchain", "program", "dist", "runtimes"],
         lint: false,
         run: test,
     },
@@ -311,6 +317,13 @@ fn build(_: &Args) -> Result<Done> {
 /// BTF.
 fn program(_: &Args) -> Result<Done> {
     passes(cargo::cargo().args(["build", "--release", "--package", "pause-trace"]))
+}
+
+/// The files of a release for this machine, which tests install and run.
+fn dist(_: &Args) -> Result<Done> {
+    dist::for_tests()?;
+    bare::ensure()?;
+    Ok(Done::default())
 }
 
 fn runtimes(_: &Args) -> Result<Done> {

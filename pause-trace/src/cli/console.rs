@@ -12,9 +12,13 @@ use crate::{
     policy::Policy,
     probe,
     report::{
-        self, Clock, Hello, Loss, Names, Report, ScenarioResult, Settings, Summary, TextReport,
+        self, Clock, Format, Hello, Loss, Names, Report, ScenarioResult, Settings, Summary,
+        TextReport,
     },
-    sink::{Failed, Target},
+    sink::{
+        Failed, Target,
+        journal::{Current, Lines, Priority, is_journal},
+    },
     terminal,
     verdict::{Outcome, Severity, Verdict},
 };
@@ -28,11 +32,14 @@ pub(crate) struct Console {
     /// Something was written to the report and may not have been flushed yet.
     pending: bool,
     tally: Tally,
+    violations: u64,
     fail_on: Severity,
     clock: Clock,
     policy: Policy,
     /// Findings that the policy accepts.
     excepted: u64,
+    /// The priority of the next line in the journal.
+    priority: Current,
 }
 
 impl Console {
@@ -50,6 +57,12 @@ impl Console {
                 move |lines| report::dropped(format, clock, probe::now(), lines)
             })
             .map_err(|error| Usage(format!("failed to create {target}: {error}")))?;
+        let priority = Current::default();
+        let is_lines = matches!(output.format.chosen, Format::Text | Format::Json);
+        let out = match target == Target::Stdout && is_lines && is_journal(&io::stdout()) {
+            true => Box::new(Lines::new(out, priority.clone())),
+            false => out,
+        };
         let text_style = match target {
             Target::Stdout => global.text_style(),
             Target::File(_) => terminal::text_style_of_file(global.color),
@@ -73,10 +86,12 @@ impl Console {
             progress: Progress::new(stderr),
             pending: false,
             tally: Tally::default(),
+            violations: 0,
             fail_on: output.fail_on,
             clock,
             policy: global.policy(),
             excepted: 0,
+            priority,
         })
     }
 
@@ -119,7 +134,11 @@ impl Console {
         }
         self.excepted += u64::from(verdict.excepted().is_some());
         self.tally.verdict(verdict);
-        self.write(|report| report.verdict(verdict, names))?;
+        self.violations += u64::from(verdict.outcome == Outcome::Fail);
+        self.priority.set(Priority::of(verdict));
+        let written = self.write(|report| report.verdict(verdict, names));
+        self.priority.set(Priority::Info);
+        written?;
         self.echo(|echo| echo.verdict(verdict, names));
         Ok(())
     }
@@ -156,12 +175,21 @@ impl Console {
         self.flush()?;
         self.progress.erase();
         // A stderr that cannot be written is no error.
-        let _ = writeln!(io::stderr(), "pause-trace: {text}");
+        let prefix = Priority::Warning.prefix(&io::stderr());
+        let _ = writeln!(io::stderr(), "{prefix}pause-trace: {text}");
         Ok(())
     }
 
+    /// The number of violations that were reported.
+    pub(crate) fn violations(&self) -> u64 {
+        self.violations
+    }
+
     pub(crate) fn loss(&mut self, loss: &Loss) -> Result<(), Failed> {
-        self.write(|report| report.loss(loss))?;
+        self.priority.set(Priority::Warning);
+        let written = self.write(|report| report.loss(loss));
+        self.priority.set(Priority::Info);
+        written?;
         self.echo(|echo| echo.loss(loss));
         Ok(())
     }
@@ -225,10 +253,7 @@ mod tests {
     use clap::ValueEnum as _;
 
     use super::*;
-    use crate::{
-        cli::output,
-        report::{Format, testing},
-    };
+    use crate::{cli::output, report::testing};
 
     fn open(format: Format, path: &str) -> Result<Console> {
         let output = Output {

@@ -57,7 +57,7 @@ use crate::{
     probe::NamespaceHook,
     reference,
     session::{self, Confine},
-    sink::{Failed, Target},
+    sink::{Failed, Target, journal::Priority},
     state::Limits,
     terminal::{self, Color},
     text::TextStyle,
@@ -157,7 +157,8 @@ pub(crate) fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             // A closed stderr is no error: the exit code still reports the failure.
-            let _ = writeln!(io::stderr(), "pause-trace: {error:#}");
+            let prefix = Priority::Error.prefix(&io::stderr());
+            let _ = writeln!(io::stderr(), "{prefix}pause-trace: {error:#}");
             Exit::of(&error).into()
         }
     }

@@ -117,6 +117,11 @@ impl<'a> PodReporter<'a> {
         self.is_told = is_told;
     }
 
+    /// The number of pods that were reported and are not removed.
+    pub(super) fn present(&self) -> u64 {
+        self.present.len() as u64
+    }
+
     /// Reports everything that is known and was not reported yet.
     pub(super) fn report(
         &mut self,

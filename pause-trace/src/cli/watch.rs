@@ -21,6 +21,7 @@ use crate::{
     history::Server,
     pods::Follower,
     report::Summary,
+    service::Service,
     session::{self, Confine, Ended, Interrupt, Session, Setup, Stop},
 };
 
@@ -243,6 +244,8 @@ async fn follow(
         server.as_ref().map(Server::descriptor),
         metrics.map(Exposed::descriptor),
     ];
+    // Connected before the process gives up what that may need.
+    let service = Service::of_environment();
     session.confine(confine.answering(listeners), runtime.path());
     // The first line of the report means that a pod that starts now is observed from its beginning.
     let result = match follows_reference {
@@ -252,6 +255,7 @@ async fn follow(
     if let Err(failed) = result.and_then(|()| console.flush()) {
         return Ok(End::from_failed(failed)?);
     }
+    service.ready();
     let (settled, zombies) = (follower.settled(), follower.zombies_judged());
     let judged = {
         let (settled, zombies) = (follower.settled(), follower.zombies_judged());
@@ -284,6 +288,7 @@ async fn follow(
             if let Err(failed) = reporter.report(&live.pipeline, console) {
                 return Ok(End::from_failed(failed)?);
             }
+            service.status(reporter.present(), console.violations());
             tokio::select! {
                 biased;
                 () = &mut once => return Ok(End::Finished),
@@ -295,6 +300,12 @@ async fn follow(
                     }
                 }
             }
+        }
+    };
+    let reporting = async {
+        tokio::select! {
+            end = reporting => end,
+            () = service.beat(|| live.progress().is_ok()) => future::pending().await,
         }
     };
     let command = async {
@@ -311,15 +322,15 @@ async fn follow(
         interrupt: Some(interrupt),
         duration: pods.duration,
     };
-    Ok(
-        match session::drive(live, Some(&mut follower), stop, command).await? {
-            Ended::Done(end) => end,
-            // What ran at the start is not judged yet.
-            Ended::Terminated if pods.once => End::Closed,
-            Ended::TimeIsUp | Ended::Terminated => End::Finished,
-            Ended::Interrupted => End::Interrupted,
-        },
-    )
+    let ended = session::drive(live, Some(&mut follower), stop, command).await;
+    service.stopping();
+    Ok(match ended? {
+        Ended::Done(end) => end,
+        // What ran at the start is not judged yet.
+        Ended::Terminated if pods.once => End::Closed,
+        Ended::TimeIsUp | Ended::Terminated => End::Finished,
+        Ended::Interrupted => End::Interrupted,
+    })
 }
 
 /// What is said before the node's pods are watched. Without a runtime there are no pods, which must

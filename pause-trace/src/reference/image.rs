@@ -10,6 +10,7 @@
 //! [OCI image layout]: https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md
 
 mod name;
+mod program;
 
 use std::io;
 
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 pub(crate) use name::Name;
+pub(crate) use program::program;
 
 use super::pause_binary;
 
@@ -73,19 +75,32 @@ impl Pause {
     }
 }
 
-/// The archive, ready to be loaded.
+/// The archive of the pause and the workload, ready to be loaded.
 pub(crate) fn archive(name: &Name, pause: Pause) -> io::Result<Vec<u8>> {
+    let files = [("pause", pause_binary()), ("workload", workload_binary())];
+    let config = json!({ "User": USER, "Entrypoint": pause.entrypoint(), "WorkingDir": "/" });
+    pack(name, architecture(), &files, &config)
+}
+
+/// Packs these executables as an image for this architecture.
+fn pack(
+    name: &Name,
+    architecture: &str,
+    files: &[(&str, &[u8])],
+    config: &Value,
+) -> io::Result<Vec<u8>> {
     let mut layer = Archive::default();
-    layer.add("pause", 0o755, pause_binary())?;
-    layer.add("workload", 0o755, workload_binary())?;
+    for (path, content) in files {
+        layer.add(path, 0o755, content)?;
+    }
     let layer = Blob::new(LAYER, layer.finish()?);
 
     let config = Blob::json(
         CONFIG,
         &json!({
-            "architecture": architecture(),
+            "architecture": architecture,
             "os": "linux",
-            "config": { "User": USER, "Entrypoint": pause.entrypoint(), "WorkingDir": "/" },
+            "config": config,
             // The layer is not compressed, so its digest is also that of its content.
             "rootfs": { "type": "layers", "diff_ids": [layer.digest()] },
         }),
@@ -100,7 +115,7 @@ pub(crate) fn archive(name: &Name, pause: Pause) -> io::Result<Vec<u8>> {
         }),
     );
     let mut described = manifest.descriptor();
-    described["platform"] = json!({ "architecture": architecture(), "os": "linux" });
+    described["platform"] = json!({ "architecture": architecture, "os": "linux" });
     // The first annotation is the tag, by the convention of OCI layouts. containerd reads the full
     // name from the second.
     described["annotations"] = json!({

@@ -24,10 +24,12 @@ const READER_STACK: usize = 512 << 10;
 /// Runs a future that reads the node to completion on one thread.
 ///
 /// # Errors
-/// Fails at once in a pid namespace in which the node's processes are not visible, and if the
-/// limits of this process leave it too little memory.
+/// Fails at once in a pid namespace in which the node's processes are not visible, if the node's
+/// cgroups cannot be seen by their paths, and if the limits of this process leave it too little
+/// memory.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     node_view::require_pid_namespace()?;
+    node_view::enter_cgroup_namespace()?;
     sys::require_memory(MEMORY_MIB)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

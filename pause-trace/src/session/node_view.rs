@@ -5,14 +5,17 @@
 //! that it cannot name.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Result, bail};
+use nix::sched::{CloneFlags, setns};
 
-/// `PROC_PID_INIT_INO` and `PROC_TIME_INIT_INO`, include/linux/proc_ns.h.
+/// `PROC_CGROUP_INIT_INO`, `PROC_PID_INIT_INO` and `PROC_TIME_INIT_INO`, include/linux/proc_ns.h.
+const INITIAL_CGROUP: u64 = 0xEFFF_FFFB;
 const INITIAL_PID: u64 = 0xEFFF_FFFC;
 const INITIAL_TIME: u64 = 0xEFFF_FFFA;
 
@@ -28,6 +31,34 @@ pub(crate) struct Mismatch {
 /// Fails in another pid namespace than the initial one.
 pub(crate) fn require_pid_namespace() -> Result<()> {
     refuse("pid namespace", pid_namespace())
+}
+
+/// Makes this thread and those that it starts see cgroups by the paths that the node has for them.
+///
+/// On cgroup v2 a runtime gives a container that is not privileged a cgroup namespace, in which
+/// `/proc/PID/cgroup` shows paths relative to the container's own cgroup. Process 2 of the initial
+/// pid namespace is kthreadd, which is in the initial namespace of every kind.
+pub(crate) fn enter_cgroup_namespace() -> Result<()> {
+    match inode("/proc/self/ns/cgroup".into()) {
+        Ok(INITIAL_CGROUP) => return Ok(()),
+        // The kernel has no such namespaces.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        _ => {}
+    }
+    let entered = File::open("/proc/2/ns/cgroup")
+        .and_then(|initial| Ok(setns(initial, CloneFlags::CLONE_NEWCGROUP)?));
+    let own = inode("/proc/self/ns/cgroup".into());
+    match (entered, own) {
+        (Ok(()), Ok(INITIAL_CGROUP)) => Ok(()),
+        (Err(error), _) => bail!(
+            "the cgroup namespace of this process is not the initial one, and it failed to enter that: {error}; run it \
+             with CAP_SYS_ADMIN and CAP_SYS_PTRACE, or in the initial cgroup namespace"
+        ),
+        _ => bail!(
+            "the cgroup namespace of process 2 is not the initial one, so /proc shows other paths of cgroups than the \
+             node has; run it on the node itself"
+        ),
+    }
 }
 
 /// Fails in a time namespace whose boot time differs from that of the records.

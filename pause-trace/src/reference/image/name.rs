@@ -79,7 +79,16 @@ impl Name {
         &self.tag
     }
 
-    /// The default name of an image.
+    /// The default name of the image of pause-trace itself.
+    pub(crate) fn of_program() -> Self {
+        let tag = env!("CARGO_PKG_VERSION").to_owned();
+        Self {
+            whole: format!("localhost/pause-trace-node:{tag}"),
+            tag,
+        }
+    }
+
+    /// The default name of an image of a pause.
     pub(crate) fn of(pause: Pause) -> Self {
         let version = env!("CARGO_PKG_VERSION");
         let tag = match pause.to_possible_value() {
