@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use pause_trace_tests::{
     dist,
     lab::{Containerd, Kubelet, Node, StaticPod, Version, image},
-    scratch, wire,
+    prometheus, scratch, wire,
 };
 use serde_json::{Value, json};
 
@@ -141,11 +141,10 @@ fn the_kustomization_is_what_the_chart_makes_by_default() {
     assert_eq!(kustomize(&place), kustomize(Path::new(KUSTOMIZATION)));
 }
 
-/// The pod of the DaemonSet as a static pod, without the endpoint.
+/// The pod of the DaemonSet as a static pod.
 fn manifest() -> Value {
     let place = scratch("daemonset");
     let rendered = render(&json!({
-        "metrics": {"enabled": false},
         "image": {"pullPolicy": "Never"},
     }));
     let text = &rendered["pause-trace/templates/daemonset.yaml"];
@@ -239,6 +238,22 @@ fn the_pod_of_the_daemon_set_finds_a_fault_of_another_pod_of_its_kubelet() {
             .is_some_and(|rule| rule.starts_with("PT4")),
         "{found}"
     );
+    // Its probes ask it, so the kubelet calls it ready.
+    let address = kubelet.until("calls pause-trace ready", || {
+        let status = own.value()["status"].take();
+        let is_ready = status["containerStatuses"][0]["ready"] == true;
+        let address = status["podIP"].as_str().filter(|_| is_ready)?;
+        Some(format!("{address}:9753"))
+    });
+    let metrics = prometheus::request(lab.node(), &address, "/metrics", "text/plain");
+    let metrics = metrics.expect("it serves metrics").body;
+    let rule = format!("rule={}", found["rule"]);
+    let counted = |line: &str| {
+        line.starts_with("pause_trace_findings_total")
+            && line.contains(&rule)
+            && !line.ends_with(" 0")
+    };
+    assert!(metrics.lines().any(counted), "{rule}: {metrics}");
     let of_good: Vec<_> = log(lab.node(), &own)
         .into_iter()
         .filter(|line| line["type"] == "finding" && line["pod"]["uid"] == *good.uid())
