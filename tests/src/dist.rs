@@ -55,7 +55,7 @@ pub fn helm(script: &str) -> Value {
     );
     let output = Command::new("python3")
         .args(["-c", &script, chart])
-        .env("PYTHONPATH", places::helm())
+        .env("PYTHONPATH", places::directory(places::HELM))
         .output()
         .expect("failed to start python3");
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -26,7 +26,7 @@ pub const SYSTEMD: &str = "systemd-252";
 pub const QEMU_USER: &str = "qemu-user";
 /// A bare Debian, which is a root directory.
 pub const BARE: &str = "bare";
-/// Helm as a library of Python, from PyPI.
+/// Helm as a library of Python.
 pub const HELM: &str = "helm-python-sdk-0.2.2";
 /// The definition of CRI v1: `api.proto`.
 pub const CRI_V1: &str = "cri-api-v1";
@@ -54,11 +54,6 @@ pub const TRACERS: &str = "tracers";
 /// The directory of a bundle. It contains what its packages install below `/`.
 pub fn directory(name: &str) -> PathBuf {
     cache_dir().join("debian").join(name)
-}
-
-/// The directory of [`HELM`], which is no Debian package.
-pub fn helm() -> PathBuf {
-    cache_dir().join(HELM)
 }
 
 /// The `LD_LIBRARY_PATH` for the programs of a bundle, which makes them use its libraries.

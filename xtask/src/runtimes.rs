@@ -29,7 +29,7 @@ pub(crate) const QEMU_USER: Bundle = Bundle {
 
 /// Every runtime uses runc of bookworm: a newer runc needs a newer C library, and crun refuses
 /// hybrid cgroups. The programs of newer suites in this list work with the C library of bookworm.
-pub(crate) const BUNDLES: [Bundle; 18] = [
+pub(crate) const BUNDLES: [Bundle; 19] = [
     Bundle {
         name: places::OCI,
         origin: Origin::main("bookworm"),
@@ -94,6 +94,15 @@ pub(crate) const BUNDLES: [Bundle; 18] = [
         version: "",
         programs: &[("bin/busybox", "true")],
         build: None,
+    },
+    Bundle {
+        name: places::HELM,
+        origin: Origin::main("bookworm"),
+        extent: Extent::Listed,
+        packages: &["python3-pip"],
+        version: "",
+        programs: &[],
+        build: Some(helm::build),
     },
     Bundle {
         name: places::KUBELET,
@@ -222,6 +231,5 @@ pub(crate) fn ensure() -> Result<()> {
     bundle::ensure(
         &all,
         "the tests start real container runtimes, a real browser and a real Prometheus",
-    )?;
-    helm::ensure()
+    )
 }

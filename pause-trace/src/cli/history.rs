@@ -15,7 +15,7 @@ use super::{
     Global,
     pods::{age, report_gaps},
     recording::parse_size,
-    summary,
+    report, summary,
 };
 use crate::{
     event::{Ktime, PodId},
@@ -74,6 +74,16 @@ pub(super) struct Kept<'a> {
 impl Kept<'_> {
     pub(super) fn recorder(&self) -> Rc<dyn Recorder> {
         Rc::new(Keeping(Arc::clone(&self.store)))
+    }
+
+    /// Makes the page about everything that is kept. It takes a while, so it is not for the thread
+    /// that judges.
+    pub(super) fn page(&self) -> impl Fn() -> Result<String, String> + Send + Sync + 'static {
+        let store = Arc::clone(&self.store);
+        move || {
+            let history = History::of_store(&store, probe::now())?.at_most(MAX_REPLAYED);
+            report::of_history(history).map_err(|error| format!("{error:#}"))
+        }
     }
 
     /// Answers from now on. A failure ends the history, and not the watch.

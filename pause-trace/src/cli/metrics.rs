@@ -24,7 +24,7 @@ use crate::{
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Metrics")]
 pub(crate) struct MetricsArgs {
-    /// Serve /metrics, /healthz and /readyz at this address, without authentication: ADDR:PORT, or
+    /// Serve /metrics, /healthz, /readyz and /report at this address, without authentication: ADDR:PORT, or
     /// PORT alone for 127.0.0.1. Port 0 chooses a free one, which is said on stderr
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     pub(crate) metrics: Option<SocketAddr>,
@@ -125,6 +125,11 @@ impl Exposed {
     /// The socket at which it listens.
     pub(super) fn descriptor(&self) -> RawFd {
         self.descriptor
+    }
+
+    /// Serves a report, made by `make`.
+    pub(super) fn report(&self, make: impl Fn() -> Result<String, String> + Send + Sync + 'static) {
+        self.server.report(make);
     }
 
     /// What measures the events.

@@ -36,6 +36,15 @@ pub(crate) struct PodFilter {
 }
 
 impl PodFilter {
+    /// All pods and all findings.
+    pub(super) fn everything() -> Self {
+        Self {
+            pod: None,
+            require_pods: None,
+            min_severity: Severity::Info,
+        }
+    }
+
     /// Whether a pod is to be reported.
     pub(super) fn includes(&self, pod: &PodId, names: &Names) -> bool {
         self.pod

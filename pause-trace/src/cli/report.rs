@@ -16,6 +16,7 @@ use super::{
     exit::Tally,
     history::{Ask, say, source},
     output::{Format, Output},
+    pod_reporter::PodFilter,
     recording::Record,
     same,
     select::Selection,
@@ -25,6 +26,7 @@ use super::{
 use crate::{
     conformance,
     event::Ktime,
+    history::History,
     pipeline::Pipeline,
     playing::Script,
     record::{self, Begin, Ending, Entry, Mark, Next, Recording, Run, ScenarioEnd},
@@ -157,59 +159,28 @@ impl Args {
     }
 
     /// `is_reported`: whether the run that made the recording has said what is missing.
-    fn report(&self, mut recording: Recording, shown: &str, is_reported: bool) -> Result<Exit> {
-        let mut reading = Reading {
-            args: self,
-            gathered: PageBuilder::new(recording.opening.clock()),
-            part: None,
-            summary: None,
-            tally: Tally::default(),
-        };
-        let ending = loop {
-            let next = recording
-                .next_entry()
-                .with_context(|| format!("failed to read {shown}"))?;
-            match next {
-                Next::Entry(entry) => reading.take(entry),
-                Next::End(ending) => break ending,
-            }
-        };
-        let was_broken_off = reading.part.is_some();
-        reading.end_part(None);
-        let summary = reading.summary.take().unwrap_or_default();
-        let mut page = reading.gathered.into_page(&summary);
-        let opening = &recording.opening;
-        page.version = format!("pause-trace {}", opening.version);
-        (page.kernel, page.arch) = (opening.kernel.clone(), opening.arch.clone());
-        if recording.is_headless() {
-            page.notes
-                .push("the earlier part of the recording was dropped".to_owned());
-        }
-        let mut end = match ending {
-            Ending::Closed if !was_broken_off => End::Finished,
-            Ending::Closed => {
-                page.notes.push("the recorded run was aborted".to_owned());
-                End::Closed
-            }
-            other => {
-                page.notes.extend(other.doubt());
-                End::Closed
-            }
-        };
+    fn report(&self, recording: Recording, shown: &str, is_reported: bool) -> Result<Exit> {
+        let wanted = &self.pods.wanted;
+        let Read {
+            mut page,
+            tally,
+            mut end,
+        } = read(recording, &self.selection, wanted)
+            .with_context(|| format!("failed to read {shown}"))?;
         for note in &page.notes {
             eprintln!("pause-trace: {shown}: {note}");
         }
-        if let Some(wanted) = &self.pods.wanted.pod {
+        if let Some(wanted) = &wanted.pod {
             page.keep(wanted);
         }
-        if let Some(missing) = self.pods.wanted.missing(page.pods()) {
+        if let Some(missing) = wanted.missing(page.pods()) {
             if !is_reported {
                 eprintln!("pause-trace: {shown}: {missing}");
             }
             end = End::Closed;
         }
         self.write(&page)?;
-        Ok(reading.tally.decide(self.fail_on, end))
+        Ok(tally.decide(self.fail_on, end))
     }
 
     /// Refuses a target before the node is observed for it.
@@ -239,6 +210,62 @@ impl Args {
     }
 }
 
+/// The page about everything that the history of a `watch` has, as that `watch` serves it.
+pub(super) fn of_history(history: History) -> Result<String> {
+    let recording = history.into_recording()?;
+    let read = read(recording, &Selection::default(), &PodFilter::everything())?;
+    html::render(&read.page).context("failed to create the page")
+}
+
+/// A recording that was read to its end.
+struct Read {
+    page: Page,
+    tally: Tally,
+    end: End,
+}
+
+/// Judges a recording for the page. `wanted`: which verdicts count for the exit code.
+fn read(mut recording: Recording, selection: &Selection, wanted: &PodFilter) -> Result<Read> {
+    let mut reading = Reading {
+        selection,
+        wanted,
+        gathered: PageBuilder::new(recording.opening.clock()),
+        part: None,
+        summary: None,
+        tally: Tally::default(),
+    };
+    let ending = loop {
+        match recording.next_entry()? {
+            Next::Entry(entry) => reading.take(entry),
+            Next::End(ending) => break ending,
+        }
+    };
+    let was_broken_off = reading.part.is_some();
+    reading.end_part(None);
+    let summary = reading.summary.take().unwrap_or_default();
+    let mut page = reading.gathered.into_page(&summary);
+    let opening = &recording.opening;
+    page.version = format!("pause-trace {}", opening.version);
+    (page.kernel, page.arch) = (opening.kernel.clone(), opening.arch.clone());
+    if recording.is_headless() {
+        page.notes
+            .push("the earlier part of the recording was dropped".to_owned());
+    }
+    let end = match ending {
+        Ending::Closed if !was_broken_off => End::Finished,
+        Ending::Closed => {
+            page.notes.push("the recorded run was aborted".to_owned());
+            End::Closed
+        }
+        other => {
+            page.notes.extend(other.doubt());
+            End::Closed
+        }
+    };
+    let tally = reading.tally;
+    Ok(Read { page, tally, end })
+}
+
 /// A private temporary directory, removed on drop.
 struct TempDir(PathBuf);
 
@@ -260,7 +287,8 @@ impl Drop for TempDir {
 
 /// A recording that is being read.
 struct Reading<'a> {
-    args: &'a Args,
+    selection: &'a Selection,
+    wanted: &'a PodFilter,
     gathered: PageBuilder,
     part: Option<Part>,
     summary: Option<Summary>,
@@ -281,7 +309,7 @@ impl Reading<'_> {
             Entry::Begin(begin) => {
                 self.end_part(None);
                 self.gathered.begin(begin.started);
-                let selection = &self.args.selection;
+                let selection = self.selection;
                 let pipeline = Pipeline::new(begin.limits, |rule| selection.selects(rule));
                 let journal = Rc::new(RefCell::new(Journal::default()));
                 journal.borrow_mut().begin(&begin.hooks);
@@ -345,7 +373,7 @@ impl Reading<'_> {
         verdicts: &[Verdict],
         is_expected: impl Fn(&Verdict) -> bool,
     ) {
-        let wanted = &self.args.pods.wanted;
+        let wanted = self.wanted;
         let reported = verdicts
             .iter()
             .filter(|it| it.severity() >= wanted.min_severity);

@@ -239,11 +239,14 @@ async fn follow(
     let mut follower = Follower::start(live, layout, runtime.cri.clone())
         .context("failed to follow the node's pods")?;
     // The socket is bound while that is allowed, and removed when this ends.
-    let server = kept.and_then(|kept| kept.serve());
+    let server = kept.as_ref().and_then(Kept::serve);
     let listeners = [
         server.as_ref().map(Server::descriptor),
         metrics.map(Exposed::descriptor),
     ];
+    if let (Some(exposed), Some(kept)) = (metrics, kept.as_ref().filter(|_| server.is_some())) {
+        exposed.report(kept.page());
+    }
     // Connected before the process gives up what that may need.
     let service = Service::of_environment();
     session.confine(confine.answering(listeners), runtime.path());

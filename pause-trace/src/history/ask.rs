@@ -8,7 +8,7 @@ use std::{
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-use super::{Head, PATIENCE, REQUEST, VERSION, is_trusted, place};
+use super::{Head, Store, PATIENCE, REQUEST, VERSION, is_trusted, place};
 use crate::{
     event::{Ktime, Text},
     record::{Recording, Segment, Unreadable},
@@ -122,6 +122,19 @@ fn ask_over(mut stream: UnixStream) -> Result<History, NotAnswered> {
 }
 
 impl History {
+    /// What this process keeps, without asking over a socket.
+    pub(crate) fn of_store(store: &Store, now: Ktime) -> Result<Self, String> {
+        let parts = store.answer(now)?.parts.into_iter();
+        let parts = parts.map(|part| Part {
+            since: part.since,
+            bytes: part.frames.concat(),
+        });
+        Ok(Self {
+            pid: std::process::id().cast_signed(),
+            parts: parts.collect(),
+        })
+    }
+
     /// The time of its beginning.
     pub(crate) fn since(&self) -> Ktime {
         self.parts.first().map_or(0, |part| part.since)

