@@ -37,7 +37,8 @@ const PROGRAM: [&[&str]; 7] = [
     &["pods"],
     &["live"],
     &[
-        "confine", "history", "metrics", "node", "probe", "record", "sink", "sys", "terminal",
+        "confine", "history", "metrics", "node", "probe", "record", "service", "sink", "sys",
+        "terminal",
     ],
 ];
 
