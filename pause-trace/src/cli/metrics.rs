@@ -24,8 +24,8 @@ use crate::{
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Metrics")]
 pub(crate) struct MetricsArgs {
-    /// Serve /metrics, /healthz, /readyz and /report at this address, without authentication: ADDR:PORT, or
-    /// PORT alone for 127.0.0.1. Port 0 chooses a free one, which is said on stderr
+    /// Serve /metrics, /healthz, /readyz and /report at this address, without authentication:
+    /// ADDR:PORT, or PORT alone for 127.0.0.1. Port 0 chooses a free one, which is said on stderr
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     pub(crate) metrics: Option<SocketAddr>,
     /// Give the findings and zombies of up to N pods labels with the pod's namespace and name; the

@@ -8,7 +8,7 @@ use std::{
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-use super::{Head, Store, PATIENCE, REQUEST, VERSION, is_trusted, place};
+use super::{Head, PATIENCE, REQUEST, Store, VERSION, is_trusted, place};
 use crate::{
     event::{Ktime, Text},
     record::{Recording, Segment, Unreadable},

@@ -21,8 +21,8 @@ use hyper::{
         ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue,
         X_CONTENT_TYPE_OPTIONS,
     },
-    server::conn::http1,
     http::uri::Authority,
+    server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -287,7 +287,10 @@ impl Shared {
         };
         let shared = Arc::clone(self);
         let made = tokio::task::spawn_blocking(move || {
-            shared.report.get().map_or_else(|| Ok(String::new()), |make| make())
+            shared
+                .report
+                .get()
+                .map_or_else(|| Ok(String::new()), |make| make())
         });
         match made.await {
             Ok(Ok(page)) => {

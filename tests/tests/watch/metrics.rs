@@ -334,7 +334,10 @@ fn promtool_accepts_the_alerts_and_their_tests_pass() {
 fn shows_the_report(node: &Node, address: &str) {
     let answer = request(node, address, "/report", "text/html").expect("it answers");
     assert_eq!(answer.code, 200, "{answer:?}");
-    for field in ["content-type: text/html", "content-security-policy: default-src 'none'"] {
+    for field in [
+        "content-type: text/html",
+        "content-security-policy: default-src 'none'",
+    ] {
         assert!(answer.head.contains(field), "{}", answer.head);
     }
     let path = scratch("metrics").join("report.html");

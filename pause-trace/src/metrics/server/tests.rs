@@ -124,12 +124,24 @@ fn a_report_is_a_page_for_browsers_and_needs_a_history() {
         serve_with(Stage::Ready, None, make, |address| get(address, "/report"))
     };
     let page = report(Some(Box::new(|| Ok("<p>".to_owned()))));
-    assert!(page.starts_with("HTTP/1.1 200 ") && page.ends_with("<p>"), "{page}");
-    assert!(page.contains("content-security-policy: default-src 'none'"), "{page}");
+    assert!(
+        page.starts_with("HTTP/1.1 200 ") && page.ends_with("<p>"),
+        "{page}"
+    );
+    assert!(
+        page.contains("content-security-policy: default-src 'none'"),
+        "{page}"
+    );
     let none = report(None);
-    assert!(none.starts_with("HTTP/1.1 404 ") && none.contains("no history"), "{none}");
+    assert!(
+        none.starts_with("HTTP/1.1 404 ") && none.contains("no history"),
+        "{none}"
+    );
     let failed = report(Some(Box::new(|| Err("it is damaged".to_owned()))));
-    assert!(failed.starts_with("HTTP/1.1 503 ") && failed.contains("it is damaged"), "{failed}");
+    assert!(
+        failed.starts_with("HTTP/1.1 503 ") && failed.contains("it is damaged"),
+        "{failed}"
+    );
 }
 
 #[test]
@@ -263,7 +275,8 @@ fn silent_slow_and_hostile_clients_hold_nothing_up() {
             assert!(!answer.starts_with("HTTP/1.1 200 "), "{answer}");
         }
         // A body that is not asked for.
-        let body = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\nxxxx";
+        let body =
+            b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000\r\n\r\nxxxx";
         let answer = answer_to(address, body);
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(get(address, "/readyz").starts_with("HTTP/1.1 200 "));
