@@ -88,6 +88,8 @@ pub struct Flood {
     pub first_ns: u64,
     /// Time of the last of those.
     pub last_ns: u64,
+    /// All that were counted since the entry was made.
+    pub total: u64,
 }
 
 const _: () = {
@@ -95,5 +97,5 @@ const _: () = {
     assert!(size_of::<Group>() == 16);
     assert!(size_of::<FloodKey>() == 16);
     assert!(size_of::<Account>() == 16);
-    assert!(size_of::<Flood>() == 40);
+    assert!(size_of::<Flood>() == 48);
 };

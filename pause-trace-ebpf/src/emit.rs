@@ -211,6 +211,7 @@ fn first(now: u64) -> Flood {
         suppressed: 0,
         first_ns: 0,
         last_ns: 0,
+        total: 1,
     }
 }
 
@@ -227,6 +228,7 @@ unsafe fn count_in_window(flood: *mut Flood, now: u64) -> u64 {
             (*flood).window_ns = now;
             (*flood).count = 0;
         }
+        (*flood).total += 1;
         (*flood).count += 1;
         (*flood).count
     }
@@ -249,12 +251,16 @@ unsafe fn suppress(flood: *mut Flood, now: u64) {
     }
 }
 
+/// So many records of a kind, on each CPU, have the setup and the start of a container at most.
+const SETUP: u64 = 8;
+
 /// Whether one more lifecycle record of this kind may be written for an account (`Place::account`).
 /// The loader reads how many were refused.
 ///
 /// There is no limit as long as the reader keeps up. Then an account has a limited number per
 /// window and CPU, and hardly any if a quarter of the ring is in use. That reserves the rest of the
-/// ring for the other pods and for the runtime, and what they do is soon read.
+/// ring for the other pods and for the runtime, and what they do is soon read. The first [`SETUP`]
+/// of an account are always written: a container that begins meanwhile is a burst of a few.
 ///
 /// The second of two programs for one event (see `probes`) asks `again`, which counts nothing.
 #[inline(always)]
@@ -277,9 +283,9 @@ pub(crate) fn admits(account: u64, kind: Kind, again: bool) -> bool {
     // SAFETY: a map value stays valid for the program's run, and only this CPU writes its copy.
     unsafe {
         if again {
-            return (*flood).count <= limit;
+            return (*flood).count <= limit || (*flood).total <= SETUP;
         }
-        if count_in_window(flood, now) <= limit {
+        if count_in_window(flood, now) <= limit || (*flood).total <= SETUP {
             return true;
         }
         suppress(flood, now);

@@ -21,7 +21,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use serde_json::Value;
@@ -150,6 +150,9 @@ pub fn c_program(name: &str) -> PathBuf {
 fn compiled(directory: &str, name: &str) -> PathBuf {
     let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("{directory}/{name}.c"));
     let program = scratch(directory).join(name);
+    // Tests that run as threads of one process would write the same file.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let own = own_name(&program);
     let output = Command::new("gcc")
         .args([
