@@ -4,6 +4,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Cursor, Read, Write as _},
     os::unix::net::UnixStream,
     path::Path,
+    time::{Duration, Instant},
 };
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -19,6 +20,9 @@ const MAX_HEAD: u64 = 4 << 10;
 
 /// The longest answer.
 const MAX_BYTES: u64 = 4 << 30;
+
+/// How long the whole answer may take. A watch answers from memory.
+const ANSWER_TIME: Duration = Duration::from_secs(20);
 
 /// The parts of an answer.
 const MAX_PARTS: usize = 2;
@@ -82,7 +86,10 @@ fn ask_over(mut stream: UnixStream) -> Result<History, NotAnswered> {
     }
     // One that refuses may have closed the socket already, and its reason can still be read.
     let _ = stream.write_all(format!("{REQUEST}{VERSION}\n").as_bytes());
-    let mut answer = BufReader::new(stream);
+    let mut answer = BufReader::new(Timely {
+        stream,
+        until: Instant::now() + ANSWER_TIME,
+    });
     let mut line = Vec::new();
     answer
         .by_ref()
@@ -119,6 +126,24 @@ fn ask_over(mut stream: UnixStream) -> Result<History, NotAnswered> {
         pid: peer.pid(),
         parts,
     })
+}
+
+/// A stream that is read in bounded time, also if each byte arrives in time.
+struct Timely {
+    stream: UnixStream,
+    until: Instant,
+}
+
+impl Read for Timely {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if Instant::now() >= self.until {
+            return Err(io::Error::other(format!(
+                "its answer took longer than {} s",
+                ANSWER_TIME.as_secs()
+            )));
+        }
+        self.stream.read(buffer)
+    }
 }
 
 impl History {
@@ -170,5 +195,25 @@ impl History {
         Ok(Recording::new(segment(newer)?, || {
             older.and_then(|older| segment(older).ok())
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_trickles_in_ends_in_time() {
+        let (mut watch, stream) = UnixStream::pair().expect("two sockets");
+        watch.write_all(b"xx").expect("there is room");
+        let until = Instant::now() + ANSWER_TIME;
+        let mut timely = Timely { stream, until };
+        assert_eq!(timely.read(&mut [0]).expect("it is in time"), 1);
+        timely.until = Instant::now();
+        let error = timely.read(&mut [0]).expect_err("the next byte is late");
+        assert!(
+            error.to_string().contains("took longer than 20 s"),
+            "{error}"
+        );
     }
 }

@@ -5,10 +5,11 @@
 //! command knows, such as the state, is asked of it through a channel ([`Ask`]).
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     io,
-    net::{IpAddr, SocketAddr, TcpListener as StdListener},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -26,6 +27,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::libc;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc, oneshot, watch},
@@ -36,7 +38,9 @@ use tokio::{
 use super::{Format, Metrics};
 
 /// Most connections at a time. Others wait in the kernel's queue.
-const MOST_CONNECTIONS: usize = 16;
+const MOST_CONNECTIONS: usize = 64;
+/// Most connections of one client, so that it does not keep others out. Others are closed.
+const MOST_OF_ONE: usize = 8;
 /// How long a client may take for the head of a request, also of the next one on its connection.
 const HEAD: Duration = Duration::from_secs(5);
 /// How long a connection may live. A client that reads slowly is cut off.
@@ -134,7 +138,10 @@ pub(crate) struct Server {
 impl Server {
     /// Binds an address. Done before the process gives its privileges up.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<StdListener> {
-        let listener = StdListener::bind(address)?;
+        let listener = StdListener::bind(address).or_else(|error| {
+            let other = without_ipv6(address, &error).ok_or(error)?;
+            StdListener::bind(other)
+        })?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     }
@@ -193,6 +200,7 @@ impl Server {
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, mut ending: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let clients = Clients::default();
     loop {
         let next = async {
             let permit = Arc::clone(&room).acquire_owned().await;
@@ -209,12 +217,51 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut ending: watch::R
                 continue;
             }
         };
+        let Some(client) = clients.admit(peer.ip().to_canonical()) else {
+            continue;
+        };
         let (shared, ending) = (Arc::clone(&shared), ending.clone());
         tokio::spawn(async move {
             let is_local = peer.ip().to_canonical().is_loopback();
             converse((stream, is_local), &shared, ending).await;
-            drop(permit);
+            drop((permit, client));
         });
+    }
+}
+
+/// How many connections each client has.
+#[derive(Clone, Default)]
+struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// A connection of a client.
+struct Client(Clients, IpAddr);
+
+impl Clients {
+    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(&self, address: IpAddr) -> Option<Client> {
+        let mut counts = self.counts();
+        let count = counts.entry(address).or_default();
+        if *count >= MOST_OF_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(Client(self.clone(), address))
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let Self(clients, address) = self;
+        let mut counts = clients.counts();
+        if let Some(count) = counts.get_mut(address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(address);
+            }
+        }
     }
 }
 
@@ -246,7 +293,7 @@ async fn converse(
 type Answer = Response<Full<Bytes>>;
 
 impl Shared {
-    fn stage(&self) -> std::sync::MutexGuard<'_, Stage> {
+    fn stage(&self) -> MutexGuard<'_, Stage> {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -354,15 +401,27 @@ impl Shared {
     }
 }
 
+/// On a node without IPv6, all addresses are those of IPv4.
+fn without_ipv6(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
+    let has_none = error.raw_os_error() == Some(libc::EAFNOSUPPORT);
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+    (has_none && address.is_ipv6() && address.ip().is_unspecified()).then_some(any)
+}
+
 /// Whether a client names an address or `localhost`. A page of another site, whose name its owner
 /// points at this machine, names that site.
 fn names_an_address(request: &Request<Incoming>) -> bool {
-    let host = request.headers().get(HOST);
-    let authority = host.and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
-    authority.is_some_and(|authority| {
-        let host = authority.host().trim_matches(['[', ']']);
-        host == "localhost" || host.parse::<IpAddr>().is_ok()
-    })
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next().filter(|_| hosts.next().is_none());
+    let host = host.and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    // An absolute URI names a host, too, and that one counts.
+    let authority = request.uri().authority().cloned().or(host.clone());
+    authority
+        .filter(|_| host.is_some())
+        .is_some_and(|authority| {
+            let host = authority.host().trim_matches(['[', ']']);
+            host == "localhost" || host.parse::<IpAddr>().is_ok()
+        })
 }
 
 /// The stage from which on the command answers questions.
