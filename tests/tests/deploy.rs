@@ -123,6 +123,31 @@ fn values_change_what_they_describe() {
 
 /// kubectl writes both in the same form, without comments.
 #[test]
+fn a_configuration_is_mounted() {
+    let text = "[severity]\nPT302 = 'error'\n";
+    let rendered = render(&json!({"config": text}));
+    let map = &rendered["pause-trace/templates/configmap.yaml"];
+    let map = map.as_str().expect("it is rendered");
+    assert!(
+        map.contains("  config.toml: |") && map.contains("    PT302 = 'error'"),
+        "{map}"
+    );
+    let set = rendered["pause-trace/templates/daemonset.yaml"].to_string();
+    for wanted in [
+        "checksum/config: ",
+        "mountPath: /etc/pause-trace",
+        "configMap: {name: pause-trace}",
+    ] {
+        assert!(set.contains(wanted), "{wanted}: {set}");
+    }
+    let none = render(&json!({})).to_string();
+    assert!(
+        !none.contains("config.toml") && !none.contains("/etc/pause-trace"),
+        "{none}"
+    );
+}
+
+#[test]
 fn the_kustomization_is_what_the_chart_makes_by_default() {
     let place = scratch("chart");
     let rendered = render(&json!({}));
