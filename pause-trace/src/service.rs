@@ -52,6 +52,11 @@ impl Service {
         }
     }
 
+    /// Whether this process is a service whose manager asked to be told.
+    pub(crate) fn is_managed(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// The hooks are attached, and the pods that ran already are found.
     pub(crate) fn ready(&self) {
         self.send("READY=1\nSTATUS=verifying the node's pods");

@@ -56,7 +56,7 @@ impl Manager {
 
     fn start(&self, environment: &[(&str, &str)]) -> Child {
         Command::new(pause_trace())
-            .args(["watch", "--format", "json"])
+            .args(["watch", "--format", "json", "--history", "0"])
             .env("NOTIFY_SOCKET", &self.name)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())

@@ -235,7 +235,6 @@ async fn follow(
     } = node;
     let Session { live, layout } = session;
     console.note_expired(live.started)?;
-    let mut reload = Reload::new(global, interrupt);
     let mut follower = Follower::start(live, layout, runtime.cri.clone())
         .context("failed to follow the node's pods")?;
     // The socket is bound while that is allowed, and removed when this ends.
@@ -249,6 +248,7 @@ async fn follow(
     }
     // Connected before the process gives up what that may need.
     let service = Service::of_environment();
+    let mut reload = Reload::new(global, interrupt, service.is_managed());
     session.confine(confine.answering(listeners), runtime.path());
     // The first line of the report means that a pod that starts now is observed from its beginning.
     let result = match follows_reference {

@@ -98,7 +98,7 @@ impl Bench<'_> {
 fn first_line() -> Option<f64> {
     let started = Instant::now();
     let mut child = Command::new(pause_trace())
-        .args(["watch", "--format", "json"])
+        .args(["watch", "--format", "json", "--history", "0"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

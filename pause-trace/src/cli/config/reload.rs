@@ -21,9 +21,11 @@ pub(crate) struct Reload {
 }
 
 impl Reload {
-    /// Without a file, SIGHUP keeps its meaning: the terminal was closed.
-    pub(crate) fn new(global: &Global, interrupt: &mut Interrupt) -> Self {
-        let hang_up = global.config.and_then(|_| interrupt.take_hang_up());
+    /// Without a file, SIGHUP keeps its meaning, that the terminal was closed; but a service has
+    /// none.
+    pub(crate) fn new(global: &Global, interrupt: &mut Interrupt, is_service: bool) -> Self {
+        let is_used = global.config.is_some() || is_service;
+        let hang_up = is_used.then(|| interrupt.take_hang_up()).flatten();
         Self {
             again: None,
             first: global.config,
@@ -44,7 +46,8 @@ impl Reload {
     /// Reads the file. A wrong one changes nothing, and what needs a restart is said.
     pub(crate) fn read(&mut self, console: &mut Console) -> Result<(), Failed> {
         let Some(current) = self.again.as_ref().or(self.first) else {
-            return Ok(());
+            return console
+                .note("no configuration file was there at the start: restart to use one");
         };
         let path = current.path().display().to_string();
         match current.read_again() {
@@ -54,7 +57,7 @@ impl Reload {
                 console.note(&match &changed[..] {
                     [] => format!("{path} is reloaded"),
                     changed => format!(
-                        "{path} is reloaded, except for what is used at the start: {}",
+                        "{path} is reloaded; restart to change {}",
                         changed.join(", ")
                     ),
                 })?;
