@@ -192,6 +192,23 @@ impl Exception {
             && matches(&self.container, container)
     }
 
+    /// Whether it accepts every finding, or every finding about a pod or a container.
+    pub fn is_about_all(&self) -> bool {
+        let is_any = |pattern: &Option<Pattern>| {
+            let text = pattern.as_ref().map_or("*", Pattern::as_str);
+            !text.is_empty() && text.chars().all(|character| character == '*')
+        };
+        let has_all_rules = self.rules.is_empty()
+            || rules::all().all(|rule| {
+                let mut patterns = self.rules.iter();
+                patterns.any(|pattern| matches_rule(pattern, rule).is_some())
+            });
+        has_all_rules
+            && [&self.namespace, &self.pod, &self.container]
+                .into_iter()
+                .all(is_any)
+    }
+
     /// What it is about, as one would write it: `PT302 kube-system/web-*/app`.
     pub fn target(&self) -> String {
         let rules = match self.rules.is_empty() {

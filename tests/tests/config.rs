@@ -122,6 +122,34 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
+fn the_environment_names_a_file_and_is_named_if_it_is_wrong() {
+    let path = file("named.toml", ACCEPTS);
+    let with = |variable: &str, value: &Path, args: &[&str]| {
+        let mut command = Command::new(pause_trace());
+        let output = command.args(args).env(variable, value).output();
+        Run::from(output.expect("it starts"))
+    };
+    let replay = ["replay", "--format", "json", RECORDING];
+    let run = with("PAUSE_TRACE_CONFIG", &path, &replay);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    let run = with("PAUSE_TRACE_FAIL_ON", Path::new("fatal"), &replay);
+    assert_eq!(run.code, Some(2), "{run:?}");
+    assert!(
+        run.stderr
+            .contains("the environment sets PAUSE_TRACE_FAIL_ON"),
+        "{run:?}"
+    );
+    // The command that shows what is wrong is not kept from it.
+    let run = with("PAUSE_TRACE_COLOR", Path::new("fatal"), &["config", "show"]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(
+        run.stdout
+            .contains("PAUSE_TRACE_COLOR=fatal, which is wrong: "),
+        "{run:?}"
+    );
+}
+
+#[test]
 fn wrong_files_are_refused_before_anything_starts() {
     for (text, said) in [
         (
@@ -132,7 +160,7 @@ fn wrong_files_are_refused_before_anything_starts() {
             "[[exception]]\nrule = 'PT301'",
             "exception 1: missing field `reason`",
         ),
-        ("fail-on = [", "TOML parse error at line 1"),
+        ("fail-on = [", "line 1, column "),
     ] {
         let path = file("wrong.toml", text);
         for args in [&["replay", RECORDING][..], &["config", "check"]] {
@@ -224,7 +252,7 @@ fn a_hangup_reloads_the_exceptions_of_a_watch() {
     hang_up("fail-on = 5", "not reloaded: ");
     hang_up(
         &format!("fail-on = 'info'\n{ACCEPTS}"),
-        "used at the start: fail-on",
+        "restart to change fail-on",
     );
     let finding = deaf("after");
     assert_eq!(finding["exception"]["reason"], "known", "{finding}");

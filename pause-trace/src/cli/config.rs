@@ -7,7 +7,8 @@ mod schema;
 
 use std::{
     fmt::Write as _,
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -18,7 +19,7 @@ use self::{file::File, options::Options};
 pub(crate) use self::{options::with_environment, reload::Reload};
 use super::{Exit, Usage, print, summary};
 use crate::{
-    event::Ktime,
+    event::{Ktime, escape},
     policy::{Exception, Policy, Standing},
     probe,
     report::Clock,
@@ -66,9 +67,8 @@ impl Config {
     pub(crate) fn read_again(&self) -> Result<(Self, Vec<String>), Usage> {
         let again = Self::read(&self.path)?;
         let mut changed = self.options.differences(&again.options);
-        if self.limits != again.limits {
-            changed.push("[limits]".to_owned());
-        }
+        let limits = file::different_limits(&self.limits, &again.limits);
+        changed.extend(limits.into_iter().map(|name| format!("limits.{name}")));
         Ok((again, changed))
     }
 
@@ -80,6 +80,30 @@ impl Config {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Says on stderr which variables of the environment set options.
+pub(crate) fn note_environment() {
+    let variables: Vec<_> = options::environment().into_keys().collect();
+    let _ = writeln!(
+        io::stderr(),
+        "pause-trace: the command line alone is right; the environment sets {}",
+        variables.join(", ")
+    );
+}
+
+/// A text of somebody else in a message: escaped, and its beginning if it is long.
+fn shown(text: &str) -> String {
+    const MAX: usize = 300;
+    let mut escaped = String::new();
+    let _ = escape(
+        &text.as_bytes()[..text.floor_char_boundary(MAX)],
+        &mut escaped,
+    );
+    if text.len() > MAX {
+        escaped.push('…');
+    }
+    escaped
 }
 
 /// The text of a file of bounded size.
@@ -99,7 +123,7 @@ fn read_text(path: &Path) -> io::Result<String> {
 pub(crate) fn notes(policy: &Policy, now: Ktime, clock: Clock, is_end: bool) -> Vec<String> {
     let mut notes = Vec::new();
     for (exception, standing) in policy.standing(now, clock) {
-        let target = exception.target();
+        let target = shown(&exception.target());
         let expires = &exception.excepted.expires;
         notes.extend(match (standing, is_end) {
             (Standing::Expired(1..), _) | (Standing::Expired(0), false) => Some(format!(
@@ -161,7 +185,7 @@ impl Args {
                 Err(Usage(format!("there is no {DEFAULT}; name a file")).into())
             }
             (Action::Check { .. }, Some(config)) => print(&config.checked()?),
-            (_, config) => print(&shown(config.as_ref())?),
+            (_, config) => print(&in_force(config.as_ref())?),
         }
     }
 }
@@ -178,13 +202,19 @@ impl Config {
 }
 
 /// What the file and the environment set, as TOML with comments.
-fn shown(config: Option<&Config>) -> Result<String> {
+fn in_force(config: Option<&Config>) -> Result<String> {
     let mut text = match config {
-        Some(config) => format!("# {}\n{}", config.path.display(), config.options),
+        Some(config) => format!("# {}\n", config.path.display()),
         None => "# no configuration file\n".to_owned(),
     };
-    for (name, value) in options::environment() {
-        let _ = writeln!(text, "# environment: {name}={}", value.escape_debug());
+    let environment = options::environment();
+    for (name, value) in &environment {
+        let refused = options::refused_variable(name, value);
+        let refused = refused.map_or(String::new(), |why| format!(", which is wrong: {why}"));
+        let _ = writeln!(text, "# environment: {name}={}{refused}", shown(value));
+    }
+    if let Some(config) = config {
+        text += &config.options.shown(&environment);
     }
     let Some(config) = config else {
         return Ok(text);
@@ -213,9 +243,9 @@ fn shown(config: Option<&Config>) -> Result<String> {
         let _ = writeln!(
             text,
             "\n# exception for {}: {state} {}: {}",
-            exception.target(),
+            shown(&exception.target()),
             excepted.expires,
-            excepted.reason
+            shown(&excepted.reason)
         );
     }
     Ok(text)

@@ -32,8 +32,8 @@ use crate::{
 /// The largest history.
 const MAX_SIZE: u64 = 1 << 30;
 
-/// Of a history that is larger, only the newer half is replayed to show a pod: a replay takes about
-/// half a second for each MB.
+/// Of a history that is larger, only the newer half is replayed to show a pod: a replay of both
+/// would take seconds.
 const MAX_REPLAYED: usize = 4 << 20;
 
 /// The things that are shown of what happened to a pod.

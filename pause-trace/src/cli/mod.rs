@@ -42,7 +42,7 @@ pub(crate) mod why;
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{self, ExitCode},
 };
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -168,7 +168,20 @@ pub(crate) fn main() -> ExitCode {
 /// the defaults then.
 fn parse() -> Result<Cli, Usage> {
     let command = config::with_environment(Cli::command());
-    let mut matches = command.clone().get_matches();
+    let mut matches = match command.clone().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => match Cli::command().try_get_matches() {
+            // It shows what the environment sets, also if that is wrong.
+            Ok(matches) if matches.subcommand_name() == Some("config") => matches,
+            Ok(_) => {
+                let _ = error.print();
+                config::note_environment();
+                process::exit(error.exit_code());
+            }
+            // The command line itself is wrong, or asks for help.
+            Err(_) => error.exit(),
+        },
+    };
     // `config` reads the file itself, also a wrong one.
     let is_config = matches.subcommand_name() == Some("config");
     let config = match is_config {

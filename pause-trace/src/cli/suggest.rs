@@ -9,7 +9,7 @@ pub(crate) fn unknown<'a>(
     known: impl Iterator<Item = &'a str>,
     list: &str,
 ) -> Usage {
-    let shown = given.escape_debug();
+    let shown = bounded(given).escape_debug();
     Usage(match nearest(given, known) {
         Some(meant) => {
             format!("there is no {what} \"{shown}\"; did you mean \"{meant}\"? ({list} shows all)")
@@ -24,16 +24,21 @@ pub(crate) fn unknown_key<'a>(
     given: &str,
     known: impl Iterator<Item = &'a str>,
 ) -> String {
-    let shown = given.escape_debug();
+    let shown = bounded(given).escape_debug();
     match nearest(given, known) {
         Some(meant) => format!("there is no {what} \"{shown}\"; did you mean \"{meant}\"?"),
         None => format!("there is no {what} \"{shown}\""),
     }
 }
 
+/// Its beginning, longer than any known name. It is also all that is compared.
+fn bounded(given: &str) -> &str {
+    &given[..given.floor_char_boundary(64)]
+}
+
 /// The nearest of `known`, if at most a third of the letters differ.
 fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let given = given.to_lowercase();
+    let given = bounded(given).to_lowercase();
     let rated = known.map(|name| (distance(&given, &name.to_lowercase()), name));
     let (distance, name) = rated.min_by_key(|(distance, _)| *distance)?;
     (distance * 3 <= name.len().max(given.len())).then_some(name)

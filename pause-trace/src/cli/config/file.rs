@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::options::Options;
 use crate::{
-    cli::{suggest, watch::parse_time},
+    cli::{config::shown, suggest, watch::parse_time},
     event::Ktime,
     policy::{self, Exception},
     rules,
@@ -72,10 +72,7 @@ enum Rules {
 
 impl File {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-            // The first line says what and where; the rest repeats the text.
-            error.to_string().trim_end().to_owned()
-        })?;
+        let mut table: toml::Table = text.parse().map_err(|error| located(&error, text))?;
         let severities = take(&mut table, "severity")?;
         let limits = take(&mut table, "limits")?;
         let exceptions: Vec<toml::Value> = take(&mut table, "exception")?;
@@ -86,6 +83,23 @@ impl File {
             exceptions: parse_exceptions(exceptions)?,
         })
     }
+}
+
+/// What is wrong and where, without the text of the line, which may contain anything.
+fn located(error: &toml::de::Error, text: &str) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let message = shown(error.message());
+    before.map_or(message.clone(), |before| {
+        let line = before.matches('\n').count() + 1;
+        let column = before
+            .rsplit('\n')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count()
+            + 1;
+        format!("line {line}, column {column}: {message}")
+    })
 }
 
 /// Takes a table out of another one. It may be missing.
@@ -102,8 +116,7 @@ fn take<T: Default + for<'a> Deserialize<'a>>(
 }
 
 fn first_line(error: &dyn std::fmt::Display) -> String {
-    let text = error.to_string();
-    text.lines().next().unwrap_or_default().to_owned()
+    shown(error.to_string().lines().next().unwrap_or_default())
 }
 
 fn parse_severities(table: BTreeMap<String, String>) -> Result<Vec<(String, Severity)>, String> {
@@ -158,6 +171,18 @@ fn parse_limits(table: toml::Table) -> Result<Limits, String> {
     Ok(limits)
 }
 
+/// The names of the limits that differ.
+pub(super) fn different_limits(one: &Limits, other: &Limits) -> Vec<&'static str> {
+    let (mut first, mut second) = (*one, *other);
+    let times = LIMITS
+        .into_iter()
+        .filter(|(_, limit)| limit(&mut first) != limit(&mut second))
+        .map(|(name, _)| name);
+    let mut names: Vec<_> = times.collect();
+    names.extend((one.zombies != other.zombies).then_some(ZOMBIES));
+    names
+}
+
 /// The names of all limits.
 pub(super) fn limit_names() -> impl Iterator<Item = &'static str> {
     LIMITS.iter().map(|(name, _)| *name).chain([ZOMBIES])
@@ -179,15 +204,6 @@ fn parse_exception(value: toml::Value) -> Result<Exception, String> {
         Rules::Several(rules) => rules,
     };
     rules.iter().try_for_each(|rule| check_rule(rule))?;
-    let is_narrow = [&raw.namespace, &raw.pod, &raw.container]
-        .iter()
-        .any(|part| part.is_some());
-    if rules.is_empty() && !is_narrow {
-        return Err(
-            "it would accept every finding: name a rule, a namespace, a pod or a container"
-                .to_owned(),
-        );
-    }
     let reason = raw.reason.trim();
     if reason.is_empty() {
         return Err("the reason is empty".to_owned());
@@ -198,11 +214,14 @@ fn parse_exception(value: toml::Value) -> Result<Exception, String> {
         ));
     }
     let pattern = |key: &str, text: Option<String>| {
-        let parse = |text: String| Pattern::new(&text).map_err(|error| format!("{key}: {error}"));
+        let parse = |text: String| match text.chars().any(char::is_control) {
+            true => Err(format!("{key}: a name has no control characters")),
+            false => Pattern::new(&text).map_err(|error| format!("{key}: {error}")),
+        };
         text.map(parse).transpose()
     };
     let (expires, until) = last_day(&raw.expires)?;
-    Ok(Exception {
+    let exception = Exception {
         rules,
         namespace: pattern("namespace", raw.namespace)?,
         pod: pattern("pod", raw.pod)?,
@@ -212,7 +231,14 @@ fn parse_exception(value: toml::Value) -> Result<Exception, String> {
             expires,
         }),
         until,
-    })
+    };
+    if exception.is_about_all() {
+        return Err(
+            "it would accept every finding: name a rule, a namespace, a pod or a container"
+                .to_owned(),
+        );
+    }
+    Ok(exception)
 }
 
 /// The last day, and its end in ns since 1970.
@@ -314,11 +340,30 @@ mod tests {
     }
 
     #[test]
+    fn an_error_is_short_and_has_no_control_characters() {
+        for text in [
+            format!("a = \"{}", "x".repeat(100_000)),
+            "a = \"\u{1b}[31m\u{9b}\u{202e}".to_owned(),
+            "fail-on = \"\\u001b\\u009b\\u202e\"".to_owned(),
+            format!("fail-on = '{}'", "x".repeat(100_000)),
+            format!("'{}' = 1", "\u{202e}".repeat(100_000)),
+            format!("a = {}", "[".repeat(100_000)),
+        ] {
+            let error = File::parse(&text).expect_err(&text);
+            let is_hidden = |c: char| c.is_control() || c == '\u{202e}';
+            assert!(
+                error.len() < 2_000 && !error.contains(is_hidden),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
     fn wrong_files_are_refused_with_a_hint() {
         let exception =
             |lines: &str| format!("[[exception]]\nreason = 'x'\nexpires = 2027-01-31\n{lines}");
         for (text, expected) in [
-            ("fail-on = ".to_owned(), "TOML parse error at line 1"),
+            ("fail-on = ".to_owned(), "line 1, column "),
             (
                 "[severity]\nPT999 = 'info'".to_owned(),
                 "severity: there is no rule \"PT999\"",
@@ -345,6 +390,14 @@ mod tests {
             ),
             ("exception = 5".to_owned(), "exception: "),
             (exception(""), "exception 1: it would accept every finding"),
+            (
+                exception("rule = 'PT'\nnamespace = '*'\npod = '**'"),
+                "exception 1: it would accept every finding",
+            ),
+            (
+                exception("pod = \"a\\u001b*\""),
+                "exception 1: pod: a name has no control characters",
+            ),
             (
                 exception("rule = 'PT999'"),
                 "exception 1: there is no rule \"PT999\"",

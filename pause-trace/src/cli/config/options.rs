@@ -1,10 +1,11 @@
 //! Options of the command line from the file and the environment. They become defaults, so the
 //! command line wins, and the same code checks their values.
 
-use std::{collections::BTreeMap, env, fmt};
+use std::{collections::BTreeMap, env, fmt::Write as _};
 
 use clap::{Arg, ArgAction, Command, CommandFactory as _, error::ErrorKind};
 
+use super::shown;
 use crate::cli::{Cli, suggest};
 
 /// What a variable of the environment begins with; the rest is the name of the option:
@@ -18,22 +19,32 @@ const NOT_CONFIGURED: [&str; 3] = ["config", "help", "version"];
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options(BTreeMap<(String, String), Vec<String>>);
 
+/// The variable of an option.
+fn variable(long: &str) -> String {
+    format!("{PREFIX}{}", long.to_uppercase().replace('-', "_"))
+}
+
 /// Lets every option be set by a variable of the environment.
 pub(crate) fn with_environment(command: Command) -> Command {
-    for_each(command, |_, argument| match name(&argument) {
-        Some(long) => {
-            let variable = format!("{PREFIX}{}", long.to_uppercase().replace('-', "_"));
-            argument.env(variable).hide_env(true)
-        }
+    for_each(command, |_, argument| match in_environment(&argument) {
+        Some(long) => argument.env(variable(&long)).hide_env(true),
         None => argument,
     })
+}
+
+/// The long name of an option that a variable can set: also that of the file.
+fn in_environment(argument: &Arg) -> Option<String> {
+    match argument.get_long() {
+        Some("config") => Some("config".to_owned()),
+        _ => name(argument),
+    }
 }
 
 /// The variables of the environment that set options, in order.
 pub(super) fn environment() -> BTreeMap<String, String> {
     let mut known = Vec::new();
     _ = for_each(Cli::command(), |_, argument| {
-        known.extend(name(&argument).map(|long| long.to_uppercase().replace('-', "_")));
+        known.extend(in_environment(&argument).map(|long| variable(&long)));
         argument
     });
     let set = env::vars_os().filter_map(|(variable, value)| {
@@ -44,6 +55,22 @@ pub(super) fn environment() -> BTreeMap<String, String> {
         is_option.then(|| (variable, value.to_string_lossy().into_owned()))
     });
     set.collect()
+}
+
+/// Why no command takes the value of a variable.
+pub(super) fn refused_variable(name_of_variable: &str, value: &str) -> Option<String> {
+    let mut refused = Vec::new();
+    _ = for_each(Cli::command(), |_, argument| {
+        if argument
+            .get_long()
+            .is_some_and(|long| variable(long) == name_of_variable)
+        {
+            refused.push(refuses(&argument, &[value.to_owned()]));
+        }
+        argument
+    });
+    let all: Option<Vec<_>> = refused.into_iter().collect();
+    all?.pop()
 }
 
 /// Changes every argument. Arguments of all commands come with an empty name of a command.
@@ -88,7 +115,46 @@ impl Options {
                 value => options.add("", key, value)?,
             }
         }
+        options.refuse_conflicts()?;
         Ok(options)
+    }
+
+    /// Fails if the options of a command exclude each other, which defaults do not do.
+    fn refuse_conflicts(&self) -> Result<(), String> {
+        let command = Cli::command();
+        for command in command.get_subcommands() {
+            let mut words = vec!["config".to_owned(), command.get_name().to_owned()];
+            for argument in command.get_arguments() {
+                let (Some(long), Some(values)) =
+                    (name(argument), self.of(command.get_name(), argument))
+                else {
+                    continue;
+                };
+                match argument.get_action() {
+                    ArgAction::SetTrue if *values == ["true"] => words.push(format!("--{long}")),
+                    ArgAction::SetTrue => {}
+                    _ => words.extend(values.iter().map(|value| format!("--{long}={value}"))),
+                }
+            }
+            if let Err(error) = Cli::command().try_get_matches_from(words)
+                && error.kind() == ErrorKind::ArgumentConflict
+            {
+                let text = error.to_string();
+                let first = text.lines().next().unwrap_or_default();
+                let first = first.trim_start_matches("error: ");
+                return Err(format!("{}: {}", command.get_name(), shown(first)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The values that a command takes for an argument.
+    fn of(&self, command: &str, argument: &Arg) -> Option<&Vec<String>> {
+        let long = name(argument)?;
+        let of = |command: &str| self.0.get(&(command.to_owned(), long.clone()));
+        let values = of(command).or_else(|| of(""))?;
+        // Commands may take different values, such as formats.
+        refuses(argument, values).is_none().then_some(values)
     }
 
     fn add(&mut self, command: &str, option: String, value: toml::Value) -> Result<(), String> {
@@ -106,18 +172,32 @@ impl Options {
     /// Makes these values the defaults.
     pub(super) fn apply(&self, command: Command) -> Command {
         for_each(command, |command, argument| {
-            let Some(long) = name(&argument) else {
-                return argument;
-            };
-            let of = |command: &str| self.0.get(&(command.to_owned(), long.clone()));
-            match of(command).or_else(|| of("")) {
-                // Commands may take different values, such as formats.
-                Some(values) if refuses(&argument, values).is_none() => {
-                    argument.default_values(values.clone()).required(false)
-                }
-                _ => argument,
+            match self.of(command, &argument) {
+                Some(values) => argument.default_values(values.clone()).required(false),
+                None => argument,
             }
         })
+    }
+
+    /// As TOML. An option that a variable of the environment sets is a comment.
+    pub(super) fn shown(&self, environment: &BTreeMap<String, String>) -> String {
+        let (mut text, mut table) = (String::new(), "");
+        for ((command, option), values) in &self.0 {
+            if command != table {
+                let _ = writeln!(text, "\n[{command}]");
+                table = command;
+            }
+            let value = match &values[..] {
+                [value] => format!("{value:?}"),
+                values => format!("{values:?}"),
+            };
+            let variable = variable(option);
+            let _ = match environment.contains_key(&variable) {
+                true => writeln!(text, "# {option} = {value}, but {variable} is set"),
+                false => writeln!(text, "{option} = {value}"),
+            };
+        }
+        text
     }
 
     /// The options whose values differ.
@@ -133,23 +213,6 @@ impl Options {
         changed.sort();
         changed.dedup();
         changed
-    }
-}
-
-impl fmt::Display for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = "";
-        for ((command, option), values) in &self.0 {
-            if command != table {
-                writeln!(f, "\n[{command}]")?;
-                table = command;
-            }
-            match &values[..] {
-                [value] => writeln!(f, "{option} = {value:?}")?,
-                values => writeln!(f, "{option} = {values:?}")?,
-            }
-        }
-        Ok(())
     }
 }
 
@@ -221,7 +284,7 @@ fn refuses(argument: &Arg, values: &[String]) -> Option<String> {
     );
     let text = error.to_string();
     let first = text.lines().next().unwrap_or_default();
-    is_value.then(|| first.trim_start_matches("error: ").to_owned())
+    is_value.then(|| shown(first.trim_start_matches("error: ")))
 }
 
 #[cfg(test)]
@@ -310,6 +373,16 @@ mod tests {
         command.debug_assert();
         let options = parse("verbose = false\ncolor = 'never'").expect("right");
         options.apply(Cli::command()).debug_assert();
+    }
+
+    #[test]
+    fn an_option_that_the_environment_sets_is_a_comment() {
+        let options = parse("fail-on = 'info'\nselect = ['PT1', 'PT2']").expect("right");
+        let set = [("PAUSE_TRACE_FAIL_ON".to_owned(), "error".to_owned())];
+        assert_eq!(
+            options.shown(&BTreeMap::from(set)),
+            "# fail-on = \"info\", but PAUSE_TRACE_FAIL_ON is set\nselect = [\"PT1\", \"PT2\"]\n"
+        );
     }
 
     #[test]
