@@ -3,7 +3,10 @@
 //! The eBPF program has no relocations: the offsets that it needs are resolved here from BTF by
 //! name and written into its globals. Nothing depends on the kernel's version number.
 
-use std::path::Path;
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 use btf_rs::{Backend, Btf, BtfType, Struct, Type};
 use pause_trace_common::{Config, Offsets, POISON};
@@ -40,6 +43,8 @@ pub(crate) struct Layout {
 pub(crate) struct Types {
     btf: Btf,
     path: String,
+    /// The structures, typedefs and enumerations that are looked up by name.
+    named: HashMap<String, Vec<Type>>,
 }
 
 impl Types {
@@ -52,10 +57,39 @@ impl Types {
                 path: path.to_owned(),
                 error,
             })?;
-        Ok(Self {
+        Ok(Self::of(btf, path, looked_up()))
+    }
+
+    /// Reads all types once. btf-rs searches a mapped file from its beginning for each name, which
+    /// takes three times as long for all of them.
+    fn of(btf: Btf, path: &str, is_wanted: impl Fn(&str) -> bool) -> Self {
+        let mut named: HashMap<String, Vec<Type>> = HashMap::new();
+        let (first, last) = btf.base().type_id_range();
+        for id in first..=last {
+            let Ok(found) = btf.resolve_type_by_id(id) else {
+                continue;
+            };
+            let name = match &found {
+                Type::Struct(found) => btf.resolve_name(found),
+                Type::Typedef(found) => btf.resolve_name(found),
+                Type::Enum(found) => btf.resolve_name(found),
+                _ => continue,
+            };
+            if let Ok(name) = name
+                && is_wanted(&name)
+            {
+                named.entry(name).or_default().push(found);
+            }
+        }
+        Self {
             btf,
             path: path.to_owned(),
-        })
+            named,
+        }
+    }
+
+    fn named(&self, name: &str) -> &[Type] {
+        self.named.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Resolves everything that the program needs. `controller` is the v1 cgroup controller whose
@@ -106,7 +140,7 @@ impl Types {
         let mut names = path.split('.');
         let mut current = names
             .next()
-            .and_then(|name| self.structure(name))
+            .and_then(|name| self.structure(name).cloned())
             .ok_or_else(|| self.missing(path))?;
         let mut bits = 0_u32;
         let mut names = names.peekable();
@@ -133,15 +167,11 @@ impl Types {
         Ok(structure.size() as u32)
     }
 
-    fn structure(&self, name: &str) -> Option<Struct> {
-        self.btf
-            .resolve_types_by_name(name)
-            .ok()?
-            .into_iter()
-            .find_map(|found| match found {
-                Type::Struct(found) => Some(found),
-                _ => None,
-            })
+    fn structure(&self, name: &str) -> Option<&Struct> {
+        self.named(name).iter().find_map(|found| match found {
+            Type::Struct(found) => Some(found),
+            _ => None,
+        })
     }
 
     /// A member's offset in bits and its type. Anonymous structs and unions are searched too;
@@ -184,14 +214,11 @@ impl Types {
 
     /// Whether an argument of a tracepoint is a pointer. Argument 0 is the program's context.
     fn passes_pointer(&self, typedef: &str, argument: usize) -> bool {
-        let Ok(types) = self.btf.resolve_types_by_name(typedef) else {
-            return false;
-        };
-        types.into_iter().any(|found| {
+        self.named(typedef).iter().any(|found| {
             let Type::Typedef(found) = found else {
                 return false;
             };
-            let mut current = self.btf.resolve_chained_type(&found).ok();
+            let mut current = self.btf.resolve_chained_type(found).ok();
             for _ in 0..MAX_NESTED {
                 let Some(Type::Ptr(pointer)) = &current else {
                     break;
@@ -209,27 +236,35 @@ impl Types {
 
     /// An enumerator's value.
     fn enumerator(&self, name: &str, enumerator: &str) -> Option<u32> {
-        self.btf
-            .resolve_types_by_name(name)
-            .ok()?
-            .into_iter()
-            .find_map(|found| {
-                let Type::Enum(found) = found else {
-                    return None;
-                };
-                let member = found.members.iter().find(|member| {
-                    self.btf
-                        .resolve_name(*member)
-                        .is_ok_and(|name| name == enumerator)
-                });
-                member.map(btf_rs::EnumMember::val)
-            })
+        self.named(name).iter().find_map(|found| {
+            let Type::Enum(found) = found else {
+                return None;
+            };
+            let member = found.members.iter().find(|member| {
+                self.btf
+                    .resolve_name(*member)
+                    .is_ok_and(|name| name == enumerator)
+            });
+            member.map(btf_rs::EnumMember::val)
+        })
     }
 
     /// Whether the kernel has a tracepoint that BTF programs can attach to.
     pub(crate) fn has_tracepoint(&self, name: &str) -> bool {
-        self.btf
-            .resolve_ids_by_name(&format!("btf_trace_{name}"))
-            .is_ok_and(|ids| !ids.is_empty())
+        !self.named(&format!("{TRACEPOINT}{name}")).is_empty()
     }
+}
+
+/// What the name of a tracepoint's type begins with.
+const TRACEPOINT: &str = "btf_trace_";
+
+/// Whether a name is looked up.
+fn looked_up() -> impl Fn(&str) -> bool {
+    let roots = Offsets::PATHS
+        .iter()
+        .filter_map(|path| path.split('.').next());
+    let names: HashSet<_> = roots
+        .chain(["upid", "k_sigaction", "pt_regs", "cgroup_subsys_id"])
+        .collect();
+    move |name| name.starts_with(TRACEPOINT) || names.contains(name)
 }

@@ -160,12 +160,7 @@ fn judge(input: &[u8]) -> (bool, u64, Option<u64>) {
     let found = shape(&types);
     let known = found.iter().flatten().count() as u64;
     let parsed = Btf::from_bytes(input);
-    let parsed = parsed.map(|btf| {
-        shape(&Types {
-            btf,
-            path: path.to_owned(),
-        })
-    });
+    let parsed = parsed.map(|btf| shape(&Types::of(btf, path, looked_up())));
     (parsed.is_ok(), known, found[found.len() - 3])
 }
 
@@ -192,10 +187,7 @@ fn a_mapped_file_and_a_parsed_one_give_the_same_offsets() {
         fs::write(&path, &bytes).expect("the directory for temporary files is writable");
         let mapped = Types::read(name).expect("it is valid");
         let btf = Btf::from_bytes(&bytes).expect("it is valid");
-        let parsed = Types {
-            btf,
-            path: name.to_owned(),
-        };
+        let parsed = Types::of(btf, name, looked_up());
         assert_eq!(shape(&mapped), shape(&parsed), "seed {seed}");
     }
     fs::remove_file(path).expect("it was made");
@@ -211,10 +203,7 @@ fn types_that_contain_themselves_end() {
     builder.add("btf_trace_x", TYPEDEF, 6, &[]);
     builder.add("", PTR, 6, &[]);
     let btf = Btf::from_bytes(&builder.finish()).expect("it is valid");
-    let types = Types {
-        btf,
-        path: "made up".to_owned(),
-    };
+    let types = Types::of(btf, "made up", |_| true);
     assert!(types.offset("loops.x").is_err());
     assert!(types.offset("member.of.x").is_err());
     assert!(!types.passes_pointer("btf_trace_x", 1));
