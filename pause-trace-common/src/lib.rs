@@ -13,7 +13,7 @@ mod tables;
 pub use kind::Kind;
 pub use offsets::{Config, Offsets, POISON};
 pub use tables::{
-    Account, Flood, FloodKey, Group, LIFECYCLE_LEN, MAX_NESTED, SIGNALS_LEN, SUPPRESSED,
+    Account, COUNTERS, Flood, FloodKey, Group, LIFECYCLE_LEN, MAX_NESTED, SIGNALS_LEN, SUPPRESSED,
     SUPPRESSED_SIGNALS, Watched,
 };
 

@@ -73,6 +73,10 @@ pub const SUPPRESSED: u32 = Kind::ALL.len() as u32;
 /// filling up.
 pub const SUPPRESSED_SIGNALS: u32 = SUPPRESSED + 1;
 
+/// The counters of one processor. They fill whole cache lines, so that no two processors write to
+/// the same one.
+pub const COUNTERS: u32 = (SUPPRESSED_SIGNALS + 1).next_multiple_of(8);
+
 /// Counts on one CPU of the signals of one number to one cgroup, or of the records of an
 /// [`Account`].
 #[repr(C)]

@@ -9,14 +9,14 @@
 //! limited rate of records: see [`admits`].
 
 use aya_ebpf::{
-    bindings::BPF_RB_AVAIL_DATA,
+    bindings::{BPF_F_MMAPABLE, BPF_RB_AVAIL_DATA},
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
     macros::map,
-    maps::{LruPerCpuHashMap, PerCpuArray, RingBuf},
+    maps::{Array, LruPerCpuHashMap, RingBuf},
 };
 use pause_trace_common::{
-    Account, Flood, FloodKey, Framed, FramedText, Header, Kind, LIFECYCLE_LEN, Record, SIGNALS_LEN,
-    SUPPRESSED, SUPPRESSED_SIGNALS,
+    Account, COUNTERS, Flood, FloodKey, Framed, FramedText, Header, Kind, LIFECYCLE_LEN, Record,
+    SIGNALS_LEN, SUPPRESSED, SUPPRESSED_SIGNALS,
 };
 
 use crate::task;
@@ -30,9 +30,11 @@ static LIFECYCLE: RingBuf = RingBuf::with_byte_size(LIFECYCLE_LEN, 0);
 static SIGNALS: RingBuf = RingBuf::with_byte_size(SIGNALS_LEN, 0);
 
 /// Records that were dropped because the ring was full, by kind, and then those that were not
-/// admitted: lifecycle records and signals.
+/// admitted: lifecycle records and signals. The counters of each processor follow those of the one
+/// before, and the reader maps them all: it looks at them after each round, which would cost a
+/// system call for each counter of a `PerCpuArray`. The loader sets the number of entries.
 #[map]
-static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(SUPPRESSED_SIGNALS + 1, 0);
+static LOST: Array<u64> = Array::with_max_entries(COUNTERS, BPF_F_MMAPABLE);
 
 /// Lifecycle records of containers, since the ring has been filling up.
 #[map]
@@ -53,7 +55,9 @@ pub(crate) fn lost(kind: Kind) {
 
 #[inline(always)]
 fn count(counter: u32) {
-    if let Some(count) = LOST.get_ptr_mut(counter) {
+    // SAFETY: the helper has no preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    if let Some(count) = LOST.get_ptr_mut(cpu * COUNTERS + counter) {
         // SAFETY: the pointer refers to this CPU's own counter.
         unsafe { *count += 1 };
     }

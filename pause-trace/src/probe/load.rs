@@ -9,7 +9,7 @@ use aya::{
     maps::{HashMap, MapData, MapError},
     programs::{BtfTracePoint, Iter, ProgramError, tp_btf::BtfTracePointLinkId},
 };
-use pause_trace_common::{COMM_LEN, Group, Kind, Watched};
+use pause_trace_common::{COMM_LEN, COUNTERS, Group, Kind, Watched};
 
 use super::{
     btf::{BtfError, Types, VMLINUX},
@@ -127,26 +127,37 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
         .hierarchy
         .as_ref()
         .map(|(controller, _)| controller.as_str());
-    // Two libraries parse the same hundred thousand types for different purposes, in parallel.
-    let (types, btf) = thread::scope(|scope| {
+    // The same hundred thousand types are parsed three times, in parallel: for the offsets, for the
+    // hooks, and by aya's loader. It uses them for relocations, which this program does not have,
+    // but cannot be made without them.
+    let (types, btf, loader) = thread::scope(|scope| {
         let btf = scope.spawn(Btf::from_sys_fs);
+        let loader = scope.spawn(|| {
+            let mut loader = EbpfLoader::new();
+            loader.btf(None);
+            loader
+        });
         let types = Types::read(VMLINUX).and_then(|types| Ok((types.layout(controller)?, types)));
-        (types, btf.join())
+        (types, btf.join(), loader.join())
     });
+    let ended_early = |_| {
+        LoadError::Refused(anyhow::anyhow!(
+            "the thread that reads {VMLINUX} ended early"
+        ))
+    };
     let (layout, types) = types?;
+    let mut loader = loader.map_err(ended_early)?;
     let btf = btf
-        .map_err(|_| {
-            LoadError::Refused(anyhow::anyhow!(
-                "the thread that reads {VMLINUX} ended early"
-            ))
-        })?
+        .map_err(ended_early)?
         .map_err(|error| LoadError::Refused(error.into()))?;
     let mut config = layout.config;
     config.hierarchy = options.hierarchy.as_ref().map_or(0, |(_, id)| *id);
     let (offsets, config) = (Plain(layout.offsets), Plain(config));
     let level = if options.kernel_log { u8::MAX } else { 0 };
-    let mut ebpf = EbpfLoader::new()
-        .btf(Some(&btf))
+    let cpus = aya::util::nr_cpus()
+        .map_err(|(path, error)| LoadError::Refused(anyhow::anyhow!("{path}: {error}")))?;
+    let mut ebpf = loader
+        .map_max_entries("LOST", COUNTERS.saturating_mul(cpus as u32))
         .override_global("OFFSETS", &offsets, true)
         .override_global("CONFIG", &config, true)
         .override_global("AYA_LOG_LEVEL", &level, false)

@@ -13,7 +13,8 @@ use std::{
     time::Duration,
 };
 
-use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
+use anyhow::Context as _;
+use aya::maps::{Map, MapData, MapError, PerCpuHashMap, RingBuf};
 use bytes::BytesMut;
 use nix::{
     errno::Errno,
@@ -27,7 +28,7 @@ use super::{
     decode::{DecodeError, Decoded, decode},
     load::Loaded,
     missed::Missed,
-    raw::Plain,
+    raw::{Counters, Plain},
 };
 use crate::{
     event::{Event, Fact, Ktime},
@@ -81,7 +82,7 @@ impl Readiness {
 pub(crate) struct Rings {
     lifecycle: RingBuf<MapData>,
     signals: RingBuf<MapData>,
-    lost: PerCpuArray<MapData, u64>,
+    lost: Counters,
     flood: PerCpuHashMap<MapData, Plain<FloodKey>, Plain<Flood>>,
     accounts: PerCpuHashMap<MapData, Plain<Account>, Plain<Flood>>,
     missed: Missed,
@@ -136,6 +137,14 @@ fn take(loaded: &mut Loaded, name: &str) -> anyhow::Result<Map> {
         .ok_or_else(|| anyhow::anyhow!("the object has no map `{name}`"))
 }
 
+fn counters(loaded: &mut Loaded) -> anyhow::Result<Counters> {
+    let Map::Array(array) = take(loaded, "LOST")? else {
+        anyhow::bail!("the object's map `LOST` is not an array");
+    };
+    let mapped = Counters::map(array.fd().as_fd(), array.info()?.max_entries());
+    mapped.context("failed to map the counters of lost records")
+}
+
 impl Rings {
     pub(crate) fn new(loaded: &mut Loaded) -> anyhow::Result<Self> {
         let ring = |loaded: &mut Loaded, name| {
@@ -146,7 +155,7 @@ impl Rings {
             missed,
             lifecycle: ring(loaded, "LIFECYCLE")?,
             signals: ring(loaded, "SIGNALS")?,
-            lost: PerCpuArray::try_from(take(loaded, "LOST")?)?,
+            lost: counters(loaded)?,
             flood: PerCpuHashMap::try_from(take(loaded, "FLOOD")?)?,
             accounts: PerCpuHashMap::try_from(take(loaded, "ACCOUNTS")?)?,
             reported: [0; Kind::ALL.len()],
@@ -254,7 +263,7 @@ impl Rings {
         require_same_clock(self.held.last(), now())?;
         let mut lost = Vec::new();
         self.malformed.drain(watermark, &mut lost);
-        self.count_lost(watermark, &mut lost)?;
+        self.count_lost(watermark, &mut lost);
         self.count_suppressed(watermark, &mut lost)?;
         self.find_floods(watermark)?;
         self.missed.drain(watermark, &mut lost);
@@ -269,9 +278,9 @@ impl Rings {
         Ok(watermark)
     }
 
-    fn count_lost(&mut self, now: Ktime, events: &mut Vec<Event>) -> anyhow::Result<()> {
+    fn count_lost(&mut self, now: Ktime, events: &mut Vec<Event>) {
         for kind in Kind::ALL {
-            let total: u64 = self.lost.get(&(kind as u32), 0)?.iter().sum();
+            let total = self.lost.sum(kind as u32);
             let reported = &mut self.reported[kind as usize];
             if total > *reported {
                 events.push(Event {
@@ -284,12 +293,11 @@ impl Rings {
                 *reported = total;
             }
         }
-        Ok(())
     }
 
     /// Reports the records of pods that were not admitted to the ring.
     fn count_suppressed(&mut self, now: Ktime, events: &mut Vec<Event>) -> anyhow::Result<()> {
-        let total: u64 = self.lost.get(&SUPPRESSED, 0)?.iter().sum();
+        let total = self.lost.sum(SUPPRESSED);
         if total == self.suppressed {
             return Ok(());
         }
@@ -333,7 +341,7 @@ impl Rings {
     /// If signals were only counted because the ring was filling up, no record says of which
     /// cgroup.
     fn find_floods(&mut self, now: Ktime) -> anyhow::Result<()> {
-        let total: u64 = self.lost.get(&SUPPRESSED_SIGNALS, 0)?.iter().sum();
+        let total = self.lost.sum(SUPPRESSED_SIGNALS);
         if std::mem::replace(&mut self.suppressed_signals, total) == total {
             return Ok(());
         }
