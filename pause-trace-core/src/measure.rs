@@ -8,8 +8,9 @@ mod now;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use foldhash::{HashMap, HashMapExt as _};
 pub use now::{Now, OTHER, PodNow};
 
 use crate::{

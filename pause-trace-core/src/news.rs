@@ -1,6 +1,8 @@
 //! News: what happens to the node's pods, without a judgement: starts, ends, removals.
 
-use std::{collections::HashMap, fmt, net::IpAddr};
+use std::{fmt, net::IpAddr};
+
+use foldhash::HashMap;
 
 use crate::{
     event::{

@@ -1,6 +1,8 @@
 //! What there is at this moment.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use crate::{
     event::{ContainerKind, PodId},

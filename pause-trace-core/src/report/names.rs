@@ -1,6 +1,8 @@
 //! The names of pods and containers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::HashMap;
 
 use super::wire::{Container, Pod};
 use crate::{

@@ -1,7 +1,9 @@
 //! What happened to pods, in sentences, oldest first: the past that `why` and `inspect` add to
 //! what they see.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::HashMap;
 
 use super::{Names, text};
 use crate::{

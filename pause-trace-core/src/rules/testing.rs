@@ -3,9 +3,9 @@
 //! The file is long because a scene is one vocabulary: every rule's tests are written in it, and a
 //! reader looks for a step in one place.
 
-use std::collections::HashMap;
-
 pub(crate) use crate::verdict::Outcome;
+use foldhash::{HashMap, HashMapExt as _};
+
 use crate::{
     event::{
         Comm, ContainerFact, ContainerKind, Event, Fact, Kind, Ktime, Mode, Modes, NamespaceCall,

@@ -1,7 +1,9 @@
 //! Verdicts grouped by pod. Several scenarios run at once, and each is judged by the verdicts on
 //! its own pods.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::cell::RefCell;
+
+use foldhash::HashMap;
 
 use crate::{
     event::PodId,

@@ -1,7 +1,9 @@
 //! Which container a cgroup belongs to. A container may create cgroups below its own; processes in
 //! them belong to the container, too.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
+
+use foldhash::{HashMap, HashSet};
 
 use bytes::Bytes;
 

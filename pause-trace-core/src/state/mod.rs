@@ -35,9 +35,11 @@ mod tests;
 mod unjudged;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
 };
+
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use cgroup_index::CgroupIndex;
 pub use change::Change;

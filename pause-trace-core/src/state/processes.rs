@@ -1,9 +1,8 @@
 //! The table of processes.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    hash::Hash,
-};
+use std::{collections::BTreeSet, hash::Hash};
+
+use foldhash::HashMap;
 
 use super::Process;
 use crate::event::ProcessId;

@@ -1,7 +1,9 @@
 //! The steps of a start that a runtime takes by executing a program: CNI plugins, OCI runtimes, and
 //! shims. Their ends decide whether the start goes on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::HashMap;
 
 use super::{Change, Process, State};
 use crate::event::{

@@ -4,7 +4,7 @@
 //! those executed, and `network.rs` the plugins that set up the network. This file combines the
 //! parts.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use super::{
     journal::{Exec, Journal, Pod, ProcessHistory},

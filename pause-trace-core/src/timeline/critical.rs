@@ -5,7 +5,9 @@
 //! steps did not delay the start. Between the steps is time in which no process of the pod was
 //! observed to run, for example while the kubelet or a daemon worked or an image was pulled.
 
-use std::{cmp::Reverse, collections::HashSet, fmt};
+use std::{cmp::Reverse, fmt};
+
+use foldhash::{HashSet, HashSetExt as _};
 
 use super::model::{Element, ElementKind, Evidence, Extent, Lane, Timeline};
 use crate::{

@@ -1,6 +1,8 @@
 //! Everything that may belong to some pod's timeline, from events alone and within limits.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::{HashMap, HashSet};
 
 use crate::signal::{SIGCHLD, SIGURG};
 

@@ -1,6 +1,6 @@
 //! How long the phases of a pod's start took.
 
-use std::collections::HashSet;
+use foldhash::{HashSet, HashSetExt as _};
 
 use super::model::{Element, ElementKind, Timeline};
 use crate::event::{CniCommand, ContainerKind, Ktime};

@@ -1,6 +1,6 @@
 //! Collects the content of the page from events and from the state after each of them.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use super::{
     listeners::{Awaited, Listens},

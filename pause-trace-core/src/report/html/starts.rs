@@ -1,7 +1,7 @@
 //! How the pods of the page started: their timelines, taken from the journal before it forgets what
 //! they consist of.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::model::Pod;
 use crate::{

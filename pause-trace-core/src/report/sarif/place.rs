@@ -1,6 +1,8 @@
 //! Where a result is, and what identifies it from one run to the next.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::fmt::Write as _;
+
+use foldhash::HashMap;
 
 use crate::{
     report::Names,
