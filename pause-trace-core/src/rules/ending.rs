@@ -393,7 +393,7 @@ pub(super) fn is_told_to_stop(
 /// What tells an init to stop together with its pause, which ended at this time, if it is from the
 /// runtime: its stop signal or SIGKILL, sent shortly before or since then. The init may ignore it.
 pub(super) fn tellings<'a>(
-    context: &Context<'a>,
+    context: &Context<'_>,
     (container, init): (&'a Container, &'a Process),
     ended: Ktime,
 ) -> impl Iterator<Item = &'a Received> {

@@ -1,7 +1,9 @@
 //! The verdicts so far: the ledger reports each decision of a rule once, and withdraws passes whose
 //! evidence was lost.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -162,10 +164,7 @@ impl Ledger {
         changes.clear();
         state.apply(event, &mut changes);
         let (older, unjudged) = (state.take_older(), state.take_unjudged());
-        let context = Context {
-            state,
-            now: event.time,
-        };
+        let context = Context::new(state, event.time);
         for pod in older {
             self.taint_by_former_losses(context.state, pod, event.time);
         }

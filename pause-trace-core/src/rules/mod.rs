@@ -35,6 +35,8 @@ mod prelude {
     };
 }
 
+use std::cell::Cell;
+
 use ledger::Topic;
 pub use ledger::{Counts, Ledger};
 pub use markdown::markdown;
@@ -59,7 +61,12 @@ pub(crate) struct Check {
 pub(crate) struct Context<'a> {
     pub(crate) state: &'a State,
     pub(crate) now: Ktime,
+    /// The last answer of [`Context::inside`]: most rules ask about the same process.
+    inside: Cell<Option<(ProcessId, Option<Inside<'a>>)>>,
 }
+
+/// A process with its container and pod.
+type Inside<'a> = (&'a Process, &'a Container, &'a Pod);
 
 /// Where a rule says what it found.
 pub(crate) struct Sink<'a> {
@@ -170,25 +177,37 @@ impl Subject {
 }
 
 impl<'a> Context<'a> {
+    fn new(state: &'a State, now: Ktime) -> Self {
+        Self {
+            state,
+            now,
+            inside: Cell::new(None),
+        }
+    }
+
     /// A process with its container and pod, where it is in one.
-    pub(crate) fn inside(
-        &self,
-        process: ProcessId,
-    ) -> Option<(&'a Process, &'a Container, &'a Pod)> {
-        let process = self.state.processes.get(process)?;
-        Some((
-            process,
-            self.state.container_of(process)?,
-            self.state.pod_of(process)?,
-        ))
+    pub(crate) fn inside(&self, process: ProcessId) -> Option<Inside<'a>> {
+        if let Some((asked, answer)) = self.inside.get()
+            && asked == process
+        {
+            return answer;
+        }
+        let look_up = || {
+            let process = self.state.processes.get(process)?;
+            Some((
+                process,
+                self.state.container_of(process)?,
+                self.state.pod_of(process)?,
+            ))
+        };
+        let answer = look_up();
+        self.inside.set(Some((process, answer)));
+        answer
     }
 
     /// A process with its container and pod. If it was moved out of their cgroups, they are still
     /// its own.
-    pub(crate) fn originally_inside(
-        &self,
-        process: ProcessId,
-    ) -> Option<(&'a Process, &'a Container, &'a Pod)> {
+    pub(crate) fn originally_inside(&self, process: ProcessId) -> Option<Inside<'a>> {
         let known = self.state.processes.get(process)?;
         let Some(left) = &known.moved_out_of else {
             return self.inside(process);

@@ -89,10 +89,12 @@ fn judge_orphan(context: &Context<'_>, id: ProcessId, sink: &mut Sink<'_>) {
     {
         return;
     }
-    let what = blame::name(process);
     let adopter = processes.get(ended.parent);
+    if adopter.is_some_and(|adopter| adopter.pod.as_ref() == Some(&pod.id)) {
+        return;
+    }
+    let what = blame::name(process);
     let (new_parent, relation) = match adopter {
-        Some(adopter) if adopter.pod.as_ref() == Some(&pod.id) => return,
         Some(adopter) if adopter.pod.is_some() => (blame::name(adopter), "in another pod"),
         Some(adopter) => (blame::name(adopter), "outside its pod"),
         None if ended.parent.pid == 1 => ("the node's init".to_owned(), "outside its pod"),
