@@ -296,6 +296,15 @@ pub(crate) fn note(number: RawFd, byte: u8) {
     unsafe { libc::write(number, (&raw const byte).cast(), 1) };
 }
 
+/// Allocates and uses memory until the OOM killer ends this process, but not all of a machine's.
+pub(crate) fn eat_memory() {
+    const MOST: usize = 256;
+    let mut allocated = Vec::new();
+    while allocated.len() < MOST {
+        allocated.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+    }
+}
+
 /// Exits through a real fault. A SIGSEGV that the kernel forces ends even pid 1 of a pid namespace;
 /// one that is sent would be ignored.
 pub(crate) fn crash() -> ! {

@@ -199,7 +199,13 @@ pub(crate) const FAST: &[Boot] = &[
     Boot {
         name: "fast",
         kernels: &["5.10", "6.1", "newest"],
-        jobs: &[DOCTOR, check("cgroup v2", SOME), fault("own-net", "PT101")],
+        jobs: &[
+            DOCTOR,
+            check("cgroup v2", SOME),
+            fault("own-net", "PT101"),
+            // Only cgroup v2 has memory.oom.group.
+            fault("container-oom", "PT211"),
+        ],
         ..PLAIN
     },
     Boot {

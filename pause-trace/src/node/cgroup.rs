@@ -374,6 +374,17 @@ impl Cgroup {
         ))
     }
 
+    /// Makes the OOM killer kill all processes of this cgroup if it kills one, as Kubernetes does
+    /// for a container. Returns whether this version of cgroups can do that: only v2 can.
+    pub(crate) fn kill_as_group(&self) -> io::Result<bool> {
+        let files = self.directories.iter();
+        let mut files = files.map(|directory| directory.join("memory.oom.group"));
+        match files.find(|file| file.exists()) {
+            Some(file) => fs::write(file, "1").map(|()| true),
+            None => Ok(false),
+        }
+    }
+
     /// Kills its processes and removes it. No error if it has already been removed.
     pub(crate) fn remove(&mut self) -> io::Result<()> {
         self.id = None;

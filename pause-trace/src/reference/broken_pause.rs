@@ -32,9 +32,6 @@ pub(crate) const CUE: Signal = Signal::SIGUSR1;
 /// The memory that [`Broken::BigMemory`] allocates.
 const BIG_MEMORY: usize = 64 << 20;
 
-/// The most memory that [`Broken::Hungry`] allocates if it is not killed.
-const MAX_MEMORY: usize = 512 << 20;
-
 /// The number of helpers or listeners, which is more than a pause may have.
 const TOO_MANY: usize = 3;
 
@@ -172,10 +169,7 @@ fn hold(kind: Broken, is_again: bool) -> Result<Infallible, Failure> {
         if kind == Broken::Crashes {
             sys::crash();
         }
-        let mut allocated = Vec::new();
-        while allocated.len() < MAX_MEMORY >> 20 {
-            allocated.push(hint::black_box(vec![1_u8; 1 << 20]));
-        }
+        sys::eat_memory();
     }
     idle()
 }

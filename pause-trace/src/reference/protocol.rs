@@ -329,6 +329,9 @@ pub(crate) enum Request {
     },
     /// Creates a child that nothing but a signal ends. Answers its pid.
     Stray,
+    /// Creates a child that allocates memory until it is killed. Answers its pid when that has
+    /// happened.
+    Hungry,
     /// The children created by `Child`, and which of them received SIGTERM.
     Children,
     Setns {

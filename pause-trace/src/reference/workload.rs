@@ -165,6 +165,7 @@ impl Agent {
             Request::Reap => Ok(Answer::Count(self.family.reap())),
             Request::Child { ignores_term } => self.family.child(ignores_term).map(Answer::Pid),
             Request::Stray => self.family.stray().map(Answer::Pid),
+            Request::Hungry => self.family.hungry().map(Answer::Pid),
             Request::Children => Ok(Answer::Children(self.family.children())),
             Request::Unmount { path } => nix::mount::umount(&path)
                 .step(format!("unmount {}", path.display()))

@@ -10,7 +10,7 @@ use crate::{
         broken_pause::{Broken, CUE},
         protocol::{Join, Request},
         scenario::Script,
-        stage::{Play, PodKind},
+        stage::{Play, PodKind, ReferencePod},
     },
     scenario::Scenario,
     verdict::Duration,
@@ -46,6 +46,15 @@ pub(super) const SCRIPTS: &[Script] = &[
             finds: &["PT202"],
         },
         play: |play| Box::pin(pause_oom(play)),
+    },
+    Script {
+        scenario: Scenario {
+            name: "container-oom",
+            title: "the OOM killer kills a child of a container, and with cgroup v2 the container",
+            proves: &[],
+            finds: &["PT211"],
+        },
+        play: |play| Box::pin(container_oom(play)),
     },
     Script {
         scenario: Scenario {
@@ -148,27 +157,44 @@ async fn pause_killed(play: &Play<'_>) -> Result<String, PlayError> {
 async fn pause_oom(play: &Play<'_>) -> Result<String, PlayError> {
     let mut pod = play.pod_with(PodKind::Plain, Broken::Hungry).await?;
     let id = pod.inner().cgroup_id();
-    let limited = pod
-        .inner()
-        .cgroup(id)
-        .map(|cgroup| cgroup.limit_memory(MEMORY_LIMIT));
-    match limited {
-        Some(Err(error)) if error.kind() == std::io::ErrorKind::Unsupported => {
-            return Err(PlayError::Impossible(
-                "this machine lacks a memory controller for cgroups".to_owned(),
-            ));
-        }
-        Some(Err(source)) => {
-            return Err(PlayError::io(
-                "limit the memory of a sandbox".to_owned(),
-                source,
-            ));
-        }
-        Some(Ok(())) | None => {}
-    }
+    limit_memory(&mut pod, id)?;
     let status = ends_on_cue(&mut pod).await?;
     pod.finish().await?;
     Ok(format!("{status} at {} MiB", MEMORY_LIMIT >> 20))
+}
+
+async fn container_oom(play: &Play<'_>) -> Result<String, PlayError> {
+    let (mut pod, app) = pod_with_app(play, PodKind::Plain, |plan| plan).await?;
+    let is_group = limit_memory(&mut pod, app.container.cgroup_id)?;
+    let answer = app.ask(Request::Hungry).await;
+    let finding = play.found("PT211").await?;
+    if is_group {
+        // The answer does not come if the agent was killed first.
+        pod.inner().exited(app.pid()).await?;
+    } else {
+        answer?;
+    }
+    pod.finish().await?;
+    Ok(finding.details.message)
+}
+
+/// Limits the memory of a cgroup of the pod. Returns whether all of its processes are killed if one
+/// exceeds the limit.
+fn limit_memory(pod: &mut ReferencePod<'_>, id: u64) -> Result<bool, PlayError> {
+    let Some(cgroup) = pod.inner().cgroup(id) else {
+        return Err(PlayError::Unexpected(
+            "the container has no cgroup of its own".to_owned(),
+        ));
+    };
+    let limited = cgroup.limit_memory(MEMORY_LIMIT);
+    limited
+        .and_then(|()| cgroup.kill_as_group())
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::Unsupported => PlayError::Impossible(
+                "this machine lacks a memory controller for cgroups".to_owned(),
+            ),
+            _ => PlayError::io("limit the memory of a container".to_owned(), error),
+        })
 }
 
 async fn pause_crash(play: &Play<'_>) -> Result<String, PlayError> {
@@ -179,9 +205,7 @@ async fn pause_crash(play: &Play<'_>) -> Result<String, PlayError> {
 }
 
 /// Sends a pause its cue while a container runs; returns how the pause ended.
-async fn ends_on_cue(
-    pod: &mut crate::reference::stage::ReferencePod<'_>,
-) -> Result<String, PlayError> {
+async fn ends_on_cue(pod: &mut ReferencePod<'_>) -> Result<String, PlayError> {
     let _app = pod.container("app").await?;
     let pause = pod.pause()?.pid as i32;
     pod.inner().signal(pause, CUE).await?;

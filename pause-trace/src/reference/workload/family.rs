@@ -226,6 +226,20 @@ impl Family {
         Ok(child.as_raw())
     }
 
+    /// Creates a child that allocates memory until it is killed, or has allocated more than any
+    /// limit of a test.
+    pub(super) fn hungry(&self) -> Result<i32, Failure> {
+        let Some(child) = sys::fork().step("fork a child")? else {
+            sys::eat_memory();
+            sys::exit(0)
+        };
+        match waitid(Id::Pid(child), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
+            Err(Errno::ECHILD) if self.reaps => {}
+            other => drop(other.step("await the child")?),
+        }
+        Ok(child.as_raw())
+    }
+
     pub(super) fn children(&mut self) -> Vec<ChildNote> {
         for child in &mut self.children {
             let mut fds = [PollFd::new(child.notes.as_fd(), PollFlags::POLLIN)];
