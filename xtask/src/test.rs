@@ -5,10 +5,11 @@ use std::{
     fs,
     io::{self, IsTerminal},
     process::{Command, ExitCode},
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use xtask_support::{
     cargo,
@@ -129,16 +130,10 @@ const STEPS: &[Step] = &[
         run: bench,
     },
     Step {
-        name: "fuzz",
-        needs: &["toolchain"],
-        lint: true,
-        run: fuzz,
-    },
-    Step {
-        name: "soak",
+        name: "soak, fuzz",
         needs: &["toolchain", "program", "runtimes"],
         lint: true,
-        run: soak,
+        run: soak_and_fuzz,
     },
     Step {
         name: "vm",
@@ -399,20 +394,23 @@ fn bench(_: &Args) -> Result<Done> {
     Ok(Done::default())
 }
 
-/// A few seconds of fuzzing, with other inputs each time. The step `test` tried the corpus.
-fn fuzz(_: &Args) -> Result<Done> {
-    Ok(Done {
-        remark: fuzz::test()?,
-        ..Done::default()
-    })
-}
-
-/// Two minutes of pods that come and go, some of them with a fault.
-fn soak(_: &Args) -> Result<Done> {
-    Ok(Done {
-        remark: soak::test()?,
-        ..Done::default()
-    })
+/// Two minutes of pods that come and go, some of them with a fault. They leave the processors idle
+/// for much of that time, and the fuzz targets use the rest, with other inputs each time. The step
+/// `test` tried the corpus.
+fn soak_and_fuzz(_: &Args) -> Result<Done> {
+    let (soak, fuzz) = thread::scope(|scope| {
+        let fuzz = scope.spawn(fuzz::test);
+        (soak::test(), fuzz.join())
+    });
+    let fuzz = fuzz.map_err(|_| anyhow!("the thread of the fuzz targets ended early"))?;
+    match (soak, fuzz) {
+        (Ok(soak), Ok(fuzz)) => Ok(Done {
+            remark: format!("{soak}, {fuzz}"),
+            ..Done::default()
+        }),
+        (Err(soak), Err(fuzz)) => bail!("{soak:#}; {fuzz:#}"),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
 /// The program on kernels of distributions, in virtual machines.
