@@ -13,7 +13,7 @@ use crate::{
         stage::{Play, PodKind, ReferencePod},
     },
     scenario::Scenario,
-    verdict::Duration,
+    verdict::{Duration, Value},
 };
 
 /// A memory limit above the needs of a pause.
@@ -168,6 +168,19 @@ async fn container_oom(play: &Play<'_>) -> Result<String, PlayError> {
     let is_group = limit_memory(&mut pod, app.container.cgroup_id)?;
     let answer = app.ask(Request::Hungry).await;
     let finding = play.found("PT211").await?;
+    // The agent knows the child only by its pid in the pod's pid namespace.
+    let killed = finding
+        .details
+        .observed
+        .iter()
+        .find_map(|(_, value)| match value {
+            Value::Process(killed) if *killed != app.process => Some(*killed),
+            _ => None,
+        });
+    let Some(killed) = killed else {
+        return Err(PlayError::Unexpected(finding.details.message));
+    };
+    play.blame(killed);
     if is_group {
         // The answer does not come if the agent was killed first.
         pod.inner().exited(app.pid()).await?;
