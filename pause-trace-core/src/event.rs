@@ -33,7 +33,7 @@ pub use pause_trace_common::{
 };
 pub use program::{Program, ProgramFile, Proof};
 pub use run::{run_container, run_id, run_number};
-pub use signal::{Signal, SignalResult, signal_name};
+pub use signal::{Signal, SignalMasks, SignalResult, signal_name};
 pub use task::{ProcessId, TaskInfo, WaitStatus};
 pub use text::{Comm, Text, escape, short_id};
 
