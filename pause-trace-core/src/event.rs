@@ -231,6 +231,12 @@ pub enum Fact {
     /// Kernel: what the program is asked to do that a process of a runtime executes outside every
     /// container. Comes right before the `Exec`.
     Called(Called),
+    /// How the entrypoint of a container treats signals, read from `/proc` some time after it
+    /// executed. The stop signal of the container was known by then.
+    SignalMasks {
+        process: ProcessId,
+        masks: SignalMasks,
+    },
 }
 
 impl Fact {
