@@ -371,8 +371,8 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Reads how an entrypoint treats signals, when its stop signal is known and it has had the time
-    /// to install its handlers.
+    /// Reads how an entrypoint treats signals, when its stop signal is known and it has had the
+    /// time to install its handlers.
     fn read_signals(&mut self, entrypoint: Entrypoint) {
         let (container, id) = (&entrypoint.container, entrypoint.process);
         let found = self.live.read(|core| {

@@ -1,5 +1,5 @@
-//! When to read how the entrypoints of containers treat signals: once for each, when its stop signal
-//! is known and it has had the time to install its handlers.
+//! When to read how the entrypoints of containers treat signals: once for each, when its stop
+//! signal is known and it has had the time to install its handlers.
 
 use std::{collections::HashMap, time::Duration};
 

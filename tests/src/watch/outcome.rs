@@ -18,8 +18,8 @@ impl Outcome {
         &self.lines
     }
 
-    /// The rules that were broken, of any severity. Without PT312: whether a container is asked that
-    /// would not take its stop signal depends on how long the test lets it run.
+    /// The rules that were broken, of any severity. Without PT312: whether it is said of a
+    /// container that would not take its stop signal depends on how long the test lets it run.
     #[must_use]
     pub fn broken(&self) -> BTreeSet<&str> {
         let mut broken = self.found();

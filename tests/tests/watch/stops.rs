@@ -133,7 +133,7 @@ fn entrypoints_that_would_not_take_their_stop_signal_are_found() {
     watch.stop();
 }
 
-/// A look at a node says so of what runs on it, fails nothing by it, and writes it into a recording.
+/// A look at a node says so of what runs on it, fails nothing by it, and records it.
 #[test]
 fn a_short_look_finds_them_in_what_runs() {
     let lab = Containerd::start(Version::V1);

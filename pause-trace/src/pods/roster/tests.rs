@@ -231,7 +231,7 @@ fn known(modes: Modes) -> Known {
 fn a_stop_signal_is_known_from_cri_or_from_a_bundle_that_has_it() {
     let knows = |bundle: Bundle| {
         let mut roster = Roster::default();
-        roster.enter(1, (identity("a", None), bundle));
+        roster.bundle(1, &identity("a", None), bundle, no_process);
         roster.knows_stop_signal(&"a".into())
     };
     let with = |bundle: Bundle, stop_signal| Bundle {
