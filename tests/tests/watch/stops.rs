@@ -182,6 +182,14 @@ fn a_short_look_finds_them_in_what_runs() {
         "--format=json".as_ref(),
     ]);
     assert_eq!(of_pods(&replay.objects()), [of_fine, of_slow], "{replay:?}");
+    for (fail_on, code) in [("error", 0), ("info", 1)] {
+        let mut look = Command::new(pause_trace());
+        look.args(["watch", "--once", "--format=json", "--fail-on", fail_on]);
+        look.args(["--pod", slow.uid()]).stdin(Stdio::null());
+        let look: Run = lab.node().output(&mut look).into();
+        assert_eq!(look.code, Some(code), "{look:?}");
+        assert_eq!(found(&look.objects(), slow.uid()).len(), 1, "{look:?}");
+    }
     served.end();
     [fine, slow].into_iter().for_each(Pod::remove);
 }
