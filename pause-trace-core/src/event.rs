@@ -33,7 +33,7 @@ pub use pause_trace_common::{
 };
 pub use program::{Program, ProgramFile, Proof};
 pub use run::{run_container, run_id, run_number};
-pub use signal::{Signal, SignalResult, signal_name};
+pub use signal::{Signal, SignalMasks, SignalResult, signal_name};
 pub use task::{ProcessId, TaskInfo, WaitStatus};
 pub use text::{Comm, Text, escape, short_id};
 
@@ -231,6 +231,12 @@ pub enum Fact {
     /// Kernel: what the program is asked to do that a process of a runtime executes outside every
     /// container. Comes right before the `Exec`.
     Called(Called),
+    /// How the entrypoint of a container treats signals, read from `/proc` some time after it
+    /// executed. The stop signal of the container was known by then.
+    SignalMasks {
+        process: ProcessId,
+        masks: SignalMasks,
+    },
 }
 
 impl Fact {

@@ -19,6 +19,7 @@
 //! - [`timeline`]: how a pod started, step by step
 //! - [`scenario`]: scenarios, and how the verdicts on their pods decide their outcome
 //! - [`why`]: why a pod is slow, stuck or dead
+//! - [`stop_outlook`]: what a stop signal would do to a process
 //! - [`text`]: formatting of text output
 //! - [`runtimes`]: the table of supported container runtimes
 //! - [`signal`], [`errno`]: the kernel's numbers and their names
@@ -39,6 +40,7 @@ pub mod runtimes;
 pub mod scenario;
 pub mod signal;
 pub mod state;
+pub mod stop_outlook;
 pub mod text;
 pub mod timeline;
 pub mod verdict;

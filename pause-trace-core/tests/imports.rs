@@ -22,7 +22,7 @@ const CORE: [&[&str]; 13] = [
     &["observer"],
     &["rules"],
     &["verdict"],
-    &["text"],
+    &["text", "stop_outlook"],
     &["state"],
     &["event"],
     &["signal", "errno", "runtimes"],

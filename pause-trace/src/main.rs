@@ -23,7 +23,7 @@ use std::{env, process::ExitCode};
 
 use pause_trace_core::{
     event, measure, news, observer, pipeline, policy, report, rules, runtimes, scenario, state,
-    text, timeline, verdict, why,
+    stop_outlook, text, timeline, verdict, why,
 };
 
 fn main() -> ExitCode {

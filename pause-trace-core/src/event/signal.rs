@@ -31,6 +31,23 @@ pub enum SignalResult {
     Unknown,
 }
 
+/// How a process treats signals: sets in which bit 0 is signal 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalMasks {
+    /// Blocked by all of its threads for more than a moment, as a handler blocks its signal while
+    /// it runs. During sigwait, this does not contain what it waits for.
+    pub blocked: u64,
+    /// Ignored.
+    pub ignored: u64,
+    /// Caught by a handler.
+    pub caught: u64,
+    /// Sent to the process more than a moment ago, and not taken yet.
+    pub pending: u64,
+    /// Those that it reads with signalfd, or waits for with sigwait. A process that begins to do so
+    /// later looks like one that never does.
+    pub read: u64,
+}
+
 /// A generated signal, with its sender and target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signal {

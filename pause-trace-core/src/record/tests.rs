@@ -3,7 +3,7 @@
 use super::{read::Frames, write::checksum, *};
 use crate::event::{
     Comm, ContainerFact, ContainerKind, Fact, Kind, Modes, NamespaceCall, Namespaces, PodFact,
-    Source, TaskInfo, Text, WaitStatus,
+    SignalMasks, Source, TaskInfo, Text, WaitStatus,
 };
 
 pub(super) fn opening() -> Opening {
@@ -109,6 +109,17 @@ fn events() -> Vec<Event> {
             Fact::Cloned {
                 process,
                 flags: 0x4000_0000,
+            },
+        ),
+        at(
+            5,
+            Fact::SignalMasks {
+                process,
+                masks: SignalMasks {
+                    blocked: u64::MAX,
+                    caught: 1 << 14,
+                    ..SignalMasks::default()
+                },
             },
         ),
         at(5, Fact::Pod(pod("uid-1"))),

@@ -74,6 +74,7 @@ const TABLE: &[Expectation] = &[
     ("PT309", &[], &[Pass], "the ends that were seen"),
     ("PT310", &[], &[Pass], "the end that was seen"),
     ("PT311", &[], &[Pass], "the ends that were seen"),
+    ("PT312", &[Pass], &[], "the signals as /proc shows them"),
     ("PT401", &[], &[Pass], "the children that were reaped since"),
     ("PT402", &[], &[], "the pause adopts nothing"),
     (
@@ -107,6 +108,7 @@ fn found() -> (Scene, Ktime) {
     scene.wait_ms(BEFORE);
     scene.attach_late();
     scene.pause_status("p", |_| {});
+    scene.handles(app, 15);
     scene.wait_ms(WATCHED);
     let stop = scene.now;
     scene.stop_pod("p", 1000);

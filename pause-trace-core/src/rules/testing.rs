@@ -10,7 +10,7 @@ use crate::{
     event::{
         Comm, ContainerFact, ContainerKind, Event, Fact, Kind, Ktime, Mode, Modes, NamespaceCall,
         NamespaceKind, Namespaces, Observation, Observed, Outsider, PauseStatus, PodFact,
-        ProcessId, Signal, SignalResult, Source, TaskInfo, Text, WaitStatus,
+        ProcessId, Signal, SignalMasks, SignalResult, Source, TaskInfo, Text, WaitStatus,
     },
     rules::Ledger,
     state::{Limits, State},
@@ -905,6 +905,23 @@ impl Scene {
         };
         edit(&mut status);
         status
+    }
+
+    /// How a process treats signals is read.
+    pub(crate) fn signal_masks(&mut self, process: ProcessId, masks: SignalMasks) {
+        self.push(Fact::SignalMasks { process, masks });
+    }
+
+    /// A look at a process shows that it has a handler for this signal, and no other one.
+    pub(crate) fn handles(&mut self, process: ProcessId, signal: i32) {
+        let caught = 1 << (signal - 1);
+        self.signal_masks(
+            process,
+            SignalMasks {
+                caught,
+                ..SignalMasks::default()
+            },
+        );
     }
 
     /// Events of a kind are lost.

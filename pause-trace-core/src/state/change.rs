@@ -3,7 +3,7 @@
 use super::{StepEnd, listeners::Listener, moves::Door};
 use crate::event::{
     CgroupId, ContainerId, Kind, Ktime, Namespaces, Observation, PauseStatus, PodId, ProcessId,
-    Signal, Text,
+    Signal, SignalMasks, Text,
 };
 
 /// An effect of one event. Rules receive it after the state has changed.
@@ -125,6 +125,13 @@ pub enum Change {
         /// Why, escaped.
         reason: String,
     },
+    /// How the entrypoint of a container treats signals was read.
+    SignalMasks {
+        /// The entrypoint.
+        process: ProcessId,
+        /// What was read.
+        masks: SignalMasks,
+    },
     /// A process of a container ended because the OOM killer killed it. Comes before its `Ended`.
     OomKilled(ProcessId),
     /// Processes of a container have been listening on a TCP port that was not reported before.
@@ -188,6 +195,7 @@ pub(crate) enum On {
     PauseStatus,
     PauseStarted,
     PauseUnmeasured,
+    SignalMasks,
     OomKilled,
     Listens,
     Lost,
@@ -231,6 +239,7 @@ impl Change {
             Self::PauseStatus(_) => On::PauseStatus,
             Self::PauseStarted(_) => On::PauseStarted,
             Self::PauseUnmeasured { .. } => On::PauseUnmeasured,
+            Self::SignalMasks { .. } => On::SignalMasks,
             Self::OomKilled(_) => On::OomKilled,
             Self::Listens { .. } => On::Listens,
             Self::Lost { .. } => On::Lost,

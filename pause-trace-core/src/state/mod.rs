@@ -457,6 +457,10 @@ impl State {
                     });
                 }
             }
+            Fact::SignalMasks { process, masks } => changes.push(Change::SignalMasks {
+                process: *process,
+                masks: *masks,
+            }),
             Fact::HookMissing { kind, reason } => {
                 self.lost.insert(*kind, Ktime::MAX);
                 changes.push(Change::HookMissing {

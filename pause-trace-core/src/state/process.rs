@@ -232,6 +232,12 @@ impl Process {
         self.reaped.is_none()
     }
 
+    /// Since when it has run its program, as far as is known: its last exec that was reported, or
+    /// its start.
+    pub fn runs_since(&self) -> Ktime {
+        self.last_exec.unwrap_or(self.id.start)
+    }
+
     /// The cgroup without a declared container in which it executed, or was forked by what had
     /// executed there.
     pub(super) fn place(&self) -> Option<CgroupId> {

@@ -1,6 +1,6 @@
 //! What a node shows of one pod at one moment.
 
-use crate::event::{CniCommand, Comm, ContainerId, ContainerKind, Ktime, OciCommand};
+use crate::event::{CniCommand, Comm, ContainerId, ContainerKind, Ktime, OciCommand, SignalMasks};
 
 /// A pod. Spans of time are in ns and end now. Text is escaped.
 #[derive(Clone, Debug, Default)]
@@ -108,31 +108,14 @@ pub struct Process {
     pub wait: Option<String>,
     /// The time since its start.
     pub age: Ktime,
-    /// Its signal sets, if it is an entrypoint.
-    pub signals: Option<Signals>,
+    /// How it treats signals, if it is an entrypoint.
+    pub signals: Option<SignalMasks>,
 }
 
 impl Process {
     pub(super) fn is_zombie(&self) -> bool {
         matches!(self.state, b'Z' | b'X')
     }
-}
-
-/// The signal sets of a process. Bit 0 is signal 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Signals {
-    /// Blocked by its first thread for more than a moment, as a handler blocks its signal while it
-    /// runs. During sigwait, this does not contain what it waits for.
-    pub blocked: u64,
-    /// Ignored.
-    pub ignored: u64,
-    /// Caught by a handler.
-    pub caught: u64,
-    /// Sent to the process more than a moment ago, and not taken yet.
-    pub pending: u64,
-    /// Those that it reads with signalfd, or waits for with sigwait. A process that begins to do so
-    /// later looks like one that never does.
-    pub read: u64,
 }
 
 /// What the cgroup of a container allows and has counted. `None` is unknown or no limit.

@@ -17,11 +17,10 @@ mod stop;
 mod tests;
 
 pub use case::{
-    Case, Container, Ended, Limits, Listener, Network, Process, Promise, Run, Sandbox, Signals,
-    Step, Work, WorkKind,
+    Case, Container, Ended, Limits, Listener, Network, Process, Promise, Run, Sandbox, Step, Work,
+    WorkKind,
 };
 pub use cause::{Cause, Phase, Reason};
-pub use stop::StopOutlook;
 
 use crate::event::ContainerKind;
 

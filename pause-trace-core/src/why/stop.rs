@@ -1,104 +1,14 @@
 //! What a stop signal does, or would do, to a container.
 
 use super::{
-    case::{Case, Container, Process, Signals, WorkKind},
+    case::{Case, Container, Process, WorkKind},
     cause::{Cause, Reason},
     start::described,
 };
-use crate::event::{ContainerKind, Ktime, signal_name};
-
-/// A process installs its handlers when it has loaded its libraries and read its configuration.
-const YOUNG: Ktime = 5_000_000_000;
-
-/// What happens to a process that a stop signal is sent to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopOutlook {
-    /// It takes the signal: with a handler, by reading it, or by its default action.
-    Stops,
-    /// It ignores the signal.
-    Ignores,
-    /// It blocks the signal, and nothing reads it.
-    Blocks,
-    /// It blocks the signal now and has a handler for it: event loops take signals only while they
-    /// wait.
-    Later,
-    /// It is pid 1 of its pid namespace and has no handler: the kernel drops the signal.
-    Drops,
-    /// It started a short time ago, and may install a handler yet.
-    TooYoung,
-    /// The signal is unknown, or the sets cannot be read.
-    Unknown,
-}
-
-impl StopOutlook {
-    /// What happens to a process with these signal sets. `signal` may be 0, which is unknown.
-    pub fn of(signal: i32, signals: Option<Signals>, is_pid_1: bool, age: Ktime) -> Self {
-        let (Some(signals), 1..=64) = (signals, signal) else {
-            return Self::Unknown;
-        };
-        if is_lethal(signal) {
-            return Self::Stops;
-        }
-        let has = |set: u64| set & bit(signal) != 0;
-        let outlook = if has(signals.read) {
-            Self::Stops
-        } else if has(signals.blocked) && has(signals.caught) {
-            Self::Later
-        } else if has(signals.blocked) {
-            Self::Blocks
-        } else if has(signals.caught) {
-            Self::Stops
-        } else if has(signals.ignored) {
-            Self::Ignores
-        } else if is_pid_1 {
-            Self::Drops
-        } else {
-            Self::Stops
-        };
-        match outlook {
-            Self::Stops | Self::Later => outlook,
-            _ if age < YOUNG => Self::TooYoung,
-            other => other,
-        }
-    }
-
-    /// Why a stop takes the whole grace period, as what is said of the process; `None` if it does
-    /// not, or if that is not known.
-    pub fn obstacle(self, signal: i32) -> Option<String> {
-        let signal = signal_name(signal);
-        match self {
-            Self::Ignores => Some(format!("ignores {signal}")),
-            Self::Blocks => Some(format!("blocks {signal}, and nothing reads it")),
-            Self::Drops => Some(format!(
-                "is pid 1 of its pid namespace and has no handler for {signal}, so the kernel \
-                 drops it"
-            )),
-            Self::Stops | Self::Later | Self::TooYoung | Self::Unknown => None,
-        }
-    }
-
-    /// Its name in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stops => "stops",
-            Self::Ignores => "ignores",
-            Self::Blocks => "blocks",
-            Self::Later => "later",
-            Self::Drops => "drops",
-            Self::TooYoung => "too_young",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// SIGKILL and SIGSTOP, which no process can refuse.
-fn is_lethal(signal: i32) -> bool {
-    matches!(signal, 9 | 19)
-}
-
-fn bit(signal: i32) -> u64 {
-    1 << (signal - 1)
-}
+use crate::{
+    event::{ContainerKind, signal_name},
+    stop_outlook::{StopOutlook, bit},
+};
 
 impl Container {
     fn entry(&self) -> Option<&Process> {
@@ -146,13 +56,14 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
         };
         let signal = signal_name(container.stop_signal);
         let title = &container.title;
-        let name = format!("{} (pid {})", entry.comm, entry.pid);
         if container.is_pending() && outlook != StopOutlook::TooYoung {
             reasons.push(Reason {
                 cause: Cause::StopPending,
                 container: Some(title.clone()),
                 sentence: format!(
-                    "{signal} was sent to {name} of {title}, which has not taken it: {}",
+                    "{signal} was sent to {} (pid {}) of {title}, which has not taken it: {}",
+                    entry.comm,
+                    entry.pid,
                     why_not(container, outlook)
                 ),
                 evidence: vec![described(entry)],
@@ -160,15 +71,14 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
                        (terminationGracePeriodSeconds, 30 s unless the pod says otherwise)"
                     .to_owned(),
             });
-        } else if let Some(how) = outlook.obstacle(container.stop_signal)
+        } else if let Some(sentence) =
+            outlook.warning(title, entry.comm, entry.pid, container.stop_signal)
             && container.kind != ContainerKind::Sandbox
         {
             reasons.push(Reason {
                 cause: Cause::StopIgnored,
                 container: Some(title.clone()),
-                sentence: format!(
-                    "a stop of {title} will take the whole grace period: {name} {how}"
-                ),
+                sentence,
                 evidence: vec![described(entry)],
                 next:
                     "let the program handle the signal, start it with `exec` in the shell script \

@@ -3,7 +3,7 @@
 mod stop;
 
 use super::*;
-use crate::event::{CniCommand, Comm, OciCommand};
+use crate::event::{CniCommand, Comm, OciCommand, SignalMasks};
 
 const S: u64 = 1_000_000_000;
 
@@ -16,9 +16,9 @@ fn process(pid: u32, comm: &str) -> Process {
         state: b'S',
         wait: None,
         age: 60 * S,
-        signals: Some(Signals {
+        signals: Some(SignalMasks {
             caught: u64::MAX,
-            ..Signals::default()
+            ..SignalMasks::default()
         }),
     }
 }

@@ -9,10 +9,7 @@ use std::{
 use nix::sys::signal::Signal;
 
 use super::file::{fields, number};
-use crate::{
-    event::{PauseStatus, PodId, ProcessId},
-    why::Signals,
-};
+use crate::event::{PauseStatus, PodId, ProcessId, SignalMasks};
 
 /// Clock ticks a second in `/proc/PID/stat` (USER_HZ): 100 on every architecture this is built for.
 pub(crate) const NS_PER_TICK: u64 = 1_000_000_000 / 100;
@@ -106,7 +103,7 @@ impl SignalSets {
 /// Open files of a process that are looked at for a signalfd. A process may have a million.
 const MAX_DESCRIPTORS: usize = 4096;
 
-/// Threads of a process that are asked whether they wait for signals.
+/// Threads of a process that are asked which signals they block and wait for.
 const MAX_THREADS: usize = 64;
 
 /// The number of the system call behind sigwait(3), rt_sigtimedwait.
@@ -120,41 +117,71 @@ const SIGTIMEDWAIT: &str = if cfg!(target_arch = "x86_64") {
 const HANDLER: Duration = Duration::from_millis(10);
 
 /// How a process treats signals; `None` if it does not exist. Takes a moment if it blocks a signal
-/// that it has a handler for.
-pub(crate) fn signals(pid: u32) -> Option<Signals> {
+/// that it does not read: a handler may be running, or the process may be between two waits for
+/// signals.
+pub(crate) fn signals(pid: u32) -> Option<SignalMasks> {
     let directory = PathBuf::from(format!("/proc/{pid}"));
-    let mut signals = signal_sets(&directory)?;
-    if signals.blocked & signals.caught != 0 {
+    let mut masks = signal_masks(&directory)?;
+    if masks.blocked & !masks.read != 0 {
         std::thread::sleep(HANDLER);
-        signals.blocked &= signal_sets(&directory)?.blocked;
+        let again = signal_masks(&directory)?;
+        masks.blocked &= again.blocked;
+        masks.read |= again.read;
     }
-    signals.read = read_signals(&directory);
-    Some(signals)
+    Some(masks)
 }
 
-fn signal_sets(directory: &Path) -> Option<Signals> {
-    let status = fs::read(directory.join("status")).ok()?;
+fn signal_masks(process: &Path) -> Option<SignalMasks> {
+    let status = fs::read(process.join("status")).ok()?;
     let status = String::from_utf8_lossy(&status);
     let set = |name| u64::from_str_radix(line(&status, name)?, 16).ok();
-    Some(Signals {
+    let mut masks = SignalMasks {
         blocked: set("SigBlk")?,
         ignored: set("SigIgn")?,
         caught: set("SigCgt")?,
         pending: set("SigPnd")? | set("ShdPnd")?,
         read: 0,
-    })
+    };
+    // What one thread blocks, another one takes.
+    let (blocked, waited_for) = of_threads(process, masks.blocked);
+    masks.blocked = blocked;
+    masks.read = waited_for | read_by_descriptors(process, blocked);
+    Some(masks)
 }
 
-/// The signals that a process reads with signalfd, or waits for with sigwait.
-fn read_signals(process: &Path) -> u64 {
-    let entries = |name: &str| {
-        let entries = fs::read_dir(process.join(name)).into_iter().flatten();
-        entries.filter_map(Result::ok)
-    };
+/// The signals of `blocked` that all threads of a process block, and those that one waits for with
+/// sigwait.
+fn of_threads(process: &Path, mut blocked: u64) -> (u64, u64) {
+    let mut waited_for = 0;
+    for (count, thread) in entries(process, "task").enumerate() {
+        if count == MAX_THREADS {
+            // One of the rest may wait for what these block.
+            return (blocked, waited_for | blocked);
+        }
+        let status = fs::read(thread.path().join("status")).unwrap_or_default();
+        let status = String::from_utf8_lossy(&status);
+        let of_thread = line(&status, "SigBlk").and_then(|set| u64::from_str_radix(set, 16).ok());
+        blocked &= of_thread.unwrap_or(u64::MAX);
+        let call = fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
+        let place = fs::read_to_string(thread.path().join("wchan")).unwrap_or_default();
+        if call.split(' ').next() == Some(SIGTIMEDWAIT) || place.contains("sigtimedwait") {
+            // The set that it waits for is in its memory. Meanwhile it does not block that set.
+            waited_for |= !of_thread.unwrap_or_default();
+        }
+    }
+    (blocked, waited_for)
+}
+
+/// The signals of `blocked` that a process may read with signalfd. It reads no others: they are
+/// taken or dropped before.
+fn read_by_descriptors(process: &Path, blocked: u64) -> u64 {
     let mut read = 0;
-    for (count, descriptor) in entries("fd").enumerate() {
+    if blocked == 0 {
+        return read;
+    }
+    for (count, descriptor) in entries(process, "fd").enumerate() {
         if count == MAX_DESCRIPTORS {
-            return u64::MAX; // one of the rest may be a signalfd
+            return blocked; // one of the rest may be a signalfd
         }
         let is_signalfd = fs::read_link(descriptor.path())
             .is_ok_and(|target| target.as_os_str() == "anon_inode:[signalfd]");
@@ -162,21 +189,15 @@ fn read_signals(process: &Path) -> u64 {
             let info = process.join("fdinfo").join(descriptor.file_name());
             let info = fs::read_to_string(info).unwrap_or_default();
             let mask = line(&info, "sigmask").and_then(|mask| u64::from_str_radix(mask, 16).ok());
-            read |= mask.unwrap_or(u64::MAX);
-        }
-    }
-    for thread in entries("task").take(MAX_THREADS) {
-        let call = fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
-        let place = fs::read_to_string(thread.path().join("wchan")).unwrap_or_default();
-        if call.split(' ').next() == Some(SIGTIMEDWAIT)
-            || place.contains("sigtimedwait")
-            || place.contains("signalfd")
-        {
-            // The set that it waits for is in its memory.
-            return u64::MAX;
+            read |= mask.unwrap_or(u64::MAX) & blocked;
         }
     }
     read
+}
+
+fn entries(process: &Path, name: &str) -> impl Iterator<Item = fs::DirEntry> {
+    let entries = fs::read_dir(process.join(name)).into_iter().flatten();
+    entries.filter_map(Result::ok)
 }
 
 /// Whether a process has other threads than the first one, which may have ended.
@@ -360,6 +381,52 @@ mod tests {
         assert!(ticks.is_some_and(|ticks| ticks > 0) && sets.is_some());
     }
 
+    /// A directory like that of a process, removed on drop.
+    struct Fake(PathBuf);
+
+    impl Fake {
+        /// A process whose threads block these signals, and are in these system calls.
+        fn new(name: &str, threads: &[(u64, &str)]) -> Self {
+            let own = std::process::id();
+            let fake = Self(std::env::temp_dir().join(format!("pause-trace-{name}-{own}")));
+            for (number, (blocked, call)) in threads.iter().enumerate() {
+                let thread = fake.0.join(format!("task/{number}"));
+                fs::create_dir_all(&thread).expect("the directory for temporary files is writable");
+                let status = format!("Name:\tx\nSigBlk:\t{blocked:016x}\n");
+                fs::write(thread.join("status"), status).expect("it is writable");
+                fs::write(thread.join("syscall"), call).expect("it is writable");
+            }
+            fake
+        }
+    }
+
+    impl Drop for Fake {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_signal_is_blocked_if_every_thread_blocks_it_and_none_waits_for_it() {
+        let (term, other) = (bit(Signal::SIGTERM), bit(Signal::SIGUSR1));
+        let waits = &format!("{SIGTIMEDWAIT} 0x7ff0 0x0 0x0 0x8 0x0 0x0 0x7ff0 0x7ff0\n")[..];
+        let sleeps = "running\n";
+        let of = |name, threads: &[(u64, &str)]| of_threads(&Fake::new(name, threads).0, term);
+
+        assert_eq!(of("one", &[(term, sleeps)]), (term, 0));
+        let all = [(term, sleeps), (term | other, sleeps)];
+        assert_eq!(of("all", &all), (term, 0));
+        assert_eq!(of("not-all", &[(term, sleeps), (0, sleeps)]), (0, 0));
+        // While a thread waits for a signal, it does not block it.
+        let (blocked, read) = of("waits", &[(term, sleeps), (other, waits)]);
+        assert_eq!((blocked, read & term, read & other), (0, term, 0));
+        let (blocked, read) = of("waits-for-another", &[(term, sleeps), (term, waits)]);
+        assert_eq!((blocked, read & term), (term, 0));
+        let many = [(term, sleeps); MAX_THREADS + 1];
+        assert_eq!(of("many", &many), (term, term), "one may wait for it");
+        assert_eq!(of("most", &many[1..]), (term, 0));
+    }
+
     #[test]
     fn what_a_process_reads_with_signalfd_is_known() {
         use nix::sys::{
@@ -369,10 +436,14 @@ mod tests {
         let mut set = SigSet::empty();
         set.add(Signal::SIGUSR2);
         let _descriptor = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).expect("it is made");
-        let signals = signals(std::process::id()).expect("it runs");
-        assert_ne!(signals.read & bit(Signal::SIGUSR2), 0);
-        assert_eq!(signals.read & bit(Signal::SIGWINCH), 0);
-        assert_eq!(super::signals(u32::MAX), None);
+        let read = |blocked| read_by_descriptors(Path::new("/proc/self"), blocked);
+        let (usr2, winch) = (bit(Signal::SIGUSR2), bit(Signal::SIGWINCH));
+        assert_eq!(read(usr2 | winch), usr2);
+        // What is not blocked is taken before.
+        assert_eq!(read(winch), 0);
+        assert_eq!(read(0), 0);
+        assert!(signals(std::process::id()).is_some());
+        assert_eq!(signals(u32::MAX), None);
         assert_eq!(wait(u32::MAX), None);
     }
 

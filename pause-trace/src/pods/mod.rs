@@ -16,6 +16,7 @@ mod roster;
 mod runs;
 mod runtimes;
 mod snapshot;
+mod stops;
 mod surveys;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -35,6 +36,7 @@ use self::{
     read::Read,
     roster::Roster,
     runtimes::{Next, Question, Runtimes},
+    stops::{Entrypoint, Stops},
     surveys::Surveys,
 };
 pub(crate) use self::{
@@ -71,6 +73,8 @@ enum Completed {
     Answer { question: Question, answer: Answer },
     /// A fact that was read from the node, if any.
     Fact(Option<Fact>),
+    /// It is time to read how an entrypoint treats signals. Nothing waits for it.
+    StopDue(Entrypoint),
 }
 
 /// Follows the pods.
@@ -88,6 +92,7 @@ pub(crate) struct Follower<'a> {
     present: HashSet<CgroupId>,
     settled: Rc<Settled>,
     surveys: Surveys,
+    stops: Stops,
 }
 
 /// Whether everything that ran at the start has been looked up.
@@ -130,6 +135,7 @@ impl<'a> Follower<'a> {
             present: HashSet::new(),
             settled: Rc::default(),
             surveys: Surveys::new(live.lost()),
+            stops: Stops::default(),
         })
     }
 
@@ -206,6 +212,7 @@ impl<'a> Follower<'a> {
                         }
                         self.unsettled = self.unsettled.saturating_sub(1);
                     }
+                    Completed::StopDue(entrypoint) => self.read_signals(entrypoint),
                 },
             }
         }
@@ -233,6 +240,7 @@ impl<'a> Follower<'a> {
             Arrival::NotAContainer { cgroup } => self.live.declare(Fact::NotInPod { cgroup }),
             Arrival::Removed { cgroup } => {
                 self.present.remove(&cgroup);
+                self.stops.removed(cgroup);
                 let has_ended = |container: &ContainerId| {
                     self.live.read(|core| {
                         let container = core.state.containers.get(container);
@@ -315,7 +323,8 @@ impl<'a> Follower<'a> {
     }
 
     /// Reads from `/proc` whether a running container's pod has a network, and what its pause
-    /// costs. Sandboxes of Docker and Podman pods promise neither.
+    /// costs. Sandboxes of Docker and Podman pods promise neither. Reads how an entrypoint treats
+    /// signals, of every pod.
     fn started(
         &mut self,
         pod: &PodId,
@@ -323,6 +332,9 @@ impl<'a> Follower<'a> {
         process: ProcessId,
         is_pause: bool,
     ) {
+        if !is_pause {
+            self.read_signals(Entrypoint::new(container.clone(), process));
+        }
         if !self.roster.is_of_kubernetes(container) {
             return;
         }
@@ -356,6 +368,34 @@ impl<'a> Follower<'a> {
             self.unsettled += 1;
             self.pending
                 .push(Box::pin(observe::network_again(pod, container, process)));
+        }
+    }
+
+    /// Reads how an entrypoint treats signals, when its stop signal is known and it has had the
+    /// time to install its handlers.
+    fn read_signals(&mut self, entrypoint: Entrypoint) {
+        let (container, id) = (&entrypoint.container, entrypoint.process);
+        let found = self.live.read(|core| {
+            let process = core.state.processes.get(id)?;
+            let cgroup = core.state.containers.get(container)?.cgroup;
+            process.is_alive().then(|| (process.runs_since(), cgroup))
+        });
+        let Some((since, cgroup)) = found else {
+            return;
+        };
+        if !self.roster.knows_stop_signal(container) {
+            return self.stops.wait(cgroup, entrypoint);
+        }
+        match entrypoint.wait(probe::now().saturating_sub(since)) {
+            Some(Duration::ZERO) => {
+                self.unsettled += 1;
+                self.pending.push(Box::pin(observe::signals(id)));
+            }
+            Some(wait) => self.pending.push(Box::pin(async move {
+                tokio::time::sleep(wait).await;
+                Completed::StopDue(entrypoint.again())
+            })),
+            None => {}
         }
     }
 
@@ -433,6 +473,9 @@ impl<'a> Follower<'a> {
             (Answer::Known(known), _) if is_there => {
                 for fact in self.roster.asked(*cgroup, container, *known) {
                     self.live.inject(fact);
+                }
+                if let Some(entrypoint) = self.stops.known(*cgroup) {
+                    self.read_signals(entrypoint);
                 }
             }
             // Also if the bundle could not be read: it may be visible only in another mount

@@ -72,6 +72,15 @@ pub(super) async fn pause(pod: PodId, process: ProcessId) -> Completed {
     })
 }
 
+/// Reads how the entrypoint of a container treats signals.
+pub(super) async fn signals(process: ProcessId) -> Completed {
+    let read = on_a_thread(move || Ok(procfs::signals(process.pid))).await;
+    // A zombie treats none, and the pid of a process that is gone may have been reused.
+    let is_there = !procfs::is_zombie(process.pid) && !procfs::is_gone(process);
+    let masks = read.flatten().filter(|_| is_there);
+    Completed::Fact(masks.map(|masks| Fact::SignalMasks { process, masks }))
+}
+
 fn age(process: ProcessId) -> Duration {
     Duration::from_nanos(crate::probe::now().saturating_sub(process.start))
 }

@@ -391,6 +391,12 @@ impl Roster {
         })
     }
 
+    /// Whether it is known which signal stops a container. The bundle of one that the kubelet
+    /// requested does not contain the signal of its image, so only its runtime knows.
+    pub(crate) fn knows_stop_signal(&self, id: &ContainerId) -> bool {
+        self.members.get(id).is_some_and(Member::knows_stop_signal)
+    }
+
     /// Whether the runtime at the socket of a container's shim must know the container as a
     /// sandbox. Docker runs its containers in a containerd that may also serve CRI, which does not
     /// list them.

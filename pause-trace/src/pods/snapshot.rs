@@ -33,7 +33,7 @@ use crate::{
     },
     probe,
     runtimes::programs,
-    why::StopOutlook,
+    stop_outlook::StopOutlook,
 };
 
 /// Concurrent queries to the runtimes.

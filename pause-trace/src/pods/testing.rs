@@ -21,7 +21,7 @@ use crate::{
         },
     },
     runtimes::Engine,
-    why::StopOutlook,
+    stop_outlook::StopOutlook,
 };
 
 /// The id of a container with this prefix.

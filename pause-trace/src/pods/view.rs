@@ -14,7 +14,7 @@ use crate::{
             process::{Link, Process},
         },
     },
-    why::StopOutlook,
+    stop_outlook::StopOutlook,
 };
 
 /// A pod.
@@ -191,11 +191,9 @@ impl ContainerView {
     /// Why a stop of the container will take its whole grace period, a sentence.
     pub(crate) fn slow_stop(&self) -> Option<String> {
         let entry = self.entrypoint()?;
-        let how = self.stop?.obstacle(self.asked.as_ref()?.stop_signal)?;
-        let (title, comm, pid) = (self.title(), entry.comm, entry.pid);
-        Some(format!(
-            "a stop of {title} will take the whole grace period: {comm} (pid {pid}) {how}"
-        ))
+        let signal = self.asked.as_ref()?.stop_signal;
+        self.stop?
+            .warning(&self.title(), entry.comm, entry.pid, signal)
     }
 
     pub(crate) fn is_sandbox(&self) -> bool {

@@ -19,4 +19,5 @@ mod plants;
 mod restarts;
 mod scene;
 mod starts;
+mod stops;
 mod storms;

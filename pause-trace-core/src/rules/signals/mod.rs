@@ -10,6 +10,7 @@ mod stop_not_forwarded;
 mod stop_order;
 mod stop_pending;
 mod stop_twice;
+mod stop_unhandled;
 mod workers_cut_off;
 
 use super::Check;
@@ -27,4 +28,5 @@ pub(super) const CHECKS: &[Check] = &[
     stop_order::CHECK,
     foreign_kill::CHECK,
     workers_cut_off::CHECK,
+    stop_unhandled::CHECK,
 ];

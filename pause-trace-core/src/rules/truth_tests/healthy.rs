@@ -93,6 +93,7 @@ fn run_plain(scene: &mut Scene) -> Vec<ProcessId> {
     let probe = scene.session_with(init, |_| {});
     scene.end(probe, WaitStatus::exited(0));
     scene.pause_status("plain", |_| {});
+    scene.handles(init, SIGTERM);
     vec![pause, init, worker]
 }
 

@@ -3,51 +3,9 @@
 use super::*;
 
 #[test]
-fn the_outlook_of_a_stop_depends_on_the_signal_sets() {
-    let term = 1 << 14;
-    let none = Signals::default();
-    let of = |signals, is_pid_1| StopOutlook::of(15, Some(signals), is_pid_1, 60 * S);
-    let with = |change: fn(&mut Signals, u64)| {
-        let mut signals = none;
-        change(&mut signals, term);
-        signals
-    };
-    let caught = with(|signals, term| signals.caught = term);
-    let ignored = with(|signals, term| signals.ignored = term);
-    let blocked = with(|signals, term| signals.blocked = term);
-    let read = with(|signals, term| (signals.blocked, signals.read) = (term, term));
-    let waited_for = with(|signals, term| signals.read = term);
-    let handler_and_blocked =
-        with(|signals, term| (signals.blocked, signals.caught) = (term, term));
-    for (signals, is_pid_1, outlook) in [
-        (none, true, StopOutlook::Drops),
-        (none, false, StopOutlook::Stops),
-        (caught, true, StopOutlook::Stops),
-        (ignored, false, StopOutlook::Ignores),
-        (blocked, true, StopOutlook::Blocks),
-        (read, true, StopOutlook::Stops),
-        (waited_for, true, StopOutlook::Stops),
-        (handler_and_blocked, true, StopOutlook::Later),
-    ] {
-        assert_eq!(of(signals, is_pid_1), outlook, "{signals:?} {is_pid_1}");
-    }
-    let young = StopOutlook::of(15, Some(none), true, S);
-    assert_eq!(young, StopOutlook::TooYoung);
-    let kill = StopOutlook::of(9, Some(none), true, 60 * S);
-    assert_eq!(kill, StopOutlook::Stops);
-    for unknown in [
-        StopOutlook::of(0, Some(none), true, 60 * S),
-        StopOutlook::of(15, None, true, 60 * S),
-        StopOutlook::of(65, Some(none), true, 60 * S),
-    ] {
-        assert_eq!(unknown, StopOutlook::Unknown);
-    }
-}
-
-#[test]
 fn a_stop_that_would_take_its_whole_grace_is_a_notice() {
     let quiet = |case: &mut Case| {
-        case.containers[1].processes[0].signals = Some(Signals::default());
+        case.containers[1].processes[0].signals = Some(SignalMasks::default());
     };
     let explanation = changed(quiet);
     expect(
@@ -70,10 +28,10 @@ fn a_stop_that_would_take_its_whole_grace_is_a_notice() {
 fn a_stop_signal_that_is_not_taken_is_a_problem() {
     let explanation = changed(|case| {
         let term = 1 << 14;
-        case.containers[1].processes[0].signals = Some(Signals {
+        case.containers[1].processes[0].signals = Some(SignalMasks {
             blocked: term,
             pending: term,
-            ..Signals::default()
+            ..SignalMasks::default()
         });
     });
     expect(

@@ -14,8 +14,8 @@ use crate::{
         Line, ListedPod, Listening, Misfit, Namespaces, Network, Pause, Pod, Process, Route,
         RunningProcess, Sender, Signal, VerdictCounts, When,
     },
+    stop_outlook::StopOutlook,
     verdict::Outcome,
-    why::StopOutlook,
 };
 
 /// The processes of a container that are listed.

@@ -7,7 +7,7 @@ use crate::{
         Text,
     },
     node::{
-        bundle::Bundle,
+        bundle::{Bundle, Manager},
         intent::{self, Intent},
     },
     pods::runs,
@@ -87,6 +87,15 @@ impl Member {
             source,
         };
         (fact, knows_pids)
+    }
+
+    /// Whether CRI or the bundle says which signal stops it. Podman writes every signal but its
+    /// default into the bundle; the runtimes of a kubelet do not.
+    pub(super) fn knows_stop_signal(&self) -> bool {
+        let is_podmans =
+            |bundle: &Bundle| bundle.manager == Manager::Conmon && bundle.pod.uid.is_none();
+        let says = |bundle: &Bundle| bundle.stop_signal.is_some() || is_podmans(bundle);
+        self.cri.is_some() || self.bundle.as_ref().is_some_and(says)
     }
 
     pub(super) fn fact(&self, pod: &PodId, modes: Modes) -> ContainerFact {

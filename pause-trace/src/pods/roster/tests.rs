@@ -194,15 +194,8 @@ fn the_removal_of_an_unknown_cgroup_removes_no_pod() {
     assert_eq!(Roster::default().removed(7, runs), None);
 }
 
-#[test]
-fn the_runtime_takes_precedence_over_a_bundle() {
-    let mut roster = Roster::default();
-    roster.enter(1, of("s", "s", plain_sandbox()));
-    roster.enter(2, of("a", "s", plain_app()));
-    let modes = Modes {
-        pid: Mode::Pod,
-        ..Modes::plain()
-    };
+/// What CRI says of the container `a` with these modes, in the sandbox `s`.
+fn known(modes: Modes) -> Known {
     let pod = PodFact {
         pod: "uid".into(),
         namespace: Text::new("shop"),
@@ -222,7 +215,7 @@ fn the_runtime_takes_precedence_over_a_bundle() {
         file: None,
         source: Source::Cri,
     };
-    let known = Known {
+    Known {
         sandbox: Sandbox {
             id: "s".into(),
             pod,
@@ -231,7 +224,48 @@ fn the_runtime_takes_precedence_over_a_bundle() {
         },
         container: Some(container),
         pid: None,
+    }
+}
+
+#[test]
+fn a_stop_signal_is_known_from_cri_or_from_a_bundle_that_has_it() {
+    let knows = |bundle: Bundle| {
+        let mut roster = Roster::default();
+        roster.bundle(1, &identity("a", None), bundle, no_process);
+        roster.knows_stop_signal(&"a".into())
     };
+    let with = |bundle: Bundle, stop_signal| Bundle {
+        stop_signal,
+        ..bundle
+    };
+    // The image may have another one than SIGTERM.
+    assert!(!knows(plain_app()));
+    assert!(!knows(with(fixture!(Conmon, "crio-app"), None)));
+    assert!(knows(fixture!(Conmon, "crio-app")));
+    assert!(knows(fixture!(Conmon, "podman-member")));
+    assert!(knows(fixture!(Conmon, "podman-alone")));
+    // Its files could not be read.
+    assert!(!knows(fixture!(Docker, "docker-alone")));
+    assert!(knows(with(fixture!(Docker, "docker-alone"), Some(15))));
+
+    let mut roster = Roster::default();
+    roster.enter(1, of("s", "s", plain_sandbox()));
+    roster.enter(2, of("a", "s", plain_app()));
+    roster.asked(2, &"a".into(), known(Modes::plain()));
+    assert!(roster.knows_stop_signal(&"a".into()));
+    assert!(!roster.knows_stop_signal(&"b".into()));
+}
+
+#[test]
+fn the_runtime_takes_precedence_over_a_bundle() {
+    let mut roster = Roster::default();
+    roster.enter(1, of("s", "s", plain_sandbox()));
+    roster.enter(2, of("a", "s", plain_app()));
+    let modes = Modes {
+        pid: Mode::Pod,
+        ..Modes::plain()
+    };
+    let known = known(modes);
     let facts = roster.asked(2, &"a".into(), known.clone());
     assert_eq!(described(facts), ["a (server) App in 2 PPPPN"]);
     // The same without a bundle.

@@ -151,4 +151,15 @@ pub(super) const FAULTS: &[Fault] = &[
         Fail,
         Some(Fail),
     ),
+    (
+        "PT312",
+        |s, attach| {
+            let (_, init) = app(s);
+            s.wait_ms(10_000);
+            attach(s);
+            s.signal_masks(init, SignalMasks::default());
+        },
+        Fail,
+        Some(Fail),
+    ),
 ];

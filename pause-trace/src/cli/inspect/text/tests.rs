@@ -1,5 +1,5 @@
 use super::*;
-use crate::{cli::pods::json::testing, why::StopOutlook};
+use crate::{cli::pods::json::testing, stop_outlook::StopOutlook};
 
 /// The block of a pod under one heading.
 fn block(node: &NodeSnapshot, name: &str, head: &str) -> String {
