@@ -76,7 +76,7 @@ impl StopOutlook {
 
     /// Why a stop takes the whole grace period, as what is said of the process; `None` if it does
     /// not, or if that is not known.
-    fn obstacle(self, signal: i32) -> Option<String> {
+    pub(crate) fn obstacle(self, signal: i32) -> Option<String> {
         let signal = signal_name(signal);
         match self {
             Self::Ignores => Some(format!("ignores {signal}")),

@@ -17,6 +17,10 @@ pub struct Case {
     pub broken: Vec<Promise>,
     /// Processes outside its containers that are in its network namespace.
     pub guests: Vec<Process>,
+    /// What holds a part of it, if nothing of it runs any more.
+    pub holders: Vec<Holder>,
+    /// Whether a history was asked when signals were sent.
+    pub has_history: bool,
 }
 
 /// A sandbox as its runtime lists it.
@@ -55,6 +59,62 @@ pub struct Container {
     pub limits: Limits,
     /// The namespaces that differ from the requested ones, a sentence for each.
     pub misfits: Vec<String>,
+    /// Its grace period; `None` if unknown.
+    pub grace: Option<Ktime>,
+    /// The stop signal that the runtime sent to its entrypoint, if a history has it.
+    pub stop_sent: Option<StopSent>,
+}
+
+/// A stop signal that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopSent {
+    /// The signal's number.
+    pub signal: i32,
+    /// The time since.
+    pub ago: Ktime,
+    /// Who sent it: `runc (pid 12)`, escaped.
+    pub by: String,
+    /// The time since a SIGKILL after it, if one was sent.
+    pub killed: Option<Ktime>,
+}
+
+/// A process outside the pod that keeps a part of it.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// What it keeps.
+    pub what: Held,
+    /// The process, or the first of several.
+    pub process: Process,
+    /// How many others keep the same.
+    pub others: usize,
+}
+
+/// A part of a pod that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Mounts, in a mount namespace that the process is in.
+    Mounts {
+        /// The mount points, escaped.
+        paths: Vec<String>,
+        /// How many there are in all.
+        count: usize,
+        /// Whether it is the mount namespace of the node, in which kubelet and runtime mount.
+        is_nodes: bool,
+    },
+    /// A namespace of the sandbox.
+    Namespace {
+        /// `net`
+        kind: &'static str,
+        /// Its inode number.
+        inode: u32,
+        /// The file that is open, such as `/proc/12/fd/3`; `None` if the process is in it.
+        open: Option<String>,
+    },
+    /// A mount that pins the network namespace.
+    Pin {
+        /// The mount point, escaped.
+        path: String,
+    },
 }
 
 /// The state of a container.

@@ -15,6 +15,8 @@ pub enum Phase {
     Completed,
     /// No container runs.
     Ended,
+    /// The node no longer has it, and a history is all that is left of it.
+    Removed,
     /// Only its pause runs, and no runtime says whether its containers have ended.
     Empty,
 }
@@ -30,6 +32,7 @@ impl Phase {
             Self::Completed => "completed",
             Self::Ended => "ended",
             Self::Empty => "empty",
+            Self::Removed => "removed",
         }
     }
 }
@@ -52,6 +55,12 @@ pub enum Cause {
     Uninterruptible,
     /// A stop signal was sent and not taken.
     StopPending,
+    /// A stop signal was sent, the grace period is over, and the container was not killed.
+    GraceOver,
+    /// A mount of a pod of which nothing runs is left in a mount namespace that is not the node's.
+    MountHeld,
+    /// A namespace of a pod of which nothing runs is kept by a process outside it.
+    NamespaceHeld,
     /// The OOM killer killed a process.
     OomKilled,
     /// A container ends again and again.
@@ -82,6 +91,10 @@ pub enum Cause {
     NotListening,
     /// A stop signal would have no effect.
     StopIgnored,
+    /// A stop signal was sent, and the container still runs.
+    StopSent,
+    /// Nothing of the pod runs, and the node still has mounts of it.
+    MountLeft,
 }
 
 impl Cause {
@@ -95,6 +108,9 @@ impl Cause {
             Self::Frozen => "frozen",
             Self::Uninterruptible => "uninterruptible",
             Self::StopPending => "stop_pending",
+            Self::GraceOver => "grace_over",
+            Self::MountHeld => "mount_held",
+            Self::NamespaceHeld => "namespace_held",
             Self::OomKilled => "oom_killed",
             Self::Restarting => "restarting",
             Self::Failed => "failed",
@@ -110,6 +126,8 @@ impl Cause {
             Self::Throttled => "throttled",
             Self::NotListening => "not_listening",
             Self::StopIgnored => "stop_ignored",
+            Self::StopSent => "stop_sent",
+            Self::MountLeft => "mount_left",
         }
     }
 

@@ -7,9 +7,13 @@
 
 mod case;
 mod cause;
+mod grace;
+mod holders;
 mod limits;
+mod lives;
 mod network;
 mod processes;
+mod removed;
 mod runs;
 mod start;
 mod stop;
@@ -17,10 +21,13 @@ mod stop;
 mod tests;
 
 pub use case::{
-    Case, Container, Ended, Limits, Listener, Network, Process, Promise, Run, Sandbox, Step, Work,
-    WorkKind,
+    Case, Container, Ended, Held, Holder, Limits, Listener, Network, Process, Promise, Run,
+    Sandbox, Step, StopSent, Work, WorkKind,
 };
 pub use cause::{Cause, Phase, Reason};
+pub use grace::parse as parse_grace;
+pub use lives::{End, KEPT_NAMESPACES, Life, Lives, RunOf, Sent};
+pub use removed::{Removed, ended as how_it_ended};
 
 use crate::event::ContainerKind;
 
@@ -53,24 +60,28 @@ pub fn explain(case: &Case) -> Explanation {
     processes::reasons(case, &mut reasons);
     limits::reasons(case, &mut reasons);
     stop::reasons(case, &mut reasons);
+    grace::reasons(case, &mut reasons);
+    holders::reasons(case, &mut reasons);
     network::reasons(case, &mut reasons);
-    for promise in &case.broken {
-        reasons.push(Reason {
-            cause: Cause::PromiseBroken,
-            container: promise.container.clone(),
-            sentence: format!("{} {}: {}", promise.rule, promise.name, promise.sentence),
-            evidence: Vec::new(),
-            next: format!(
-                "`pause-trace explain {}` says what the rule checks",
-                promise.rule
-            ),
-        });
-    }
+    reasons.extend(case.broken.iter().map(broken));
     // A stable sort: reasons of one cause stay in the order of the containers.
     reasons.sort_by_key(|reason| reason.cause);
     Explanation {
         phase: phase(case),
         reasons,
+    }
+}
+
+fn broken(promise: &Promise) -> Reason {
+    Reason {
+        cause: Cause::PromiseBroken,
+        container: promise.container.clone(),
+        sentence: format!("{} {}: {}", promise.rule, promise.name, promise.sentence),
+        evidence: Vec::new(),
+        next: format!(
+            "`pause-trace explain {}` says what the rule checks",
+            promise.rule
+        ),
     }
 }
 
@@ -111,6 +122,11 @@ fn phase(case: &Case) -> Phase {
 }
 
 impl Case {
+    /// Whether nothing of the pod runs or is being started any more.
+    pub fn is_over(&self) -> bool {
+        self.alive().next().is_none() && !self.work.iter().any(|work| work.kind.is_start())
+    }
+
     /// The containers whose processes run, the sandbox too.
     fn alive(&self) -> impl Iterator<Item = &Container> {
         let containers = self.containers.iter();

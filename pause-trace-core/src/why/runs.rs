@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Earlier runs that are shown.
-const MAX_RUNS: usize = 5;
+pub(super) const MAX_RUNS: usize = 5;
 
 /// The longest message of a runtime that is shown, in bytes.
 const MAX_MESSAGE: usize = 300;

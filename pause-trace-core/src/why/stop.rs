@@ -3,6 +3,7 @@
 use super::{
     case::{Case, Container, Process, WorkKind},
     cause::{Cause, Reason},
+    grace,
     start::described,
 };
 use crate::{
@@ -11,13 +12,13 @@ use crate::{
 };
 
 impl Container {
-    fn entry(&self) -> Option<&Process> {
+    pub(super) fn entry(&self) -> Option<&Process> {
         let pid = self.entrypoint?;
         let found = self.processes.iter().find(|process| process.pid == pid)?;
         (!found.is_zombie()).then_some(found)
     }
 
-    fn outlook(&self) -> Option<(&Process, StopOutlook)> {
+    pub(super) fn outlook(&self) -> Option<(&Process, StopOutlook)> {
         let entry = self.entry()?;
         let outlook = StopOutlook::of(
             self.stop_signal,
@@ -29,7 +30,7 @@ impl Container {
     }
 
     /// Whether its stop signal was sent to it, and it has not taken the signal.
-    fn is_pending(&self) -> bool {
+    pub(super) fn is_pending(&self) -> bool {
         let Some(signals) = self.entry().and_then(|entry| entry.signals) else {
             return false;
         };
@@ -42,6 +43,7 @@ pub(super) fn is_stopping(case: &Case) -> bool {
     let is_down = case.sandboxes.first().is_some_and(|one| !one.is_ready);
     case.work.iter().any(|work| work.kind.is_removal())
         || case.containers.iter().any(Container::is_pending)
+        || grace::is_stopping(case)
         || is_down && (case.alive().next().is_some() || has_monitor(case))
 }
 
@@ -66,7 +68,7 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
                     entry.pid,
                     why_not(container, outlook)
                 ),
-                evidence: vec![described(entry)],
+                evidence: vec![described(entry), grace::sentence(case, container)],
                 next: "the runtime kills it when the grace period is over \
                        (terminationGracePeriodSeconds, 30 s unless the pod says otherwise)"
                     .to_owned(),
@@ -74,6 +76,7 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
         } else if let Some(sentence) =
             outlook.warning(title, entry.comm, entry.pid, container.stop_signal)
             && container.kind != ContainerKind::Sandbox
+            && container.stop_sent.is_none()
         {
             reasons.push(Reason {
                 cause: Cause::StopIgnored,

@@ -1,5 +1,7 @@
 //! Each reason on a pod that has it, and near misses.
 
+mod grace;
+mod holders;
 mod stop;
 
 use super::*;
@@ -36,6 +38,8 @@ fn container(title: &str, kind: ContainerKind, pid: u32) -> Container {
         stop_signal: 15,
         limits: Limits::default(),
         misfits: Vec::new(),
+        grace: None,
+        stop_sent: None,
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::{
     cell::RefCell,
+    cmp::Reverse,
+    collections::HashMap,
     io::{self, Write as _},
     path::PathBuf,
     rc::Rc,
@@ -12,21 +14,22 @@ use std::{
 use anyhow::{Result, bail};
 
 use super::{
-    Global,
+    Global, Missing,
     pods::{age, report_gaps},
     recording::parse_size,
     report, summary,
 };
 use crate::{
-    event::{Ktime, PodId},
+    event::{Ktime, NamespaceKind, PodId, Text, run_container},
     history::{self, History, Keeping, NotAnswered, SOCKET, Server, Store},
     pipeline::Pipeline,
-    pods::{Judged, standing},
+    pods::{ContainerView, Judged, PodView, standing},
     probe,
     record::{Ending, Entry, Mark, Next, Recorder},
     report::{Clock, Past, wire},
     text::{BOLD, DIM, Line, TERM, TextStyle, wrap},
     verdict::Verdict,
+    why::{Life, Lives},
 };
 
 /// The largest history.
@@ -177,6 +180,7 @@ pub(super) struct Told {
     since: Ktime,
     past: Past,
     judged: Judged,
+    lives: Lives,
 }
 
 impl Told {
@@ -184,6 +188,7 @@ impl Told {
         let since = history.since();
         let mut recording = history.into_recording()?;
         let past = Rc::new(RefCell::new(Past::default()));
+        let lives = Rc::new(RefCell::new(Lives::default()));
         let mut part: Option<(Pipeline, Vec<Verdict>)> = None;
         let ending = loop {
             let entry = match recording.next_entry()? {
@@ -194,6 +199,7 @@ impl Told {
                 (Entry::Begin(begin), _) => {
                     let pipeline = Pipeline::new(begin.limits, |_| true);
                     pipeline.observe(Box::new(Rc::clone(&past)));
+                    pipeline.observe(Box::new(Rc::clone(&lives)));
                     part = Some((pipeline, Vec::new()));
                 }
                 (Entry::Event(event), Some((pipeline, _))) => pipeline.process_event(&event),
@@ -207,19 +213,67 @@ impl Told {
         let (Some((pipeline, verdicts)), Ending::Closed) = (part, ending) else {
             bail!("it is cut or damaged");
         };
-        let judged = pipeline.read(|core| Judged::of(core, standing(verdicts), false));
+        let judged = pipeline.read(|core| {
+            let mut lives = lives.borrow_mut();
+            lives.finish(&core.state);
+            for verdict in &verdicts {
+                lives.verdict(verdict);
+            }
+            Judged::of(core, standing(verdicts), false)
+        });
         drop(pipeline);
         let past = Rc::into_inner(past).map(RefCell::into_inner);
+        let lives = Rc::into_inner(lives).map(RefCell::into_inner);
         Ok(Self {
             since,
             past: past.unwrap_or_default(),
             judged,
+            lives: lives.unwrap_or_default(),
         })
     }
 
     /// The verdicts so far.
     pub(super) fn take_judged(&mut self) -> Judged {
         std::mem::take(&mut self.judged)
+    }
+
+    /// When the history begins.
+    pub(super) fn since(&self) -> Ktime {
+        self.since
+    }
+
+    /// The life of a pod.
+    pub(super) fn life(&self, pod: &PodId) -> Option<&Life> {
+        self.lives.of(pod)
+    }
+
+    /// The namespaces that a pod had and that no other pod had later, by inode number.
+    pub(super) fn namespaces_of(&self, pod: &PodId) -> HashMap<u32, NamespaceKind> {
+        self.lives.namespaces_of(pod)
+    }
+
+    /// The pods that the history has and the node does not, the newest first.
+    pub(super) fn gone(&self, there: &[PodView]) -> Vec<PodView> {
+        let lives = self.lives.all();
+        let mut gone: Vec<_> = lives
+            .filter(|(id, _)| !there.iter().any(|pod| pod.id == **id))
+            .collect();
+        gone.sort_by_key(|(id, life)| (Reverse(life.began), *id));
+        gone.into_iter()
+            .map(|(id, life)| gone_pod(id, life))
+            .collect()
+    }
+
+    /// A message about a pod that neither the node nor the history has.
+    pub(super) fn missing(&self, message: &str, now: Ktime) -> Missing {
+        let more = match self.lives.is_cut() {
+            true => ", or it is among the pods that were left out",
+            false => "",
+        };
+        Missing(format!(
+            "{message}; the history of watch, which reaches back {}, does not have it either{more}",
+            age(now.saturating_sub(self.since))
+        ))
     }
 
     /// What happened to a pod, as JSON.
@@ -268,6 +322,23 @@ impl Told {
         }
         text
     }
+}
+
+/// A pod of which the history alone is left, for the search for its name.
+fn gone_pod(id: &PodId, life: &Life) -> PodView {
+    let text = |text: &Option<Text>| text.clone().filter(|text| !text.0.is_empty());
+    let mut pod = PodView::unseen(id, "", "");
+    pod.namespace = text(&life.namespace);
+    pod.name = text(&life.name);
+    for run in &life.runs {
+        // A second run of a container has its id.
+        let id = run_container(&run.id);
+        if !pod.containers.iter().any(|known| *known.id == *id) {
+            let sandbox = if run.is_sandbox { id } else { "" };
+            pod.containers.push(ContainerView::ended(id, "", sandbox));
+        }
+    }
+    pod
 }
 
 /// Takes what was decided since the last time.

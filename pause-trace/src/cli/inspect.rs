@@ -3,9 +3,12 @@
 pub(super) mod text;
 
 use super::{
-    Exit, Global,
+    Exit, Global, Missing,
     output::StateFormat,
-    pods::{Judge, OnePod, json, wanted},
+    pods::{
+        Judge, OnePod, json,
+        wanted::{self, Found},
+    },
     print,
 };
 use crate::session;
@@ -38,7 +41,18 @@ impl Args {
             let Some(node) = snapshot.take(Judge::History, global).await? else {
                 return Ok(Exit::Interrupted);
             };
-            let pod = wanted::find(&node.snapshot.pods, pod)?;
+            let gone = node.gone();
+            let pod = match wanted::find(&node.snapshot.pods, &gone, pod) {
+                Ok(Found::Here(pod)) => pod,
+                Ok(Found::Gone(pod)) => {
+                    return Err(Missing(format!(
+                        "the node no longer has {}: `pause-trace why` says how it ended",
+                        pod.title()
+                    ))
+                    .into());
+                }
+                Err(error) => return Err(node.not_found(error)),
+            };
             match snapshot.format.chosen {
                 StateFormat::Json => print(&json::inspected(&node, pod)?),
                 StateFormat::Text => print(&text::shown(

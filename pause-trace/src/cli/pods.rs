@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{
-    Global,
+    Global, Missing,
     history::{Ask, Told},
     output::{Format, StateFormat},
     summary,
@@ -211,6 +211,20 @@ pub(super) fn report_gaps(gaps: &[String], global: &Global) {
 }
 
 impl NodeSnapshot {
+    /// The pods that the node no longer has, as far as a history has them.
+    pub(super) fn gone(&self) -> Vec<PodView> {
+        let told = self.told.as_ref();
+        told.map_or_else(Vec::new, |told| told.gone(&self.snapshot.pods))
+    }
+
+    /// Adds to the error about a pod that was not found that the history does not have it either.
+    pub(super) fn not_found(&self, error: anyhow::Error) -> anyhow::Error {
+        match (error.downcast_ref::<Missing>(), &self.told) {
+            (Some(Missing(message)), Some(told)) => told.missing(message, self.now).into(),
+            _ => error,
+        }
+    }
+
     /// The verdicts on a pod.
     pub(super) fn verdicts<'a>(&'a self, pod: &'a PodId) -> impl Iterator<Item = &'a Verdict> {
         let judged = self.judged.iter();

@@ -1,6 +1,8 @@
 //! `why`: the reasons why a pod is slow, stuck or dead.
 
 mod case;
+mod gone;
+mod holders;
 mod json;
 mod settle;
 mod text;
@@ -8,7 +10,10 @@ mod text;
 use super::{
     Exit, Global,
     output::StateFormat,
-    pods::{Judge, OnePod, report_gaps, wanted},
+    pods::{
+        Judge, OnePod, report_gaps,
+        wanted::{self, Found},
+    },
     print,
 };
 use crate::{node::cgroup::Hierarchies, node::work::Outside, pods::Listed, session, why};
@@ -30,11 +35,11 @@ const AFTER_HELP: &str = "\
 A notice, such as a pod that listens on no port, may be intended. It does not change the exit code.
 
 Examples:
-  pause-trace why default/web                   a pod that runs, starts, stops or has ended
+  pause-trace why default/web                   a pod that runs, starts, stops, has ended, or was removed while a `watch` ran
   pause-trace why web --no-ebpf                 at once, without the rules
   pause-trace why web --format json | jq -r '.reasons[].sentence'
 
-Exit codes: 0 nothing wrong was found · 1 a reason was found · 2 wrong usage, or more than one pod · 3 no such pod, or only its pause runs and no runtime says why · 4 cannot run; the message says what to do";
+Exit codes: 0 nothing wrong was found · 1 a reason was found · 2 wrong usage, or more than one pod · 3 no such pod, or only its pause runs and no runtime says why, or a removed pod's end was not observed · 4 cannot run; the message says what to do";
 
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> anyhow::Result<Exit> {
@@ -48,7 +53,15 @@ impl Args {
             let hierarchies = Hierarchies::discover()?;
             let outside = Outside::read(hierarchies.watched());
             case::add_starting(&outside, &mut node.snapshot.pods);
-            let mut pod = wanted::find(&node.snapshot.pods, pod)?.clone();
+            let gone = node.gone();
+            let mut pod = match wanted::find(&node.snapshot.pods, &gone, pod) {
+                Ok(Found::Here(pod)) => pod.clone(),
+                Ok(Found::Gone(pod)) => {
+                    report_gaps(&listed.gaps, global);
+                    return gone::answer(&node, pod, snapshot.format.chosen, global);
+                }
+                Err(error) => return Err(node.not_found(error)),
+            };
             let pending = settle::settle(&mut pod).await;
             let pod = &pod;
             let of_runtime = listed.pod(&pod.id).await;
@@ -61,8 +74,14 @@ impl Args {
                 hierarchies: &hierarchies,
                 pending: &pending,
             };
-            let explanation = why::explain(&seen.case());
-            let unknown = seen.unknown(&listed);
+            let mut case = seen.case();
+            let mut unknown = seen.unknown(&listed);
+            if case.is_over() {
+                let (held, not_read) = holders::of(&seen).await;
+                case.holders = held;
+                unknown.extend(not_read);
+            }
+            let explanation = why::explain(&case);
             match snapshot.format.chosen {
                 StateFormat::Json => print(&json::line(&node, pod, &explanation, &unknown)?)?,
                 StateFormat::Text => {

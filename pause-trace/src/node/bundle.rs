@@ -22,7 +22,7 @@ use thiserror::Error;
 
 pub(crate) use crate::runtimes::Manager;
 
-use crate::event::{ContainerId, NamespaceKind, PodId, Text};
+use crate::event::{ContainerId, Ktime, NamespaceKind, PodId, Text};
 
 /// The longest `config.json` that is read. Kubernetes limits annotations to 256 KiB, and etcd
 /// limits a pod object to 1.5 MiB.
@@ -97,6 +97,8 @@ pub(crate) struct Docker {
     /// The id of the container whose network namespace it joins (`--network container:…`), if that
     /// container still exists.
     pub(crate) network_of: Option<Text>,
+    /// How long dockerd waits before it kills the container, in ns.
+    pub(crate) stop_timeout: Option<Ktime>,
 }
 
 /// The role of a container in its pod, as its runtime records it.

@@ -12,6 +12,7 @@ pub(crate) mod network;
 pub(crate) mod outsider;
 pub(crate) mod procfs;
 pub(crate) mod program;
+pub(crate) mod remains;
 mod stop_signal;
 pub(crate) mod survey;
 pub(crate) mod work;

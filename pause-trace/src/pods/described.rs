@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::{read::Pinned, roster::Roster, runs};
 use crate::{
     event::{
-        CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, NamespaceKind, Namespaces,
-        PodFact, PodId, Text,
+        CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, Ktime, NamespaceKind,
+        Namespaces, PodFact, PodId, Text,
     },
     node::{
         bundle::{Bundle, Kind, PodNames},
@@ -27,6 +27,8 @@ pub(super) struct Described {
     hosts: HashMap<ContainerId, Namespaces>,
     /// From the bundles of containers, for those whose sandbox is not known.
     outlines: HashMap<ContainerId, Outline>,
+    /// How long an engine waits before it kills a container.
+    graces: HashMap<ContainerId, Ktime>,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,9 @@ impl Described {
         who: impl Fn(u32) -> Option<Option<ContainerId>>,
     ) {
         let id = identity.container.clone();
+        if let Some(grace) = bundle.docker.stop_timeout {
+            self.graces.insert(id.clone(), grace);
+        }
         if matches!(bundle.kind, Some(Kind::Sandbox | Kind::Container)) {
             let outline = Outline {
                 pod: bundle.pod.clone(),
@@ -110,6 +115,11 @@ impl Described {
         );
         let inode = self.hosts.get(container)?.get(kind);
         (is_runtimes && inode != 0).then_some(inode)
+    }
+
+    /// How long the engine of a container waits before it kills the container, in ns.
+    pub(super) fn grace_of(&self, container: &ContainerId) -> Option<Ktime> {
+        self.graces.get(container).copied()
     }
 
     /// The namespaces of a sandbox that has no pause.

@@ -2,10 +2,10 @@
 //!
 //! Cgroups and `/proc` show what runs. Only the runtime knows what has ended, and how.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pause_trace_cri::{
-    Client, Detail, Socket,
+    Client, Detail, Info, Socket,
     messages::{Container, ContainerStatus, PodSandbox},
 };
 
@@ -40,6 +40,8 @@ pub(crate) struct ListedPod {
     pub(crate) sandboxes: Vec<PodSandbox>,
     /// The newest first. The sandbox that each belongs to is in the list.
     pub(crate) containers: Vec<(Container, ContainerStatus)>,
+    /// The file that pins the network namespace of the newest sandbox, if the runtime made one.
+    pub(crate) network_path: Option<PathBuf>,
 }
 
 impl Listed {
@@ -126,6 +128,13 @@ impl Listed {
         }
         pod.sandboxes
             .sort_by_key(|one| std::cmp::Reverse(one.created_at));
+        if let Some(newest) = pod.sandboxes.first() {
+            for runtime in &self.runtimes {
+                if runtime.sandboxes.contains(newest) {
+                    pod.network_path = network_path(&runtime.client, &newest.id).await;
+                }
+            }
+        }
         pod
     }
 
@@ -133,6 +142,14 @@ impl Listed {
     pub(crate) fn has_answer(&self) -> bool {
         !self.runtimes.is_empty()
     }
+}
+
+/// The path of the network namespace in the specification of a sandbox.
+async fn network_path(client: &Client, sandbox: &str) -> Option<PathBuf> {
+    let answer = client.sandbox_status(sandbox, Detail::Verbose).await.ok()?;
+    let info = Info::read(&answer.info).ok()??;
+    let path = *info.spec_namespaces()?.get("network")?;
+    Some(PathBuf::from(path?))
 }
 
 fn unanswered(socket: &Path, error: pause_trace_cri::CriError) -> String {
@@ -175,7 +192,7 @@ impl PodView {
 
 impl ContainerView {
     /// A container without processes. A sandbox has its own id.
-    fn ended(id: &str, name: &str, sandbox: &str) -> Self {
+    pub(crate) fn ended(id: &str, name: &str, sandbox: &str) -> Self {
         Self {
             id: id.into(),
             name: (!name.is_empty()).then(|| Text::new(name)),
@@ -190,6 +207,7 @@ impl ContainerView {
             memory: None,
             status: None,
             stop: None,
+            grace: None,
         }
     }
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::described::Described;
 use crate::{
     event::{
-        ContainerFact, ContainerId, ContainerKind, Mode, NamespaceKind, PauseStatus, PodId, Text,
+        ContainerFact, ContainerId, ContainerKind, Ktime, Mode, NamespaceKind, PauseStatus, PodId,
+        Text,
     },
     node::{
         network::Network,
@@ -60,6 +61,9 @@ pub(crate) struct ContainerView {
     pub(crate) status: Option<PauseStatus>,
     /// What its stop signal would do to its entrypoint; `None` without a living one.
     pub(crate) stop: Option<StopOutlook>,
+    /// How long its engine waits in a stop before it kills it, in ns. Of pods of Kubernetes only
+    /// the kubelet's annotation says so.
+    pub(crate) grace: Option<Ktime>,
 }
 
 /// A namespace of a container, compared with those of others.
@@ -291,6 +295,7 @@ pub(super) fn views(survey: Survey, described: &Described, host: Option<&Process
     for pod in &mut pods {
         for container in &mut pod.containers {
             container.namespaces = owners.compare(container);
+            container.grace = described.grace_of(&container.id);
             container.host = NamespaceKind::ALL.map(|kind| owners.host(&container.id, kind));
         }
         let start = |container: &ContainerView| {
@@ -333,6 +338,7 @@ fn unconnected(
         memory: None,
         status: None,
         stop: None,
+        grace: None,
     }
 }
 

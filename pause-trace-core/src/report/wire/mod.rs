@@ -30,7 +30,7 @@ pub(crate) use stream::{Hello, Loss, PodEvent, Scenario, Summary};
 pub(crate) use timeline::{Element, ElementDetails, Step, Timeline};
 pub use verdict::Finding;
 pub(crate) use verdict::{Decided, Named};
-pub use why::{Happened, History, Reason, Why};
+pub use why::{Happened, History, Reason, RemovedPod, RemovedRun, Why};
 
 use super::Clock;
 use crate::{

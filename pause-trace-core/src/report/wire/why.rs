@@ -3,8 +3,12 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Pod, When};
-use crate::why;
+use super::{Container, Pod, When};
+use crate::{
+    event::{Ktime, WaitStatus, short_id, signal_name},
+    report::Clock,
+    why::{self, End, Life, RunOf},
+};
 
 /// Why a pod is slow, stuck or dead.
 #[derive(Serialize, JsonSchema)]
@@ -15,19 +19,109 @@ pub struct Why {
     /// The pod.
     pub pod: Pod,
     /// The phase of its life.
-    #[schemars(extend("enum" = ["starting", "running", "restarting", "stopping", "completed", "ended", "empty"]))]
+    #[schemars(extend("enum" = ["starting", "running", "restarting", "stopping", "completed", "ended", "empty", "removed"]))]
     pub phase: &'static str,
     /// Whether one of the reasons is a problem.
     pub is_problem: bool,
-    /// Whether it is not known if something is wrong: only the pause runs, and no runtime says why.
+    /// Whether it is not known if something is wrong: only the pause runs, and no runtime says why,
+    /// or the pod was removed and a part of its end was not observed.
     pub is_undecided: bool,
     /// The reasons, the most likely one first.
     pub reasons: Vec<Reason>,
     /// What could not be found out, in sentences.
     pub unknown: Vec<String>,
+    /// How it ended, if the node no longer has it and the history of a `watch` does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<RemovedPod>,
     /// What happened to it before, from the history of a `watch` that runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,
+}
+
+/// How a pod ended that the node no longer has.
+#[derive(Clone, Serialize, JsonSchema)]
+pub struct RemovedPod {
+    /// When its last cgroup was removed. Missing if that was not observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<When>,
+    /// The time from its beginning to its removal, in ns, if both are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lived_ns: Option<Ktime>,
+    /// The time from the first stop signal to the end of its last container, in ns, if it was
+    /// stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_took_ns: Option<Ktime>,
+    /// The runs of its containers, its sandboxes first.
+    pub runs: Vec<RemovedRun>,
+}
+
+/// A run of a container of a pod that the node no longer has.
+#[derive(Clone, Serialize, JsonSchema)]
+pub struct RemovedRun {
+    /// The container.
+    pub container: Container,
+    /// Whether it is a sandbox, whose entrypoint is the pause.
+    pub is_sandbox: bool,
+    /// When it ended. Missing if that was not observed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<When>,
+    /// The exit code, if it exited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<u8>,
+    /// The signal that killed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub killed_by: Option<String>,
+    /// Who sent that signal: a name and pid, or the kernel; escaped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub killed_from: Option<String>,
+    /// Whether the OOM killer killed it.
+    pub oom_killed: bool,
+    /// Whether the runtime stopped it, or perhaps did.
+    pub stop_requested: bool,
+    /// How it ended, in words.
+    pub sentence: String,
+}
+
+impl RemovedPod {
+    /// The end of a pod.
+    pub fn new(life: &Life, clock: Clock) -> Self {
+        let lived = life.removed.zip(life.began);
+        Self {
+            removed: life.removed.map(|time| When::new(clock, time)),
+            lived_ns: lived.map(|(removed, began)| removed.saturating_sub(began)),
+            stop_took_ns: life.stop_took(),
+            runs: life
+                .runs
+                .iter()
+                .map(|run| RemovedRun::new(run, clock))
+                .collect(),
+        }
+    }
+}
+
+impl RemovedRun {
+    fn new(run: &RunOf, clock: Clock) -> Self {
+        let (time, status) = match run.end {
+            End::Ended { time, status } => (Some(time), Some(status)),
+            End::NotStarted | End::Running | End::Unseen => (None, None),
+        };
+        Self {
+            container: Container::of_run(
+                &run.id,
+                Some(run.title.clone()).filter(|title| *title != short_id(&run.id)),
+            ),
+            is_sandbox: run.is_sandbox,
+            ended: time.map(|time| When::new(clock, time)),
+            exit_code: status.and_then(WaitStatus::code),
+            killed_by: status
+                .and_then(WaitStatus::signal)
+                .map(|signal| signal_name(signal).to_string()),
+            killed_from: run.killed_by().map(|sent| sent.by.clone()),
+            oom_killed: run.is_oom_killed,
+            stop_requested: run.is_stop_requested(),
+            sentence: why::how_it_ended(run),
+        }
+    }
 }
 
 /// What a running `watch` has observed of a pod.

@@ -11,26 +11,44 @@ use crate::{
 /// The pods that are listed when a name is ambiguous.
 const MAX_NAMED: usize = 8;
 
+/// A pod that was found.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli) enum Found<'a> {
+    /// The node has it.
+    Here(&'a PodView),
+    /// Only a history has it.
+    Gone(&'a PodView),
+}
+
 /// Finds a pod by `NAMESPACE/NAME`, its name alone, its uid, or the id of its sandbox or of a
-/// container. An unambiguous prefix of any of them is enough.
-pub(in crate::cli) fn find<'a>(pods: &'a [PodView], wanted: &str) -> Result<&'a PodView> {
-    let meant = |is_meant: fn(&[u8], &[u8]) -> bool| {
+/// container. An unambiguous prefix of any of them is enough. A pod of the node takes precedence
+/// over those that only a history has (`gone`), unless only one of these has exactly this name.
+pub(in crate::cli) fn find<'a>(
+    pods: &'a [PodView],
+    gone: &'a [PodView],
+    wanted: &str,
+) -> Result<Found<'a>> {
+    let meant = |pods: &'a [PodView], is_meant: fn(&[u8], &[u8]) -> bool| {
         let is_meant = |name: Vec<u8>| is_meant(&name, wanted.as_bytes());
         let pods = pods.iter();
         pods.filter(|pod| names(pod).into_iter().any(is_meant))
             .collect::<Vec<&PodView>>()
     };
-    let whole = meant(|name, wanted| name == wanted);
     // An empty name is a prefix of every name, and the beginning of a namespace alone names no pod.
-    let begun = meant(|name, wanted| {
+    let begins = |name: &[u8], wanted: &[u8]| {
         let is_whole_pod = wanted.contains(&b'/') || !name.contains(&b'/');
         !wanted.is_empty() && name.starts_with(wanted) && is_whole_pod
-    });
-    for meant in [whole, begun] {
-        match meant[..] {
-            [] => {}
-            [pod] => return Ok(pod),
-            _ => return Err(several(wanted, &meant).into()),
+    };
+    for is_meant in [|name: &[u8], wanted: &[u8]| name == wanted, begins] {
+        for (pods, found) in [
+            (pods, Found::Here as fn(&'a PodView) -> Found<'a>),
+            (gone, Found::Gone),
+        ] {
+            match meant(pods, is_meant)[..] {
+                [] => {}
+                [pod] => return Ok(found(pod)),
+                ref meant => return Err(several(wanted, meant).into()),
+            }
         }
     }
     let known: Vec<String> = pods.iter().map(PodView::title).collect();
@@ -83,9 +101,44 @@ mod tests {
     use crate::{cli::Exit, pods::testing};
 
     fn found(wanted: &str) -> Result<String, String> {
+        found_also(&[], wanted)
+    }
+
+    fn found_also(gone: &[PodView], wanted: &str) -> Result<String, String> {
         let pods = testing::pods();
-        let pod = find(&pods, wanted).map(PodView::title);
-        pod.map_err(|error| error.to_string())
+        match find(&pods, gone, wanted) {
+            Ok(Found::Here(pod)) => Ok(pod.title()),
+            Ok(Found::Gone(pod)) => Ok(format!("gone: {}", pod.title())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_is_found_if_no_pod_of_the_node_is_meant() {
+        let gone = |uid: &str, name: &str| PodView::unseen(uid, "default", name);
+        let pods = [gone("1234-old", "web-0"), gone("5678", "we")];
+        let found = |wanted| found_also(&pods, wanted);
+        assert_eq!(found("default/web-0").as_deref(), Ok("gone: default/web-0"));
+        assert_eq!(found("1234").as_deref(), Ok("gone: default/web-0"));
+        // A whole name wins over the beginning of another, and a pod of the node over one that is
+        // gone.
+        assert_eq!(found("default/we").as_deref(), Ok("gone: default/we"));
+        assert_eq!(found("default/web").as_deref(), Ok("default/web"));
+        assert_eq!(found("web-").as_deref(), Ok("gone: default/web-0"));
+        assert!(found("nobody").is_err_and(|error| error.contains("there is no pod")));
+        // Two that are gone had the same name.
+        let twice = [gone("new", "web-0"), gone("old", "web-0")];
+        assert_eq!(
+            found_also(&twice, "web-0"),
+            Err(
+                "\"web-0\" matches 2 pods: default/web-0 (uid new), default/web-0 (uid old)"
+                    .to_owned()
+            )
+        );
+        assert_eq!(
+            found_also(&twice, "old").as_deref(),
+            Ok("gone: default/web-0")
+        );
     }
 
     #[test]
@@ -108,7 +161,7 @@ mod tests {
     #[test]
     fn an_ambiguous_name_is_a_usage_error_and_an_unknown_one_is_missing() {
         let pods = testing::pods();
-        let exit = |wanted| find(&pods, wanted).err().map(|error| Exit::of(&error));
+        let exit = |wanted| find(&pods, &[], wanted).err().map(|error| Exit::of(&error));
         assert_eq!(exit("uid-"), Some(Exit::Usage));
         assert_eq!(exit("default/wep"), Some(Exit::Inconclusive));
         assert_eq!(
@@ -121,7 +174,7 @@ mod tests {
         );
         assert!(found("").is_err());
         assert!(found("defaul").is_err_and(|error| error.contains("there is no pod")));
-        assert!(find(&[], "web").is_err());
+        assert!(find(&[], &[], "web").is_err());
     }
 
     #[test]

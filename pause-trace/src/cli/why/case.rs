@@ -5,7 +5,7 @@ use pause_trace_cri::messages::{ContainerState, ContainerStatus, PodSandboxState
 use super::settle::Pending;
 use crate::{
     cli::{inspect, pods::NodeSnapshot},
-    event::{CniRequest, ContainerKind, Ktime, NamespaceKind, Text},
+    event::{CniRequest, ContainerKind, Ktime, NamespaceKind, Text, run_container},
     node::{
         cgroup::Hierarchies,
         network::{Network, Protocol},
@@ -16,13 +16,19 @@ use crate::{
     pods::{ContainerView, Listed, ListedPod, PodView, kind_of},
     verdict::{Outcome, Severity},
     why::{
-        self, Case, Container, Ended, Limits, Listener, Process, Promise, Run, Sandbox, Step, Work,
-        WorkKind,
+        self, Case, Container, End, Ended, Limits, Listener, Process, Promise, Run, Sandbox, Step,
+        StopSent, Work, WorkKind,
     },
 };
 
 /// Processes of a container that are described. The rest is counted.
 const MAX_PROCESSES: usize = 256;
+
+/// The annotations of a kubelet with a grace period (pkg/kubelet/kuberuntime/labels.go).
+const GRACES: [&str; 2] = [
+    "io.kubernetes.pod.deletionGracePeriod",
+    "io.kubernetes.pod.terminationGracePeriod",
+];
 
 /// What is known of a pod.
 pub(super) struct Seen<'a> {
@@ -74,6 +80,8 @@ impl Seen<'_> {
             network: self.network(),
             broken: self.broken(),
             guests,
+            holders: Vec::new(),
+            has_history: self.node.told.is_some(),
         }
     }
 
@@ -216,7 +224,28 @@ impl Seen<'_> {
             stop_signal: asked.map_or(0, |asked| asked.stop_signal),
             limits,
             misfits: inspect::text::misfits(view, self.pod),
+            grace: grace(view, newest.copied()),
+            stop_sent: self.stop_sent(view),
         }
+    }
+
+    /// The stop signal that the runtime sent to the run of a container that runs now.
+    fn stop_sent(&self, view: &ContainerView) -> Option<StopSent> {
+        let entrypoint = view.entrypoint().filter(|first| !first.is_zombie())?;
+        let life = self.node.told.as_ref()?.life(&self.pod.id)?;
+        let mut runs = life.runs.iter().rev();
+        let run = runs.find(|run| *run_container(&run.id) == *view.id)?;
+        if run.end != End::Running || run.pid != Some(entrypoint.pid) {
+            return None;
+        }
+        let sent = run.stop_sent()?;
+        let now = self.node.now;
+        Some(StopSent {
+            signal: sent.signal,
+            ago: now.saturating_sub(sent.time),
+            by: sent.by.clone(),
+            killed: run.kill_sent().map(|kill| now.saturating_sub(kill.time)),
+        })
     }
 
     fn age(&self, process: &process::Process) -> Ktime {
@@ -225,7 +254,7 @@ impl Seen<'_> {
             .saturating_sub(process.start_ticks * NS_PER_TICK)
     }
 
-    fn process(&self, process: &process::Process) -> Process {
+    pub(super) fn process(&self, process: &process::Process) -> Process {
         let is_alive = !process.is_zombie();
         Process {
             pid: process.pid,
@@ -388,6 +417,17 @@ impl Seen<'_> {
 /// The span from a time in ns since 1970 to another one. The wall clock may have been set since.
 fn span(from: i64, to: i64) -> Ktime {
     u64::try_from(to.saturating_sub(from)).unwrap_or(0)
+}
+
+/// The grace period of a container, as the kubelet wrote it down when it created the container, or
+/// as its engine has it. A period that the deletion of the pod asked for takes precedence.
+fn grace(view: &ContainerView, status: Option<&ContainerStatus>) -> Option<Ktime> {
+    let annotations = status.map(|status| &status.annotations);
+    let annotated = GRACES
+        .iter()
+        .find_map(|key| annotations?.get(*key))
+        .map(|text| why::parse_grace(text));
+    annotated.unwrap_or(view.grace)
 }
 
 fn ended(status: &ContainerStatus, wall: i64) -> Ended {

@@ -3,7 +3,7 @@
 use crate::{
     pods::PodView,
     text::{BAD, BOLD, DIM, DOUBTFUL, GOOD, Line, TERM, TextStyle, wrap},
-    why::{Explanation, Reason},
+    why::{Explanation, Reason, Removed},
 };
 
 /// Renders the reasons.
@@ -13,32 +13,87 @@ pub(super) fn shown(
     explanation: &Explanation,
     unknown: &[String],
 ) -> String {
-    let mut text = String::new();
+    let mut text = head(text_style, pod, explanation);
+    push_reasons(&mut text, text_style, explanation);
+    if !explanation.is_problem() && !explanation.is_undecided() {
+        push_fine(&mut text, text_style, explanation);
+    }
+    push_unknown(&mut text, text_style, unknown);
+    text
+}
+
+/// Renders what a history says of a pod that is gone. `runs` has a line for each run.
+pub(super) fn removed(
+    text_style: TextStyle,
+    pod: &PodView,
+    facts: &[String],
+    runs: &[(String, String)],
+    removed: &Removed,
+) -> String {
+    const RUN: usize = 2;
+    const HOW: usize = 20;
+    let explanation = &removed.explanation;
+    let mut text = head(text_style, pod, explanation);
+    for fact in facts {
+        for part in wrap(fact, text_style.width) {
+            let mut line = Line::new(text_style);
+            line.push(&part);
+            text.push_str(&line.end());
+        }
+    }
+    let width = text_style
+        .width
+        .map(|width| width.saturating_sub(HOW).max(20));
+    for (title, how) in runs {
+        for (index, part) in wrap(how, width).iter().enumerate() {
+            let mut line = Line::new(text_style);
+            if index == 0 {
+                line.pad(RUN).paint(TERM, title).push(" ");
+            }
+            line.pad(HOW).push(part);
+            text.push_str(&line.end());
+        }
+    }
+    push_reasons(&mut text, text_style, explanation);
+    if !explanation.is_problem() && !removed.is_undecided {
+        push_fine(&mut text, text_style, explanation);
+    }
+    push_unknown(&mut text, text_style, &removed.unknown);
+    text
+}
+
+fn head(text_style: TextStyle, pod: &PodView, explanation: &Explanation) -> String {
     let mut line = Line::new(text_style);
     line.paint(TERM, &pod.title())
         .push(" is ")
         .paint(BOLD, explanation.phase.name());
-    text.push_str(&line.end());
+    line.end()
+}
+
+fn push_reasons(text: &mut String, text_style: TextStyle, explanation: &Explanation) {
     for (index, reason) in explanation.reasons.iter().enumerate() {
         text.push('\n');
-        one(&mut text, text_style, index + 1, reason);
+        one(text, text_style, index + 1, reason);
     }
-    if !explanation.is_problem() && !explanation.is_undecided() {
-        let what = match explanation.reasons.is_empty() {
-            true => "nothing wrong was found",
-            false => "nothing else was found; what is above may be intended",
-        };
-        text.push('\n');
-        let mut line = Line::new(text_style);
-        line.paint(GOOD, what);
-        text.push_str(&line.end());
-    }
+}
+
+fn push_fine(text: &mut String, text_style: TextStyle, explanation: &Explanation) {
+    let what = match explanation.reasons.is_empty() {
+        true => "nothing wrong was found",
+        false => "nothing else was found; what is above may be intended",
+    };
+    text.push('\n');
+    let mut line = Line::new(text_style);
+    line.paint(GOOD, what);
+    text.push_str(&line.end());
+}
+
+fn push_unknown(text: &mut String, text_style: TextStyle, unknown: &[String]) {
     for sentence in unknown {
         let mut line = Line::new(text_style);
         line.paint(DOUBTFUL, "not known: ").push(sentence);
         text.push_str(&line.end());
     }
-    text
 }
 
 fn one(text: &mut String, text_style: TextStyle, number: usize, reason: &Reason) {

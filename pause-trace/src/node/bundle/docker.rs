@@ -18,7 +18,11 @@ use super::{
     Bundle, BundleError, Docker, Location, MAX_CONFIG_BYTES, Manager, open,
     spec::{self, Spec},
 };
-use crate::{event::Text, node::stop_signal};
+use crate::{
+    event::{Ktime, Text},
+    node::stop_signal,
+    why::parse_grace,
+};
 
 /// The files of a container's directory that dockerd mounts into containers.
 const MOUNTED: [&str; 3] = ["hostname", "hosts", "resolv.conf"];
@@ -44,6 +48,8 @@ struct Config {
 struct Image {
     /// Of the command line, else of the image; empty if neither has one.
     stop_signal: String,
+    /// In seconds; missing if neither the command line nor the image has one.
+    stop_timeout: serde_json::Value,
 }
 
 /// `hostconfig.json`. Other fields are skipped.
@@ -103,12 +109,23 @@ pub(super) fn complete(bundle: &mut Bundle, places: &[PathBuf]) {
     };
     let host: Host = read(&place.join("hostconfig.json")).unwrap_or_default();
     bundle.docker = Docker {
+        stop_timeout: stop_timeout(&config.config.stop_timeout),
         name: spec::text(config.name.strip_prefix('/').unwrap_or(&config.name)),
         network_of: host
             .network_mode
             .strip_prefix("container:")
             .and_then(|named| resolved(place.parent()?, named)),
     };
+}
+
+/// The time that dockerd waits in a stop. A negative one has no end.
+fn stop_timeout(configured: &serde_json::Value) -> Option<Ktime> {
+    match configured {
+        // dockerd's default (`DefaultStopTimeout`, daemon/container/container.go).
+        serde_json::Value::Null => Some(10_000_000_000),
+        serde_json::Value::Number(seconds) => parse_grace(&seconds.to_string()),
+        _ => None,
+    }
 }
 
 /// The id of a container that a user named by its id, the beginning of it, or its name, as dockerd

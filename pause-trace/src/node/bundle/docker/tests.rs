@@ -63,6 +63,34 @@ fn the_configuration_is_beside_the_files_that_are_mounted() {
 }
 
 #[test]
+fn the_stop_timeout_is_dockers_and_a_hostile_one_is_none() {
+    let (scratch, location) = node("docker-timeout", ID);
+    for (timeout, seconds) in [
+        (json!(null), Some(10)),
+        (json!(45), Some(45)),
+        (json!(0), Some(0)),
+        // It waits without end.
+        (json!(-1), None),
+        (json!(1e300), None),
+        (json!(u64::MAX), None),
+        (json!("9"), None),
+        (json!([1]), None),
+    ] {
+        let image = json!({"StopSignal": "QUIT", "StopTimeout": timeout});
+        let config = json!({"ID": ID, "Config": image}).to_string();
+        scratch.write(&containers("srv/docker", ID, "config.v2.json"), config);
+        let bundle = read_bundle(&location).expect("it is a bundle");
+        let expected = seconds.map(|seconds: u64| seconds * 1_000_000_000);
+        assert_eq!(bundle.docker.stop_timeout, expected, "{timeout}");
+        assert_eq!(bundle.stop_signal(), Some(3), "{timeout}");
+    }
+    // Without a readable file nothing is known.
+    let (_scratch, location) = node("docker-no-timeout", ID);
+    let bundle = read_bundle(&location).expect("it is a bundle");
+    assert_eq!(bundle.docker.stop_timeout, None);
+}
+
+#[test]
 fn the_default_data_root_is_tried_too() {
     let (scratch, location) = node("docker-root", ID);
     scratch.write(
@@ -168,7 +196,9 @@ fn names_are_bounded() {
     scratch.write(&containers("srv/docker", ID, "config.v2.json"), config);
     let host = json!({"NetworkMode": mode}).to_string();
     scratch.write(&containers("srv/docker", ID, "hostconfig.json"), host);
-    let Docker { name, network_of } = read_bundle(&location).expect("it is a bundle").docker;
+    let Docker {
+        name, network_of, ..
+    } = read_bundle(&location).expect("it is a bundle").docker;
     let length = name.map(|text| text.to_string().len());
     assert_eq!(length, Some(super::super::MAX_NAME_BYTES));
     assert_eq!(network_of, None);
