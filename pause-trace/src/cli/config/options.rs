@@ -49,9 +49,7 @@ pub(super) fn environment() -> BTreeMap<String, String> {
     });
     let set = env::vars_os().filter_map(|(variable, value)| {
         let variable = variable.into_string().ok()?;
-        let is_option = known
-            .iter()
-            .any(|known| variable.strip_prefix(PREFIX) == Some(known));
+        let is_option = known.contains(&variable);
         is_option.then(|| (variable, value.to_string_lossy().into_owned()))
     });
     set.collect()
