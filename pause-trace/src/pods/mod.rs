@@ -54,6 +54,7 @@ use crate::{
         cri::Answer,
         identity::{self, Identity},
         procfs,
+        survey::process,
     },
     pipeline::Core,
     probe,
@@ -481,12 +482,28 @@ impl<'a> Follower<'a> {
             // Also if the bundle could not be read: it may be visible only in another mount
             // namespace.
             (_, Next::Ask(after)) if is_there => self.ask(question.next(), after),
-            (_, Next::NotKnown) if is_there && self.roster.is_sandbox_of_cri(container) => {
+            (_, Next::NotKnown)
+                if is_there
+                    && self.roster.is_sandbox_of_cri(container)
+                    && self.is_of_asked_runtime(&question) =>
+            {
                 let container = question.container;
                 self.live.inject(Fact::SandboxUnknown { container });
             }
             _ => {}
         }
+    }
+
+    /// Whether the runtime that was asked about a sandbox may have made it. A runtime in another
+    /// mount namespace, such as that of a node inside a container, has a socket of its own at the
+    /// same path.
+    fn is_of_asked_runtime(&self, question: &Question) -> bool {
+        let pause = self.live.read(|core| {
+            let sandbox = core.state.containers.get(&question.container)?;
+            sandbox.init
+        });
+        let monitor = pause.and_then(|pause| Some(process::read(pause.pid)?.parent));
+        monitor.is_some_and(|monitor| self.runtimes.shares_mounts(question, monitor))
     }
 }
 

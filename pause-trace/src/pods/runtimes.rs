@@ -3,11 +3,14 @@
 use std::{
     cell::RefCell,
     collections::HashMap,
+    fs,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
 };
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use pause_trace_cri::{Client, Socket};
 
 use crate::{
@@ -121,6 +124,12 @@ impl Runtimes {
         answer
     }
 
+    /// Whether the runtime that is asked is in the mount namespace of a process.
+    pub(super) fn shares_mounts(&self, question: &Question, pid: u32) -> bool {
+        let socket = self.only.as_deref().or(question.socket.as_deref());
+        socket.is_some_and(|socket| shares_mounts(socket, pid))
+    }
+
     fn runtime(&self, path: &Path) -> Option<Rc<CriNames>> {
         if let Some(known) = self.by_socket.borrow().get(path) {
             return Some(Rc::clone(known));
@@ -134,9 +143,33 @@ impl Runtimes {
     }
 }
 
+/// Whether the process that listens at a socket is in the mount namespace of another one.
+fn shares_mounts(socket: &Path, pid: u32) -> bool {
+    let mounts = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let server = UnixStream::connect(socket)
+        .ok()
+        .and_then(|stream| getsockopt(&stream, PeerCredentials).ok())
+        .and_then(|server| mounts(server.pid().cast_unsigned()));
+    server.is_some() && server == mounts(pid)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::{os::unix::net::UnixListener, process};
+
     use super::*;
+
+    #[test]
+    fn a_runtime_of_other_mounts_is_told_from_the_nodes() {
+        let path = std::env::temp_dir().join(format!("pause-trace-runtime-{}", process::id()));
+        let listener = UnixListener::bind(&path).expect("the path is free");
+        assert!(shares_mounts(&path, process::id()));
+        // No process has this pid.
+        assert!(!shares_mounts(&path, u32::MAX));
+        drop(listener);
+        assert!(!shares_mounts(&path, process::id()), "nobody listens");
+        fs::remove_file(path).expect("it was bound");
+    }
 
     const RETRY: Duration = Duration::from_secs(3);
 
