@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use super::Completed;
 use crate::{
     event::{ContainerId, Fact, Observation, Observed, PauseStatus, PodId, ProcessId, Text},
-    node::{network, procfs},
+    node::{network, procfs, survey},
 };
 
 /// The age of a pause when its status is read: it is ready by then, and its start no longer counts
@@ -75,8 +75,11 @@ pub(super) async fn pause(pod: PodId, process: ProcessId) -> Completed {
 /// Reads how the entrypoint of a container treats signals.
 pub(super) async fn signals(process: ProcessId) -> Completed {
     let read = on_a_thread(move || Ok(procfs::signals(process.pid))).await;
-    // A zombie treats none, and the pid of a process that is gone may have been reused.
-    let is_there = !procfs::is_zombie(process.pid) && !procfs::is_gone(process);
+    // A zombie treats none, one that is stopped or traced waits for none meanwhile, and the pid of a
+    // process that is gone may have been reused.
+    let runs = survey::process::read(process.pid)
+        .is_some_and(|found| !found.is_zombie() && !matches!(found.state, b'T' | b't'));
+    let is_there = runs && !procfs::is_gone(process);
     let masks = read.flatten().filter(|_| is_there);
     Completed::Fact(masks.map(|masks| Fact::SignalMasks { process, masks }))
 }

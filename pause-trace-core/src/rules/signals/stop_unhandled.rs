@@ -2,7 +2,8 @@
 
 use crate::{
     rules::{ending, prelude::*},
-    stop_outlook::{StopOutlook, YOUNG},
+    signal::SIGKILL,
+    stop_outlook::{StopOutlook, YOUNG, bit},
 };
 
 pub(super) const CHECK: Check = Check {
@@ -18,7 +19,7 @@ with a handler, by reading the signal (signalfd, sigwait), or by the default act
 the signal, if all of its threads block it and nothing reads it, or if it is pid 1 of its pid namespace and has \
 no handler. `/proc` shows that before anybody stops the container. It is read when the entrypoint has run its \
 program for 10 s; of containers that ran before, at the start, if they have run for 5 s. Nothing is reported if the \
-stop signal is unknown, if the stop has begun, or if the entrypoint cannot be read. The finding is for \
+stop signal is unknown, if the stop has begun, or if the entrypoint cannot be read or is suspended; and there is no verdict on one that takes the signal only by reading it, because nobody sees whether it does. The finding is for \
 information: nobody may ever stop the container, and the program may install a handler later. If somebody \
 does stop it, PT301, PT302 and PT308 report what happened. Pauses are not checked: see PT306.
 
@@ -96,12 +97,21 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
                 ),
             )
         });
-    } else if matches!(outlook, StopOutlook::Stops | StopOutlook::Later) {
+    } else if matches!(outlook, StopOutlook::Stops | StopOutlook::Later)
+        && !rests_on_reading(signal, masks)
+    {
         sink.pass(Subject::process(init), || {
             let signal = signal_name(signal);
             details(format!("{comm} (pid {pid}) is ready to take {signal}"))
         });
     }
+}
+
+/// Whether the process takes a signal only if it reads it. An open signalfd may never be read, and
+/// of a thread in sigwait(3) it is not known for which signals it waits, if it does not block them.
+fn rests_on_reading(signal: i32, masks: &SignalMasks) -> bool {
+    let has = |set: u64| set & bit(signal) != 0;
+    signal != SIGKILL && has(masks.read) && !has(masks.caught)
 }
 
 /// Whether the container is being stopped: programs that have begun to end often ignore the signal
@@ -127,7 +137,7 @@ mod tests {
     use super::*;
     use crate::{
         rules::testing::*,
-        signal::{SIGKILL, SIGQUIT, SIGTERM},
+        signal::{SIGQUIT, SIGTERM},
     };
 
     const TERM: u64 = 1 << (SIGTERM - 1);
@@ -221,18 +231,27 @@ mod tests {
     #[test]
     fn a_process_that_takes_the_signal_passes() {
         judged(CAUGHT, &[Outcome::Pass]);
-        let reads = SignalMasks {
-            read: TERM,
-            ..BLOCKED
-        };
-        judged(reads, &[Outcome::Pass]);
-        let waits = SignalMasks { read: TERM, ..NONE };
-        judged(waits, &[Outcome::Pass]);
         let in_a_loop = SignalMasks {
             caught: TERM,
             ..BLOCKED
         };
         judged(in_a_loop, &[Outcome::Pass]);
+        let waits = SignalMasks {
+            read: TERM,
+            ..CAUGHT
+        };
+        judged(waits, &[Outcome::Pass]);
+    }
+
+    #[test]
+    fn whether_a_process_reads_what_it_may_read_is_not_known() {
+        for masks in [BLOCKED, NONE] {
+            let reads = SignalMasks {
+                read: TERM,
+                ..masks
+            };
+            judged(reads, &[]);
+        }
     }
 
     #[test]
