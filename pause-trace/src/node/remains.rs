@@ -17,9 +17,10 @@ use super::{
     cgroup::Hierarchy,
     file::{lines, number, read},
     identity,
+    procfs::NS_PER_TICK,
     survey::process::{self, Directory, Link, Process},
 };
-use crate::event::{NamespaceKind, Text};
+use crate::event::{Ktime, NamespaceKind, Text};
 
 /// Mount namespaces that are read.
 const MAX_MOUNT_NAMESPACES: usize = 512;
@@ -52,6 +53,9 @@ pub(crate) struct Wanted {
     pub(crate) ids: HashSet<String>,
     /// The namespaces that its sandbox had, by inode number.
     pub(crate) namespaces: HashMap<u32, NamespaceKind>,
+    /// When the pod's last process ended, for the namespaces that may be gone since then. The kernel
+    /// may have given the number of one to another, so a process that started later proves nothing.
+    pub(crate) until: HashMap<u32, Ktime>,
     /// The paths that pin its network namespace.
     pub(crate) pins: HashSet<String>,
     /// The processes of the pod, which do not count.
@@ -172,7 +176,7 @@ impl Remains {
                 match is_in_container(process.pid, hierarchy) {
                     // Another pod has it: the number was given again.
                     true => drop(self.reused.insert(inode)),
-                    false => self.keep(inode, process, None),
+                    false => self.keep(wanted, inode, process, None),
                 }
             }
             self.read_files(wanted, process, &mut left);
@@ -201,12 +205,20 @@ impl Remains {
                 continue;
             };
             if wanted.namespaces.get(&inode) == Some(&kind) && seen.insert(inode) {
-                self.keep(inode, process, Some(path.display().to_string()));
+                self.keep(wanted, inode, process, Some(path.display().to_string()));
             }
         }
     }
 
-    fn keep(&mut self, inode: u32, process: &Process, open: Option<String>) {
+    fn keep(&mut self, wanted: &Wanted, inode: u32, process: &Process, open: Option<String>) {
+        let started = process.start_ticks * NS_PER_TICK;
+        if wanted
+            .until
+            .get(&inode)
+            .is_some_and(|until| started > *until)
+        {
+            return;
+        }
         let keepers = self.keepers.entry(inode).or_default();
         if keepers.iter().all(|known| known.process.pid != process.pid) {
             keepers.push(Keeper {
@@ -311,6 +323,7 @@ mod tests {
 
     fn wanted() -> Wanted {
         Wanted {
+            until: HashMap::new(),
             ids: [UID.to_owned(), "a".repeat(64), "run".to_owned()].into(),
             namespaces: [(4_026_532_252, NamespaceKind::Net)].into(),
             pins: ["/var/run/netns/cni-1".to_owned()].into(),
@@ -410,5 +423,10 @@ mod tests {
         let found = search(&wanted, hierarchies.watched());
         let mut keepers = found.keepers.values().flatten();
         assert!(!keepers.any(|keeper| keeper.process.pid == parent.pid));
+        // It started later than the pod ended.
+        wanted.own.clear();
+        wanted.until.insert(inode, 0);
+        let found = search(&wanted, hierarchies.watched());
+        assert!(found.keepers.is_empty(), "{found:?}");
     }
 }

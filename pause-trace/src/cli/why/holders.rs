@@ -4,12 +4,12 @@ use std::{collections::HashSet, fs, os::unix::ffi::OsStrExt as _, time::Duration
 
 use super::case::Seen;
 use crate::{
-    event::{NamespaceKind, Text},
+    event::{Ktime, NamespaceKind, Text},
     node::{
         remains::{self, Remains, Wanted},
         survey::process,
     },
-    why::{Held, Holder, KEPT_NAMESPACES},
+    why::{End, Held, Holder, KEPT_NAMESPACES, Life, RunOf},
 };
 
 /// A runtime or a kubelet that is unmounting is done after this time, or else takes long.
@@ -74,6 +74,9 @@ fn wanted(seen: &Seen<'_>) -> Wanted {
     let life = told.and_then(|told| told.life(&pod.id));
     if let (Some(told), Some(life)) = (told, life) {
         wanted.namespaces = told.namespaces_of(&pod.id);
+        let until = ended(life);
+        let numbers = wanted.namespaces.keys();
+        wanted.until = numbers.map(|inode| (*inode, until)).collect();
         wanted.pins.extend(life.pins.iter().cloned());
         let others = seen.node.snapshot.pods.iter();
         for other in others.filter(|other| other.id != pod.id) {
@@ -93,9 +96,21 @@ fn wanted(seen: &Seen<'_>) -> Wanted {
             .insert(Text::new(&path.to_string_lossy()).to_string());
         if let Some(inode) = remains::pinned_at(path) {
             wanted.namespaces.insert(inode, NamespaceKind::Net);
+            wanted.until.remove(&inode);
         }
     }
     wanted
+}
+
+/// When the last process of a pod ended; 0 if that was not seen.
+fn ended(life: &Life) -> Ktime {
+    let end = |run: &RunOf| match run.end {
+        End::NotStarted => Some(0),
+        End::Ended { time, .. } => Some(time),
+        End::Running | End::Unseen => None,
+    };
+    let ends: Option<Vec<_>> = life.runs.iter().map(end).collect();
+    ends.and_then(|ends| ends.into_iter().max()).unwrap_or(0)
 }
 
 fn holders(remains: &Remains, seen: &Seen<'_>, wanted: &Wanted) -> Vec<Holder> {
