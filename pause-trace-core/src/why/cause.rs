@@ -87,12 +87,12 @@ pub enum Cause {
     Guests,
     /// The processors are limited below what it needs.
     Throttled,
+    /// A stop signal was sent, and the container still runs.
+    StopSent,
     /// No process listens, or only on loopback.
     NotListening,
     /// A stop signal would have no effect.
     StopIgnored,
-    /// A stop signal was sent, and the container still runs.
-    StopSent,
     /// Nothing of the pod runs, and the node still has mounts of it.
     MountLeft,
 }

@@ -87,7 +87,7 @@ pub(crate) struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    every verdict passed
+  0    no violation at or above --fail-on (default: error), and enough evidence
   1    a violation at or above --fail-on
   2    wrong usage
   3    inconclusive: evidence was lost or is missing, or what you asked for (--pod, --cri) does not
