@@ -241,6 +241,7 @@ impl State {
                     return;
                 };
                 let Some(pod) = zombie.pod.as_ref().and_then(|id| self.pods.get_mut(id)) else {
+                    zombie.overdue_unplaced = true;
                     self.unjudged(process, On::ZombieDue);
                     return;
                 };

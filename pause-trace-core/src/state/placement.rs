@@ -1,7 +1,7 @@
 //! Containers that are declared after their processes started: the answer of a runtime takes longer
 //! than the exec of the container's entrypoint.
 
-use super::{Change, Membership, Process, Role, State};
+use super::{Change, Membership, Process, Role, State, deadlines::Deadline};
 use crate::event::{ContainerId, ProcessId};
 
 impl State {
@@ -123,9 +123,12 @@ impl State {
                 }
             }
         }
-        let Some(process) = self.processes.get(id) else {
+        let Some(process) = self.processes.get_mut(id) else {
             return;
         };
+        if std::mem::take(&mut process.overdue_unplaced) {
+            self.deadlines.arm(ended.time, Deadline::Zombie(id));
+        }
         if process.role.is_inside()
             && process.is_zombie()
             && let Some(pod) = process.pod.as_ref().and_then(|id| self.pods.get_mut(id))

@@ -171,6 +171,8 @@ pub struct Process {
     pub(crate) reaped: Option<Ktime>,
     /// Whether it exited longer than `Limits::zombie` ago and has not been reaped.
     pub overdue: bool,
+    /// Whether that was so before its container was declared.
+    pub(super) overdue_unplaced: bool,
     /// When a child of it was last reported as reaped.
     pub(crate) last_reap: Ktime,
     /// When the OOM killer marked it. See [`Process::is_oom_killed`].

@@ -117,6 +117,47 @@ mod tests {
         assert_eq!(verdict.details.evidence.len(), 2);
     }
 
+    /// As when the reader was stopped, and several containers began meanwhile.
+    #[test]
+    fn a_zombie_that_is_overdue_when_its_container_is_declared_fails() {
+        let mut scene = Scene::new();
+        scene.pod("p");
+        let cgroup = 4_711;
+        scene.push(Fact::CgroupMade {
+            cgroup,
+            path: Text::new("/p/late"),
+        });
+        let namespaces = scene.namespaces_for("p", &Modes::plain());
+        let init = scene.enter(scene.runtime, cgroup, namespaces, 1, "late");
+        scene.exec(init);
+        let (child, reaped) = (scene.fork(init), scene.fork(init));
+        scene.exit(child, WaitStatus::exited(0));
+        scene.exit(reaped, WaitStatus::exited(0));
+        scene.wait_ms(1_500);
+        scene.reap(reaped);
+        scene.wait_ms(3_000);
+        scene.expect("PT401", &[]);
+        scene.push(Fact::Container(ContainerFact {
+            container: "late".into(),
+            pod: "p".into(),
+            name: Text::new("late"),
+            what: ContainerKind::App,
+            cgroup,
+            modes: Modes::plain(),
+            stop_signal: 15,
+            sandbox: None,
+            file: None,
+            source: Source::Reference,
+        }));
+        scene.wait_ms(100);
+        let verdicts = scene.expect("PT401", &[Outcome::Fail]);
+        let process = verdicts[0].subject.process.map(|process| process.id);
+        assert_eq!(process, Some(init));
+        // It is not counted twice.
+        scene.reap(child);
+        assert!(scene.verdicts("PT401").len() <= 1);
+    }
+
     #[test]
     fn one_parent_is_one_finding_however_many_zombies_it_leaves() {
         let (mut scene, init, _) = pod_with_child();
