@@ -168,13 +168,14 @@ async fn container_oom(play: &Play<'_>) -> Result<String, PlayError> {
     let is_group = limit_memory(&mut pod, app.container.cgroup_id)?;
     let answer = app.ask(Request::Hungry).await;
     let finding = play.found("PT211").await?;
-    // The agent knows the child only by its pid in the pod's pid namespace.
+    // The agent knows the child only by its pid in the pod's pid namespace. Of a group, either may be
+    // the first.
     let killed = finding
         .details
         .observed
         .iter()
         .find_map(|(_, value)| match value {
-            Value::Process(killed) if *killed != app.process => Some(*killed),
+            Value::Process(killed) if is_group || *killed != app.process => Some(*killed),
             _ => None,
         });
     let Some(killed) = killed else {
