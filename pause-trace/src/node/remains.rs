@@ -53,8 +53,9 @@ pub(crate) struct Wanted {
     pub(crate) ids: HashSet<String>,
     /// The namespaces that its sandbox had, by inode number.
     pub(crate) namespaces: HashMap<u32, NamespaceKind>,
-    /// When the pod's last process ended, for the namespaces that may be gone since then. The kernel
-    /// may have given the number of one to another, so a process that started later proves nothing.
+    /// When the pod's last process ended, for the namespaces that may be gone since then. The
+    /// kernel may have given the number of one to another, so a process that started later proves
+    /// nothing.
     pub(crate) until: HashMap<u32, Ktime>,
     /// The paths that pin its network namespace.
     pub(crate) pins: HashSet<String>,

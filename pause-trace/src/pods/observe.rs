@@ -75,8 +75,8 @@ pub(super) async fn pause(pod: PodId, process: ProcessId) -> Completed {
 /// Reads how the entrypoint of a container treats signals.
 pub(super) async fn signals(process: ProcessId) -> Completed {
     let read = on_a_thread(move || Ok(procfs::signals(process.pid))).await;
-    // A zombie treats none, one that is stopped or traced waits for none meanwhile, and the pid of a
-    // process that is gone may have been reused.
+    // A zombie treats none, one that is stopped or traced waits for none meanwhile, and the pid of
+    // a process that is gone may have been reused.
     let runs = survey::process::read(process.pid)
         .is_some_and(|found| !found.is_zombie() && !matches!(found.state, b'T' | b't'));
     let is_there = runs && !procfs::is_gone(process);

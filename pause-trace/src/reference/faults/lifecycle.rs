@@ -168,8 +168,8 @@ async fn container_oom(play: &Play<'_>) -> Result<String, PlayError> {
     let is_group = limit_memory(&mut pod, app.container.cgroup_id)?;
     let answer = app.ask(Request::Hungry).await;
     let finding = play.found("PT211").await?;
-    // The agent knows the child only by its pid in the pod's pid namespace. Of a group, either may be
-    // the first.
+    // The agent knows the child only by its pid in the pod's pid namespace. Of a group, either may
+    // be the first.
     let killed = finding
         .details
         .observed
