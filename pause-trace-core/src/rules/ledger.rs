@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use foldhash::{HashMap, HashMapExt as _};
-
 use schemars::JsonSchema;
 use serde::Serialize;
 

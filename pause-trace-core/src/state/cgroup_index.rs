@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use foldhash::{HashMap, HashSet};
-
 use bytes::Bytes;
+use foldhash::{HashMap, HashSet};
 
 use crate::event::{CgroupId, ContainerId, Fact, Ktime, Text};
 
