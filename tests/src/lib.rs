@@ -31,13 +31,15 @@ fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(default, PathBuf::from)
 }
 
-/// The path of pause-trace, which `cargo xtask test` builds before it runs the tests.
+/// The path of the pause-trace that is tested: the static program of a release in `cargo xtask
+/// test`, which names it in `TESTED_PROGRAM`, else the one that `cargo build --release` makes.
 ///
 /// # Panics
 /// When it is missing.
 #[must_use]
 pub fn pause_trace() -> PathBuf {
-    let path = target().join("release/pause-trace");
+    let default = || target().join("release/pause-trace");
+    let path = env::var_os("TESTED_PROGRAM").map_or_else(default, PathBuf::from);
     assert!(
         path.exists(),
         "{} is missing: run `cargo xtask test`",

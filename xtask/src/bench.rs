@@ -16,7 +16,10 @@ use xtask_support::{
     places,
 };
 
-use crate::{runtimes, toolchain};
+use crate::{
+    program::{self, TESTED},
+    runtimes, toolchain,
+};
 
 /// Other tracers. Those of sid know the newest kernels, and need a newer C library than most
 /// machines have, so the bundle has it.
@@ -78,7 +81,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// The quick form. The steps before have built what it needs.
 pub(crate) fn test() -> Result<()> {
-    cargo::passes(program(1).arg("--quick"))
+    cargo::passes(program(1).arg("--quick").env(TESTED, program::path()?))
 }
 
 fn program(rounds: u16) -> Command {

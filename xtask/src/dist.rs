@@ -14,9 +14,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use xtask_support::{bundle, cargo, exit::CannotRun, progress};
+use xtask_support::{bundle, cargo, exit::CannotRun};
 
-use crate::{cross, runtimes, toolchain};
+use crate::{
+    program::{Architecture, Place},
+    runtimes, toolchain,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -29,44 +32,9 @@ pub(crate) struct Args {
     verify: bool,
 }
 
-/// A processor that a release has files for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Architecture {
-    #[value(name = "x86_64")]
-    X86_64,
-    #[value(name = "aarch64")]
-    Aarch64,
-}
-
-impl Architecture {
-    /// The name in the kernel's terms.
-    fn name(self) -> &'static str {
-        match self {
-            Self::X86_64 => "x86_64",
-            Self::Aarch64 => "aarch64",
-        }
-    }
-
-    fn target(self) -> &'static str {
-        match self {
-            Self::X86_64 => "x86_64-unknown-linux-gnu",
-            Self::Aarch64 => cross::TARGET,
-        }
-    }
-
-    /// That of this machine.
-    fn own() -> Self {
-        match env::consts::ARCH {
-            "aarch64" => Self::Aarch64,
-            _ => Self::X86_64,
-        }
-    }
-}
-
 /// Where a release is built from, and where to.
 struct Build {
-    sources: PathBuf,
-    target: PathBuf,
+    place: Place,
     out: PathBuf,
     /// The time of every file: that of the commit, in seconds.
     epoch: String,
@@ -75,73 +43,34 @@ struct Build {
 impl Build {
     /// The files of a checkout go to `dist` in the target directory.
     fn of_checkout() -> Result<Self> {
-        let target = cargo::target_dir()?;
+        let place = Place::of_checkout()?;
         Ok(Self {
-            sources: cargo::workspace(),
-            out: target.join("dist"),
-            target,
+            out: place.target.join("dist"),
+            place,
             epoch: epoch()?,
         })
     }
 
     /// The same from a copy of the sources, in directories of its own.
     fn of_copy(&self) -> Result<Self> {
-        let place = self.target.join("dist-again");
-        empty(&place)?;
-        let sources = place.join("sources");
-        copy_sources(&self.sources, &sources)?;
+        let again = self.place.target.join("dist-again");
+        empty(&again)?;
+        let sources = again.join("sources");
+        copy_sources(&self.place.sources, &sources)?;
         Ok(Self {
-            sources,
-            target: place.join("target"),
-            out: place.join("dist"),
+            place: Place {
+                sources,
+                target: again.join("target"),
+            },
+            out: again.join("dist"),
             epoch: self.epoch.clone(),
         })
     }
 
-    /// A command of cargo in the directory of the sources.
-    fn cargo(&self) -> Command {
-        let mut cargo = cargo::cargo();
-        self.prepare(&mut cargo);
-        cargo
-    }
-
+    /// Makes a command of cargo work on the same sources.
     fn prepare(&self, command: &mut Command) {
-        command
-            .current_dir(&self.sources)
-            .env_remove("LD_LIBRARY_PATH")
-            .env("CARGO_TARGET_DIR", &self.target)
-            .env("SOURCE_DATE_EPOCH", &self.epoch);
-    }
-
-    /// The directory of the static program.
-    fn programs(&self, architecture: Architecture) -> PathBuf {
-        self.target.join(architecture.target()).join("release")
-    }
-
-    /// Builds the static program.
-    fn compile(&self, architecture: Architecture) -> Result<()> {
-        let mut build = self.cargo();
-        build
-            .args(["build", "--release", "--locked", "--package", "pause-trace"])
-            .args(["--target", architecture.target()]);
-        if architecture != Architecture::own() {
-            cross::configure(&mut build)?;
-        }
-        let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-        let home = home.unwrap_or_else(|| env::home_dir().unwrap_or_default().join(".cargo"));
-        let remap =
-            |directory: &Path, to| format!("--remap-path-prefix={}={to}", directory.display());
-        let flags = [
-            "-Ctarget-feature=+crt-static".to_owned(),
-            remap(&self.sources, "."),
-            remap(&home, "/cargo"),
-            remap(&self.target, "target"),
-        ];
-        // The separator of this variable, which takes precedence over any configuration.
-        build.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
-        let title = format!("building the static program for {}", architecture.name());
-        let log = format!("dist-{}", architecture.name());
-        progress::run(&title, &log, &mut build)
+        self.place.prepare(command);
+        command.env("SOURCE_DATE_EPOCH", &self.epoch);
     }
 }
 
@@ -161,7 +90,7 @@ impl Build {
     /// Runs the program. One for another processor runs in an emulator, and must write what that
     /// of this machine writes.
     fn try_out(&self, architecture: Architecture) -> Result<()> {
-        let program = self.programs(architecture).join("pause-trace");
+        let program = self.place.programs(architecture).join("pause-trace");
         let command = match architecture == Architecture::own() {
             true => Vec::from([program.clone()]),
             false => {
@@ -175,7 +104,7 @@ impl Build {
             let mut run = Command::new(&command[0]);
             run.args(&command[1..])
                 .args(trial)
-                .current_dir(&self.sources);
+                .current_dir(&self.place.sources);
             let output = run.output().context("failed to start it")?;
             // 1: the recording has violations.
             if !matches!(output.status.code(), Some(0 | 1)) || output.stdout.is_empty() {
@@ -184,7 +113,7 @@ impl Build {
             }
             Ok(output.stdout)
         };
-        let own = self.programs(Architecture::own()).join("pause-trace");
+        let own = self.place.programs(Architecture::own()).join("pause-trace");
         for trial in TRIALS {
             let context = || format!("{} {}", program.display(), trial.join(" "));
             let written = write(&command, trial).with_context(context)?;
@@ -244,7 +173,8 @@ fn make(build: &Build, architectures: &[Architecture]) -> Result<()> {
     let mut compiled = Vec::new();
     for architecture in architectures {
         match build
-            .compile(*architecture)
+            .place
+            .build("pause-trace", *architecture)
             .and_then(|()| build.try_out(*architecture))
         {
             Ok(()) => compiled.push(*architecture),

@@ -8,6 +8,7 @@ mod deny;
 mod dist;
 mod fuzz;
 mod pressure;
+mod program;
 mod run;
 mod runner;
 mod runtimes;

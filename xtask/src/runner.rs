@@ -13,7 +13,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use xtask_support::cargo;
 
-use crate::counts::{Counts, Libtest, Nextest, Parser};
+use crate::{
+    counts::{Counts, Libtest, Nextest, Parser},
+    program,
+};
 
 /// The longest time without a line of output. Every test ends sooner, even one that boots a machine
 /// in an emulator. nextest has time limits of its own, in `.config/nextest.toml`.
@@ -145,6 +148,7 @@ impl std::error::Error for Failed {}
 
 /// Runs a command, of which one stream is piped, and parses that stream.
 fn run(command: &mut Command, mut parser: Box<dyn Parser>) -> Result<Counts> {
+    command.env(program::TESTED, program::path()?);
     let mut child = command.spawn().context("failed to start cargo")?;
     let stdout = child
         .stdout

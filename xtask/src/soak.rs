@@ -15,6 +15,7 @@ use xtask_support::{
 };
 
 use crate::{
+    program::{self, TESTED},
     runtimes,
     time::{Time, any_seed},
     toolchain,
@@ -61,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// A short soak, with another plan each time. The steps before have built what it needs.
 pub(crate) fn test() -> Result<String> {
     let seed = any_seed();
-    cargo::passes(&mut program(IN_TEST, seed))?;
+    cargo::passes(program(IN_TEST, seed).env(TESTED, program::path()?))?;
     Ok(format!("{} s from seed {seed}", IN_TEST.as_secs()))
 }
 

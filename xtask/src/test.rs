@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{self, IsTerminal},
     process::{Command, ExitCode},
-    thread,
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -22,6 +22,7 @@ use crate::{
     counts::Counts,
     deny, dist, fuzz,
     pressure::Pressure,
+    program::{Architecture, Place},
     runner::{Failed, Runner, Selection},
     runtimes, soak, toolchain,
     trouble::{Leftovers, Load},
@@ -53,6 +54,8 @@ struct Step {
     needs: &'static [&'static str],
     /// Whether it is skipped when only some tests are selected.
     lint: bool,
+    /// Whether the next steps run beside it, up to the first that needs it.
+    beside: bool,
     run: fn(&Args) -> Result<Done>,
 }
 
@@ -61,84 +64,99 @@ const STEPS: &[Step] = &[
         name: "fmt",
         needs: &[],
         lint: true,
+        beside: false,
         run: fmt,
     },
     Step {
         name: "toolchain",
         needs: &[],
         lint: false,
+        beside: false,
         run: toolchain,
+    },
+    // First, because it takes the longest, and one processor for most of that time.
+    Step {
+        name: "program",
+        needs: &["toolchain"],
+        lint: false,
+        beside: true,
+        run: program,
     },
     Step {
         name: "clippy",
         needs: &["toolchain"],
         lint: true,
+        beside: false,
         run: clippy,
     },
     Step {
         name: "doc",
         needs: &["toolchain"],
         lint: true,
+        beside: false,
         run: doc,
     },
     Step {
         name: "deny",
         needs: &[],
         lint: true,
+        beside: false,
         run: deny,
     },
     Step {
         name: "build",
         needs: &["toolchain"],
         lint: true,
+        beside: false,
         run: build,
-    },
-    Step {
-        name: "program",
-        needs: &["toolchain"],
-        lint: false,
-        run: program,
     },
     Step {
         name: "dist",
         needs: &["program"],
         lint: false,
+        beside: false,
         run: dist,
     },
     Step {
         name: "runtimes",
         needs: &[],
         lint: false,
+        beside: false,
         run: runtimes,
     },
     Step {
         name: "bare",
         needs: &["toolchain", "runtimes"],
         lint: true,
+        beside: false,
         run: bare,
     },
     Step {
         name: "test",
         needs: &["toolchain", "program", "dist", "runtimes"],
         lint: false,
+        beside: false,
         run: test,
     },
     Step {
         name: "bench",
         needs: &["toolchain", "program"],
         lint: true,
+        beside: false,
         run: bench,
     },
     Step {
         name: "soak, fuzz",
         needs: &["toolchain", "program", "runtimes"],
         lint: true,
+        beside: false,
         run: soak_and_fuzz,
     },
     Step {
         name: "vm",
-        needs: &["toolchain"],
+        needs: &["toolchain", "program"],
         lint: true,
+        beside: false,
         run: vm,
     },
 ];
@@ -176,32 +194,63 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         Runner::choose(&core).run(&core)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table: Vec<(&Step, Outcome, Duration)> = Vec::new();
     let pressure = Pressure::now();
     let is_whole = args.filters.is_empty() && args.stress.is_none();
-    for step in STEPS.iter().filter(|step| is_whole || !step.lint) {
-        let ok = |name: &&&str| {
-            let outcome = table.iter().find(|(earlier, ..)| earlier.name == **name);
-            outcome.is_none_or(|(_, outcome, _)| matches!(outcome, Outcome::Done(_)))
-        };
-        let started = Instant::now();
-        let outcome = match step.needs.iter().find(|name| !ok(name)) {
-            Some(name) => Outcome::NotRun(name),
-            None => {
-                eprintln!("── {}", step.name);
-                (step.run)(args).map_or_else(Outcome::Failed, Outcome::Done)
+    let steps: Vec<_> = STEPS.iter().filter(|step| is_whole || !step.lint).collect();
+    report(&all(&steps, args)?, &pressure)
+}
+
+/// A line of the table: how a step ended, and how long it took.
+type Line = (&'static Step, Outcome, Duration);
+
+/// Runs steps in their order, some of them beside each other.
+fn all(steps: &[&'static Step], args: &Args) -> Result<Vec<Line>> {
+    thread::scope(|scope| {
+        let mut lines: Vec<Line> = Vec::new();
+        let mut running = Vec::new();
+        for step in steps {
+            let is_needed = |&(name, _): &(&str, _)| step.needs.contains(&name);
+            for (_, line) in running.extract_if(.., |other| is_needed(other)) {
+                lines.push(ended(line)?);
             }
-        };
-        if let Outcome::Failed(error) = &outcome {
-            eprintln!("error: {error:#}");
+            let has_passed = |name: &&&str| {
+                let line = lines.iter().find(|(other, ..)| other.name == **name);
+                line.is_none_or(|(_, outcome, _)| matches!(outcome, Outcome::Done(_)))
+            };
+            if let Some(name) = step.needs.iter().find(|name| !has_passed(name)) {
+                lines.push((step, Outcome::NotRun(name), Duration::ZERO));
+            } else if step.beside {
+                running.push((step.name, scope.spawn(|| one(step, args))));
+            } else {
+                lines.push(one(step, args));
+            }
         }
-        table.push((step, outcome, started.elapsed()));
+        for (_, line) in running {
+            lines.push(ended(line)?);
+        }
+        Ok(lines)
+    })
+}
+
+/// Runs a step.
+fn one(step: &'static Step, args: &Args) -> Line {
+    eprintln!("── {}", step.name);
+    let started = Instant::now();
+    let outcome = (step.run)(args).map_or_else(Outcome::Failed, Outcome::Done);
+    if let Outcome::Failed(error) = &outcome {
+        eprintln!("error: {error:#}");
     }
-    report(&table, &pressure)
+    (step, outcome, started.elapsed())
+}
+
+/// Waits for a step that runs beside others.
+fn ended(line: ScopedJoinHandle<'_, Line>) -> Result<Line> {
+    let line = line.join();
+    line.map_err(|_| anyhow!("the thread of a step ended early"))
 }
 
 /// Prints the table, the names of the failed tests, and the summary.
-fn report(table: &[(&Step, Outcome, Duration)], pressure: &Pressure) -> Result<ExitCode> {
+fn report(table: &[Line], pressure: &Pressure) -> Result<ExitCode> {
     println!();
     let mut sum = Counts::default();
     let mut errors = Vec::new();
@@ -308,10 +357,11 @@ fn build(_: &Args) -> Result<Done> {
     passes(cargo::cargo().args(["build", "--workspace"]))
 }
 
-/// The live tests run the release build, because a debug build takes seconds to parse the kernel's
-/// BTF.
+/// The live tests run the static program of a release. A debug build takes seconds to parse the
+/// kernel's BTF.
 fn program(_: &Args) -> Result<Done> {
-    passes(cargo::cargo().args(["build", "--release", "--package", "pause-trace"]))
+    Place::of_checkout()?.build("pause-trace", Architecture::own())?;
+    Ok(Done::default())
 }
 
 /// The files of a release for this machine, which tests install and run.

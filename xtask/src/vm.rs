@@ -5,9 +5,14 @@ use std::{env, fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use vmlab::{Arch, Checked, Options, Supplies};
-use xtask_support::{cargo, progress};
+use xtask_support::cargo;
 
-use crate::{counts::Counts, cross, runtimes, toolchain};
+use crate::{
+    counts::Counts,
+    cross,
+    program::{Architecture, Place},
+    runtimes, toolchain,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -43,12 +48,11 @@ impl Supplies for Workspace {
         }
         // One package at a time: cargo would unify the features of their dependencies, and so build
         // pause-trace again with more features than it needs.
+        let place = Place::of_checkout()?;
         for package in packages {
-            let mut build = cargo::cargo();
-            build.args(["build", "--release", "--package", package]);
-            progress::run(&format!("building {package}"), "vm-build", &mut build)?;
+            place.build(package, Architecture::own())?;
         }
-        Ok(cargo::target_dir()?.join("release"))
+        Ok(place.programs(Architecture::own()))
     }
 
     fn runtimes(&self) -> Result<()> {

@@ -41,7 +41,7 @@ impl Tools {
     /// Makes all files of an architecture.
     pub(super) fn pack(&self, build: &Build, architecture: Architecture) -> Result<()> {
         let name = format!("pause-trace-{VERSION}-{}", architecture.name());
-        let program = build.programs(architecture).join("pause-trace");
+        let program = build.place.programs(architecture).join("pause-trace");
         let texts = texts(build, architecture)?;
         archive(build, &program, &texts, &name)?;
         self.packages(build, architecture)?;
@@ -68,7 +68,7 @@ impl Tools {
         rpm.args(["--package", "pause-trace", "--auto-req", "disabled"])
             .args(["--target", target, "--source-date", &build.epoch])
             .arg("--target-dir")
-            .arg(&build.target)
+            .arg(&build.place.target)
             .arg("--output")
             .arg(&build.out);
         build.prepare(&mut rpm);
@@ -78,9 +78,9 @@ impl Tools {
     /// Writes what the program is made of, as CycloneDX 1.5.
     fn components(&self, build: &Build, architecture: Architecture, name: &str) -> Result<()> {
         // The tool writes beside the manifest of each package of the workspace.
-        let sources = build.target.join("dist-sources");
+        let sources = build.place.target.join("dist-sources");
         empty(&sources)?;
-        copy_sources(&build.sources, &sources)?;
+        copy_sources(&build.place.sources, &sources)?;
         let mut list = Command::new(&self.cyclonedx);
         list.args([
             "cyclonedx",
@@ -115,7 +115,7 @@ impl Tools {
 /// Makes the manual pages and the completions, beside the program. The program of this machine's
 /// processor writes them, if this is another one.
 fn texts(build: &Build, architecture: Architecture) -> Result<PathBuf> {
-    let texts = build.programs(architecture).join("dist");
+    let texts = build.place.programs(architecture).join("dist");
     let (man, completions) = (texts.join("man"), texts.join("completions"));
     empty(&man)?;
     empty(&completions)?;
@@ -145,25 +145,28 @@ fn texts(build: &Build, architecture: Architecture) -> Result<PathBuf> {
 /// A program that runs here.
 fn writer(build: &Build, architecture: Architecture) -> Result<PathBuf> {
     let own = Architecture::own();
-    let program = build.programs(own).join("pause-trace");
+    let program = build.place.programs(own).join("pause-trace");
     if architecture != own {
-        build.compile(own)?;
+        build.place.build("pause-trace", own)?;
     }
     Ok(program)
 }
 
 /// The archive: the program, the texts, the unit and the licences below one directory.
 fn archive(build: &Build, program: &Path, texts: &Path, name: &str) -> Result<()> {
-    let top = build.target.join("dist-archive").join(name);
+    let top = build.place.target.join("dist-archive").join(name);
     empty(&top)?;
-    let unit = build.sources.join("deploy/systemd/pause-trace.service");
+    let unit = build
+        .place
+        .sources
+        .join("deploy/systemd/pause-trace.service");
     let mut copy = Command::new("cp");
     copy.arg("--recursive").arg(program).arg(unit);
     for text in ["man", "completions"] {
         copy.arg(texts.join(text));
     }
     for text in ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
-        copy.arg(build.sources.join(text));
+        copy.arg(build.place.sources.join(text));
     }
     cargo::passes(copy.arg(&top))?;
     let script = "chmod -R u=rwX,go=rX \"$2\"
@@ -179,7 +182,12 @@ fn archive(build: &Build, program: &Path, texts: &Path, name: &str) -> Result<()
 
 /// The image, which pause-trace writes itself.
 fn image(build: &Build, program: &Path, name: &str) -> Result<()> {
-    let mut image = Command::new(build.programs(Architecture::own()).join("pause-trace"));
+    let mut image = Command::new(
+        build
+            .place
+            .programs(Architecture::own())
+            .join("pause-trace"),
+    );
     image
         .args(["image", "--force", "--program"])
         .arg(program)
