@@ -2,12 +2,15 @@
 //! and an expiry. Rules know nothing of it; it is applied when a verdict is reported, so a
 //! recording can be judged again with another policy.
 
+mod baseline;
 #[cfg(test)]
 mod tests;
 
 use std::{cmp::Ordering, sync::Arc};
 
 use glob::{MatchOptions, Pattern};
+
+pub use baseline::{Baseline, Unreadable};
 
 use crate::{
     event::Ktime,
@@ -57,6 +60,8 @@ pub struct Policy {
     /// Patterns of rules, and the severity of their violations. The longest match counts.
     severities: Vec<(String, Severity)>,
     exceptions: Vec<(Exception, u64)>,
+    /// The findings that are not new.
+    baseline: Option<Baseline>,
 }
 
 impl Policy {
@@ -66,7 +71,22 @@ impl Policy {
         Self {
             severities,
             exceptions: exceptions.collect(),
+            baseline: None,
         }
+    }
+
+    /// The same with a baseline.
+    #[must_use]
+    pub fn with_baseline(self, baseline: Baseline) -> Self {
+        Self {
+            baseline: Some(baseline),
+            ..self
+        }
+    }
+
+    /// The baseline, if there is one.
+    pub fn baseline(&self) -> Option<&Baseline> {
+        self.baseline.as_ref()
     }
 
     /// The severity of a rule's violations.
@@ -90,14 +110,25 @@ impl Policy {
             return None;
         }
         let severity = self.configured(verdict.rule);
-        let excepted = match verdict.outcome {
-            Outcome::Fail => self.except(verdict, names, clock),
-            _ => None,
-        };
-        (severity.is_some() || excepted.is_some()).then(|| Verdict {
-            decision: Decision { severity, excepted },
+        let mut decided = severity.map(|_| Verdict {
+            decision: Decision {
+                severity,
+                excepted: None,
+            },
             ..verdict.clone()
-        })
+        });
+        if verdict.outcome == Outcome::Fail {
+            let known = decided.as_ref().unwrap_or(verdict);
+            let excepted = self.except(known, names, clock).or_else(|| {
+                let baseline = self.baseline.as_mut()?;
+                baseline.knows(known, names)
+            });
+            if excepted.is_some() {
+                let verdict = decided.get_or_insert_with(|| verdict.clone());
+                verdict.decision.excepted = excepted;
+            }
+        }
+        decided
     }
 
     /// The first exception that accepts a finding. An expired one is counted and accepts nothing.
@@ -133,8 +164,10 @@ impl Policy {
         })
     }
 
-    /// Takes over how often the exceptions of an earlier version were used, if they still exist.
+    /// Takes over how often the exceptions of an earlier version were used, if they still exist,
+    /// and its baseline.
     pub fn continue_from(&mut self, former: &Self) {
+        self.baseline.clone_from(&former.baseline);
         for (exception, count) in &mut self.exceptions {
             let same = former
                 .exceptions

@@ -228,18 +228,22 @@ impl Details {
     }
 }
 
-/// A finding that the owner of the node accepts, for the time being.
+/// A finding that the owner of the node accepts, for the time being, or that a baseline has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Excepted {
-    /// Why, in the words of the owner.
+    /// Why: in the words of the owner, or which baseline.
     pub reason: String,
-    /// The last day, in UTC, on which it is accepted: `2027-01-31`.
-    pub expires: String,
+    /// The last day, in UTC, on which it is accepted: `2027-01-31`. Missing for a baseline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
 }
 
 impl fmt::Display for Excepted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "accepted until {}: {}", self.expires, self.reason)
+        match &self.expires {
+            Some(expires) => write!(f, "accepted until {expires}: {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ fn exception(rules: &[&str], place: [Option<&str>; 3], until: i64) -> Exception 
         container,
         excepted: Arc::new(Excepted {
             reason: "known".to_owned(),
-            expires: "2099-01-01".to_owned(),
+            expires: Some("2099-01-01".to_owned()),
         }),
         until,
     }

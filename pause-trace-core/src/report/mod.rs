@@ -1,14 +1,16 @@
 //! Reports: one trait, and one file for each format.
 //!
 //! A report receives everything in the order in which it was decided. Formats that are read during
-//! the run (text, json) are written at once. Formats that are one document (junit, sarif) are
-//! collected and written in [`Report::finish`].
+//! the run (text, brief, json) are written at once. The others (junit, sarif, npd) are collected
+//! and written in [`Report::finish`].
 
+mod brief;
 mod clock;
 pub mod html;
 mod json;
 mod junit;
 mod names;
+mod npd;
 mod past;
 mod sarif;
 #[cfg(any(test, feature = "testing"))]
@@ -45,12 +47,16 @@ pub enum Format {
     /// For people: one line per scenario or verdict, and violations with their evidence.
     #[default]
     Text,
+    /// A line for each finding, and nothing else.
+    Brief,
     /// One JSON object per line, flushed at once.
     Json,
     /// JUnit XML, written at the end.
     Junit,
     /// SARIF 2.1.0, written at the end.
     Sarif,
+    /// One short line at the end, for node-problem-detector.
+    Npd,
 }
 
 /// Receives what is decided. An error means that the report could not be written. Nothing is
@@ -215,9 +221,11 @@ pub fn new(format: Format, out: Box<dyn Write + Send>, settings: Settings) -> Bo
         Format::Text => Box::new(
             TextReport::new(out, settings.text_style, settings.passes).with_clock(settings.clock),
         ),
+        Format::Brief => Box::new(brief::BriefReport::new(out)),
         Format::Json => Box::new(json::JsonReport::new(out, settings.clock)),
         Format::Junit => Box::new(junit::JunitReport::new(out, settings.fail_on)),
         Format::Sarif => Box::new(sarif::SarifReport::new(out, settings.clock)),
+        Format::Npd => Box::new(npd::NpdReport::new(out, settings.fail_on)),
     }
 }
 

@@ -174,6 +174,18 @@ impl Names {
         [pod, container, process].into_iter().flatten().collect()
     }
 
+    /// The pod and the container of a subject, as a path: `default/web/app`.
+    pub(crate) fn place(&self, subject: &Subject) -> String {
+        let place = Subject {
+            process: None,
+            ..subject.clone()
+        };
+        match &self.parts(&place)[..] {
+            [] => "node".to_owned(),
+            parts => parts.join("/"),
+        }
+    }
+
     /// The subject as a phrase: `default/web · app · pid 4711 (nginx)`.
     pub fn subject(&self, subject: &Subject) -> String {
         let parts = self.parts(subject);

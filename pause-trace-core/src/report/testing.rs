@@ -143,7 +143,7 @@ pub fn failed() -> Verdict {
 pub fn excepted() -> Verdict {
     let excepted = Excepted {
         reason: "the legacy image needs it".to_owned(),
-        expires: "2099-01-31".to_owned(),
+        expires: Some("2099-01-31".to_owned()),
     };
     Verdict {
         decision: Decision {

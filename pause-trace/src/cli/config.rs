@@ -24,6 +24,7 @@ use crate::{
     probe,
     report::Clock,
     state::Limits,
+    text::counted,
 };
 
 /// It is read if there is one and `--config` names no other.
@@ -124,7 +125,7 @@ pub(crate) fn notes(policy: &Policy, now: Ktime, clock: Clock, is_end: bool) -> 
     let mut notes = Vec::new();
     for (exception, standing) in policy.standing(now, clock) {
         let target = shown(&exception.target());
-        let expires = &exception.excepted.expires;
+        let expires = exception.excepted.expires.as_deref().unwrap_or_default();
         notes.extend(match (standing, is_end) {
             (Standing::Expired(1..), _) | (Standing::Expired(0), false) => Some(format!(
                 "the exception for {target} expired on {expires}: its findings count again"
@@ -137,6 +138,13 @@ pub(crate) fn notes(policy: &Policy, now: Ktime, clock: Clock, is_end: bool) -> 
             )),
             _ => None,
         });
+    }
+    if is_end && let Some(baseline) = policy.baseline() {
+        let gone = baseline.gone();
+        notes.extend((gone > 0).then(|| {
+            let findings = counted(gone as u64, "finding");
+            format!("{findings} of the baseline did not occur again")
+        }));
     }
     notes
 }
@@ -244,7 +252,7 @@ fn in_force(config: Option<&Config>) -> Result<String> {
             text,
             "\n# exception for {}: {state} {}: {}",
             shown(&exception.target()),
-            excepted.expires,
+            excepted.expires.as_deref().unwrap_or_default(),
             shown(&excepted.reason)
         );
     }

@@ -40,6 +40,10 @@ pub(crate) struct Console {
     excepted: u64,
     /// The priority of the next line in the journal.
     priority: Current,
+    /// Only findings and inconclusive verdicts are shown to people.
+    quiet: bool,
+    /// The report is for people.
+    is_text: bool,
 }
 
 impl Console {
@@ -50,6 +54,10 @@ impl Console {
         clock: Clock,
         passes: bool,
     ) -> Result<Self> {
+        let mut policy = global.policy();
+        if let Some(baseline) = output.baseline()? {
+            policy = policy.with_baseline(baseline);
+        }
         let target = Target::new(output.output.as_deref());
         let out = target
             .open({
@@ -58,7 +66,10 @@ impl Console {
             })
             .map_err(|error| Usage(format!("failed to create {target}: {error}")))?;
         let priority = Current::default();
-        let is_lines = matches!(output.format.chosen, Format::Text | Format::Json);
+        let is_lines = matches!(
+            output.format.chosen,
+            Format::Text | Format::Brief | Format::Json
+        );
         let out = match target == Target::Stdout && is_lines && is_journal(&io::stdout()) {
             true => Box::new(Lines::new(out, priority.clone())),
             false => out,
@@ -83,15 +94,17 @@ impl Console {
             ),
             target,
             echo: is_file.then(|| TextReport::new(io::stderr(), stderr, false)),
-            progress: Progress::new(stderr),
+            progress: Progress::new(stderr, !output.quiet),
             pending: false,
             tally: Tally::default(),
             violations: 0,
             fail_on: output.fail_on,
             clock,
-            policy: global.policy(),
+            policy,
             excepted: 0,
             priority,
+            quiet: output.quiet,
+            is_text: output.format.chosen == Format::Text,
         })
     }
 
@@ -112,7 +125,15 @@ impl Console {
         }
     }
 
+    /// Whether `--quiet` leaves out what is not a finding.
+    fn leaves_out(&self) -> bool {
+        self.quiet && self.is_text
+    }
+
     pub(crate) fn hello(&mut self, hello: &Hello) -> Result<(), Failed> {
+        if self.leaves_out() {
+            return Ok(());
+        }
         self.write(|report| report.hello(hello))
     }
 
@@ -145,6 +166,9 @@ impl Console {
 
     pub(crate) fn scenario(&mut self, scenario: &ScenarioResult) -> Result<(), Failed> {
         self.tally.scenario(scenario);
+        if self.leaves_out() && scenario.outcome == Outcome::Pass {
+            return Ok(());
+        }
         self.write(|report| report.scenario(scenario))?;
         if scenario.outcome != Outcome::Pass {
             self.echo(|echo| echo.scenario(scenario));
@@ -153,6 +177,9 @@ impl Console {
     }
 
     pub(crate) fn news(&mut self, news: &News, names: &Names) -> Result<(), Failed> {
+        if self.leaves_out() {
+            return Ok(());
+        }
         self.write(|report| report.news(news, names))
     }
 
@@ -224,11 +251,12 @@ impl Console {
             ..summary.clone()
         });
         let summary = summary.as_ref();
+        let shown = summary.filter(|_| !self.leaves_out());
         let result = self.write(|report| {
-            summary.map_or(Ok(()), |summary| report.summary(summary))?;
+            shown.map_or(Ok(()), |summary| report.summary(summary))?;
             report.finish()
         });
-        if let Some(summary) = summary {
+        if let Some(summary) = summary.filter(|_| !self.quiet) {
             self.echo(|echo| echo.summary(summary));
         }
         if let Some(summary) = summary {
@@ -259,7 +287,7 @@ mod tests {
         let output = Output {
             format: output::Format { chosen: format },
             output: Some(path.into()),
-            fail_on: Severity::Error,
+            ..Output::text(Severity::Error)
         };
         Console::open(&output, &Global::default(), testing::CLOCK, false)
     }
@@ -284,7 +312,7 @@ mod tests {
             let mut console = open(*format, "/dev/full").expect("it can be opened");
             console.echo = None;
             let result = console
-                .hello(&testing::hello())
+                .verdict(&testing::failed(), &testing::names())
                 .and_then(|()| console.flush());
             let failed = result
                 .and_then(|()| console.finish(None, End::Finished).map(|_| ()))

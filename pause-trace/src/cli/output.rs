@@ -1,11 +1,15 @@
-//! `--format`, `--output` and `--fail-on`, for all commands.
+//! `--format`, `--output`, `--fail-on`, `--baseline` and `--quiet`, for all commands.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::BufReader,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, ValueEnum};
 
 use super::{Usage, recording::Record, same};
-use crate::{record, report, verdict::Severity};
+use crate::{policy::Baseline, record, report, verdict::Severity};
 
 /// The `--format` option; `F` lists the formats that the command offers.
 #[derive(Args, Clone, Copy, Debug)]
@@ -47,16 +51,49 @@ pub(crate) struct Output {
     /// The lowest severity that makes the exit code 1
     #[arg(long, value_enum, value_name = "SEVERITY", default_value_t = Severity::Error)]
     pub(crate) fail_on: Severity,
+    /// Fail on new findings only; this JSON report of an earlier run has those that are known
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// Write findings and inconclusive verdicts only: no news, progress or summary
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
 }
 
 impl Output {
+    /// Text on stdout.
+    pub(super) fn text(fail_on: Severity) -> Self {
+        Self {
+            format: Format {
+                chosen: report::Format::Text,
+            },
+            output: None,
+            fail_on,
+            baseline: None,
+            quiet: false,
+        }
+    }
+
+    /// Reads the baseline, if there is one.
+    pub(super) fn baseline(&self) -> Result<Option<Baseline>, Usage> {
+        let Some(path) = &self.baseline else {
+            return Ok(None);
+        };
+        let failed = |error: String| Usage(format!("--baseline {}: {error}", path.display()));
+        let file = File::open(path).map_err(|error| failed(error.to_string()))?;
+        let baseline = Baseline::read(BufReader::new(file), path);
+        baseline
+            .map(Some)
+            .map_err(|error| failed(error.to_string()))
+    }
+
     /// Fails if the report would be written to one of these files.
     pub(super) fn refuse_same(&self, files: Vec<same::Use<'_>>) -> Result<(), Usage> {
         let report = match &self.output {
             Some(path) => ("--output", &**path),
             None => ("standard output", Path::new("/dev/stdout")),
         };
-        for file in files {
+        let baseline = self.baseline.as_deref().map(|path| ("--baseline", path));
+        for file in files.into_iter().chain(baseline) {
             same::refuse([file, report])?;
         }
         Ok(())
@@ -65,8 +102,11 @@ impl Output {
     /// Fails if the report and the recording would be written to one file.
     pub(super) fn refuse_recording(&self, record: &Record) -> Result<(), Usage> {
         let Some(path) = &record.record else {
-            return Ok(());
+            return self.refuse_same(Vec::new());
         };
+        if let Some(baseline) = &self.baseline {
+            same::refuse([("--baseline", &**baseline), ("--record", path)])?;
+        }
         let before = record::previous(path);
         self.refuse_same(vec![("--record", path), ("--record (FILE.1)", &before)])
     }

@@ -33,8 +33,9 @@ struct Step {
 }
 
 impl Progress {
-    pub(crate) fn new(text_style: TextStyle) -> Self {
-        let terminal = io::stderr().is_terminal().then(io::stderr);
+    /// A line on stderr if that is a terminal, and unless it is not wanted.
+    pub(crate) fn new(text_style: TextStyle, is_wanted: bool) -> Self {
+        let terminal = (is_wanted && io::stderr().is_terminal()).then(io::stderr);
         Self {
             text_style,
             terminal,
@@ -131,10 +132,13 @@ mod tests {
 
     #[test]
     fn short_waits_are_not_shown() {
-        let mut progress = Progress::new(TextStyle {
-            width: Some(30),
-            ..TextStyle::PLAIN
-        });
+        let mut progress = Progress::new(
+            TextStyle {
+                width: Some(30),
+                ..TextStyle::PLAIN
+            },
+            true,
+        );
         progress.terminal = None;
         progress.step(Some((7, 31)), "zombie-reaped");
         let start = progress.started;

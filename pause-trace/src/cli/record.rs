@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::{
     Console, Exit, Global, Missing, Usage,
     history::{Ask, say, source},
-    output::{Format, Output},
+    output::Output,
     recording::{Record, RequiredBound},
     select::Selection,
     summary,
@@ -16,7 +16,6 @@ use super::{
 use crate::{
     probe,
     record::{Ending, Entry, Next, Opening, Packer, Recording, encode, write_head},
-    report,
     verdict::Severity,
 };
 
@@ -81,13 +80,7 @@ impl Args {
         }
         self.selection.validate()?;
         let clock = summary::clock()?;
-        let output = Output {
-            format: Format {
-                chosen: report::Format::Text,
-            },
-            output: None,
-            fail_on: Severity::Error,
-        };
+        let output = Output::text(Severity::Error);
         let record = Record {
             record: Some(self.output.clone()),
         };

@@ -15,7 +15,7 @@ use super::{
     Console, End, Exit, Global, Usage,
     exit::Tally,
     history::{Ask, say, source},
-    output::{Format, Output},
+    output::Output,
     pod_reporter::PodFilter,
     recording::Record,
     same,
@@ -32,7 +32,7 @@ use crate::{
     record::{self, Begin, Ending, Entry, Mark, Next, Recording, Run, ScenarioEnd},
     reference::{faults, scenarios},
     report::{
-        self, Summary,
+        Summary,
         html::{self, Page, PageBuilder},
     },
     scenario::SortedVerdicts,
@@ -121,13 +121,7 @@ impl Args {
 
     /// Watches the node's pods and records them. The page is then made from this recording.
     fn record(&self, path: &Path, global: &Global) -> Result<Exit> {
-        let output = Output {
-            format: Format {
-                chosen: report::Format::Text,
-            },
-            output: None,
-            fail_on: self.fail_on,
-        };
+        let output = Output::text(self.fail_on);
         let clock = summary::clock()?;
         let console = Console::open(&output, global, clock, false)?;
         let record = Record {

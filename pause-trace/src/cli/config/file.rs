@@ -228,7 +228,7 @@ fn parse_exception(value: toml::Value) -> Result<Exception, String> {
         container: pattern("container", raw.container)?,
         excepted: Arc::new(Excepted {
             reason: reason.to_owned(),
-            expires,
+            expires: Some(expires),
         }),
         until,
     };
@@ -328,7 +328,7 @@ mod tests {
             panic!("there are two: {:?}", file.exceptions);
         };
         assert_eq!(first.target(), "PT302, zombie kube-system/legacy-*/app");
-        assert_eq!(first.excepted.expires, "2027-01-31");
+        assert_eq!(first.excepted.expires.as_deref(), Some("2027-01-31"));
         // 2027-02-01T00:00:00Z
         assert_eq!(first.until, 1_801_440_000_000_000_000);
         assert_eq!(second.target(), "every rule */x/*");
