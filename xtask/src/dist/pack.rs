@@ -152,20 +152,24 @@ fn writer(build: &Build, architecture: Architecture) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// The archive: the program, the texts, the unit and the licences below one directory.
+/// The archive: the program, the texts, the unit, the script for CI and the licences below one
+/// directory.
 fn archive(build: &Build, program: &Path, texts: &Path, name: &str) -> Result<()> {
     let top = build.place.target.join("dist-archive").join(name);
     empty(&top)?;
-    let unit = build
-        .place
-        .sources
-        .join("deploy/systemd/pause-trace.service");
     let mut copy = Command::new("cp");
-    copy.arg("--recursive").arg(program).arg(unit);
+    copy.arg("--recursive").arg(program);
     for text in ["man", "completions"] {
         copy.arg(texts.join(text));
     }
-    for text in ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+    for text in [
+        "deploy/systemd/pause-trace.service",
+        "deploy/ci/verify.sh",
+        "README.md",
+        "CHANGELOG.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+    ] {
         copy.arg(build.place.sources.join(text));
     }
     cargo::passes(copy.arg(&top))?;
