@@ -27,6 +27,9 @@ use pause_trace_core::{
 };
 
 fn main() -> ExitCode {
+    if cli::kubectl::is_plugin(env::args_os().next().as_deref()) {
+        return cli::kubectl::main();
+    }
     // The parts that pause-trace plays in its own reference pod, and what shells call: not for
     // users, and not to be slowed down by parsing.
     let mut args = env::args_os().skip(1);

@@ -13,6 +13,7 @@ mod file;
 mod history;
 pub(crate) mod image;
 pub(crate) mod inspect;
+pub(crate) mod kubectl;
 pub(crate) mod ls;
 pub(crate) mod man;
 mod metrics;
