@@ -19,7 +19,7 @@ fn replay(arguments: &[&str]) -> Run {
 fn baseline(name: &str, without: &str) -> PathBuf {
     let path = scratch("baseline").join(name);
     let text = path.to_string_lossy();
-    let made = replay(&["--format", "json", "--output", &text, "--quiet"]);
+    let made = replay(&["--format", "json", "--output", &text]);
     assert_eq!(made.code, Some(1), "{made:?}");
     let report = fs::read_to_string(&path).expect("it was written");
     assert!(wire::objects(&report).len() > 2, "{report}");
@@ -89,6 +89,21 @@ fn quiet_text_has_findings_and_nothing_else() {
     assert_eq!(rules, ["✗ PT301", "✗ PT302"], "{quiet:?}");
     let none = replay(&["-q", "--ignore", "PT3"]);
     assert_eq!((none.code, &*none.stdout), (Some(0), ""), "{none:?}");
+}
+
+#[test]
+fn quiet_json_has_no_passes_and_no_news() {
+    let quiet = replay(&["-q", "--format", "json"]);
+    assert_eq!(quiet.code, Some(1), "{quiet:?}");
+    let objects = quiet.objects();
+    let types: Vec<_> = objects.iter().map(|object| &object["type"]).collect();
+    assert_eq!(
+        types,
+        [
+            "hello", "finding", "verdict", "finding", "verdict", "summary"
+        ],
+        "{quiet:?}"
+    );
 }
 
 #[test]

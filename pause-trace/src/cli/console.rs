@@ -40,10 +40,9 @@ pub(crate) struct Console {
     excepted: u64,
     /// The priority of the next line in the journal.
     priority: Current,
-    /// Only findings and inconclusive verdicts are shown to people.
+    /// Passes and news are left out of a report that is read during the run.
     quiet: bool,
-    /// The report is for people.
-    is_text: bool,
+    format: Format,
 }
 
 impl Console {
@@ -104,7 +103,7 @@ impl Console {
             excepted: 0,
             priority,
             quiet: output.quiet,
-            is_text: output.format.chosen == Format::Text,
+            format: output.format.chosen,
         })
     }
 
@@ -125,13 +124,18 @@ impl Console {
         }
     }
 
-    /// Whether `--quiet` leaves out what is not a finding.
-    fn leaves_out(&self) -> bool {
-        self.quiet && self.is_text
+    /// Whether passes and news are left out.
+    fn is_brief(&self) -> bool {
+        self.quiet && matches!(self.format, Format::Text | Format::Json)
+    }
+
+    /// Whether the start and the summary are left out, too. In JSON they say that the run took place.
+    fn is_bare(&self) -> bool {
+        self.quiet && self.format == Format::Text
     }
 
     pub(crate) fn hello(&mut self, hello: &Hello) -> Result<(), Failed> {
-        if self.leaves_out() {
+        if self.is_bare() {
             return Ok(());
         }
         self.write(|report| report.hello(hello))
@@ -156,6 +160,9 @@ impl Console {
         self.excepted += u64::from(verdict.excepted().is_some());
         self.tally.verdict(verdict);
         self.violations += u64::from(verdict.outcome == Outcome::Fail);
+        if self.is_brief() && verdict.outcome == Outcome::Pass {
+            return Ok(());
+        }
         self.priority.set(Priority::of(verdict));
         let written = self.write(|report| report.verdict(verdict, names));
         self.priority.set(Priority::Info);
@@ -166,7 +173,7 @@ impl Console {
 
     pub(crate) fn scenario(&mut self, scenario: &ScenarioResult) -> Result<(), Failed> {
         self.tally.scenario(scenario);
-        if self.leaves_out() && scenario.outcome == Outcome::Pass {
+        if self.is_brief() && scenario.outcome == Outcome::Pass {
             return Ok(());
         }
         self.write(|report| report.scenario(scenario))?;
@@ -177,7 +184,7 @@ impl Console {
     }
 
     pub(crate) fn news(&mut self, news: &News, names: &Names) -> Result<(), Failed> {
-        if self.leaves_out() {
+        if self.is_brief() {
             return Ok(());
         }
         self.write(|report| report.news(news, names))
@@ -251,7 +258,7 @@ impl Console {
             ..summary.clone()
         });
         let summary = summary.as_ref();
-        let shown = summary.filter(|_| !self.leaves_out());
+        let shown = summary.filter(|_| !self.is_bare());
         let result = self.write(|report| {
             shown.map_or(Ok(()), |summary| report.summary(summary))?;
             report.finish()

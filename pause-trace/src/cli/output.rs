@@ -54,7 +54,7 @@ pub(crate) struct Output {
     /// Fail on new findings only; this JSON report of an earlier run has those that are known
     #[arg(long, value_name = "FILE")]
     pub(crate) baseline: Option<PathBuf>,
-    /// Write findings and inconclusive verdicts only: no news, progress or summary
+    /// Leave out news, passes and progress; text then has findings and inconclusive verdicts only
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 }
