@@ -4,7 +4,6 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     fs,
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
@@ -17,6 +16,7 @@ use crate::{
     event::{CgroupId, ContainerId},
     node::cri::{Answer, CriNames},
     runtimes::sockets,
+    sys,
 };
 
 /// Queries for a container that the runtime does not know: the cgroup of a container exists before
@@ -143,10 +143,11 @@ impl Runtimes {
     }
 }
 
-/// Whether the process that listens at a socket is in the mount namespace of another one.
+/// Whether the process that listens at a socket is in the mount namespace of another one. Not known
+/// of one that accepts nothing, for which the event loop does not wait.
 fn shares_mounts(socket: &Path, pid: u32) -> bool {
     let mounts = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-    let server = UnixStream::connect(socket)
+    let server = sys::connect_at_once(socket)
         .ok()
         .and_then(|stream| getsockopt(&stream, PeerCredentials).ok())
         .and_then(|server| mounts(server.pid().cast_unsigned()));
@@ -168,6 +169,31 @@ mod tests {
         assert!(!shares_mounts(&path, u32::MAX));
         drop(listener);
         assert!(!shares_mounts(&path, process::id()), "nobody listens");
+        fs::remove_file(path).expect("it was bound");
+    }
+
+    /// One that hangs holds nothing up.
+    #[test]
+    fn a_runtime_that_accepts_no_more_connections_is_not_waited_for() {
+        use nix::sys::socket::{Backlog, listen};
+
+        let path = std::env::temp_dir().join(format!("pause-trace-full-{}", process::id()));
+        let listener = UnixListener::bind(&path).expect("the path is free");
+        listen(&listener, Backlog::new(1).expect("a backlog")).expect("it listens again");
+        let mut waiting = Vec::new();
+        while let Ok(one) = sys::connect_at_once(&path) {
+            waiting.push(one);
+            assert!(waiting.len() < 100, "its queue is never full");
+        }
+        let (answered, is_answered) = std::sync::mpsc::channel();
+        std::thread::spawn({
+            let path = path.clone();
+            move || answered.send(shares_mounts(&path, process::id()))
+        });
+        let answer = is_answered.recv_timeout(Duration::from_secs(30));
+        assert_eq!(answer, Ok(false), "it waits for the runtime");
+        waiting.clear();
+        drop(listener);
         fs::remove_file(path).expect("it was bound");
     }
 
