@@ -86,12 +86,30 @@ impl Policy {
     /// Decides about a verdict: returns it as it is to be reported, if that differs. A pass and an
     /// inconclusive verdict have nothing to accept.
     pub fn decide(&mut self, verdict: &Verdict, names: &Names, clock: Clock) -> Option<Verdict> {
+        if verdict.outcome == Outcome::Fail {
+            let time = clock.unix_ns(verdict.time);
+            let matching = self
+                .exceptions
+                .iter_mut()
+                .filter(|(exception, _)| exception.is_about(verdict.rule, &verdict.subject, names));
+            for (exception, count) in matching {
+                *count += 1;
+                if time < exception.until {
+                    break;
+                }
+            }
+        }
+        self.decided(verdict, names, clock)
+    }
+
+    /// The same, without counting that exceptions are used.
+    pub fn decided(&self, verdict: &Verdict, names: &Names, clock: Clock) -> Option<Verdict> {
         if verdict.outcome == Outcome::Pass {
             return None;
         }
         let severity = self.configured(verdict.rule);
         let excepted = match verdict.outcome {
-            Outcome::Fail => self.except(verdict, names, clock),
+            Outcome::Fail => self.excepted(verdict, names, clock),
             _ => None,
         };
         (severity.is_some() || excepted.is_some()).then(|| Verdict {
@@ -100,20 +118,14 @@ impl Policy {
         })
     }
 
-    /// The first exception that accepts a finding. An expired one is counted and accepts nothing.
-    fn except(&mut self, verdict: &Verdict, names: &Names, clock: Clock) -> Option<Arc<Excepted>> {
+    /// The first exception that accepts a finding. An expired one accepts nothing.
+    fn excepted(&self, verdict: &Verdict, names: &Names, clock: Clock) -> Option<Arc<Excepted>> {
         let time = clock.unix_ns(verdict.time);
-        let matching = self
-            .exceptions
-            .iter_mut()
-            .filter(|(exception, _)| exception.is_about(verdict.rule, &verdict.subject, names));
-        for (exception, count) in matching {
-            *count += 1;
-            if time < exception.until {
-                return Some(exception.excepted.clone());
-            }
-        }
-        None
+        let mut exceptions = self.exceptions.iter().map(|(exception, _)| exception);
+        let found = exceptions.find(|exception| {
+            time < exception.until && exception.is_about(verdict.rule, &verdict.subject, names)
+        });
+        found.map(|exception| exception.excepted.clone())
     }
 
     /// How each exception stands at a time, in the order of the configuration.

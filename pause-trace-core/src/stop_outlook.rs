@@ -221,10 +221,17 @@ mod tests {
             assert_eq!(outlook, StopOutlook::Blocks);
             assert_eq!(outlook.warning("app", Comm::new("app"), 1, SIGTERM), None);
             let obstacle = outlook.obstacle(SIGTERM);
-            assert_eq!(obstacle.as_deref(), Some("blocks SIGTERM, and may take it yet"));
+            assert_eq!(
+                obstacle.as_deref(),
+                Some("blocks SIGTERM, and may take it yet")
+            );
         }
         let dropped = StopOutlook::Drops;
-        assert!(dropped.warning("app", Comm::new("app"), 1, SIGTERM).is_some());
+        assert!(
+            dropped
+                .warning("app", Comm::new("app"), 1, SIGTERM)
+                .is_some()
+        );
     }
 
     #[test]

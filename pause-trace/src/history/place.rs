@@ -19,9 +19,7 @@ use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
     sys::{
-        socket::{
-            AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
-        },
+        socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket},
         stat::{Mode, fchmod},
     },
 };

@@ -132,10 +132,9 @@ fn disposition(outlook: StopOutlook) -> &'static str {
         StopOutlook::Ignores => "ignored",
         StopOutlook::Drops => "no handler",
         StopOutlook::Later => "handler, blocked now",
-        StopOutlook::Blocks
-        | StopOutlook::Stops
-        | StopOutlook::TooYoung
-        | StopOutlook::Unknown => "taken",
+        StopOutlook::Blocks | StopOutlook::Stops | StopOutlook::TooYoung | StopOutlook::Unknown => {
+            "taken"
+        }
     }
 }
 

@@ -195,7 +195,9 @@ fn parse_exception(value: toml::Value) -> Result<Exception, String> {
         }
         Some(other) => {
             let found = kind(&other);
-            return Err(format!("rule: expected a text or a list of texts, found {found}"));
+            return Err(format!(
+                "rule: expected a text or a list of texts, found {found}"
+            ));
         }
     };
     rules.iter().try_for_each(|rule| check_rule(rule))?;
@@ -461,7 +463,10 @@ mod tests {
                 "[[exception]]\nrule = 'PT1'\nreason = ['x']\nexpires = 2027-01-31".to_owned(),
                 "exception 1: reason: expected one text, found a list",
             ),
-            ("exception = [5]".to_owned(), "exception 1: expected a table"),
+            (
+                "exception = [5]".to_owned(),
+                "exception 1: expected a table",
+            ),
             (
                 exception("rule = 'PT1'").replace("[[exception]]", "[[exceptions]]"),
                 "there is no table \"exceptions\"; did you mean \"exception\"?",
