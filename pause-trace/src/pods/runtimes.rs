@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
     rc::Rc,
@@ -13,8 +13,9 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use pause_trace_cri::{Client, Socket};
 
 use crate::{
-    event::{CgroupId, ContainerId},
+    event::{CgroupId, ContainerId, Text},
     node::cri::{Answer, CriNames},
+    rules,
     runtimes::sockets,
     sys,
 };
@@ -92,6 +93,8 @@ pub(super) struct Runtimes {
     /// The only socket to use, if one was configured.
     only: Option<PathBuf>,
     by_socket: RefCell<HashMap<PathBuf, Rc<CriNames>>>,
+    /// Those of which the user was told that they do not answer.
+    told: RefCell<HashSet<PathBuf>>,
 }
 
 impl Runtimes {
@@ -99,6 +102,7 @@ impl Runtimes {
         Self {
             only: only.map(|socket| socket.path().to_owned()),
             by_socket: RefCell::default(),
+            told: RefCell::default(),
         }
     }
 
@@ -108,18 +112,28 @@ impl Runtimes {
         let id = &*question.container;
         if let Some(socket) = self.only.as_deref().or(question.socket.as_deref()) {
             return match self.runtime(socket) {
-                Some(runtime) => runtime.ask(id).await,
+                Some(runtime) => self.tell(socket, runtime.ask(id).await),
                 None => Answer::Unknown,
             };
         }
         let mut answer = Answer::Unknown;
         for socket in Socket::discover(sockets()).unwrap_or_default() {
             if let Some(runtime) = self.runtime(socket.path()) {
-                answer = runtime.ask(id).await;
+                answer = self.tell(socket.path(), runtime.ask(id).await);
             }
             if matches!(answer, Answer::Known(_) | Answer::Unclear(_)) {
                 break;
             }
+        }
+        answer
+    }
+
+    /// Tells the user of a runtime that does not answer, once.
+    fn tell(&self, socket: &Path, answer: Answer) -> Answer {
+        if let Answer::Unavailable { reason, .. } = &answer
+            && self.told.borrow_mut().insert(socket.to_owned())
+        {
+            eprintln!("pause-trace: {}", unavailable(socket, reason));
         }
         answer
     }
@@ -141,6 +155,16 @@ impl Runtimes {
             .insert(path.to_owned(), Rc::clone(&runtime));
         Some(runtime)
     }
+}
+
+/// That a runtime does not answer, and what cannot be judged then.
+fn unavailable(socket: &Path, reason: &str) -> String {
+    format!(
+        "the runtime at {} does not answer ({}): while it does not, {}",
+        Text::new(&socket.to_string_lossy()),
+        Text::new(reason),
+        rules::without_cri()
+    )
 }
 
 /// Whether the process that listens at a socket is in the mount namespace of another one. Not known
@@ -170,6 +194,24 @@ mod tests {
         drop(listener);
         assert!(!shares_mounts(&path, process::id()), "nobody listens");
         fs::remove_file(path).expect("it was bound");
+    }
+
+    #[test]
+    fn a_runtime_that_does_not_answer_is_told_of_once_with_the_rules_that_need_it() {
+        let runtimes = Runtimes::new(None);
+        let (socket, other) = (Path::new("/run/a.sock"), Path::new("/run/b.sock"));
+        let unavailable = || Answer::Unavailable {
+            reason: "connection refused".to_owned(),
+            again: RETRY,
+        };
+        for answer in [Answer::Unknown, unavailable(), unavailable()] {
+            assert_eq!(runtimes.tell(socket, answer.clone()), answer);
+        }
+        assert!(runtimes.told.borrow().contains(socket));
+        assert!(!runtimes.told.borrow().contains(other));
+        let said = super::unavailable(Path::new("/run/\u{1b}.sock"), "connection refused");
+        assert!(said.contains("PT204 and PT312 are not judged"), "{said}");
+        assert!(!said.contains('\u{1b}'), "{said}");
     }
 
     /// One that hangs holds nothing up.
