@@ -155,7 +155,7 @@ fn entrypoints_that_read_a_blocked_signal_unseen_are_not_accused() {
     let uid = pod.uid().to_owned();
     pod.remove();
     let outcome = watch.verified(&uid);
-    let of_rule = |line: &&Value| line["rule"] == "PT312";
+    let of_rule = |line: &&Value| line["type"] == "verdict" && line["rule"] == "PT312";
     let named: Vec<_> = outcome
         .lines()
         .iter()
