@@ -178,7 +178,7 @@ fn a_pod_that_is_stuck_is_explained_without_being_created_again() {
 }
 
 /// The children of a pod that forks without pause: their records fill a small history many times.
-const FORKS: &str = "60000";
+const FORKS: &str = "25000";
 
 #[test]
 fn a_pod_that_forks_without_pause_does_not_push_out_the_past_of_others() {
