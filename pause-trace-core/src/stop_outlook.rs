@@ -16,9 +16,9 @@ pub enum StopOutlook {
     Stops,
     /// It ignores the signal, or the default action is to ignore it.
     Ignores,
-    /// It blocks the signal, and nothing was seen to read it. It may take the signal: by asking from
-    /// time to time which signals are pending (sigpending, sigtimedwait), or with a signalfd that
-    /// only a thread with descriptors of its own has.
+    /// It blocks the signal, and nothing was seen to read it. It may take the signal: by asking
+    /// from time to time which signals are pending (sigpending, sigtimedwait), or with a signalfd
+    /// that only a thread with descriptors of its own has.
     Blocks,
     /// It blocks the signal now and has a handler for it: event loops take signals only while they
     /// wait.

@@ -220,9 +220,15 @@ fn a_pod_that_forks_without_pause_does_not_push_out_the_past_of_others() {
     let findings = replay.of_type("finding");
     let failed = findings.iter().find(|one| one["verdict"] == "fail");
     assert_eq!(failed, None, "{replay:?}");
-    assert!(replay.summary()["verdicts"]["inconclusive"].as_u64() > Some(0), "{replay:?}");
+    assert!(
+        replay.summary()["verdicts"]["inconclusive"].as_u64() > Some(0),
+        "{replay:?}"
+    );
     let replay = run_json(&["replay", &file, "--pod", quiet.uid()]);
-    assert!(replay.summary()["verdicts"]["pass"].as_u64() > Some(0), "{replay:?}");
+    assert!(
+        replay.summary()["verdicts"]["pass"].as_u64() > Some(0),
+        "{replay:?}"
+    );
     for pod in [quiet, loud] {
         pod.remove();
     }

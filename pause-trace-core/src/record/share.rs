@@ -1,14 +1,14 @@
-//! What one pod may fill of a recording of bounded size, so that a pod that forks without pause does
-//! not push out what happened to the others.
+//! What one pod may fill of a recording of bounded size, so that a pod that forks without pause
+//! does not push out what happened to the others.
 //!
 //! Each pod has an account, which its records draw on and which time fills. If it is empty, those
-//! records of the pod are left out that are worth the least, and a
-//! [`Fact::RecordsSuppressed`] says so, as of those that the kernel only counted. A replay then
-//! treats the pod like one that the kernel did not report in full: no verdict that depends on such
-//! records passes, and none of another pod changes.
+//! records of the pod are left out that are worth the least, and a [`Fact::RecordsSuppressed`] says
+//! so, as of those that the kernel only counted. A replay then treats the pod like one that the
+//! kernel did not report in full: no verdict that depends on such records passes, and none of
+//! another pod changes.
 //!
-//! A process is left out as a whole: if its fork is, so are its other records and its children,
-//! as if it had not been watched. So no zombie stays in a replay because its reaping was left out.
+//! A process is left out as a whole: if its fork is, so are its other records and its children, as
+//! if it had not been watched. So no zombie stays in a replay because its reaping was left out.
 //! What tells how a pod and its containers live is kept: their cgroups and declarations, the ends
 //! of known processes, what comes from outside of the pod, and the stop signals of entrypoints.
 

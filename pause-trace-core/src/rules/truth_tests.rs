@@ -269,8 +269,8 @@ fn no_pass_stands_after_a_loss() {
     }
 }
 
-/// What of the rules changes if no runtime can be asked: the stop signals of containerd's containers
-/// are in no bundle, and only the runtime knows which sandboxes it knows.
+/// What of the rules changes if no runtime can be asked: the stop signals of containerd's
+/// containers are in no bundle, and only the runtime knows which sandboxes it knows.
 #[test]
 fn the_rules_that_need_a_runtime_are_listed() {
     let (mut silent, mut open) = (BTreeSet::new(), BTreeSet::new());

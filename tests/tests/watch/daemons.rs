@@ -147,7 +147,11 @@ fn a_runtime_out_of_reach_costs_verdicts_that_are_named() {
     lab.kill();
     let doctor = run(&["doctor"]);
     assert_eq!(doctor.code, Some(3), "{doctor:?}");
-    let text = doctor.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = doctor
+        .stdout
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     assert!(text.contains(needs), "{doctor:?}");
     assert!(!text.contains("everything can be verified"), "{doctor:?}");
     let once = run(&["watch", "--once", "--pod", pod.uid()]);
