@@ -21,7 +21,7 @@ mod suppressed_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
-mod truth_tests;
+pub(crate) mod truth_tests;
 mod zombies;
 
 /// What every rule's file begins with.

@@ -3,10 +3,12 @@
 
 mod faults;
 mod healthy;
+mod incomplete;
 mod late;
-mod shares;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) use incomplete::assert_careful;
 
 use super::{Ledger, Rule, all};
 use crate::{

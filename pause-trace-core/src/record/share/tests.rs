@@ -1,6 +1,9 @@
 use super::*;
 use crate::{
-    event::WaitStatus, pipeline::Pipeline, rules::testing::Scene, state::Limits, verdict::Outcome,
+    event::WaitStatus,
+    rules::{Ledger, testing::Scene, truth_tests},
+    state::Limits,
+    verdict::Outcome,
 };
 
 /// The size of a small history.
@@ -44,15 +47,33 @@ fn recorded(events: &[Event], shares: &mut Shares) -> (Vec<Event>, State) {
 
 /// The rules and pods of these outcomes.
 fn said(events: &[Event], outcome: Outcome) -> Vec<(&'static str, PodId)> {
-    let pipeline = Pipeline::new(Limits::REFERENCE, |_| true);
+    let mut state = State::new(Limits::REFERENCE);
+    let mut ledger = Ledger::new(|_| true);
     for event in events {
-        pipeline.process_event(event);
+        ledger.judge(&mut state, event, |_, _, _| ());
     }
-    let verdicts = pipeline.verdicts().into_iter();
+    let verdicts = ledger.take().into_iter();
     verdicts
         .filter(|verdict| verdict.outcome == outcome)
         .filter_map(|verdict| Some((verdict.rule.id, verdict.subject.pod?)))
         .collect()
+}
+
+/// How many records each pod may write: none, and more and more of its life.
+const RECORDS: [u64; 9] = [0, 1, 2, 3, 4, 6, 9, 14, 24];
+
+#[test]
+fn what_is_left_out_turns_no_fault_into_a_pass_and_accuses_nobody() {
+    truth_tests::assert_careful(|events| {
+        let recorded = RECORDS.map(|records| {
+            let mut shares = Shares::strict(records);
+            let (mut recorded, _) = recorded(events, &mut shares);
+            let last = events.last().map_or(0, |event| event.time);
+            recorded.extend(shares.pending(last));
+            recorded
+        });
+        recorded.into()
+    });
 }
 
 #[test]
