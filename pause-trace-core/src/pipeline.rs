@@ -182,8 +182,10 @@ impl Pipeline {
 
     /// Records an event, judges it by the rules, and passes it to the observers.
     pub fn process_event(&self, event: &Event) {
-        self.record(&Entry::Event(event));
         let mut core = self.core.borrow_mut();
+        for recorder in &self.recorders {
+            recorder.event(event, &core.state);
+        }
         core.process_event(event, &mut self.observers.borrow_mut());
     }
 

@@ -106,6 +106,28 @@ impl Policy {
     /// Decides about a verdict: returns it as it is to be reported, if that differs. A pass and an
     /// inconclusive verdict have nothing to accept.
     pub fn decide(&mut self, verdict: &Verdict, names: &Names, clock: Clock) -> Option<Verdict> {
+        if verdict.outcome == Outcome::Fail {
+            let time = clock.unix_ns(verdict.time);
+            let matching = self
+                .exceptions
+                .iter_mut()
+                .filter(|(exception, _)| exception.is_about(verdict.rule, &verdict.subject, names));
+            for (exception, count) in matching {
+                *count += 1;
+                if time < exception.until {
+                    break;
+                }
+            }
+        }
+        let decided = self.decided(verdict, names, clock);
+        if let Some(baseline) = &mut self.baseline {
+            baseline.occurs(decided.as_ref().unwrap_or(verdict), names);
+        }
+        decided
+    }
+
+    /// The same, without counting what is used.
+    pub fn decided(&self, verdict: &Verdict, names: &Names, clock: Clock) -> Option<Verdict> {
         if verdict.outcome == Outcome::Pass {
             return None;
         }
@@ -119,8 +141,8 @@ impl Policy {
         });
         if verdict.outcome == Outcome::Fail {
             let known = decided.as_ref().unwrap_or(verdict);
-            let excepted = self.except(known, names, clock).or_else(|| {
-                let baseline = self.baseline.as_mut()?;
+            let excepted = self.excepted(known, names, clock).or_else(|| {
+                let baseline = self.baseline.as_ref()?;
                 baseline.knows(known, names)
             });
             if excepted.is_some() {
@@ -131,20 +153,14 @@ impl Policy {
         decided
     }
 
-    /// The first exception that accepts a finding. An expired one is counted and accepts nothing.
-    fn except(&mut self, verdict: &Verdict, names: &Names, clock: Clock) -> Option<Arc<Excepted>> {
+    /// The first exception that accepts a finding. An expired one accepts nothing.
+    fn excepted(&self, verdict: &Verdict, names: &Names, clock: Clock) -> Option<Arc<Excepted>> {
         let time = clock.unix_ns(verdict.time);
-        let matching = self
-            .exceptions
-            .iter_mut()
-            .filter(|(exception, _)| exception.is_about(verdict.rule, &verdict.subject, names));
-        for (exception, count) in matching {
-            *count += 1;
-            if time < exception.until {
-                return Some(exception.excepted.clone());
-            }
-        }
-        None
+        let mut exceptions = self.exceptions.iter().map(|(exception, _)| exception);
+        let found = exceptions.find(|exception| {
+            time < exception.until && exception.is_about(verdict.rule, &verdict.subject, names)
+        });
+        found.map(|exception| exception.excepted.clone())
     }
 
     /// How each exception stands at a time, in the order of the configuration.

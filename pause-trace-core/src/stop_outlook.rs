@@ -16,7 +16,9 @@ pub enum StopOutlook {
     Stops,
     /// It ignores the signal, or the default action is to ignore it.
     Ignores,
-    /// It blocks the signal, and nothing reads it.
+    /// It blocks the signal, and nothing was seen to read it. It may take the signal: by asking
+    /// from time to time which signals are pending (sigpending, sigtimedwait), or with a signalfd
+    /// that only a thread with descriptors of its own has.
     Blocks,
     /// It blocks the signal now and has a handler for it: event loops take signals only while they
     /// wait.
@@ -74,25 +76,36 @@ impl StopOutlook {
         }
     }
 
-    /// Why a stop takes the whole grace period, as what is said of the process; `None` if it does
-    /// not, or if that is not known.
+    /// Why a process that its stop signal was sent to still runs, as what is said of the process;
+    /// `None` if that is not known.
     pub(crate) fn obstacle(self, signal: i32) -> Option<String> {
+        match self {
+            Self::Blocks => Some(format!(
+                "blocks {}, and may take it yet",
+                signal_name(signal)
+            )),
+            _ => self.refusal(signal),
+        }
+    }
+
+    /// Why a stop will take the whole grace period, as what is said of the process; `None` if it
+    /// does not, or if that is not known, as of a process that blocks the signal.
+    fn refusal(self, signal: i32) -> Option<String> {
         let signal = signal_name(signal);
         match self {
             Self::Ignores => Some(format!("ignores {signal}")),
-            Self::Blocks => Some(format!("blocks {signal}, and nothing reads it")),
             Self::Drops => Some(format!(
                 "is pid 1 of its pid namespace and has no handler for {signal}, so the kernel \
                  drops it"
             )),
-            Self::Stops | Self::Later | Self::TooYoung | Self::Unknown => None,
+            Self::Stops | Self::Blocks | Self::Later | Self::TooYoung | Self::Unknown => None,
         }
     }
 
     /// That a stop of a container takes its whole grace period, and why, as a sentence about its
     /// entrypoint; `None` if it does not, or if that is not known. `container` is escaped.
     pub fn warning(self, container: &str, comm: Comm, pid: u32, signal: i32) -> Option<String> {
-        let how = self.obstacle(signal)?;
+        let how = self.refusal(signal)?;
         Some(format!(
             "a stop of {container} will take the whole grace period: {comm} (pid {pid}) {how}"
         ))
@@ -189,6 +202,36 @@ mod tests {
         }
         let catches = |masks: &mut SignalMasks, own| masks.caught = own;
         assert_eq!(of(SIGWINCH, catches, false), StopOutlook::Stops);
+    }
+
+    #[test]
+    fn a_blocked_signal_may_be_read_unseen() {
+        let blocked = SignalMasks {
+            blocked: bit(SIGTERM),
+            ..SignalMasks::default()
+        };
+        let ignored = SignalMasks {
+            ignored: bit(SIGTERM),
+            ..blocked
+        };
+        // The kernel also queues a signal that is blocked and ignored (sig_ignored,
+        // kernel/signal.c), and one for a pid 1 that has no handler.
+        for (masks, is_pid_1) in [(blocked, true), (blocked, false), (ignored, true)] {
+            let outlook = StopOutlook::of(SIGTERM, Some(masks), is_pid_1, 60 * S);
+            assert_eq!(outlook, StopOutlook::Blocks);
+            assert_eq!(outlook.warning("app", Comm::new("app"), 1, SIGTERM), None);
+            let obstacle = outlook.obstacle(SIGTERM);
+            assert_eq!(
+                obstacle.as_deref(),
+                Some("blocks SIGTERM, and may take it yet")
+            );
+        }
+        let dropped = StopOutlook::Drops;
+        assert!(
+            dropped
+                .warning("app", Comm::new("app"), 1, SIGTERM)
+                .is_some()
+        );
     }
 
     #[test]

@@ -60,11 +60,39 @@ struct Head {
     parts: Vec<PartHead>,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct PartHead {
     /// The time of its beginning.
     since_ns: Ktime,
     bytes: u64,
+    /// The pods of which records were left out, the most first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<LeftOut>,
+    /// How many more there are.
+    #[serde(default, skip_serializing_if = "is_none")]
+    left_out_more: usize,
+}
+
+/// Most pods in the head of a part of which records were left out.
+const MAX_LEFT_OUT: usize = 3;
+
+/// Most bytes of the name of one.
+const MAX_NAME: usize = 330;
+
+/// A pod of which records were left out, because it had written its share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeftOut {
+    /// Its namespace and name, escaped.
+    pub(crate) pod: String,
+    pub(crate) records: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_none(number: &usize) -> bool {
+    *number == 0
 }
 
 /// Whether a peer may be asked or answered: root, or the user of this process.

@@ -6,6 +6,7 @@
 //! when somebody scrapes ([`Metrics::refresh`]).
 
 mod catalog;
+mod family;
 mod format;
 mod own;
 mod server;
@@ -17,14 +18,13 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use prometheus_client::{
     metrics::{
         counter::Counter,
-        family::Family,
         gauge::Gauge,
         histogram::{Histogram, NativeHistogramConfig},
     },
     registry::{Registry, Unit},
 };
 
-use self::{catalog::Catalog, own::Own};
+use self::{catalog::Catalog, family::Family, own::Own};
 pub(crate) use self::{
     format::Format,
     server::{Ask, SURVEYING, Server, Stage, Wanted},
@@ -41,7 +41,6 @@ use crate::{
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 /// Labels with values that are known at run time only.
 type Named<const N: usize> = [(&'static str, String); N];
-type Histograms = Family<Labels<1>, Histogram, fn() -> Histogram>;
 
 const OUTCOMES: [(Outcome, &str); 3] = [
     (Outcome::Pass, "pass"),
@@ -98,6 +97,8 @@ struct Series {
     )]
     listed: Vec<catalog::Listed>,
     rules: HashMap<&'static str, OfRule>,
+    /// Those of a severity that the configuration raised: the others are in `rules`.
+    findings: Family<Labels<2>, Counter>,
     events: [Counter; Kind::ALL.len()],
     lost: [Counter; Kind::ALL.len()],
     suppressed: [Counter; Kind::ALL.len()],
@@ -123,6 +124,8 @@ struct Series {
 
 struct OfRule {
     verdicts: [Counter; OUTCOMES.len()],
+    /// Those that an exception accepts.
+    accepted: Counter,
     /// Those that the severity of the rule excludes are not registered.
     findings: [Counter; SEVERITIES.len()],
 }
@@ -133,7 +136,7 @@ impl Metrics {
         let mut catalog = Catalog::default();
         let build = Family::<Named<1>, Gauge>::default();
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        build.get_or_create(&[("version", version)]).set(1);
+        build.of(&[("version", version)]).set(1);
         catalog.add(
             "build_info",
             "The program that runs; always 1",
@@ -145,7 +148,7 @@ impl Metrics {
             "ready",
             "1 once the hooks are attached, the self-test has passed and the pods that ran at the start are judged",
         );
-        let rules = of_rules(&mut catalog);
+        let (rules, findings) = of_rules(&mut catalog);
         let news = counters(
             &mut catalog,
             "pod_events",
@@ -224,7 +227,7 @@ impl Metrics {
         let suppressed = counters(
             &mut catalog,
             "suppressed_records",
-            "Records that were only counted, because one pod wrote too many of them",
+            "Records that were only counted, because one pod wrote too many of them: verdicts on that pod that depend on them are inconclusive, and they are not in `pause_trace_lost_records_total`",
             "kind",
             kinds,
         );
@@ -247,7 +250,7 @@ impl Metrics {
         let pod_findings = Family::<Named<3>, Gauge>::default();
         catalog.add(
             "pod_findings",
-            "Violations of a pod that exists, by rule; only with `--metrics-pods`",
+            "Violations of a pod that exists, by rule, also those that an exception accepts; only with `--metrics-pods`",
             "namespace, pod, rule",
             "(`--metrics-pods` + 1) × rules, and only those that are violated",
             pod_findings.clone(),
@@ -266,6 +269,7 @@ impl Metrics {
             registry,
             listed,
             rules,
+            findings,
             events,
             lost,
             suppressed,
@@ -290,14 +294,26 @@ impl Metrics {
         }))
     }
 
-    /// Counts a verdict.
+    /// Counts a verdict, as the configuration decides about it.
     pub(crate) fn verdict(&self, verdict: &Verdict) {
         let Some(of_rule) = self.0.rules.get(verdict.rule.id) else {
             return;
         };
         of_rule.verdicts[place(&OUTCOMES, verdict.outcome)].inc();
-        if verdict.outcome == Outcome::Fail {
-            of_rule.findings[place(&SEVERITIES, verdict.severity())].inc();
+        if verdict.outcome != Outcome::Fail {
+            return;
+        }
+        let severity = place(&SEVERITIES, verdict.severity());
+        if verdict.excepted().is_some() {
+            of_rule.accepted.inc();
+        } else if verdict.severity() <= verdict.rule.severity {
+            of_rule.findings[severity].inc();
+        } else {
+            let labels = [
+                ("rule", verdict.rule.id),
+                ("severity", SEVERITIES[severity].1),
+            ];
+            self.0.findings.of(&labels).inc();
         }
     }
 
@@ -311,7 +327,7 @@ impl Metrics {
     /// Sets which hooks are attached.
     pub(crate) fn hooks(&self, hooks: impl Iterator<Item = (&'static str, bool)>) {
         for (name, is_attached) in hooks {
-            let hook = self.0.hooks.get_or_create_owned(&[("hook", name)]);
+            let hook = self.0.hooks.of(&[("hook", name)]);
             hook.set(is_attached.into());
         }
     }
@@ -319,7 +335,7 @@ impl Metrics {
     /// Sets how many runs of each program the kernel has skipped.
     pub(crate) fn missed(&self, programs: impl Iterator<Item = (String, u64)>) {
         for (program, missed) in programs {
-            let counter = self.0.missed.get_or_create_owned(&[("program", program)]);
+            let counter = self.0.missed.of(&[("program", program)]);
             catalog::set(&counter, missed);
         }
     }
@@ -340,12 +356,12 @@ impl Metrics {
         series.pod_zombies.clear();
         for ((namespace, pod), of_pod) in &now.by_pod {
             let labels = || [("namespace", namespace.clone()), ("pod", pod.clone())];
-            let zombies = series.pod_zombies.get_or_create_owned(&labels());
+            let zombies = series.pod_zombies.of(&labels());
             zombies.set(signed(of_pod.zombies));
             for (rule, count) in &of_pod.findings {
                 let [namespace, pod] = labels();
                 let labels = [namespace, pod, ("rule", (*rule).to_owned())];
-                let findings = series.pod_findings.get_or_create_owned(&labels);
+                let findings = series.pod_findings.of(&labels);
                 findings.set(signed(*count));
             }
         }
@@ -396,13 +412,15 @@ impl Meter for Metrics {
     }
 }
 
-fn of_rules(catalog: &mut Catalog) -> HashMap<&'static str, OfRule> {
+/// The metrics of every rule, and the family of the findings.
+fn of_rules(catalog: &mut Catalog) -> (HashMap<&'static str, OfRule>, Family<Labels<2>, Counter>) {
     let info = Family::<Labels<4>, Gauge>::default();
     let verdicts = Family::<Labels<2>, Counter>::default();
     let findings = Family::<Labels<2>, Counter>::default();
+    let accepted = Family::<Labels<1>, Counter>::default();
     let series = |rule: &'static rules::Rule| {
         let severity = SEVERITIES[place(&SEVERITIES, rule.severity)].1;
-        info.get_or_create(&[
+        info.of(&[
             ("rule", rule.id),
             ("name", rule.name),
             ("family", rules::family(rule.id)),
@@ -410,11 +428,11 @@ fn of_rules(catalog: &mut Catalog) -> HashMap<&'static str, OfRule> {
         ])
         .set(1);
         let of_rule = OfRule {
-            verdicts: OUTCOMES.map(|(_, outcome)| {
-                verdicts.get_or_create_owned(&[("rule", rule.id), ("outcome", outcome)])
-            }),
+            verdicts: OUTCOMES
+                .map(|(_, outcome)| verdicts.of(&[("rule", rule.id), ("outcome", outcome)])),
+            accepted: accepted.of(&[("rule", rule.id)]),
             findings: SEVERITIES.map(|(severity, name)| match severity <= rule.severity {
-                true => findings.get_or_create_owned(&[("rule", rule.id), ("severity", name)]),
+                true => findings.of(&[("rule", rule.id), ("severity", name)]),
                 false => Counter::default(),
             }),
         };
@@ -430,19 +448,26 @@ fn of_rules(catalog: &mut Catalog) -> HashMap<&'static str, OfRule> {
     );
     catalog.add(
         "verdicts",
-        "Verdicts by rule and outcome, as they are given: a pass that becomes a violation counts as both",
+        "Verdicts by rule and outcome, as they are given: a pass that becomes a violation counts as both, and one that an exception accepts is a violation",
         "rule, outcome",
         "rules × 3",
         verdicts,
     );
     catalog.add(
         "findings",
-        "Violations by rule and severity, also those that `--pod` and `--min-severity` hide",
+        "Violations by rule and severity that no exception accepts, also those that `--pod` and `--min-severity` hide",
         "rule, severity",
         "rules × 3",
-        findings,
+        findings.clone(),
     );
-    all
+    catalog.add(
+        "accepted_findings",
+        "Violations by rule that an exception of the configuration file accepts; they are not in `pause_trace_findings_total`",
+        "rule",
+        "rules",
+        accepted,
+    );
+    (all, findings)
 }
 
 /// A counter for each value of a label.
@@ -454,7 +479,7 @@ fn counters<const N: usize>(
     values: [&'static str; N],
 ) -> [Counter; N] {
     let family = Family::<Labels<1>, Counter>::default();
-    let counters = values.map(|value| family.get_or_create_owned(&[(label, value)]));
+    let counters = values.map(|value| family.of(&[(label, value)]));
     catalog.add(name, help, label, N.to_string(), family);
     counters
 }
@@ -468,8 +493,8 @@ fn histograms<const N: usize>(
     values: [&'static str; N],
     make: fn() -> Histogram,
 ) -> [Histogram; N] {
-    let family = Histograms::new_with_constructor(make);
-    let histograms = values.map(|value| family.get_or_create_owned(&[(label, value)]));
+    let family = Family::<Labels<1>, Histogram>::new(make);
+    let histograms = values.map(|value| family.of(&[(label, value)]));
     let bound = format!("{N}, each with its buckets");
     catalog.add_with_unit(name, Unit::Seconds, help, label, bound, family);
     histograms

@@ -12,8 +12,8 @@ use std::{
 };
 
 pub(crate) use pause_trace_core::record::{
-    Begin, End, Ending, Entry, FILE_HEAD, MAX_RAW, Mark, Next, Opening, Packer, PlayResult,
-    Recorder, Run, ScenarioEnd, Segment, Unreadable, encode, write_head,
+    Begin, End, Ending, Entry, FILE_HEAD, LeftOut, MAX_RAW, Mark, Next, Opening, Packer,
+    PlayResult, Recorder, Run, ScenarioEnd, Segment, Shares, Unreadable, encode, write_head,
 };
 pub(crate) use write::FileRecorder;
 

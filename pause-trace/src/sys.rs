@@ -9,11 +9,16 @@ pub(crate) mod compat;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    connect, recvmsg, sendmsg, socket,
+};
 use nix::unistd::{ForkResult, Pid};
 use tokio::io::unix::AsyncFd;
 
@@ -174,6 +179,18 @@ pub(crate) fn watched(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` owns an open descriptor, and the `AsyncFd`, which gives out only shared
     // references to it here, keeps it until it is dropped itself.
     Ok(unsafe { AsyncFd::register(fd) }?)
+}
+
+/// Connects to a stream socket at a path without waiting for a process that accepts nothing. The
+/// stream is non-blocking.
+///
+/// # Errors
+/// EAGAIN when too many connections wait to be accepted (unix_stream_connect, net/unix/af_unix.c).
+pub(crate) fn connect_at_once(path: &Path) -> std::io::Result<UnixStream> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(UnixStream::from(socket))
 }
 
 /// Takes ownership of a descriptor that the parent process left open under an agreed number.

@@ -177,6 +177,64 @@ fn a_pod_that_is_stuck_is_explained_without_being_created_again() {
     let _ = watch.stop();
 }
 
+/// The children of a pod that forks without pause: their records fill a small history many times.
+const FORKS: &str = "25000";
+
+#[test]
+fn a_pod_that_forks_without_pause_does_not_push_out_the_past_of_others() {
+    let lab = Containerd::start(Version::V2);
+    lab.import(&image::workload());
+    let watch = Watch::start_with(lab.node(), ["--history", "1M"]);
+    let quiet = lab.pod("quiet").run();
+    let failing = quiet.container("work").workload(["exit", "3"]).start();
+    assert_eq!(failing.await_end(), 3);
+    watch.await_container(failing.id(), "ended");
+    let loud = lab.pod("loud").run();
+    let forks = loud.container("forks").workload(["fork-loop", FORKS]);
+    let forks = forks.start();
+    watch.await_container(forks.id(), "started");
+    assert_eq!(forks.await_end(), 0);
+    watch.await_container(forks.id(), "ended");
+
+    let left_out = "of default/loud were left out, because each pod has a share of it";
+    let why = ask(
+        &lab,
+        ["why", "default/quiet", "--no-ebpf", "--format", "json"],
+    );
+    assert_told(&why, Some(&watch));
+    assert!(why.stderr.contains(left_out), "{why:?}");
+    let expected = ["started, pid ", "exit code 3 after "];
+    assert_happened(&why.objects()[0], &expected);
+    // The life of the loud pod is there, too.
+    let why = ask(
+        &lab,
+        ["why", "default/loud", "--no-ebpf", "--format", "json"],
+    );
+    assert_happened(&why.objects()[0], &["started, pid ", "exit code 0 after "]);
+
+    let file = scratch("history").join("loud.ptrec").display().to_string();
+    let run = ask(&lab, ["record", "--last", "10m", "-o", &file]);
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.stderr.contains(left_out), "{run:?}");
+    let replay = run_json(&["replay", &file, "--pod", loud.uid()]);
+    let findings = replay.of_type("finding");
+    let failed = findings.iter().find(|one| one["verdict"] == "fail");
+    assert_eq!(failed, None, "{replay:?}");
+    assert!(
+        replay.summary()["verdicts"]["inconclusive"].as_u64() > Some(0),
+        "{replay:?}"
+    );
+    let replay = run_json(&["replay", &file, "--pod", quiet.uid()]);
+    assert!(
+        replay.summary()["verdicts"]["pass"].as_u64() > Some(0),
+        "{replay:?}"
+    );
+    for pod in [quiet, loud] {
+        pod.remove();
+    }
+    let _ = watch.stop();
+}
+
 /// Runs a command outside of all nodes.
 fn run_json(args: &[&str]) -> Run {
     run(args.iter().chain(&["--format=json"]))

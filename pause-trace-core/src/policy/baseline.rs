@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::{
     report::Names,
     rules,
-    verdict::{Excepted, Severity, Verdict},
+    verdict::{Excepted, Outcome, Severity, Verdict},
 };
 
 /// The longest line that a report has, with room to spare.
@@ -117,19 +117,25 @@ impl Baseline {
     }
 
     /// Why a finding is not new. One that is worse than before is new.
-    pub(super) fn knows(&mut self, verdict: &Verdict, names: &Names) -> Option<Arc<Excepted>> {
-        let about = About::of(verdict, names)?;
-        let (worst, was_found) = self.known.get_mut(&about)?;
-        if verdict.severity() > *worst {
-            return None;
+    pub(super) fn knows(&self, verdict: &Verdict, names: &Names) -> Option<Arc<Excepted>> {
+        let (worst, _) = self.known.get(&About::of(verdict, names)?)?;
+        (verdict.severity() <= *worst).then(|| self.excepted.clone())
+    }
+
+    /// Notes that a finding has occurred again, even if it is worse.
+    pub(super) fn occurs(&mut self, verdict: &Verdict, names: &Names) {
+        let about = About::of(verdict, names).filter(|_| verdict.outcome == Outcome::Fail);
+        if let Some((_, has_occurred)) = about.and_then(|about| self.known.get_mut(&about)) {
+            *has_occurred = true;
         }
-        *was_found = true;
-        Some(self.excepted.clone())
     }
 
     /// How many of its findings did not occur again.
     pub fn gone(&self) -> usize {
-        let gone = self.known.values().filter(|(_, was_found)| !was_found);
+        let gone = self
+            .known
+            .values()
+            .filter(|(_, has_occurred)| !has_occurred);
         gone.count()
     }
 }
@@ -216,7 +222,7 @@ mod tests {
             testing::{self, Written},
         },
         text::TextStyle,
-        verdict::{Outcome, Subject},
+        verdict::Subject,
     };
 
     fn json(send: impl FnOnce(&mut dyn Report)) -> Vec<u8> {
@@ -243,7 +249,7 @@ mod tests {
 
     #[test]
     fn the_findings_of_a_report_are_known() {
-        let mut baseline = of_failed();
+        let baseline = of_failed();
         let names = testing::names();
         let known = baseline.knows(&testing::failed(), &names);
         assert_eq!(
@@ -260,7 +266,7 @@ mod tests {
             ..testing::failed()
         };
         let report = json(|report| report.verdict(&mild, &names).expect("writing to memory"));
-        let mut baseline = read(&report).expect("a report");
+        let baseline = read(&report).expect("a report");
         assert!(baseline.knows(&mild, &names).is_some());
         assert!(baseline.knows(&testing::failed(), &names).is_none());
         let of_the_pod = Subject {
@@ -290,7 +296,8 @@ mod tests {
         let mut baseline = of_failed();
         let all = baseline.gone();
         assert!(all > 0);
-        baseline.knows(&testing::failed(), &testing::names());
+        baseline.occurs(&testing::failed(), &testing::names());
+        baseline.occurs(&testing::passed(), &testing::names());
         assert_eq!(baseline.gone(), all - 1);
     }
 

@@ -47,6 +47,7 @@
 #[cfg(test)]
 mod fuzz;
 mod read;
+mod share;
 #[cfg(test)]
 mod tests;
 mod v1;
@@ -57,12 +58,13 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 pub use read::{Ending, Next, Recording, Segment, Unreadable};
+pub use share::{LeftOut, Shares};
 pub use write::{FILE_HEAD, Packer, encode, write_head};
 
 use crate::{
     event::{Event, Ktime, PodId, ProcessId},
     report::{Clock, Hello, Hook},
-    state::Limits,
+    state::{Limits, State},
 };
 
 const MAGIC: [u8; 8] = *b"\x89PTREC\r\n";
@@ -76,6 +78,10 @@ pub const MAX_RAW: usize = 16 << 20;
 pub trait Recorder {
     /// Adds an entry. After a failure nothing more is written.
     fn write(&self, entry: &Entry<&Event>);
+    /// Adds an event. `state`: before it.
+    fn event(&self, event: &Event, _state: &State) {
+        self.write(&Entry::Event(event));
+    }
     /// Whether the segment has reached its maximum size.
     fn is_due(&self) -> bool;
     /// Begins a new segment with a snapshot of the state.

@@ -21,7 +21,7 @@ mod suppressed_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
-mod truth_tests;
+pub(crate) mod truth_tests;
 mod zombies;
 
 /// What every rule's file begins with.
@@ -47,6 +47,23 @@ use crate::{
     state::{Change, Container, On, Pod, Process, State},
     verdict::{Details, Outcome, ProcessRef, Subject},
 };
+
+/// The rules that say nothing of the pods of a runtime that cannot be asked through CRI.
+pub const SILENT_WITHOUT_CRI: [&str; 2] = ["PT204", "PT312"];
+
+/// The rules that are then inconclusive of a container whose bundle does not have its stop signal,
+/// as those of containerd.
+pub const OPEN_WITHOUT_CRI: [&str; 5] = ["PT301", "PT302", "PT304", "PT308", "PT311"];
+
+/// What cannot be judged without the CRI of a runtime, as a part of a sentence.
+pub fn without_cri() -> String {
+    format!(
+        "{} are not judged of its pods, and {} are inconclusive of its containers whose bundle does \
+         not have the stop signal",
+        SILENT_WITHOUT_CRI.join(" and "),
+        OPEN_WITHOUT_CRI.join(", ")
+    )
+}
 
 /// A rule: its description, and the function that judges by it.
 #[derive(Debug)]

@@ -3,9 +3,12 @@
 
 mod faults;
 mod healthy;
+mod incomplete;
 mod late;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) use incomplete::assert_careful;
 
 use super::{Ledger, Rule, all};
 use crate::{
@@ -266,4 +269,35 @@ fn no_pass_stands_after_a_loss() {
             }
         }
     }
+}
+
+/// What of the rules changes if no runtime can be asked: the stop signals of containerd's
+/// containers are in no bundle, and only the runtime knows which sandboxes it knows.
+#[test]
+fn the_rules_that_need_a_runtime_are_listed() {
+    let (mut silent, mut open) = (BTreeSet::new(), BTreeSet::new());
+    let mut scenes = vec![healthy::pods()];
+    scenes.extend(faults::all().map(|(_, plant, _, _)| {
+        let mut scene = Scene::new();
+        plant(&mut scene, |_| {});
+        scene
+    }));
+    for mut scene in scenes {
+        let said: Vec<_> = all().map(|rule| worst(&scene, rule.id)).collect();
+        scene.forget_stop_signals();
+        let is_of_cri = |event: &Event| matches!(event.fact, Fact::SandboxUnknown { .. });
+        scene.events.retain(|event| !is_of_cri(event));
+        for (rule, said) in all().zip(said) {
+            match (said, worst(&scene, rule.id)) {
+                (before, now) if before == now => {}
+                (_, None) => _ = silent.insert(rule.id),
+                (_, Some(now)) => {
+                    assert_eq!(now, Outcome::Inconclusive, "{}", rule.id);
+                    open.insert(rule.id);
+                }
+            }
+        }
+    }
+    assert!(silent.into_iter().eq(super::SILENT_WITHOUT_CRI));
+    assert!(open.into_iter().eq(super::OPEN_WITHOUT_CRI));
 }

@@ -110,7 +110,7 @@ fn why_not(container: &Container, outlook: StopOutlook) -> &'static str {
         _ if container.limits.is_frozen => "its cgroup is frozen",
         _ if is(b'D') => "it is in an uninterruptible sleep",
         _ if is(b'T') || is(b't') => "it is stopped by SIGSTOP or a debugger",
-        StopOutlook::Blocks => "it blocks the signal, and nothing reads it",
+        StopOutlook::Blocks => "it blocks the signal, and may take it yet",
         _ => "it blocks the signal",
     }
 }

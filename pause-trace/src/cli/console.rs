@@ -171,6 +171,11 @@ impl Console {
         Ok(())
     }
 
+    /// A verdict as the configuration decides about it, if that differs.
+    pub(crate) fn decided(&self, verdict: &Verdict, names: &Names) -> Option<Verdict> {
+        self.policy.decided(verdict, names, self.clock)
+    }
+
     pub(crate) fn scenario(&mut self, scenario: &ScenarioResult) -> Result<(), Failed> {
         self.tally.scenario(scenario);
         if self.is_brief() && scenario.outcome == Outcome::Pass {

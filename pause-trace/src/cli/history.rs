@@ -166,12 +166,13 @@ impl Ask {
     }
 }
 
-/// `from the history of watch (pid 12), which reaches back 12m3s`
+/// `from the history of watch (pid 12), which reaches back 12m3s`, and what was left out of it.
 pub(super) fn source(history: &History) -> String {
     format!(
-        "from the history of watch (pid {}), which reaches back {}",
+        "from the history of watch (pid {}), which reaches back {}{}",
         history.pid,
-        age(probe::now().saturating_sub(history.since()))
+        age(probe::now().saturating_sub(history.since())),
+        history.left_out()
     )
 }
 

@@ -150,7 +150,12 @@ impl<'a> PodReporter<'a> {
         let (news, verdicts) = (pipeline.news(), pipeline.verdicts());
         if let Some(metrics) = self.metrics {
             news.iter().for_each(|news| metrics.news(news));
-            verdicts.iter().for_each(|verdict| metrics.verdict(verdict));
+            pipeline.read(|core| {
+                for verdict in &verdicts {
+                    let decided = console.decided(verdict, &core.names);
+                    metrics.verdict(decided.as_ref().unwrap_or(verdict));
+                }
+            });
         }
         let losses = pipeline.losses(losses);
         if news.is_empty() && verdicts.is_empty() && losses.is_empty() {

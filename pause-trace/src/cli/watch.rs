@@ -21,6 +21,7 @@ use crate::{
     history::Server,
     pods::Follower,
     report::Summary,
+    rules,
     service::Service,
     session::{self, Confine, Ended, Interrupt, Session, Setup, Stop},
 };
@@ -90,7 +91,10 @@ pub(super) async fn reach(socket: &Socket) -> Result<()> {
         Ok(Err(error)) => error,
         Err(_) => io::ErrorKind::TimedOut.into(),
     };
-    let message = format!("failed to connect to the runtime at --cri {socket}: {error}");
+    let message = format!(
+        "failed to connect to the runtime at --cri {socket}: {error}; without it, {}",
+        rules::without_cri()
+    );
     Err(match error.kind() {
         io::ErrorKind::PermissionDenied => {
             anyhow!("{message}; run as root, or with CAP_DAC_OVERRIDE")

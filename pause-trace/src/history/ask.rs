@@ -1,6 +1,7 @@
 //! The side that asks.
 
 use std::{
+    collections::BTreeMap,
     io::{self, BufRead as _, BufReader, Cursor, Read, Write as _},
     os::unix::net::UnixStream,
     path::Path,
@@ -9,10 +10,11 @@ use std::{
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-use super::{Head, PATIENCE, REQUEST, Store, VERSION, is_trusted, place};
+use super::{Head, LeftOut, PATIENCE, REQUEST, Store, VERSION, is_trusted, place};
 use crate::{
     event::{Ktime, Text},
     record::{Recording, Segment, Unreadable},
+    text::counted,
 };
 
 /// The longest first line of an answer.
@@ -39,6 +41,8 @@ pub(crate) struct History {
 struct Part {
     since: Ktime,
     bytes: Vec<u8>,
+    left_out: Vec<LeftOut>,
+    left_out_more: usize,
 }
 
 /// Why there is no history.
@@ -120,6 +124,8 @@ fn ask_over(mut stream: UnixStream) -> Result<History, NotAnswered> {
         parts.push(Part {
             since: part.since_ns,
             bytes,
+            left_out: part.left_out,
+            left_out_more: part.left_out_more,
         });
     }
     Ok(History {
@@ -150,9 +156,14 @@ impl History {
     /// What this process keeps, without asking over a socket.
     pub(crate) fn of_store(store: &Store, now: Ktime) -> Result<Self, String> {
         let parts = store.answer(now)?.parts.into_iter();
-        let parts = parts.map(|part| Part {
-            since: part.since,
-            bytes: part.frames.concat(),
+        let parts = parts.map(|part| {
+            let (left_out, left_out_more) = part.left_out();
+            Part {
+                since: part.since,
+                bytes: part.frames.concat(),
+                left_out,
+                left_out_more,
+            }
         });
         Ok(Self {
             pid: std::process::id().cast_signed(),
@@ -163,6 +174,32 @@ impl History {
     /// The time of its beginning.
     pub(crate) fn since(&self) -> Ktime {
         self.parts.first().map_or(0, |part| part.since)
+    }
+
+    /// What was left out of it, as the end of a sentence; empty if nothing was.
+    pub(crate) fn left_out(&self) -> String {
+        let mut pods: BTreeMap<String, u64> = BTreeMap::new();
+        for one in self.parts.iter().flat_map(|part| &part.left_out) {
+            // The watch escapes names, and this is the side that shows them.
+            let records = pods.entry(Text::new(&one.pod).to_string()).or_default();
+            *records = records.saturating_add(one.records);
+        }
+        if pods.is_empty() {
+            return String::new();
+        }
+        let more = self.parts.iter().map(|part| part.left_out_more).max();
+        let mut shown: Vec<_> = pods
+            .iter()
+            .map(|(pod, records)| format!("{} of {pod}", counted(*records, "record")))
+            .collect();
+        if let Some(more @ 1..) = more {
+            shown.push(format!("those of {more} more pods"));
+        }
+        format!(
+            "; {} were left out, because each pod has a share of it, so verdicts on it may be \
+             inconclusive",
+            shown.join(", ")
+        )
     }
 
     /// Drops the older half, if the newer one reaches back to `time`.

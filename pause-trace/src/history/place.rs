@@ -4,7 +4,7 @@ use std::{
     fs::{self, DirBuilder, File},
     io,
     os::{
-        fd::{AsRawFd as _, OwnedFd},
+        fd::AsRawFd as _,
         unix::{
             fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _},
             net::{UnixListener, UnixStream},
@@ -19,12 +19,12 @@ use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
     sys::{
-        socket::{
-            AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
-        },
+        socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket},
         stat::{Mode, fchmod},
     },
 };
+
+use crate::sys;
 
 /// How often the directory's lock is tried, and the time between two tries. Who has it binds or
 /// removes a socket.
@@ -64,17 +64,9 @@ impl From<Errno> for NotBound {
     }
 }
 
-/// A stream socket.
-fn new_socket(flags: SockFlag) -> Result<OwnedFd, Errno> {
-    let flags = flags | SockFlag::SOCK_CLOEXEC;
-    socket(AddressFamily::Unix, SockType::Stream, flags, None)
-}
-
-/// Connects without waiting for a process that accepts nothing.
+/// Connects without waiting for a process that accepts nothing, and reads and writes with waiting.
 pub(super) fn connect_to(path: &Path) -> io::Result<UnixStream> {
-    let socket = new_socket(SockFlag::SOCK_NONBLOCK)?;
-    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
-    let stream = UnixStream::from(socket);
+    let stream = sys::connect_at_once(path)?;
     stream.set_nonblocking(false)?;
     Ok(stream)
 }
@@ -108,7 +100,8 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
-        let socket = new_socket(SockFlag::empty())?;
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
         // The file gets the mode of the socket (unix_bind_bsd, net/unix/af_unix.c), so there is no
         // time at which others may connect.
         fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;

@@ -206,9 +206,14 @@ fn write_head(mut stream: &UnixStream, head: &Head) -> io::Result<()> {
 
 fn send(mut stream: &UnixStream, answer: &Answer) -> io::Result<()> {
     let until = Instant::now() + ANSWER_TIME;
-    let parts = answer.parts.iter().map(|part| PartHead {
-        since_ns: part.since,
-        bytes: part.bytes(),
+    let parts = answer.parts.iter().map(|part| {
+        let (left_out, left_out_more) = part.left_out();
+        PartHead {
+            since_ns: part.since,
+            bytes: part.bytes(),
+            left_out,
+            left_out_more,
+        }
     });
     let head = Head {
         parts: parts.collect(),

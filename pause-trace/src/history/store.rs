@@ -5,12 +5,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::lock;
+use super::{MAX_LEFT_OUT, MAX_NAME, lock};
 use crate::{
     event::{Event, Ktime},
     record::{
-        Begin, End, Entry, FILE_HEAD, MAX_RAW, Mark, Opening, Packer, Recorder, encode, write_head,
+        Begin, End, Entry, FILE_HEAD, LeftOut, MAX_RAW, Mark, Opening, Packer, Recorder, Shares,
+        encode, write_head,
     },
+    state::State,
 };
 
 /// The size at which a frame is packed.
@@ -35,6 +37,8 @@ struct Kept {
     packed: Vec<u8>,
     packer: Packer,
     segment: u32,
+    /// What each pod may fill of it.
+    shares: Shares,
 }
 
 /// A segment: its head and its frames.
@@ -45,6 +49,8 @@ struct Half {
     bytes: u64,
     /// The bytes up to the end of its snapshot.
     snapshot: u64,
+    /// What was left out of it, once it is complete.
+    left_out: Vec<LeftOut>,
 }
 
 /// The content of the store at one moment.
@@ -56,11 +62,27 @@ pub(super) struct Answer {
 pub(super) struct Part {
     pub(super) since: Ktime,
     pub(super) frames: Vec<Arc<[u8]>>,
+    /// The pods of which records were left out.
+    pub(super) left_out: Vec<LeftOut>,
 }
 
 impl Part {
     pub(super) fn bytes(&self) -> u64 {
         self.frames.iter().map(|frame| frame.len() as u64).sum()
+    }
+
+    /// The pods of which the most records were left out, and how many more there are.
+    pub(super) fn left_out(&self) -> (Vec<super::LeftOut>, usize) {
+        let listed = self.left_out.iter().take(MAX_LEFT_OUT).map(|one| {
+            let mut pod = format!("{}/{}", one.namespace, one.name);
+            pod.truncate(pod.floor_char_boundary(MAX_NAME));
+            super::LeftOut {
+                pod,
+                records: one.records,
+            }
+        });
+        let more = self.left_out.len().saturating_sub(MAX_LEFT_OUT);
+        (listed.collect(), more)
     }
 }
 
@@ -77,6 +99,7 @@ impl Store {
             packed: Vec::new(),
             packer: Packer::default(),
             segment: 0,
+            shares: Shares::new(limit),
         };
         kept.push(&Entry::Opening(opening.clone()))?;
         Ok(Self {
@@ -103,7 +126,7 @@ impl Store {
     ///
     /// It ends like one whose watch goes on: what waits for a deadline is not judged.
     pub(super) fn answer(&self, now: Ktime) -> Result<Answer, String> {
-        let (mut parts, mut tail) = {
+        let (mut parts, mut tail, left_out, missing) = {
             let kept = lock(&self.kept);
             let kept = kept.as_ref().map_err(Clone::clone)?;
             let halves = kept.older.iter().chain([&kept.newer]);
@@ -111,22 +134,26 @@ impl Store {
                 Some(Part {
                     since: half.since?,
                     frames: half.frames.clone(),
+                    left_out: half.left_out.clone(),
                 })
             };
             let parts: Vec<_> = halves.filter_map(part).collect();
-            (parts, kept.current.clone())
+            let (left_out, missing) = (kept.shares.left_out(), kept.shares.pending(now));
+            (parts, kept.current.clone(), left_out, missing)
         };
         let Some(last) = parts.last_mut() else {
             return Err("the watch has not begun yet".to_owned());
         };
+        last.left_out = left_out;
         let interrupted = false;
-        for entry in [
+        let ends = [
             Entry::End(End {
                 time: now,
                 interrupted,
             }),
             Entry::Closed,
-        ] {
+        ];
+        for entry in missing.iter().map(Entry::Event).chain(ends) {
             tail = encode(&entry, tail).map_err(|error| error.to_string())?;
         }
         let mut packed = Vec::new();
@@ -142,6 +169,10 @@ impl Recorder for Keeping {
         self.0.change(|kept| kept.push(entry));
     }
 
+    fn event(&self, event: &Event, state: &State) {
+        self.0.change(|kept| kept.event(event, state));
+    }
+
     fn is_due(&self) -> bool {
         let kept = lock(&self.0.kept);
         let is_full = |kept: &Kept| {
@@ -153,8 +184,13 @@ impl Recorder for Keeping {
 
     fn rotate(&self, begin: &Begin, snapshot: &[Event]) {
         self.0.change(|kept| {
+            let time = snapshot.first().map(|event| event.time);
+            for event in kept.shares.pending(time.unwrap_or_default()) {
+                kept.push(&Entry::Event(&event))?;
+            }
             kept.push(&Entry::Continued)?;
             kept.close_frame()?;
+            kept.newer.left_out = kept.shares.begin_segment();
             kept.older = None;
             kept.older = Some(mem::replace(&mut kept.newer, Half::new()?));
             kept.segment = kept.segment.saturating_add(1);
@@ -169,8 +205,7 @@ impl Recorder for Keeping {
             }
             kept.push(&Entry::Settled)?;
             kept.close_frame()?;
-            let first = snapshot.first().map(|event| event.time);
-            kept.newer.since = first.or(kept.newer.since);
+            kept.newer.since = time.or(kept.newer.since);
             kept.newer.snapshot = kept.newer.bytes;
             Ok(())
         });
@@ -195,6 +230,19 @@ impl Kept {
         }
     }
 
+    /// Writes an event, unless its pod has written its share.
+    fn event(&mut self, event: &Event, state: &State) -> io::Result<()> {
+        let mut shares = mem::take(&mut self.shares);
+        let mut written = Ok(());
+        shares.admit(event, state, |event| {
+            if written.is_ok() {
+                written = self.push(&Entry::Event(event));
+            }
+        });
+        self.shares = shares;
+        written
+    }
+
     /// Packs the newest entries. They are so few that a thread of its own would cost more: it
     /// would have to be woken up.
     fn close_frame(&mut self) -> io::Result<()> {
@@ -216,6 +264,7 @@ impl Half {
             frames: Vec::new(),
             bytes: 0,
             snapshot: 0,
+            left_out: Vec::new(),
         };
         let mut head = Vec::with_capacity(FILE_HEAD as usize);
         write_head(&mut head)?;

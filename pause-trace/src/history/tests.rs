@@ -23,7 +23,7 @@ use nix::libc;
 
 use super::{place::NotBound, serve::MAX_CLIENTS, *};
 use crate::{
-    event::{Event, Fact},
+    event::{CgroupId, Comm, Event, Fact, Namespaces, ProcessId, TaskInfo, WaitStatus},
     pipeline::Pipeline,
     record::{Begin, Ending, Entry, Next, Opening, Recorder as _, Recording, Run, Segment},
     state::Limits,
@@ -216,6 +216,108 @@ fn a_wrapped_history_of_a_pod_has_the_pod_and_no_false_finding() {
         );
     }
     assert!(had_pod);
+}
+
+/// An entrypoint that runs, with its cgroup and namespaces.
+fn init_of(pipeline: &Pipeline) -> Option<(ProcessId, CgroupId, Namespaces)> {
+    pipeline.read(|core| {
+        let mut inits = core
+            .state
+            .pods
+            .keys()
+            .flat_map(|pod| core.state.inits_of(pod));
+        inits.find_map(|init| {
+            let init = core
+                .state
+                .processes
+                .get(init)
+                .filter(|init| init.is_alive())?;
+            Some((init.id, init.cgroup, init.namespaces))
+        })
+    })
+}
+
+#[test]
+fn a_pod_that_forks_without_pause_pushes_nothing_out_and_who_asks_is_told() {
+    let (all, _) = events(recording(vec![RECORDED.to_vec()]));
+    // Until just before the last process of the pod ends.
+    let before = Pipeline::new(Limits::NODE, |_| true);
+    let mut alive = 0;
+    for (index, event) in all.iter().enumerate() {
+        before.process_event(event);
+        if init_of(&before).is_some() {
+            alive = index + 1;
+        }
+    }
+    let all = &all[..alive];
+    let store = store(64 << 10);
+    let keeping: Rc<dyn crate::record::Recorder> = Rc::new(Keeping(Arc::clone(&store)));
+    let pipeline = Pipeline::new(Limits::NODE, |_| true).recorded([keeping]);
+    pipeline.begin(|limits| Begin { limits, ..begin() });
+    pipeline.follow();
+    all.iter().for_each(|event| pipeline.process_event(event));
+    let (init, cgroup, namespaces) = init_of(&pipeline).expect("a process of the pod");
+    let mut time = all.last().expect("there are some").time;
+    for pid in 1_000_000..1_050_000 {
+        time += 100_000;
+        let task = TaskInfo {
+            process: ProcessId { pid, start: time },
+            parent: init,
+            cgroup,
+            namespaces,
+            ns_pid: pid,
+            comm: Comm::new("loop"),
+        };
+        let (process, status) = (task.process, WaitStatus::exited(0));
+        for fact in [
+            Fact::Fork { task },
+            Fact::Exit { task, status },
+            Fact::Reaped { process },
+        ] {
+            pipeline.process_event(&Event { time, fact });
+        }
+        pipeline.settle(time);
+    }
+
+    let scratch = Scratch::new();
+    let path = scratch.socket();
+    let server = Server::start(&path, Arc::clone(&store)).expect("the place is free");
+    let history = ask(&path).expect("it is answered");
+    let left_out = history.left_out();
+    assert_eq!(
+        History::of_store(&store, time).map(|history| history.left_out()),
+        Ok(left_out.clone())
+    );
+    assert!(
+        left_out.contains(" records of ") && left_out.ends_with("inconclusive"),
+        "{left_out}"
+    );
+    let recording = history.into_recording().expect("it can be read");
+    assert!(!recording.is_headless(), "the beginning is still there");
+    let (kept, ending) = events(recording);
+    assert_eq!(ending, Ending::Closed);
+    assert_eq!(kept[..all.len()], *all);
+    // At the end it says what is missing.
+    let last = kept.last().map(|event| &event.fact);
+    assert!(
+        matches!(last, Some(Fact::RecordsSuppressed { .. })),
+        "{last:?}"
+    );
+    let forks = |events: &[Event]| {
+        let of_init = |event: &&Event| match &event.fact {
+            Fact::Fork { task } => task.parent == init,
+            _ => false,
+        };
+        events.iter().filter(of_init).count()
+    };
+    let kept = forks(&kept);
+    assert!((1..5_000).contains(&kept), "{kept} of 50,000");
+    drop(server);
+
+    // One that has nothing to say of it says nothing.
+    let quiet = filled(64 << 10, 10);
+    let quiet = History::of_store(&quiet, 10).expect("it has begun");
+    assert_eq!(quiet.left_out(), "");
 }
 
 /// A directory that is removed after the test.

@@ -108,6 +108,107 @@ fn a_violation_is_counted_with_its_own_severity() {
     );
 }
 
+/// The finding with what the configuration decides about it.
+fn decided(severity: Option<Severity>, is_accepted: bool) -> Verdict {
+    let excepted = is_accepted.then(|| {
+        Arc::new(crate::verdict::Excepted {
+            reason: "it is known".to_owned(),
+            expires: Some("2027-01-31".to_owned()),
+        })
+    });
+    Verdict {
+        decision: crate::verdict::Decision { severity, excepted },
+        ..testing::failed()
+    }
+}
+
+#[test]
+fn an_accepted_finding_is_counted_apart() {
+    let metrics = metrics();
+    metrics.verdict(&decided(None, true));
+    metrics.verdict(&decided(None, true));
+    metrics.verdict(&decided(None, false));
+    let id = testing::failed().rule.id;
+    let severity = SEVERITIES[place(&SEVERITIES, testing::failed().severity())].1;
+    for (series, expected) in [
+        (
+            format!("findings_total{{rule=\"{id}\",severity=\"{severity}\"}}"),
+            "1",
+        ),
+        (format!("accepted_findings_total{{rule=\"{id}\"}}"), "2"),
+        (
+            format!("verdicts_total{{rule=\"{id}\",outcome=\"fail\"}}"),
+            "3",
+        ),
+    ] {
+        let series = format!("pause_trace_{series}");
+        assert_eq!(
+            value(&metrics, &series).as_deref(),
+            Some(expected),
+            "{series}"
+        );
+    }
+}
+
+#[test]
+fn a_finding_is_counted_with_the_severity_that_is_configured() {
+    let metrics = metrics();
+    let rule = testing::failed().rule;
+    for (severity, name) in SEVERITIES {
+        metrics.verdict(&decided(Some(severity), false));
+        let series = format!(
+            "pause_trace_findings_total{{rule=\"{}\",severity=\"{name}\"}}",
+            rule.id
+        );
+        assert_eq!(value(&metrics, &series).as_deref(), Some("1"), "{series}");
+    }
+    // Also one that is worse than the rule's own.
+    let info = rules::all().find(|rule| rule.severity == Severity::Info);
+    let info = info.expect("there is one");
+    let raised = Verdict {
+        rule: info,
+        ..decided(Some(Severity::Error), false)
+    };
+    metrics.verdict(&raised);
+    let series = format!(
+        "pause_trace_findings_total{{rule=\"{}\",severity=\"error\"}}",
+        info.id
+    );
+    assert_eq!(value(&metrics, &series).as_deref(), Some("1"), "{series}");
+}
+
+#[test]
+fn series_are_in_a_fixed_order() {
+    let written = [metrics(), metrics()].map(|metrics| {
+        // In another order than that of their names.
+        for name in ["b", "c", "a"] {
+            metrics.hooks([(name, true)].into_iter());
+            metrics.missed([(name.to_owned(), 1)].into_iter());
+        }
+        let is_own = |line: &&str| !line.starts_with("process_");
+        let text = text(&metrics, Format::OpenMetrics);
+        let lines: Vec<_> = text.lines().filter(is_own).map(str::to_owned).collect();
+        lines
+    });
+    assert_eq!(written[0], written[1]);
+    let of = |name: &str| {
+        let lines = written[0].iter().filter(|line| line.starts_with(name));
+        lines.cloned().collect::<Vec<_>>()
+    };
+    for name in [
+        "pause_trace_hook_attached{",
+        "pause_trace_hook_missed_runs_total{",
+        "pause_trace_findings_total{",
+        "pause_trace_lost_records_total{",
+    ] {
+        let lines = of(name);
+        assert!(lines.len() > 2 && lines.is_sorted(), "{lines:?}");
+    }
+    let first = of("pause_trace_verdicts_total{")[0].clone();
+    let id = rules::all().map(|rule| rule.id).min().expect("a rule");
+    assert!(first.contains(id), "{first}");
+}
+
 #[test]
 fn what_happens_is_added_to_its_series() {
     let metrics = metrics();

@@ -164,7 +164,12 @@ fn of_threads(process: &Path, mut blocked: u64) -> (u64, u64) {
         blocked &= of_thread.unwrap_or(u64::MAX);
         let call = fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
         let place = fs::read_to_string(thread.path().join("wchan")).unwrap_or_default();
-        if call.split(' ').next() == Some(SIGTIMEDWAIT) || place.contains("sigtimedwait") {
+        // Nor of a thread whose call cannot be read is it known that it does not wait for a signal.
+        let is_hidden = of_thread.is_some() && call.is_empty() && matches!(&*place, "" | "0");
+        if call.split(' ').next() == Some(SIGTIMEDWAIT)
+            || place.contains("sigtimedwait")
+            || is_hidden
+        {
             // The set that it waits for is in its memory. Meanwhile it does not block that set.
             waited_for |= !of_thread.unwrap_or_default();
         }
@@ -422,6 +427,9 @@ mod tests {
         assert_eq!((blocked, read & term, read & other), (0, term, 0));
         let (blocked, read) = of("waits-for-another", &[(term, sleeps), (term, waits)]);
         assert_eq!((blocked, read & term), (term, 0));
+        // One of which nobody may say what it does, as with the ptrace_scope 3 of Yama.
+        let (blocked, read) = of("hidden", &[(term, sleeps), (other, "")]);
+        assert_eq!((blocked, read & term, read & other), (0, term, 0));
         let many = [(term, sleeps); MAX_THREADS + 1];
         assert_eq!(of("many", &many), (term, term), "one may wait for it");
         assert_eq!(of("most", &many[1..]), (term, 0));

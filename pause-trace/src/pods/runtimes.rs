@@ -2,9 +2,8 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
@@ -14,9 +13,11 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use pause_trace_cri::{Client, Socket};
 
 use crate::{
-    event::{CgroupId, ContainerId},
+    event::{CgroupId, ContainerId, Text},
     node::cri::{Answer, CriNames},
+    rules,
     runtimes::sockets,
+    sys,
 };
 
 /// Queries for a container that the runtime does not know: the cgroup of a container exists before
@@ -92,6 +93,8 @@ pub(super) struct Runtimes {
     /// The only socket to use, if one was configured.
     only: Option<PathBuf>,
     by_socket: RefCell<HashMap<PathBuf, Rc<CriNames>>>,
+    /// Those of which the user was told that they do not answer.
+    told: RefCell<HashSet<PathBuf>>,
 }
 
 impl Runtimes {
@@ -99,6 +102,7 @@ impl Runtimes {
         Self {
             only: only.map(|socket| socket.path().to_owned()),
             by_socket: RefCell::default(),
+            told: RefCell::default(),
         }
     }
 
@@ -108,18 +112,28 @@ impl Runtimes {
         let id = &*question.container;
         if let Some(socket) = self.only.as_deref().or(question.socket.as_deref()) {
             return match self.runtime(socket) {
-                Some(runtime) => runtime.ask(id).await,
+                Some(runtime) => self.tell(socket, runtime.ask(id).await),
                 None => Answer::Unknown,
             };
         }
         let mut answer = Answer::Unknown;
         for socket in Socket::discover(sockets()).unwrap_or_default() {
             if let Some(runtime) = self.runtime(socket.path()) {
-                answer = runtime.ask(id).await;
+                answer = self.tell(socket.path(), runtime.ask(id).await);
             }
             if matches!(answer, Answer::Known(_) | Answer::Unclear(_)) {
                 break;
             }
+        }
+        answer
+    }
+
+    /// Tells the user of a runtime that does not answer, once.
+    fn tell(&self, socket: &Path, answer: Answer) -> Answer {
+        if let Answer::Unavailable { reason, .. } = &answer
+            && self.told.borrow_mut().insert(socket.to_owned())
+        {
+            eprintln!("pause-trace: {}", unavailable(socket, reason));
         }
         answer
     }
@@ -143,10 +157,21 @@ impl Runtimes {
     }
 }
 
-/// Whether the process that listens at a socket is in the mount namespace of another one.
+/// That a runtime does not answer, and what cannot be judged then.
+fn unavailable(socket: &Path, reason: &str) -> String {
+    format!(
+        "the runtime at {} does not answer ({}): while it does not, {}",
+        Text::new(&socket.to_string_lossy()),
+        Text::new(reason),
+        rules::without_cri()
+    )
+}
+
+/// Whether the process that listens at a socket is in the mount namespace of another one. Not known
+/// of one that accepts nothing, for which the event loop does not wait.
 fn shares_mounts(socket: &Path, pid: u32) -> bool {
     let mounts = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-    let server = UnixStream::connect(socket)
+    let server = sys::connect_at_once(socket)
         .ok()
         .and_then(|stream| getsockopt(&stream, PeerCredentials).ok())
         .and_then(|server| mounts(server.pid().cast_unsigned()));
@@ -168,6 +193,49 @@ mod tests {
         assert!(!shares_mounts(&path, u32::MAX));
         drop(listener);
         assert!(!shares_mounts(&path, process::id()), "nobody listens");
+        fs::remove_file(path).expect("it was bound");
+    }
+
+    #[test]
+    fn a_runtime_that_does_not_answer_is_told_of_once_with_the_rules_that_need_it() {
+        let runtimes = Runtimes::new(None);
+        let (socket, other) = (Path::new("/run/a.sock"), Path::new("/run/b.sock"));
+        let unavailable = || Answer::Unavailable {
+            reason: "connection refused".to_owned(),
+            again: RETRY,
+        };
+        for answer in [Answer::Unknown, unavailable(), unavailable()] {
+            assert_eq!(runtimes.tell(socket, answer.clone()), answer);
+        }
+        assert!(runtimes.told.borrow().contains(socket));
+        assert!(!runtimes.told.borrow().contains(other));
+        let said = super::unavailable(Path::new("/run/\u{1b}.sock"), "connection refused");
+        assert!(said.contains("PT204 and PT312 are not judged"), "{said}");
+        assert!(!said.contains('\u{1b}'), "{said}");
+    }
+
+    /// One that hangs holds nothing up.
+    #[test]
+    fn a_runtime_that_accepts_no_more_connections_is_not_waited_for() {
+        use nix::sys::socket::{Backlog, listen};
+
+        let path = std::env::temp_dir().join(format!("pause-trace-full-{}", process::id()));
+        let listener = UnixListener::bind(&path).expect("the path is free");
+        listen(&listener, Backlog::new(1).expect("a backlog")).expect("it listens again");
+        let mut waiting = Vec::new();
+        while let Ok(one) = sys::connect_at_once(&path) {
+            waiting.push(one);
+            assert!(waiting.len() < 100, "its queue is never full");
+        }
+        let (answered, is_answered) = std::sync::mpsc::channel();
+        std::thread::spawn({
+            let path = path.clone();
+            move || answered.send(shares_mounts(&path, process::id()))
+        });
+        let answer = is_answered.recv_timeout(Duration::from_secs(30));
+        assert_eq!(answer, Ok(false), "it waits for the runtime");
+        waiting.clear();
+        drop(listener);
         fs::remove_file(path).expect("it was bound");
     }
 

@@ -1,13 +1,18 @@
 //! `pause-trace watch` on pods whose containerd, shim or network plugin fails.
 
-use std::fs;
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use pause_trace_tests::{
+    Run,
     lab::{Containerd, Pod, Version, image},
+    pause_trace,
     watch::Watch,
 };
 use serde_json::Value;
@@ -85,6 +90,84 @@ fn pods_are_followed_through_the_failures_of_their_runtime() {
         .iter()
         .filter(|line| line["type"] == "finding" && line["pod"]["uid"] == forgotten.uid());
     assert!(of_it.all(|finding| finding["rule"] == "PT204"), "{lines:?}");
+}
+
+/// A node that is a container has a containerd of its own, with a socket of the same name.
+#[test]
+fn the_pods_of_a_runtime_with_the_same_socket_elsewhere_are_not_accused() {
+    let ours = Containerd::start(Version::V1);
+    ours.import(&image::workload());
+    let other = Containerd::start(Version::V2);
+    other.import(&image::workload());
+    let watch = Watch::start(ours.node());
+    let neighbour = other.pod("neighbour").run();
+    let app = neighbour.serve("app");
+    watch.await_container(app.id(), "started");
+    let forgotten = ours.pod("forgotten").run();
+    let of_forgotten = forgotten.serve("app");
+    watch.await_container(of_forgotten.id(), "started");
+    ours.kill();
+    forget_all(&ours);
+    fs::remove_file(ours.socket()).expect("a killed containerd leaves it");
+    ours.restart();
+    // The runtime of this node is asked about both, and about the neighbour first.
+    watch.await_finding(forgotten.uid(), "PT204");
+    let late = other.pod("late").run();
+    late.serve("app").end();
+    app.end();
+    for pod in [neighbour, late] {
+        let uid = remove(pod);
+        let outcome = watch.verified(&uid);
+        outcome.assert_healthy(["app"]);
+        let of_rule = |line: &&Value| line["rule"] == "PT204" && line["verdict"] != "pass";
+        let accused = outcome.lines().iter().find(of_rule);
+        assert_eq!(accused, None, "{outcome}");
+    }
+    watch.stop();
+}
+
+/// A socket that nobody answers at costs verdicts, and everybody who needs it says which.
+#[test]
+fn a_runtime_out_of_reach_costs_verdicts_that_are_named() {
+    let lab = Containerd::start(Version::V1);
+    lab.import(&image::workload());
+    let pod = lab.pod("unasked").run();
+    let _app = pod.serve("app");
+    let run = |args: &[&str]| -> Run {
+        let mut command = Command::new(pause_trace());
+        let command = command.args(args).stdin(Stdio::null());
+        lab.node().output(command).into()
+    };
+    let needs = "PT204 and PT312 are not judged of its pods";
+    let whole = run(&["doctor"]);
+    assert!(!whole.stdout.contains(needs), "{whole:?}");
+    let whole = run(&["watch", "--once", "--pod", pod.uid()]);
+    assert!(!whole.stderr.contains(needs), "{whole:?}");
+
+    lab.kill();
+    let doctor = run(&["doctor"]);
+    assert_eq!(doctor.code, Some(3), "{doctor:?}");
+    let text = doctor
+        .stdout
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(text.contains(needs), "{doctor:?}");
+    assert!(!text.contains("everything can be verified"), "{doctor:?}");
+    let once = run(&["watch", "--once", "--pod", pod.uid()]);
+    assert_eq!(once.stderr.matches(needs).count(), 1, "{once:?}");
+    let socket = "/run/containerd/containerd.sock";
+    for named in [
+        &["watch", "--once", "--cri", socket][..],
+        &["check", "--cri", socket],
+    ] {
+        let named = run(named);
+        assert_eq!(named.code, Some(3), "{named:?}");
+        assert!(named.stderr.contains(needs), "{named:?}");
+    }
+    fs::remove_file(lab.socket()).expect("a killed containerd leaves it");
+    lab.restart();
+    pod.remove();
 }
 
 /// Removes a pod. Returns its uid.

@@ -117,6 +117,36 @@ fn a_watch_that_was_stopped_past_every_limit_accuses_nobody_and_misses_nothing()
     watch.stop();
 }
 
+/// Longer than a zombie may stay, and than a runtime has to declare a container.
+const OVERDUE: Duration = Duration::from_secs(12);
+
+#[test]
+fn zombies_that_became_overdue_in_pods_that_began_unseen_are_found() {
+    let lab = Containerd::start(Version::V2);
+    lab.import(&image::workload());
+    let watch = Watch::start(lab.node());
+    let pods: Vec<_> = watch.held_up(|| {
+        let pods = (0..3).map(|index| lab.pod(&format!("undead-{index}")).run());
+        let pods: Vec<_> = pods.collect();
+        for pod in &pods {
+            let app = pod.container("app").workload(["no-reap", "1"]);
+            let _ = app.start();
+        }
+        thread::sleep(OVERDUE);
+        pods
+    });
+    for pod in &pods {
+        watch.await_finding(pod.uid(), "PT401");
+    }
+    for pod in pods {
+        let uid = pod.uid().to_owned();
+        pod.remove();
+        let outcome = watch.verified(&uid);
+        assert_eq!(outcome.accused(), ["PT401"].into(), "{outcome}");
+    }
+    watch.stop();
+}
+
 #[test]
 fn output_that_is_not_read_holds_nothing_up() {
     let lab = Containerd::start(Version::V2);

@@ -330,6 +330,24 @@ fn promtool_accepts_the_alerts_and_their_tests_pass() {
     }
 }
 
+/// The configurations that the documentation shows.
+#[test]
+fn promtool_accepts_the_documented_configurations() {
+    let page = deployed("../docs/metrics.md");
+    let page = fs::read_to_string(page).expect("it is there");
+    let blocks: Vec<_> = page.split("```yaml\n").skip(1).collect();
+    assert_eq!(blocks.len(), 2);
+    for (index, block) in blocks.into_iter().enumerate() {
+        let (config, _) = block.split_once("```").expect("it ends");
+        let path = scratch("scrape-config").join(format!("{index}.yml"));
+        fs::write(&path, config).expect("it can be written");
+        let path = path.display().to_string();
+        // The 2.x of Debian cannot find the pods of a cluster.
+        let output = promtool(Edition::V3, &["check", "config", &path], "");
+        assert!(output.status.success(), "{config}{output:?}");
+    }
+}
+
 /// A browser shows the page about what the history has.
 fn shows_the_report(node: &Node, address: &str) {
     let answer = request(node, address, "/report", "text/html").expect("it answers");

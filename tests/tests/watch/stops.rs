@@ -7,7 +7,7 @@ use std::{
 
 use nix::libc;
 use pause_trace_tests::{
-    Run,
+    Run, c_program,
     lab::{Container, Containerd, Engine, Pod, Sharing, Version, image},
     pause_trace, run, scratch,
     watch::{Outcome, Watch},
@@ -130,6 +130,39 @@ fn entrypoints_that_would_not_take_their_stop_signal_are_found() {
         .collect();
     names.sort_unstable();
     assert_eq!(names, ["execs", "ignores", "sleeps"], "each once: {slow}");
+    watch.stop();
+}
+
+/// Whether a signal that is blocked is read cannot be seen from outside.
+#[test]
+fn entrypoints_that_read_a_blocked_signal_unseen_are_not_accused() {
+    let lab = Containerd::start(Version::V2);
+    lab.import(&image::workload());
+    let program = c_program("blocks_sigterm");
+    let watch = Watch::start(lab.node());
+    let pod = lab.pod("blocks").run();
+    let blocking = ["waits", "pending", "thread"].map(|how| {
+        let container = pod.container(how).mount(&program, "/blocks");
+        container.command(["/blocks", how]).start()
+    });
+    // It is read after those.
+    let sleeps = shell(&pod, "sleeps", "exec sleep 1000000");
+    await_finding(&watch, sleeps.id());
+    for container in &blocking {
+        container.stop(Duration::from_secs(30));
+        assert_eq!(container.exit_code(), Some(0), "it takes the signal");
+    }
+    let uid = pod.uid().to_owned();
+    pod.remove();
+    let outcome = watch.verified(&uid);
+    let of_rule = |line: &&Value| line["type"] == "verdict" && line["rule"] == "PT312";
+    let named: Vec<_> = outcome
+        .lines()
+        .iter()
+        .filter(of_rule)
+        .map(|line| &line["container"]["name"])
+        .collect();
+    assert_eq!(named, ["sleeps"], "{outcome}");
     watch.stop();
 }
 

@@ -173,9 +173,9 @@ pub struct InspectedContainer {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<String>,
     /// What this signal would do to its first process now: it takes the signal; it ignores it; it
-    /// blocks it and nothing reads it; it will take it later, because it blocks it now and has a
-    /// handler; the kernel drops it, because the process is pid 1 of its pid namespace and has no
-    /// handler; or it has started too recently to tell.
+    /// blocks it, and nobody sees whether it will read it; it will take it later, because it blocks
+    /// it now and has a handler; the kernel drops it, because the process is pid 1 of its pid
+    /// namespace and has no handler; or it has started too recently to tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["stops", "ignores", "blocks", "later", "drops", "too_young", "unknown"]))]
     pub stop: Option<&'static str>,

@@ -39,7 +39,7 @@ fn a_stop_signal_that_is_not_taken_is_a_problem() {
         Phase::Stopping,
         Cause::StopPending,
         "SIGTERM was sent to app (pid 200) of app, which has not taken it: it blocks the signal, \
-         and nothing reads it",
+         and may take it yet",
     );
 }
 

@@ -47,34 +47,17 @@ pub(super) struct File {
     pub(super) exceptions: Vec<Exception>,
 }
 
-/// An exception as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawException {
-    #[serde(default)]
-    rule: Rules,
-    namespace: Option<String>,
-    pod: Option<String>,
-    container: Option<String>,
-    reason: String,
-    expires: toml::Value,
-}
-
-/// One rule or several.
-#[derive(Default, Deserialize)]
-#[serde(untagged)]
-enum Rules {
-    #[default]
-    All,
-    One(String),
-    Several(Vec<String>),
-}
+/// The keys of an exception.
+const EXCEPTION: [&str; 6] = ["rule", "namespace", "pod", "container", "reason", "expires"];
 
 impl File {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut table: toml::Table = text.parse().map_err(|error| located(&error, text))?;
         let severities = take(&mut table, "severity")?;
         let limits = take(&mut table, "limits")?;
+        if table.get("exception").is_some_and(toml::Value::is_table) {
+            return Err("exception: write [[exception]], because there may be several".to_owned());
+        }
         let exceptions: Vec<toml::Value> = take(&mut table, "exception")?;
         Ok(Self {
             options: Options::parse(table)?,
@@ -197,14 +180,35 @@ fn parse_exceptions(values: Vec<toml::Value>) -> Result<Vec<Exception>, String> 
 }
 
 fn parse_exception(value: toml::Value) -> Result<Exception, String> {
-    let raw: RawException = value.try_into().map_err(|error| first_line(&error))?;
-    let rules = match raw.rule {
-        Rules::All => Vec::new(),
-        Rules::One(rule) => vec![rule],
-        Rules::Several(rules) => rules,
+    let toml::Value::Table(mut table) = value else {
+        return Err(format!("expected a table, found {}", kind(&value)));
+    };
+    if let Some(unknown) = table.keys().find(|key| !EXCEPTION.contains(&&***key)) {
+        return Err(suggest::unknown_key("key", unknown, EXCEPTION.into_iter()));
+    }
+    let rules = match table.remove("rule") {
+        None => Vec::new(),
+        Some(toml::Value::String(rule)) => vec![rule],
+        Some(toml::Value::Array(rules)) => {
+            let rules = rules.into_iter().map(|rule| text_of("rule", rule));
+            rules.collect::<Result<_, _>>()?
+        }
+        Some(other) => {
+            let found = kind(&other);
+            return Err(format!(
+                "rule: expected a text or a list of texts, found {found}"
+            ));
+        }
     };
     rules.iter().try_for_each(|rule| check_rule(rule))?;
-    let reason = raw.reason.trim();
+    let mut optional = |key: &str| {
+        let value = table.remove(key);
+        value.map(|value| text_of(key, value)).transpose()
+    };
+    let names = ["namespace", "pod", "container"].map(&mut optional);
+    let [namespace, pod, container] = names;
+    let reason = optional("reason")?.ok_or("missing field `reason`")?;
+    let reason = reason.trim();
     if reason.is_empty() {
         return Err("the reason is empty".to_owned());
     }
@@ -213,19 +217,20 @@ fn parse_exception(value: toml::Value) -> Result<Exception, String> {
             "the reason is not one line of at most {MAX_REASON} bytes"
         ));
     }
-    let pattern = |key: &str, text: Option<String>| {
+    let expires = table.remove("expires").ok_or("missing field `expires`")?;
+    let pattern = |key: &str, text: Result<Option<String>, String>| {
         let parse = |text: String| match text.chars().any(char::is_control) {
             true => Err(format!("{key}: a name has no control characters")),
             false => Pattern::new(&text).map_err(|error| format!("{key}: {error}")),
         };
-        text.map(parse).transpose()
+        text?.map(parse).transpose()
     };
-    let (expires, until) = last_day(&raw.expires)?;
+    let (expires, until) = last_day(&expires)?;
     let exception = Exception {
         rules,
-        namespace: pattern("namespace", raw.namespace)?,
-        pod: pattern("pod", raw.pod)?,
-        container: pattern("container", raw.container)?,
+        namespace: pattern("namespace", namespace)?,
+        pod: pattern("pod", pod)?,
+        container: pattern("container", container)?,
         excepted: Arc::new(Excepted {
             reason: reason.to_owned(),
             expires: Some(expires),
@@ -239,6 +244,29 @@ fn parse_exception(value: toml::Value) -> Result<Exception, String> {
         );
     }
     Ok(exception)
+}
+
+/// The text that is the value of a key.
+fn text_of(key: &str, value: toml::Value) -> Result<String, String> {
+    match value {
+        toml::Value::String(text) => Ok(text),
+        toml::Value::Array(_) => Err(format!(
+            "{key}: expected one text, found a list; write an exception for each"
+        )),
+        other => Err(format!("{key}: expected a text, found {}", kind(&other))),
+    }
+}
+
+/// What a value is, with its article.
+fn kind(value: &toml::Value) -> &'static str {
+    match value {
+        toml::Value::String(_) => "a text",
+        toml::Value::Integer(_) | toml::Value::Float(_) => "a number",
+        toml::Value::Boolean(_) => "a boolean",
+        toml::Value::Datetime(_) => "a date",
+        toml::Value::Array(_) => "a list",
+        toml::Value::Table(_) => "a table",
+    }
 }
 
 /// The last day, and its end in ns since 1970.
@@ -403,7 +431,50 @@ mod tests {
                 "exception 1: there is no rule \"PT999\"",
             ),
             (exception("pod = 'a['"), "exception 1: pod: "),
-            (exception("pods = 'a'"), "exception 1: unknown field `pods`"),
+            (
+                exception("pods = 'a'"),
+                "exception 1: there is no key \"pods\"; did you mean \"pod\"?",
+            ),
+            (
+                exception("namspace = 'a'"),
+                "exception 1: there is no key \"namspace\"; did you mean \"namespace\"?",
+            ),
+            (
+                exception("owner = 'a'"),
+                "exception 1: there is no key \"owner\"",
+            ),
+            (
+                exception("namespace = ['a', 'b']"),
+                "exception 1: namespace: expected one text, found a list",
+            ),
+            (
+                exception("container = 7"),
+                "exception 1: container: expected a text, found a number",
+            ),
+            (
+                exception("rule = 7"),
+                "exception 1: rule: expected a text or a list of texts, found a number",
+            ),
+            (
+                exception("rule = ['PT101', 7]"),
+                "exception 1: rule: expected a text, found a number",
+            ),
+            (
+                "[[exception]]\nrule = 'PT1'\nreason = ['x']\nexpires = 2027-01-31".to_owned(),
+                "exception 1: reason: expected one text, found a list",
+            ),
+            (
+                "exception = [5]".to_owned(),
+                "exception 1: expected a table",
+            ),
+            (
+                exception("rule = 'PT1'").replace("[[exception]]", "[[exceptions]]"),
+                "there is no table \"exceptions\"; did you mean \"exception\"?",
+            ),
+            (
+                exception("rule = 'PT1'").replace("[[exception]]", "[exception]"),
+                "exception: write [[exception]]",
+            ),
             (
                 "[[exception]]\nrule = 'PT1'\nexpires = 2027-01-31".to_owned(),
                 "exception 1: missing field `reason`",

@@ -86,6 +86,15 @@ fn for_each(command: Command, mut change: impl FnMut(&str, Arg) -> Arg) -> Comma
     command
 }
 
+/// Whether a value is a table, or a list of tables (`[[name]]`), which no option has as its value.
+fn is_tables(value: &toml::Value) -> bool {
+    match value {
+        toml::Value::Table(_) => true,
+        toml::Value::Array(list) => !list.is_empty() && list.iter().all(toml::Value::is_table),
+        _ => false,
+    }
+}
+
 /// The long name of an option that can be configured.
 pub(super) fn name(argument: &Arg) -> Option<String> {
     let long = argument.get_long()?;
@@ -105,7 +114,7 @@ impl Options {
                         options.add(&key, name, value)?;
                     }
                 }
-                toml::Value::Table(_) => {
+                value if is_tables(&value) => {
                     let tables = ["severity", "limits", "exception"];
                     let known = commands.iter().copied().chain(tables);
                     return Err(suggest::unknown_key("table", &key, known));

@@ -17,7 +17,7 @@ use crate::{
     event::Text,
     node::program,
     report::wire::{Check, State},
-    runtimes,
+    rules, runtimes,
 };
 
 /// The sockets of Docker and Podman, each with the program that listens on it.
@@ -45,7 +45,7 @@ pub(super) async fn runtimes() -> Vec<Check> {
                 checks.push(cri(socket, &running).await);
             }
         }
-        Err(error) => checks.push(doubtful("CRI socket", format!("failed to {error}"))),
+        Err(error) => checks.push(out_of_reach("CRI socket", format!("failed to {error}"))),
     }
     for (path, program) in ENGINES {
         if Path::new(path).exists() {
@@ -135,16 +135,21 @@ async fn cri(socket: Socket, running: &Running) -> Check {
         }
         Err(error) => {
             let error = anyhow::Error::from(error);
-            doubtful(NAME, format!("{path}: {error:#}"))
+            out_of_reach(NAME, format!("{path}: {error:#}"))
         }
     }
 }
 
-fn doubtful(name: &str, detail: String) -> Check {
+fn out_of_reach(name: &str, detail: String) -> Check {
     Check {
-        state: State::Degraded,
-        consequence: "the pods of this runtime are described by their OCI bundles alone".to_owned(),
-        fix: "start the runtime, or name its socket with --cri".to_owned(),
+        state: State::Missing,
+        consequence: format!(
+            "the pods of this runtime are described by their OCI bundles alone: {}",
+            rules::without_cri()
+        ),
+        fix: "start the runtime, or name its socket with --cri; remove a socket that is left of a \
+              runtime that is not used any more"
+            .to_owned(),
         ..ok(name, &detail)
     }
 }
@@ -228,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_systemd_holds_is_not_connected_to_and_a_dead_one_is_degraded() {
+    fn a_socket_that_systemd_holds_is_not_connected_to_and_a_dead_one_is_missing() {
         let none = Running::new();
         let check = block_on(engine("/run/docker.sock", "dockerd", &none));
         assert_eq!(check.detail, "/run/docker.sock: dockerd does not run");
@@ -237,6 +242,6 @@ mod tests {
         assert!(check.detail.ends_with("does not run"), "{check:?}");
         let socket = "/run/nobody/listens.sock".parse().expect("a path");
         let check = block_on(cri(socket, &none));
-        assert_eq!(check.state, State::Degraded, "{check:?}");
+        assert_eq!(check.state, State::Missing, "{check:?}");
     }
 }
