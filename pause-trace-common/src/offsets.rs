@@ -118,8 +118,8 @@ pub struct Config {
     /// Offset in `struct sock` of the IPv6 address that it is bound to; [`POISON`] in a kernel
     /// without IPv6.
     pub sock_address6: u32,
-    /// Padding.
-    pub padding: u32,
+    /// 1 if each pod has a limited share of the lifecycle ring, 0 if it may fill it.
+    pub limits_pods: u32,
     /// How many signals of one number to one cgroup are reported per window; the others are
     /// counted.
     pub flood_limit: u32,
@@ -138,7 +138,7 @@ impl Config {
         syscall_arg1: POISON,
         compat_arg1: POISON,
         sock_address6: POISON,
-        padding: 0,
+        limits_pods: 1,
         flood_limit: 256,
         flood_window_ns: 100_000_000,
     };

@@ -42,6 +42,10 @@ mod socket;
 
 pub(crate) use socket::SocketRef;
 
+pub(crate) fn limits_pods() -> bool {
+    config!(limits_pods) != 0
+}
+
 pub(crate) fn flood_limit() -> u64 {
     u64::from(config!(flood_limit))
 }

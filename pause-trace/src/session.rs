@@ -64,7 +64,7 @@ pub(crate) struct Probe {
 
 impl Probe {
     /// These options, with the watched cgroup hierarchy.
-    pub(crate) fn options(self, layout: &Layout) -> Options {
+    pub(crate) fn options(self, layout: &Layout, run: Run) -> Options {
         let watched = layout.watched();
         let mut controllers = watched.controllers.iter();
         let controller = controllers.find(|name| !name.starts_with("name="));
@@ -72,6 +72,7 @@ impl Probe {
             hierarchy: controller.map(|name| (name.clone(), watched.id)),
             namespace_hook: self.namespace_hook,
             kernel_log: self.kernel_log,
+            limits_pods: !matches!(run, Run::Reference { .. }),
         }
     }
 }
@@ -100,7 +101,12 @@ impl Session {
         for observer in setup.observers {
             pipeline.observe(observer);
         }
-        let live = Live::start(&setup.probe.options(&layout), setup.run, pipeline).await?;
+        let live = Live::start(
+            &setup.probe.options(&layout, setup.run),
+            setup.run,
+            pipeline,
+        )
+        .await?;
         Ok(Self { live, layout })
     }
 }

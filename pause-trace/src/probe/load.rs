@@ -99,6 +99,8 @@ pub(crate) struct Options {
     pub(crate) namespace_hook: Option<NamespaceHook>,
     /// Log from inside the kernel.
     pub(crate) kernel_log: bool,
+    /// Whether each pod has a limited share of the ring, so that none hides what others do.
+    pub(crate) limits_pods: bool,
 }
 
 /// A hook that was attached, or why it was not.
@@ -152,6 +154,7 @@ pub(crate) fn load(options: &Options) -> Result<Loaded, LoadError> {
         .map_err(|error| LoadError::Refused(error.into()))?;
     let mut config = layout.config;
     config.hierarchy = options.hierarchy.as_ref().map_or(0, |(_, id)| *id);
+    config.limits_pods = options.limits_pods.into();
     let (offsets, config) = (Plain(layout.offsets), Plain(config));
     let level = if options.kernel_log { u8::MAX } else { 0 };
     let cpus = aya::util::nr_cpus()

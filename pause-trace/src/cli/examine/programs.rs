@@ -11,6 +11,7 @@ use crate::{
         MOST_INSTRUCTIONS, NamespaceHook, Options, Verified,
         ways::{self, Call},
     },
+    record::Run,
     report::wire::{Check, State},
 };
 
@@ -61,7 +62,7 @@ pub(super) async fn ways(
     for way in NamespaceHook::ALL {
         let options = Options {
             namespace_hook: Some(way),
-            ..global.probe().options(layout)
+            ..global.probe().options(layout, Run::Node)
         };
         let name = format!("by {}", way.name());
         match ways::see(&options).await {
