@@ -107,10 +107,11 @@ impl Network {
 pub(crate) fn read(pid: u32) -> io::Result<Network> {
     let process = Directory::open(pid)?;
     let mut buffer = Vec::new();
-    process.file("net/dev", &mut buffer)?;
+    let at = process.speaker(pid, &mut buffer);
+    process.file(&format!("{at}net/dev"), &mut buffer)?;
     let names = interfaces(&buffer);
     // Some of these files are missing on kernels built without multicast or IPv6.
-    let mut read = |name: &str| match process.file(name, &mut buffer) {
+    let mut read = |name: &str| match process.file(&format!("{at}{name}"), &mut buffer) {
         Ok(()) => Ok(Some(std::mem::take(&mut buffer))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -148,7 +149,7 @@ pub(crate) fn read(pid: u32) -> io::Result<Network> {
             .extend(listening(&sockets, protocol).take(MAX_ENTRIES));
     }
     // The process still exists, so everything above was read from its namespace.
-    process.file("net/dev", &mut Vec::new())?;
+    process.file(&format!("{at}net/dev"), &mut Vec::new())?;
     Ok(network)
 }
 

@@ -17,7 +17,7 @@ use super::{
     cgroup::Hierarchy,
     file::{lines, number, read},
     identity,
-    procfs::NS_PER_TICK,
+    procfs::{self, NS_PER_TICK},
     survey::process::{self, Directory, Link, Process},
 };
 use crate::event::{Ktime, NamespaceKind, Text};
@@ -134,8 +134,8 @@ impl Remains {
         for (inode, members) in namespaces.iter().take(MAX_MOUNT_NAMESPACES) {
             // The first ones may have ended.
             let table = members.iter().find_map(|process| {
-                let path = format!("/proc/{}/mountinfo", process.pid);
-                let table = read(Path::new(&path), MAX_MOUNTINFO.min(left)).ok()?;
+                let path = procfs::speaker(process.pid).join("mountinfo");
+                let table = read(&path, MAX_MOUNTINFO.min(left)).ok()?;
                 (!table.is_empty()).then_some((*process, table))
             });
             let Some((process, table)) = table else {
@@ -185,7 +185,7 @@ impl Remains {
     }
 
     fn read_files(&mut self, wanted: &Wanted, process: &Process, left: &mut usize) {
-        let directory = format!("/proc/{}/fd", process.pid);
+        let directory = procfs::speaker(process.pid).join("fd");
         let mut seen = HashSet::new();
         for (index, entry) in fs::read_dir(directory)
             .into_iter()
