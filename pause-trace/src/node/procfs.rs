@@ -229,8 +229,8 @@ fn entries(process: &Path, name: &str) -> impl Iterator<Item = fs::DirEntry> {
     entries.filter_map(Result::ok)
 }
 
-/// How often the thread that speaks for a process was switched out; `None` if it does not exist. If that does not change, it
-/// has not run.
+/// How often the thread that speaks for a process was switched out; `None` if it does not exist. If
+/// that does not change, it has not run.
 pub(crate) fn switches(pid: u32) -> Option<u64> {
     let status = fs::read(speaker(pid).join("status")).ok()?;
     let status = String::from_utf8_lossy(&status);
