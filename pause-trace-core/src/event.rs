@@ -23,7 +23,9 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use called::Asked;
 pub use called::{Called, CniCommand, CniRequest, OciCommand, OciRequest, Request};
-pub use declared::{ContainerFact, ContainerKind, Mode, Modes, PodFact, Source};
+pub use declared::{
+    ContainerFact, ContainerKind, Grace, GraceSource, Mode, Modes, PodFact, Source,
+};
 pub use listen::Listen;
 pub use namespaces::{NamespaceKind, Namespaces};
 pub use observed::{Observation, Observed, PauseStatus};
@@ -236,6 +238,12 @@ pub enum Fact {
     SignalMasks {
         process: ProcessId,
         masks: SignalMasks,
+    },
+    /// How long the runtime waits between the stop signal of a container and SIGKILL, as the
+    /// container was created. Comes right after its declaration.
+    GracePeriod {
+        container: ContainerId,
+        grace: Grace,
     },
 }
 

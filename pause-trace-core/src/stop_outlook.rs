@@ -105,9 +105,19 @@ impl StopOutlook {
     /// That a stop of a container takes its whole grace period, and why, as a sentence about its
     /// entrypoint; `None` if it does not, or if that is not known. `container` is escaped.
     pub fn warning(self, container: &str, comm: Comm, pid: u32, signal: i32) -> Option<String> {
+        self.delay(
+            &format!("a stop of {container} will take"),
+            comm,
+            pid,
+            signal,
+        )
+    }
+
+    /// The same of a stop that may run already. `stop` is the beginning of the sentence.
+    pub(crate) fn delay(self, stop: &str, comm: Comm, pid: u32, signal: i32) -> Option<String> {
         let how = self.refusal(signal)?;
         Some(format!(
-            "a stop of {container} will take the whole grace period: {comm} (pid {pid}) {how}"
+            "{stop} the whole grace period: {comm} (pid {pid}) {how}"
         ))
     }
 

@@ -166,6 +166,23 @@ impl fmt::Display for Duration {
     }
 }
 
+/// How long ago something was, or how old it is, in ns: in its two largest units, as in `3d4h`,
+/// `5m12s` and `42s`. What was measured is a [`Duration`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Age(pub u64);
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0 / 1_000_000_000;
+        match seconds {
+            0..60 => write!(f, "{seconds}s"),
+            60..3_600 => write!(f, "{}m{}s", seconds / 60, seconds % 60),
+            3_600..86_400 => write!(f, "{}h{}m", seconds / 3_600, seconds / 60 % 60),
+            _ => write!(f, "{}d{}h", seconds / 86_400, seconds / 3_600 % 24),
+        }
+    }
+}
+
 /// The name of the time between a stop signal and SIGKILL. Its key in JSON is `grace`.
 pub(crate) const KILLED_AFTER: &str = "killed after";
 

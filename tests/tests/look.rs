@@ -8,7 +8,7 @@ use std::{
 
 use nix::libc;
 use pause_trace_tests::{
-    Run,
+    Run, c_program,
     lab::{Containerd, Version, image},
     pause_trace, scratch,
     watch::Watch,
@@ -39,6 +39,7 @@ fn pods_are_listed_and_inspected() {
     let web = lab.pod("web").run();
     let app = web.container("app").workload(["serve", "--port", "8080"]);
     let app = app.start().settled_in(libc::SYS_accept4);
+    let app_pid = app.pid();
     let side = web.container("side").workload(["no-reap"]);
     let side = side.start().settled_in(libc::SYS_ppoll);
     assert_eq!(side.exec(["/workload", "orphan", "2"]).exit_code, 0);
@@ -102,6 +103,20 @@ fn pods_are_listed_and_inspected() {
             .map(|on| &on["port"])
             .collect();
         assert_eq!(ports, [8080], "{inspected}");
+        // Whose it is: also in the list, and of no other container.
+        let named = |containers: &[Value], name: &str| -> Vec<Value> {
+            let its = containers.iter().filter(|one| one["name"] == name);
+            its.flat_map(|one| one["ports"].as_array().cloned().unwrap_or_default())
+                .collect()
+        };
+        let port = json!({
+            "container": "app", "protocol": "tcp", "address": "0.0.0.0", "port": 8080,
+            "pid": app_pid, "comm": "workload",
+        });
+        assert_eq!(named(containers, "app"), vec![port.clone()], "{inspected}");
+        assert!(named(containers, "side").is_empty(), "{inspected}");
+        let line = of(&listed, web.uid());
+        assert_eq!(line["ports"], json!([port]), "{line}");
         let states: Vec<_> = containers
             .iter()
             .filter(|container| container["name"] == "side")
@@ -118,6 +133,8 @@ fn pods_are_listed_and_inspected() {
         );
         let text = look(&lab, &[&["inspect", web.uid()], more].concat()).stdout;
         assert!(text.contains("app") && text.contains("8080"), "{text}");
+        let port = format!("tcp 0.0.0.0:8080  workload (pid {app_pid})");
+        assert!(text.contains(&port), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
     }
 
@@ -330,4 +347,68 @@ fn a_zombie_that_is_overdue_at_the_start_is_found_by_a_short_look() {
     [ill, well]
         .into_iter()
         .for_each(pause_trace_tests::lab::Pod::remove);
+}
+
+/// The kernel shows it in state Z, without namespaces and open files.
+#[test]
+fn a_process_whose_first_thread_has_exited_runs() {
+    let lab = Containerd::start(Version::V1);
+    let program = c_program("first-thread-exits");
+    let pod = lab.pod("threads").run();
+    let app = pod.container("app").mount(&program, "/program");
+    let app = app.command(["/program"]).start();
+    let stat = format!("/proc/{}/stat", app.pid());
+    let until = Instant::now() + Duration::from_secs(60);
+    while !std::fs::read_to_string(&stat)
+        .expect("it runs")
+        .contains(") Z ")
+    {
+        assert!(Instant::now() < until, "its first thread does not exit");
+        std::thread::yield_now();
+    }
+
+    let run = look(&lab, &["ls", "--no-ebpf", "--format", "json"]);
+    let lines = run.objects();
+    let line = of(&lines, pod.uid());
+    assert_eq!(
+        (&line["members"], &line["zombies"]),
+        (&json!(1), &json!(0)),
+        "{line}"
+    );
+    let run = look(
+        &lab,
+        &["inspect", pod.uid(), "--no-ebpf", "--format", "json"],
+    );
+    let line = &run.objects()[0];
+    let containers = line["containers"].as_array().expect("a list");
+    let its = containers.iter().find(|one| one["name"] == "app");
+    let its = its.unwrap_or_else(|| panic!("{line}"));
+    assert_eq!(its["processes"][0]["state"], "S", "{its}");
+    assert_eq!(its["namespaces"]["net"]["is"], "same", "{its}");
+    assert_eq!(its["stop"], "stops", "it has a handler: {its}");
+    let why = ["why", pod.uid(), "--no-ebpf", "--format", "json"];
+    let mut command = Command::new(pause_trace());
+    let run: Run = lab
+        .node()
+        .output(command.args(why).stdin(Stdio::null()))
+        .into();
+    let line = &run.objects()[0];
+    assert_eq!(line["phase"], "running", "{line}");
+    let reasons = line["reasons"].as_array().expect("a list");
+    let is_bad = |reason: &&Value| reason["is_problem"] == true;
+    assert_eq!(reasons.iter().find(is_bad), None, "{line}");
+
+    // The rules take it for no zombie either.
+    let args = ["watch", "--once", "--format", "json"];
+    let mut command = Command::new(pause_trace());
+    let run: Run = lab
+        .node()
+        .output(command.args(args).stdin(Stdio::null()))
+        .into();
+    let lines = run.objects();
+    let zombies = lines.iter().find(|line| {
+        let rule = line["rule"].as_str().unwrap_or_default();
+        line["type"] == "finding" && rule.starts_with("PT4")
+    });
+    assert_eq!(zombies, None, "{run:?}");
 }

@@ -247,7 +247,7 @@ fn stuck_and_dead_processes_are_named() {
     let said = await_cause(&lab, "default/stuck", "stop_ignored");
     let sentence = said.sentence("stop_ignored");
     assert!(
-        sentence.starts_with("a stop of ignoring will take the whole grace period"),
+        sentence.starts_with("a stop of ignoring takes the whole grace period"),
         "{sentence}"
     );
     kill(Pid::from_raw(deaf.pid()), Signal::SIGTERM).expect("it runs");

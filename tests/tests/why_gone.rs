@@ -70,6 +70,19 @@ fn await_cause(lab: &Containerd, pod: &str, cause: &str, is_there: bool) -> (Run
     }
 }
 
+/// Asks until the reason with this cause says this.
+#[track_caller]
+fn await_sentence(lab: &Containerd, pod: &str, cause: &str, part: &str) -> (Run, Value) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let (run, line) = await_cause(lab, pod, cause, true);
+        if sentence(&line, cause).contains(part) {
+            return (run, line);
+        }
+        assert!(Instant::now() < until, "{part}: {line:#}");
+    }
+}
+
 #[test]
 fn a_pod_that_is_removed_is_explained_by_the_history_alone() {
     let lab = Containerd::start(Version::V2);
@@ -142,6 +155,7 @@ fn a_pod_that_is_removed_is_explained_by_the_history_alone() {
             "{name}"
         );
     }
+    timelines(&lab, &uid);
     let inspect = ask(&lab, ["inspect", "default/failed", "--no-ebpf"]);
     assert_eq!(inspect.code, Some(3), "{inspect:?}");
     assert!(
@@ -172,6 +186,13 @@ fn a_pod_that_is_removed_is_explained_by_the_history_alone() {
     assert_eq!(ambiguous.code, Some(2), "{ambiguous:?}");
     let newest_first = format!("(uid {}), default/fine (uid {})", uids[1], uids[0]);
     assert!(ambiguous.stderr.contains(&newest_first), "{ambiguous:?}");
+    // The timeline is that of the newest, and the other one is named.
+    let timeline = ask(&lab, ["timeline", "default/fine", "--format", "json"]);
+    assert_eq!(timeline.code, Some(0), "{timeline:?}");
+    let other = format!("1 pod of this name before it: uid {}", uids[0]);
+    assert!(timeline.stderr.contains(&other), "{timeline:?}");
+    let is_newest = |line: &Value| line["pod"]["uid"] == *uids[1];
+    assert!(timeline.objects().iter().any(is_newest), "{timeline:?}");
     let (run, line) = why(&lab, &uids[0]);
     assert_eq!((run.code, causes(&line).len()), (Some(0), 0), "{line:#}");
     assert_eq!(
@@ -180,6 +201,34 @@ fn a_pod_that_is_removed_is_explained_by_the_history_alone() {
         "{line:#}"
     );
     let _ = watch.stop();
+}
+
+/// Asks for the timeline of a pod that is removed.
+fn timelines(lab: &Containerd, uid: &str) {
+    for name in ["default/failed", "failed", uid] {
+        let run = ask(lab, ["timeline", name, "--format", "json"]);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        let said = format!("; \"{name}\" was removed ");
+        assert!(run.stderr.contains(&said), "{run:?}");
+        let lines = run.objects();
+        let has = |what: &str| lines.iter().any(|line| line["what"] == what);
+        assert!(has("removed"), "removed: {run:?}");
+        assert!(has("run"), "run: {run:?}");
+        assert!(has("exited"), "exited: {run:?}");
+        let ours = |line: &Value| line["pod"].is_null() || line["pod"]["uid"] == *uid;
+        assert!(lines.iter().all(ours), "{run:?}");
+    }
+    let whole = ask(lab, ["timeline", uid, "--until", "removed"]);
+    assert_eq!(whole.code, Some(0), "{whole:?}");
+    // The beginning of a name is that of a pod to come, and so is every name without the history.
+    for args in [
+        ["timeline", "default/fai", "--for", "1"],
+        ["timeline", "default/failed", "--no-history", "--for=1"],
+    ] {
+        let run = ask(lab, args);
+        assert_eq!(run.code, Some(3), "{run:?}");
+        assert!(run.stderr.contains("waiting for a pod"), "{run:?}");
+    }
 }
 
 /// A container with this grace period, as a kubelet writes it down.
@@ -202,15 +251,15 @@ fn a_pod_that_is_stuck_terminating_says_when_its_grace_period_ends() {
             "patient",
             "6000",
             "stop_sent",
-            "its grace period of 6000 s ends in 99 min",
+            "its grace period of 6000 s ends in 1h39m",
             0,
         ),
         (
             "late",
             "1",
-            "grace_over",
+            "stop_sent",
             "its grace period of 1 s ended ",
-            1,
+            0,
         ),
         (
             "hostile",
@@ -227,7 +276,8 @@ fn a_pod_that_is_stuck_terminating_says_when_its_grace_period_ends() {
         let pid = Pid::from_raw(deaf.pid());
         thread::scope(|scope| {
             let stopping = scope.spawn(|| deaf.stop(PATIENCE * 10));
-            let (run, line) = await_cause(&lab, name, cause, true);
+            // The deletion may have asked for a longer one, so it is not called over.
+            let (run, line) = await_sentence(&lab, name, cause, is);
             // The kernel kills it, so that the runtime's stop ends.
             kill(pid, Signal::SIGKILL).expect("it runs");
             stopping.join().expect("it stops");
@@ -235,9 +285,9 @@ fn a_pod_that_is_stuck_terminating_says_when_its_grace_period_ends() {
             let said = sentence(&line, cause);
             let begin = format!("SIGTERM was sent to workload (pid {pid}) of app ");
             assert!(said.starts_with(&begin) && said.contains(is), "{said}");
-            // A young process may install a handler yet.
-            let is_old = cause == "grace_over";
-            assert!(!is_old || said.contains(" still runs: it "), "{said}");
+            let is_spec = seconds == "1" || seconds == "6000";
+            let doubt = ", unless the deletion of the pod asked for another one";
+            assert_eq!(said.ends_with(doubt), is_spec, "{said}");
             let evidence = &reason(&line, cause)["evidence"];
             let sender = evidence[1].as_str().expect("text");
             assert!(sender.ends_with(" sent SIGTERM"), "{sender}");
@@ -280,6 +330,57 @@ fn a_process_that_keeps_the_network_namespace_of_a_dead_pod_is_named() {
     drop(held);
     let (run, line) = await_cause(&lab, "default/held", "namespace_held", false);
     assert_eq!(run.code, Some(0), "{line:#}");
+    pod.remove();
+    let _ = watch.stop();
+}
+
+#[test]
+fn what_keeps_a_part_of_a_removed_pod_is_named_too() {
+    let lab = Containerd::start(Version::V2);
+    lab.import(&image::workload());
+    let watch = Watch::start(lab.node());
+    let pod = lab.pod("kept").run();
+    let app = pod.container("app").workload(["serve"]).start();
+    let app = app.settled_in(libc::SYS_ppoll);
+    watch.await_container(app.id(), "started");
+    let path = format!("/proc/{}/ns/net", pod.pause_pid());
+    let held = File::open(path).expect("the pause runs");
+    let uid = pod.uid().to_owned();
+    app.end();
+    pod.remove();
+    watch.await_event(&uid, "removed");
+    let (run, line) = await_cause(&lab, "default/kept", "namespace_held", true);
+    assert_eq!(line["phase"], "removed", "{line:#}");
+    assert_eq!(run.code, Some(1), "{line:#}");
+    let by = format!("(pid {}) keeps its net namespace ", std::process::id());
+    let said = sentence(&line, "namespace_held");
+    assert!(said.contains(&by), "{said}");
+    drop(held);
+    let (run, line) = await_cause(&lab, "default/kept", "namespace_held", false);
+    assert_eq!(run.code, Some(0), "{line:#}");
+    let _ = watch.stop();
+}
+
+/// `kubectl delete --grace-period 2` of a pod with a longer period.
+#[test]
+fn a_kill_before_the_grace_period_of_the_pod_is_told_with_that_period() {
+    let lab = Containerd::start(Version::V2);
+    lab.import(&image::workload());
+    let watch = Watch::start(lab.node());
+    let pod = lab.pod("hasty").run();
+    let deaf = with_grace(pod.container("app"), "6000");
+    let deaf = deaf.workload(["ignore-term"]).start();
+    let deaf = deaf.settled_in(libc::SYS_ppoll);
+    watch.await_container(deaf.id(), "started");
+    deaf.stop(Duration::from_secs(2));
+    let finding = watch.await_line("PT302", |line| {
+        line["type"] == "finding" && line["rule"] == "PT302"
+    });
+    let message = finding["message"].as_str().expect("text");
+    let limit = "; its grace period is 6000.00 s, so it was killed before that ended, ";
+    assert!(message.contains(limit), "{message}");
+    assert_eq!(finding["expected"]["grace_ns"], 6_000_000_000_000_u64);
+    deaf.remove();
     pod.remove();
     let _ = watch.stop();
 }

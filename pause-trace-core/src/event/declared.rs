@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{CgroupId, ContainerId, NamespaceKind, PodId, Text};
+use super::{CgroupId, ContainerId, Ktime, NamespaceKind, PodId, Text};
 
 /// The requested mode of a namespace: CRI's `NamespaceMode`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -99,6 +99,66 @@ pub enum Source {
     Bundle,
     /// `/proc`.
     Proc,
+}
+
+/// How long the runtime waits between a container's stop signal and SIGKILL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grace {
+    /// The period in ns.
+    pub period: Ktime,
+    /// Who asked for it.
+    pub source: GraceSource,
+}
+
+/// Who asked for a grace period, and so whether a stop may have another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GraceSource {
+    /// The stop itself, or the deletion of the pod: it is this one.
+    Stop,
+    /// The specification of the pod. A deletion can ask for another one, and nothing on the node
+    /// says so: the kubelet annotates a container when it creates it.
+    Spec,
+    /// The configuration of an engine. A stop can ask for another one.
+    Engine,
+}
+
+impl Grace {
+    /// The annotations of a kubelet with a grace period (pkg/kubelet/kuberuntime/labels.go). A
+    /// period that the deletion of the pod asked for takes precedence.
+    const ANNOTATIONS: [(&'static str, GraceSource); 2] = [
+        ("io.kubernetes.pod.deletionGracePeriod", GraceSource::Stop),
+        (
+            "io.kubernetes.pod.terminationGracePeriod",
+            GraceSource::Spec,
+        ),
+    ];
+
+    /// The grace period in the annotations of a container.
+    pub fn of_annotations<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
+        let mut known = Self::ANNOTATIONS.into_iter();
+        let (text, source) = known.find_map(|(key, source)| Some((get(key)?, source)))?;
+        Some(Self {
+            period: Self::parse(text)?,
+            source,
+        })
+    }
+
+    /// A grace period in seconds, as a kubelet or an engine writes it down, in ns. Kubernetes
+    /// allows no negative one, and a longer one than the clock can count is no period.
+    pub fn parse(text: &str) -> Option<Ktime> {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let seconds: u64 = text.parse().ok().filter(|_| is_number)?;
+        seconds.checked_mul(1_000_000_000)
+    }
+
+    /// Why a stop may have another grace period; `None` if it is certain.
+    pub fn doubt(self) -> Option<&'static str> {
+        match self.source {
+            GraceSource::Stop => None,
+            GraceSource::Spec => Some("unless the deletion of the pod asked for another one"),
+            GraceSource::Engine => Some("unless the stop asked for another one"),
+        }
+    }
 }
 
 /// A pod as it was declared.

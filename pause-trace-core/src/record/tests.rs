@@ -2,8 +2,8 @@
 
 use super::{read::Frames, write::checksum, *};
 use crate::event::{
-    Comm, ContainerFact, ContainerKind, Fact, Kind, Modes, NamespaceCall, Namespaces, PodFact,
-    SignalMasks, Source, TaskInfo, Text, WaitStatus,
+    Comm, ContainerFact, ContainerKind, Fact, Grace, GraceSource, Kind, Modes, NamespaceCall,
+    Namespaces, PodFact, SignalMasks, Source, TaskInfo, Text, WaitStatus,
 };
 
 pub(super) fn opening() -> Opening {
@@ -119,6 +119,16 @@ fn events() -> Vec<Event> {
                     blocked: u64::MAX,
                     caught: 1 << 14,
                     ..SignalMasks::default()
+                },
+            },
+        ),
+        at(
+            5,
+            Fact::GracePeriod {
+                container: "c1".into(),
+                grace: Grace {
+                    period: 30_000_000_000,
+                    source: GraceSource::Spec,
                 },
             },
         ),

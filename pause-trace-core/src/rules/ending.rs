@@ -172,6 +172,16 @@ pub(super) fn stopping(container: &Container, pod: &Pod) -> Option<Stop> {
     container.stopping.or(pod.stopping)
 }
 
+/// The grace period of a container: that of the stop that it is in, else the one that it was
+/// created with.
+pub(super) fn grace(container: &Container, pod: &Pod) -> Option<Grace> {
+    let of_stop = stopping(container, pod).map(|stop| Grace {
+        period: stop.grace,
+        source: GraceSource::Stop,
+    });
+    of_stop.or(container.grace)
+}
+
 /// Why a pause ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause<'a> {

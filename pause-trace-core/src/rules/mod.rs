@@ -279,6 +279,15 @@ pub fn find(id: &str) -> Option<&'static Rule> {
     all().find(|rule| rule.id.eq_ignore_ascii_case(id) || rule.name == id)
 }
 
+/// The rules whose id or name begins so, such as all of `PT3`.
+pub fn begin(prefix: &str) -> impl Iterator<Item = &'static Rule> {
+    let begins = |name: &str| {
+        let begin = name.as_bytes().get(..prefix.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(prefix.as_bytes()))
+    };
+    all().filter(move |rule| begins(rule.id) || begins(rule.name))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

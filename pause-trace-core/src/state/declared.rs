@@ -108,6 +108,7 @@ impl State {
                 cut: Cut::default(),
                 oom: None,
                 memory_limit: None,
+                grace: None,
                 listeners: Listeners::default(),
                 stops_until: None,
                 orphaned: None,

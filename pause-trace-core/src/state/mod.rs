@@ -367,6 +367,11 @@ impl State {
             Fact::OomVictim { pid } => self.oom_marked(now, *pid),
             Fact::Listen(listen) => self.listened(now, listen),
             Fact::MemoryLimit { container, bytes } => self.limit_memory(container, *bytes),
+            Fact::GracePeriod { container, grace } => {
+                if let Some(known) = self.containers.get_mut(container) {
+                    known.grace = Some(*grace);
+                }
+            }
             Fact::Host { namespaces } => self.host = *namespaces,
             Fact::Pod(fact) => self.pod(now, fact, changes),
             Fact::Container(fact) => self.container(now, fact, changes),

@@ -1,8 +1,8 @@
 //! Pods and containers: what was declared, and which processes run in them.
 
 use crate::event::{
-    CgroupId, Comm, ContainerId, ContainerKind, Ktime, Modes, Namespaces, PauseStatus, PodId,
-    ProcessId, Source, Text,
+    CgroupId, Comm, ContainerId, ContainerKind, Grace, Ktime, Modes, Namespaces, PauseStatus,
+    PodId, ProcessId, Source, Text,
 };
 
 use super::{
@@ -77,6 +77,8 @@ pub struct Container {
     pub(crate) oom: Option<OomKilled>,
     /// The memory limit in bytes that it was created with, if there is one and a bundle says so.
     pub(crate) memory_limit: Option<u64>,
+    /// The grace period that it was created with, if that is known.
+    pub(crate) grace: Option<Grace>,
     /// The TCP ports on which its processes listen, as far as hooks have reported them.
     pub listeners: Listeners,
     /// When a signal to end a process was last counted without being reported, because of the rate

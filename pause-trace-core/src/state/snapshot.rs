@@ -103,6 +103,10 @@ impl State {
                 container: container.id.clone(),
                 bytes,
             }));
+            facts.extend(container.grace.map(|grace| Fact::GracePeriod {
+                container: container.id.clone(),
+                grace,
+            }));
             let is_pinned = container.what == ContainerKind::Sandbox && container.init.is_none();
             if let Some(namespaces) = container.namespaces.filter(|_| is_pinned) {
                 facts.push(Fact::SandboxPinned {

@@ -1,6 +1,8 @@
 //! What a node shows of one pod at one moment.
 
-use crate::event::{CniCommand, Comm, ContainerId, ContainerKind, Ktime, OciCommand, SignalMasks};
+use crate::event::{
+    CniCommand, Comm, ContainerId, ContainerKind, Grace, Ktime, OciCommand, SignalMasks,
+};
 
 /// A pod. Spans of time are in ns and end now. Text is escaped.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +62,7 @@ pub struct Container {
     /// The namespaces that differ from the requested ones, a sentence for each.
     pub misfits: Vec<String>,
     /// Its grace period; `None` if unknown.
-    pub grace: Option<Ktime>,
+    pub grace: Option<Grace>,
     /// The stop signal that the runtime sent to its entrypoint, if a history has it.
     pub stop_sent: Option<StopSent>,
 }
@@ -217,6 +219,8 @@ pub struct Listener {
     pub address: String,
     /// Whether only processes in the pod can connect to it.
     pub is_loopback: bool,
+    /// Who has it open: `nginx (pid 12) of app`; `None` if that is not known.
+    pub by: Option<String>,
 }
 
 /// A program of the runtime that works for the pod.
@@ -293,6 +297,8 @@ pub struct Promise {
     pub name: &'static str,
     /// The container.
     pub container: Option<String>,
+    /// Whether it is about the pause.
+    pub is_of_pause: bool,
     /// What was seen.
     pub sentence: String,
 }

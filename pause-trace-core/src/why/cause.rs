@@ -135,6 +135,14 @@ impl Cause {
     pub fn is_problem(self) -> bool {
         self <= Self::PromiseBroken
     }
+
+    /// Whether it is about a stop or a removal that runs.
+    pub(super) fn is_of_stop(self) -> bool {
+        matches!(
+            self,
+            Self::RemovalSlow | Self::StopPending | Self::GraceOver | Self::StopSent
+        )
+    }
 }
 
 /// A reason.
@@ -142,8 +150,8 @@ impl Cause {
 pub struct Reason {
     /// What it is.
     pub cause: Cause,
-    /// The name of the container, if it is about one.
-    pub container: Option<String>,
+    /// The names of the containers that it is about. It is about the pod if there are none.
+    pub containers: Vec<String>,
     /// The reason in a sentence.
     pub sentence: String,
     /// What shows it, a line for each.

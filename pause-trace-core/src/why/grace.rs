@@ -6,8 +6,9 @@ use super::{
     start::described,
 };
 use crate::{
-    event::{ContainerKind, Ktime, signal_name},
+    event::{ContainerKind, Grace, Ktime, signal_name},
     stop_outlook::StopOutlook,
+    verdict::Age,
 };
 
 const SECOND: Ktime = 1_000_000_000;
@@ -15,23 +16,11 @@ const SECOND: Ktime = 1_000_000_000;
 /// A runtime on a busy node takes a while for a kill.
 const SLACK: Ktime = 10 * SECOND;
 
-/// A grace period in seconds, as a kubelet or an engine writes it down. Kubernetes allows no
-/// negative one, and a longer one than the clock can count is no period.
-pub fn parse(text: &str) -> Option<Ktime> {
-    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let seconds: u64 = text.parse().ok().filter(|_| is_number)?;
-    seconds.checked_mul(SECOND)
-}
-
-/// `12 s`, `3 min`, `2 h`: what is shorter than two of the next unit is in the smaller one.
-fn rough(span: Ktime) -> String {
-    let seconds = span / SECOND;
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        _ => format!("{} h", seconds / 3_600),
-    }
-}
+/// What to do about a stop that runs.
+pub(super) const NEXT: &str = "wait until the runtime kills it at the end of the grace period \
+     (deletionGracePeriodSeconds of the pod), or see what it is doing in its log; `kubectl delete \
+     --force --grace-period=0`, `docker kill` or `podman kill` ends it at once, without what it \
+     has not written yet";
 
 /// When the grace period of a container that is being stopped ends, as far as that is known.
 pub(super) fn sentence(case: &Case, container: &Container) -> String {
@@ -43,7 +32,7 @@ pub(super) fn sentence(case: &Case, container: &Container) -> String {
         (Some(grace), Some(sent)) => known(grace, sent),
         (Some(grace), None) => format!(
             "its grace period is {} s; when the stop signal was sent is not known: {no_history}",
-            grace / SECOND
+            grace.period / SECOND
         ),
         (None, Some(_)) => {
             "its grace period is not known: neither the kubelet nor an engine wrote it down"
@@ -55,22 +44,30 @@ pub(super) fn sentence(case: &Case, container: &Container) -> String {
     }
 }
 
-fn known(grace: Ktime, sent: &StopSent) -> String {
-    let seconds = grace / SECOND;
-    let period = format!("its grace period of {seconds} s");
+fn known(grace: Grace, sent: &StopSent) -> String {
+    let period = format!("its grace period of {} s", grace.period / SECOND);
     if let Some(killed) = sent.killed {
         return format!(
             "{period} is over: SIGKILL was sent {} ago, and it still runs",
-            rough(killed)
+            Age(killed)
         );
     }
-    match grace.checked_sub(sent.ago) {
-        Some(left) if left > 0 => format!("{period} ends in {}", rough(left)),
-        _ => format!(
-            "{period} ended {} ago, and it was not killed",
-            rough(sent.ago.saturating_sub(grace))
-        ),
+    let past = Age(sent.ago.saturating_sub(grace.period));
+    let left = grace.period.saturating_sub(sent.ago);
+    match (left, grace.doubt()) {
+        (0, None) => format!("{period} ended {past} ago, and it was not killed"),
+        (0, Some(doubt)) => format!("{period} ended {past} ago, {doubt}"),
+        (_, None) => format!("{period} ends in {}", Age(left)),
+        (_, Some(doubt)) => format!("{period} ends in {}, {doubt}", Age(left)),
     }
+}
+
+/// Whether the grace period of a stop is certainly over, and the container was not killed. A period
+/// that the stop may have replaced by a longer one proves nothing.
+fn is_over(container: &Container, sent: &StopSent) -> bool {
+    let certain = container.grace.filter(|grace| grace.doubt().is_none());
+    let limit = certain.map(|grace| grace.period.saturating_add(SLACK));
+    limit.is_some_and(|limit| sent.ago > limit) || sent.killed.is_some()
 }
 
 /// Whether every container that runs was sent its stop signal.
@@ -90,8 +87,7 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
             continue;
         };
         let is_said = container.is_pending() && outlook != StopOutlook::TooYoung;
-        let grace = container.grace.map(|grace| grace.saturating_add(SLACK));
-        let is_over = grace.is_some_and(|grace| sent.ago > grace) || sent.killed.is_some();
+        let is_over = is_over(container, sent);
         if is_said && !is_over {
             continue;
         }
@@ -103,24 +99,18 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
         let (cause, next) = match is_over {
             true => (
                 Cause::GraceOver,
-                "the log of the kubelet and of the runtime say why it was not killed; a deletion \
-                 can ask for a longer period (`kubectl delete --grace-period`), which \
-                 deletionGracePeriodSeconds of the pod shows",
+                "the logs of the kubelet and of the runtime say why it was not killed",
             ),
-            false => (
-                Cause::StopSent,
-                "the runtime kills it when the grace period is over; a preStop hook uses a part \
-                 of the same period",
-            ),
+            false => (Cause::StopSent, NEXT),
         };
         reasons.push(Reason {
             cause,
-            container: Some(title.clone()),
+            containers: vec![title.clone()],
             sentence: format!(
                 "{signal} was sent to {} (pid {}) of {title} {} ago, and it still runs{how}; {}",
                 entry.comm,
                 entry.pid,
-                rough(sent.ago),
+                Age(sent.ago),
                 sentence(case, container)
             ),
             evidence: vec![described(entry), format!("{} sent {signal}", sent.by)],

@@ -14,7 +14,7 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
     reasons.extend(case.holders.iter().map(reason));
 }
 
-fn reason(holder: &Holder) -> Reason {
+pub(super) fn reason(holder: &Holder) -> Reason {
     let process = &holder.process;
     let name = format!("{} (pid {})", process.comm, process.pid);
     let others = match holder.others {
@@ -101,7 +101,7 @@ fn reason(holder: &Holder) -> Reason {
     }
     Reason {
         cause,
-        container: None,
+        containers: Vec::new(),
         sentence,
         evidence,
         next,

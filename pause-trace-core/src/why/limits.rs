@@ -31,7 +31,7 @@ fn pids(container: &Container) -> Option<Reason> {
         .map_or(String::new(), |limit| format!(" of {limit} tasks"));
     Some(Reason {
         cause: Cause::PidsLimit,
-        container: Some(container.title.clone()),
+        containers: vec![container.title.clone()],
         sentence: format!(
             "{} in {} failed because of the limit{limit} of its cgroup",
             counted(limits.pids_refused, "fork"),
@@ -55,7 +55,7 @@ fn throttled(container: &Container) -> Option<Reason> {
     }
     Some(Reason {
         cause: Cause::Throttled,
-        container: Some(container.title.clone()),
+        containers: vec![container.title.clone()],
         sentence: format!(
             "{} was throttled in {} % of its scheduling periods: its CPU limit is lower than what it \
              uses",

@@ -186,6 +186,14 @@ impl Lives {
             .collect()
     }
 
+    /// Whether the namespaces of the newest sandbox of a pod are known. If the kernel gave all of
+    /// their numbers again, they are gone.
+    pub fn knows_namespaces_of(&self, pod: &PodId) -> bool {
+        let runs = self.pods.get(pod).map_or(&[][..], |life| &life.runs);
+        let sandbox = runs.iter().rev().find(|run| run.is_sandbox);
+        sandbox.is_some_and(|run| run.namespaces.is_some())
+    }
+
     /// Whether pods were left out.
     pub fn is_cut(&self) -> bool {
         self.is_cut
@@ -205,6 +213,7 @@ impl Lives {
                 rule: verdict.rule.id,
                 name: verdict.rule.name,
                 container: None,
+                is_of_pause: false,
                 sentence: verdict.details.message.clone(),
             },
         };
@@ -277,9 +286,14 @@ impl Life {
 
     /// The violations, each with the name of its container.
     pub(super) fn broken(&self) -> impl Iterator<Item = Promise> {
-        self.findings.iter().map(|finding| Promise {
-            container: self.title(finding.container.as_ref()),
-            ..finding.promise.clone()
+        self.findings.iter().map(|finding| {
+            let id = finding.container.as_ref();
+            let run = self.runs.iter().find(|run| Some(&run.id) == id);
+            Promise {
+                container: self.title(id),
+                is_of_pause: run.is_some_and(|run| run.is_sandbox),
+                ..finding.promise.clone()
+            }
         })
     }
 

@@ -8,6 +8,7 @@
 mod case;
 mod cause;
 mod grace;
+mod group;
 mod holders;
 mod limits;
 mod lives;
@@ -25,7 +26,6 @@ pub use case::{
     Sandbox, Step, StopSent, Work, WorkKind,
 };
 pub use cause::{Cause, Phase, Reason};
-pub use grace::parse as parse_grace;
 pub use lives::{End, KEPT_NAMESPACES, Life, Lives, RunOf, Sent};
 pub use removed::{Removed, ended as how_it_ended};
 
@@ -63,25 +63,16 @@ pub fn explain(case: &Case) -> Explanation {
     grace::reasons(case, &mut reasons);
     holders::reasons(case, &mut reasons);
     network::reasons(case, &mut reasons);
-    reasons.extend(case.broken.iter().map(broken));
-    // A stable sort: reasons of one cause stay in the order of the containers.
-    reasons.sort_by_key(|reason| reason.cause);
-    Explanation {
-        phase: phase(case),
-        reasons,
+    for promise in &case.broken {
+        group::add_promise(&mut reasons, promise);
     }
-}
-
-fn broken(promise: &Promise) -> Reason {
-    Reason {
-        cause: Cause::PromiseBroken,
-        container: promise.container.clone(),
-        sentence: format!("{} {}: {}", promise.rule, promise.name, promise.sentence),
-        evidence: Vec::new(),
-        next: format!(
-            "`pause-trace explain {}` says what the rule checks",
-            promise.rule
-        ),
+    let phase = phase(case);
+    if phase == Phase::Stopping {
+        stop::running(case, &mut reasons);
+    }
+    Explanation {
+        reasons: group::ranked(phase, reasons),
+        phase,
     }
 }
 

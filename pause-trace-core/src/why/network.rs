@@ -6,7 +6,7 @@ use super::{
     start::{MAX_SHOWN, described},
     stop,
 };
-use crate::verdict::Duration;
+use crate::verdict::Age;
 
 pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
     if stop::is_stopping(case) {
@@ -27,7 +27,7 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
         };
         reasons.push(Reason {
             cause: Cause::NoNetwork,
-            container: None,
+            containers: Vec::new(),
             sentence: format!("the pod's network namespace {what}: the network was not set up"),
             evidence: Vec::new(),
             next: "see the runtime's log for the CNI plugins; `pause-trace inspect` shows \
@@ -48,8 +48,8 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
         true => (
             "no process listens on a TCP port in the pod's network namespace: connections are \
              refused, and so are TCP, HTTP and gRPC probes",
-            "a server has not bound its port yet, or has closed it: see its log. What is bound to \
-             a UDP port is not visible",
+            "a server has not bound its port yet, or has closed it: see its log. `pause-trace \
+             inspect` shows UDP ports",
         ),
         false => (
             "the pod's processes listen on loopback only: connections from outside the pod are \
@@ -60,12 +60,15 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
     let listeners = network.listeners.iter();
     reasons.push(Reason {
         cause: Cause::NotListening,
-        container: None,
+        containers: Vec::new(),
         sentence: sentence.to_owned(),
         evidence: running
             .into_iter()
             .filter_map(running_for)
-            .chain(listeners.map(|one| format!("listens on {}", one.address)))
+            .chain(listeners.map(|one| match &one.by {
+                Some(by) => format!("{by} listens on {}", one.address),
+                None => format!("listens on {}", one.address),
+            }))
             .take(MAX_SHOWN)
             .collect(),
         next: next.to_owned(),
@@ -77,7 +80,7 @@ fn running_for(container: &Container) -> Option<String> {
     let Run::Running { age } = container.run else {
         return None;
     };
-    Some(format!("{} has run for {}", container.title, Duration(age)))
+    Some(format!("{} has run for {}", container.title, Age(age)))
 }
 
 /// Processes that keep the namespaces of a pod that is being removed.
@@ -85,7 +88,7 @@ fn guests(case: &Case) -> Option<Reason> {
     let first = case.guests.first()?;
     Some(Reason {
         cause: Cause::Guests,
-        container: None,
+        containers: Vec::new(),
         sentence: format!(
             "{} (pid {}) is not in a container of the pod and is in its network namespace, which \
              lives until it leaves",

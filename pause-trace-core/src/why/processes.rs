@@ -5,7 +5,7 @@ use super::{
     cause::{Cause, Reason},
     start::{MAX_SHOWN, described},
 };
-use crate::verdict::Duration;
+use crate::verdict::Age;
 
 pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
     for container in &case.containers {
@@ -15,7 +15,7 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
         for sentence in &container.misfits {
             reasons.push(Reason {
                 cause: Cause::WrongNamespace,
-                container: Some(container.title.clone()),
+                containers: vec![container.title.clone()],
                 sentence: sentence.clone(),
                 evidence: Vec::new(),
                 next: "`pause-trace inspect` shows the namespaces side by side; the container has \
@@ -41,7 +41,7 @@ fn frozen(container: &Container) -> Option<Reason> {
     }
     Some(Reason {
         cause: Cause::Frozen,
-        container: Some(container.title.clone()),
+        containers: vec![container.title.clone()],
         sentence: format!(
             "the cgroup of {} is frozen: none of its {} runs, and on cgroup v1 not even SIGKILL \
              ends them",
@@ -68,7 +68,7 @@ fn uninterruptible(container: &Container) -> Option<Reason> {
         .map_or(String::new(), |wait| format!(" in the kernel's {wait}"));
     Some(Reason {
         cause: Cause::Uninterruptible,
-        container: Some(container.title.clone()),
+        containers: vec![container.title.clone()],
         sentence: format!(
             "{} (pid {}) of {} is in an uninterruptible sleep{place}: it takes no signal before \
              that returns; SIGKILL ends it earlier only if the sleep is killable",
@@ -120,7 +120,7 @@ fn zombies(case: &Case, container: &Container) -> Option<Reason> {
     };
     Some(Reason {
         cause: Cause::Zombies,
-        container: Some(container.title.clone()),
+        containers: vec![container.title.clone()],
         sentence: format!(
             "{} of {} {are}: {parent_of} {who} does not reap {them}",
             processes(count),
@@ -134,7 +134,7 @@ fn zombies(case: &Case, container: &Container) -> Option<Reason> {
                     "{} (pid {}, started {} ago)",
                     one.comm,
                     one.pid,
-                    Duration(one.age)
+                    Age(one.age)
                 )
             })
             .collect(),

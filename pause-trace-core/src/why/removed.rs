@@ -1,15 +1,17 @@
 //! How a pod went that the node no longer has, from a history alone.
 
 use super::{
-    Explanation, broken,
+    Explanation,
+    case::Holder,
     cause::{Cause, Phase, Reason},
-    lives::{End, FailedStart, Life, RunOf},
+    group, holders,
+    lives::{End, FailedStart, Life, RunOf, Sent},
     processes::processes,
     runs::{MAX_RUNS, mebibytes},
 };
 use crate::{
     event::{Ktime, WaitStatus, signal_name},
-    verdict::Duration,
+    verdict::{Age, Duration},
 };
 
 /// Failed starts that are shown.
@@ -42,11 +44,12 @@ impl Removed {
                 reasons.push(failed(life, run, now));
             }
         }
-        reasons.extend(life.broken().map(|promise| broken(&promise)));
-        reasons.sort_by_key(|reason| reason.cause);
+        for promise in life.broken() {
+            group::add_promise(&mut reasons, &promise);
+        }
         let explanation = Explanation {
             phase: Phase::Removed,
-            reasons,
+            reasons: group::ranked(Phase::Removed, reasons),
         };
         let doubts = doubts(life);
         let is_undecided = !doubts.is_empty() && !explanation.is_problem();
@@ -55,7 +58,7 @@ impl Removed {
             unknown.push(format!(
                 "the pod began before the history, which reaches back {}: what happened earlier \
                  is not known",
-                Duration(now.saturating_sub(since))
+                Age(now.saturating_sub(since))
             ));
         }
         Self {
@@ -63,6 +66,15 @@ impl Removed {
             unknown,
             is_undecided,
         }
+    }
+
+    /// Adds what still holds a part of the pod, and what of that is not known.
+    pub fn held_by(&mut self, holders: &[Holder], unknown: Vec<String>) {
+        let reasons = &mut self.explanation.reasons;
+        reasons.extend(holders.iter().map(holders::reason));
+        reasons.sort_by_key(|reason| reason.cause);
+        self.is_undecided &= !self.explanation.is_problem();
+        self.unknown.extend(unknown);
     }
 }
 
@@ -159,7 +171,7 @@ fn times(run: &RunOf, now: Ktime) -> String {
             Duration(time.saturating_sub(started))
         )
     });
-    format!("{} ago{lived}", Duration(now.saturating_sub(time)))
+    format!("{} ago{lived}", Age(now.saturating_sub(time)))
 }
 
 /// The runs of a container that failed. `first` is the oldest of them.
@@ -168,13 +180,14 @@ fn failed(life: &Life, first: &RunOf, now: Ktime) -> Reason {
     let runs: Vec<&RunOf> = life.runs.iter().filter(same).collect();
     let last = runs.last().copied().unwrap_or(first);
     let name = what(last);
-    let shown = runs.iter().rev().take(MAX_RUNS);
-    let mut evidence: Vec<String> = shown
-        .map(|run| format!("{} {}", ended(run), times(run, now)))
-        .collect();
-    let sent = last.sent.iter().rev().take(MAX_RUNS);
-    evidence.extend(sent.map(|sent| {
-        let ago = Duration(now.saturating_sub(sent.time));
+    // What the sentence says of the last run is not said again.
+    let mut evidence: Vec<String> = vec![format!("it ended {}", times(last, now))];
+    let earlier = runs.iter().rev().skip(1).take(MAX_RUNS - 1);
+    evidence.extend(earlier.map(|run| format!("{} {}", ended(run), times(run, now))));
+    let is_told = |sent: &&Sent| last.killed_by().is_some_and(|killer| killer == *sent);
+    let sent = last.sent.iter().rev().filter(|sent| !is_told(sent));
+    evidence.extend(sent.take(MAX_RUNS).map(|sent| {
+        let ago = Age(now.saturating_sub(sent.time));
         format!("{} to it {ago} ago", sent.sentence())
     }));
     let again = match runs.len() {
@@ -197,10 +210,18 @@ fn failed(life: &Life, first: &RunOf, now: Ktime) -> Reason {
     };
     Reason {
         cause,
-        container: (!last.is_sandbox).then(|| last.title.clone()),
+        containers: named(last),
         sentence: format!("{name} {}{again}", ended(last)),
         evidence,
         next,
+    }
+}
+
+/// The name of the container of a run; none for the pause.
+fn named(run: &RunOf) -> Vec<String> {
+    match run.is_sandbox {
+        true => Vec::new(),
+        false => vec![run.title.clone()],
     }
 }
 
@@ -219,7 +240,7 @@ fn out_of_memory(run: &RunOf, now: Ktime) -> Option<Reason> {
     });
     Some(Reason {
         cause: Cause::OomKilled,
-        container: (!run.is_sandbox).then(|| run.title.clone()),
+        containers: named(run),
         sentence: format!("{who}{limit}"),
         evidence: match run.end {
             End::Ended { .. } => vec![format!("{} {}", ended(run), times(run, now))],
@@ -237,7 +258,7 @@ fn failed_starts(life: &Life, now: Ktime) -> Option<Reason> {
         format!(
             "{} failed {} ago: {} after {}",
             start.step,
-            Duration(now.saturating_sub(start.time)),
+            Age(now.saturating_sub(start.time)),
             start.status,
             Duration(start.took)
         )
@@ -253,7 +274,7 @@ fn failed_starts(life: &Life, now: Ktime) -> Option<Reason> {
     };
     Some(Reason {
         cause: Cause::StartFailed,
-        container: title.clone(),
+        containers: title.iter().cloned().collect(),
         sentence: format!(
             "a start of {of} failed: {} ended with {} after {}{again}",
             last.step,

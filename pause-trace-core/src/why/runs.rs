@@ -8,7 +8,7 @@ use super::{
 use crate::{
     event::{Ktime, signal_name},
     text::counted,
-    verdict::Duration,
+    verdict::{Age, Duration},
 };
 
 /// Earlier runs that are shown.
@@ -95,7 +95,7 @@ fn line(ended: &Ended) -> String {
         });
     format!(
         "ended {} ago{lived}: {}{reason}",
-        Duration(ended.ago),
+        Age(ended.ago),
         meaning(ended.code)
     )
 }
@@ -104,7 +104,7 @@ fn start_failed(container: &Container, ended: &Ended) -> Reason {
     let what = message(ended).unwrap_or_else(|| line(ended));
     Reason {
         cause: Cause::StartFailed,
-        container: Some(container.title.clone()),
+        containers: vec![container.title.clone()],
         sentence: format!("{} could not be started: {what}", container.title),
         evidence: vec![line(ended)],
         next: "check the command, the image and the mounts of the container".to_owned(),
@@ -133,7 +133,7 @@ fn restarting(container: &Container) -> Reason {
     evidence.extend(ends.filter_map(message).next());
     Reason {
         cause: Cause::Restarting,
-        container: Some(container.title.clone()),
+        containers: vec![container.title.clone()],
         sentence,
         evidence,
         next: format!(
@@ -147,7 +147,7 @@ fn restarting(container: &Container) -> Reason {
 fn failed(container: &Container, ended: &Ended) -> Reason {
     Reason {
         cause: Cause::Failed,
-        container: Some(container.title.clone()),
+        containers: vec![container.title.clone()],
         sentence: format!("{} {}", container.title, line(ended)),
         evidence: message(ended).into_iter().collect(),
         next: match ended.code {
@@ -181,7 +181,7 @@ fn out_of_memory(container: &Container) -> Option<Reason> {
     let used = limits.memory_used;
     Some(Reason {
         cause: Cause::OomKilled,
-        container: Some(container.title.clone()),
+        containers: vec![container.title.clone()],
         sentence: format!("{who}{limit}"),
         evidence: ended
             .map(line)

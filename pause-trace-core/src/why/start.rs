@@ -4,7 +4,7 @@ use super::{
     case::{Case, Container, Process, Run, Step, Work, WorkKind},
     cause::{Cause, Reason},
 };
-use crate::{event::Ktime, verdict::Duration};
+use crate::{event::Ktime, verdict::Age};
 
 /// A part of a start or of a removal that takes longer is a reason.
 const SLOW: Ktime = 1_000_000_000;
@@ -27,11 +27,11 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
         {
             reasons.push(Reason {
                 cause: Cause::NotStarted,
-                container: Some(container.title.clone()),
+                containers: vec![container.title.clone()],
                 sentence: format!(
                     "{} was created {} ago and has not been started",
                     container.title,
-                    Duration(age)
+                    Age(age)
                 ),
                 evidence: Vec::new(),
                 next: "the kubelet has not asked the runtime to start it: see the kubelet's log"
@@ -83,7 +83,7 @@ fn slow(work: &Work) -> Option<Reason> {
             "; it waits for {} (pid {}), which has run for {}",
             last.process.comm,
             last.process.pid,
-            Duration(last.process.age)
+            Age(last.process.age)
         ),
     };
     let verb = match work.kind {
@@ -92,8 +92,8 @@ fn slow(work: &Work) -> Option<Reason> {
     };
     Some(Reason {
         cause,
-        container: work.container.clone(),
-        sentence: format!("{what} {verb} {}{waits}", Duration(age)),
+        containers: work.container.iter().cloned().collect(),
+        sentence: format!("{what} {verb} {}{waits}", Age(age)),
         evidence: work.chain.iter().map(step).collect(),
         next: match work.kind {
             WorkKind::Plugin { .. } => format!(
@@ -132,7 +132,7 @@ pub(super) fn described(process: &Process) -> String {
         process.comm,
         process.pid,
         char::from(process.state),
-        Duration(process.age)
+        Age(process.age)
     )
 }
 
@@ -153,7 +153,7 @@ fn pause_ended(case: &Case) -> Option<Reason> {
     let processes = left.iter().flat_map(|one| &one.processes);
     Some(Reason {
         cause: Cause::PauseEnded,
-        container: None,
+        containers: Vec::new(),
         sentence: format!(
             "the pause process has ended while {} runs: {how}, and the kubelet will stop the \
              containers and make a new sandbox (\"pod sandbox changed\")",
@@ -204,11 +204,11 @@ fn only_pause(case: &Case) -> Option<Reason> {
     };
     Some(Reason {
         cause: Cause::OnlyPause,
-        container: None,
+        containers: Vec::new(),
         sentence: format!(
             "only the pause runs, for {}: either no container was started, or all have ended; no \
              runtime says which",
-            Duration(age)
+            Age(age)
         ),
         evidence: pause
             .processes
@@ -231,10 +231,10 @@ fn no_container(case: &Case) -> Option<Reason> {
     }
     Some(Reason {
         cause: Cause::NoContainer,
-        container: None,
+        containers: Vec::new(),
         sentence: format!(
             "the sandbox has been ready for {}, and no container was created in it",
-            Duration(sandbox.age)
+            Age(sandbox.age)
         ),
         evidence: Vec::new(),
         next: "the kubelet pulls an image or waits for a volume, a secret or a config map: \

@@ -4,7 +4,7 @@ use super::{
     case::{Case, Container, Process, WorkKind},
     cause::{Cause, Reason},
     grace,
-    start::described,
+    start::{MAX_SHOWN, described, listed},
 };
 use crate::{
     event::{ContainerKind, signal_name},
@@ -61,7 +61,7 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
         if container.is_pending() && outlook != StopOutlook::TooYoung {
             reasons.push(Reason {
                 cause: Cause::StopPending,
-                container: Some(title.clone()),
+                containers: vec![title.clone()],
                 sentence: format!(
                     "{signal} was sent to {} (pid {}) of {title}, which has not taken it: {}",
                     entry.comm,
@@ -73,16 +73,15 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
                        (terminationGracePeriodSeconds, 30 s unless the pod says otherwise)"
                     .to_owned(),
             });
-        } else if let Some(sentence) =
-            outlook.warning(title, entry.comm, entry.pid, container.stop_signal)
-            && container.kind != ContainerKind::Sandbox
+        } else if container.kind != ContainerKind::Sandbox
             && container.stop_sent.is_none()
+            && let Some((cause, sentence, doubt)) = forecast(case, container, entry, outlook)
         {
             reasons.push(Reason {
-                cause: Cause::StopIgnored,
-                container: Some(title.clone()),
+                cause,
+                containers: vec![title.clone()],
                 sentence,
-                evidence: vec![described(entry)],
+                evidence: [described(entry)].into_iter().chain(doubt).collect(),
                 next:
                     "let the program handle the signal, start it with `exec` in the shell script \
                        that starts it, or use an init such as tini"
@@ -95,13 +94,78 @@ pub(super) fn reasons(case: &Case, reasons: &mut Vec<Reason>) {
         let shown = monitors.flat_map(|one| one.chain.first());
         reasons.push(Reason {
             cause: Cause::RemovalSlow,
-            container: None,
+            containers: Vec::new(),
             sentence: "every process of the pod has ended, and a shim of it still runs".to_owned(),
             evidence: shown.map(|step| described(&step.process)).collect(),
             next: "the runtime has not removed the sandbox: see its log, and that of the kubelet"
                 .to_owned(),
         });
     }
+}
+
+/// That a stop takes the whole grace period: one that runs, or one to come. Without a history it
+/// is not known whether one runs.
+fn forecast(
+    case: &Case,
+    container: &Container,
+    entry: &Process,
+    outlook: StopOutlook,
+) -> Option<(Cause, String, Option<String>)> {
+    let title = &container.title;
+    let (cause, begin, doubt) = match (is_stopping(case), case.has_history) {
+        (true, _) => (
+            Cause::StopSent,
+            format!("the stop of {title} takes"),
+            Some(grace::sentence(case, container)),
+        ),
+        (false, true) => (
+            Cause::StopIgnored,
+            format!("a stop of {title} will take"),
+            None,
+        ),
+        (false, false) => (
+            Cause::StopIgnored,
+            format!("a stop of {title} takes"),
+            Some("whether a stop runs already is not known: no history was asked".to_owned()),
+        ),
+    };
+    let signal = container.stop_signal;
+    let sentence = outlook.delay(&begin, entry.comm, entry.pid, signal)?;
+    Some((cause, sentence, doubt))
+}
+
+/// Adds that the pod is being stopped, unless another reason is about that.
+pub(super) fn running(case: &Case, reasons: &mut Vec<Reason>) {
+    if reasons.iter().any(|reason| reason.cause.is_of_stop()) {
+        return;
+    }
+    let left: Vec<&Container> = case.alive().collect();
+    let names: Vec<&str> = left.iter().map(|one| one.title.as_str()).collect();
+    if names.is_empty() {
+        return;
+    }
+    let run = match names.len() {
+        1 => "runs",
+        _ => "run",
+    };
+    let entries = left.iter().filter_map(|one| one.entry());
+    let steps = case.work.iter().filter(|work| work.kind.is_removal());
+    let steps = steps.flat_map(|work| work.chain.first());
+    reasons.push(Reason {
+        cause: Cause::StopSent,
+        containers: Vec::new(),
+        sentence: format!(
+            "the pod is being stopped, and {} still {run}",
+            listed(&names)
+        ),
+        evidence: steps
+            .map(|step| &step.process)
+            .chain(entries)
+            .take(MAX_SHOWN)
+            .map(described)
+            .collect(),
+        next: grace::NEXT.to_owned(),
+    });
 }
 
 fn why_not(container: &Container, outlook: StopOutlook) -> &'static str {

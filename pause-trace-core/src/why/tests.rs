@@ -1,11 +1,12 @@
 //! Each reason on a pod that has it, and near misses.
 
 mod grace;
+mod group;
 mod holders;
 mod stop;
 
 use super::*;
-use crate::event::{CniCommand, Comm, OciCommand, SignalMasks};
+use crate::event::{CniCommand, Comm, Grace, GraceSource, OciCommand, SignalMasks};
 
 const S: u64 = 1_000_000_000;
 
@@ -69,6 +70,7 @@ impl Case {
             listeners: vec![Listener {
                 address: "0.0.0.0:8080".to_owned(),
                 is_loopback: false,
+                by: None,
             }],
         });
         self
@@ -168,8 +170,8 @@ fn a_plugin_that_takes_long_is_named_with_what_it_waits_for() {
         &explanation,
         Phase::Starting,
         Cause::StartSlow,
-        "the CNI plugin portmap (ADD eth0) has run for 3.00 s; it waits for sleep (pid 41), which \
-         has run for 3.00 s",
+        "the CNI plugin portmap (ADD eth0) has run for 3s; it waits for sleep (pid 41), which \
+         has run for 2s",
     );
     let explanation = changed(|case| {
         starting(case);
@@ -202,7 +204,7 @@ fn a_container_whose_entrypoint_is_not_executed_waits() {
     assert!(
         explanation.reasons[0]
             .sentence
-            .starts_with("`runc create` for app has run for 20.00 s"),
+            .starts_with("`runc create` for app has run for 20s"),
         "{explanation:#?}"
     );
 }
@@ -217,7 +219,7 @@ fn a_container_that_is_created_and_never_started_is_a_notice() {
         &explanation,
         Phase::Starting,
         Cause::NotStarted,
-        "app was created 9.00 s ago and has not been started",
+        "app was created 9s ago and has not been started",
     );
     let explanation = changed(|case| {
         case.containers[1].run = Run::Created { age: S };
@@ -240,7 +242,7 @@ fn a_pod_of_which_only_the_pause_is_left_is_undecided_without_a_runtime() {
         &explanation,
         Phase::Empty,
         Cause::OnlyPause,
-        "only the pause runs, for 38.00 s: either no container was started, or all have ended; no \
+        "only the pause runs, for 38s: either no container was started, or all have ended; no \
          runtime says which",
     );
     assert!(explanation.is_undecided() && !explanation.is_problem());
@@ -259,7 +261,7 @@ fn a_sandbox_without_a_container_waits_for_the_kubelet() {
         &explanation,
         Phase::Starting,
         Cause::NoContainer,
-        "the sandbox has been ready for 61.00 s, and no container was created in it",
+        "the sandbox has been ready for 1m1s, and no container was created in it",
     );
     let explanation = changed(|case| {
         case.containers.truncate(1);
@@ -321,7 +323,7 @@ fn a_container_that_ends_again_and_again_is_restarting() {
         &explanation,
         Phase::Restarting,
         Cause::Restarting,
-        "app was started again 3 times; its last run ended 12.00 s ago, 2.00 s after its start: \
+        "app was started again 3 times; its last run ended 12s ago, 2.00 s after its start: \
          exit code 1 (Error)",
     );
     // It has been up for long enough since.
@@ -352,7 +354,7 @@ fn a_container_that_ended_failed_unless_its_code_is_0() {
         &finish(139),
         Phase::Ended,
         Cause::Failed,
-        "app ended 12.00 s ago, 2.00 s after its start: exit code 139: killed by SIGSEGV",
+        "app ended 12s ago, 2.00 s after its start: exit code 139: killed by SIGSEGV",
     );
     let done = finish(0);
     assert_eq!(causes(&done), []);
@@ -504,6 +506,7 @@ fn a_pod_that_serves_nobody_is_a_notice() {
         network.listeners[0] = Listener {
             address: "127.0.0.1:8080".to_owned(),
             is_loopback: true,
+            by: Some("nginx (pid 200) of app".to_owned()),
         };
     });
     assert!(explanation.reasons[0].sentence.contains("on loopback only"));
@@ -529,6 +532,7 @@ fn broken_promises_and_misfits_are_reasons() {
     let explanation = changed(|case| {
         case.containers[1].misfits = vec!["app should have the pod's net, but has its own".into()];
         case.broken = vec![Promise {
+            is_of_pause: false,
             rule: "PT101",
             name: "net-not-shared",
             container: Some("app".to_owned()),

@@ -1,6 +1,6 @@
 //! `explain`: a rule's documentation in the terminal.
 
-use super::{Exit, Global, print, unknown};
+use super::{Exit, Global, print, rules::table, unknown};
 use crate::{
     rules::{self, Rule},
     text::{BAD, BOLD, DIM, Line, TERM, TextStyle, wrap},
@@ -9,10 +9,14 @@ use crate::{
 /// Show what a rule checks, why it matters and how to fix a violation
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Args {
-    /// A rule's id or name, like PT101 or net-shared
+    /// A rule's id or name, like PT101 or net-shared; the beginning of several, like PT3, lists
+    /// those
     #[arg(value_name = "RULE")]
     pub(crate) rule: String,
 }
+
+/// Fewer letters are not the beginning of a name.
+const MIN_PREFIX: usize = 2;
 
 /// Longer lines are hard to read, even on a wide terminal.
 const MAX_WIDTH: usize = 100;
@@ -20,10 +24,29 @@ const MAX_WIDTH: usize = 100;
 impl Args {
     pub(crate) fn run(&self, global: &Global) -> anyhow::Result<Exit> {
         let known = || rules::all().flat_map(|rule| [rule.id, rule.name]);
-        let rule = rules::find(&self.rule)
-            .ok_or_else(|| unknown("rule", &self.rule, known(), "pause-trace rules"))?;
-        print(&page(global.text_style(), rule))
+        if let Some(rule) = rules::find(&self.rule) {
+            return print(&page(global.text_style(), rule));
+        }
+        let begin: Vec<_> = match self.rule.len() >= MIN_PREFIX {
+            true => rules::begin(&self.rule).collect(),
+            false => Vec::new(),
+        };
+        match begin[..] {
+            [] => Err(unknown("rule", &self.rule, known(), "pause-trace rules").into()),
+            [rule] => print(&page(global.text_style(), rule)),
+            _ => print(&listed(global.text_style(), &begin)),
+        }
     }
+}
+
+/// The rules whose id or name begins as the user wrote.
+fn listed(text_style: TextStyle, rules: &[&'static Rule]) -> String {
+    let mut text = table(text_style, rules.iter().copied());
+    let first = rules.first().map_or("ID", |rule| rule.id);
+    let mut line = Line::new(text_style);
+    line.paint(DIM, &format!("`pause-trace explain {first}` explains one"));
+    text.push('\n');
+    text + &line.end()
 }
 
 fn page(text_style: TextStyle, rule: &Rule) -> String {
@@ -143,6 +166,34 @@ mod tests {
             error.to_string().contains("did you mean \"PT101\"?"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_beginning_of_several_rules_lists_them() {
+        let ids = |prefix| -> Vec<_> { rules::begin(prefix).map(|rule| rule.id).collect() };
+        let signals = ids("pt3");
+        assert!(signals.len() > 5, "{signals:?}");
+        assert!(signals.iter().all(|id| id.starts_with("PT3")));
+        assert_eq!(ids("net-shared"), ["PT101"]);
+        assert!(ids("PT9999").is_empty() && ids("\u{e9}").is_empty());
+        let rules: Vec<_> = rules::begin("PT3").collect();
+        let text = listed(PLAIN, &rules);
+        assert!(text.starts_with("PT301  error    stop-ignored"), "{text}");
+        assert!(
+            text.ends_with("\n\n`pause-trace explain PT301` explains one\n"),
+            "{text}"
+        );
+        let run = |rule: &str| {
+            Args {
+                rule: rule.to_owned(),
+            }
+            .run(&Global::default())
+        };
+        assert_eq!(run("PT3").expect("it lists them"), Exit::Pass);
+        for none in ["", "P", "PT39"] {
+            let error = run(none).expect_err("no such rule");
+            assert_eq!(Exit::of(&error), Exit::Usage);
+        }
     }
 
     #[test]

@@ -253,6 +253,11 @@ impl Told {
         self.lives.namespaces_of(pod)
     }
 
+    /// Whether the history has the namespaces of a pod, also if they are gone.
+    pub(super) fn knows_namespaces_of(&self, pod: &PodId) -> bool {
+        self.lives.knows_namespaces_of(pod)
+    }
+
     /// The pods that the history has and the node does not, the newest first.
     pub(super) fn gone(&self, there: &[PodView]) -> Vec<PodView> {
         let lives = self.lives.all();

@@ -31,7 +31,7 @@ use crate::{
     },
     terminal,
     text::{DOUBTFUL, Line, counted},
-    verdict::{Outcome, Value, Verdict},
+    verdict::{Age, Outcome, Value, Verdict},
 };
 
 /// How long runtimes may take to describe their pods. After this time the snapshot relies on the
@@ -250,15 +250,9 @@ pub(super) fn badness(verdict: &Verdict) -> u8 {
     }
 }
 
-/// A time span in ns, in its two largest units: `3d4h`, `5m12s`, `42s`.
+/// How long ago something was, as every command writes it.
 pub(super) fn age(ns: Ktime) -> String {
-    let seconds = ns / 1_000_000_000;
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m{}s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{}h{}m", seconds / 3_600, seconds / 60 % 60),
-        _ => format!("{}d{}h", seconds / 86_400, seconds / 3_600 % 24),
-    }
+    Age(ns).to_string()
 }
 
 /// A size in KiB below 1 MiB, as a pause's usually is; otherwise in MiB.

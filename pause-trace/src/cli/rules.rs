@@ -39,7 +39,7 @@ impl Args {
 }
 
 /// Renders one line per rule, with a blank line between families.
-fn table(text_style: TextStyle, rules: impl Iterator<Item = &'static Rule>) -> String {
+pub(super) fn table(text_style: TextStyle, rules: impl Iterator<Item = &'static Rule>) -> String {
     let mut text = String::new();
     let mut family = None;
     for rule in rules {

@@ -35,6 +35,7 @@ use crate::{
     sys, terminal,
     text::{DOUBTFUL, Line, counted},
     timeline::{self, Journal, Timeline},
+    verdict::Age,
 };
 
 /// Nothing states how many containers a pod will have. It counts as up when no container has
@@ -52,13 +53,15 @@ const MAX_NAMED: usize = 8;
 /// waited for
 ///
 /// Waits for POD to start, and shows its start when the pod is up: when no further container has
-/// started for two seconds. Elements that cannot be attributed to a pod are shown as unassigned. It
-/// needs root and the initial pid namespace, and changes nothing on the node.
+/// started for two seconds. If a `watch` runs and has seen POD, its history answers at once, also
+/// about a pod that is already removed. Elements that cannot be attributed to a pod are shown as
+/// unassigned. It needs root and the initial pid namespace, and changes nothing on the node.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The pod to wait for: NAMESPACE/NAME or NAME, its uid or a container's id. A prefix means the
-    /// first pod to start whose name begins so; in a recording it must be unique
+    /// The pod to wait for, or one that a `watch` has seen: NAMESPACE/NAME or NAME, its uid or a
+    /// container's id. A prefix means the first pod to start whose name begins so; in a recording
+    /// it must be unique
     #[arg(value_name = "POD")]
     pod: String,
     /// Also show each element when it ends
@@ -136,11 +139,11 @@ impl Args {
         }
     }
 
-    /// Shows the start of a pod that runs, if the history of a `watch` has it.
+    /// Shows the start of a pod that runs, or the life of one that was removed, if the history of a
+    /// `watch` has it.
     fn read_history(&self, global: &Global) -> Result<Option<Exit>> {
-        // These wait for what has not happened yet.
-        if self.follow || self.until == Until::Removed {
-            return Ok(None);
+        if self.follow {
+            return Ok(None); // it waits for what has not happened yet
         }
         let Some(history) = self.ask.ask(global) else {
             return Ok(None);
@@ -159,12 +162,24 @@ impl Args {
             }
         };
         let journal = journal.borrow();
-        let called = journal.called(&self.pod).pods;
-        let timelines = called.iter().filter_map(|pod| Timeline::of(&journal, pod));
-        let mut there = timelines.filter(|timeline| timeline.removed.is_none());
-        let (Some(timeline), None) = (there.next(), there.next()) else {
-            return Ok(None);
+        let called = journal.called(&self.pod);
+        let timelines = called.pods.iter();
+        let timelines = timelines.filter_map(|pod| Timeline::of(&journal, pod));
+        let (there, gone): (Vec<_>, Vec<_>) =
+            timelines.partition(|timeline| timeline.removed.is_none());
+        // The beginning of a name means the next pod whose name begins so.
+        let timeline = match &there[..] {
+            [] if called.is_whole => match self.newest(gone, &source, global) {
+                Some(timeline) => timeline,
+                None => return Ok(None),
+            },
+            // Its removal is yet to come.
+            [only] if self.until != Until::Removed => only.clone(),
+            _ => return Ok(None),
         };
+        if timeline.removed.is_some() {
+            return self.show(&timeline, clock, global).map(Some);
+        }
         if timeline.began.is_none() {
             note(
                 global,
@@ -181,6 +196,46 @@ impl Args {
             note(global, "none of its containers has executed yet");
         }
         Ok(Some(exit))
+    }
+
+    /// The pod that was removed last, of those that the name means, after a note about it.
+    fn newest(&self, mut gone: Vec<Timeline>, source: &str, global: &Global) -> Option<Timeline> {
+        gone.sort_by_key(|timeline| std::cmp::Reverse(timeline.removed));
+        let mut gone = gone.into_iter();
+        let newest = gone.next()?;
+        let ago = newest
+            .removed
+            .map(|removed| Age(probe::now().saturating_sub(removed)))?;
+        let start = match newest.began {
+            Some(_) => "",
+            None => "; its start was not observed",
+        };
+        note(
+            global,
+            &format!(
+                "{source}; \"{}\" was removed {ago} ago{start}; --no-history waits for the next one",
+                self.pod.escape_debug()
+            ),
+        );
+        let others: Vec<_> = gone
+            .map(|other| Text::new(&other.pod).to_string())
+            .collect();
+        if !others.is_empty() {
+            let more = match others.len().saturating_sub(MAX_NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let shown = &others[..others.len().min(MAX_NAMED)];
+            note(
+                global,
+                &format!(
+                    "{} of this name before it: uid {}{more}",
+                    counted(others.len() as u64, "pod"),
+                    shown.join(", ")
+                ),
+            );
+        }
+        Some(newest)
     }
 
     /// Writes a timeline to which nothing is added any more.

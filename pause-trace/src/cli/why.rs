@@ -7,6 +7,7 @@ mod json;
 mod settle;
 mod text;
 
+use self::settle::Pending;
 use super::{
     Exit, Global,
     output::StateFormat,
@@ -16,7 +17,11 @@ use super::{
     },
     print,
 };
-use crate::{node::cgroup::Hierarchies, node::work::Outside, pods::Listed, session, why};
+use crate::{
+    node::{cgroup::Hierarchies, work::Outside},
+    pods::{Listed, ListedPod},
+    session, why,
+};
 
 /// Say why a pod is slow, stuck or dead: the most likely reason first, with what shows it and what
 /// to do next
@@ -58,7 +63,15 @@ impl Args {
                 Ok(Found::Here(pod)) => pod.clone(),
                 Ok(Found::Gone(pod)) => {
                     report_gaps(&listed.gaps, global);
-                    return gone::answer(&node, pod, snapshot.format.chosen, global);
+                    let seen = case::Seen {
+                        node: &node,
+                        pod,
+                        listed: &ListedPod::default(),
+                        outside: &outside,
+                        hierarchies: &hierarchies,
+                        pending: &Pending::new(),
+                    };
+                    return gone::answer(&seen, snapshot.format.chosen, global).await;
                 }
                 Err(error) => return Err(node.not_found(error)),
             };

@@ -8,6 +8,7 @@ mod docker;
 pub(crate) mod find;
 #[cfg(test)]
 mod fuzz;
+mod podman;
 mod spec;
 
 use std::{
@@ -75,6 +76,9 @@ pub(crate) struct Bundle {
     /// The stop signal, if an annotation or Docker's configuration has it. containerd reads it from
     /// the image instead.
     pub(crate) stop_signal: Option<i32>,
+    /// How long Docker or Podman waits in a stop before it kills the container, in ns; `None` if
+    /// its own files do not say.
+    pub(crate) stop_timeout: Option<Ktime>,
     /// What Docker keeps of its containers beside their bundles.
     pub(crate) docker: Docker,
     /// Whether ids are mapped, which means that it is not in the node's user namespace.
@@ -97,8 +101,6 @@ pub(crate) struct Docker {
     /// The id of the container whose network namespace it joins (`--network container:…`), if that
     /// container still exists.
     pub(crate) network_of: Option<Text>,
-    /// How long dockerd waits before it kills the container, in ns.
-    pub(crate) stop_timeout: Option<Ktime>,
 }
 
 /// The role of a container in its pod, as its runtime records it.
@@ -235,6 +237,7 @@ pub(crate) fn read(location: &Location) -> Result<Bundle, BundleError> {
     let places = docker::places(&spec, location);
     let mut bundle = spec.into_bundle(location);
     docker::complete(&mut bundle, &places);
+    podman::complete(&mut bundle, location);
     bundle.init = location
         .pid_file
         .iter()

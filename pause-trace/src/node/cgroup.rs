@@ -296,7 +296,7 @@ fn parse(mountinfo: &str, memberships: &str) -> Vec<Hierarchy> {
 }
 
 /// mountinfo writes space, tab, newline and backslash as three octal digits.
-fn unescape(field: &str) -> String {
+pub(super) fn unescape(field: &str) -> String {
     ["\\040 ", "\\011\t", "\\012\n", "\\134\\"]
         .into_iter()
         .fold(field.to_owned(), |text, code| {

@@ -13,7 +13,7 @@ use std::{
 
 use pause_trace_cri::{Client, CriError, Detail, messages::ContainerStatusResponse};
 
-use crate::event::ContainerFact;
+use crate::event::{ContainerFact, Grace};
 use backoff::Backoff;
 use intent::{IntentError, Sandbox};
 
@@ -47,6 +47,8 @@ pub(crate) enum Answer {
 pub(crate) struct Known {
     pub(crate) sandbox: Sandbox,
     pub(crate) container: Option<ContainerFact>,
+    /// The grace period of the container, as the kubelet wrote it down.
+    pub(crate) grace: Option<Grace>,
     /// The pid of the container's first process while it runs.
     pub(crate) pid: Option<u32>,
 }
@@ -122,6 +124,7 @@ impl CriNames {
             return Ok(sandbox.map(|sandbox| Known {
                 sandbox,
                 container: None,
+                grace: None,
                 pid: None,
             }));
         };
@@ -149,6 +152,7 @@ impl CriNames {
         Ok(Some(Known {
             sandbox,
             container: Some(container),
+            grace: intent::grace(&answer),
             pid: info.pid,
         }))
     }

@@ -10,6 +10,7 @@ pub(crate) mod identity;
 pub(crate) mod intent;
 pub(crate) mod network;
 pub(crate) mod outsider;
+pub(crate) mod ports;
 pub(crate) mod procfs;
 pub(crate) mod program;
 pub(crate) mod remains;

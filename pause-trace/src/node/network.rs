@@ -9,9 +9,9 @@
 //! [`ip_mc_up`]: https://elixir.bootlin.com/linux/v6.12/A/ident/ip_mc_up
 
 use std::{
-    collections::BTreeSet,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub(crate) struct Network {
     /// The default routes.
     pub(crate) ways_out: Vec<DefaultRoute>,
     pub(crate) listening: BTreeSet<Listening>,
+    /// The same by the inode number of the socket. Several sockets may share a port.
+    pub(crate) sockets: BTreeMap<u64, Listening>,
 }
 
 /// A network interface.
@@ -71,6 +73,23 @@ pub(crate) enum Protocol {
     Tcp,
     /// A socket that is bound and not connected. A client that waits for a reply looks the same.
     Udp,
+}
+
+impl Protocol {
+    /// `tcp`
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let socket = SocketAddr::from((self.address, self.port));
+        write!(f, "{} {socket}", self.protocol.name())
+    }
 }
 
 impl Network {
@@ -107,10 +126,11 @@ impl Network {
 pub(crate) fn read(pid: u32) -> io::Result<Network> {
     let process = Directory::open(pid)?;
     let mut buffer = Vec::new();
-    process.file("net/dev", &mut buffer)?;
+    let at = process.speaker(pid, &mut buffer);
+    process.file(&format!("{at}net/dev"), &mut buffer)?;
     let names = interfaces(&buffer);
     // Some of these files are missing on kernels built without multicast or IPv6.
-    let mut read = |name: &str| match process.file(name, &mut buffer) {
+    let mut read = |name: &str| match process.file(&format!("{at}{name}"), &mut buffer) {
         Ok(()) => Ok(Some(std::mem::take(&mut buffer))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -143,12 +163,16 @@ pub(crate) fn read(pid: u32) -> io::Result<Network> {
         ("net/udp6", Protocol::Udp),
     ] {
         let sockets = read(name)?.unwrap_or_default();
-        network
-            .listening
-            .extend(listening(&sockets, protocol).take(MAX_ENTRIES));
+        for (inode, listening) in listening(&sockets, protocol).take(MAX_ENTRIES) {
+            network.listening.insert(listening);
+            // A socket of the kernel may have none.
+            if inode != 0 {
+                network.sockets.insert(inode, listening);
+            }
+        }
     }
     // The process still exists, so everything above was read from its namespace.
-    process.file("net/dev", &mut Vec::new())?;
+    process.file(&format!("{at}net/dev"), &mut Vec::new())?;
     Ok(network)
 }
 
@@ -241,9 +265,10 @@ fn default_route(interface: &[u8], gateway: IpAddr) -> DefaultRoute {
     }
 }
 
-/// `0: 0100007F:1F90 00000000:0000 0A …`: number, local and remote address, state. The kernel
-/// prints listening sockets first, so a truncated file loses only connections.
-fn listening(sockets: &[u8], protocol: Protocol) -> impl Iterator<Item = Listening> {
+/// `0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 4711 …`: number, local and remote address,
+/// state, and after queues, timers, uid and timeout the inode number. The kernel prints listening
+/// sockets first, so a truncated file loses only connections.
+fn listening(sockets: &[u8], protocol: Protocol) -> impl Iterator<Item = (u64, Listening)> {
     // TCP_LISTEN, and TCP_CLOSE as UDP uses it (include/net/tcp_states.h).
     let wanted = match protocol {
         Protocol::Tcp => 0x0a,
@@ -255,11 +280,13 @@ fn listening(sockets: &[u8], protocol: Protocol) -> impl Iterator<Item = Listeni
         let state = hex(fields.nth(1)?)?;
         let colon = own.iter().position(|byte| *byte == b':')?;
         let port = u16::try_from(hex(&own[colon + 1..])?).ok()?;
-        (state == wanted && port != 0).then_some(Listening {
+        let inode = number(fields.nth(5)?)?;
+        let listening = Listening {
             protocol,
             address: words(&own[..colon])?,
             port,
-        })
+        };
+        (state == wanted && port != 0).then_some((inode, listening))
     })
 }
 
@@ -305,17 +332,18 @@ pub(super) fn fuzzed(file: &[u8]) -> Network {
         is_up: Some(is_up(file, &name)),
         name: Text(name.into()),
     };
-    let sockets = [Protocol::Tcp, Protocol::Udp];
+    let sockets: BTreeMap<_, _> = [Protocol::Tcp, Protocol::Udp]
+        .into_iter()
+        .flat_map(|protocol| listening(file, protocol))
+        .collect();
     Network {
         interfaces: interfaces(file).into_iter().map(interface).collect(),
         addresses: local_v4(file).chain(local_v6(file)).collect(),
         ways_out: default_routes_v4(file)
             .chain(default_routes_v6(file))
             .collect(),
-        listening: sockets
-            .into_iter()
-            .flat_map(|protocol| listening(file, protocol))
-            .collect(),
+        listening: sockets.values().copied().collect(),
+        sockets,
     }
 }
 

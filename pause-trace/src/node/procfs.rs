@@ -38,8 +38,33 @@ pub(crate) fn is_at_rest(pid: u32) -> bool {
 
 /// Whether a process has ended and was not reaped.
 pub(crate) fn is_zombie(pid: u32) -> bool {
-    let stat = stat(pid).unwrap_or_default();
-    matches!(state(&stat), Some(b'Z' | b'X'))
+    has_ended(&speaker(pid)) == Some(true)
+}
+
+/// The directory of the thread that speaks for a process: of its first one, or, if that has exited
+/// while others run, of the first of those. The kernel shows such a process as a zombie without
+/// namespaces, memory and open files, although it runs and nobody can reap it.
+pub(in crate::node) fn speaker(pid: u32) -> PathBuf {
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    if has_ended(&process) != Some(true) {
+        return process;
+    }
+    let living = entries(&process, "task")
+        .take(MAX_THREADS)
+        .map(|thread| thread.path())
+        .find(|thread| has_ended(thread) == Some(false));
+    living.unwrap_or(process)
+}
+
+/// Whether a process or thread has ended; `None` if it does not exist.
+fn has_ended(directory: &Path) -> Option<bool> {
+    let stat = fs::read(directory.join("stat")).ok()?;
+    Some(is_end(state(&stat)?))
+}
+
+/// Whether a process or thread in this state has ended.
+pub(in crate::node) fn is_end(state: u8) -> bool {
+    matches!(state, b'Z' | b'X')
 }
 
 /// The start time of the process with this pid, in clock ticks since boot.
@@ -120,19 +145,19 @@ const HANDLER: Duration = Duration::from_millis(10);
 /// that it does not read: a handler may be running, or the process may be between two waits for
 /// signals.
 pub(crate) fn signals(pid: u32) -> Option<SignalMasks> {
-    let directory = PathBuf::from(format!("/proc/{pid}"));
-    let mut masks = signal_masks(&directory)?;
+    let mut masks = signal_masks(pid)?;
     if masks.blocked & !masks.read != 0 {
         std::thread::sleep(HANDLER);
-        let again = signal_masks(&directory)?;
+        let again = signal_masks(pid)?;
         masks.blocked &= again.blocked;
         masks.read |= again.read;
     }
     Some(masks)
 }
 
-fn signal_masks(process: &Path) -> Option<SignalMasks> {
-    let status = fs::read(process.join("status")).ok()?;
+fn signal_masks(pid: u32) -> Option<SignalMasks> {
+    let (process, speaker) = (PathBuf::from(format!("/proc/{pid}")), speaker(pid));
+    let status = fs::read(speaker.join("status")).ok()?;
     let status = String::from_utf8_lossy(&status);
     let set = |name| u64::from_str_radix(line(&status, name)?, 16).ok();
     let mut masks = SignalMasks {
@@ -143,9 +168,9 @@ fn signal_masks(process: &Path) -> Option<SignalMasks> {
         read: 0,
     };
     // What one thread blocks, another one takes.
-    let (blocked, waited_for) = of_threads(process, masks.blocked);
+    let (blocked, waited_for) = of_threads(&process, masks.blocked);
     masks.blocked = blocked;
-    masks.read = waited_for | read_by_descriptors(process, blocked);
+    masks.read = waited_for | read_by_descriptors(&speaker, blocked);
     Some(masks)
 }
 
@@ -160,6 +185,10 @@ fn of_threads(process: &Path, mut blocked: u64) -> (u64, u64) {
         }
         let status = fs::read(thread.path().join("status")).unwrap_or_default();
         let status = String::from_utf8_lossy(&status);
+        // A thread that has ended takes none (`wants_signal`, kernel/signal.c).
+        if line(&status, "State").is_some_and(|state| state.bytes().next().is_some_and(is_end)) {
+            continue;
+        }
         let of_thread = line(&status, "SigBlk").and_then(|set| u64::from_str_radix(set, 16).ok());
         blocked &= of_thread.unwrap_or(u64::MAX);
         let call = fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
@@ -205,25 +234,19 @@ fn entries(process: &Path, name: &str) -> impl Iterator<Item = fs::DirEntry> {
     entries.filter_map(Result::ok)
 }
 
-/// Whether a process has other threads than the first one, which may have ended.
-pub(crate) fn has_other_threads(pid: u32) -> bool {
-    let threads = fs::read_dir(format!("/proc/{pid}/task"));
-    threads.is_ok_and(|threads| threads.flatten().take(2).count() > 1)
-}
-
-/// How often a process was switched out; `None` if it does not exist. If that does not change, it
-/// has not run.
+/// How often the thread that speaks for a process was switched out; `None` if it does not exist. If
+/// that does not change, it has not run.
 pub(crate) fn switches(pid: u32) -> Option<u64> {
-    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let status = fs::read(speaker(pid).join("status")).ok()?;
     let status = String::from_utf8_lossy(&status);
     let count = |name| line(&status, name)?.parse::<u64>().ok();
     Some(count("voluntary_ctxt_switches")? + count("nonvoluntary_ctxt_switches")?)
 }
 
-/// The function of the kernel in which the first thread of a process waits; `None` if it does not
-/// wait, or if the kernel does not tell.
+/// The function of the kernel in which the thread waits that speaks for a process; `None` if it
+/// does not wait, or if the kernel does not tell.
 pub(crate) fn wait(pid: u32) -> Option<String> {
-    let place = fs::read_to_string(format!("/proc/{pid}/wchan")).ok()?;
+    let place = fs::read_to_string(speaker(pid).join("wchan")).ok()?;
     let is_known = !place.is_empty() && place != "0";
     is_known.then_some(place)
 }
@@ -339,11 +362,74 @@ pub(crate) fn pause_status(pod: &PodId, process: ProcessId) -> io::Result<PauseS
     })
 }
 
+/// A process whose first thread has exited while another one runs; killed and reaped on drop.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::{
+        fs,
+        io::Read as _,
+        process::{Child, Command, Stdio},
+        sync::atomic::{AtomicU32, Ordering},
+    };
+
+    pub(crate) struct FirstThreadExits(Child);
+
+    impl FirstThreadExits {
+        /// Starts it, and waits until its first thread has exited.
+        pub(crate) fn start() -> Self {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let source = concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../tests/programs/first-thread-exits.c"
+            );
+            let program = std::env::temp_dir().join(format!(
+                "pause-trace-first-thread-{}-{}",
+                std::process::id(),
+                COUNT.fetch_add(1, Ordering::Relaxed)
+            ));
+            let mut compiler = Command::new("cc");
+            compiler.args(["-O2", "-pthread", "-o"]).arg(&program);
+            let compiled = compiler.arg(source).status().expect("cc is installed");
+            assert!(compiled.success());
+            let mut child = Command::new(&program)
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("it executes");
+            fs::remove_file(program).expect("it is ours");
+            // Its other thread says so when the first one has exited.
+            let stdout = child.stdout.as_mut().expect("it is piped");
+            stdout.read_exact(&mut [0]).expect("it runs");
+            Self(child)
+        }
+
+        pub(crate) fn pid(&self) -> u32 {
+            self.0.id()
+        }
+
+        /// Kills the process, and waits until it is a zombie.
+        pub(crate) fn end(&mut self) {
+            use nix::sys::wait::{Id, WaitPidFlag, waitid};
+            self.0.kill().expect("it is our child");
+            let pid = nix::unistd::Pid::from_raw(self.0.id().cast_signed());
+            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+            waitid(Id::Pid(pid), flags).expect("it is our child");
+        }
+    }
+
+    impl Drop for FirstThreadExits {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, process::Command};
 
-    use super::*;
+    use super::{testing::FirstThreadExits, *};
 
     #[test]
     fn a_process_is_gone_if_its_pid_is_another_ones() {
@@ -358,6 +444,22 @@ mod tests {
             start: 1,
         };
         assert!(is_gone(unused));
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_exited_is_no_zombie() {
+        let mut survivor = FirstThreadExits::start();
+        let pid = survivor.pid();
+        let stat = fs::read(format!("/proc/{pid}/stat")).expect("it runs");
+        assert_eq!(state(&stat), Some(b'Z'), "its first thread has exited");
+        assert!(!is_zombie(pid));
+        let masks = signals(pid).expect("it runs");
+        // The first thread blocked it, and the other one takes it.
+        assert_eq!(masks.blocked & bit(Signal::SIGTERM), 0);
+        assert_eq!(masks.caught & bit(Signal::SIGTERM), bit(Signal::SIGTERM));
+        assert!(switches(pid).is_some());
+        survivor.end();
+        assert!(is_zombie(pid));
     }
 
     #[test]

@@ -14,10 +14,10 @@ use std::{
 use nix::sys::statfs::{FsType, statfs};
 
 use super::{
-    cgroup::Hierarchy,
+    cgroup::{Hierarchy, unescape},
     file::{lines, number, read},
     identity,
-    procfs::NS_PER_TICK,
+    procfs::{self, NS_PER_TICK},
     survey::process::{self, Directory, Link, Process},
 };
 use crate::event::{Ktime, NamespaceKind, Text};
@@ -134,8 +134,8 @@ impl Remains {
         for (inode, members) in namespaces.iter().take(MAX_MOUNT_NAMESPACES) {
             // The first ones may have ended.
             let table = members.iter().find_map(|process| {
-                let path = format!("/proc/{}/mountinfo", process.pid);
-                let table = read(Path::new(&path), MAX_MOUNTINFO.min(left)).ok()?;
+                let path = procfs::speaker(process.pid).join("mountinfo");
+                let table = read(&path, MAX_MOUNTINFO.min(left)).ok()?;
                 (!table.is_empty()).then_some((*process, table))
             });
             let Some((process, table)) = table else {
@@ -185,7 +185,7 @@ impl Remains {
     }
 
     fn read_files(&mut self, wanted: &Wanted, process: &Process, left: &mut usize) {
-        let directory = format!("/proc/{}/fd", process.pid);
+        let directory = procfs::speaker(process.pid).join("fd");
         let mut seen = HashSet::new();
         for (index, entry) in fs::read_dir(directory)
             .into_iter()
@@ -277,7 +277,7 @@ impl Table {
                 continue;
             };
             if let Some((_, inode)) = namespace(root) {
-                let path = String::from_utf8_lossy(point);
+                let path = escaped(point, point.len());
                 if wanted.pins.iter().any(|pin| is_same(pin, &path)) {
                     found.pins.push(shown(point));
                 } else if wanted.namespaces.contains_key(&inode) && !has_id(point, wanted) {
@@ -311,8 +311,15 @@ fn has_id(path: &[u8], wanted: &Wanted) -> bool {
 }
 
 fn shown(path: &[u8]) -> String {
-    let text = Text::new(&String::from_utf8_lossy(&path[..path.len().min(MAX_PATH)]));
-    text.to_string()
+    escaped(path, MAX_PATH)
+}
+
+/// A path of `mountinfo` as every output has paths: the kernel's own escapes are undone first. Only
+/// the first bytes of it are kept.
+fn escaped(path: &[u8], longest: usize) -> String {
+    let path = unescape(&String::from_utf8_lossy(path));
+    let end = path.floor_char_boundary(longest);
+    Text::new(&path[..end]).to_string()
 }
 
 #[cfg(test)]
@@ -370,6 +377,15 @@ mod tests {
             Table::of(b"36 35\n\n \xff / /", &wanted()),
             Table::default()
         );
+    }
+
+    #[test]
+    fn a_path_is_escaped_once() {
+        let found = table(&[("/", &format!("/{UID}/a\\040b\\134c\\011d"))]);
+        // As the program shows a path with a space, a backslash and a tab.
+        let expected = Text::new(&format!("/{UID}/a b\\c\td")).to_string();
+        assert_eq!(found.paths, [expected]);
+        assert!(!found.paths[0].contains("040"), "{:?}", found.paths);
     }
 
     #[test]

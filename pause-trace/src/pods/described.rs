@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{read::Pinned, roster::Roster, runs};
 use crate::{
     event::{
-        CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, Ktime, NamespaceKind,
+        CgroupId, ContainerFact, ContainerId, ContainerKind, Fact, Grace, NamespaceKind,
         Namespaces, PodFact, PodId, Text,
     },
     node::{
@@ -27,8 +27,8 @@ pub(super) struct Described {
     hosts: HashMap<ContainerId, Namespaces>,
     /// From the bundles of containers, for those whose sandbox is not known.
     outlines: HashMap<ContainerId, Outline>,
-    /// How long an engine waits before it kills a container.
-    graces: HashMap<ContainerId, Ktime>,
+    /// The grace periods of runs of containers.
+    graces: HashMap<ContainerId, Grace>,
 }
 
 #[derive(Debug)]
@@ -68,9 +68,6 @@ impl Described {
         who: impl Fn(u32) -> Option<Option<ContainerId>>,
     ) {
         let id = identity.container.clone();
-        if let Some(grace) = bundle.docker.stop_timeout {
-            self.graces.insert(id.clone(), grace);
-        }
         if matches!(bundle.kind, Some(Kind::Sandbox | Kind::Container)) {
             let outline = Outline {
                 pod: bundle.pod.clone(),
@@ -117,9 +114,9 @@ impl Described {
         (is_runtimes && inode != 0).then_some(inode)
     }
 
-    /// How long the engine of a container waits before it kills the container, in ns.
-    pub(super) fn grace_of(&self, container: &ContainerId) -> Option<Ktime> {
-        self.graces.get(container).copied()
+    /// The grace period of a container.
+    pub(super) fn grace_of(&self, container: &ContainerId) -> Option<Grace> {
+        self.graces.get(&self.roster.run_of(container)).copied()
     }
 
     /// The namespaces of a sandbox that has no pause.
@@ -134,6 +131,7 @@ impl Described {
             sandbox,
             container,
             pid,
+            ..
         } = known.clone();
         let first = pid.or(sandbox.pid.filter(|_| container.is_none()));
         for fact in self.roster.asked(cgroup, id, known) {
@@ -170,6 +168,7 @@ impl Described {
                 };
                 self.containers.insert(id, entry);
             }
+            Fact::GracePeriod { container, grace } => drop(self.graces.insert(container, grace)),
             _ => {}
         }
     }

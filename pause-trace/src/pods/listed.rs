@@ -208,6 +208,7 @@ impl ContainerView {
             status: None,
             stop: None,
             grace: None,
+            ports: Vec::new(),
         }
     }
 }

@@ -106,6 +106,7 @@ impl Roster {
             bundle: Some(bundle),
             intent: Some(intent),
             cri: None,
+            grace: None,
             is_pinned: false,
         };
         self.by_cgroup.insert(cgroup, id.clone());
@@ -162,7 +163,10 @@ impl Roster {
     /// contains no container, and is ignored.
     pub(crate) fn asked(&mut self, cgroup: CgroupId, id: &ContainerId, known: Known) -> Vec<Fact> {
         let Known {
-            sandbox, container, ..
+            sandbox,
+            container,
+            grace,
+            ..
         } = known;
         let Some(fact) = container.or(sandbox.pause) else {
             return Vec::new();
@@ -182,12 +186,14 @@ impl Roster {
             bundle: None,
             intent: None,
             cri: None,
+            grace: None,
             is_pinned: false,
             is_former: false,
             joined_gone: None,
         });
         member.sandbox = its_sandbox;
         member.cri = Some((sandbox.pod, fact));
+        member.grace = grace;
         self.declare(id)
     }
 
@@ -213,6 +219,7 @@ impl Roster {
             intent: Some(intent::of_sandbox(&bundle)),
             bundle: Some(bundle),
             cri: None,
+            grace: None,
         };
         self.by_cgroup.insert(cgroup, sandbox.clone());
         self.members.insert(sandbox.clone(), member);
@@ -327,6 +334,10 @@ impl Roster {
         facts.extend(limit.map(|bytes| Fact::MemoryLimit {
             container: id.clone(),
             bytes,
+        }));
+        facts.extend(member.grace().map(|grace| Fact::GracePeriod {
+            container: id.clone(),
+            grace,
         }));
         let cgroups = self.pods.entry(pod).or_default();
         if !member.is_former {

@@ -2,7 +2,7 @@
 //! and `/proc`.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     iter,
     rc::Rc,
 };
@@ -24,7 +24,8 @@ use crate::{
     node::{
         cgroup::{Hierarchies, Hierarchy},
         cri::Answer,
-        network,
+        network::{self, Listening},
+        ports,
         procfs::{self, NS_PER_TICK},
         survey::{
             self,
@@ -139,8 +140,10 @@ pub(crate) async fn collect(
 
     let host = process::read(std::process::id());
     let mut pods = view::views(survey, &described, host.as_ref());
+    let mut hosts_sockets = None;
     for pod in &mut pods {
         complete(pod, hierarchies);
+        find_ports(pod, &mut hosts_sockets);
     }
     Ok(Snapshot {
         pods,
@@ -203,6 +206,25 @@ fn complete(pod: &mut PodView, hierarchies: &Hierarchies) {
         {
             pod.networks.insert(inode, network);
         }
+    }
+}
+
+/// Adds the ports of its containers. The host's sockets are read once, for the pods in its network.
+fn find_ports(pod: &mut PodView, hosts: &mut Option<BTreeMap<u64, Listening>>) {
+    let mut left = ports::MAX_ALL_FILES;
+    for container in &mut pod.containers {
+        let found = container
+            .inode(NamespaceKind::Net)
+            .and_then(|inode| pod.networks.get(&inode));
+        let is_in_hosts = container.is_in_hosts(NamespaceKind::Net);
+        let sockets = match (found, container.first) {
+            (Some(network), _) => &network.sockets,
+            (None, Some(first)) if is_in_hosts => hosts.get_or_insert_with(|| {
+                network::read(first).map_or_else(|_| BTreeMap::new(), |network| network.sockets)
+            }),
+            _ => continue,
+        };
+        container.ports = ports::of(&container.processes, sockets, &mut left);
     }
 }
 

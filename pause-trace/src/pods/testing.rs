@@ -94,6 +94,7 @@ pub(crate) fn answer(
             pid: None,
         },
         container: (!is_sandbox).then_some(fact),
+        grace: None,
         pid: None,
     }
 }
@@ -230,6 +231,7 @@ fn network() -> Network {
             port: 80,
         }]
         .into(),
+        sockets: std::collections::BTreeMap::new(),
     }
 }
 

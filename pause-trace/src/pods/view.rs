@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::described::Described;
 use crate::{
     event::{
-        ContainerFact, ContainerId, ContainerKind, Ktime, Mode, NamespaceKind, PauseStatus, PodId,
+        ContainerFact, ContainerId, ContainerKind, Grace, Mode, NamespaceKind, PauseStatus, PodId,
         Text,
     },
     node::{
         network::Network,
+        ports::Port,
         survey::{
             Container, Group, Survey,
             process::{Link, Process},
@@ -61,9 +62,10 @@ pub(crate) struct ContainerView {
     pub(crate) status: Option<PauseStatus>,
     /// What its stop signal would do to its entrypoint; `None` without a living one.
     pub(crate) stop: Option<StopOutlook>,
-    /// How long its engine waits in a stop before it kills it, in ns. Of pods of Kubernetes only
-    /// the kubelet's annotation says so.
-    pub(crate) grace: Option<Ktime>,
+    /// How long its runtime waits between the stop signal and SIGKILL, if that is known.
+    pub(crate) grace: Option<Grace>,
+    /// The ports that its processes listen on or are bound to, sorted.
+    pub(crate) ports: Vec<Port>,
 }
 
 /// A namespace of a container, compared with those of others.
@@ -339,6 +341,7 @@ fn unconnected(
         status: None,
         stop: None,
         grace: None,
+        ports: Vec::new(),
     }
 }
 

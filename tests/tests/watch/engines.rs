@@ -43,7 +43,7 @@ fn pods_are_verified(engine: &Engine) {
     }
 
     let deaf = engine.pod(Sharing::Plain);
-    let container = deaf.workload(&["ignore-term"]);
+    let container = deaf.workload_with(&["--stop-timeout", "7"], &["ignore-term"]);
     container.stop(Duration::from_secs(2));
     assert_eq!(container.exit_code(), 128 + libc::SIGKILL);
     let deaf_uid = uid(&watch, container.id());
@@ -63,6 +63,16 @@ fn pods_are_verified(engine: &Engine) {
     }
     let outcome = watch.verified(&deaf_uid);
     outcome.assert_broken(["PT301", "PT302"]);
+    // What the container was created with is known, and that a stop can ask for another period.
+    let mut lines = outcome.lines().iter();
+    let killed = lines.find(|line| line["type"] == "finding" && line["rule"] == "PT302");
+    let message = killed.and_then(|line| line["message"].as_str());
+    let message = message.expect("it was killed");
+    let limit = "; its grace period is 7.00 s, so it was killed before that ended, ";
+    assert!(
+        message.contains(limit) && message.ends_with("or the stop asked for a shorter one"),
+        "{message}"
+    );
     watch.stop();
 }
 

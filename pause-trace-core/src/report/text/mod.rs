@@ -130,6 +130,10 @@ impl<W: Write> TextReport<W> {
             Severity::Info => BOLD,
         };
         let mut line = self.line();
+        if let Some(clock) = self.clock {
+            let time = clock.time_of_day(verdict.time);
+            line.paint(DIM, &time).push(" ");
+        }
         line.paint(style, "✗")
             .push(" ")
             .paint(BOLD, rule.id)

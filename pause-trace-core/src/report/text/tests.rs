@@ -45,6 +45,21 @@ pause-trace 0.1.0 · Linux 6.18.5 x86_64 · 4 hooks: 2 tp_btf, 1 tracepoint, 1 m
     assert_eq!(text, expected);
 }
 
+/// As news lines do, so that a reader of the log knows when it was.
+#[test]
+fn a_finding_of_a_live_report_begins_with_its_time() {
+    let written = Written::default();
+    let report = TextReport::new(written.clone(), PLAIN, false);
+    let mut report = report.with_clock(testing::CLOCK);
+    let verdict = testing::failed();
+    let sent = report.verdict(&verdict, &testing::names());
+    sent.expect("memory has room");
+    let time = testing::CLOCK.time_of_day(verdict.time);
+    let begin = format!("{time} ✗ PT101 error net-shared  default/web");
+    assert!(written.text().starts_with(&begin), "{}", written.text());
+    assert_eq!(written.text().matches(&time).count(), 1);
+}
+
 #[test]
 fn a_violation_that_is_accepted_says_why_and_is_counted() {
     let text = written(PLAIN, false, |report| {

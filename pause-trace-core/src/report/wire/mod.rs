@@ -24,7 +24,7 @@ use serde::Serialize;
 pub use node::{Check, Rule, State};
 pub use pods::{
     ComparedNamespace, Head, Inspect, InspectedContainer, Interface, ListedPod, Listening, Misfit,
-    Network, Pause, Route, RunningProcess, Sender, Signal, VerdictCounts,
+    Network, Pause, Port, Route, RunningProcess, Sender, Signal, VerdictCounts,
 };
 pub(crate) use stream::{Hello, Loss, PodEvent, Scenario, Summary};
 pub(crate) use timeline::{Element, ElementDetails, Step, Timeline};

@@ -72,6 +72,8 @@ pub struct ListedPod {
     /// The names of its containers whose stop will take the whole grace period, because their first
     /// process does not take their stop signal.
     pub slow_stops: Vec<String>,
+    /// The ports that its containers listen on or are bound to.
+    pub ports: Vec<Port>,
     /// The verdicts on it. Missing without the eBPF program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdicts: Option<VerdictCounts>,
@@ -184,6 +186,8 @@ pub struct InspectedContainer {
     pub pause: Option<Pause>,
     /// Its namespaces, by name.
     pub namespaces: BTreeMap<&'static str, ComparedNamespace>,
+    /// The ports that its processes listen on or are bound to. Many are cut off.
+    pub ports: Vec<Port>,
     /// Its processes, in the order of the process tree.
     pub processes: Vec<RunningProcess>,
     /// The number of processes that are left out.
@@ -274,6 +278,20 @@ pub struct Listening {
     pub address: IpAddr,
     /// Its port.
     pub port: u16,
+}
+
+/// A port and the process that has its socket open: of several, the one with the lowest pid.
+#[derive(Serialize, JsonSchema)]
+pub struct Port {
+    /// The name of the container, or the beginning of its id; escaped.
+    pub container: String,
+    /// The socket.
+    #[serde(flatten)]
+    pub socket: Listening,
+    /// The pid of the process.
+    pub pid: u32,
+    /// The name of the process, escaped.
+    pub comm: String,
 }
 
 /// A signal to a process of the pod.

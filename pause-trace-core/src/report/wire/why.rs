@@ -153,9 +153,13 @@ pub struct Reason {
     pub cause: &'static str,
     /// Whether something is wrong. Otherwise it is a notice: it may be intended.
     pub is_problem: bool,
-    /// The name of the container, escaped.
+    /// The name of the container, escaped. Missing if it is about the pod, or about several
+    /// containers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
+    /// The names of the containers that it is about, escaped, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<String>,
     /// The reason in a sentence. Names in it are escaped.
     pub sentence: String,
     /// What shows it, in lines.
@@ -170,7 +174,14 @@ impl Reason {
         Self {
             cause: reason.cause.name(),
             is_problem: reason.cause.is_problem(),
-            container: reason.container.clone(),
+            container: match &reason.containers[..] {
+                [only] => Some(only.clone()),
+                _ => None,
+            },
+            containers: match reason.containers.len() {
+                1 => Vec::new(),
+                _ => reason.containers.clone(),
+            },
             sentence: reason.sentence.clone(),
             evidence: reason.evidence.clone(),
             next: reason.next.clone(),

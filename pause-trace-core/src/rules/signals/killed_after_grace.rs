@@ -16,8 +16,10 @@ pub(super) const CHECK: Check = Check {
         doc: "\
 ## What it checks
 After its stop signal, a container's init must end before the runtime sends SIGKILL. The finding \
-reports the time between the two signals and, where the runtime reports it, the requested grace \
-period. The runtime may send SIGKILL earlier: a preStop hook uses the same grace period, and a \
+reports the time between the two signals and the grace period, if it is known: the one that the \
+kubelet wrote down for the pod, or the stop timeout of Docker or Podman. A stop can ask for another \
+one (`kubectl delete --grace-period`, `docker stop --time`), which nothing on the node shows. The \
+runtime may send SIGKILL earlier: a preStop hook uses the same grace period, and a \
 kubelet also kills what is left in the cgroup of a pod that it removes. PT301 (signal ignored), \
 PT304 (not forwarded) or PT308 (not acted on) reports the reason. If none of them fails, the \
 program was too slow.
@@ -64,7 +66,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
     else {
         return;
     };
-    let requested = ending::stopping(container, pod).map(|stop| stop.grace);
+    let requested = ending::grace(container, pod);
     if ended.status.signal() != Some(SIGKILL) {
         let took = ended.time.saturating_sub(stop.time);
         return sink.pass(Subject::process(init), || {
@@ -75,7 +77,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             ))
             .observed("time to end", Value::Duration(took));
             requested.into_iter().fold(details, |details, grace| {
-                details.expected("grace", Value::Duration(grace))
+                details.expected("grace", Value::Duration(grace.period))
             })
         });
     }
@@ -100,12 +102,17 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
             None => "; its grace period is unknown, so it may have been killed before that ended"
                 .to_owned(),
             // A preStop hook uses the same grace period.
-            Some(whole) if grace < whole - whole / 10 => format!(
-                "; its grace period is {}, so it was killed before that ended, unless a preStop \
-                 hook took the rest",
-                Duration(whole)
-            ),
-            Some(whole) => format!("; its grace period is {}", Duration(whole)),
+            Some(whole) if grace < whole.period - whole.period / 10 => {
+                let doubt = whole
+                    .doubt()
+                    .map_or("", |_| ", or the stop asked for a shorter one");
+                format!(
+                    "; its grace period is {}, so it was killed before that ended, unless a \
+                     preStop hook took the rest{doubt}",
+                    Duration(whole.period)
+                )
+            }
+            Some(whole) => format!("; its grace period is {}", Duration(whole.period)),
         };
         let details = Details::new(format!(
             "init {} (pid {}) was killed {} after {}{limit}",
@@ -117,7 +124,7 @@ fn judge(context: &Context<'_>, change: &Change, sink: &mut Sink<'_>) {
         .observed(AFTER, Value::Duration(grace))
         .observed("end", Value::Status(ended.status));
         let details = requested.into_iter().fold(details, |details, grace| {
-            details.expected("grace", Value::Duration(grace))
+            details.expected("grace", Value::Duration(grace.period))
         });
         ending::with_history(context, init, details)
     });
@@ -185,6 +192,41 @@ mod tests {
             "{}",
             known.message
         );
+    }
+
+    #[test]
+    fn the_period_that_a_container_was_created_with_is_known_unless_its_stop_has_another() {
+        let killed = |source, stop_ms: Option<u64>| {
+            let mut scene = Scene::new();
+            scene.pod("p");
+            let init = scene.container("p", "a");
+            let period = 10_000_000_000;
+            scene.push(Fact::GracePeriod {
+                container: "a".into(),
+                grace: Grace { period, source },
+            });
+            if let Some(ms) = stop_ms {
+                scene.stop_pod("p", ms);
+            }
+            scene.signal(scene.runtime, init, SIGTERM, SignalResult::Delivered);
+            scene.wait_ms(2_000);
+            scene.signal(scene.runtime, init, SIGKILL, SignalResult::Delivered);
+            scene.end(init, WaitStatus::killed(SIGKILL));
+            scene.expect("PT302", &[Outcome::Fail])[0].details.clone()
+        };
+        let spec = killed(GraceSource::Spec, None);
+        let (key, value) = &spec.expected[0];
+        assert_eq!((*key, value), ("grace", &Value::Duration(10_000_000_000)));
+        let message = &spec.message;
+        assert!(
+            message.contains("its grace period is 10.00 s, so it was killed before that ended")
+                && message.ends_with(", or the stop asked for a shorter one"),
+            "{message}"
+        );
+        let deleted = killed(GraceSource::Stop, None).message;
+        assert!(deleted.ends_with("hook took the rest"), "{deleted}");
+        let stopped = killed(GraceSource::Spec, Some(2_000)).message;
+        assert!(stopped.ends_with("its grace period is 2.00 s"), "{stopped}");
     }
 
     #[test]

@@ -150,8 +150,31 @@ fn a_pause_that_nobody_stopped_and_findings_are_reasons() {
     scene.wait_ms(60_000);
     scene.push(Fact::Tick);
     let said = removed(&scene);
-    assert_eq!(causes(&said), [Cause::PauseEnded, Cause::PromiseBroken]);
-    assert!(sentence(&said, Cause::PromiseBroken).starts_with("PT202 "));
+    // The finding tells of the same end.
+    assert_eq!(causes(&said), [Cause::PauseEnded]);
+    let evidence = &said.explanation.reasons[0].evidence;
+    assert!(
+        evidence.iter().any(|line| line.starts_with("PT202 ")),
+        "{evidence:?}"
+    );
+}
+
+#[test]
+fn a_namespace_whose_number_another_pod_has_later_is_gone() {
+    let mut scene = Scene::new();
+    for pod in ["p1", "p2"] {
+        scene.pod(pod);
+    }
+    let mut lives = lives(&scene.events);
+    let ids = ["p1", "p2"].map(PodId::from);
+    assert!(ids.iter().all(|id| lives.knows_namespaces_of(id)));
+    assert!(!lives.namespaces_of(&ids[0]).is_empty());
+    let namespaces = lives.pods[&ids[0]].runs[0].namespaces;
+    let later = lives.pods.get_mut(&ids[1]).expect("it is known");
+    later.runs[0].namespaces = namespaces;
+    assert!(lives.namespaces_of(&ids[0]).is_empty());
+    assert!(lives.knows_namespaces_of(&ids[0]), "they were known");
+    assert!(!lives.knows_namespaces_of(&"p3".into()));
 }
 
 #[test]

@@ -13,9 +13,20 @@ fn sent(ago: u64) -> Option<StopSent> {
 
 /// A pod whose container was sent SIGTERM and handles it.
 fn stopping(grace: Option<u64>, stop_sent: Option<StopSent>) -> Explanation {
+    stopping_within(GraceSource::Stop, grace, stop_sent)
+}
+
+fn stopping_within(
+    source: GraceSource,
+    grace: Option<u64>,
+    stop_sent: Option<StopSent>,
+) -> Explanation {
     changed(|case| {
         case.has_history = true;
-        case.containers[1].grace = grace.map(|seconds| seconds * S);
+        case.containers[1].grace = grace.map(|seconds| Grace {
+            period: seconds * S,
+            source,
+        });
         case.containers[1].stop_sent = stop_sent;
     })
 }
@@ -26,8 +37,8 @@ fn a_stop_that_runs_says_when_its_grace_period_ends() {
         &stopping(Some(30), sent(18)),
         Phase::Stopping,
         Cause::StopSent,
-        "SIGTERM was sent to app (pid 200) of app 18 s ago, and it still runs; its grace period \
-         of 30 s ends in 12 s",
+        "SIGTERM was sent to app (pid 200) of app 18s ago, and it still runs; its grace period \
+         of 30 s ends in 12s",
     );
     assert!(!stopping(Some(30), sent(18)).is_problem());
     // The runtime may take a moment for the kill.
@@ -35,8 +46,8 @@ fn a_stop_that_runs_says_when_its_grace_period_ends() {
         &stopping(Some(30), sent(35)),
         Phase::Stopping,
         Cause::StopSent,
-        "SIGTERM was sent to app (pid 200) of app 35 s ago, and it still runs; its grace period \
-         of 30 s ended 5 s ago, and it was not killed",
+        "SIGTERM was sent to app (pid 200) of app 35s ago, and it still runs; its grace period \
+         of 30 s ended 5s ago, and it was not killed",
     );
     // A kill that has no effect is one before the end of the period, too.
     let killed = stopping(
@@ -51,6 +62,65 @@ fn a_stop_that_runs_says_when_its_grace_period_ends() {
     assert_eq!(causes(&stopping(Some(30), None)), []);
 }
 
+fn spec(seconds: u64) -> Grace {
+    Grace {
+        period: seconds * S,
+        source: GraceSource::Spec,
+    }
+}
+
+/// `kubectl delete --grace-period 600`, `docker stop --time 600`: nothing on the node shows it.
+#[test]
+fn a_grace_period_that_a_stop_may_have_replaced_is_never_called_over() {
+    for (source, doubt) in [
+        (
+            GraceSource::Spec,
+            "unless the deletion of the pod asked for another one",
+        ),
+        (GraceSource::Engine, "unless the stop asked for another one"),
+    ] {
+        let explanation = stopping_within(source, Some(30), sent(210));
+        assert_eq!(causes(&explanation), [Cause::StopSent]);
+        assert!(!explanation.is_problem());
+        let end = format!("its grace period of 30 s ended 3m0s ago, {doubt}");
+        let sentence = &explanation.reasons[0].sentence;
+        assert!(sentence.ends_with(&end), "{sentence}");
+        let runs = stopping_within(source, Some(30), sent(18));
+        let end = format!("its grace period of 30 s ends in 12s, {doubt}");
+        let sentence = &runs.reasons[0].sentence;
+        assert!(sentence.ends_with(&end), "{sentence}");
+    }
+    // A kill is one whatever the period was.
+    let killed = stopping_within(
+        GraceSource::Spec,
+        Some(30),
+        sent(18).map(|sent| StopSent {
+            killed: Some(3 * S),
+            ..sent
+        }),
+    );
+    assert_eq!(causes(&killed), [Cause::GraceOver]);
+}
+
+#[test]
+fn the_annotations_of_the_kubelet_are_read_and_the_deletions_comes_first() {
+    let of = |pairs: &[(&str, &str)]| {
+        Grace::of_annotations(|key| {
+            let found = pairs.iter().find(|(known, _)| *known == key);
+            found.map(|(_, text)| *text)
+        })
+    };
+    let term = "io.kubernetes.pod.terminationGracePeriod";
+    let deletion = "io.kubernetes.pod.deletionGracePeriod";
+    assert_eq!(of(&[(term, "30")]), Some(spec(30)));
+    let both = of(&[(term, "30"), (deletion, "5")]).expect("it is known");
+    assert_eq!((both.period, both.source), (5 * S, GraceSource::Stop));
+    assert_eq!(of(&[]), None);
+    assert_eq!(of(&[(term, "-3")]), None);
+    // What the deletion asked for cannot be read, so it is not known.
+    assert_eq!(of(&[(term, "30"), (deletion, "x")]), None);
+}
+
 #[test]
 fn a_grace_period_that_is_over_is_a_problem() {
     let over = stopping(Some(30), sent(210));
@@ -58,8 +128,8 @@ fn a_grace_period_that_is_over_is_a_problem() {
         &over,
         Phase::Stopping,
         Cause::GraceOver,
-        "SIGTERM was sent to app (pid 200) of app 3 min ago, and it still runs; its grace period \
-         of 30 s ended 3 min ago, and it was not killed",
+        "SIGTERM was sent to app (pid 200) of app 3m30s ago, and it still runs; its grace period \
+         of 30 s ended 3m0s ago, and it was not killed",
     );
     assert!(over.is_problem());
     let killed = stopping(
@@ -72,7 +142,7 @@ fn a_grace_period_that_is_over_is_a_problem() {
     assert_eq!(causes(&killed), [Cause::GraceOver]);
     assert!(
         killed.reasons[0].sentence.ends_with(
-            "its grace period of 30 s is over: SIGKILL was sent 3 min ago, and it still runs"
+            "its grace period of 30 s is over: SIGKILL was sent 3m0s ago, and it still runs"
         ),
         "{killed:#?}"
     );
@@ -88,7 +158,7 @@ fn what_is_unknown_of_a_grace_period_is_said() {
     );
     let sentence = &explanation.reasons[0].sentence;
     assert!(
-        sentence.contains(" 2 h ago, ") && sentence.contains("its grace period is not known: "),
+        sentence.contains(" 2h1m ago, ") && sentence.contains("its grace period is not known: "),
         "{sentence}"
     );
     // A signal that is pending, with and without a history.
@@ -98,7 +168,7 @@ fn what_is_unknown_of_a_grace_period_is_said() {
     ] {
         for (grace, begin) in [
             (
-                Some(30 * S),
+                Some(30),
                 "its grace period is 30 s; when the stop signal was sent is not known",
             ),
             (
@@ -108,7 +178,7 @@ fn what_is_unknown_of_a_grace_period_is_said() {
         ] {
             let explanation = changed(|case| {
                 case.has_history = has_history;
-                case.containers[1].grace = grace;
+                case.containers[1].grace = grace.map(spec);
                 case.containers[1].processes[0].signals = Some(SignalMasks {
                     blocked: 1 << 14,
                     pending: 1 << 14,
@@ -152,8 +222,8 @@ fn one_container_that_is_stopped_does_not_stop_the_pod() {
 
 #[test]
 fn a_hostile_grace_period_is_none() {
-    assert_eq!(parse_grace("30"), Some(30 * S));
-    assert_eq!(parse_grace("0"), Some(0));
+    assert_eq!(Grace::parse("30"), Some(30 * S));
+    assert_eq!(Grace::parse("0"), Some(0));
     for text in [
         "",
         "-1",
@@ -167,12 +237,15 @@ fn a_hostile_grace_period_is_none() {
         "18446744073709551615",
         "\u{1b}[2J",
     ] {
-        assert_eq!(parse_grace(text), None, "{text:?}");
+        assert_eq!(Grace::parse(text), None, "{text:?}");
     }
     // The longest that the clock can count.
-    let longest = parse_grace("18446744073").expect("it fits");
+    let longest = Grace::parse("18446744073").expect("it fits");
     let explanation = changed(|case| {
-        case.containers[1].grace = Some(longest);
+        case.containers[1].grace = Some(Grace {
+            period: longest,
+            source: GraceSource::Spec,
+        });
         case.containers[1].stop_sent = sent(1);
     });
     assert_eq!(causes(&explanation), [Cause::StopSent]);

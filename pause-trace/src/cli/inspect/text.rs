@@ -11,7 +11,8 @@ use crate::{
     },
     event::{Ktime, Mode, NamespaceKind, SignalResult, Source, Text, signal_name},
     node::{
-        network::{Network, Protocol},
+        network::Network,
+        ports::Port,
         procfs::NS_PER_TICK,
         survey::process::{Link, Process},
     },
@@ -45,6 +46,7 @@ pub(in crate::cli) fn shown(
     };
     text.title(pod);
     text.containers(node, pod);
+    text.ports(pod);
     text.namespaces(pod);
     text.processes(node, pod);
     text.networks(pod);
@@ -174,6 +176,29 @@ impl Block {
         }
     }
 
+    /// The ports of each container, if there are any.
+    fn ports(&mut self, pod: &PodView) {
+        let row = |container: &ContainerView, port: &Port| {
+            vec![
+                Cell::painted(TERM, container.title()),
+                port.listening.to_string().into(),
+                format!("{} (pid {})", port.comm, port.pid).into(),
+            ]
+        };
+        let rows: Vec<_> = pod
+            .containers
+            .iter()
+            .flat_map(|container| container.ports.iter().map(|port| row(container, port)))
+            .collect();
+        if rows.is_empty() {
+            return;
+        }
+        self.head("Ports");
+        let heads = vec!["CONTAINER", "PORT", "PROCESS"];
+        self.text
+            .push_str(&Table { heads, rows }.in_pieces(self.text_style, 2));
+    }
+
     fn namespaces(&mut self, pod: &PodView) {
         self.head("Namespaces");
         let mut heads = vec!["OF"];
@@ -294,16 +319,7 @@ impl Block {
             format!("default{} dev {}", via.unwrap_or_default(), route.interface)
         });
         self.listed("routes", &routes.collect::<Vec<_>>());
-        let listening = network.listening.iter().map(|listening| {
-            let protocol = match listening.protocol {
-                Protocol::Tcp => "tcp",
-                Protocol::Udp => "udp",
-            };
-            format!(
-                "{protocol} {}",
-                std::net::SocketAddr::from((listening.address, listening.port))
-            )
-        });
+        let listening = network.listening.iter().map(ToString::to_string);
         self.listed("listening", &listening.collect::<Vec<_>>());
         if !network.is_ready() {
             let why = match network.is_loopback_up() {

@@ -11,7 +11,7 @@ use crate::{
     pods::{Compared, ContainerView, NamespaceOwner, ObservedSignal, PodView, SandboxView},
     report::wire::{
         Body, ComparedNamespace, Container, Finding, Head, Inspect, InspectedContainer, Interface,
-        Line, ListedPod, Listening, Misfit, Namespaces, Network, Pause, Pod, Process, Route,
+        Line, ListedPod, Listening, Misfit, Namespaces, Network, Pause, Pod, Port, Process, Route,
         RunningProcess, Sender, Signal, VerdictCounts, When,
     },
     stop_outlook::StopOutlook,
@@ -91,6 +91,10 @@ fn listed(node: &NodeSnapshot, pod: &PodView, sandbox: &SandboxView<'_>) -> List
             network.outer_addresses().copied().collect()
         }),
         slow_stops: sandbox.slow_stops().map(ContainerView::title).collect(),
+        ports: {
+            let all = sandbox.members.iter().copied().chain(pause);
+            all.flat_map(ports).collect()
+        },
         verdicts: counted(node, pod),
     }
 }
@@ -214,6 +218,7 @@ fn container(view: &ContainerView, now: Ktime) -> InspectedContainer {
             .iter()
             .map(|found| (found.kind.name(), compared(found)))
             .collect(),
+        ports: ports(view).collect(),
         processes: processes
             .map(|(_, process)| running(process, now))
             .collect(),
@@ -261,20 +266,26 @@ fn network(pod: &PodView, inode: u32, network: &network::Network) -> Network {
                 gateway: way.gateway,
             })
             .collect(),
-        listening: network
-            .listening
-            .iter()
-            .map(|listening| Listening {
-                protocol: match listening.protocol {
-                    network::Protocol::Tcp => "tcp",
-                    network::Protocol::Udp => "udp",
-                },
-                address: listening.address,
-                port: listening.port,
-            })
-            .collect(),
+        listening: network.listening.iter().map(socket).collect(),
         ready: network.is_ready(),
     }
+}
+
+fn socket(listening: &network::Listening) -> Listening {
+    Listening {
+        protocol: listening.protocol.name(),
+        address: listening.address,
+        port: listening.port,
+    }
+}
+
+fn ports(view: &ContainerView) -> impl Iterator<Item = Port> {
+    view.ports.iter().map(|port| Port {
+        container: view.title(),
+        socket: socket(&port.listening),
+        pid: port.pid,
+        comm: port.comm.to_string(),
+    })
 }
 
 fn signal(node: &NodeSnapshot, signal: &ObservedSignal) -> Signal {

@@ -8,7 +8,7 @@ use crate::{
     event::{CniRequest, ContainerKind, Ktime, NamespaceKind, Text, run_container},
     node::{
         cgroup::Hierarchies,
-        network::{Network, Protocol},
+        network::{Listening, Network, Protocol},
         procfs::{self, NS_PER_TICK},
         survey::process::{self, Link},
         work::{Outside, Program},
@@ -23,12 +23,6 @@ use crate::{
 
 /// Processes of a container that are described. The rest is counted.
 const MAX_PROCESSES: usize = 256;
-
-/// The annotations of a kubelet with a grace period (pkg/kubelet/kuberuntime/labels.go).
-const GRACES: [&str; 2] = [
-    "io.kubernetes.pod.deletionGracePeriod",
-    "io.kubernetes.pod.terminationGracePeriod",
-];
 
 /// What is known of a pod.
 pub(super) struct Seen<'a> {
@@ -224,7 +218,7 @@ impl Seen<'_> {
             stop_signal: asked.map_or(0, |asked| asked.stop_signal),
             limits,
             misfits: inspect::text::misfits(view, self.pod),
-            grace: grace(view, newest.copied()),
+            grace: view.grace,
             stop_sent: self.stop_sent(view),
         }
     }
@@ -366,8 +360,25 @@ impl Seen<'_> {
                 .map(|one| Listener {
                     address: std::net::SocketAddr::from((one.address, one.port)).to_string(),
                     is_loopback: one.address.is_loopback(),
+                    by: self.holder_of(one),
                 })
                 .collect(),
+        })
+    }
+
+    /// Who has a socket open: `nginx (pid 12) of app`.
+    fn holder_of(&self, listening: &Listening) -> Option<String> {
+        self.pod.containers.iter().find_map(|view| {
+            let port = view
+                .ports
+                .iter()
+                .find(|port| port.listening == *listening)?;
+            Some(format!(
+                "{} (pid {}) of {}",
+                port.comm,
+                port.pid,
+                view.title()
+            ))
         })
     }
 
@@ -401,14 +412,17 @@ impl Seen<'_> {
             .verdicts(&self.pod.id)
             .filter(|verdict| verdict.outcome == Outcome::Fail)
             .filter(|verdict| verdict.severity() >= Severity::Warning);
-        let broken = failed.map(|verdict| Promise {
-            rule: verdict.rule.id,
-            name: verdict.rule.name,
-            container: verdict.subject.container.as_ref().and_then(|id| {
-                let mut views = self.pod.containers.iter();
-                Some(views.find(|view| view.id == *id)?.title())
-            }),
-            sentence: verdict.details.message.clone(),
+        let broken = failed.map(|verdict| {
+            let id = verdict.subject.container.as_ref();
+            let mut views = self.pod.containers.iter();
+            let view = views.find(|view| Some(&view.id) == id);
+            Promise {
+                rule: verdict.rule.id,
+                name: verdict.rule.name,
+                container: view.map(ContainerView::title),
+                is_of_pause: view.is_some_and(ContainerView::is_sandbox),
+                sentence: verdict.details.message.clone(),
+            }
         });
         broken.collect()
     }
@@ -417,17 +431,6 @@ impl Seen<'_> {
 /// The span from a time in ns since 1970 to another one. The wall clock may have been set since.
 fn span(from: i64, to: i64) -> Ktime {
     u64::try_from(to.saturating_sub(from)).unwrap_or(0)
-}
-
-/// The grace period of a container, as the kubelet wrote it down when it created the container, or
-/// as its engine has it. A period that the deletion of the pod asked for takes precedence.
-fn grace(view: &ContainerView, status: Option<&ContainerStatus>) -> Option<Ktime> {
-    let annotations = status.map(|status| &status.annotations);
-    let annotated = GRACES
-        .iter()
-        .find_map(|key| annotations?.get(*key))
-        .map(|text| why::parse_grace(text));
-    annotated.unwrap_or(view.grace)
 }
 
 fn ended(status: &ContainerStatus, wall: i64) -> Ended {

@@ -19,7 +19,9 @@ const MOMENT: Duration = Duration::from_secs(1);
 pub(super) async fn of(seen: &Seen<'_>) -> (Vec<Holder>, Vec<String>) {
     let wanted = wanted(seen);
     let mut unknown = Vec::new();
-    if wanted.namespaces.is_empty() {
+    let told = seen.node.told.as_ref();
+    let knows_them = told.is_some_and(|told| told.knows_namespaces_of(&seen.pod.id));
+    if wanted.namespaces.is_empty() && !knows_them {
         unknown.push(
             "whether a process keeps a namespace of the pod: no history has their numbers"
                 .to_owned(),

@@ -49,8 +49,6 @@ pub(super) async fn settle(pod: &mut PodView) -> Pending {
             let has_run = procfs::switches(process.pid) != *switches;
             process.state = match now.state {
                 b'D' if has_run => b'S',
-                // The first thread has ended, and others run. It cannot be reaped yet.
-                b'Z' if procfs::has_other_threads(process.pid) => b'S',
                 state => state,
             };
             true

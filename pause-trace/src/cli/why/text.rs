@@ -156,7 +156,7 @@ mod tests {
         let pods = testing::pods();
         let reason = |cause, sentence: &str| Reason {
             cause,
-            container: None,
+            containers: Vec::new(),
             sentence: sentence.to_owned(),
             evidence: vec!["app (pid 12)".to_owned()],
             next: "look".to_owned(),

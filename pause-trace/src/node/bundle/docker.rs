@@ -19,9 +19,8 @@ use super::{
     spec::{self, Spec},
 };
 use crate::{
-    event::{Ktime, Text},
+    event::{Grace, Ktime, Text},
     node::stop_signal,
-    why::parse_grace,
 };
 
 /// The files of a container's directory that dockerd mounts into containers.
@@ -108,8 +107,8 @@ pub(super) fn complete(bundle: &mut Bundle, places: &[PathBuf]) {
         signal => stop_signal::parse(signal),
     };
     let host: Host = read(&place.join("hostconfig.json")).unwrap_or_default();
+    bundle.stop_timeout = stop_timeout(&config.config.stop_timeout);
     bundle.docker = Docker {
-        stop_timeout: stop_timeout(&config.config.stop_timeout),
         name: spec::text(config.name.strip_prefix('/').unwrap_or(&config.name)),
         network_of: host
             .network_mode
@@ -123,7 +122,7 @@ fn stop_timeout(configured: &serde_json::Value) -> Option<Ktime> {
     match configured {
         // dockerd's default (`DefaultStopTimeout`, daemon/container/container.go).
         serde_json::Value::Null => Some(10_000_000_000),
-        serde_json::Value::Number(seconds) => parse_grace(&seconds.to_string()),
+        serde_json::Value::Number(seconds) => Grace::parse(&seconds.to_string()),
         _ => None,
     }
 }

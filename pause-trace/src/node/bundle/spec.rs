@@ -185,6 +185,7 @@ impl Spec {
             cgroups_path: self.linux.cgroups_path.as_deref().and_then(text),
             args: args.map(|arg| Text::new(bounded(arg))).collect(),
             stop_signal,
+            stop_timeout: None,
             docker: Docker::default(),
             maps_users: !self.linux.uid_mappings.is_empty(),
             no_new_privileges: self.process.no_new_privileges,

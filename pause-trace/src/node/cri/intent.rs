@@ -10,7 +10,7 @@ use pause_trace_cri::{
 };
 
 use crate::{
-    event::{ContainerFact, ContainerId, ContainerKind, Mode, Modes, PodFact, Source, Text},
+    event::{ContainerFact, ContainerId, ContainerKind, Grace, Mode, Modes, PodFact, Source, Text},
     node::stop_signal,
 };
 
@@ -167,6 +167,12 @@ pub(crate) fn declared_stop_signal(
         let annotations = info?.runtime_spec.get("annotations")?;
         stop_signal::parse(annotations.get(STOP_SIGNAL)?.as_str()?)
     })
+}
+
+/// The grace period of a container, as the kubelet wrote it down when it created the container.
+pub(crate) fn grace(answer: &ContainerStatusResponse) -> Option<Grace> {
+    let annotations = &answer.status.as_ref()?.annotations;
+    Grace::of_annotations(|key| annotations.get(key).map(String::as_str))
 }
 
 /// The modes of a sandbox. The request, which containerd repeats in `info`, takes precedence over

@@ -75,6 +75,7 @@ fn default_routes_are_read() {
 fn connections_are_not_listening_ports() {
     let shown = |text: &[u8], protocol| {
         listening(text, protocol)
+            .map(|(_, found)| found)
             .map(|found| format!("{} {}", found.address, found.port))
             .collect::<Vec<_>>()
     };

@@ -13,11 +13,17 @@ use nix::{
 
 use crate::{
     event::{CgroupId, Comm, NamespaceKind},
-    node::file::{fields, fill, lines, number},
+    node::{
+        file::{fields, fill, lines, number},
+        procfs::is_end,
+    },
 };
 
 /// Bytes of a file that are read. Tables of connections are the longest files.
 const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// Threads that are read of a process whose first thread has exited.
+const MAX_THREADS: usize = 64;
 
 /// A process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +33,8 @@ pub(crate) struct Process {
     pub(crate) start_ticks: u64,
     pub(crate) parent: u32,
     pub(crate) comm: Comm,
-    /// As in proc_pid_stat(5): `S`, `R`, `Z` …
+    /// As in proc_pid_stat(5): `S`, `R`, `Z` … If the first thread has exited while others run, the
+    /// state of one of those: the process has not ended.
     pub(crate) state: u8,
     /// Its cgroup; 0 if that has been removed, which a zombie does not prevent.
     pub(crate) cgroup: CgroupId,
@@ -50,7 +57,7 @@ pub(crate) enum Link {
 
 impl Process {
     pub(crate) fn is_zombie(&self) -> bool {
-        is_zombie(self.state)
+        is_end(self.state)
     }
 
     pub(crate) fn namespace(&self, kind: NamespaceKind) -> Link {
@@ -94,7 +101,7 @@ impl Stat {
     }
 
     pub(super) fn is_zombie(&self) -> bool {
-        is_zombie(self.state)
+        is_end(self.state)
     }
 }
 
@@ -104,10 +111,6 @@ pub(crate) fn read(pid: u32) -> Option<Process> {
     let directory = Directory::open(pid).ok()?;
     let stat = directory.stat(&mut buffer)?;
     directory.process(stat, 0, &mut buffer)
-}
-
-fn is_zombie(state: u8) -> bool {
-    matches!(state, b'Z' | b'X')
 }
 
 impl Directory {
@@ -157,16 +160,19 @@ impl Directory {
         cgroup: CgroupId,
         buffer: &mut Vec<u8>,
     ) -> Option<Process> {
-        let namespaces = NamespaceKind::ALL.map(|kind| self.link(kind));
+        let survivor = stat.is_zombie().then(|| self.survivor(stat.pid)).flatten();
+        let at = survivor.as_ref().map_or("", |(at, _)| at);
+        let namespaces = NamespaceKind::ALL.map(|kind| self.link(at, kind));
         // Read last: if this succeeds, the process existed while the links were read.
         self.file("status", buffer).ok()?;
         let (ns_pid, pid_level) = ns_pids(buffer).unwrap_or((stat.pid, 0));
+        let state = survivor.map_or(stat.state, |(_, state)| state);
         let Stat {
             pid,
             comm,
-            state,
             parent,
             start_ticks,
+            ..
         } = stat;
         Some(Process {
             pid,
@@ -181,8 +187,30 @@ impl Directory {
         })
     }
 
-    fn link(&self, kind: NamespaceKind) -> Link {
-        match readlinkat(&self.0, format!("ns/{}", kind.name()).as_str()) {
+    /// The directory within this one of the thread that has what belongs to the process, such as
+    /// its network: "" for the first one, `task/12/` if that has exited while others run.
+    pub(in crate::node) fn speaker(&self, pid: u32, buffer: &mut Vec<u8>) -> String {
+        let is_zombie = self.stat(buffer).is_some_and(|stat| stat.is_zombie());
+        let survivor = is_zombie.then(|| self.survivor(pid)).flatten();
+        survivor.map_or(String::new(), |(at, _)| at)
+    }
+
+    /// The first thread that has not ended, as `task/12/`, and its state.
+    fn survivor(&self, pid: u32) -> Option<(String, u8)> {
+        // The numbers may be those of another process by now; what is opened is not.
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+        let mut buffer = Vec::new();
+        threads.flatten().take(MAX_THREADS).find_map(|thread| {
+            let thread: u32 = number(thread.file_name().as_bytes())?;
+            let at = format!("task/{thread}/");
+            self.file(&format!("{at}stat"), &mut buffer).ok()?;
+            let stat = Stat::parse(&buffer)?;
+            (!stat.is_zombie()).then_some((at, stat.state))
+        })
+    }
+
+    fn link(&self, at: &str, kind: NamespaceKind) -> Link {
+        match readlinkat(&self.0, format!("{at}ns/{}", kind.name()).as_str()) {
             Ok(target) => inode(target.as_bytes()).map_or(Link::Unknown, Link::Inode),
             Err(Errno::ENOENT) => Link::Gone,
             Err(_) => Link::Unknown,
@@ -241,6 +269,20 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::procfs::testing::FirstThreadExits;
+
+    #[test]
+    fn a_process_whose_first_thread_has_exited_runs_in_its_namespaces() {
+        let mut survivor = FirstThreadExits::start();
+        let own = read(std::process::id()).expect("we are alive");
+        let process = read(survivor.pid()).expect("it runs");
+        assert!(!process.is_zombie(), "{process:?}");
+        assert_eq!(process.namespaces, own.namespaces);
+        survivor.end();
+        let process = read(survivor.pid()).expect("it was not reaped");
+        assert!(process.is_zombie(), "{process:?}");
+        assert_eq!(process.namespace(NamespaceKind::Net), Link::Gone);
+    }
 
     #[test]
     fn the_innermost_pid_and_its_depth_are_read() {

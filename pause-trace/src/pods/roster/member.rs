@@ -3,8 +3,8 @@
 use super::former;
 use crate::{
     event::{
-        CgroupId, ContainerFact, ContainerId, ContainerKind, Mode, Modes, PodFact, PodId, Source,
-        Text,
+        CgroupId, ContainerFact, ContainerId, ContainerKind, Grace, GraceSource, Mode, Modes,
+        PodFact, PodId, Source, Text,
     },
     node::{
         bundle::{Bundle, Manager},
@@ -34,6 +34,8 @@ pub(super) struct Member {
     pub(super) intent: Option<Intent>,
     /// The answer of CRI.
     pub(super) cri: Option<(PodFact, ContainerFact)>,
+    /// The grace period of CRI's answer.
+    pub(super) grace: Option<Grace>,
 }
 
 impl Member {
@@ -50,7 +52,18 @@ impl Member {
             bundle: None,
             intent: None,
             cri: None,
+            grace: None,
         }
+    }
+
+    /// Its grace period: the pod's, else that of its engine.
+    pub(super) fn grace(&self) -> Option<Grace> {
+        let period = self.bundle.as_ref().and_then(|bundle| bundle.stop_timeout);
+        let of_engine = period.map(|period| Grace {
+            period,
+            source: GraceSource::Engine,
+        });
+        self.grace.or(of_engine)
     }
 
     pub(super) fn is_sandbox(&self) -> bool {

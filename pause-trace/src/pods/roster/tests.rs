@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    event::{ContainerFact, Modes, PodFact, Source, Text},
+    event::{ContainerFact, Grace, GraceSource, Modes, PodFact, Source, Text},
     node::{
         bundle::{Manager, testing::bundle},
         cri::intent::Sandbox,
@@ -223,6 +223,7 @@ fn known(modes: Modes) -> Known {
             pid: None,
         },
         container: Some(container),
+        grace: None,
         pid: None,
     }
 }
@@ -296,6 +297,41 @@ fn the_memory_limit_of_a_bundle_follows_the_declaration() {
         panic!("{facts:?}")
     };
     assert_eq!((container, *bytes), (&declared.container, 64 << 20));
+}
+
+#[test]
+fn the_grace_period_is_the_pods_else_the_engines() {
+    let pods = Grace {
+        period: 30_000_000_000,
+        source: GraceSource::Spec,
+    };
+    let of_engine = Grace {
+        period: 10_000_000_000,
+        source: GraceSource::Engine,
+    };
+    for (stop_timeout, grace, expected) in [
+        (None, None, None),
+        (Some(10_000_000_000), None, Some(of_engine)),
+        (None, Some(pods), Some(pods)),
+        (Some(10_000_000_000), Some(pods), Some(pods)),
+    ] {
+        let mut roster = Roster::default();
+        roster.enter(1, of("s", "s", plain_sandbox()));
+        let app = Bundle {
+            stop_timeout,
+            ..plain_app()
+        };
+        let (identity, bundle) = of("a", "s", app);
+        roster.bundle(2, &identity, bundle, no_process);
+        let mut answer = known(Modes::plain());
+        answer.grace = grace;
+        let facts = roster.asked(2, &"a".into(), answer);
+        let declared = facts.iter().find_map(|fact| match fact {
+            Fact::GracePeriod { grace, .. } => Some(*grace),
+            _ => None,
+        });
+        assert_eq!(declared, expected, "{facts:?}");
+    }
 }
 
 #[test]

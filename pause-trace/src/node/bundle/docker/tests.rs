@@ -81,13 +81,13 @@ fn the_stop_timeout_is_dockers_and_a_hostile_one_is_none() {
         scratch.write(&containers("srv/docker", ID, "config.v2.json"), config);
         let bundle = read_bundle(&location).expect("it is a bundle");
         let expected = seconds.map(|seconds: u64| seconds * 1_000_000_000);
-        assert_eq!(bundle.docker.stop_timeout, expected, "{timeout}");
+        assert_eq!(bundle.stop_timeout, expected, "{timeout}");
         assert_eq!(bundle.stop_signal(), Some(3), "{timeout}");
     }
     // Without a readable file nothing is known.
     let (_scratch, location) = node("docker-no-timeout", ID);
     let bundle = read_bundle(&location).expect("it is a bundle");
-    assert_eq!(bundle.docker.stop_timeout, None);
+    assert_eq!(bundle.stop_timeout, None);
 }
 
 #[test]
