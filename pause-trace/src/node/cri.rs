@@ -38,7 +38,12 @@ pub(crate) enum Answer {
     Unclear(String),
     /// The runtime did not answer, or answered with an error. A runtime that did not answer is not
     /// queried again before `again` has passed.
-    Unavailable { reason: String, again: Duration },
+    Unavailable {
+        reason: String,
+        again: Duration,
+        /// Whether it answered: containerd without CRI, as Docker runs it, answers with an error.
+        has_answered: bool,
+    },
 }
 
 /// A sandbox, and the container with the requested id, unless that is the sandbox itself. Their
@@ -94,6 +99,7 @@ impl CriNames {
             return Answer::Unavailable {
                 reason: reason.to_owned(),
                 again,
+                has_answered: false,
             };
         }
         let looked_up = self.look_up(id).await;
@@ -109,13 +115,18 @@ impl CriNames {
                     Err(Failure::Cri(error)) => Answer::Unavailable {
                         reason: error.to_string(),
                         again: backoff::FIRST,
+                        has_answered: true,
                     },
                 };
             }
         };
         let reason = format!("{:#}", anyhow::Error::from(lost));
         let again = backoff.failed(begun, Instant::now(), &reason);
-        Answer::Unavailable { reason, again }
+        Answer::Unavailable {
+            reason,
+            again,
+            has_answered: false,
+        }
     }
 
     async fn look_up(&self, id: &str) -> Result<Option<Known>, Failure> {

@@ -130,7 +130,11 @@ impl Runtimes {
 
     /// Tells the user of a runtime that does not answer, once.
     fn tell(&self, socket: &Path, answer: Answer) -> Answer {
-        if let Answer::Unavailable { reason, .. } = &answer
+        if let Answer::Unavailable {
+            reason,
+            has_answered: false,
+            ..
+        } = &answer
             && self.told.borrow_mut().insert(socket.to_owned())
         {
             eprintln!("pause-trace: {}", unavailable(socket, reason));
@@ -203,10 +207,18 @@ mod tests {
         let unavailable = || Answer::Unavailable {
             reason: "connection refused".to_owned(),
             again: RETRY,
+            has_answered: false,
+        };
+        // A containerd without CRI.
+        let refuses = || Answer::Unavailable {
+            reason: "unknown service".to_owned(),
+            again: RETRY,
+            has_answered: true,
         };
         for answer in [Answer::Unknown, unavailable(), unavailable()] {
             assert_eq!(runtimes.tell(socket, answer.clone()), answer);
         }
+        assert_eq!(runtimes.tell(other, refuses()), refuses());
         assert!(runtimes.told.borrow().contains(socket));
         assert!(!runtimes.told.borrow().contains(other));
         let said = super::unavailable(Path::new("/run/\u{1b}.sock"), "connection refused");
@@ -257,6 +269,7 @@ mod tests {
         let unavailable = Answer::Unavailable {
             reason: "it hangs".to_owned(),
             again: RETRY,
+            has_answered: false,
         };
         let its = Some("/run/its.sock");
         assert_eq!(
