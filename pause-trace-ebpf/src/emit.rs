@@ -261,11 +261,12 @@ const SETUP: u64 = 8;
 /// Whether one more lifecycle record of this kind may be written for an account (`Place::account`).
 /// The loader reads how many were refused.
 ///
-/// There is no limit as long as the reader keeps up, and none for pods that this program made
-/// itself: they hide nobody, and their verdicts depend on what they do. Then an account has a limited number per
+/// There is no limit as long as the reader keeps up. Then an account has a limited number per
 /// window and CPU, and hardly any if a quarter of the ring is in use. That reserves the rest of the
 /// ring for the other pods and for the runtime, and what they do is soon read. The first [`SETUP`]
-/// of an account are always written: a container that begins meanwhile is a burst of a few.
+/// of an account are always written: a container that begins meanwhile is a burst of a few. The
+/// pods of the reference check have no limit: they hide nobody, and their verdicts depend on all
+/// that they do.
 ///
 /// The second of two programs for one event (see `probes`) asks `again`, which counts nothing.
 #[inline(always)]

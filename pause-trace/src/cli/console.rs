@@ -129,7 +129,7 @@ impl Console {
         self.quiet && matches!(self.format, Format::Text | Format::Json)
     }
 
-    /// Whether the start and the summary are left out, too. In JSON they say that the run took place.
+    /// Whether the start and the summary are left out, too. In JSON they say that there was a run.
     fn is_bare(&self) -> bool {
         self.quiet && self.format == Format::Text
     }
