@@ -20,7 +20,7 @@ use crate::time::{Time, any_seed};
 type Target = (&'static str, &'static str, &'static str);
 
 /// Every target.
-const TARGETS: [Target; 10] = [
+const TARGETS: [Target; 11] = [
     // Those that find new shapes for the longest time first.
     ("replay", "pause_trace_core", "pipeline::fuzz::replay"),
     ("recording", "pause_trace_core", "record::fuzz::recording"),
@@ -31,6 +31,11 @@ const TARGETS: [Target; 10] = [
     ),
     ("answers", "pause_trace", "node::cri::intent::fuzz::answers"),
     ("bundles", "pause_trace", "node::bundle::fuzz::bundles"),
+    (
+        "databases",
+        "pause_trace",
+        "node::bundle::podman::fuzz::databases",
+    ),
     ("proc", "pause_trace", "node::survey::process::fuzz::proc"),
     ("mountinfo", "pause_trace", "node::cgroup::fuzz::mountinfo"),
     (
@@ -51,7 +56,7 @@ const PACKAGES: [&str; 5] = [
     "--bins",
 ];
 
-/// How long each target runs in `cargo xtask test`: 150 s together on two processors.
+/// How long each target runs in `cargo xtask test`: 180 s together on two processors.
 const IN_TEST: Duration = Duration::from_secs(30);
 
 #[derive(clap::Args)]

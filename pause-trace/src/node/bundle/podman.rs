@@ -4,12 +4,15 @@
 //!
 //! Podman may write a database while it is read. What is read then is either the state before or
 //! after, or it does not fit together and is not believed: each reader checks every offset, and
-//! what it finds must have the id of the container.
+//! what it finds must have the id of the container. The database of a rootless Podman belongs to
+//! its user, who may write anything into it, so the work of one lookup is bounded ([`MAX_WORK`]).
 
 mod bolt;
+#[cfg(test)]
+mod fuzz;
 mod sqlite;
 
-use std::{fs::File, os::unix::fs::FileExt as _, path::Path};
+use std::{cell::Cell, fs::File, os::unix::fs::FileExt as _, path::Path};
 
 use serde::Deserialize;
 
@@ -25,8 +28,11 @@ const MAX_CONFIG: usize = 4 << 20;
 /// The deepest tree of pages.
 const MAX_DEPTH: usize = 32;
 
-/// Pages of one lookup.
-const MAX_PAGES: usize = 16_384;
+/// The most bytes that one lookup reads and copies: some thousand containers.
+const MAX_WORK: usize = 32 << 20;
+
+/// What looking at one element of a page counts as, in bytes.
+const ELEMENT_WORK: usize = 64;
 
 /// A container in the database (`ContainerConfig`, libpod/container_config.go). Other fields are
 /// skipped.
@@ -61,7 +67,7 @@ fn stop_timeout(root: &Path, id: &str) -> Option<Ktime> {
     databases.into_iter().find_map(|(name, find)| {
         let path = root.join(name);
         let file = open(&path, &path, MAX_DATABASE).ok()?;
-        let config = find(&Pages(file), id)?;
+        let config = find(&Pages::new(file), id)?;
         let config: Config = serde_json::from_slice(&config).ok()?;
         let seconds = Some(config.stop_timeout).filter(|_| config.id == id)?;
         seconds.checked_mul(1_000_000_000)
@@ -72,12 +78,28 @@ fn stop_timeout(root: &Path, id: &str) -> Option<Ktime> {
 type Find = fn(&Pages, &str) -> Option<Vec<u8>>;
 
 /// A file that is read in pieces.
-struct Pages(File);
+struct Pages {
+    file: File,
+    /// The work that is left, in bytes.
+    left: Cell<usize>,
+}
 
 impl Pages {
+    fn new(file: File) -> Self {
+        let left = Cell::new(MAX_WORK);
+        Self { file, left }
+    }
+
+    /// Counts work; `None` if it is too much.
+    fn work(&self, bytes: usize) -> Option<()> {
+        self.left.set(self.left.get().checked_sub(bytes)?);
+        Some(())
+    }
+
     fn read(&self, offset: u64, length: usize) -> Option<Vec<u8>> {
+        self.work(length)?;
         let mut bytes = vec![0; length];
-        self.0.read_exact_at(&mut bytes, offset).ok()?;
+        self.file.read_exact_at(&mut bytes, offset).ok()?;
         Some(bytes)
     }
 }
@@ -116,7 +138,7 @@ mod tests {
         }
     }
 
-    fn id(digit: char) -> String {
+    pub(super) fn id(digit: char) -> String {
         digit.to_string().repeat(64)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [format]: https://github.com/etcd-io/bbolt/blob/main/internal/common/page.go
 
-use super::{MAX_CONFIG, MAX_DEPTH, Pages, array};
+use super::{ELEMENT_WORK, MAX_CONFIG, MAX_DEPTH, Pages, array};
 
 const MAGIC: u32 = 0xED0C_DAED;
 
@@ -80,6 +80,7 @@ impl<'a> Tree<'a> {
         for _ in 0..MAX_DEPTH {
             let flags = u16::from_ne_bytes(array(&page, 8)?);
             let count = usize::from(u16::from_ne_bytes(array(&page, 10)?));
+            self.pages.work(count.checked_mul(ELEMENT_WORK)?)?;
             if flags & LEAF != 0 {
                 return (0..count).find_map(|index| {
                     let at = HEADER + index * ELEMENT;

@@ -3,12 +3,15 @@
 //!
 //! [format]: https://www.sqlite.org/fileformat2.html
 
-use super::{MAX_CONFIG, MAX_DEPTH, MAX_PAGES, Pages, array};
+use super::{ELEMENT_WORK, MAX_CONFIG, MAX_DEPTH, Pages, array};
 
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// The header of the file, which is on the first page.
 const HEADER: usize = 100;
+
+/// The most bytes of a record's header: some columns, each with a number of up to nine bytes.
+const MAX_COLUMNS: usize = 1_024;
 
 /// Kinds of pages of a table.
 const INTERIOR: u8 = 0x05;
@@ -64,12 +67,12 @@ impl<'a> Sqlite<'a> {
     /// The record of the first row of a table that is the wanted one.
     fn row(&self, root: u32, is_it: impl Fn(&[&[u8]]) -> bool) -> Option<Vec<u8>> {
         let mut left = vec![(root, 0)];
-        for _ in 0..MAX_PAGES {
-            let (number, depth) = left.pop()?;
+        while let Some((number, depth)) = left.pop() {
             let page = self.page(number)?;
             let begin = if number == 1 { HEADER } else { 0 };
             let kind = *page.get(begin)?;
             let count = usize::from(u16::from_be_bytes(array(&page, begin + 3)?));
+            self.pages.work(count.checked_mul(ELEMENT_WORK)?)?;
             let pointers = begin + if kind == INTERIOR { 12 } else { 8 };
             let cells = (0..count).map(|index| {
                 let pointer = u16::from_be_bytes(array(&page, pointers + 2 * index)?);
@@ -114,6 +117,7 @@ impl<'a> Sqlite<'a> {
                 _ => least,
             },
         };
+        self.pages.work(local)?;
         let mut record = page.get(at..at.checked_add(local)?)?.to_vec();
         let mut next = match local < length {
             true => u32::from_be_bytes(array(page, at + local)?),
@@ -133,6 +137,9 @@ impl<'a> Sqlite<'a> {
 fn columns(record: &[u8]) -> Option<Vec<&[u8]>> {
     let (length, mut at) = varint(record, 0)?;
     let header = usize::try_from(length).ok()?;
+    if header > MAX_COLUMNS {
+        return None;
+    }
     let mut value = header;
     let mut columns = Vec::new();
     while at < header {
