@@ -82,11 +82,15 @@ fn a_baseline_that_is_none_is_refused() {
 fn quiet_text_has_findings_and_nothing_else() {
     let quiet = replay(&["-q"]);
     assert_eq!(quiet.code, Some(1), "{quiet:?}");
-    let blocks = quiet.stdout.split("\n\n").map(str::trim_start);
-    let rules: Vec<_> = blocks
-        .map(|block| block.get(..9).unwrap_or(block).to_owned())
-        .collect();
-    assert_eq!(rules, ["✗ PT301", "✗ PT302"], "{quiet:?}");
+    let first_lines = quiet.stdout.split("\n\n").map(|block| block.lines().next());
+    let first_lines: Vec<_> = first_lines.map(Option::unwrap_or_default).collect();
+    let [one, other] = first_lines[..] else {
+        panic!("two findings: {quiet:?}");
+    };
+    assert!(
+        one.contains("✗ PT301") && other.contains("✗ PT302"),
+        "{quiet:?}"
+    );
     let none = replay(&["-q", "--ignore", "PT3"]);
     assert_eq!((none.code, &*none.stdout), (Some(0), ""), "{none:?}");
 }
