@@ -86,6 +86,21 @@ impl Cgroup {
             .try_for_each(|directory| remove_tree(&directory.join(path), until))
     }
 
+    /// Gives the processes below a path as little processor time as possible while others want
+    /// some, in every hierarchy that can.
+    pub(super) fn yield_processors(&self, path: &str) -> io::Result<()> {
+        for directory in &self.directories {
+            // `cpu.shares` in v1, `cpu.weight` in v2.
+            for (file, least) in [("cpu.shares", "2"), ("cpu.weight", "1")] {
+                let file = directory.join(path).join(file);
+                if file.exists() {
+                    fs::write(&file, least)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Makes and removes a cgroup below a path this many times, in the first hierarchy.
     pub(super) fn churn_below(&self, path: &str, times: usize) -> io::Result<()> {
         let first = self.directories.first().ok_or(io::ErrorKind::Unsupported)?;

@@ -193,6 +193,17 @@ impl Node {
             .unwrap_or_else(|error| panic!("failed to make cgroups below {path}: {error}"));
     }
 
+    /// Gives the node's pods as little processor time as possible while others want some. A kubelet
+    /// does that to best-effort pods (`kubepods/besteffort`).
+    ///
+    /// # Panics
+    /// When the weight of their cgroup cannot be set.
+    pub fn prefer_daemons(&self) {
+        Cgroup::named(&self.name)
+            .yield_processors("kubepods/besteffort")
+            .unwrap_or_else(|error| panic!("failed to set the weight of the pods: {error}"));
+    }
+
     /// The directory of a cgroup below the node's, in the hierarchy that is watched.
     pub(super) fn cgroup_directory(&self, path: &str) -> PathBuf {
         let directory = Cgroup::named(&self.name).below(path);

@@ -142,6 +142,8 @@ fn faults_beside_twelve_containers_that_fork_without_pause_are_found() {
         pods.collect::<Vec<_>>()
     };
     let (victims, loud) = (pods("victim", VICTIMS), pods("loud", 4));
+    // Otherwise containerd gets too little time to make the containers.
+    lab.node().prefer_daemons();
     for pod in &victims {
         let app = pod.serve("app");
         watch.await_container(app.id(), "started");
