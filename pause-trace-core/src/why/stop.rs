@@ -136,7 +136,9 @@ fn forecast(
 
 /// Adds that the pod is being stopped, unless another reason is about that.
 pub(super) fn running(case: &Case, reasons: &mut Vec<Reason>) {
-    if reasons.iter().any(|reason| reason.cause.is_of_stop()) {
+    // A pause that died is why the sandbox is not ready, and no stop.
+    let is_said = |reason: &Reason| reason.cause.is_of_stop() || reason.cause == Cause::PauseEnded;
+    if reasons.iter().any(is_said) {
         return;
     }
     let left: Vec<&Container> = case.alive().collect();

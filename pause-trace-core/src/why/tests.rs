@@ -130,6 +130,12 @@ fn a_pause_that_ended_under_its_containers_is_the_first_reason() {
             .starts_with("the pause process has ended while app runs"),
         "{explanation:#?}"
     );
+    // The runtime has noticed, which is no stop.
+    let explanation = changed(|case| {
+        case.containers.remove(0);
+        case.sandboxes[0].is_ready = false;
+    });
+    assert_eq!(causes(&explanation), [Cause::PauseEnded]);
     // A runtime without sandboxes has no pause that could end.
     let explanation = changed(|case| {
         case.containers.remove(0);
