@@ -95,6 +95,16 @@ fn quiet_text_has_findings_and_nothing_else() {
     assert_eq!((none.code, &*none.stdout), (Some(0), ""), "{none:?}");
 }
 
+/// The recorded run was ended by Ctrl-C; its replay was not.
+#[test]
+fn a_replay_without_the_wanted_pods_is_inconclusive() {
+    for arguments in [["--pod", "nosuch"], ["--require-pods", "2"]] {
+        let replay = replay(&[&arguments[..], &["--ignore", "PT3"]].concat());
+        assert_eq!(replay.code, Some(3), "{arguments:?}: {replay:?}");
+        assert!(!replay.stderr.is_empty(), "{replay:?}");
+    }
+}
+
 #[test]
 fn quiet_json_has_no_passes_and_no_news() {
     let quiet = replay(&["-q", "--format", "json"]);

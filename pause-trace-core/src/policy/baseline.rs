@@ -76,6 +76,12 @@ struct Line {
     #[serde(default)]
     pod: Named,
     container: Option<Named>,
+    exception: Option<Exception>,
+}
+
+#[derive(Deserialize)]
+struct Exception {
+    expires: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -141,12 +147,14 @@ impl Baseline {
 }
 
 impl Line {
-    /// What a finding is about. A finding about a pod without a name cannot be found again.
+    /// What a finding is about. A finding about a pod without a name cannot be found again, and one
+    /// that was accepted for a time is not known for ever.
     fn finding(self, number: usize) -> Result<Option<(About, Severity)>, Unreadable> {
         if self.schema != crate::report::wire::SCHEMA {
             return Err(Unreadable::Line(number));
         }
-        if self.kind != "finding" {
+        let expires = self.exception.is_some_and(|one| one.expires.is_some());
+        if self.kind != "finding" || expires {
             return Ok(None);
         }
         let (Some(rule), Some(severity)) = (self.rule, self.severity) else {
@@ -167,7 +175,7 @@ impl Line {
         let about = About {
             rule: rule.id,
             namespace,
-            workload: workload(&name).to_owned(),
+            workload: workload(&name),
             container,
         };
         Ok(Some((about, severity)))
@@ -184,7 +192,7 @@ impl About {
         Some(Self {
             rule: verdict.rule.id,
             namespace: namespace?.to_owned(),
-            workload: workload(name?).to_owned(),
+            workload: workload(name?),
             container,
         })
     }
@@ -194,22 +202,31 @@ impl About {
 /// (`k8s.io/apimachinery/pkg/util/rand`).
 const GENERATED: &str = "bcdfghjklmnpqrstvwxz2456789";
 
-/// The name of a pod without its generated end: `web` of `web-7d4b9c6f5d-x2x7k`, a pod of a
-/// Deployment, `agent` of `agent-x2x7k`, a pod of a DaemonSet or a Job, and `backup` of
-/// `backup-29123456-x2x7k`, a pod of a CronJob. The pods of a StatefulSet keep their number.
-fn workload(pod: &str) -> &str {
+/// The name of a pod with `*` for what Kubernetes generates: `web-*-*` for `web-7d4b9c6f5d-x2x7k`,
+/// a pod of a Deployment, `agent-*` for `agent-x2x7k`, a pod of a DaemonSet or a Job, and
+/// `backup-*-*` for `backup-29123456-x2x7k`, a pod of a CronJob. The pods of a StatefulSet keep
+/// their number, and `web-https` its word: without a generated part before it, the end must have
+/// letters and digits.
+fn workload(pod: &str) -> String {
     let is_generated = |part: &str, lengths: &[usize]| {
         lengths.contains(&part.len()) && part.chars().all(|letter| GENERATED.contains(letter))
     };
     let is_minute =
         |part: &str| part.len() == 8 && part.bytes().all(|digit| digit.is_ascii_digit());
+    let is_mixed = |part: &str| {
+        let is_digit = |byte: u8| byte.is_ascii_digit();
+        part.bytes().any(is_digit) && !part.bytes().all(is_digit)
+    };
     match pod.rsplit_once('-') {
         Some((rest, end)) if is_generated(end, &[5]) => match rest.rsplit_once('-') {
             // The hash of a ReplicaSet's template, or the minute of a CronJob's run.
-            Some((name, part)) if is_generated(part, &[8, 9, 10]) || is_minute(part) => name,
-            _ => rest,
+            Some((name, part)) if is_generated(part, &[8, 9, 10]) || is_minute(part) => {
+                format!("{name}-*-*")
+            }
+            _ if is_mixed(end) => format!("{rest}-*"),
+            _ => pod.to_owned(),
         },
-        _ => pod,
+        _ => pod.to_owned(),
     }
 }
 
@@ -302,6 +319,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_accepted_for_a_time_is_not_known() {
+        let names = testing::names();
+        let report = json(|report| {
+            let accepted = report.verdict(&testing::excepted(), &names);
+            accepted.expect("writing to memory");
+        });
+        let baseline = read(&report).expect("a report");
+        assert!(baseline.knows(&testing::failed(), &names).is_none());
+        assert!(baseline.knows(&testing::excepted(), &names).is_none());
+    }
+
+    #[test]
     fn something_else_than_a_report_is_refused() {
         let text = |report: &[u8]| read(report).map(|_| ()).map_err(|error| error.to_string());
         assert_eq!(text(b""), Ok(()));
@@ -324,10 +353,13 @@ mod tests {
     #[test]
     fn generated_names_are_those_of_their_workload() {
         for (pod, name) in [
-            ("web-7d4b9c6f5d-x2x7k", "web"),
-            ("my-web-7d4b9c6f5d-x2x7k", "my-web"),
-            ("agent-x2x7k", "agent"),
-            ("backup-29123456-x2x7k", "backup"),
+            ("web-7d4b9c6f5d-x2x7k", "web-*-*"),
+            ("web-7d4b9c6f5d-zzzzz", "web-*-*"),
+            ("my-web-7d4b9c6f5d-x2x7k", "my-web-*-*"),
+            ("agent-x2x7k", "agent-*"),
+            ("backup-29123456-x2x7k", "backup-*-*"),
+            ("web-https", "web-https"),
+            ("web-24578", "web-24578"),
             ("db-0", "db-0"),
             ("web", "web"),
             ("web-proxy", "web-proxy"),

@@ -340,8 +340,16 @@ fn is_cheap(fact: &Fact, process: &Process, state: &State) -> bool {
             is_own && !is_stop(signal.signal)
         }
         // It may lead into a neighbour's namespace.
-        Fact::NamespaceChange { call, errno, .. } => {
-            *errno != 0 || !matches!(call, NamespaceCall::Setns)
+        Fact::NamespaceChange {
+            task,
+            tid,
+            call,
+            errno,
+            ..
+        } => {
+            let is_first = *tid == task.process.pid;
+            let changes_nothing = is_first && task.namespaces == process.namespaces;
+            *errno != 0 || changes_nothing || !matches!(call, NamespaceCall::Setns)
         }
         _ => false,
     }

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use super::{Hello, Loss, Names, Report, ScenarioResult, Summary};
+use super::{Hello, Loss, Names, Report, ScenarioResult, Summary, lost};
 use crate::{
     text::counted,
     verdict::{Outcome, Rule, Severity, Verdict},
@@ -101,7 +101,9 @@ impl<W: Write + Send> Report for NpdReport<W> {
         Ok(())
     }
 
-    fn loss(&mut self, _: &Loss) -> io::Result<()> {
+    fn loss(&mut self, loss: &Loss) -> io::Result<()> {
+        self.doubts += 1;
+        self.doubt.get_or_insert_with(|| lost(loss));
         Ok(())
     }
 

@@ -299,7 +299,19 @@ impl<'a> Replay<'a> {
             _ => End::Finished,
         };
         let (ended, summary) = match part.reporter {
-            Reporter::Pods(reporter) => reporter.end(&part.pipeline, console, times, how)?,
+            // The run was interrupted, not the replay: it says which pods it did not find.
+            Reporter::Pods(reporter) => {
+                let end = End::Finished;
+                let (ended, summary) = reporter.end(&part.pipeline, console, times, end)?;
+                let interrupted = how == End::Interrupted;
+                (
+                    ended,
+                    Summary {
+                        interrupted,
+                        ..summary
+                    },
+                )
+            }
             Reporter::Scenarios {
                 reporter, sorted, ..
             } => reporter.end((&part.pipeline, &sorted), console, times, how)?,
@@ -310,7 +322,6 @@ impl<'a> Replay<'a> {
         });
         Ok(match ended {
             End::Closed => End::Closed,
-            // The run was interrupted, not the replay.
             End::Finished | End::Interrupted => End::Finished,
         })
     }
