@@ -132,6 +132,7 @@ fn zombies_that_became_overdue_in_pods_that_began_unseen_are_found() {
             let app = pod.container("app").workload(["no-reap", "1"]);
             let _ = app.start();
         }
+        // The stall itself is what is tried.
         thread::sleep(OVERDUE);
         pods
     });
